@@ -1,0 +1,214 @@
+"""The contract of a cell: the equations of one time step, and nothing else.
+
+A cell says which blocks its weight matrices have, which states it keeps, and how one step goes.
+It owns no weights, knows no batch, no time loop and no device. Whatever obeys this contract runs
+in every layer, on every backend.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+
+from throughtime.checks import unknown
+
+__all__ = ["Cell", "Names", "Parameter", "Product", "State", "get", "names", "register"]
+
+Product = Callable[[Tensor], Tensor]
+"""One block of a weight matrix, applied to a value: ``W.i(x)`` is ``W_i x + b_i``."""
+
+
+class Names(Protocol):
+    """Things by name, as the equations write them: ``s.h``, ``p.p_i``, ``W.i``, ``R.i``."""
+
+    def __getattr__(self, name: str) -> Any: ...
+
+
+@dataclass(frozen=True)
+class State:
+    """A value that a cell keeps from step to step.
+
+    Args:
+        size: its width; None is the number of hidden units.
+        initial: its value before the first step, where the caller gives none.
+    """
+
+    size: int | None = None
+    initial: float = 0.0
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A weight of the cell that belongs to each hidden unit alone, such as a peephole.
+
+    Args:
+        size: how many there are; None is one for each hidden unit.
+        initial: the value to start from; None draws it as the weight matrices are drawn.
+    """
+
+    size: int | None = None
+    initial: float | None = None
+
+
+class Cell:
+    """The base of all cells. A subclass declares its blocks and states, and writes ``step``.
+
+    Attributes:
+        gates: the blocks of the weight matrices, in their order; each has both biases.
+        states: names of the states, or name to :class:`State`.
+        parameters: names of the per-unit parameters, or name to :class:`Parameter`.
+        recurrent_blocks: the blocks of the recurrent matrix where they are not the gates.
+            A block that bears a gate's name carries a bias, any other carries none.
+        output: the name, among those that ``step`` returns, that the layer gives out;
+            by default the first state.
+        torch_equivalent: ``"LSTM"``, ``"GRU"``, ``"RNN_TANH"`` or ``"RNN_RELU"`` where the
+            equations and the order of the blocks are exactly PyTorch's.
+        source, year: where the equations come from.
+
+    Constructor arguments, if any, are constants of the equations. They are kept as attributes
+    under their own names and go into saved configurations.
+
+    A whole cell:
+
+    >>> import torch
+    >>> class Leaky(Cell):
+    ...     gates, states = ("h",), ("h",)
+    ...     def step(self, x, W, R, s, p):
+    ...         return dict(h=0.9 * s.h + 0.1 * torch.tanh(W.h(x) + R.h(s.h)))
+    """
+
+    name: ClassVar[str] = ""
+    gates: tuple[str, ...] = ()
+    states: Mapping[str, State] | Iterable[str] = ()
+    parameters: Mapping[str, Parameter] | Iterable[str] = ()
+    recurrent_blocks: tuple[str, ...] | None = None
+    output: str | None = None
+    torch_equivalent: str | None = None
+    source: str = ""
+    year: int | None = None
+
+    def step(self, x: Tensor, W: Names, R: Names, s: Names, p: Names) -> Mapping[str, Tensor]:
+        """One time step.
+
+        Args:
+            x: the input of this step, (B, I).
+            W: the input blocks: ``W.i(v)`` is the product of block i with v, and its bias.
+            R: the recurrent blocks, likewise.
+            s: the states of the step before, each (B, H).
+            p: the per-unit parameters, each (H).
+
+        Returns:
+            The next states by name (and the output, where it is not a state). Any other name,
+            such as a gate after its sigmoid, is for looking at: it carries no gradient.
+        """
+        raise NotImplementedError(f"{type(self).__name__}: write step(self, x, W, R, s, p).")
+
+    # What the class declares in short form, spelled out.
+
+    @property
+    def state_specs(self) -> dict[str, State]:
+        """The states by name, in their order."""
+        if isinstance(self.states, Mapping):
+            return dict(self.states)
+        return {name: State() for name in _tuple_of_names(self, "states", self.states)}
+
+    @property
+    def parameter_specs(self) -> dict[str, Parameter]:
+        """The per-unit parameters by name, in their order."""
+        if isinstance(self.parameters, Mapping):
+            return dict(self.parameters)
+        return {name: Parameter() for name in _tuple_of_names(self, "parameters", self.parameters)}
+
+    @property
+    def recurrent_block_names(self) -> tuple[str, ...]:
+        """The blocks of the recurrent matrix, in their order."""
+        return tuple(self.gates if self.recurrent_blocks is None else self.recurrent_blocks)
+
+    @property
+    def recurrent_bias_names(self) -> tuple[str, ...]:
+        """The recurrent blocks that carry a bias: those that bear a gate's name."""
+        return tuple(name for name in self.recurrent_block_names if name in self.gates)
+
+    @property
+    def output_name(self) -> str:
+        """What the layer gives out at each step."""
+        return self.output if self.output is not None else next(iter(self.state_specs))
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The constructor arguments by name."""
+        if type(self).__init__ is object.__init__:
+            return {}
+        arguments = list(inspect.signature(type(self).__init__).parameters.values())[1:]
+        return {a.name: getattr(self, a.name) for a in arguments}
+
+    def check(self) -> None:
+        """Raises a ValueError that says what the declaration lacks."""
+        who = type(self).__name__
+        if not self.state_specs:
+            raise ValueError(
+                f"{who}: expected states, the names of what the cell keeps from step to step, "
+                f'got none. Write for example: states = ("h",).'
+            )
+        for what in ("gates", "states", "parameters"):
+            _tuple_of_names(self, what, getattr(self, what))
+        taken = set(self.parameter_specs) & {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
+        if taken:
+            raise ValueError(f"{who}: the parameter name {sorted(taken)[0]} is the layer's own.")
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.constants.items())
+        return f"{type(self).__name__}({arguments})"
+
+
+def _tuple_of_names(cell: Cell, what: str, value: Iterable[str]) -> tuple[str, ...]:
+    """The names as a tuple; refuses a bare string, of which each letter would be a name."""
+    if isinstance(value, str) or not all(isinstance(v, str) and v.isidentifier() for v in value):
+        raise ValueError(
+            f"{type(cell).__name__}: expected {what} as a tuple of names, got {value!r}. "
+            f'Write for example: {what} = ("{value if isinstance(value, str) else "h"}",).'
+        )
+    if len(set(value)) != len(tuple(value)):
+        raise ValueError(f"{type(cell).__name__}: a name stands twice in {what}: {value!r}.")
+    return tuple(value)
+
+
+_registry: dict[str, type[Cell]] = {}
+
+
+def register(cell: type[Cell]) -> type[Cell]:
+    """Lists a cell under its ``name``, so that :func:`get` and ``--cell`` find it."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", cell.name):
+        raise ValueError(f"{cell.__name__}: expected a name such as lstm-np, got {cell.name!r}.")
+    if _registry.get(cell.name, cell) is not cell:
+        raise ValueError(f'{cell.__name__}: the name "{cell.name}" belongs to another cell.')
+    _registry[cell.name] = cell
+    return cell
+
+
+def names() -> list[str]:
+    """The names of all registered cells."""
+    return list(_registry)
+
+
+def get(name: str, **constants: Any) -> Cell:
+    """The cell of that name.
+
+    Args:
+        name: one of :func:`names`.
+        constants: the constructor arguments of the cell.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest known one.
+
+    >>> get("gru").gates
+    ('r', 'z', 'n')
+    """
+    if name not in _registry:
+        raise unknown("cell", name, _registry)
+    return _registry[name](**constants)

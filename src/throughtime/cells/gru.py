@@ -1,0 +1,63 @@
+r"""The gated recurrent unit: one state, an update gate that keeps it, a reset gate that hides it.
+
+Letters: r the reset gate, z the update gate, n the candidate; * is elementwise.
+
+In both cells here z *keeps*: h_t = (1 - z_t) * n_t + z_t * h_{t-1}, as in ``torch.nn.GRU``. Half of
+the literature writes h_t = (1 - z_t) * h_{t-1} + z_t * n_t instead. As sigmoid(-a) = 1 - sigmoid(a),
+weights of that form are converted by negating the rows of block z in weight_ih, weight_hh, bias_ih
+and bias_hh.
+"""
+
+from torch import sigmoid, tanh
+
+from throughtime.cells.cell import Cell
+
+
+class GRU(Cell):
+    r"""The GRU that resets after the recurrent product, exactly that of ``torch.nn.GRU``.
+
+        r_t = sigmoid(W_r x_t + R_r h_{t-1} + b_r)
+        z_t = sigmoid(W_z x_t + R_z h_{t-1} + b_z)
+        n_t = tanh(W_n x_t + b_Wn + r_t * (R_n h_{t-1} + b_Rn))
+        h_t = (1 - z_t) * n_t + z_t * h_{t-1}
+
+    Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014,
+    in the form of Chung et al., arXiv 1412.3555. Differs: there 1 - z keeps (see above).
+    """
+
+    name = "gru"
+    gates = ("r", "z", "n")
+    states = ("h",)
+    torch_equivalent = "GRU"
+    source, year = "Cho et al., arXiv 1406.1078", 2014
+
+    def step(self, x, W, R, s, p):
+        r = sigmoid(W.r(x) + R.r(s.h))
+        z = sigmoid(W.z(x) + R.z(s.h))
+        n = tanh(W.n(x) + r * R.n(s.h))
+        h = (1 - z) * n + z * s.h
+        return dict(h=h, r=r, z=z, n=n)
+
+
+class ResetBeforeGRU(Cell):
+    r"""The GRU that resets before the recurrent product, W [r * h, x].
+
+        r_t = sigmoid(W_r x_t + R_r h_{t-1} + b_r)
+        z_t = sigmoid(W_z x_t + R_z h_{t-1} + b_z)
+        n_t = tanh(W_n x_t + R_n (r_t * h_{t-1}) + b_n)
+        h_t = (1 - z_t) * n_t + z_t * h_{t-1}
+
+    Source: Cho et al., arXiv 1406.1078, equations 5 to 8. There, too, z keeps.
+    """
+
+    name = "gru-reset-before"
+    gates = ("r", "z", "n")
+    states = ("h",)
+    source, year = "Cho et al., arXiv 1406.1078", 2014
+
+    def step(self, x, W, R, s, p):
+        r = sigmoid(W.r(x) + R.r(s.h))
+        z = sigmoid(W.z(x) + R.z(s.h))
+        n = tanh(W.n(x) + R.n(r * s.h))
+        h = (1 - z) * n + z * s.h
+        return dict(h=h, r=r, z=z, n=n)

@@ -1,0 +1,72 @@
+"""Argument checks, and the messages that they give: where, expected, got, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["ShapeError", "integer_lengths", "nearest", "shape_is", "unknown"]
+
+
+class ShapeError(ValueError):
+    """A tensor does not have the shape that the call asks for."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint ``; did you mean "lstm"?`` for a misspelt name, or nothing where none is near.
+
+    >>> nearest("lstn", ["gru", "lstm"])
+    '; did you mean "lstm"?'
+    """
+    names = {k.lower(): k for k in known}
+    found = difflib.get_close_matches(str(name).lower(), list(names), n=1, cutoff=0.6)
+    return f'; did you mean "{names[found[0]]}"?' if found else ""
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error for a name that is not among the known ones, with the nearest of them.
+
+    >>> print(unknown("cell", "lstn", ["gru", "lstm"]))
+    unknown cell "lstn"; did you mean "lstm"? Known: gru, lstm.
+    """
+    known = list(known)
+    hint = nearest(str(name), known) or "."
+    return ValueError(f'unknown {what} "{name}"{hint} Known: {", ".join(known)}.')
+
+
+def shape_is(where: str, name: str, value: Tensor, expected: Sequence[Any], why: str = "") -> None:
+    """Raises a ShapeError unless ``value`` has the shape, in which a string stands for any size.
+
+    Args:
+        where: who asks, the first word of the message.
+        name: what the value is called there.
+        expected: numbers, or letters (``"T"``) where any size will do.
+        why: the reason, appended after "because".
+    """
+    shape = tuple(value.shape)
+    fits = len(shape) == len(expected) and all(
+        isinstance(e, str) or e == got for e, got in zip(expected, shape, strict=True)
+    )
+    if not fits:
+        letters = ", ".join(str(e) for e in expected)
+        because = f" because {why}" if why else ""
+        raise ShapeError(f"{where}: expected {name} of shape ({letters}){because}, got {shape}.")
+
+
+def integer_lengths(where: str, lengths: Any, batch: int, steps: int) -> Tensor:
+    """The lengths of the rows as a tensor (B,) of int64, each checked to lie in 0..T."""
+    values = torch.as_tensor(lengths)
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise ValueError(f"{where}: expected whole numbers in lengths, got {values.dtype}.")
+    shape_is(where, "lengths", values, (batch,), f"x has {batch} rows")
+    values = values.to(torch.int64)
+    if batch and (int(values.min()) < 0 or int(values.max()) > steps):
+        raise ValueError(
+            f"{where}: expected lengths from 0 to {steps}, the number of steps of x, "
+            f"got {int(values.min())} to {int(values.max())}."
+        )
+    return values

@@ -1,0 +1,182 @@
+"""The time loop in plain PyTorch: the meaning of every other backend.
+
+Products of the input are taken for all steps at once before the loop, and the products of one
+state are one product per step; otherwise the equations run as they are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from throughtime.cells.cell import Cell
+from throughtime.checks import ShapeError
+from throughtime.kernels.call import Call
+
+__all__ = ["missing", "reasons", "run"]
+
+
+def missing() -> list[str]:
+    """What this machine lacks: never anything."""
+    return []
+
+
+def reasons(call: Call) -> list[str]:
+    """Why this backend cannot run the call: it always can."""
+    return []
+
+
+def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Applies the cell through time.
+
+    Returns:
+        The outputs (T, B, H), zero past a row's end, and the last states, each (B, H), of each
+        row's last valid step.
+    """
+    cell, weights = call.cell, call.weights
+    T, B, _ = call.x.shape
+
+    # (T, B, 1), so that it spreads over the units. What lies past a row's end may be anything,
+    # NaN included, and must reach neither the outputs nor a gradient.
+    valid = x = None
+    if call.lengths is not None:
+        steps = torch.arange(T, device=call.x.device).unsqueeze(1)
+        valid = (steps < call.lengths.to(call.x.device)).unsqueeze(-1)
+        x = torch.where(valid, call.x, 0.0)
+    xs = (call.x if x is None else x).unbind(0)
+
+    W = _Matrix(cell.gates, weights.weight_ih, cell.gates, weights.bias_ih)
+    R = _Matrix(
+        cell.recurrent_block_names, weights.weight_hh, cell.recurrent_bias_names, weights.bias_hh
+    )
+    of_input, of_state = _blocks_by_value(call)
+    hoisted = W.rows(of_input)(call.x if x is None else x)
+    hoisted = {name: product.unbind(0) for name, product in hoisted.items()}
+    fused = {k: R.rows(names) for k, names in of_state.items()}
+    p = SimpleNamespace(**weights.parameters)
+
+    initial = dict(zip(cell.state_specs, call.state, strict=True))
+    state, outputs = initial, [call.x] * T
+    for t in reversed(range(T)) if call.reverse else range(T):
+        starts = _starts_anew(call, t)
+        if starts is not None:
+            state = {k: torch.where(starts, initial[k], v) for k, v in state.items()}
+
+        W.ready = {(name, id(xs[t])): products[t] for name, products in hoisted.items()}
+        R.ready = {
+            (name, id(state[k])): product
+            for k, rows in fused.items()
+            for name, product in rows(state[k]).items()
+        }
+        made = cell.step(xs[t], W, R, SimpleNamespace(**state), p)
+        output, new = _output_and_states(cell, made, state)
+        if valid is not None:
+            new = {k: torch.where(valid[t], v, state[k]) for k, v in new.items()}
+            output = torch.where(valid[t], output, 0.0)
+        state, outputs[t] = new, output
+    return torch.stack(outputs), tuple(state.values())
+
+
+class _Matrix:
+    """A weight matrix as its blocks: ``R.i(value)`` is the product of block i, with its bias."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        weight: Tensor | None,
+        bias_names: Sequence[str],
+        bias: Tensor | None,
+    ) -> None:
+        self.weight, self.bias, self.names = weight, bias, tuple(names)
+        self.blocks = dict(zip(names, weight.chunk(len(names)), strict=True)) if names else {}
+        self.biases = dict(zip(bias_names, bias.chunk(len(bias_names)))) if bias is not None else {}
+        self.ready: dict[tuple[str, int], Tensor] = {}
+        for name in names:
+            setattr(self, name, partial(self._product, name))
+
+    def _product(self, name: str, value: Tensor) -> Tensor:
+        ready = self.ready.get((name, id(value)))
+        return F.linear(value, self.blocks[name], self.biases.get(name)) if ready is None else ready
+
+    def rows(self, names: Sequence[str]) -> Callable[[Tensor], dict[str, Tensor]]:
+        """The products of several blocks with one value, taken as a single product."""
+        if not names:
+            return lambda value: {}
+        weight, bias = self.weight, self.bias
+        if tuple(names) != self.names:
+            weight = torch.cat([self.blocks[name] for name in names])
+        if tuple(names) != tuple(self.biases) and self.biases:
+            zero = torch.zeros_like(self.blocks[names[0]][:, 0])
+            bias = torch.cat([self.biases.get(name, zero) for name in names])
+        return lambda value: dict(
+            zip(names, F.linear(value, weight, bias).chunk(len(names), -1), strict=True)
+        )
+
+
+def _blocks_by_value(call: Call) -> tuple[list[str], dict[str, list[str]]]:
+    """Which blocks the step applies to its input, and which to each of its states.
+
+    The step is run once on one row of zeros, with products that only take note.
+    """
+    cell, x = call.cell, call.x.new_zeros(1, call.x.shape[-1])
+    state = {
+        k: s.new_zeros(1, s.shape[-1]) for k, s in zip(cell.state_specs, call.state, strict=True)
+    }
+    H = call.weights.weight_ih.shape[0] // max(1, len(cell.gates))
+    noted: set[tuple[str, int]] = set()
+
+    def note(name: str, value: Tensor) -> Tensor:
+        noted.add((name, id(value)))
+        return value.new_zeros(*value.shape[:-1], H)
+
+    W = SimpleNamespace(**{name: partial(note, name) for name in cell.gates})
+    R = SimpleNamespace(**{name: partial(note, name) for name in cell.recurrent_block_names})
+    p = SimpleNamespace(**call.weights.parameters)
+    try:
+        with torch.no_grad():
+            cell.step(x, W, R, SimpleNamespace(**state), p)
+    except AttributeError as error:
+        raise AttributeError(
+            f"{type(cell).__name__}.step: {error}. It may use the blocks "
+            f"{', '.join(cell.gates)} of W, {', '.join(cell.recurrent_block_names)} of R, "
+            f"the states {', '.join(state)} and the parameters "
+            f"{', '.join(cell.parameter_specs) or '(none)'}."
+        ) from error
+    of_state = {
+        k: [name for name in cell.recurrent_block_names if (name, id(value)) in noted]
+        for k, value in state.items()
+    }
+    return [name for name in cell.gates if (name, id(x)) in noted], of_state
+
+
+def _starts_anew(call: Call, t: int) -> Tensor | None:
+    """Which rows (B, 1) are set back before step t; in reverse the step read before is t + 1."""
+    if call.resets is None:
+        return None
+    boundary = t + 1 if call.reverse else t
+    return call.resets[boundary].unsqueeze(-1) if boundary < call.resets.shape[0] else None
+
+
+def _output_and_states(
+    cell: Cell, made: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the step returned, sorted into the output and the next states, and checked."""
+    wanted = [*state, cell.output_name]
+    if not isinstance(made, Mapping) or any(name not in made for name in wanted):
+        got = ", ".join(made) if isinstance(made, Mapping) else type(made).__name__
+        raise ValueError(
+            f"{type(cell).__name__}.step: expected a dict with {', '.join(dict.fromkeys(wanted))}, "
+            f"got {got}."
+        )
+    for name, before in state.items():
+        if made[name].shape != before.shape:
+            raise ShapeError(
+                f"{type(cell).__name__}.step: expected {name} of shape {tuple(before.shape)} as "
+                f"before the step, got {tuple(made[name].shape)}."
+            )
+    return made[cell.output_name], {name: made[name] for name in state}

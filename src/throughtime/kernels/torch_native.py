@@ -1,0 +1,69 @@
+"""The three cells that PyTorch has fused itself (oneDNN on a CPU, cuDNN on a GPU)."""
+
+from __future__ import annotations
+
+import torch
+from torch import _VF, Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from throughtime.kernels.call import Call
+
+__all__ = ["missing", "reasons", "run"]
+
+_OPERATORS = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
+
+
+def missing() -> list[str]:
+    """What this machine lacks: nothing, PyTorch brings its operators along."""
+    return []
+
+
+def reasons(call: Call) -> list[str]:
+    """Why PyTorch's operators cannot run the call."""
+    found = []
+    if call.cell.torch_equivalent not in _OPERATORS:
+        found.append(
+            f"the cell {call.cell.name or type(call.cell).__name__} is none that PyTorch has "
+            f"fused ({', '.join(_OPERATORS)})"
+        )
+    if call.resets is not None:
+        found.append("resets are given, and PyTorch's operators take none")
+    if call.lengths is not None and bool((call.lengths == 0).any()):
+        found.append("a row has length 0, which PyTorch's packed sequences refuse")
+    return found
+
+
+def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Applies the cell through time; see :func:`throughtime.kernels.reference.run`."""
+    operator = getattr(_VF, _OPERATORS[str(call.cell.torch_equivalent)])
+    w = call.weights
+    flat = [t for t in (w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh) if t is not None]
+    several = len(call.state) > 1
+    state = tuple(s.unsqueeze(0) for s in call.state)
+    # has_biases, num_layers, dropout, train, bidirectional
+    options = (w.bias_ih is not None, 1, 0.0, torch.is_grad_enabled(), False)
+    x = _reversed(call.x, call.lengths) if call.reverse else call.x
+
+    if call.lengths is None:
+        output, *last = operator(x, state if several else state[0], flat, *options, False)
+    else:
+        packed = pack_padded_sequence(x, call.lengths.cpu(), enforce_sorted=False)
+        order, back = packed.sorted_indices, packed.unsorted_indices
+        state = tuple(s.index_select(1, order) for s in state)
+        data, *last = operator(
+            packed.data, packed.batch_sizes, state if several else state[0], flat, *options
+        )
+        output, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
+        last = [s.index_select(1, back) for s in last]
+    output = _reversed(output, call.lengths) if call.reverse else output
+    return output, tuple(s.squeeze(0) for s in last)
+
+
+def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Each row (T, B, …) from its own last step to its first; what lies past its end stays."""
+    if lengths is None:
+        return x.flip(0)
+    t = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+    source = lengths.to(x.device) - 1 - t
+    source = torch.where(source < 0, t, source)  # (T, B)
+    return x.gather(0, source.unsqueeze(-1).expand_as(x))

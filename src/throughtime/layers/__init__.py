@@ -1,0 +1,6 @@
+"""Sequences: the modules that own weights."""
+
+from throughtime.layers.recurrent import Recurrent
+from throughtime.layers.torch_like import GRU, LSTM, RNN
+
+__all__ = ["GRU", "LSTM", "RNN", "Recurrent"]

@@ -1,0 +1,162 @@
+"""RNN, LSTM and GRU with the signatures, state dicts and returns of ``torch.nn``.
+
+Whatever ``torch.nn`` takes, they take, in the same order and under the same names; its state
+dicts load as they are. Beyond it come ``lengths`` and ``resets``, and the keyword-only options of
+:class:`throughtime.Recurrent`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from throughtime.checks import unknown
+from throughtime.layers.recurrent import Recurrent
+
+__all__ = ["GRU", "LSTM", "RNN"]
+
+
+class _TorchLike(Recurrent):
+    """What code that was written for ``torch.nn`` also calls."""
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """The parameters, one list for each layer and direction."""
+        suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
+        return [[getattr(self, f"{name}{suffix}") for name in names] for suffix in suffixes]
+
+    def flatten_parameters(self) -> None:
+        """There is nothing to flatten; for code that calls it."""
+
+
+class RNN(_TorchLike):
+    r"""h_t = tanh(W x_t + R h_{t-1} + b), as ``torch.nn.RNN``; or the rectifier for tanh.
+
+    Args:
+        input_size, hidden_size, num_layers: I, H, L.
+        nonlinearity: ``tanh`` or ``relu``.
+        bias, batch_first, dropout, bidirectional, device, dtype, more: see
+            :class:`throughtime.Recurrent`, also for the shapes.
+
+    >>> output, h = RNN(3, 5)(torch.zeros(7, 2, 3))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **more: Any,
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise unknown("nonlinearity", nonlinearity, ("tanh", "relu"))
+        super().__init__(
+            f"rnn-{nonlinearity}",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+            **more,
+        )
+        self.nonlinearity = nonlinearity
+
+
+class LSTM(_TorchLike):
+    r"""The LSTM of ``torch.nn.LSTM``; the equations are those of the cell ``lstm``.
+
+    Args:
+        input_size, hidden_size, num_layers: I, H, L.
+        bias, batch_first, dropout, bidirectional, device, dtype, more: see
+            :class:`throughtime.Recurrent`, also for the shapes.
+        proj_size: not there yet; anything but 0 raises.
+
+    >>> output, (h, c) = LSTM(3, 5)(torch.zeros(7, 2, 3))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **more: Any,
+    ) -> None:
+        if proj_size != 0:
+            raise ValueError(
+                f"LSTM: proj_size={proj_size} is not supported yet; use proj_size=0 and a "
+                f"torch.nn.Linear after the layer, or torch.nn.LSTM."
+            )
+        super().__init__(
+            "lstm",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+            **more,
+        )
+        self.proj_size = proj_size
+
+
+class GRU(_TorchLike):
+    r"""The GRU of ``torch.nn.GRU``; the equations are those of the cell ``gru``.
+
+    Args:
+        input_size, hidden_size, num_layers: I, H, L.
+        bias, batch_first, dropout, bidirectional, device, dtype, more: see
+            :class:`throughtime.Recurrent`, also for the shapes.
+
+    >>> output, h = GRU(3, 5)(torch.zeros(7, 2, 3))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(
+            "gru",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+            **more,
+        )
