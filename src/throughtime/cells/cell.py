@@ -9,24 +9,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from throughtime.checks import unknown
 
-__all__ = ["Cell", "Names", "Parameter", "Product", "State", "get", "names", "register"]
-
-Product = Callable[[Tensor], Tensor]
-"""One block of a weight matrix, applied to a value: ``W.i(x)`` is ``W_i x + b_i``."""
-
-
-class Names(Protocol):
-    """Things by name, as the equations write them: ``s.h``, ``p.p_i``, ``W.i``, ``R.i``."""
-
-    def __getattr__(self, name: str) -> Any: ...
+__all__ = ["Cell", "Parameter", "State", "get", "names", "register"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +83,7 @@ class Cell:
     source: str = ""
     year: int | None = None
 
-    def step(self, x: Tensor, W: Names, R: Names, s: Names, p: Names) -> Mapping[str, Tensor]:
+    def step(self, x: Tensor, W: Any, R: Any, s: Any, p: Any) -> Mapping[str, Tensor]:
         """One time step.
 
         Args:

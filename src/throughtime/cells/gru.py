@@ -2,10 +2,10 @@ r"""The gated recurrent unit: one state, an update gate that keeps it, a reset g
 
 Letters: r the reset gate, z the update gate, n the candidate; * is elementwise.
 
-In both cells here z *keeps*: h_t = (1 - z_t) * n_t + z_t * h_{t-1}, as in ``torch.nn.GRU``. Half of
-the literature writes h_t = (1 - z_t) * h_{t-1} + z_t * n_t instead. As sigmoid(-a) = 1 - sigmoid(a),
-weights of that form are converted by negating the rows of block z in weight_ih, weight_hh, bias_ih
-and bias_hh.
+In both cells here z *keeps*: h_t = (1 - z_t) * n_t + z_t * h_{t-1}, as in ``torch.nn.GRU``.
+Half of the literature writes h_t = (1 - z_t) * h_{t-1} + z_t * n_t instead. To convert weights of
+that form, negate the rows of block z in weight_ih, weight_hh, bias_ih and bias_hh, for
+sigmoid(-a) = 1 - sigmoid(a).
 """
 
 from torch import sigmoid, tanh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from torch import nn
 
@@ -44,7 +45,7 @@ def _converted(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module
 
 
 def _layer(theirs: nn.RNNBase) -> Recurrent:
-    options = dict(
+    options: dict[str, Any] = dict(
         input_size=theirs.input_size,
         hidden_size=theirs.hidden_size,
         num_layers=theirs.num_layers,

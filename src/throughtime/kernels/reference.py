@@ -39,7 +39,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         row's last valid step.
     """
     cell, weights = call.cell, call.weights
-    T, B, _ = call.x.shape
+    T = call.x.shape[0]
 
     # (T, B, 1), so that it spreads over the units. What lies past a row's end may be anything,
     # NaN included, and must reach neither the outputs nor a gradient.
@@ -93,8 +93,8 @@ class _Matrix:
         bias: Tensor | None,
     ) -> None:
         self.weight, self.bias, self.names = weight, bias, tuple(names)
-        self.blocks = dict(zip(names, weight.chunk(len(names)), strict=True)) if names else {}
-        self.biases = dict(zip(bias_names, bias.chunk(len(bias_names)))) if bias is not None else {}
+        self.blocks = _chunks(names, weight)
+        self.biases = _chunks(bias_names, bias)
         self.ready: dict[tuple[str, int], Tensor] = {}
         for name in names:
             setattr(self, name, partial(self._product, name))
@@ -108,7 +108,7 @@ class _Matrix:
         if not names:
             return lambda value: {}
         weight, bias = self.weight, self.bias
-        if tuple(names) != self.names:
+        if weight is None or tuple(names) != self.names:
             weight = torch.cat([self.blocks[name] for name in names])
         if tuple(names) != tuple(self.biases) and self.biases:
             zero = torch.zeros_like(self.blocks[names[0]][:, 0])
@@ -116,6 +116,12 @@ class _Matrix:
         return lambda value: dict(
             zip(names, F.linear(value, weight, bias).chunk(len(names), -1), strict=True)
         )
+
+
+def _chunks(names: Sequence[str], whole: Tensor | None) -> dict[str, Tensor]:
+    if whole is None:
+        return {}
+    return dict(zip(names, whole.chunk(len(names)), strict=True))
 
 
 def _blocks_by_value(call: Call) -> tuple[list[str], dict[str, list[str]]]:

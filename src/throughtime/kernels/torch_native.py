@@ -49,6 +49,8 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     else:
         packed = pack_padded_sequence(x, call.lengths.cpu(), enforce_sorted=False)
         order, back = packed.sorted_indices, packed.unsorted_indices
+        assert order is not None
+        assert back is not None
         state = tuple(s.index_select(1, order) for s in state)
         data, *last = operator(
             packed.data, packed.batch_sizes, state if several else state[0], flat, *options

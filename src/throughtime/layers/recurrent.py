@@ -129,6 +129,10 @@ class Recurrent(nn.Module):
         """The features of one step of the output."""
         return self.hidden_size * (self.num_directions if self.merge == "concat" else 1)
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.get_parameter("weight_ih_l0").dtype
+
     def _suffixes(self, layer: int) -> list[str]:
         return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
 
@@ -293,9 +297,9 @@ class Recurrent(nn.Module):
         leading = () if alone else ("B", "T") if batch_first else ("T", "B")
         expected = (*leading, self.input_size) if leading else ("T", self.input_size)
         shape_is(self._who, "x", x, expected, f"input_size={self.input_size}")
-        if x.dtype != self.weight_ih_l0.dtype and not torch.is_autocast_enabled(x.device.type):
+        if x.dtype != self._dtype and not torch.is_autocast_enabled(x.device.type):
             raise ValueError(
-                f"{self._who}: expected x of {self.weight_ih_l0.dtype} as the weights are, got "
+                f"{self._who}: expected x of {self._dtype} as the weights are, got "
                 f"{x.dtype}. Convert one of them, for example layer.to(x.dtype)."
             )
         x = x.unsqueeze(1) if alone else x.transpose(0, 1) if batch_first else x
@@ -317,9 +321,8 @@ class Recurrent(nn.Module):
         rows, B = self.num_layers * self.num_directions, x.shape[1]
         shapes = [(rows, B, spec.size or self.hidden_size) for spec in specs.values()]
         if hx is None:
-            dtype = self.weight_ih_l0.dtype
             return tuple(
-                torch.full(shape, spec.initial, dtype=dtype, device=x.device)
+                torch.full(shape, spec.initial, dtype=self._dtype, device=x.device)
                 for shape, spec in zip(shapes, specs.values(), strict=True)
             )
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx)

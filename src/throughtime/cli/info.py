@@ -1,0 +1,34 @@
+"""throughtime info: what there is to run on."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+
+import torch
+
+from throughtime.cli.parser import Parser
+from throughtime.kernels import BACKENDS
+from throughtime.tasks.run import versions
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str]) -> int:
+    Parser(
+        prog="throughtime info",
+        description="Versions, threads, and the backends, with why one cannot run here.",
+    ).parse(argv)
+    for name, version in versions().items():
+        print(f"{name:<12} {version}")
+    print(f"{'platform':<12} {platform.platform()}")
+    print(
+        f"{'cpu':<12} {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    )
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
+    print(f"{'gpu':<12} {gpu}")
+    print("\nbackends, the fastest first:")
+    for name, module in BACKENDS.items():
+        missing = module.missing()
+        print(f"  {name:<10} {'cannot run: ' + '; '.join(missing) if missing else 'ready'}")
+    return 0

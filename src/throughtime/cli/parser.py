@@ -1,0 +1,98 @@
+"""The argument parser of all commands: typed, and helpful about what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from throughtime.checks import nearest
+
+__all__ = ["Parser", "settings_of_file"]
+
+
+class Parser(ArgumentParser):
+    """jsonargparse's parser; flags that are switches need no value, errors name the nearest."""
+
+    def parse(self, argv: Sequence[str]) -> dict[str, Any]:
+        """What the command line gives, without the defaults, each value of its type."""
+        given = self.parse_args(self._with_values(argv), defaults=False)
+        return {k: v for k, v in vars(given.clone()).items() if k != "help"}
+
+    def complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values, checked against their types, and the defaults for the rest."""
+        return vars(self.parse_object(dict(values)).clone())
+
+    def _with_values(self, argv: Sequence[str]) -> list[str]:
+        """``--tied`` as ``--tied true``, as users of switches expect."""
+        switches = {
+            option
+            for action in self._actions
+            if getattr(action, "_typehint", None) is bool
+            for option in action.option_strings
+        }
+        out: list[str] = []
+        for word, follower in zip(argv, [*argv[1:], ""], strict=False):
+            out.append(word)
+            if word in switches and follower.lower() not in ("true", "false", "yes", "no"):
+                out.append("true")
+        return out
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Ends the program with the message, and the nearest thing that would have been right."""
+        flags = [o for action in self._actions for o in action.option_strings]
+        unknown = re.search(r"[Uu]nrecognized arguments: (\S+)", message)
+        choice = re.search(r'key "(\w+)".*?Literal\[(.*?)\]. Got value: (.*)', message, re.DOTALL)
+        typed = re.search(r'key "(\w+)":(.*)(?:Given|Got) value: (.*)', message, re.DOTALL)
+        if unknown is not None:
+            flag = unknown[1].split("=")[0]
+            message = f"unknown option {flag}{nearest(flag, flags)}"
+        elif choice is not None:
+            names = [name.strip(" '\"") for name in choice[2].split(",")]
+            hint = nearest(choice[3].strip(), names)
+            message = (
+                f"--{choice[1]}: expected one of {', '.join(names)}, got {choice[3].strip()}{hint}"
+            )
+        elif typed is not None:
+            kinds = re.findall(r"Expected an? <class '(\w+)'>", typed[2])
+            kinds = [k for k in dict.fromkeys(kinds) if k != "NoneType"]
+            message = f"--{typed[1]}: expected {' or '.join(kinds)}, got {typed[3].strip()}"
+        print(f"{self.prog}: {message}\nSee {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def settings_of_file(path: str, known: Sequence[str]) -> dict[str, Any]:
+    """The settings that a recipe, or the config.json of a run, holds.
+
+    Args:
+        path: a YAML or JSON file: settings by name, an ``about`` block beside them.
+        known: the names that there are.
+
+    Raises:
+        ValueError: for an unknown setting, with the nearest; for a file that is none of these.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected settings as `name: value` lines, got {content!r}.")
+    if "settings" in content:
+        content = {**content["settings"], **content.get("training", {})}
+    settings = {k: v for k, v in content.items() if k not in ("about", "task")}
+    for key in settings:
+        if key not in known:
+            raise ValueError(f'{path}: unknown key "{key}"{nearest(str(key), known) or "."}')
+    return settings
+
+
+def fields(config: type) -> list[str]:
+    """The names of a configuration's settings."""
+    return [f.name for f in dataclasses.fields(config)]

@@ -1,0 +1,148 @@
+"""A long text cut into batches, so that the recurrent state of one carries over to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from throughtime.checks import shape_is
+
+__all__ = ["ContiguousBatches", "rows_for_scoring"]
+
+
+class ContiguousBatches:
+    """Batches for truncated backpropagation through time: each row reads on where it stopped.
+
+    The text is cut into B rows of L = (N - 1) // B steps; batch k holds the columns kT to (k+1)T
+    of every row, and the last batch may be shorter. The targets are the inputs one character
+    later, so that each character is predicted exactly once, except the first of the text and the
+    fewer than B left over at its end. Of several processes each takes B / world_size rows.
+
+    Args:
+        tokens: the text as ids.
+        batch_size: B, the rows of all processes together.
+        steps: T, after which the gradient is cut.
+        rank: the number of this process, from 0.
+        world_size: how many processes there are.
+
+    Attributes:
+        num_characters: how many are predicted in one iteration, by all processes together.
+        num_left_over: how many at the end of the text are not.
+
+    Shapes:
+        tokens: (N,) of int64.
+        x, y of a batch: (B / world_size, T), views of tokens.
+
+    Raises:
+        ShapeError: tokens is not of one dimension.
+        ValueError: tokens is not of int64, or too short; a number is out of its range; the rows
+            cannot be shared equally.
+
+    >>> for x, y in ContiguousBatches(torch.arange(9), batch_size=2, steps=3):
+    ...     print(x.tolist(), y.tolist())
+    [[0, 1, 2], [4, 5, 6]] [[1, 2, 3], [5, 6, 7]]
+    [[3], [7]] [[4], [8]]
+    """
+
+    def __init__(
+        self,
+        tokens: Tensor,
+        batch_size: int,
+        steps: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        _check_tokens(tokens, batch_size)
+        _check_range("steps", steps, 1)
+        _check_range("world_size", world_size, 1)
+        _check_range("rank", rank, 0, world_size - 1)
+        if batch_size % world_size:
+            raise ValueError(
+                f"ContiguousBatches: expected a batch_size that {world_size} processes can share "
+                f"equally, got {batch_size}. Make --batch_size a multiple of {world_size}."
+            )
+        B, T, N = batch_size, steps, len(tokens)
+        L = (N - 1) // B
+        mine = slice(rank * B // world_size, (rank + 1) * B // world_size)
+        self._x = tokens[: B * L].view(B, L)[mine]
+        self._y = tokens[1 : 1 + B * L].view(B, L)[mine]
+        self._steps = T
+        self._cut = {"num_tokens": len(tokens), "batch_size": B, "steps": T}
+        self.num_characters = B * L
+        self.num_left_over = N - 1 - B * L
+        # The batch that comes next, and the one that the next iteration begins with.
+        self._position = self._start = 0
+
+    def __len__(self) -> int:
+        """How many batches one iteration has."""
+        return -(-self._x.shape[1] // self._steps)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches in order, from the first, or from where `load_state_dict` says."""
+        start, self._start = self._start, 0
+        for k in range(start, len(self)):
+            # Moved on before the batch is out, so that a state saved after it resumes behind it.
+            self._position = (k + 1) % len(self)
+            columns = slice(k * self._steps, (k + 1) * self._steps)
+            yield self._x[:, columns], self._y[:, columns]  # (B / world_size, T)
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the iteration, and the cut of the text that it belongs to."""
+        return {"position": self._position, **self._cut}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Makes the next iteration go on behind the last batch that was seen.
+
+        Args:
+            state: what `state_dict` returned, in any of the processes.
+
+        Raises:
+            ValueError: the state belongs to another text, or to another cut of it.
+        """
+        cut = {name: state.get(name) for name in self._cut}
+        if cut != self._cut:
+            raise ValueError(
+                f"ContiguousBatches.load_state_dict: expected a state of {self._cut}, got {cut}. "
+                "Resume with the data and settings that it was saved with."
+            )
+        _check_range("position", state["position"], 0, len(self) - 1)
+        self._position = self._start = state["position"]
+
+
+def rows_for_scoring(num_characters: int, most: int = 32, least_length: int = 4096) -> int:
+    """How many rows a text is read in to score it: many are fast, but each starts knowing nothing.
+
+    Args:
+        num_characters: the length of the text.
+        most: the rows of a long text.
+        least_length: the characters that a row should have.
+
+    >>> rows_for_scoring(1_000), rows_for_scoring(20_000), rows_for_scoring(1_000_000)
+    (1, 4, 32)
+    """
+    return max(1, min(most, num_characters // least_length))
+
+
+def _check_tokens(tokens: Tensor, batch_size: int) -> None:
+    shape_is("ContiguousBatches", "tokens", tokens, ["N"])
+    if tokens.dtype != torch.int64:
+        raise ValueError(
+            f"ContiguousBatches: expected tokens of int64, got {tokens.dtype}. "
+            "Use Vocabulary.encode."
+        )
+    _check_range("batch_size", batch_size, 1)
+    if len(tokens) < batch_size + 1:
+        raise ValueError(
+            f"ContiguousBatches: expected at least {batch_size + 1} characters because "
+            f"batch_size={batch_size}, got {len(tokens)}. "
+            "Give more text, or a smaller --batch_size."
+        )
+
+
+def _check_range(name: str, value: int, least: int, most: int | None = None) -> None:
+    if value < least or (most is not None and value > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"ContiguousBatches: expected {name} {bounds}, got {value}.")

@@ -1,0 +1,220 @@
+"""Where characters come from: a file or folder of the user, a named data set, or Python itself."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import logging
+import math
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from throughtime.checks import unknown
+from throughtime.data.download import FILES, DownloadError, fetch
+
+__all__ = ["TEXT_SETS", "Corpus", "fingerprint", "load"]
+
+_ENCODINGS = ("utf-8", "utf-16", "ascii", "latin-1", "cp1252", "cp1251", "gb18030", "shift_jis")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text in the parts that it is learned from, tuned on and tested on.
+
+    Args:
+        name: of the data set, file or folder that it was read from.
+        splits: the texts "train", "valid" and "test"; one that there is not is absent.
+    """
+
+    name: str
+    splits: dict[str, str] = field(repr=False)
+
+
+def _every_second_character(text: str) -> str:
+    """The symbols of a text that has a space after each, and writes its own spaces as ``_``."""
+    return text[::2].replace("_", " ")
+
+
+TEXT_SETS: dict[str, Callable[[str], str]] = {
+    "tinyshakespeare": str,
+    "warpeace": str,
+    "ptb-char": _every_second_character,
+}
+"""The data sets that are plain text, and how the characters are read from the decoded file."""
+
+
+def load(
+    data: str | None,
+    *,
+    encoding: str = "utf-8",
+    valid_fraction: float | None = None,
+    test_fraction: float | None = None,
+) -> Corpus:
+    r"""Reads a text and splits it in order: first train, then valid, then test.
+
+    Line ends become ``\n``, and a byte-order mark at the start is dropped.
+
+    Args:
+        data: the path of a text file, or of a folder (its ``*.txt`` and ``*.py``, by name); or
+            the name of one of `TEXT_SETS`; or None for the source of Python's standard library.
+        encoding: of the user's own file or folder.
+        valid_fraction: of the characters, for validation; None is 0.1.
+        test_fraction: of the characters, for the test; None is 0.
+
+    Raises:
+        FileNotFoundError: there is no such path, or no text in the folder.
+        ValueError: an unknown name or encoding; a text that is empty or not in this encoding;
+            fractions out of range, or that leave a split empty; an option without effect.
+        DownloadError, ChecksumError: as `fetch`.
+
+    >>> load(None)
+    Corpus(name='python-stdlib')
+    """
+    name, parts = _read(data, encoding)
+    if "all" in parts:
+        return Corpus(name, _split(name, parts["all"], valid_fraction, test_fraction))
+    if valid_fraction is not None or test_fraction is not None:
+        raise ValueError(
+            f'load: expected no fractions because "{name}" comes in splits of its own, got '
+            f"valid_fraction={valid_fraction}, test_fraction={test_fraction}. Leave them out."
+        )
+    return Corpus(name, parts)
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """The sha256 of the splits, by which two runs tell whether they saw the same text."""
+    digest = hashlib.sha256()
+    for split, text in sorted(corpus.splits.items()):
+        digest.update(f"{split} {len(text)}\n".encode())
+        digest.update(text.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _read(data: str | None, encoding: str) -> tuple[str, dict[str, str]]:
+    """The name of a source, and its texts by split; or one text, "all", that is to be split."""
+    if data and (path := Path(data).expanduser()).exists():
+        return path.resolve().name, {"all": _read_path(path, encoding)}
+    if data is not None and data not in TEXT_SETS:
+        raise _not_found(data)
+    if encoding != "utf-8":
+        raise ValueError(
+            f"load: expected no encoding because it is known for {data or 'the standard library'}, "
+            f'got "{encoding}". Leave --encoding out, or give --data the path of a text.'
+        )
+    if data is None:
+        return "python-stdlib", {"all": _read_standard_library()}
+    return data, _read_set(data)
+
+
+def _read_path(path: Path, encoding: str) -> str:
+    files = [path]
+    if path.is_dir():
+        files = sorted(f for f in path.iterdir() if f.suffix in {".txt", ".py"} and f.is_file())
+        if not files:
+            raise FileNotFoundError(
+                f"{path}: expected *.txt or *.py files in this folder, got none. "
+                "Give --data a folder that has some, or the path of one file."
+            )
+    texts = [_decode(file.read_bytes(), encoding, file) for file in files]
+    if not any(texts):
+        raise ValueError(f"{path}: expected a text, got no characters. Give --data another path.")
+    return "\n".join(texts)
+
+
+def _read_set(name: str) -> dict[str, str]:
+    texts = {}
+    for part, file in FILES[name].items():
+        try:
+            content = fetch(file)
+        except DownloadError as error:
+            # What nobody can download is not asked of everybody: the other splits do without.
+            if file.url is not None:
+                raise
+            _log.warning("%s is used without its %s split. %s", name, part, error)
+        else:
+            texts[part] = TEXT_SETS[name](_decode(content, "utf-8", file.mirror))
+    return texts
+
+
+def _read_standard_library() -> str:
+    folder = Path(sysconfig.get_path("stdlib"))
+    sources = [path.read_bytes() for path in sorted(folder.glob("*.py"))]
+    texts = [_decode(source, "ascii", folder) for source in sources if source.isascii()]
+    if not texts:
+        raise FileNotFoundError(
+            f"{folder}: expected the *.py files of the standard library, got none. "
+            "Give a text with --data."
+        )
+    return "\n".join(texts)
+
+
+def _split(name: str, text: str, valid: float | None, test: float | None) -> dict[str, str]:
+    valid = 0.1 if valid is None else valid
+    test = 0.0 if test is None else test
+    if not (valid >= 0 and test >= 0 and valid + test < 1):
+        raise ValueError(
+            "load: expected fractions from 0 that leave some text for training, got "
+            f"valid_fraction={valid}, test_fraction={test}. Make their sum less than 1."
+        )
+    # The rounding undoes that of floating point, by which 10 * (1 - 0.9) is just below 1.
+    start_valid = math.floor(round(len(text) * (1 - valid - test), 6))
+    start_test = math.floor(round(len(text) * (1 - test), 6))
+    splits = {
+        "train": text[:start_valid],
+        "valid": text[start_valid:start_test],
+        "test": text[start_test:],
+    }
+    for split, fraction in {"train": 1.0, "valid": valid, "test": test}.items():
+        if fraction > 0 and not splits[split]:
+            raise ValueError(
+                f"{name}: expected enough characters for every split, got {len(text)}, which "
+                f'leaves "{split}" empty. Give more text, or set its fraction to 0.'
+            )
+    return {split: part for split, part in splits.items() if part}
+
+
+def _decode(content: bytes, encoding: str, where: Path | str) -> str:
+    try:
+        text = content.decode(encoding)
+    except LookupError:
+        raise unknown("encoding", encoding, _ENCODINGS) from None
+    except UnicodeDecodeError as error:
+        before = _newlines(content[: error.start].decode(encoding, "replace"))
+        line = before.count("\n") + 1
+        raise ValueError(
+            f"{where}: expected text in {encoding}, got byte 0x{content[error.start]:02x} at byte "
+            f"offset {error.start}, line {line}. "
+            f"Pass its encoding, perhaps --encoding {_likely_encoding(content)}."
+        ) from error
+    return _newlines(text).removeprefix("\ufeff")
+
+
+def _newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _likely_encoding(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return encoding
+    return "latin-1"
+
+
+def _not_found(data: str) -> Exception:
+    """The error for what is no path; only what looks like a name is compared with the names."""
+    if data != Path(data).name:
+        return FileNotFoundError(
+            f"{data}: no such file or folder. Give --data a path that exists, "
+            f"or a data set: {', '.join(TEXT_SETS)}."
+        )
+    return ValueError(
+        f"{unknown('data set', data, TEXT_SETS)} Nor is there a file or folder of that name here."
+    )

@@ -1,0 +1,1 @@
+"""Looking inside: what a training did, and what a trained network does."""

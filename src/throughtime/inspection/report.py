@@ -1,0 +1,185 @@
+"""report.html: the curves and samples of a run, on one page that needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from throughtime.tasks.run import Run, written_whole
+
+__all__ = ["write_report"]
+
+Points = list[tuple[float, float]]
+
+
+def write_report(run: Run) -> Path:
+    """Writes the page from what the run folder holds, and returns its path.
+
+    The loss curve, the norm of the gradient before clipping, the learning rate and the speed, the
+    samples along the way, and the configuration.
+    """
+    config = run.config()
+    rows = _rows(run.metrics_file)
+    training = {"cell": "", **config["settings"]}
+    title = f"{config['task']} · {config['assets'].get('data', run.folder.name)}"
+    body = [
+        f"<h1>{html.escape(title)}</h1>",
+        f"<p>{html.escape(_summary(rows))}</p>",
+        _figure(
+            "Loss",
+            "nats",
+            {
+                "training": _points(rows, "train", "loss"),
+                "validation": _points(rows, "valid", "loss"),
+            },
+        ),
+        _figure(
+            "Norm of the gradient before clipping",
+            "norm",
+            {"gradient": _points(rows, "train", "gradient_norm")},
+            level=float(config["training"].get("clip_norm", math.nan)),
+            is_log=True,
+        ),
+        _figure(
+            "Learning rate",
+            "",
+            {"learning rate": _points(rows, "train", "learning_rate")},
+            height=1.8,
+        ),
+        "<h2>Samples along the way</h2>",
+        *_samples(run.samples_file),
+        "<h2>Configuration</h2>",
+        _table({**training, **config["training"], **config["versions"]}),
+    ]
+    page = _PAGE.format(title=html.escape(title), body="\n".join(body))
+    written_whole(run.report_file, lambda path: path.write_text(page, encoding="utf-8"))
+    return run.report_file
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+  body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
+         max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }}
+  h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.15rem; margin-top: 2.2rem }}
+  svg {{ width: 100%; height: auto }}
+  pre {{ background: #f6f6f4; padding: .8rem 1rem; overflow-x: auto; font-size: .85rem;
+         white-space: pre-wrap; overflow-wrap: anywhere }}
+  summary {{ cursor: pointer; color: #555 }}
+  td {{ padding: .1rem 1.5rem .1rem 0; font-size: .9rem }} td:first-child {{ color: #555 }}
+</style>
+<body>
+{body}
+</body></html>
+"""
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _points(rows: list[dict[str, str]], split: str, column: str) -> Points:
+    return [
+        (float(row["step"]), float(row[column]))
+        for row in rows
+        if row["split"] == split and row.get(column)
+    ]
+
+
+def _summary(rows: list[dict[str, str]]) -> str:
+    valid = [row for row in rows if row["split"] == "valid"]
+    if not rows or not valid:
+        return "No validation yet."
+    best = min(valid, key=lambda row: float(row["loss"]))
+    minutes = float(rows[-1]["seconds"]) / 60
+    figures = ", ".join(
+        f"{name.replace('_', ' ')} {float(value):.4f}"
+        for name, value in best.items()
+        if value and name not in ("step", "epoch", "seconds", "split")
+    )
+    return (
+        f"{rows[-1]['step']} steps, {float(rows[-1]['epoch']):.2f} epochs, {minutes:.1f} minutes. "
+        f"Best validation at step {best['step']}: {figures}."
+    )
+
+
+def _figure(
+    title: str,
+    unit: str,
+    curves: dict[str, Points],
+    level: float | None = None,
+    is_log: bool = False,
+    height: float = 2.8,
+) -> str:
+    # matplotlib takes a while to import, and few processes draw.
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    curves = {name: points for name, points in curves.items() if points}
+    if not curves:
+        return f"<h2>{html.escape(title)}</h2><p>Nothing recorded yet.</p>"
+    figure = Figure(figsize=(8, height), layout="constrained")
+    axes = figure.add_subplot()
+    for name, points in curves.items():
+        x, y = zip(*_thinned(points), strict=True)
+        axes.plot(x, y, label=name, linewidth=1.4, marker="o" if len(points) < 60 else "", ms=3)
+    if level is not None and math.isfinite(level):
+        axes.axhline(
+            level, color="#888", linestyle="--", linewidth=1, label=f"clipped at {level:g}"
+        )
+    if is_log:
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel(unit)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(curves) > 1 or level is not None:
+        axes.legend(frameon=False)
+    drawing = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
+    svg = drawing.getvalue()
+    return f"<h2>{html.escape(title)}</h2>\n{svg[svg.index('<svg') :]}"
+
+
+def _thinned(points: Points, most: int = 600) -> Points:
+    """At most that many points: the mean of each stretch, for a curve of a long training."""
+    size = math.ceil(len(points) / most)
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    stretches = (points[i : i + size] for i in range(0, len(points), size))
+    return [(part[-1][0], mean([y for _, y in part])) for part in stretches]
+
+
+def _samples(path: Path, most: int = 12) -> list[str]:
+    """The samples, the last one open; of many only some, evenly over the training."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = re.findall(r"(?ms)^=== (step \d+) ===\n(.*?)(?=^=== step \d+ ===$|\Z)", text)
+    if not found:
+        return ["<p>None yet.</p>"]
+    step = max(1, math.ceil(len(found) / most))
+    kept = found[::-step][::-1]
+    return [
+        f"<details{' open' if i == len(kept) - 1 else ''}><summary>{title}</summary>"
+        f"<pre>{html.escape(sample.strip())}</pre></details>"
+        for i, (title, sample) in enumerate(kept)
+    ]
+
+
+def _table(entries: dict[str, object]) -> str:
+    rows = (
+        f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(str(v))}</td></tr>"
+        for k, v in entries.items()
+        if v is not None and v != ""
+    )
+    return f"<table>{''.join(rows)}</table>"

@@ -1,0 +1,84 @@
+"""The recurrent language model: scores of the next token, given all tokens before."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from throughtime.cells.cell import Cell
+from throughtime.layers.recurrent import Recurrent, RecurrentState
+
+__all__ = ["LanguageModel"]
+
+
+class LanguageModel(nn.Module):
+    r"""Embedding, recurrent layers, scores:
+
+        h_t = recurrent(E[x_t], h_{t-1})
+        P(x_{t+1} | x_1 … x_t) = softmax(W h_t + b)
+
+    Args:
+        vocab_size: V, the number of tokens.
+        cell: the equations of the recurrent layers, or their name.
+        embedding_size: the width of E; None is the hidden size where ``tied``, else 64 (or V,
+            where that is less).
+        hidden_size, num_layers: H and L of the recurrent layers.
+        dropout: of what enters every recurrent layer but the first, and of what is scored.
+        tied: whether W is E itself (Press and Wolf, arXiv 1608.05859); needs E as wide as H.
+        forget_bias, backend: see :class:`throughtime.Recurrent`.
+
+    Shapes:
+        tokens: (B, T) int64. scores: (B, T, V). state: as of the recurrent layers.
+
+    >>> import torch
+    >>> scores, state = LanguageModel(65)(torch.zeros(2, 7, dtype=torch.long))
+    >>> scores.shape
+    torch.Size([2, 7, 65])
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        cell: Cell | str = "lstm",
+        embedding_size: int | None = None,
+        hidden_size: int = 256,
+        num_layers: int = 2,
+        dropout: float = 0.0,
+        tied: bool = False,
+        forget_bias: float | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        if embedding_size is None:
+            embedding_size = hidden_size if tied else min(64, vocab_size)
+        if tied and embedding_size != hidden_size:
+            raise ValueError(
+                f"LanguageModel: tied=True scores with the embedding itself, so expected "
+                f"embedding_size={hidden_size} like hidden_size, got {embedding_size}."
+            )
+        self.embedding = nn.Embedding(vocab_size, embedding_size)
+        self.recurrent = Recurrent(
+            cell,
+            embedding_size,
+            hidden_size,
+            num_layers,
+            batch_first=True,
+            dropout=dropout if num_layers > 1 else 0.0,
+            forget_bias=forget_bias,
+            backend=backend,
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.scores = nn.Linear(hidden_size, vocab_size)
+        if tied:
+            self.scores.weight = self.embedding.weight
+            bound = 1 / math.sqrt(hidden_size)
+            nn.init.uniform_(self.embedding.weight, -bound, bound)
+
+    def forward(
+        self, tokens: Tensor, state: RecurrentState | None = None
+    ) -> tuple[Tensor, RecurrentState]:
+        """Scores of the token after each one, and the state to go on from."""
+        hidden, last = self.recurrent(self.embedding(tokens), state)  # (B, T, H)
+        return self.scores(self.dropout(hidden)), last  # (B, T, V)

@@ -1,0 +1,16 @@
+"""What is learned: one file a task. Each brings data, model, loss, metrics and its configuration.
+
+Every module of this folder is read, and every task in it that has a ``name`` is registered.
+"""
+
+import importlib
+import pkgutil
+
+from throughtime.tasks.task import Task, get, names, register
+
+__all__ = ["Task", "get", "names", "register"]
+
+for _module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
+    for _task in vars(importlib.import_module(_module.name)).values():
+        if isinstance(_task, type) and issubclass(_task, Task) and vars(_task).get("name"):
+            register(_task)

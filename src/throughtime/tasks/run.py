@@ -1,0 +1,198 @@
+"""The run folder: everything that a training leaves behind, and where all commands look.
+
+config.json         task, settings, what the task took from its data, versions
+model.safetensors   the best model by validation
+last.ckpt           everything that --resume goes on from
+metrics.csv         losses and gradient norms along the way
+samples.txt         what the model wrote along the way
+tensorboard/        the same for TensorBoard
+report.html         curves and samples on one page
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from throughtime.checks import nearest
+from throughtime.tasks.task import Task, get
+
+__all__ = ["Run", "RunError", "written_whole"]
+
+
+class RunError(ValueError):
+    """A run folder is not what it should be."""
+
+
+def written_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Writes a file beside its place and moves it there when it is whole.
+
+    Whatever happens meanwhile, a kill or a full disk, the file that was there before stays.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and what it left behind.
+
+    Args:
+        folder: where everything lies.
+    """
+
+    folder: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "config.json"
+
+    @property
+    def model_file(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.csv"
+
+    @property
+    def samples_file(self) -> Path:
+        return self.folder / "samples.txt"
+
+    @property
+    def report_file(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def tensorboard_folder(self) -> Path:
+        return self.folder / "tensorboard"
+
+    def is_free(self) -> bool:
+        """Whether nothing lies in the folder yet."""
+        return not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir()))
+
+    def create(self, task: Task, training: dict[str, Any]) -> None:
+        """Makes the folder and writes its configuration.
+
+        Args:
+            task: what is learned.
+            training: the settings of the training.
+        """
+        config = {
+            "task": task.name,
+            "settings": asdict(task.config),
+            "training": training,
+            "assets": task.assets,
+            "versions": versions(),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(config, indent=2, ensure_ascii=True) + "\n"
+        written_whole(self.config_file, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def config(self) -> dict[str, Any]:
+        """What :meth:`create` wrote.
+
+        Raises:
+            RunError: where this is no run folder, or its configuration is damaged.
+        """
+        if not self.config_file.is_file():
+            hint = nearest(self.folder.name, _runs_beside(self.folder))
+            what = "no such folder" if not self.folder.exists() else "no config.json in it"
+            raise RunError(
+                f"{self.folder}: expected a run folder, as throughtime train makes it, "
+                f"got {what}{hint or '.'}"
+            )
+        try:
+            config = json.loads(self.config_file.read_text(encoding="utf-8"))
+            return {k: config[k] for k in ("task", "settings", "training", "assets", "versions")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.config_file}: the configuration is damaged ({error}). Restore it from a "
+                f"copy, or train again into another folder."
+            ) from error
+
+    def task(self) -> Task:
+        """The task with the settings of this run."""
+        config = self.config()
+        kind = get(config["task"])
+        try:
+            return kind(kind.Config(**config["settings"]), config["assets"])
+        except TypeError as error:
+            raise RunError(
+                f"{self.config_file}: the settings are not those of {kind.name} in this version "
+                f"of throughtime ({error})."
+            ) from error
+
+    def save_model(self, model: nn.Module) -> None:
+        """Writes the weights; those that stand in two places are written once."""
+        weights = {}
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            if not any(tensor is other for other in weights.values()):
+                weights[name] = tensor
+        weights = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+        written_whole(self.model_file, lambda path: save_file(weights, path))
+
+    def load_model(self, task: Task) -> nn.Module:
+        """The best model of this run.
+
+        Raises:
+            RunError: where none was saved yet, or the file is damaged or of another model.
+        """
+        if not self.model_file.is_file():
+            raise RunError(
+                f"{self.folder}: no model was saved here yet. Train it: "
+                f"throughtime train {task.name} --run {self.folder} --resume"
+            )
+        model = task.model()
+        try:
+            weights = load_file(self.model_file)
+            missing, unexpected = model.load_state_dict(weights, strict=False)
+        except (SafetensorError, RuntimeError, OSError) as error:
+            raise RunError(
+                f"{self.model_file}: cannot be read as this run's model: it is damaged or of "
+                f"other settings ({error}). Restore it from a copy, or train again."
+            ) from error
+        # A tied weight is written once, and so missing once.
+        alone = {n for n, _ in model.named_parameters(remove_duplicate=True)}
+        if unexpected or alone & set(missing):
+            wrong = sorted(alone & set(missing)) or sorted(unexpected)
+            raise RunError(
+                f"{self.model_file}: expected the weights of this run's settings, but "
+                f"{', '.join(wrong)} {'is missing' if alone & set(missing) else 'is unknown'}."
+            )
+        return model.eval()
+
+
+def versions() -> dict[str, str]:
+    """The versions of what takes part."""
+    return {
+        "throughtime": metadata.version("throughtime"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _runs_beside(folder: Path) -> list[str]:
+    parent = folder.parent
+    return [p.parent.name for p in parent.glob("*/config.json")] if parent.is_dir() else []

@@ -1,0 +1,1 @@
+"""How it is learned. Nothing outside this folder imports Lightning."""

@@ -1,0 +1,93 @@
+"""What is written down along the way: metrics.csv, samples.txt, the TensorBoard log."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from throughtime.tasks.run import Run, written_whole
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """The written record of a run.
+
+    A run that is resumed goes back to the step of its checkpoint: what the journal holds beyond
+    it is dropped, for it will be written again.
+
+    Args:
+        run: where it is written.
+        columns: of metrics.csv, after step, epoch, seconds and split.
+        step: the step that the run starts from; 0 begins a new journal.
+    """
+
+    def __init__(self, run: Run, columns: list[str], step: int) -> None:
+        # SummaryWriter needs a while to import, and only trainings need it.
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self.run = run
+        self.columns = ["step", "epoch", "seconds", "split", *columns]
+        _keep_rows(run.metrics_file, self.columns, step)
+        _keep_samples(run.samples_file, step)
+        self._csv = run.metrics_file.open("a", newline="", encoding="utf-8")
+        self._rows = csv.DictWriter(self._csv, self.columns)
+        self._board = SummaryWriter(str(run.tensorboard_folder), purge_step=step + 1)
+
+    def record(
+        self, step: int, epoch: float, seconds: float, split: str, figures: Mapping[str, float]
+    ) -> None:
+        """Writes one row."""
+        row: dict[str, Any] = {name: f"{value:.6g}" for name, value in figures.items()}
+        row |= {"step": step, "epoch": f"{epoch:.4f}", "seconds": f"{seconds:.1f}", "split": split}
+        self._rows.writerow(row)
+        self._csv.flush()
+        for name, value in figures.items():
+            self._board.add_scalar(f"{name}/{split}", value, step)
+
+    def sample(self, step: int, text: str) -> None:
+        """Writes what the model made at this step."""
+        with self.run.samples_file.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"=== step {step} ===\n{text}\n\n")
+        self._board.add_text("sample", f"<pre>{text}</pre>", step)
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._csv.close()
+        self._board.close()
+
+
+def _keep_rows(path: Path, columns: list[str], step: int) -> None:
+    """Leaves the rows up to a step, and the header."""
+    kept: list[dict[str, str]] = []
+    if step > 0 and path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            kept = [
+                {name: row[name] or "" for name in columns}
+                for row in csv.DictReader(file)
+                if set(row) == set(columns) and _is_up_to(row["step"], step)
+            ]
+
+    def write(partial: Path) -> None:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.DictWriter(file, columns)
+            rows.writeheader()
+            rows.writerows(kept)
+
+    written_whole(path, write)
+
+
+def _is_up_to(written: str | None, step: int) -> bool:
+    # The last row may be cut short where the run was killed.
+    return written is not None and written.isdigit() and int(written) <= step
+
+
+def _keep_samples(path: Path, step: int) -> None:
+    """Leaves the samples up to a step."""
+    text = path.read_text(encoding="utf-8") if step > 0 and path.is_file() else ""
+    parts = re.split(r"(?m)^(?==== step \d+ ===$)", text)
+    kept = [p for p in parts if p and int(p.split()[2]) <= step]
+    written_whole(path, lambda partial: partial.write_text("".join(kept), encoding="utf-8"))

@@ -1,0 +1,86 @@
+"""What a training shows in the terminal: a bar where there is one, lines where there is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+__all__ = ["Display"]
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class Display:
+    """The state of a training in one line: how far, how good, how fast, how long yet.
+
+    Args:
+        unit: what the speed counts, in the plural.
+        is_quiet: show nothing (all processes but the first).
+    """
+
+    def __init__(self, unit: str, is_quiet: bool = False) -> None:
+        self.console = Console(quiet=is_quiet, highlight=False)
+        self.unit = unit
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self.console,
+            transient=True,
+            auto_refresh=False,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=1.0, figures="")
+        self._last_line = 0.0
+
+    def start(self) -> None:
+        """Shows the bar."""
+        self._bar.start()
+        self._last_line = time.monotonic()
+
+    def stop(self) -> None:
+        """Takes the bar away."""
+        self._bar.stop()
+
+    def update(
+        self,
+        where: str,
+        fraction: float,
+        figures: Mapping[str, float],
+        speed: float,
+        seconds_left: float,
+    ) -> None:
+        """Shows how it stands.
+
+        Args:
+            where: the epoch, in words.
+            fraction: how much of the training is done, 0 to 1.
+            figures: the loss as it is read.
+            speed: units a second.
+            seconds_left: until the end.
+        """
+        names = {name: name.replace("_", " ") for name in figures}
+        shown = [f"{names[name]} {value:.3f}" for name, value in figures.items()]
+        left = timedelta(seconds=round(seconds_left))
+        line = " · ".join([*shown, f"{speed:,.0f} {self.unit}/s", f"{left} left"])
+        if self.console.is_terminal:
+            self._bar.update(self._task, description=where, completed=fraction, figures=line)
+            self._bar.refresh()
+        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self.say(f"{where} · {fraction:4.0%} · {line}")
+            self._last_line = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self.console.print(escape(text), soft_wrap=True)
+
+    def show_sample(self, text: str) -> None:
+        """Prints what the model made, indented."""
+        body = "\n".join(f"    {line}" for line in text.splitlines())
+        self.console.print(f"[dim]{escape(body)}[/dim]", soft_wrap=True)
