@@ -57,9 +57,7 @@ def main(argv: Sequence[str]) -> int:
     os.environ["THROUGHTIME_RUN"] = str(run.folder)
     try:
         if is_first:
-            task.model()  # what cannot be built is said before a folder is made
-            task.data("train")
-            task.data("valid")
+            task.check()
             run.create(task, asdict(config))
             print(f"{task.name}: {task.title} -> {run.folder}", flush=True)
         outcome = fit(task, config, run, resume=bool(resume))
@@ -98,7 +96,8 @@ def _resumed(
     before = {**saved["settings"], **saved["training"]}
     # The time is that of each call.
     before.pop("max_time", None)
-    for name, value in given.items():
+    own = {k: v for k, v in given.items() if k in fields(kind.Config)}
+    for name, value in {**given, **{k: getattr(kind.Config(**own), k) for k in own}}.items():
         if name not in _FREE_ON_RESUME and name in before and before[name] != value:
             raise RunError(
                 f"{run.folder}: the run has {name}={before[name]}, got {value}. A resumed run "

@@ -58,8 +58,8 @@ def load(
     Line ends become ``\n``, and a byte-order mark at the start is dropped.
 
     Args:
-        data: the path of a text file, or of a folder (its ``*.txt`` and ``*.py``, by name); or
-            the name of one of `TEXT_SETS`; or None for the source of Python's standard library.
+        data: the name of one of `TEXT_SETS`; or the path of a text file, or of a folder (its
+            ``*.txt`` and ``*.py``, by name); or None for the source of Python's standard library.
         encoding: of the user's own file or folder.
         valid_fraction: of the characters, for validation; None is 0.1.
         test_fraction: of the characters, for the test; None is 0.
@@ -95,9 +95,10 @@ def fingerprint(corpus: Corpus) -> str:
 
 def _read(data: str | None, encoding: str) -> tuple[str, dict[str, str]]:
     """The name of a source, and its texts by split; or one text, "all", that is to be split."""
-    if data and (path := Path(data).expanduser()).exists():
+    is_set = data in TEXT_SETS
+    if data and not is_set and (path := Path(data).expanduser()).exists():
         return path.resolve().name, {"all": _read_path(path, encoding)}
-    if data is not None and data not in TEXT_SETS:
+    if data is not None and not is_set:
         raise _not_found(data)
     if encoding != "utf-8":
         raise ValueError(

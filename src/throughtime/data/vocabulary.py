@@ -158,10 +158,9 @@ class Vocabulary:
         line = text.count("\n", 0, first) + 1
         column = first - text.rfind("\n", 0, first)
         return UnknownCharacterError(
-            f"Vocabulary.encode: expected only the {len(self)} known characters, got "
-            f"{len(codes)} others, {len(distinct)} of them distinct: {shown}; the first is in "
-            f'line {line}, column {column}. Pass unknown="skip" to leave them out, '
-            "or build the vocabulary from this text too."
+            f"the text has {len(codes)} character(s) that the vocabulary of {len(self)} has not: "
+            f"{shown}; the first in line {line}, column {column}. Leave them out "
+            '(unknown="skip"), or learn from a text that has them.'
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime.data import (
+    TEXT_SETS,
     ContiguousBatches,
     Corpus,
     Vocabulary,
@@ -67,6 +69,11 @@ class CharLMConfig:
     batch_size: int = 50
     num_steps: int = 100
     sample_length: int = 300
+
+    def __post_init__(self) -> None:
+        # A run is opened from other folders too.
+        if self.data is not None and self.data not in TEXT_SETS and Path(self.data).exists():
+            self.data = str(Path(self.data).resolve())
 
 
 class CharLM(Task):
@@ -146,6 +153,15 @@ class CharLM(Task):
                 f"{', '.join(self.corpus.splits)}."
             )
         return self.vocabulary.encode(self.corpus.splits[split])
+
+    def check(self) -> None:
+        super().check()
+        if len(self.tokens("valid")) < 2:
+            raise ValueError(
+                f"char-lm: expected at least 2 characters to validate on, got "
+                f"{len(self.tokens('valid'))} of {self.corpus.name}. Give more text, or a larger "
+                f"--valid_fraction."
+            )
 
     def data(self, split: str, rank: int = 0, world_size: int = 1) -> ContiguousBatches:
         return ContiguousBatches(

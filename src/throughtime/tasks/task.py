@@ -86,6 +86,11 @@ class Task(ABC):
     def sample(self, model: nn.Module) -> str:
         """Something that the model makes, to be read by a person."""
 
+    def check(self) -> None:
+        """Raises a ValueError, before anything is written, where this cannot be trained."""
+        self.model()
+        self.data("train")
+
     @property
     def splits(self) -> Iterable[str]:
         """The splits that there are."""

@@ -73,15 +73,14 @@ class GradientConfig:
     strategy: Literal["auto", "ddp"] = "auto"
 
     def __post_init__(self) -> None:
-        least = {
-            "epochs": 1, "learning_rate": 0, "warmup_steps": 0, "weight_decay": 0, "clip_norm": 0,
-            "validate_every": 1, "sample_every": 0, "save_every": 0, "log_every": 1, "devices": 1,
-            "max_time": 0,
-        }  # fmt: skip
-        for name, bound in least.items():
+        positive = ("epochs", "max_time", "learning_rate", "clip_norm", "devices", "log_every")
+        for name in (*positive, "validate_every"):
             value = getattr(self, name)
-            if value is not None and not (value >= bound and value < float("inf")):
-                raise ValueError(f"--{name}: expected at least {bound}, got {value}.")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"--{name}: expected more than 0, got {value}.")
+        for name in ("warmup_steps", "weight_decay", "sample_every", "save_every"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"--{name}: expected 0 or more, got {getattr(self, name)}.")
 
 
 class Diverged(RuntimeError):
@@ -206,12 +205,15 @@ class GradientTraining(lightning.LightningModule):
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         self.last_norm = clip_norm_(parameters, self.settings.clip_norm)
         if not math.isfinite(self.last_norm):
+            kept = "keeps the last good checkpoint"
+            if not self.run_folder.checkpoint_file.is_file():
+                kept = "has no checkpoint yet"
             raise Diverged(
                 f"step {self.position.step + 1}: the loss is {float(self.last_loss):g} and the "
                 f"norm of its gradient {self.last_norm:g}: the training has diverged and stops. "
-                f"{self.run_folder.folder} keeps the last good checkpoint and model. Try a lower "
-                f"--learning_rate (now {self.settings.learning_rate:g}) or a lower --clip_norm "
-                f"(now {self.settings.clip_norm:g})."
+                f"{self.run_folder.folder} {kept}. Try a lower --learning_rate (now "
+                f"{self.settings.learning_rate:g}) or a lower --clip_norm (now "
+                f"{self.settings.clip_norm:g})."
             )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -318,7 +320,10 @@ class GradientTraining(lightning.LightningModule):
         loss_sum, norm_sum, steps = p.since_row
         now = time.monotonic()
         speed = self.units_since_row / max(1e-9, now - self.row_started - self.paused)
-        figures = self.task.readable(loss_sum / steps) | {
+        loss = loss_sum / steps
+        if self._world_size > 1:
+            loss = float(self.trainer.strategy.reduce(torch.tensor(loss), reduce_op="mean"))
+        figures = self.task.readable(loss) | {
             "gradient_norm": norm_sum / steps,
             "learning_rate": self._optimizer.param_groups[0]["lr"],
             f"{self.task.unit}_per_second": speed,
