@@ -5,6 +5,7 @@ import platformdirs
 import pooch
 import pytest
 
+from throughtime.data import text as text_module
 from throughtime.data.download import FILES, DownloadError
 from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load
 
@@ -179,10 +180,12 @@ def test_a_folder_is_its_text_and_python_files_by_name(tmp_path):
     assert corpus == Corpus(tmp_path.name, {"train": "A.PY\nB.TXT\nD.TXT"})
 
 
-def test_a_path_wins_over_a_name(tmp_path, monkeypatch):
+def test_a_name_wins_over_a_path_which_can_be_written_out(tmp_path, monkeypatch):
     written(tmp_path, "mine", "warpeace")
     monkeypatch.chdir(tmp_path)
-    assert load("warpeace", valid_fraction=0).splits == {"train": "mine"}
+    monkeypatch.setattr(text_module, "_read_set", lambda name: {"all": f"of {name}"})
+    assert load("warpeace", valid_fraction=0).splits == {"train": "of warpeace"}
+    assert load("./warpeace", valid_fraction=0).splits == {"train": "mine"}
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):

@@ -253,8 +253,8 @@ class GradientTraining(lightning.LightningModule):
         self.started = self.row_started = self.shown = self.saved_at = time.monotonic()
         self.sampled = self.started
         self.seconds_before = self.position.seconds
-        self.paused = 0.0
-        self.units_since_row = 0
+        self.fraction_before = self.fraction
+        self.paused, self.speed, self.units_since_row = 0.0, 0.0, 0
         self.display = Display(task.unit, is_quiet=not self.trainer.is_global_zero)
         if self.trainer.is_global_zero:
             speed = f"{task.unit}_per_second"
@@ -332,18 +332,16 @@ class GradientTraining(lightning.LightningModule):
             self.journal.record(p.step, self._epoch, p.seconds, "train", figures)
         p.since_row = [0.0, 0.0, 0.0]
         self.row_started, self.paused, self.units_since_row = now, 0.0, 0
-        self.last_speed = speed
+        self.speed = speed
 
     def _show(self) -> None:
         self.shown = time.monotonic()
-        fraction = max(self.fraction, 1e-9)
-        left = self._seconds_of_call * (1 - fraction) / fraction
-        begun = self.fraction if self.position.seconds == self._seconds_of_call else fraction
+        done_here = max(1e-9, self.fraction - self.fraction_before)
+        left = self._seconds_of_call * (1 - self.fraction) / done_here
         loss_sum, _, steps = self.position.since_row
         loss = loss_sum / steps if steps else float(self.last_loss)
         where = f"epoch {min(self.settings.epochs, int(self._epoch) + 1)}/{self.settings.epochs}"
-        speed = getattr(self, "last_speed", 0.0)
-        self.display.update(where, begun, self.task.readable(loss), speed, left)
+        self.display.update(where, self.fraction, self.task.readable(loss), self.speed, left)
 
     @contextmanager
     def _pause(self) -> Iterator[None]:
@@ -398,13 +396,8 @@ class GradientTraining(lightning.LightningModule):
                 )
         self.saved_at = time.monotonic()
 
-    def on_train_end(self) -> None:
-        self._close()
-
-    def on_exception(self, exception: BaseException) -> None:
-        self._close()
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Takes the bar away and closes the files, however the training ended."""
         self.display.stop()
         if self.journal is not None:
             self.journal.close()
@@ -450,7 +443,10 @@ def fit(task: Task, config: GradientConfig, run: Run, resume: bool = False) -> O
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(training)
+        try:
+            trainer.fit(training)
+        finally:
+            training.close()
     p = training.position
     return Outcome(training.outcome, p.step, p.best_figures)
 

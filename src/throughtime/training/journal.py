@@ -64,11 +64,12 @@ def _keep_rows(path: Path, columns: list[str], step: int) -> None:
     """Leaves the rows up to a step, and the header."""
     kept: list[dict[str, str]] = []
     if step > 0 and path.is_file():
+        # A row that a kill has cut short lacks values.
         with path.open(newline="", encoding="utf-8") as file:
             kept = [
-                {name: row[name] or "" for name in columns}
+                row
                 for row in csv.DictReader(file)
-                if set(row) == set(columns) and _is_up_to(row["step"], step)
+                if list(row) == columns and None not in row.values() and int(row["step"]) <= step
             ]
 
     def write(partial: Path) -> None:
@@ -78,11 +79,6 @@ def _keep_rows(path: Path, columns: list[str], step: int) -> None:
             rows.writerows(kept)
 
     written_whole(path, write)
-
-
-def _is_up_to(written: str | None, step: int) -> bool:
-    # The last row may be cut short where the run was killed.
-    return written is not None and written.isdigit() and int(written) <= step
 
 
 def _keep_samples(path: Path, step: int) -> None:

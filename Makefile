@@ -1,0 +1,35 @@
+# make demo: train a language model for three minutes and let it write.
+# make test: everything that must hold, in an environment of its own.
+
+PYTHON ?= python3
+DEMO := .venv
+TEST := .venv-test
+# The sources of the package do not count: both environments see them as they are.
+STAMP := pyproject.toml constraints.txt
+
+.PHONY: demo test clean
+
+demo: $(DEMO)/.installed
+	rm -rf runs/demo
+	$(DEMO)/bin/throughtime train char-lm --max_time 3 --run runs/demo
+	@echo
+	$(DEMO)/bin/throughtime generate runs/demo --prime "def " --length 600 --temperature 0.7 --seed 1
+
+test: $(TEST)/.installed
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/pyright --pythonpath $(TEST)/bin/python
+	$(TEST)/bin/python -m pytest -n 2
+
+clean:
+	rm -rf $(DEMO) $(TEST) runs/demo
+
+$(DEMO)/.installed: $(STAMP)
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(TEST)/.installed: $(STAMP)
+	$(PYTHON) -m venv $(TEST)
+	$(TEST)/bin/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
+	touch $@

@@ -1,0 +1,296 @@
+"""The contract of a cell and the registry: what a user may declare, and what is refused how."""
+
+import pickle
+
+import pytest
+import torch
+
+import throughtime as tt
+from throughtime.cells import cell as contract
+
+
+class Leaky(tt.Cell):
+    """A user's cell, from docstring to end in ten lines."""
+
+    gates, states = ("h",), ("h",)
+
+    def __init__(self, rate=0.1):
+        self.rate = rate
+
+    def step(self, x, W, R, s, p):
+        return dict(h=(1 - self.rate) * s.h + self.rate * torch.tanh(W.h(x) + R.h(s.h)))
+
+
+class Independent(tt.Cell):
+    """No recurrent product at all: each unit sees itself alone (IndRNN)."""
+
+    gates, states, recurrent_blocks = ("h",), ("h",), ()
+    parameters = {"u": tt.Parameter(initial=0.5)}  # noqa: RUF012
+
+    def step(self, x, W, R, s, p):
+        return dict(h=torch.relu(W.h(x) + p.u * s.h))
+
+
+def cell_of(step=None, **declared):
+    """A cell with one tanh, but for what the test declares."""
+
+    def tanh(self, x, W, R, s, p):
+        return dict(h=torch.tanh(W.h(x) + R.h(s.h)))
+
+    declared = {"gates": ("h",), "states": ("h",), "step": step or tanh, **declared}
+    return type("Mine", (tt.Cell,), declared)()
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """The registry, put back as it was when the test ends."""
+    monkeypatch.setattr(contract, "_registry", dict(contract._registry))
+
+
+# The registry.
+
+
+def test_names_are_those_of_the_registered_cells():
+    names = tt.cells.names()
+    assert len(names) == len(set(names)) >= 18
+    assert all(tt.cells.get(name).name == name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("lstn", "lstm"), ("LSTM", "lstm"), ("lstm-peephol", "lstm-peephole"), ("gru2", "gru")],
+)
+def test_an_unknown_name_gives_the_nearest(wrong, right):
+    with pytest.raises(ValueError, match=f'unknown cell "{wrong}"; did you mean "{right}"'):
+        tt.cells.get(wrong)
+    with pytest.raises(ValueError, match=f'did you mean "{right}"'):
+        tt.Recurrent(wrong, 2, 3)
+
+
+def test_a_name_that_is_near_to_none_gives_them_all():
+    with pytest.raises(ValueError, match=r'unknown cell "\?"\. Known: .*gru-reset-before'):
+        tt.cells.get("?")
+
+
+def test_a_registered_cell_is_found_by_its_name(registry):
+    mine = type("Mine", (Leaky,), {"name": "leaky"})
+    assert tt.cells.register(mine) is mine
+    assert "leaky" in tt.cells.names()
+    assert tt.cells.get("leaky", rate=0.5).rate == 0.5
+    assert tt.Recurrent("leaky", 2, 3).cell.rate == 0.1
+
+
+@pytest.mark.parametrize("name", ["", "My Cell", "lstm_np", "Lstm"])
+def test_a_name_that_is_no_name_is_not_registered(registry, name):
+    with pytest.raises(ValueError, match="expected a name such as"):
+        tt.cells.register(type("Mine", (Leaky,), {"name": name}))
+
+
+def test_a_name_belongs_to_one_cell(registry):
+    with pytest.raises(ValueError, match='the name "gru" belongs to another cell'):
+        tt.cells.register(type("Mine", (Leaky,), {"name": "gru"}))
+
+
+@pytest.mark.parametrize("name", tt.cells.names())
+def test_a_cell_says_what_it_is_and_where_it_comes_from(name):
+    cell = tt.cells.get(name)
+    assert cell.__doc__
+    assert cell.source
+    assert 1950 < cell.year < 2100
+    assert repr(cell) == f"{type(cell).__name__}()"
+    cell.check()
+
+
+# A user's cell.
+
+
+def test_a_cell_of_ten_lines_works_without_registration():
+    layer = tt.Recurrent(Leaky(rate=0.25), 2, 3, bidirectional=True, dtype=torch.float64)
+    x = torch.randn(4, 5, 2, dtype=torch.float64)
+    output, h = layer(x, lengths=[4, 1, 3, 2, 4])
+    first = torch.tanh(x[0] @ layer.weight_ih_l0.T + layer.bias_ih_l0 + layer.bias_hh_l0)
+    torch.testing.assert_close(output[0, :, :3], 0.25 * first)
+    assert output.shape == (4, 5, 6)
+    assert h.shape == (2, 5, 3)
+    output.sum().backward()
+    assert all(p.grad is not None for p in layer.parameters())
+
+
+def test_constants_are_the_constructor_arguments_and_show_in_the_layer():
+    assert Leaky(rate=0.25).constants == {"rate": 0.25}
+    assert tt.cells.get("lstm").constants == {}
+    assert "Leaky(rate=0.25), 2, 3" in repr(tt.Recurrent(Leaky(rate=0.25), 2, 3))
+
+
+def test_a_cell_with_constants_can_be_pickled():
+    assert pickle.loads(pickle.dumps(tt.cells.get("lstm-fgr"))).constants == {}
+
+
+def test_a_constructor_argument_that_is_not_kept_is_named():
+    class Forgetful(Leaky):
+        def __init__(self, rate=0.1, slope=1.0):
+            super().__init__(rate)
+
+    with pytest.raises(ValueError, match=r"Forgetful: .*slope"):
+        tt.Recurrent(Forgetful(), 2, 3)
+
+
+def test_a_cell_without_a_recurrent_product_has_no_recurrent_weights():
+    layer = tt.Recurrent(Independent(), 2, 3)
+    assert [name for name, _ in layer.named_parameters()] == [
+        "weight_ih_l0",
+        "bias_ih_l0",
+        "u_l0",
+    ]
+    x = torch.randn(4, 1, 2)
+    output, _ = layer(x)
+    h = torch.zeros(1, 3)
+    for t in range(4):
+        h = torch.relu(x[t] @ layer.weight_ih_l0.T + layer.bias_ih_l0 + 0.5 * h)
+        torch.testing.assert_close(output[t], h)
+
+
+def test_states_and_parameters_start_from_the_values_that_are_declared():
+    def step(self, x, W, R, s, p):
+        return dict(h=s.h + p.p_leak * s.wide[:, :3], wide=s.wide)
+
+    declared = {
+        "gates": ("h",),
+        "states": {"h": tt.State(initial=1.0), "wide": tt.State(size=5, initial=2.0)},
+        "parameters": {"p_leak": tt.Parameter(initial=7.0)},
+    }
+    layer = tt.Recurrent(cell_of(step, **declared), 2, 3)
+    assert layer.p_leak_l0.tolist() == [7.0] * 3
+    _, (h, wide) = layer(torch.zeros(2, 1, 2))
+    assert h.tolist() == [[[29.0] * 3]]
+    assert wide.tolist() == [[[2.0] * 5]]
+
+
+def test_the_output_may_be_a_value_that_is_no_state():
+    def step(self, x, W, R, s, p):
+        h = torch.tanh(W.h(x) + R.h(s.h))
+        return dict(h=h, y=2 * h)
+
+    output, h = tt.Recurrent(cell_of(step, output="y"), 2, 3)(torch.randn(4, 1, 2))
+    torch.testing.assert_close(output[-1:], 2 * h)
+
+
+def test_any_name_of_a_gate_will_do():
+    """No name is the machinery's own, but for those that Python keeps."""
+    for gate in ("weight", "bias", "rows", "ready", "names", "blocks", "biases", "h"):
+
+        def step(self, x, W, R, s, p, gate=gate):
+            return dict(h=torch.tanh(getattr(W, gate)(x) + getattr(R, gate)(s.h)))
+
+        layer = tt.Recurrent(cell_of(step, gates=(gate,)), 2, 3)
+        output, _ = layer(torch.randn(4, 1, 2))
+        assert output.shape == (4, 1, 3)
+
+
+# What is refused, and how.
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"states": ()}, r"Mine: expected states, .*got none. .*states = \(\"h\",\)"),
+        ({"gates": ()}, "Mine: expected gates, .*got none"),
+        ({"gates": "ifgo"}, r"Mine: expected gates as a tuple of names, got 'ifgo'"),
+        ({"states": "h"}, r"Mine: expected states as a tuple of names, got 'h'"),
+        ({"parameters": "p_i"}, r"Mine: expected parameters as a tuple of names, got 'p_i'"),
+        ({"recurrent_blocks": "ho"}, r"Mine: expected recurrent_blocks as a tuple of names"),
+        ({"gates": ("h", "h")}, "Mine: a name stands twice in gates"),
+        ({"states": ("h", "h")}, "Mine: a name stands twice in states"),
+        ({"recurrent_blocks": ("h", "h")}, "Mine: a name stands twice in recurrent_blocks"),
+        ({"gates": ("1h",)}, "Mine: expected gates as a tuple of names"),
+        ({"states": {"h": 3}}, r"Mine: .*State"),
+        ({"parameters": {"p": 3.0}}, r"Mine: .*Parameter"),
+        ({"parameters": ("weight_ih",)}, "Mine: the parameter name weight_ih is the layer's own"),
+    ],
+)
+def test_a_declaration_that_lacks_something_is_refused_when_the_layer_is_made(declared, message):
+    with pytest.raises(ValueError, match=message):
+        tt.Recurrent(cell_of(**declared), 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "message"),
+    [
+        (
+            lambda self, x, W, R, s, p: dict(c=s.h),
+            ValueError,
+            r"Mine\.step: expected a dict with h, got c",
+        ),
+        (
+            lambda self, x, W, R, s, p: s.h,
+            ValueError,
+            r"Mine\.step: expected a dict with h, got Tensor",
+        ),
+        (
+            lambda self, x, W, R, s, p: None,
+            ValueError,
+            r"Mine\.step: expected a dict with h, got NoneType",
+        ),
+        (
+            lambda self, x, W, R, s, p: dict(h=s.h[:, :2]),
+            ValueError,
+            r"Mine\.step: expected h of shape \(4, 3\) .*got \(4, 2\)",
+        ),
+        (
+            lambda self, x, W, R, s, p: dict(h=W.q(x)),
+            AttributeError,
+            r"Mine\.step: .*'q'.* the blocks h of W, h of R, the states h and the parameters",
+        ),
+        (
+            lambda self, x, W, R, s, p: dict(h=R.q(s.h)),
+            AttributeError,
+            r"Mine\.step: .*'q'.* the blocks h of W, h of R",
+        ),
+        (
+            lambda self, x, W, R, s, p: dict(h=s.c),
+            AttributeError,
+            r"Mine\.step: .*'c'.* the states h",
+        ),
+        (
+            lambda self, x, W, R, s, p: dict(h=p.p_i * s.h),
+            AttributeError,
+            r"Mine\.step: .*'p_i'.* the parameters \(none\)",
+        ),
+    ],
+)
+def test_a_step_that_does_what_it_did_not_declare_is_told_so(step, error, message):
+    with pytest.raises(error, match=message):
+        tt.Recurrent(cell_of(step), 2, 3)(torch.zeros(5, 4, 2))
+
+
+def test_an_output_that_the_step_does_not_return_is_missed():
+    layer = tt.Recurrent(cell_of(output="y"), 2, 3)
+    with pytest.raises(ValueError, match=r"Mine\.step: expected a dict with h, y, got h"):
+        layer(torch.zeros(5, 4, 2))
+
+
+def test_an_output_that_is_not_as_wide_as_the_layer_is_refused():
+    def step(self, x, W, R, s, p):
+        return dict(h=s.h, y=s.h[:, :2])
+
+    layer = tt.Recurrent(cell_of(step, output="y"), 2, 3)
+    with pytest.raises(ValueError, match=r"Mine\.step: expected y of shape \(4, 3\)"):
+        layer(torch.zeros(5, 4, 2))
+
+
+def test_a_cell_without_a_step_is_told_to_write_one():
+    cell = type("Mine", (tt.Cell,), {"gates": ("h",), "states": ("h",)})()
+    with pytest.raises(NotImplementedError, match=r"Mine: write step\(self, x, W, R, s, p\)"):
+        tt.Recurrent(cell, 2, 3)(torch.zeros(5, 4, 2))
+
+
+def test_a_class_in_place_of_a_cell_is_told_apart():
+    with pytest.raises(TypeError, match=r"expected a cell or the name of one.*Write Leaky\(\)"):
+        tt.Recurrent(Leaky, 2, 3)
+    with pytest.raises(TypeError, match="expected a cell or the name of one, got None"):
+        tt.Recurrent(None, 2, 3)
+
+
+def test_messages_call_a_cell_without_a_name_by_its_class():
+    with pytest.raises(tt.checks.ShapeError, match=r'Recurrent\("?Leaky'):
+        tt.Recurrent(Leaky(), 2, 3)(torch.zeros(5, 4, 9))

@@ -1,0 +1,273 @@
+"""The commands, as a user types them."""
+
+import json
+import math
+import re
+
+import pytest
+
+from throughtime import cells
+from throughtime.cli.main import main
+from throughtime.cli.parser import settings_of_file
+
+TEXT = "def cat():\n    return 'mat'\n\n" * 60
+SMALL = "--hidden_size 8 --num_layers 1 --batch_size 4 --num_steps 10 --epochs 1".split()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "text.py").write_text(TEXT)
+    assert main(["train", "char-lm", "--data", str(folder / "text.py"), *SMALL,
+                 "--run", str(folder / "run")]) == 0  # fmt: skip
+    return folder / "run"
+
+
+@pytest.fixture
+def said(capsys):
+    """Runs a command; returns its exit status, output and errors."""
+
+    def call(*argv):
+        try:
+            status = main([str(a) for a in argv])
+        except SystemExit as stop:
+            status = stop.code
+        out = capsys.readouterr()
+        return status, out.out, out.err
+
+    return call
+
+
+# Each command does its work.
+
+
+def test_training_says_where_the_run_and_the_report_are(tmp_path, said):
+    (tmp_path / "text.py").write_text(TEXT)
+    status, out, err = said(
+        "train", "char-lm", "--data", tmp_path / "text.py", *SMALL, "--run", tmp_path / "run"
+    )
+    assert (status, err) == (0, "")
+    assert out.startswith("char-lm: text.py-lstm-1x8 -> ")
+    assert "validation loss" in out
+    assert "The run is complete" in out
+    assert str(tmp_path / "run" / "report.html") in out
+
+
+def test_a_run_without_a_name_gets_its_own_folder(tmp_path, said, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.py").write_text(TEXT)
+    for _ in range(2):
+        assert said("train", "char-lm", "--data", "text.py", *SMALL)[0] == 0
+    names = {p.name for p in (tmp_path / "runs" / "char-lm").iterdir()}
+    assert names == {"text.py-lstm-1x8", "text.py-lstm-1x8-2"}
+
+
+def test_generating_goes_on_from_the_prime(run, said):
+    status, out, _ = said("generate", run, "--length", 50, "--prime", "def ", "--seed", 1)
+    assert status == 0
+    assert out.startswith("def ")
+    assert len(out) == len("def ") + 50 + len("\n")
+    assert said("generate", run, "--length", 50, "--prime", "def ", "--seed", 1)[1] == out
+    assert said("generate", run, "--length", 50, "--prime", "def ", "--seed", 2)[1] != out
+
+
+def test_generating_greedily_needs_no_seed(run, said):
+    greedy = ("generate", run, "--temperature", 0, "--length", 30)
+    assert said(*greedy)[1] == said(*greedy)[1]
+
+
+def test_evaluating_prints_json_only(run, said):
+    status, out, _ = said("evaluate", run, "--json")
+    figures = json.loads(out)
+    assert status == 0
+    assert figures["bits_per_character"] == pytest.approx(figures["loss"] / math.log(2))
+    assert figures["split"] == "valid"
+
+
+def test_evaluating_a_sentence_and_a_file_with_it_agree(run, said, tmp_path):
+    (tmp_path / "line.txt").write_text("return cat")
+    text = json.loads(said("evaluate", run, "--text", "return cat", "--json")[1])
+    file = json.loads(said("evaluate", run, "--data", tmp_path / "line.txt", "--json")[1])
+    assert text == file
+    assert text["characters"] == 9
+    assert text["log_likelihood"] == pytest.approx(-9 * text["loss"])
+
+
+def test_the_whole_training_text_and_its_validation_split_differ(run, said):
+    train = json.loads(said("evaluate", run, "--split", "train", "--json")[1])
+    valid = json.loads(said("evaluate", run, "--split", "valid", "--json")[1])
+    assert train["loss"] != valid["loss"]
+
+
+def test_the_table_has_every_cell(said):
+    status, out, _ = said("cells")
+    assert status == 0
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    for name in cells.names():
+        for gate in cells.get(name).gates:
+            assert f" {gate} " in lines[name]
+        assert str(cells.get(name).year) in lines[name]
+
+
+def test_info_names_versions_threads_and_backends(said):
+    status, out, _ = said("info")
+    assert status == 0
+    for word in ("throughtime", "torch", "threads", "reference", "ready"):
+        assert word in out
+
+
+def test_help_is_there_for_all(said):
+    for command in ([], ["train", "char-lm"], ["generate"], ["evaluate"], ["cells"], ["info"]):
+        status, out, _ = said(*command, "--help")
+        assert status == 0
+        assert "usage: throughtime" in out
+    # Every setting says what it is.
+    out = said("train", "char-lm", "--help")[1]
+    for flag in re.findall(r"^  (--\w+)", out, re.MULTILINE):
+        entry = out.split(f"\n  {flag} ")[1].split("\n  --")[0]
+        assert len(entry.split()) > 3, flag
+
+
+def test_a_recipe_gives_the_settings_and_options_go_before_it(tmp_path, said):
+    (tmp_path / "text.py").write_text(TEXT)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("about: {what: test}\ntask: char-lm\nhidden_size: 5\nnum_layers: 1\n"
+                      "batch_size: 4\nepochs: 1\ntied: true\n")  # fmt: skip
+    said("train", "char-lm", "--config", recipe, "--data", tmp_path / "text.py",
+         "--hidden_size", 6, "--run", tmp_path / "run")  # fmt: skip
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    assert settings["hidden_size"] == 6
+    assert settings["batch_size"] == 4
+    assert settings["tied"] is True
+    # What a run was made with can be given again.
+    again = settings_of_file(str(tmp_path / "run" / "config.json"), [*settings, "epochs"] * 1
+                             + list(json.loads((tmp_path / "run" / "config.json").read_text())
+                                    ["training"]))  # fmt: skip
+    assert again["hidden_size"] == 6
+
+
+def test_a_switch_needs_no_value(tmp_path, said):
+    (tmp_path / "text.py").write_text(TEXT)
+    said("train", "char-lm", "--data", tmp_path / "text.py", *SMALL, "--tied",
+         "--run", tmp_path / "run")  # fmt: skip
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["tied"] is True
+
+
+# What is refused, and in which words.
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["trian"], 'unknown command "trian"; did you mean "train"?'),
+        (["train", "charlm"], 'unknown task "charlm"; did you mean "char-lm"?'),
+        (["train", "char-lm", "--hiden_size", "3"], 'did you mean "--hidden_size"?'),
+        (["train", "char-lm", "--hidden_size", "x"], "--hidden_size: expected int, got x"),
+        (["train", "char-lm", "--max_time", "x"], "--max_time: expected float, got x"),
+        (["train", "char-lm", "--decay", "cosin"], 'got cosin; did you mean "cosine"'),
+        (["train", "char-lm", "--cell", "lstn"], 'unknown cell "lstn"; did you mean "lstm"?'),
+        (["train", "char-lm", "--backend", "torhc"], 'did you mean "torch"?'),
+        (["train", "char-lm", "--dropout", "1.5"], "dropout"),
+        (["train", "char-lm", "--epochs", "0"], "--epochs: expected more than 0, got 0"),
+        (["train", "char-lm", "--resume"], "--resume goes on with a run, so it needs --run"),
+        (["train", "char-lm", "--data", "tinyshakespere"], 'did you mean "tinyshakespeare"?'),
+        (["train", "char-lm", "--config", "none.yaml"], "none.yaml: No such file"),
+        (["generate"], "run"),
+        (["generate", "nowhere"], "nowhere: expected a run folder"),
+        (["evaluate", "nowhere", "--json"], "nowhere: expected a run folder"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_words_are_answered_with_the_right_ones(argv, message, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = said(*argv)
+    assert status in (1, 2)
+    assert message in err
+    assert "Traceback" not in err + out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no characters"),
+        (b"short", "Give more text, or a smaller --batch_size"),
+        (b"abc \xff\xfe\n" * 100, "--encoding"),
+    ],
+)
+def test_a_text_that_cannot_be_read_leaves_no_folder(content, message, said, tmp_path):
+    (tmp_path / "text.txt").write_bytes(content)
+    status, _, err = said("train", "char-lm", "--data", tmp_path / "text.txt",
+                          "--run", tmp_path / "run")  # fmt: skip
+    assert status == 1
+    assert message in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_encoding_is_read_when_it_is_named(said, tmp_path):
+    (tmp_path / "text.txt").write_bytes("Käse und Brot. ".encode("latin-1") * 60)
+    status, _, _ = said("train", "char-lm", "--data", tmp_path / "text.txt", *SMALL,
+                        "--encoding", "latin-1", "--run", tmp_path / "run")  # fmt: skip
+    assert status == 0
+    assert "\\u00e4" in (tmp_path / "run" / "config.json").read_text()
+
+
+def test_a_folder_that_is_taken_is_not_written_over(run, said, tmp_path):
+    before = (run / "config.json").read_bytes()
+    status, _, err = said("train", "char-lm", "--run", run)
+    assert status == 1
+    assert "a run is there already. Go on with it by --resume" in err
+    assert (run / "config.json").read_bytes() == before
+    (tmp_path / "letters.txt").write_text("mine")
+    assert "is not empty, and holds no run" in said("train", "char-lm", "--run", tmp_path)[2]
+
+
+def test_a_resumed_run_keeps_its_settings(run, said):
+    status, _, err = said("train", "char-lm", "--run", run, "--resume", "--hidden_size", 9)
+    assert status == 1
+    assert "the run has hidden_size=8, got 9" in err
+    status, out, _ = said("train", "char-lm", "--run", run, "--resume")
+    assert status == 0
+    assert "The run is complete" in out
+
+
+def test_a_prime_that_training_never_saw_is_refused(run, said):
+    status, out, err = said("generate", run, "--prime", "Käse")
+    assert (status, out) == (1, "")
+    assert "'K'" in err
+    assert "'ä'" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--temperature", "-1"], "temperature of 0 or more, got -1.0"),
+        (["--top_k", "0"], "top_k of at least 1, got 0"),
+        (["--top_p", "2"], "top_p above 0 and at most 1, got 2.0"),
+        (["--length", "-3"], "--length: expected 0 or more, got -3"),
+        (["--temprature", "1"], 'did you mean "--temperature"'),
+    ],
+)
+def test_sampling_out_of_range_is_refused(run, said, options, message):
+    status, _, err = said("generate", run, *options)
+    assert status in (1, 2)
+    assert message in err
+
+
+def test_evaluating_what_cannot_be_scored_says_why(run, said, tmp_path):
+    (tmp_path / "text.txt").write_text("Ünknown")
+    assert "'Ü'" in said("evaluate", run, "--data", tmp_path / "text.txt")[2]
+    assert said("evaluate", run, "--data", tmp_path / "text.txt", "--unknown", "skip")[0] == 0
+    assert 'no split "test"' in said("evaluate", run, "--split", "test")[2]
+    assert "--text is scored by itself" in said("evaluate", run, "--text", "a", "--split", "x")[2]
+
+
+def test_a_recipe_with_a_wrong_key_is_refused_with_the_nearest(said, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("hiden_size: 3\n")
+    err = said("train", "char-lm", "--config", recipe)[2]
+    assert f'{recipe}: unknown key "hiden_size"; did you mean "hidden_size"?' in err
+    recipe.write_text("just words")
+    assert "expected settings as" in said("train", "char-lm", "--config", recipe)[2]
+    recipe.write_text("a: [")
+    assert "not YAML" in said("train", "char-lm", "--config", recipe)[2]

@@ -1,0 +1,62 @@
+"""The report: a page that holds what the run folder holds."""
+
+import re
+
+import pytest
+
+from throughtime.inspection.report import write_report
+from throughtime.tasks.char_lm import CharLM, CharLMConfig
+from throughtime.tasks.run import Run
+from throughtime.training.journal import Journal
+
+
+@pytest.fixture
+def run(tmp_path):
+    text = tmp_path / "text <b>.txt"
+    text.write_text("the cat sat on the mat.\n" * 40)
+    run = Run(tmp_path / "run")
+    run.create(CharLM(CharLMConfig(str(text))), {"clip_norm": 1.0, "epochs": 3})
+    return run
+
+
+def filled(run, num):
+    journal = Journal(run, ["loss", "gradient_norm", "learning_rate"], 0)
+    for step in range(1, num + 1):
+        figures = {"loss": 3 / step, "gradient_norm": 0.5, "learning_rate": 0.01}
+        journal.record(step, step / 10, step, "train", figures)
+    journal.record(num, 1.0, num, "valid", {"loss": 1.25})
+    journal.sample(num, "<script>alert(1)</script> & more")
+    journal.close()
+    return write_report(run).read_text(encoding="utf-8")
+
+
+def test_it_shows_curves_figures_samples_and_settings(run):
+    page = filled(run, 30)
+    assert page.count("<svg") == 3
+    for title in ("Loss", "Norm of the gradient before clipping", "Learning rate"):
+        assert f"<h2>{title}</h2>" in page
+    assert "Best validation at step 30: loss 1.2500" in page
+    assert "<td>clip_norm</td><td>1.0</td>" in page
+
+
+def test_text_from_outside_cannot_become_markup(run):
+    page = filled(run, 3)
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page
+    assert "text &lt;b&gt;.txt" in page
+
+
+def test_it_needs_nothing_from_elsewhere(run):
+    page = filled(run, 3)
+    assert not re.search(r"""(src|href)\s*=\s*["']https?:""", page)
+    assert "@import" not in page
+
+
+def test_a_long_training_does_not_make_a_long_page(run):
+    assert len(filled(run, 20_000)) < 300_000
+
+
+def test_a_run_that_has_recorded_nothing_has_a_page_too(run):
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "No validation yet." in page
+    assert page.count("Nothing recorded yet.") == 3

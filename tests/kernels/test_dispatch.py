@@ -1,0 +1,182 @@
+"""Which backend runs a call, what the others say, and that the one that was chosen really ran."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import throughtime as tt
+from throughtime.kernels import BACKENDS, dispatch, torch_native
+
+FUSED = {"rnn-tanh": "rnn_tanh", "rnn-relu": "rnn_relu", "gru": "gru", "lstm": "lstm"}
+ACROSS = [name for name in tt.cells.names() if name not in FUSED]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The calls of PyTorch's own operators, by name."""
+    counted = []
+
+    def counting(name):
+        operator = getattr(torch._VF, name)
+
+        def count(*args):
+            counted.append(name)
+            return operator(*args)
+
+        return count
+
+    operators = SimpleNamespace(**{name: counting(name) for name in FUSED.values()})
+    monkeypatch.setattr(torch_native, "_VF", operators)
+    return counted
+
+
+@pytest.fixture
+def log(caplog, monkeypatch):
+    """What dispatch logs, as if nothing had run before."""
+    monkeypatch.setattr(dispatch, "_logged", set())
+    caplog.set_level(logging.INFO, logger="throughtime")
+    return caplog
+
+
+def sequence(rows=2):
+    return torch.randn(5, rows, 3)
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+@pytest.mark.parametrize("name", FUSED)
+def test_the_fused_operator_runs_once_for_each_layer_and_direction(calls, name, backend):
+    layer = tt.Recurrent(name, 3, 4, num_layers=2, bidirectional=True, backend=backend)
+    layer(sequence())
+    assert calls == [FUSED[name]] * 4
+    layer(sequence(), lengths=[5, 2])
+    assert calls == [FUSED[name]] * 8
+    assert layer.explain(sequence()).backend == "torch"
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_the_reference_does_without_the_fused_operator(calls, name):
+    layer = tt.Recurrent(name, 3, 4, backend="reference")
+    layer(sequence())
+    assert calls == []
+    assert layer.explain(sequence()) == dispatch.Explanation("reference", {})
+
+
+@pytest.mark.parametrize("name", ACROSS)
+def test_auto_takes_the_reference_for_other_cells_and_says_why(calls, name):
+    layer = tt.Recurrent(name, 3, 4)
+    layer(sequence())
+    assert calls == []
+    why = layer.explain(sequence())
+    assert why.backend == "reference"
+    assert f"the cell {name} is none that PyTorch has fused" in why.reasons["torch"][0]
+    assert str(why).startswith("reference runs this call.\ntorch cannot: the cell")
+
+
+@pytest.mark.parametrize("name", ACROSS)
+def test_a_forced_backend_that_cannot_run_raises_with_its_reason(name):
+    layer = tt.Recurrent(name, 3, 4, backend="torch")
+    message = (
+        rf'backend="torch" cannot run this: the cell {name} is none that PyTorch has fused '
+        r'\(.*LSTM.*\)\. Use backend="auto"\.'
+    )
+    with pytest.raises(ValueError, match=message):
+        layer(sequence())
+    with pytest.raises(ValueError, match=message):
+        layer.explain(sequence())
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"resets": torch.zeros(5, 2, dtype=torch.bool)}, "resets are given"),
+        ({"lengths": [5, 0]}, "a row has length 0"),
+    ],
+)
+def test_a_call_that_the_fused_operator_does_not_know_goes_to_the_reference(calls, options, reason):
+    layer = tt.LSTM(3, 4)
+    layer(sequence(), **options)
+    assert calls == []
+    why = layer.explain(sequence(), **options)
+    assert why.backend == "reference"
+    assert reason in "; ".join(why.reasons["torch"])
+    with pytest.raises(ValueError, match=reason):
+        tt.LSTM(3, 4, backend="torch")(sequence(), **options)
+
+
+@pytest.mark.parametrize("make", [tt.LSTM, lambda *a, **k: tt.Recurrent("lstm-fgr", *a, **k)])
+def test_an_unknown_backend_is_refused_with_the_nearest(make):
+    with pytest.raises(ValueError, match=r'unknown backend "referense"; did you mean "reference"'):
+        make(3, 4, backend="referense")
+    with pytest.raises(ValueError, match=r'unknown backend "cuda"\. Known: auto, .*torch'):
+        make(3, 4, backend="cuda")
+
+
+def test_every_cell_that_says_it_equals_one_of_pytorch_runs_on_its_operator():
+    claimed = {n for n in tt.cells.names() if tt.cells.get(n).torch_equivalent is not None}
+    assert claimed == set(FUSED)
+
+
+def test_a_subclass_with_equations_of_its_own_is_not_taken_for_the_original(calls):
+    """What it inherits says "LSTM"; what it computes is something else."""
+
+    class Halved(type(tt.cells.get("lstm"))):
+        def step(self, x, W, R, s, p):
+            made = super().step(x, W, R, s, p)
+            return made | dict(h=made["h"] / 2)
+
+    layer = tt.Recurrent(Halved(), 3, 4)
+    plain = tt.LSTM(3, 4)
+    plain.load_state_dict(layer.state_dict())
+    x = sequence()[:1]
+    torch.testing.assert_close(layer(x)[0], plain(x)[0] / 2)
+    assert calls == ["lstm"]
+    assert layer.explain(x).backend == "reference"
+
+
+def test_a_subclass_with_other_constants_alone_still_runs_on_the_operator(calls):
+    class Renamed(type(tt.cells.get("lstm"))):
+        source = "a thesis"
+
+    tt.Recurrent(Renamed(), 3, 4)(sequence())
+    assert calls == ["lstm"]
+
+
+def test_a_choice_is_logged_once(log):
+    layer = tt.Recurrent("lstm-peephole", 3, 4, num_layers=2)
+    for _ in range(3):
+        layer(sequence())
+    (record,) = log.records
+    assert record.getMessage().startswith("lstm-peephole: reference runs this call.\ntorch cannot:")
+    tt.LSTM(3, 4)(sequence())
+    tt.LSTM(3, 4)(sequence())
+    assert [r.getMessage().split("\n")[0] for r in log.records[1:]] == [
+        "lstm: torch runs this call."
+    ]
+
+
+def test_a_choice_that_changes_is_logged_again(log):
+    layer = tt.LSTM(3, 4)
+    layer(sequence())
+    layer(sequence(), resets=torch.zeros(5, 2, dtype=torch.bool))
+    assert [r.getMessage().split(" ")[1] for r in log.records] == ["torch", "reference"]
+
+
+def test_a_backend_that_lacks_something_on_this_machine_is_passed_over(monkeypatch, calls):
+    monkeypatch.setattr(torch_native, "missing", lambda: ["no such library"])
+    layer = tt.LSTM(3, 4)
+    layer(sequence())
+    assert calls == []
+    assert layer.explain(sequence()).reasons == {"torch": ["no such library"]}
+
+
+def test_the_reference_is_the_last_resort_and_never_refuses():
+    assert list(BACKENDS)[-1] == "reference"
+
+
+def test_explain_takes_what_forward_takes():
+    layer = tt.LSTM(3, 4)
+    packed = torch.nn.utils.rnn.pack_sequence([torch.randn(4, 3), torch.randn(2, 3)])
+    assert layer.explain(packed).backend == "torch"
+    assert layer.explain(torch.randn(4, 3)).backend == "torch"

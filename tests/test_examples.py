@@ -1,0 +1,33 @@
+"""The scripts of the lectures run, and show what they say."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def main_of(name):
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+
+
+def test_hello_is_learned_letter_by_letter():
+    assert main_of("hello")() == "hello"
+
+
+def test_the_thirty_first_character_is_guessed_better_than_by_chance():
+    right, chance = main_of("next_character")(steps=150)
+    assert right > chance + 0.1
+
+
+def test_only_the_recurrent_network_can_count_ones():
+    found = main_of("neurone_to_network")()
+    assert found["recurrent"] > 0.99
+    assert found["neurone"] < 0.7
+    assert found["feed-forward"] < 0.7
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.stem)
+def test_an_example_is_short(path):
+    assert len(path.read_text().splitlines()) <= 62

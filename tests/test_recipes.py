@@ -1,0 +1,60 @@
+"""Every recipe parses, says where it comes from, and takes two steps."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from throughtime import tasks
+from throughtime.cli.parser import Parser, fields, settings_of_file
+from throughtime.data import DownloadError
+from throughtime.training.gradient import GradientConfig
+
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted((ROOT / "recipes").glob("*/*.yaml"))
+
+
+def opened(path):
+    """The task and the training of a recipe, its values checked against their types."""
+    kind = tasks.get(path.parent.name)
+    known = [*fields(kind.Config), *fields(GradientConfig)]
+    parser = Parser()
+    parser.add_class_arguments(kind.Config)
+    parser.add_class_arguments(GradientConfig)
+    values = parser.complete(settings_of_file(str(path), known))
+    config = kind.Config(**{k: values[k] for k in fields(kind.Config)})
+    return kind(config), GradientConfig(**{k: values[k] for k in fields(GradientConfig)})
+
+
+def test_there_are_the_recipes_that_the_readme_names():
+    names = {f"{path.parent.name}/{path.stem}" for path in RECIPES}
+    assert {f"char-lm/tinyshakespeare-2x{size}" for size in (128, 256, 512)} <= names
+    readme = (ROOT / "README.md").read_text()
+    assert all(name in readme for name in names)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_a_recipe_says_what_it_is_and_takes_two_steps(path):
+    content = yaml.safe_load(path.read_text())
+    assert {"what", "source", "published", "ours", "command", "minutes", "hardware"} <= set(
+        content["about"]
+    )
+    assert content["task"] == path.parent.name
+    assert str(path.relative_to(ROOT)) in content["about"]["command"]
+    task, training = opened(path)
+    try:
+        batches = task.data("train")
+    except DownloadError as error:
+        pytest.skip(str(error))
+    model = task.model()
+    optimizer = torch.optim.AdamW(model.parameters(), training.learning_rate)
+    losses, state = [], None
+    for batch, _ in zip(batches, range(2), strict=False):
+        loss, state = task.loss(model, batch, state)
+        state = tuple(s.detach() for s in state)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[1] < losses[0]
