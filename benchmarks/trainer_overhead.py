@@ -25,7 +25,8 @@ from torch import nn
 
 from throughtime.tasks.char_lm import CharLM, CharLMConfig
 from throughtime.tasks.run import Run
-from throughtime.training.gradient import GradientConfig, fit
+from throughtime.training.config import GradientConfig
+from throughtime.training.gradient import fit
 
 B, T, STEPS = 32, 100, 50
 

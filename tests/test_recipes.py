@@ -9,7 +9,7 @@ import yaml
 from throughtime import tasks
 from throughtime.cli.parser import Parser, fields, settings_of_file
 from throughtime.data import DownloadError
-from throughtime.training.gradient import GradientConfig
+from throughtime.training.config import GradientConfig
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*/*.yaml"))

@@ -17,7 +17,8 @@ from torch import nn
 from throughtime.tasks.char_lm import CharLM, CharLMConfig
 from throughtime.tasks.run import Run, RunError
 from throughtime.training import checkpoint
-from throughtime.training.gradient import Diverged, GradientConfig, clip_norm_, fit
+from throughtime.training.config import GradientConfig
+from throughtime.training.gradient import Diverged, clip_norm_, fit
 
 SMALL = dict(hidden_size=12, num_layers=2, dropout=0.2, batch_size=4, num_steps=10)
 

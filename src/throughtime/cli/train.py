@@ -13,6 +13,7 @@ from throughtime import tasks
 from throughtime.cli.parser import Parser, fields, settings_of_file
 from throughtime.tasks.run import Run, RunError
 from throughtime.tasks.task import Task
+from throughtime.training.config import GradientConfig
 
 __all__ = ["main"]
 
@@ -28,9 +29,6 @@ def main(argv: Sequence[str]) -> int:
         print(_usage())
         return 0 if argv and argv[0] in ("-h", "--help") else 2
     kind = tasks.get(argv[0])
-    # Lightning takes seconds to import.
-    from throughtime.training.gradient import Diverged, GradientConfig, fit
-
     parser = _parser(kind, GradientConfig)
     given = parser.parse(argv[1:])
     folder, resume, recipe = (given.pop(k, None) for k in ("run", "resume", "config"))
@@ -42,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
     # A process that another has started beside itself finds the folder made.
     folder = os.environ.get("THROUGHTIME_RUN", folder)
-    is_first = "LOCAL_RANK" not in os.environ
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     run = Run(Path(folder)) if folder else None
     assets = None
     if run is not None and resume and run.config_file.is_file():
@@ -55,6 +53,9 @@ def main(argv: Sequence[str]) -> int:
     config = GradientConfig(**{k: values[k] for k in fields(GradientConfig)})
     run = run or _new_run(task)
     os.environ["THROUGHTIME_RUN"] = str(run.folder)
+    # Lightning takes seconds to import; a wrong word is answered without it.
+    from throughtime.training.gradient import Diverged, fit
+
     try:
         if is_first:
             task.check()

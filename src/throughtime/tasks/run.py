@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from throughtime.checks import nearest
@@ -151,7 +151,7 @@ class Run:
             if not any(tensor is other for other in weights.values()):
                 weights[name] = tensor
         weights = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
-        written_whole(self.model_file, lambda path: save_file(weights, path))
+        written_whole(self.model_file, lambda path: path.write_bytes(save(weights)))
 
     def load_model(self, task: Task) -> nn.Module:
         """The best model of this run.
