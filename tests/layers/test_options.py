@@ -161,6 +161,12 @@ def test_orthogonal_makes_every_recurrent_block_a_rotation(name):
     assert layer.weight_ih_l0.abs().max() <= bound
 
 
+def test_orthogonal_is_drawn_in_half_precision_too():
+    layer = tt.LSTM(I, H, recurrent_init="orthogonal", dtype=torch.bfloat16)
+    R = layer.weight_hh_l0[:H].float()
+    torch.testing.assert_close(R @ R.T, torch.eye(H), rtol=0, atol=0.02)
+
+
 def test_uniform_recurrent_blocks_are_no_rotations():
     R = tt.LSTM(I, H).weight_hh_l0[:H]
     assert not torch.allclose(R @ R.T, torch.eye(H), atol=0.1)

@@ -379,8 +379,9 @@ def test_nothing_that_was_given_is_written_to():
 
 
 @every_cell
-def test_vmap_over_a_batch_of_inputs_is_a_loop_over_them(name):
-    layer = make(name, "reference", bidirectional=True)
+@pytest.mark.parametrize("backend", ["reference", "auto"])
+def test_vmap_over_a_batch_of_inputs_is_a_loop_over_them(name, backend):
+    layer = make(name, backend, bidirectional=True)
     xs = sequence(3, T, B, I)
     for options in ({}, {"lengths": LENGTHS}):
         got = torch.vmap(lambda x, options=options: layer(x, **options)[0])(xs)
@@ -388,8 +389,9 @@ def test_vmap_over_a_batch_of_inputs_is_a_loop_over_them(name):
 
 
 @every_cell
-def test_gradients_of_functions_are_those_of_autograd_and_may_be_taken_per_sample(name):
-    layer = make(name, "reference", bidirectional=True)
+@pytest.mark.parametrize("backend", ["reference", "auto"])
+def test_gradients_of_functions_are_those_of_autograd_and_may_be_taken_per_sample(name, backend):
+    layer = make(name, backend, bidirectional=True)
     weights = {k: p.detach() for k, p in layer.named_parameters()}
     xs = sequence(3, T, I)
 

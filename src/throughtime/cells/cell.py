@@ -133,10 +133,7 @@ class Cell:
     @property
     def constants(self) -> dict[str, Any]:
         """The constructor arguments by name."""
-        if type(self).__init__ is object.__init__:
-            return {}
-        arguments = list(inspect.signature(type(self).__init__).parameters.values())[1:]
-        return {a.name: getattr(self, a.name) for a in arguments}
+        return {name: getattr(self, name) for name in _constructor_arguments(self)}
 
     def check(self) -> None:
         """Raises a ValueError that says what the declaration lacks."""
@@ -148,6 +145,29 @@ class Cell:
             )
         for what in ("gates", "states", "parameters"):
             _tuple_of_names(self, what, getattr(self, what))
+        if not self.gates:
+            raise ValueError(
+                f"{who}: expected gates, the names of the blocks of the weight matrices, got none. "
+                f'Write for example: gates = ("h",).'
+            )
+        if self.recurrent_blocks is not None:
+            _tuple_of_names(self, "recurrent_blocks", self.recurrent_blocks)
+        for what, kind, specs in (
+            ("states", State, self.state_specs),
+            ("parameters", Parameter, self.parameter_specs),
+        ):
+            for name, spec in specs.items():
+                if not isinstance(spec, kind):
+                    raise ValueError(
+                        f"{who}: expected {what} as names, or name to {kind.__name__}, "
+                        f"got {spec!r} for {name}."
+                    )
+        for name in _constructor_arguments(self):
+            if not hasattr(self, name):
+                raise ValueError(
+                    f"{who}: expected the constructor argument {name} as an attribute; write "
+                    f"self.{name} = {name} in __init__."
+                )
         taken = set(self.parameter_specs) & {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
         if taken:
             raise ValueError(f"{who}: the parameter name {sorted(taken)[0]} is the layer's own.")
@@ -155,6 +175,12 @@ class Cell:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.constants.items())
         return f"{type(self).__name__}({arguments})"
+
+
+def _constructor_arguments(cell: Cell) -> list[str]:
+    if type(cell).__init__ is object.__init__:
+        return []
+    return list(inspect.signature(type(cell).__init__).parameters)[1:]
 
 
 def _tuple_of_names(cell: Cell, what: str, value: Iterable[str]) -> tuple[str, ...]:

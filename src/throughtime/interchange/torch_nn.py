@@ -16,7 +16,8 @@ def from_torch(module: nn.Module) -> nn.Module:
     """A copy of a model in which every ``torch.nn.RNN``, ``LSTM`` and ``GRU`` is throughtime's.
 
     The weights, the training mode and which weights are frozen come along. The state dict keeps
-    its names, so that a checkpoint of the one loads into the other. The argument stays as it is.
+    its names, so that a checkpoint of the one loads into the other. Hooks on the layers do not come
+    along. The argument stays as it is.
 
     Raises:
         ValueError: where there is no recurrent layer in it, or one that cannot be converted.
@@ -39,8 +40,10 @@ def _converted(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module
         if module not in done:
             done[module] = _layer(module)
         return done[module]
-    for name, child in module.named_children():
-        setattr(module, name, _converted(child, done))
+    # Not named_children(), which names a child once though it stands under two names.
+    for name, child in list(module._modules.items()):
+        if child is not None:
+            setattr(module, name, _converted(child, done))
     return module
 
 
@@ -53,19 +56,22 @@ def _layer(theirs: nn.RNNBase) -> Recurrent:
         batch_first=theirs.batch_first,
         dropout=theirs.dropout if theirs.num_layers > 1 else 0.0,
         bidirectional=theirs.bidirectional,
-        device=theirs.weight_ih_l0.device,
-        dtype=theirs.weight_ih_l0.dtype,
+        # No memory and no draw: the weights are put in below.
+        device="meta",
     )
-    if isinstance(theirs, nn.LSTM):
+    if type(theirs) is nn.LSTM:
         ours = LSTM(**options, proj_size=theirs.proj_size)
-    elif isinstance(theirs, nn.GRU):
+    elif type(theirs) is nn.GRU:
         ours = GRU(**options)
-    elif isinstance(theirs, nn.RNN):
+    elif type(theirs) is nn.RNN:
         ours = RNN(**options, nonlinearity=theirs.nonlinearity)
     else:
-        raise ValueError(f"from_torch: cannot convert {type(theirs).__name__}.")
-    ours.load_state_dict(theirs.state_dict())
-    ours.train(theirs.training)
-    for name, parameter in theirs.named_parameters():
-        ours.get_parameter(name).requires_grad_(parameter.requires_grad)
-    return ours
+        raise ValueError(
+            f"from_torch: cannot convert {type(theirs).__name__}, which is more than a layer of "
+            f"torch.nn: what it adds would be lost. Remove its parametrizations, or convert its "
+            f"weights by load_state_dict."
+        )
+    # The very parameters of the copy, so that weights that are tied to others stay tied.
+    for name, parameter in theirs.named_parameters(remove_duplicate=False):
+        setattr(ours, name, parameter)
+    return ours.train(theirs.training)

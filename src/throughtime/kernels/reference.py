@@ -50,6 +50,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         x = torch.where(valid, call.x, 0.0)
     xs = (call.x if x is None else x).unbind(0)
 
+    H = weights.weight_ih.shape[0] // len(cell.gates)
     W = _Matrix(cell.gates, weights.weight_ih, cell.gates, weights.bias_ih)
     R = _Matrix(
         cell.recurrent_block_names, weights.weight_hh, cell.recurrent_bias_names, weights.bias_hh
@@ -65,6 +66,8 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     for t in reversed(range(T)) if call.reverse else range(T):
         starts = _starts_anew(call, t)
         if starts is not None:
+            # A row that has ended keeps its last state.
+            starts = starts if valid is None else starts & valid[t]
             state = {k: torch.where(starts, initial[k], v) for k, v in state.items()}
 
         W.ready = {(name, id(xs[t])): products[t] for name, products in hoisted.items()}
@@ -73,8 +76,8 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
             for k, rows in fused.items()
             for name, product in rows(state[k]).items()
         }
-        made = cell.step(xs[t], W, R, SimpleNamespace(**state), p)
-        output, new = _output_and_states(cell, made, state)
+        made = cell.step(xs[t], W.seen, R.seen, SimpleNamespace(**state), p)
+        output, new = _output_and_states(cell, made, state, H)
         if valid is not None:
             new = {k: torch.where(valid[t], v, state[k]) for k, v in new.items()}
             output = torch.where(valid[t], output, 0.0)
@@ -96,8 +99,8 @@ class _Matrix:
         self.blocks = _chunks(names, weight)
         self.biases = _chunks(bias_names, bias)
         self.ready: dict[tuple[str, int], Tensor] = {}
-        for name in names:
-            setattr(self, name, partial(self._product, name))
+        # What the step sees has no names but those of the blocks.
+        self.seen = SimpleNamespace(**{name: partial(self._product, name) for name in names})
 
     def _product(self, name: str, value: Tensor) -> Tensor:
         ready = self.ready.get((name, id(value)))
@@ -133,7 +136,7 @@ def _blocks_by_value(call: Call) -> tuple[list[str], dict[str, list[str]]]:
     state = {
         k: s.new_zeros(1, s.shape[-1]) for k, s in zip(cell.state_specs, call.state, strict=True)
     }
-    H = call.weights.weight_ih.shape[0] // max(1, len(cell.gates))
+    H = call.weights.weight_ih.shape[0] // len(cell.gates)
     noted: set[tuple[str, int]] = set()
 
     def note(name: str, value: Tensor) -> Tensor:
@@ -169,7 +172,7 @@ def _starts_anew(call: Call, t: int) -> Tensor | None:
 
 
 def _output_and_states(
-    cell: Cell, made: Mapping[str, Tensor], state: Mapping[str, Tensor]
+    cell: Cell, made: Mapping[str, Tensor], state: Mapping[str, Tensor], H: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """What the step returned, sorted into the output and the next states, and checked."""
     wanted = [*state, cell.output_name]
@@ -185,4 +188,10 @@ def _output_and_states(
                 f"{type(cell).__name__}.step: expected {name} of shape {tuple(before.shape)} as "
                 f"before the step, got {tuple(made[name].shape)}."
             )
-    return made[cell.output_name], {name: made[name] for name in state}
+    output, rows = made[cell.output_name], next(iter(state.values())).shape[0]
+    if output.shape != (rows, H):
+        raise ShapeError(
+            f"{type(cell).__name__}.step: expected {cell.output_name} of shape ({rows}, {H}), "
+            f"as the layer has {H} units, got {tuple(output.shape)}."
+        )
+    return output, {name: made[name] for name in state}

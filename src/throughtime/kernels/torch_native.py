@@ -6,6 +6,7 @@ import torch
 from torch import _VF, Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from throughtime.cells.cell import Cell
 from throughtime.kernels.call import Call
 
 __all__ = ["missing", "reasons", "run"]
@@ -21,16 +22,29 @@ def missing() -> list[str]:
 def reasons(call: Call) -> list[str]:
     """Why PyTorch's operators cannot run the call."""
     found = []
-    if call.cell.torch_equivalent not in _OPERATORS:
+    if call.cell.torch_equivalent not in _OPERATORS or not _speaks_for_its_step(call.cell):
         found.append(
             f"the cell {call.cell.name or type(call.cell).__name__} is none that PyTorch has "
             f"fused ({', '.join(_OPERATORS)})"
         )
     if call.resets is not None:
         found.append("resets are given, and PyTorch's operators take none")
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        found.append("a transform of torch.func is at work, and not all know PyTorch's operators")
     if call.lengths is not None and bool((call.lengths == 0).any()):
         found.append("a row has length 0, which PyTorch's packed sequences refuse")
     return found
+
+
+def _speaks_for_its_step(cell: Cell) -> bool:
+    """Whether the class that says what it equals is the one whose step runs.
+
+    A subclass that writes a step of its own inherits the claim, and the claim is not true of it.
+    """
+    for kind in type(cell).__mro__:
+        if "step" in vars(kind) or "gates" in vars(kind):
+            return "torch_equivalent" in vars(kind)
+    return False
 
 
 def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -29,6 +29,10 @@ _MERGES: dict[str, Callable[[list[Tensor]], Tensor]] = {
 }
 
 
+def _rows_of_f(bias: Tensor, names: tuple[str, ...]) -> Tensor:
+    return bias.detach().chunk(len(names))[names.index("f")]
+
+
 class Recurrent(nn.Module):
     r"""A cell applied through time, with everything that ``torch.nn.LSTM`` has.
 
@@ -131,7 +135,8 @@ class Recurrent(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return self.get_parameter("weight_ih_l0").dtype
+        # Not get_parameter: torch.func.functional_call puts plain tensors in its place.
+        return self._weights("_l0").weight_ih.dtype
 
     def _suffixes(self, layer: int) -> list[str]:
         return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
@@ -155,7 +160,7 @@ class Recurrent(nn.Module):
         """
         bound = 1 / math.sqrt(self.hidden_size)
         for name, parameter in self.named_parameters():
-            spec = self.cell.parameter_specs.get(name.split("_l")[0])
+            spec = self.cell.parameter_specs.get(name.rsplit("_l", 1)[0])
             if spec is None or spec.initial is None:
                 nn.init.uniform_(parameter, -bound, bound)
             else:
@@ -164,11 +169,14 @@ class Recurrent(nn.Module):
         for suffix in [s for layer in range(self.num_layers) for s in self._suffixes(layer)]:
             if self.recurrent_init == "orthogonal":
                 for block in getattr(self, f"weight_hh{suffix}").detach().split(H):
-                    nn.init.orthogonal_(block)
+                    # The decomposition behind it knows no half precision.
+                    wide = torch.promote_types(block.dtype, torch.float32)
+                    block.copy_(nn.init.orthogonal_(torch.empty_like(block, dtype=wide)))
             if self.forget_bias is not None:
-                f = slice(self.cell.gates.index("f") * H, (self.cell.gates.index("f") + 1) * H)
-                getattr(self, f"bias_ih{suffix}").detach()[f] = self.forget_bias
-                getattr(self, f"bias_hh{suffix}").detach()[f] = 0.0
+                bias = getattr(self, f"bias_ih{suffix}")
+                _rows_of_f(bias, self.cell.gates).fill_(self.forget_bias)
+                if "f" in (names := self.cell.recurrent_bias_names):
+                    _rows_of_f(getattr(self, f"bias_hh{suffix}"), names).zero_()
 
     # What it does.
 
@@ -202,14 +210,19 @@ class Recurrent(nn.Module):
 
     def explain(
         self,
-        input: Tensor,
+        input: Tensor | PackedSequence,
         hx: RecurrentState | None = None,
         *,
         lengths: Tensor | list[int] | None = None,
         resets: Tensor | None = None,
     ) -> Explanation:
         """Which backend would run this input, and why the faster ones would not."""
-        x, state, lengths, resets = self._prepared(input, hx, lengths, resets)
+        if isinstance(input, PackedSequence):
+            self._refuse_twice(lengths, resets)
+            padded, lengths = pad_packed_sequence(input)
+            x, state, lengths, resets = self._prepared(padded, hx, lengths, None, time_first=True)
+        else:
+            x, state, lengths, resets = self._prepared(input, hx, lengths, resets)
         first = tuple(s[0] for s in state)
         return dispatch.explain(
             Call(self.cell, x, self._weights("_l0"), first, lengths, resets), self.backend
@@ -262,11 +275,7 @@ class Recurrent(nn.Module):
         lengths: Any,
         resets: Any,
     ) -> tuple[PackedSequence, RecurrentState]:
-        if lengths is not None or resets is not None:
-            raise ValueError(
-                f"{self._who}: a PackedSequence brings its own lengths; "
-                f"lengths and resets go with a padded tensor."
-            )
+        self._refuse_twice(lengths, resets)
         x, lengths = pad_packed_sequence(packed)
         x, state, lengths, _ = self._prepared(x, hx, lengths, None, time_first=True)
         output, last = self._through_layers(x, state, lengths, None)
@@ -281,7 +290,15 @@ class Recurrent(nn.Module):
     @property
     def _who(self) -> str:
         name = type(self).__name__
-        return f'{name}("{self.cell.name}")' if type(self) is Recurrent else name
+        cell = f'"{self.cell.name}"' if self.cell.name else f"{type(self.cell).__name__}()"
+        return f"{name}({cell})" if type(self) is Recurrent else name
+
+    def _refuse_twice(self, lengths: Any, resets: Any) -> None:
+        if lengths is not None or resets is not None:
+            raise ValueError(
+                f"{self._who}: a PackedSequence brings its own lengths; "
+                f"lengths and resets go with a padded tensor."
+            )
 
     def _prepared(
         self,
@@ -335,6 +352,15 @@ class Recurrent(nn.Module):
             )
         why = f"num_layers={self.num_layers}, bidirectional={self.bidirectional}, x has {B} rows"
         for (name, value), shape in zip(zip(specs, states, strict=True), shapes, strict=True):
+            if not isinstance(value, Tensor):
+                raise ValueError(
+                    f"{self._who}: expected the initial state {name} as a tensor, got {value!r}."
+                )
+            if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+                raise ValueError(
+                    f"{self._who}: expected the initial state {name} of {x.dtype} as x is, got "
+                    f"{value.dtype}."
+                )
             expected = (shape[0], shape[2]) if alone else shape
             shape_is(self._who, f"the initial state {name}", value, expected, why)
         return tuple(s.unsqueeze(1) for s in states) if alone else states
@@ -375,7 +401,7 @@ class Recurrent(nn.Module):
         if self.recurrent_init == "orthogonal" and not self.cell.recurrent_block_names:
             raise ValueError(f"{self._who}: the cell has no recurrent block to be orthogonal.")
         if self.forget_bias is not None:
-            if "f" not in self.cell.gates or "f" not in self.cell.recurrent_bias_names:
+            if "f" not in self.cell.gates:
                 raise ValueError(
                     f"{self._who}: forget_bias is the bias of block f, and the cell's blocks are "
                     f"{', '.join(self.cell.gates)}."

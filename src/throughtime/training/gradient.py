@@ -22,13 +22,11 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor, nn
 
-from throughtime.inspection.report import write_report
 from throughtime.tasks.run import Run, RunError
 from throughtime.tasks.task import Batches, Task
 from throughtime.training import checkpoint
 from throughtime.training.config import GradientConfig
-from throughtime.training.journal import Journal
-from throughtime.training.progress import Display
+from throughtime.training.supervisor import Supervisor
 
 __all__ = ["Diverged", "Outcome", "clip_norm_", "fit"]
 
@@ -102,87 +100,82 @@ class _Stream:
 
 
 class GradientTraining(lightning.LightningModule):
-    """The steps of a training, and what happens between them."""
+    """The steps of a training.
+
+    Args:
+        task: what is learned.
+        settings: how.
+        run: where it is written.
+        saved: the checkpoint to go on from, or None.
+    """
 
     def __init__(
-        self, task: Task, config: GradientConfig, run: Run, saved: dict[str, Any] | None
+        self, task: Task, settings: GradientConfig, run: Run, saved: dict[str, Any] | None
     ) -> None:
         super().__init__()
-        self.task, self.settings, self.run_folder, self.saved = task, config, run, saved
+        self.task, self.settings, self.run_folder, self.saved = task, settings, run, saved
         self.model = task.model()
         self.position = Position()
         if saved is not None:
             self.model.load_state_dict(saved["model"])
             self.position = Position(**saved["position"])
         self.state: Any = None
-        self.outcome = "complete"
         self.is_interrupted = False
-        self.display = Display(task.unit, is_quiet=True)
-        self.journal: Journal | None = None
-
-    # The stream of batches.
+        self.supervisor: Supervisor | None = None
 
     def train_dataloader(self) -> _Stream:
-        batches = self.task.data("train", self.global_rank, self._world_size)
+        batches = self.task.data("train", self.global_rank, self.num_processes)
         self.steps_per_epoch = len(batches)
         self.total_steps = self.settings.epochs * len(batches)
         return _Stream(batches, self.settings.epochs, self.position.step)
 
-    @property
-    def _world_size(self) -> int:
-        return self.trainer.world_size
-
-    # One step.
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         s = self.settings
-        optimizer = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             self.model.parameters(), s.learning_rate, betas=(0.9, 0.99), weight_decay=s.weight_decay
         )
         if self.saved is not None:
-            optimizer.load_state_dict(self.saved["optimizer"])
-        return optimizer
+            self.optimizer.load_state_dict(self.saved["optimizer"])
+        return self.optimizer
+
+    def on_train_start(self) -> None:
+        self.started = time.monotonic()
+        if self.saved is not None:
+            mine = self.saved["processes"][self.global_rank]
+            self.state = _moved(mine["state"], self.device)
+            checkpoint.set_random_state(mine["random"])
+        else:
+            # Every process drops other units.
+            torch.manual_seed(self.settings.seed + self.global_rank)
+        self.saved = None
+        self.supervisor = Supervisor(self)
+
+    # A step.
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if self.position.step % self.steps_per_epoch == 0:
             self.state = None
         loss, state = self.task.loss(self.model, batch, self.state)
         self.state = _detached(state)
-        self.last_loss, self.last_count = loss.detach(), self.task.count(batch)
+        self.last_loss = loss.detach()
         return loss
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         self.last_norm = clip_norm_(parameters, self.settings.clip_norm)
         if not math.isfinite(self.last_norm):
-            kept = "keeps the last good checkpoint"
-            if not self.run_folder.checkpoint_file.is_file():
-                kept = "has no checkpoint yet"
-            raise Diverged(
-                f"step {self.position.step + 1}: the loss is {float(self.last_loss):g} and the "
-                f"norm of its gradient {self.last_norm:g}: the training has diverged and stops. "
-                f"{self.run_folder.folder} {kept}. Try a lower --learning_rate (now "
-                f"{self.settings.learning_rate:g}) or a lower --clip_norm (now "
-                f"{self.settings.clip_norm:g})."
-            )
+            raise Diverged(self._last_words())
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate
-
-    @property
-    def _optimizer(self) -> torch.optim.Optimizer:
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        return optimizer
-
-    @property
-    def fraction(self) -> float:
-        """How much of the training is done, by steps or by time, whichever is further."""
-        done = self.position.step / self.total_steps
-        if self.settings.max_time:
-            done = max(done, self._seconds_of_call / (60 * self.settings.max_time))
-        return min(1.0, done)
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        assert self.supervisor is not None
+        self.position.step += 1
+        count = self.task.count(batch)
+        if self.supervisor.after_step(float(self.last_loss), self.last_norm, count):
+            self.trainer.should_stop = True
 
     @property
     def learning_rate(self) -> float:
@@ -196,162 +189,65 @@ class GradientTraining(lightning.LightningModule):
         }[s.decay]
         return s.learning_rate * warm * left
 
-    # Between the steps.
+    @property
+    def fraction(self) -> float:
+        """How much of the training is done, by steps or by time, whichever is further."""
+        done = self.position.step / self.total_steps
+        if self.settings.max_time is not None:
+            done = max(done, self.seconds_of_call / (60 * self.settings.max_time))
+        return min(1.0, done)
 
-    def on_train_start(self) -> None:
-        task, s = self.task, self.settings
-        self.started = self.row_started = self.shown = self.saved_at = time.monotonic()
-        self.sampled = self.started
-        self.seconds_before = self.position.seconds
-        self.fraction_before = self.fraction
-        self.paused, self.speed, self.units_since_row = 0.0, 0.0, 0
-        self.display = Display(task.unit, is_quiet=not self.trainer.is_global_zero)
-        if self.trainer.is_global_zero:
-            speed = f"{task.unit}_per_second"
-            columns = [*task.readable(0.0), "gradient_norm", "learning_rate", speed]
-            self.journal = Journal(self.run_folder, columns, self.position.step)
-        if self.saved is not None:
-            mine = self.saved["processes"][self.global_rank]
-            self.state = _moved(mine["state"], self.device)
-            checkpoint.set_random_state(mine["random"])
-        else:
-            # Every process drops other units.
-            torch.manual_seed(s.seed + self.global_rank)
-        self.saved = None
-        self.display.start()
+    @property
+    def seconds_of_call(self) -> float:
+        """How long this call trains already."""
+        return time.monotonic() - self.started
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        p, s = self.position, self.settings
-        p.step += 1
-        loss = float(self.last_loss)
-        p.since_row = [a + b for a, b in zip(p.since_row, (loss, self.last_norm, 1), strict=True)]
-        self.units_since_row += self.last_count * self._world_size
-        now = time.monotonic()
-        p.seconds = self.seconds_before + now - self.started
+    def _last_words(self) -> str:
+        s, kept = self.settings, "keeps the last good checkpoint"
+        if not self.run_folder.checkpoint_file.is_file():
+            kept = "has no checkpoint yet"
+        return (
+            f"step {self.position.step + 1}: the loss is {float(self.last_loss):g} and the norm of "
+            f"its gradient {self.last_norm:g}: the training has diverged and stops. "
+            f"{self.run_folder.folder} {kept}. Try a lower --learning_rate (now "
+            f"{s.learning_rate:g}) or a lower --clip_norm (now {s.clip_norm:g})."
+        )
 
-        is_last = p.step == self.total_steps
-        if self._agreed(self.is_interrupted):
-            self.outcome = "interrupted"
-        elif not is_last and s.max_time and self._agreed(self._seconds_of_call >= 60 * s.max_time):
-            self.outcome = "time"
-        stops = self.outcome != "complete"
+    # Several processes.
 
-        if p.step % s.log_every == 0 or is_last:
-            self._write_row()
-        if now - self.shown >= 0.25:
-            self._show()
-        every = s.validate_every or self.steps_per_epoch
-        if p.step % every == 0 or is_last or stops:
-            self._validate()
-        elif self._agreed(now - self.sampled >= 60 * s.sample_every):
-            with self._pause():
-                self._sample(f"epoch {self._epoch:.2f} · a sample")
-        if stops or is_last or self._agreed(time.monotonic() - self.saved_at >= 60 * s.save_every):
-            self._save()
-        if stops:
-            self.trainer.should_stop = True
+    @property
+    def num_processes(self) -> int:
+        """How many processes share each batch."""
+        return self.trainer.world_size
 
-    def _agreed(self, mine: bool) -> bool:
-        """Whether any process says so."""
-        if self._world_size == 1:
+    def any_process(self, mine: bool) -> bool:
+        """Whether any process says so; all must ask."""
+        if self.num_processes == 1:
             return mine
         return self.trainer.strategy.reduce_boolean_decision(mine, all=False)
 
-    @property
-    def _seconds_of_call(self) -> float:
-        return time.monotonic() - self.started
+    def mean_over_processes(self, mine: float) -> float:
+        """The mean of what the processes have; all must ask."""
+        if self.num_processes == 1:
+            return mine
+        value = torch.tensor(mine, device=self.device)
+        return float(self.trainer.strategy.reduce(value, reduce_op="mean"))
 
-    @property
-    def _epoch(self) -> float:
-        return self.position.step / self.steps_per_epoch
-
-    def _write_row(self) -> None:
-        p = self.position
-        loss_sum, norm_sum, steps = p.since_row
-        now = time.monotonic()
-        speed = self.units_since_row / max(1e-9, now - self.row_started - self.paused)
-        loss = loss_sum / steps
-        if self._world_size > 1:
-            loss = float(self.trainer.strategy.reduce(torch.tensor(loss), reduce_op="mean"))
-        figures = self.task.readable(loss) | {
-            "gradient_norm": norm_sum / steps,
-            "learning_rate": self._optimizer.param_groups[0]["lr"],
-            f"{self.task.unit}_per_second": speed,
-        }
-        if self.journal is not None:
-            self.journal.record(p.step, self._epoch, p.seconds, "train", figures)
-        p.since_row = [0.0, 0.0, 0.0]
-        self.row_started, self.paused, self.units_since_row = now, 0.0, 0
-        self.speed = speed
-
-    def _show(self) -> None:
-        self.shown = time.monotonic()
-        done_here = max(1e-9, self.fraction - self.fraction_before)
-        left = self._seconds_of_call * (1 - self.fraction) / done_here
-        loss_sum, _, steps = self.position.since_row
-        loss = loss_sum / steps if steps else float(self.last_loss)
-        where = f"epoch {min(self.settings.epochs, int(self._epoch) + 1)}/{self.settings.epochs}"
-        self.display.update(where, self.fraction, self.task.readable(loss), self.speed, left)
-
-    @contextmanager
-    def _pause(self) -> Iterator[None]:
-        """What is done within does not count as training in the speed."""
-        begun = time.monotonic()
-        yield
-        self.paused += time.monotonic() - begun
-
-    def _validate(self) -> None:
-        p = self.position
-        with self._pause():
-            figures = self.task.metrics(self.model, "valid")
-            if self.journal is not None:
-                self.journal.record(p.step, self._epoch, p.seconds, "valid", figures)
-            value = figures[self.task.monitor]
-            is_best = value < p.best
-            if is_best:
-                p.best, p.best_figures = value, figures
-                if self.trainer.is_global_zero:
-                    self.run_folder.save_model(self.model)
-            shown = " · ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in figures.items())
-            self._sample(f"epoch {self._epoch:.2f} · validation {shown}{' *' if is_best else ''}")
-            if self.trainer.is_global_zero:
-                write_report(self.run_folder)
-
-    def _sample(self, title: str) -> None:
-        text = self.task.sample(self.model)
-        self.display.say(title)
-        self.display.show_sample(text)
-        if self.journal is not None:
-            self.journal.sample(self.position.step, text)
-        self.sampled = time.monotonic()
-
-    def _save(self) -> None:
+    def whole_state(self) -> dict[str, Any]:
+        """Everything that a checkpoint holds; all processes must ask."""
         mine = {"state": _moved(self.state, "cpu"), "random": checkpoint.random_state()}
         processes: list[Any] = [mine]
-        if self._world_size > 1:
-            processes = [None] * self._world_size
+        if self.num_processes > 1:
+            processes = [None] * self.num_processes
             torch.distributed.all_gather_object(processes, mine)
-        if self.trainer.is_global_zero:
-            with self._pause():
-                checkpoint.save(
-                    self.run_folder.checkpoint_file,
-                    {
-                        "step": self.position.step,
-                        "steps_per_epoch": self.steps_per_epoch,
-                        "position": asdict(self.position),
-                        "model": self.model.state_dict(),
-                        "optimizer": self._optimizer.state_dict(),
-                        "processes": processes,
-                    },
-                )
-        self.saved_at = time.monotonic()
-
-    def close(self) -> None:
-        """Takes the bar away and closes the files, however the training ended."""
-        self.display.stop()
-        if self.journal is not None:
-            self.journal.close()
-            self.journal = None
+        return {
+            "step": self.position.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "position": asdict(self.position),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "processes": processes,
+        }
 
 
 def fit(task: Task, config: GradientConfig, run: Run, resume: bool = False) -> Outcome:
@@ -396,9 +292,11 @@ def fit(task: Task, config: GradientConfig, run: Run, resume: bool = False) -> O
         try:
             trainer.fit(training)
         finally:
-            training.close()
-    p = training.position
-    return Outcome(training.outcome, p.step, p.best_figures)
+            if training.supervisor is not None:
+                training.supervisor.close()
+    assert training.supervisor is not None
+    position = training.position
+    return Outcome(training.supervisor.outcome, position.step, position.best_figures)
 
 
 def _check_checkpoint(saved: dict[str, Any], config: GradientConfig, run: Run) -> None:
