@@ -1,5 +1,6 @@
 """Every recipe parses, says where it comes from, and takes two steps."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 import yaml
 
 from throughtime import tasks
+from throughtime.cli.main import main
 from throughtime.cli.parser import Parser, fields, settings_of_file
 from throughtime.data import DownloadError
+from throughtime.tasks.run import Run
 from throughtime.training.config import GradientConfig
 
 ROOT = Path(__file__).parent.parent
@@ -58,3 +61,16 @@ def test_a_recipe_says_what_it_is_and_takes_two_steps(path):
         optimizer.step()
         losses.append(loss.item())
     assert losses[1] < losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "bar"), [("tinyshakespeare-2x128", 1.53), ("tinyshakespeare-2x256", 1.46)]
+)
+def test_a_recipe_reaches_its_figure(name, bar, tmp_path):
+    recipe = ROOT / "recipes" / "char-lm" / f"{name}.yaml"
+    torch.set_num_threads(os.cpu_count() or 1)
+    assert main(["train", "char-lm", "--config", str(recipe), "--run", str(tmp_path / "run")]) == 0
+    task = Run(tmp_path / "run").task()
+    model = Run(tmp_path / "run").load_model(task)
+    assert task.metrics(model, "valid")["loss"] <= bar

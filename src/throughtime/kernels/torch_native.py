@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import _VF, Tensor
+from torch._C._functorch import peek_interpreter_stack
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.cells.cell import Cell
@@ -29,7 +30,7 @@ def reasons(call: Call) -> list[str]:
         )
     if call.resets is not None:
         found.append("resets are given, and PyTorch's operators take none")
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if peek_interpreter_stack() is not None:
         found.append("a transform of torch.func is at work, and not all know PyTorch's operators")
     if call.lengths is not None and bool((call.lengths == 0).any()):
         found.append("a row has length 0, which PyTorch's packed sequences refuse")
