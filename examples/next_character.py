@@ -1,11 +1,9 @@
 """Many to one: 30 characters in, a distribution over the next one out.
 
-"My cat is named Simo" -> "n". The last state of the network has read all 30; one softmax of it is
-the answer. The text that is learned here is the docstrings of Python's own library.
+"My cat is named Simo" -> "n". The text that is learned is the docstrings of Python's own library.
 """
 
 import argparse
-import collections
 import inspect
 
 import torch
@@ -34,8 +32,8 @@ class NextCharacter(nn.Module):
 
 def main(steps: int = 600) -> tuple[float, float]:
     torch.manual_seed(0)
-    modules = (collections, argparse, inspect)
-    text = "\n".join(inspect.getdoc(m) or "" for o in modules for m in (o, *vars(o).values()))
+    everything = (m for o in (argparse, inspect) for m in (o, *vars(o).values()))
+    text = "\n".join(inspect.getdoc(m) or "" for m in everything)
     vocabulary = Vocabulary.from_text(text)
     snippets = vocabulary.encode(text).unfold(0, LENGTH + 1, 1)  # (N, 31)
     training, held_out = snippets[: -len(snippets) // 10], snippets[-len(snippets) // 10 :]
@@ -50,12 +48,12 @@ def main(steps: int = 600) -> tuple[float, float]:
         optimizer.step()
         if step % 100 == 0:
             print(f"step {step:4}  loss {loss.item():.3f}")
-
     with torch.no_grad():
         right = network(held_out[:, :LENGTH]).argmax(-1) == held_out[:, LENGTH]
     chance = held_out[:, LENGTH].bincount().max() / len(held_out)
-    print(f"next character right: {right.float().mean():.1%}; the commonest one: {chance:.1%}")
-    return right.float().mean().item(), chance.item()
+    accuracy = right.float().mean().item()
+    print(f"next character right: {accuracy:.1%}; the commonest one: {chance:.1%}")
+    return accuracy, chance.item()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 from throughtime import cells
 from throughtime.cli.main import main
 from throughtime.cli.parser import settings_of_file
+from throughtime.tasks.run import Run
 
 TEXT = "def cat():\n    return 'mat'\n\n" * 60
 SMALL = "--hidden_size 8 --num_layers 1 --batch_size 4 --num_steps 10 --epochs 1".split()
@@ -162,6 +163,11 @@ def test_a_switch_needs_no_value(tmp_path, said):
         (["trian"], 'unknown command "trian"; did you mean "train"?'),
         (["train", "charlm"], 'unknown task "charlm"; did you mean "char-lm"?'),
         (["train", "char-lm", "--hiden_size", "3"], 'did you mean "--hidden_size"?'),
+        (["train", "char-lm", "--hidden", "3"], "unknown option --hidden"),
+        (["train", "char-lm", "--sample_length", "-5"], "--sample_length: expected 0 or more"),
+        (["train", "char-lm", "--seed", "-1"], "--seed: expected 0 to"),
+        (["train", "char-lm", "--devices", "3"], "3 processes can share equally, got 50"),
+        (["train", "char-lm", "--accelerator", "gpu"], "expected a GPU that torch can use"),
         (["train", "char-lm", "--hidden_size", "x"], "--hidden_size: expected int, got x"),
         (["train", "char-lm", "--max_time", "x"], "--max_time: expected float, got x"),
         (["train", "char-lm", "--decay", "cosin"], 'got cosin; did you mean "cosine"'),
@@ -271,3 +277,31 @@ def test_a_recipe_with_a_wrong_key_is_refused_with_the_nearest(said, tmp_path):
     assert "expected settings as" in said("train", "char-lm", "--config", recipe)[2]
     recipe.write_text("a: [")
     assert "not YAML" in said("train", "char-lm", "--config", recipe)[2]
+
+
+@pytest.mark.parametrize("options", [["--text", "the", "--encoding", "utf-16"], ["--unknown=skip"]])
+def test_an_option_of_evaluate_without_effect_is_refused(run, said, options):
+    status, out, err = said("evaluate", run, *options)
+    assert (status, out) == (2, "")
+    assert options[0].split("=")[0] in err or "--encoding" in err
+
+
+def test_a_sentence_of_the_word_null_is_scored(run, said):
+    status, _, err = said("evaluate", run, "--text", "null")
+    # The training never saw l; the sentence was read as one.
+    assert status == 1 or "characters" in said("evaluate", run, "--text", "null")[1]
+    assert "validation" not in err
+
+
+def test_two_trainings_do_not_write_into_one_folder(run, said):
+    lock = Run(run).lock()
+    try:
+        status, _, err = said("train", "char-lm", "--run", run, "--resume", "--epochs", 2)
+        assert (status, "another training is writing here" in err) == (1, True)
+    finally:
+        lock.release()
+
+
+def test_a_file_is_no_run_folder(said, tmp_path):
+    (tmp_path / "a.txt").write_text("mine")
+    assert "is a file" in said("train", "char-lm", "--run", tmp_path / "a.txt")[2]

@@ -144,3 +144,7 @@ def test_generating_leaves_the_mode_and_the_random_numbers_alone():
     list(generate(model, torch.tensor([0]), 3, Sampling(), seed=0))
     assert model.training
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_very_low_temperature_takes_the_likeliest():
+    assert draw(torch.tensor([[1.0, 3.0, 2.0]]), Sampling(temperature=1e-60)).tolist() == [1]

@@ -19,6 +19,7 @@ from throughtime.tasks.run import Run, RunError
 from throughtime.training import checkpoint
 from throughtime.training.config import GradientConfig
 from throughtime.training.gradient import Diverged, clip_norm_, fit
+from throughtime.training.supervisor import Supervisor
 
 SMALL = dict(hidden_size=12, num_layers=2, dropout=0.2, batch_size=4, num_steps=10)
 
@@ -295,3 +296,19 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(trained):
     checkpoint.save(run.checkpoint_file, saved | {"processes": saved["processes"] * 2})
     with pytest.raises(RunError, match=r"by 2 process\(es\).*--devices 2, got 1"):
         trained(resume=True)
+
+
+def test_double_precision_is_resumed_to_the_same_numbers(trained, monkeypatch):
+    whole, _ = trained("whole", precision="64-true", epochs=1)
+    after = Supervisor.after_step
+
+    def interrupted(self, *args):
+        self.training.is_interrupted = self.training.position.step == 7
+        return after(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Supervisor, "after_step", interrupted)
+        trained("parts", precision="64-true", epochs=1)
+    parts, _ = trained("parts", precision="64-true", epochs=1, resume=True)
+    a, b = (checkpoint.load(run.checkpoint_file)["model"] for run in (whole, parts))
+    assert all(torch.equal(a[name], b[name]) for name in a)

@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", type=str, help="the run folder")
     parser.add_argument("--data", type=str | None, help="a data set or the path of a text")
-    parser.add_argument("--text", type=str | None, help="a sentence")
+    parser.add_argument("--text", type=str, help="a sentence")
     parser.add_argument(
         "--split", type=str | None, help="a split of the run's data (valid), or of --data (all)"
     )
@@ -36,9 +36,14 @@ def main(argv: Sequence[str]) -> int:
         help="what to do with characters that the training never saw",
     )
     parser.add_argument("--json", type=bool, default=False, help="print JSON, and nothing else")
-    args = parser.complete(parser.parse(argv))
+    given = parser.parse(argv)
+    args = parser.complete(given)
     if args["text"] is not None and (args["data"] is not None or args["split"] is not None):
         parser.error("--text is scored by itself; leave out --data and --split")
+    if "encoding" in given and args["data"] is None:
+        parser.error("--encoding is that of the text at --data, which is not given")
+    if "unknown" in given and args["data"] is None and args["text"] is None:
+        parser.error("--unknown is for --data and --text; the run knows its own characters")
 
     run = Run(Path(args["run"]))
     task = run.task()
@@ -72,5 +77,6 @@ def _in_lines(figures: dict[str, Any]) -> str:
     shown = {k: f"{v:.4f}" if isinstance(v, float) else str(v) for k, v in figures.items()}
     lines = [f"{k.replace('_', ' '):<{width}}  {v}" for k, v in shown.items()]
     if "loss" in figures:
-        lines.append(f"{'perplexity':<{width}}  {math.exp(figures['loss']):.4f}")
+        perplexity = math.exp(figures["loss"]) if figures["loss"] < 700 else math.inf
+        lines.append(f"{'perplexity':<{width}}  {perplexity:.4f}")
     return "\n".join(lines)

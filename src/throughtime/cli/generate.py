@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
     args = parser.complete(parser.parse(argv))
     if args["length"] < 0:
         parser.error(f"--length: expected 0 or more, got {args['length']}")
+    if args["seed"] is not None and not 0 <= args["seed"] < 2**32:
+        parser.error(f"--seed: expected 0 to {2**32 - 1}, got {args['seed']}")
     sampling = Sampling(args["temperature"], args["top_k"], args["top_p"])
 
     run = Run(Path(args["run"]))
@@ -50,8 +51,6 @@ def main(argv: Sequence[str]) -> int:
     model = run.load_model(task)
     prime = task.vocabulary.encode(args["prime"] or task.start)
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
     sys.stdout.write(args["prime"])
     for token in generate(model, prime, args["length"], sampling, args["seed"]):
         sys.stdout.write(task.vocabulary.tokens[token])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -37,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     # A command imports only what it needs: Lightning alone takes seconds.
     module = importlib.import_module(f"throughtime.cli.{command}")
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal cannot show ends no training.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return module.main(rest)
     except BrokenPipeError:

@@ -20,6 +20,9 @@ __all__ = ["Parser", "settings_of_file"]
 class Parser(ArgumentParser):
     """jsonargparse's parser; flags that are switches need no value, errors name the nearest."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
         """What the command line gives, without the defaults, each value of its type."""
         given = self.parse_args(self._with_values(argv), defaults=False)
@@ -85,7 +88,10 @@ def settings_of_file(path: str, known: Sequence[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected settings as `name: value` lines, got {content!r}.")
     if "settings" in content:
-        content = {**content["settings"], **content.get("training", {})}
+        blocks = [content["settings"], content.get("training", {})]
+        if not all(isinstance(block, dict) for block in blocks):
+            raise ValueError(f"{path}: expected settings as `name: value`, got {blocks[0]!r}.")
+        content = {**blocks[0], **blocks[1]}
     settings = {k: v for k, v in content.items() if k not in ("about", "task")}
     for key in settings:
         if key not in known:

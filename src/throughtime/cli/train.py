@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ __all__ = ["main"]
 # What a resumed run may change: how far and on what it runs, not what is learned.
 _FREE_ON_RESUME = {
     "epochs", "max_time", "sample_every", "save_every", "log_every", "sample_length",
-    "accelerator", "strategy", "backend",
+    "accelerator", "strategy", "backend", "learning_rate", "clip_norm",
 }  # fmt: skip
 
 
@@ -35,12 +36,14 @@ def main(argv: Sequence[str]) -> int:
     known = [*fields(kind.Config), *fields(GradientConfig)]
     if recipe:
         given = settings_of_file(recipe, known) | given
+        # Of the type of the setting: YAML takes 4e-3 for a word.
+        given = {k: v for k, v in parser.complete(given).items() if k in given}
     if resume and not folder:
         raise ValueError("--resume goes on with a run, so it needs --run FOLDER.")
 
     # A process that another has started beside itself finds the folder made.
-    folder = os.environ.get("THROUGHTIME_RUN", folder)
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
+    folder = folder if is_first else os.environ.get("THROUGHTIME_RUN", folder)
     run = Run(Path(folder)) if folder else None
     assets = None
     if run is not None and resume and run.config_file.is_file():
@@ -54,19 +57,29 @@ def main(argv: Sequence[str]) -> int:
     run = run or _new_run(task)
     os.environ["THROUGHTIME_RUN"] = str(run.folder)
     # Lightning takes seconds to import; a wrong word is answered without it.
-    from throughtime.training.gradient import Diverged, fit
+    from throughtime.training.gradient import Diverged, check, fit
 
+    lock = None
     try:
         if is_first:
-            task.check()
+            check(task, config)
+            lock = run.lock()
             run.create(task, asdict(config))
             print(f"{task.name}: {task.title} -> {run.folder}", flush=True)
         outcome = fit(task, config, run, resume=bool(resume))
     except Diverged as error:
-        print(f"throughtime train: {error}", flush=True)
+        if is_first:
+            print(f"throughtime train: {error}", file=sys.stderr, flush=True)
+        return 1
+    except RuntimeError:
+        # The first process tells what has gone wrong; the others only lose it.
+        if is_first:
+            raise
         return 1
     finally:
         os.environ.pop("THROUGHTIME_RUN", None)
+        if lock is not None:
+            lock.release()
     if is_first:
         print(_conclusion(task, run, outcome))
     return 0
@@ -108,6 +121,8 @@ def _resumed(
 
 
 def _taken(run: Run) -> str:
+    if run.folder.is_file():
+        return f"{run.folder}: is a file. Name a folder with --run."
     if run.config_file.is_file():
         return (
             f"{run.folder}: a run is there already. Go on with it by --resume, or name another "

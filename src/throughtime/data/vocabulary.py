@@ -159,8 +159,8 @@ class Vocabulary:
         column = first - text.rfind("\n", 0, first)
         return UnknownCharacterError(
             f"the text has {len(codes)} character(s) that the vocabulary of {len(self)} has not: "
-            f"{shown}; the first in line {line}, column {column}. Leave them out "
-            '(unknown="skip"), or learn from a text that has them.'
+            f"{shown}; the first in line {line}, column {column}. Leave them out, "
+            "or learn from a text that has them."
         )
 
 

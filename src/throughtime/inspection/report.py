@@ -20,8 +20,8 @@ Points = list[tuple[float, float]]
 def write_report(run: Run) -> Path:
     """Writes the page from what the run folder holds, and returns its path.
 
-    The loss curve, the norm of the gradient before clipping, the learning rate and the speed, the
-    samples along the way, and the configuration.
+    The loss curve, the norm of the gradient before clipping, the learning rate, the samples along
+    the way, and the configuration.
     """
     config = run.config()
     rows = _rows(run.metrics_file)

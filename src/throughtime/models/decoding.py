@@ -55,7 +55,9 @@ def draw(scores: Tensor, sampling: Sampling, generator: torch.Generator | None =
     """
     if sampling.temperature == 0:
         return scores.argmax(-1)
-    ranked, tokens = (scores.float() / sampling.temperature).sort(-1, descending=True)
+    # Less the largest, and not by zero: so a very low temperature takes the likeliest.
+    scores = scores.float() - scores.float().amax(-1, keepdim=True)
+    ranked, tokens = (scores / max(sampling.temperature, 1e-30)).sort(-1, descending=True)
     if sampling.top_k is not None:
         ranked[:, sampling.top_k :] = float("-inf")
     probabilities = ranked.softmax(-1)

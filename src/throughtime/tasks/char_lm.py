@@ -72,8 +72,10 @@ class CharLMConfig:
 
     def __post_init__(self) -> None:
         # A run is opened from other folders too.
-        if self.data is not None and self.data not in TEXT_SETS and Path(self.data).exists():
+        if self.data and self.data not in TEXT_SETS and Path(self.data).exists():
             self.data = str(Path(self.data).resolve())
+        if self.sample_length < 0:
+            raise ValueError(f"--sample_length: expected 0 or more, got {self.sample_length}.")
 
 
 class CharLM(Task):
@@ -110,8 +112,8 @@ class CharLM(Task):
         if self._assets is not None and self._assets["data_sha256"] != fingerprint(corpus):
             raise ValueError(
                 f"char-lm: the text {corpus.name} is no longer the one of the training "
-                f"({self._assets['data']}): its checksum differs. Restore it, or name a text to "
-                f"score with --data."
+                f"({self._assets['data']}): its checksum differs. Restore it, or train "
+                f"another run on the new one."
             )
         return corpus
 

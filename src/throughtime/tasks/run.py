@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
@@ -109,6 +110,23 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(config, indent=2, ensure_ascii=True) + "\n"
         written_whole(self.config_file, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def lock(self) -> FileLock:
+        """Makes the folder this process's own until the lock is released.
+
+        Raises:
+            RunError: where another process trains in it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise RunError(
+                f"{self.folder}: another training is writing here. Wait for it, stop it, or name "
+                f"another folder with --run."
+            ) from error
+        return lock
 
     def config(self) -> dict[str, Any]:
         """What :meth:`create` wrote.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,17 @@ def save(path: Path, state: dict[str, Any]) -> None:
         CheckpointError: with what to do, for a full disk or a folder that cannot be written.
     """
     try:
-        written_whole(path, lambda partial: torch.save(state, partial))
-    except (OSError, RuntimeError) as error:
-        # torch.save answers a full disk with a RuntimeError of its own writer.
-        full = getattr(error, "errno", None) == errno.ENOSPC or isinstance(error, RuntimeError)
+        # torch.save to a path answers whatever goes wrong with one RuntimeError of its own writer.
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        written_whole(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
         why = "no space is left on the disk" if full else str(error)
         raise CheckpointError(
             f"{path}: the checkpoint of step {state['step']} could not be written: {why}. "
-            f"What was saved before is untouched. Make room, then go on with --resume."
+            f"What was saved before is untouched. {'Make room' if full else 'Put it right'}, then "
+            f"go on with --resume."
         ) from error
 
 

@@ -55,6 +55,8 @@ class GradientConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"--{name}: expected more than 0, got {value}.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed: expected 0 to {2**32 - 1}, got {self.seed}.")
         for name in ("warmup_steps", "weight_decay", "sample_every", "save_every"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"--{name}: expected 0 or more, got {getattr(self, name)}.")

@@ -28,7 +28,7 @@ from throughtime.training import checkpoint
 from throughtime.training.config import GradientConfig
 from throughtime.training.supervisor import Supervisor
 
-__all__ = ["Diverged", "Outcome", "clip_norm_", "fit"]
+__all__ = ["Diverged", "Outcome", "check", "clip_norm_", "fit"]
 
 
 class Diverged(RuntimeError):
@@ -117,6 +117,9 @@ class GradientTraining(lightning.LightningModule):
         self.model = task.model()
         self.position = Position()
         if saved is not None:
+            if settings.precision == "64-true":
+                # Lightning converts the model later, when the digits would be lost.
+                self.model.double()
             self.model.load_state_dict(saved["model"])
             self.position = Position(**saved["position"])
         self.state: Any = None
@@ -143,6 +146,7 @@ class GradientTraining(lightning.LightningModule):
         if self.saved is not None:
             mine = self.saved["processes"][self.global_rank]
             self.state = _moved(mine["state"], self.device)
+            self.position.since_row = mine.get("since_row", self.position.since_row)
             checkpoint.set_random_state(mine["random"])
         else:
             # Every process drops other units.
@@ -153,8 +157,12 @@ class GradientTraining(lightning.LightningModule):
     # A step.
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        rate = self.learning_rate
+        if self.num_processes > 1 and self.settings.max_time is not None:
+            # The clocks of the processes differ; their weights must not.
+            rate = self.trainer.strategy.broadcast(rate)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = rate
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if self.position.step % self.steps_per_epoch == 0:
@@ -209,8 +217,8 @@ class GradientTraining(lightning.LightningModule):
         return (
             f"step {self.position.step + 1}: the loss is {float(self.last_loss):g} and the norm of "
             f"its gradient {self.last_norm:g}: the training has diverged and stops. "
-            f"{self.run_folder.folder} {kept}. Try a lower --learning_rate (now "
-            f"{s.learning_rate:g}) or a lower --clip_norm (now {s.clip_norm:g})."
+            f"{self.run_folder.folder} {kept}. Go on with --resume and a lower --learning_rate "
+            f"(now {s.learning_rate:g}) or a lower --clip_norm (now {s.clip_norm:g})."
         )
 
     # Several processes.
@@ -235,7 +243,11 @@ class GradientTraining(lightning.LightningModule):
 
     def whole_state(self) -> dict[str, Any]:
         """Everything that a checkpoint holds; all processes must ask."""
-        mine = {"state": _moved(self.state, "cpu"), "random": checkpoint.random_state()}
+        mine = {
+            "state": _moved(self.state, "cpu"),
+            "random": checkpoint.random_state(),
+            "since_row": self.position.since_row,
+        }
         processes: list[Any] = [mine]
         if self.num_processes > 1:
             processes = [None] * self.num_processes
@@ -248,6 +260,17 @@ class GradientTraining(lightning.LightningModule):
             "optimizer": self.optimizer.state_dict(),
             "processes": processes,
         }
+
+
+def check(task: Task, config: GradientConfig) -> None:
+    """Raises a ValueError, before anything is written, where this cannot be trained here."""
+    if config.accelerator == "gpu" and not torch.accelerator.is_available():
+        raise ValueError(
+            "--accelerator gpu: expected a GPU that torch can use, got none. Use --accelerator cpu."
+        )
+    task.check()
+    # The processes share the rows.
+    task.data("train", world_size=config.devices)
 
 
 def fit(task: Task, config: GradientConfig, run: Run, resume: bool = False) -> Outcome:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,6 +17,14 @@ __all__ = ["Display"]
 _SECONDS_BETWEEN_LINES = 15.0
 
 
+class _Console(Console):
+    """A console whose reader may go, as ``head`` does: the training goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Display:
     """The state of a training in one line: how far, how good, how fast, how long yet.
 
@@ -24,7 +34,7 @@ class Display:
     """
 
     def __init__(self, unit: str, is_quiet: bool = False) -> None:
-        self.console = Console(quiet=is_quiet, highlight=False)
+        self.console = _Console(quiet=is_quiet, highlight=False)
         self.unit = unit
         self._bar = Progress(
             TextColumn("{task.description}"),

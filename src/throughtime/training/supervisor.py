@@ -118,6 +118,8 @@ class Supervisor:
         fraction = self.training.fraction
         done_here = max(1e-9, fraction - self.fraction_before)
         left = self.training.seconds_of_call * (1 - fraction) / done_here
+        if self.settings.max_time is not None:
+            left = min(left, max(0, 60 * self.settings.max_time - self.training.seconds_of_call))
         loss_sum, _, steps = self.training.position.since_row
         figures = self.task.readable(loss_sum / steps if steps else loss)
         where = f"epoch {min(self.settings.epochs, int(self._epoch) + 1)}/{self.settings.epochs}"
