@@ -91,7 +91,9 @@ class Run:
 
     def is_free(self) -> bool:
         """Whether nothing lies in the folder yet."""
-        return not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir()))
+        if not self.folder.exists():
+            return True
+        return self.folder.is_dir() and all(p.name == ".lock" for p in self.folder.iterdir())
 
     def create(self, task: Task, training: dict[str, Any]) -> None:
         """Makes the folder and writes its configuration.
