@@ -12,7 +12,6 @@ import contextlib
 import csv
 import io
 import json
-import platform
 import statistics
 import subprocess
 import tempfile
@@ -81,7 +80,6 @@ def main() -> None:
         "ratio": round(medians["bare"] / medians["fit"], 3),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "cpu": platform.processor() or platform.machine(),
         "commit": commit.strip(),
     }
     print(json.dumps(result) if args.json else "\n".join(f"{k}: {v}" for k, v in result.items()))

@@ -108,7 +108,7 @@ def test_a_text_that_has_changed_since_the_training_is_refused(task, tmp_path):
 def test_a_text_too_short_is_refused_before_training(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("abcdefghij")
-    with pytest.raises(ValueError, match="expected at least 51 characters because batch_size=50"):
+    with pytest.raises(ValueError, match="expected at least 33 characters because batch_size=32"):
         CharLM(CharLMConfig(str(path))).check()
     with pytest.raises(ValueError, match="at least 2 characters to validate on, got 1"):
         CharLM(CharLMConfig(str(path), batch_size=2)).check()

@@ -66,7 +66,7 @@ class CharLMConfig:
     tied: bool = False
     forget_bias: float | None = None
     backend: str = "auto"
-    batch_size: int = 50
+    batch_size: int = 32
     num_steps: int = 100
     sample_length: int = 300
 
