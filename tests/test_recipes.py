@@ -49,6 +49,7 @@ def test_a_recipe_says_what_it_is_and_takes_two_steps(path):
     try:
         batches = task.data("train")
     except DownloadError as error:
+        # The data are never committed; without a mirror and a network there is nothing to step on.
         pytest.skip(str(error))
     model = task.model()
     optimizer = torch.optim.AdamW(model.parameters(), training.learning_rate)

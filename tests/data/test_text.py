@@ -22,9 +22,11 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def load_set(name: str, **options) -> Corpus:
     """A named set from the local mirror; the test is skipped where it is not there."""
     mirror = os.environ.get("THROUGHTIME_DATA")
+    # The sets are never committed, and tests do not use the network.
     if not mirror:
         pytest.skip(f"{name} is needed: set THROUGHTIME_DATA to a folder that has it")
     for file in FILES[name].values():
+        # A mirror may hold some sets only.
         if not Path(mirror, file.mirror).is_file():
             pytest.skip(f"THROUGHTIME_DATA={mirror} has no {file.mirror}")
     return load(name, **options)

@@ -35,6 +35,7 @@ def text(tmp_path):
 def trained(tmp_path, text):
     """Trains in this process; returns the run and how it ended."""
 
+    # The runs lie in tmp_path, under their names.
     def train(name="run", *, resume=False, task=(), **training):
         task = CharLM(CharLMConfig(str(text), **{**SMALL, **dict(task)}))
         config = GradientConfig(**{"epochs": 1, "sample_every": 1e6, **training})
@@ -164,7 +165,9 @@ def test_memory_does_not_grow_with_the_steps(trained, monkeypatch):
 # What goes wrong.
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trained, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
+    trained, monkeypatch, tmp_path
+):
     loss = CharLM.loss
 
     def broken(self, model, batch, state):
@@ -176,7 +179,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trai
     monkeypatch.setattr(CharLM, "loss", broken)
     with pytest.raises(Diverged, match=r"step 30: the loss is nan.*keeps the last.*learning_rate"):
         trained("nan", save_every=0)
-    saved = checkpoint.load(Run(trained.__closure__[1].cell_contents / "nan").checkpoint_file)
+    saved = checkpoint.load(Run(tmp_path / "nan").checkpoint_file)
     assert saved["step"] == 29
     assert all(torch.isfinite(w).all() for w in saved["model"].values())
 
@@ -288,6 +291,27 @@ def test_two_processes_give_the_gradient_of_one_with_the_whole_batch(tmp_path, t
     first, second = (load_file(run.model_file) for run in runs)
     for name in first:
         torch.testing.assert_close(first[name], second[name], atol=1e-4, rtol=1e-3)
+
+
+def test_two_processes_that_are_interrupted_resume_to_the_same_numbers(tmp_path, text):
+    more = ["--devices", "2", "--strategy", "ddp"]
+    whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
+    quiet = dict(stdout=subprocess.DEVNULL, timeout=300)
+    subprocess.run(command(text, whole.folder, *more), check=True, **quiet)
+
+    process = subprocess.Popen(command(text, parts.folder, *more), stdout=subprocess.DEVNULL)
+    until(lambda: parts.metrics_file.is_file() and len(rows(parts)) >= 14, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=300) == 0
+    assert checkpoint.load(parts.checkpoint_file)["step"] < 3 * 70
+    subprocess.run(command(text, parts.folder, "--resume", *more), check=True, **quiet)
+
+    ours, theirs = (
+        [row for row in without_times(run) if row["split"] == "train"] for run in (parts, whole)
+    )
+    assert ours == theirs
+    weights, others = load_file(parts.model_file), load_file(whole.model_file)
+    assert all(torch.equal(weights[name], others[name]) for name in others)
 
 
 def test_a_run_of_two_processes_is_not_resumed_by_one(trained):

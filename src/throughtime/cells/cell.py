@@ -97,6 +97,7 @@ class Cell:
             The next states by name (and the output, where it is not a state). Any other name,
             such as a gate after its sigmoid, is for looking at: it carries no gradient.
         """
+        # Not an abstract class: a cell without a step may be declared, looked at and listed.
         raise NotImplementedError(f"{type(self).__name__}: write step(self, x, W, R, s, p).")
 
     # What the class declares in short form, spelled out.

@@ -43,12 +43,12 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
 
     # (T, B, 1), so that it spreads over the units. What lies past a row's end may be anything,
     # NaN included, and must reach neither the outputs nor a gradient.
-    valid = x = None
+    x, valid = call.x, None
     if call.lengths is not None:
         steps = torch.arange(T, device=call.x.device).unsqueeze(1)
         valid = (steps < call.lengths.to(call.x.device)).unsqueeze(-1)
-        x = torch.where(valid, call.x, 0.0)
-    xs = (call.x if x is None else x).unbind(0)
+        x = torch.where(valid, x, 0.0)
+    xs = x.unbind(0)
 
     H = weights.weight_ih.shape[0] // len(cell.gates)
     W = _Matrix(cell.gates, weights.weight_ih, cell.gates, weights.bias_ih)
@@ -56,8 +56,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         cell.recurrent_block_names, weights.weight_hh, cell.recurrent_bias_names, weights.bias_hh
     )
     of_input, of_state = _blocks_by_value(call)
-    hoisted = W.rows(of_input)(call.x if x is None else x)
-    hoisted = {name: product.unbind(0) for name, product in hoisted.items()}
+    hoisted = {name: product.unbind(0) for name, product in W.rows(of_input)(x).items()}
     fused = {k: R.rows(names) for k, names in of_state.items()}
     p = SimpleNamespace(**weights.parameters)
 

@@ -143,10 +143,6 @@ class CharLM(Task):
         c = self.config
         return f"{self.corpus.name}-{c.cell}-{c.num_layers}x{c.hidden_size}"
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(self.corpus.splits)
-
     def tokens(self, split: str) -> Tensor:
         """A split of the text as numbers (N)."""
         if split not in self.corpus.splits:

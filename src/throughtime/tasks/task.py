@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -90,11 +90,6 @@ class Task(ABC):
         """Raises a ValueError, before anything is written, where this cannot be trained."""
         self.model()
         self.data("train")
-
-    @property
-    def splits(self) -> Iterable[str]:
-        """The splits that there are."""
-        return ("train", "valid")
 
 
 _registry: dict[str, type[Task]] = {}
