@@ -110,11 +110,18 @@ def test_the_table_has_every_cell(said):
         assert str(cells.get(name).year) in lines[name]
 
 
-def test_info_names_versions_threads_and_backends(said):
+def test_info_names_versions_threads_compiler_and_backends(tmp_path, monkeypatch, said):
+    monkeypatch.setenv("THROUGHTIME_CACHE", str(tmp_path / "kernels"))
     status, out, _ = said("info")
     assert status == 0
-    for word in ("throughtime", "torch", "threads", "reference", "ready"):
+    for word in ("throughtime", "torch", "threads", "reference", "ready", "compiler"):
         assert word in out
+    assert f"{tmp_path / 'kernels'} (0 kernels" in out
+
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    out = said("info")[1]
+    assert "compiler   none" in out
+    assert "CXX='/nowhere/g++'" in out
 
 
 def test_help_is_there_for_all(said):

@@ -9,6 +9,7 @@ import torch
 
 from throughtime.cli.parser import Parser
 from throughtime.kernels import BACKENDS
+from throughtime.kernels.cpp import compile as cpp
 from throughtime.tasks.run import versions
 
 __all__ = ["main"]
@@ -17,7 +18,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     Parser(
         prog="throughtime info",
-        description="Versions, threads, and the backends, with why one cannot run here.",
+        description="Versions, threads, compiler, and the backends, with why one cannot run here.",
     ).parse(argv)
     for name, version in versions().items():
         print(f"{name:<12} {version}")
@@ -27,6 +28,11 @@ def main(argv: Sequence[str]) -> int:
     )
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
     print(f"{'gpu':<12} {gpu}")
+    print("\ncompiled kernels:")
+    for name, text in cpp.about().items():
+        print(f"  {name:<10} {text}")
+    for why in cpp.missing():
+        print(f"  {'missing':<10} {why}")
     print("\nbackends, the fastest first:")
     for name, module in BACKENDS.items():
         missing = module.missing()

@@ -43,6 +43,9 @@ class Call:
         lengths: (B,) int64, the valid steps of each row, or None where all are valid.
         resets: (T, B) bool, True where a row starts anew before step t, or None.
         reverse: whether time runs from each row's last step to its first.
+        save: what is kept for the backward pass, ``gates`` (all that it needs) or ``states`` (few
+            states; the gates are computed again). A backend without the choice keeps all.
+        identity: the cell as a text, where the caller knows it; see ``operators.identity``.
     """
 
     cell: Cell
@@ -52,3 +55,5 @@ class Call:
     lengths: Tensor | None = None
     resets: Tensor | None = None
     reverse: bool = False
+    save: str = "gates"
+    identity: str | None = None

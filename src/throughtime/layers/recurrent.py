@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from throughtime.cells.cell import Cell, get
 from throughtime.checks import ShapeError, integer_lengths, shape_is, unknown
-from throughtime.kernels import Call, Explanation, Weights, dispatch
+from throughtime.kernels import Call, Explanation, Weights, dispatch, operators
 
 __all__ = ["Recurrent", "RecurrentState"]
 
@@ -50,7 +50,11 @@ class Recurrent(nn.Module):
         dropout: the probability to drop an output of a layer before the next layer reads it.
         bidirectional: whether there is a reverse direction (D is then 2).
         merge: how two directions become one output: ``concat``, ``sum``, ``mean``, ``product``.
-        backend: ``auto``, or the one backend that must run it (``reference``, ``torch``).
+        backend: ``auto``, or the one backend that must run it (``cpp``, ``torch``, ``reference``).
+        save: what is kept for the backward pass: ``gates``, all that it needs; or ``states``, a
+            few states only, from which the gates are computed again: less memory, more time.
+        strict: whether ``backend="auto"`` refuses what no kernel can run, rather than taking the
+            slow reference.
         forget_bias: the bias from which the forget gate (block f) starts; 1 makes a long memory
             the beginning rather than the end of learning.
         recurrent_init: ``uniform`` as torch.nn draws it, or ``orthogonal``, block by block.
@@ -92,6 +96,8 @@ class Recurrent(nn.Module):
         *,
         merge: str = "concat",
         backend: str = "auto",
+        save: str = "gates",
+        strict: bool = False,
         forget_bias: float | None = None,
         recurrent_init: str = "uniform",
         device: torch.device | str | None = None,
@@ -109,6 +115,8 @@ class Recurrent(nn.Module):
         self.bidirectional = bool(bidirectional)
         self.merge = merge
         self.backend = dispatch.check(backend)
+        self.save = save
+        self.strict = bool(strict)
         self.forget_bias = forget_bias
         self.recurrent_init = recurrent_init
         self._check_choices()
@@ -224,9 +232,8 @@ class Recurrent(nn.Module):
         else:
             x, state, lengths, resets = self._prepared(input, hx, lengths, resets)
         first = tuple(s[0] for s in state)
-        return dispatch.explain(
-            Call(self.cell, x, self._weights("_l0"), first, lengths, resets), self.backend
-        )
+        call = Call(self.cell, x, self._weights("_l0"), first, lengths, resets)
+        return dispatch.explain(call, self.backend, self.strict)
 
     def _through_layers(
         self,
@@ -250,12 +257,19 @@ class Recurrent(nn.Module):
                     lengths=lengths,
                     resets=resets,
                     reverse=direction == 1,
+                    save=self.save,
+                    identity=self._identity() if torch.compiler.is_compiling() else None,
                 )
-                output, states = dispatch.run(call, self.backend)
+                output, states = dispatch.run(call, self.backend, self.strict)
                 outputs.append(output)
                 last.append(states)
             x = _MERGES[self.merge](outputs) if self.bidirectional else outputs[0]
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
+
+    @torch.compiler.assume_constant_result
+    def _identity(self) -> str:
+        """The cell as torch.compile may know it: a text; empty where no kernel runs the cell."""
+        return operators.traced_identity(self.cell, self._weights("_l0").weight_ih)
 
     def _weights(self, suffix: str) -> Weights:
         def named(name: str) -> Any:
@@ -396,6 +410,8 @@ class Recurrent(nn.Module):
             raise ValueError(
                 f'{self._who}: merge="{self.merge}" merges two directions; set bidirectional=True.'
             )
+        if self.save not in ("gates", "states"):
+            raise unknown("save", self.save, ("gates", "states"))
         if self.recurrent_init not in ("uniform", "orthogonal"):
             raise unknown("recurrent_init", self.recurrent_init, ("uniform", "orthogonal"))
         if self.recurrent_init == "orthogonal" and not self.cell.recurrent_block_names:
@@ -419,6 +435,8 @@ class Recurrent(nn.Module):
             "bidirectional": False,
             "merge": "concat",
             "backend": "auto",
+            "save": "gates",
+            "strict": False,
             "forget_bias": None,
             "recurrent_init": "uniform",
         }

@@ -1,0 +1,1 @@
+"""Kernels for the CPU: C++ written from a cell's equations, compiled where it runs."""

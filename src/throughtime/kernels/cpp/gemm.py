@@ -1,0 +1,111 @@
+"""C = A B on the CPU: gemm.hpp, compiled on first use for each pair of element types."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from throughtime.kernels.cpp.compile import load
+
+__all__ = ["matmul", "num_threads", "source"]
+
+_NAMES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}
+_SUMS = {torch.float32: torch.float32, torch.float64: torch.float64, torch.bfloat16: torch.float32}
+
+_is_forked = False
+_functions: dict[tuple[torch.dtype, torch.dtype], Callable[..., int]] = {}
+
+
+def _after_fork() -> None:
+    # The threads of OpenMP stay behind in the parent, and a child that waits for them hangs.
+    global _is_forked
+    _is_forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def num_threads() -> int:
+    """How many threads a kernel may use here: torch's number, 1 in a forked child."""
+    return 1 if _is_forked else torch.get_num_threads()
+
+
+def source(operands: torch.dtype, out: torch.dtype) -> str:
+    """The C++ of the product of these element types, for :func:`compile.load`."""
+    s, o = _NAMES[operands], _NAMES[out]
+    return f"""#include "gemm.hpp"
+using namespace throughtime;
+extern "C" __attribute__((visibility("default"))) int matmul(
+    int64_t m, int64_t n, int64_t k, const {s}* a, int64_t a_row, int64_t a_col,
+    const {s}* b, int64_t b_row, int64_t b_col, {o}* c, int64_t c_row,
+    const void* bias, int bias_is_sum, int accumulate, int threads) {{
+    return gemm::product<{s}, {o}>(m, n, k, {{a, a_row, a_col}}, {{b, b_row, b_col}}, c, c_row,
+                                   bias, bias_is_sum, accumulate, threads);
+}}
+"""
+
+
+def _function(operands: torch.dtype, out: torch.dtype) -> Callable[..., int]:
+    function = load(source(operands, out)).matmul
+    size, pointer, number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
+    function.argtypes = [
+        *(size, size, size, pointer, size, size, pointer, size, size, pointer, size),
+        *(pointer, number, number, number),
+    ]
+    function.restype = number
+    _functions[operands, out] = function
+    return function
+
+
+def matmul(
+    a: Tensor,
+    b: Tensor,
+    out: Tensor,
+    *,
+    bias: Tensor | None = None,
+    accumulate: bool = False,
+    threads: int | None = None,
+) -> Tensor:
+    """``out = a b``, plus the bias in every row, plus what ``out`` held if ``accumulate``.
+
+    Sums are made in float32 for bfloat16. The number of threads does not change a bit of them.
+
+    Args:
+        a, b: of one type: float32, float64 or bfloat16; any strides.
+        out: of the same type, or float32 for bfloat16; its columns lie side by side. It must not
+            share memory with the others.
+        bias: of the type of ``a`` or of the sums.
+        threads: at most this many; :func:`num_threads` if None.
+
+    Shapes: a (M, K), b (K, N), out (M, N), bias (N).
+
+    Raises:
+        MemoryError: where there is none for the copies of ``a`` and ``b``.
+    """
+    (m, k), (k_of_b, n), dtype = a.shape, b.shape, a.dtype
+    (a_row, a_col), (b_row, b_col), (c_row, c_col) = a.stride(), b.stride(), out.stride()
+    assert k == k_of_b, (a.shape, b.shape)
+    assert out.shape == (m, n), (out.shape, m, n)
+    assert b.dtype is dtype, (dtype, b.dtype)
+    assert c_col == 1 or n <= 1, out.stride()
+    assert a.device.type == b.device.type == out.device.type == "cpu"
+    bias_pointer, bias_is_sum = None, False
+    if bias is not None:
+        assert bias.shape == (n,), (bias.shape, n)
+        assert bias.is_contiguous(), bias.stride()
+        assert bias.dtype is dtype or bias.dtype is _SUMS[dtype], bias.dtype
+        bias_pointer, bias_is_sum = bias.data_ptr(), bias.dtype is _SUMS[dtype]
+    function = _functions.get((dtype, out.dtype)) or _function(dtype, out.dtype)
+    failed = function(
+        *(m, n, k, a.data_ptr(), a_row, a_col, b.data_ptr(), b_row, b_col, out.data_ptr(), c_row),
+        *(bias_pointer, bias_is_sum, accumulate),
+        num_threads() if threads is None else threads,
+    )
+    if failed:
+        raise MemoryError(f"matmul: no memory to copy operands of ({m}, {k}) and ({k}, {n}).")
+    return out

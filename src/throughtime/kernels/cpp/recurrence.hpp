@@ -1,0 +1,373 @@
+// One recurrence through time. What a step computes is generated; how the steps, the rows of the
+// batch and the hidden units are walked through is here.
+//
+// A tile is a few rows of the batch times a few vectors of hidden units. The recurrent products of
+// all its slots are accumulated in registers, then the pointwise equations run on them. Rows are
+// split over groups of threads, units over the threads of a group; a thread keeps its share for
+// the whole sequence, so that its slice of the weights stays in its cache. Threads of one group
+// wait for each other where a product needs the units of all of them; groups never meet.
+#pragma once
+
+#include <sched.h>
+
+#include "simd.hpp"
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace throughtime {
+
+// A value over time: element (t, row, unit) lies at base + t time + row width + unit, where the
+// generated code knows the width of a row. With mask 1 only two steps are kept, in turns.
+struct Array {
+    char* base;
+    int64_t time, mask;
+};
+
+enum Flag : uint8_t {
+    START = 1,    // the step begins with the initial state
+    END = 2,      // it is the row's last
+    RESTART = 4,  // the step after it begins with the initial state
+    BEFORE = 8,   // it stands for the time before the row's first step
+};
+
+// What one call works on. Python fills it as a list of integers in this order.
+struct Context {
+    int64_t rows, units, width;          // B, H, and H with padding
+    int64_t begin, count, direction;     // the steps begin, begin + direction, …
+    int64_t offset, steps;               // step t is step t + offset of the sequence's `steps`
+    int64_t reverse, groups, members;    // threads: groups x members
+    const int32_t* order;                // rows from the longest to the shortest; null: as they are
+    const int32_t* active;               // how many of them step t has, at t + offset + 1
+    const uint8_t* flags;                // of each step and row, at t + offset + 1; null: one length
+    const char* weights;                 // packed
+    char* sums;                          // (groups, number of sums, width)
+    char* partials;                      // (rows, number of reductions, tiles)
+    Array arrays[1];
+};
+
+// One step as one thread sees it.
+struct Step {
+    const Context* call;
+    char** view;          // where each array is at this step
+    const uint8_t* flags;
+    uint8_t flag;         // of all rows, where flags is null
+    char* sums;
+};
+
+TT_INLINE uint8_t flag_of(const Step& s, int64_t row) { return s.flags ? s.flags[row] : s.flag; }
+
+// The threads of a group meet here. It yields: a thread that waits must not keep the one that it
+// waits for from running.
+struct alignas(128) Barrier {
+    int arrived = 0;
+    int generation = 0;
+
+    void wait(int members) {
+        const int mine = __atomic_load_n(&generation, __ATOMIC_RELAXED);
+        if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == members) {
+            __atomic_store_n(&arrived, 0, __ATOMIC_RELAXED);
+            __atomic_store_n(&generation, mine + 1, __ATOMIC_RELEASE);
+            return;
+        }
+        for (int spins = 0; __atomic_load_n(&generation, __ATOMIC_ACQUIRE) == mine; ++spins) {
+            if (spins < 2048) {
+#if defined(__x86_64__) || defined(__i386__)
+                __builtin_ia32_pause();
+#endif
+            } else {
+                sched_yield();
+            }
+        }
+    }
+};
+
+// How the elements of an operand go into a product: one at a time, or in pairs that one
+// instruction multiplies and adds.
+template <class S> struct Product {
+    static constexpr int TOGETHER = 1;
+    using Lane = S;
+    TT_INLINE Vec<S> spread(const S* a) { return splat<S>(*a); }
+    TT_INLINE Vec<S> weights(const S* p) { return load(p); }
+    TT_INLINE Vec<S> add(Vec<S> total, Vec<S> a, Vec<S> w) { return total + a * w; }
+};
+
+template <> struct Product<bfloat16> {
+    static constexpr int TOGETHER = 2;
+#if defined(__AVX512BF16__) && TT_VECTOR_BYTES == 64
+    TT_INLINE Simd<float>::I spread(const bfloat16* a) {
+        int32_t both;
+        std::memcpy(&both, a, 4);
+        return Simd<float>::I{} + both;
+    }
+    TT_INLINE Simd<float>::I weights(const bfloat16* p) {
+        Simd<float>::I both;
+        std::memcpy(&both, p, BYTES);
+        return both;
+    }
+    TT_INLINE Vec<float> add(Vec<float> total, Simd<float>::I a, Simd<float>::I w) {
+        asm("vdpbf16ps %2, %1, %0" : "+v"(total) : "v"(a), "v"(w));
+        return total;
+    }
+#else
+    struct Pair {
+        Vec<float> low, high;
+    };
+    TT_INLINE Pair spread(const bfloat16* a) {
+        return {splat(to_float(a[0])), splat(to_float(a[1]))};
+    }
+    TT_INLINE Pair weights(const bfloat16* p) {
+        Simd<float>::I both;
+        std::memcpy(&both, p, BYTES);
+        const Simd<float>::I low = both << 16, high = both & Simd<float>::I{} + int32_t(0xffff0000);
+        return {(Vec<float>)low, (Vec<float>)high};
+    }
+    TT_INLINE Vec<float> add(Vec<float> total, Pair a, Pair w) {
+        return total + a.low * w.low + a.high * w.high;
+    }
+#endif
+};
+
+template <class S> struct ComputeOf { using T = S; };
+template <> struct ComputeOf<bfloat16> { using T = float; };
+template <class S> using Compute = typename ComputeOf<S>::T;
+
+TT_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// acc[m][J NV + v] += a[m] . panel, for the slots J. The panel holds, for each k in turn (bfloat16:
+// each two k), NV vectors of units for each slot.
+template <class S, int MR, int NV, int WIDTH, int... J>
+TT_INLINE const S* accumulate(
+    Vec<Compute<S>> (&acc)[MR][WIDTH], const S* const (&a)[MR], const S* panel, int64_t K) {
+    using P = Product<S>;
+    constexpr int LANES = Simd<Compute<S>>::LANES, N = sizeof...(J) * NV;
+    constexpr int slots[] = {J...};
+    // A sum waits for its last addition: few sums at a time are split in several.
+    constexpr int PARTS = MR * N >= 8 ? 1 : MR * N >= 4 ? 2 : 4;
+    constexpr int K1 = P::TOGETHER;
+    Vec<Compute<S>> more[PARTS][MR][N] = {};
+    int64_t k = 0;
+    if constexpr (PARTS == 1) {
+#pragma GCC unroll 32
+        for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 32
+            for (int n = 0; n < N; ++n) more[0][m][n] = acc[m][slots[n / NV] * NV + n % NV];
+    }
+    for (; k + (PARTS - 1) * K1 < K; k += PARTS * K1) {
+#pragma GCC unroll 4
+        for (int part = 0; part < PARTS; ++part) {
+            decltype(P::weights(panel)) w[N];
+#pragma GCC unroll 32
+            for (int n = 0; n < N; ++n) w[n] = P::weights(panel + n * LANES * K1);
+#pragma GCC unroll 32
+            for (int m = 0; m < MR; ++m) {
+                const auto x = P::spread(a[m] + k + part * K1);
+#pragma GCC unroll 32
+                for (int n = 0; n < N; ++n) more[part][m][n] = P::add(more[part][m][n], x, w[n]);
+            }
+            panel += N * LANES * K1;
+        }
+    }
+    if constexpr (PARTS > 1) {
+        for (; k < K; k += K1) {
+#pragma GCC unroll 32
+            for (int n = 0; n < N; ++n) {
+                const auto w = P::weights(panel + n * LANES * K1);
+#pragma GCC unroll 32
+                for (int m = 0; m < MR; ++m)
+                    more[0][m][n] = P::add(more[0][m][n], P::spread(a[m] + k), w);
+            }
+            panel += N * LANES * K1;
+        }
+    }
+#pragma GCC unroll 32
+    for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 32
+        for (int n = 0; n < N; ++n) {
+            Vec<Compute<S>> total = more[0][m][n];
+            if constexpr (PARTS == 1) {
+                acc[m][slots[n / NV] * NV + n % NV] = total;
+            } else {
+#pragma GCC unroll 4
+                for (int part = 1; part < PARTS; ++part) total += more[part][m][n];
+                acc[m][slots[n / NV] * NV + n % NV] += total;
+            }
+        }
+    return panel;
+}
+
+// Writes the units that there are; what lies beyond the last stays zero, whatever was computed.
+template <class E, class V> TT_INLINE void put(E* p, V v, int64_t left) {
+    store(p, left < Simd<Element<V>>::LANES ? keep_first(v, int(left)) : v);
+}
+
+// For the largest of a row: the first n lanes, and nothing in the others; the largest lane.
+template <class V> TT_INLINE V first_or_lowest(V v, int n) {
+    for (int i = n; i < int(Simd<Element<V>>::LANES); ++i) v[i] = -Element<V>(__builtin_inf());
+    return v;
+}
+template <class V> TT_INLINE Element<V> largest(V v) {
+    Element<V> most = v[0];
+    for (int i = 1; i < int(Simd<Element<V>>::LANES); ++i) most = v[i] > most ? v[i] : most;
+    return most;
+}
+
+template <class V> TT_INLINE void add_to(Element<V>* p, V v) { store(p, load(p) + v); }
+
+// Tiles of units in a stage, and of elements in their packed weights.
+template <class Stage> TT_INLINE int64_t tiles(const Context& c) {
+    constexpr int64_t units = Stage::NV * Simd<Compute<typename Stage::S>>::LANES;
+    return (c.width + units - 1) / units;
+}
+
+template <class Stage> TT_INLINE int64_t panel_size(const Context& c) {
+    return round_up(c.units, Product<typename Stage::S>::TOGETHER) * Stage::MEMBERS * Stage::NV *
+           Simd<Compute<typename Stage::S>>::LANES;
+}
+
+template <class Stage, int MR>
+__attribute__((noinline)) void tile(
+    const Step& s, const int64_t* rows, int64_t t, const typename Stage::S* panel) {
+    using V = Vec<Compute<typename Stage::S>>;
+    constexpr int WIDTH = Stage::WIDTH * Stage::NV;
+    constexpr int64_t lanes = Simd<Compute<typename Stage::S>>::LANES;
+    const int64_t unit = t * Stage::NV * lanes, left = (s.call->width - unit) / lanes;
+    const int vectors = left < Stage::NV ? int(left) : Stage::NV;
+    V kept[MR][WIDTH ? WIDTH : 1];
+    if constexpr (WIDTH > 0) {
+        V acc[MR][WIDTH] = {};
+        Stage::template products<MR>(s, rows, panel, acc);
+#pragma GCC unroll 32
+        for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 32
+            for (int n = 0; n < WIDTH; ++n) kept[m][n] = acc[m][n];
+    }
+    for (int m = 0; m < MR; ++m) Stage::pointwise(s, rows[m], unit, t, vectors, kept[m]);
+}
+
+template <class Stage, int MR>
+TT_INLINE void tile_of(
+    int rows, const Step& s, const int64_t* row, int64_t t, const typename Stage::S* panel) {
+    if constexpr (MR > 0) {
+        if (rows == MR) return tile<Stage, MR>(s, row, t, panel);
+        tile_of<Stage, MR - 1>(rows, s, row, t, panel);
+    }
+}
+
+// The share of one thread: every groups-th row from the group's own, and a run of tiles of units.
+struct Share {
+    int64_t group, member, groups, members;
+    Barrier* barrier;
+};
+
+template <class Stage>
+void stage(const Step& s, const Share& share, int64_t active, const char* weights) {
+    const Context& c = *s.call;
+    const int64_t all = tiles<Stage>(c), size = panel_size<Stage>(c);
+    const int64_t first = share.member * all / share.members;
+    const int64_t last = (share.member + 1) * all / share.members;
+    const int64_t rows = (active - share.group + share.groups - 1) / share.groups;
+    if (rows > 0) {
+        // Blocks of rows as even as can be: 16 rows are 6, 5, 5 and not 6, 6, 4.
+        const int64_t blocks = (rows + Stage::ROWS - 1) / Stage::ROWS;
+        for (int64_t t = first; t < last; ++t) {
+            const auto* panel = (const typename Stage::S*)weights + t * size;
+            for (int64_t b = 0, row = 0; b < blocks; ++b) {
+                const int64_t end = (b + 1) * rows / blocks;
+                int64_t index[Stage::ROWS];
+                int n = 0;
+                for (; row < end; ++row, ++n) {
+                    const int64_t place = share.group + row * share.groups;
+                    index[n] = c.order ? c.order[place] : place;
+                }
+                tile_of<Stage, Stage::ROWS>(n, s, index, t, panel);
+            }
+        }
+    }
+    if (Stage::WAITS && share.members > 1) share.barrier->wait(int(share.members));
+}
+
+// All steps, as one thread of a group walks through them.
+template <class Program> void walk(const Context& c, const Share& share) {
+    char* view[Program::VIEWS + 1];
+    Step s{&c, view, nullptr, 0, nullptr};
+    s.sums = c.sums + share.group * Program::SUMS * c.width * int64_t(sizeof(typename Program::T));
+    const int64_t ahead = c.reverse ? -1 : 1;
+    for (int64_t i = 0; i < c.count; ++i) {
+        const int64_t t = c.begin + i * c.direction, at = t + c.offset;
+        Program::look(c, t, t - ahead, t + ahead, view);
+        if (c.flags) {
+            s.flags = c.flags + (at + 1) * c.rows;
+        } else {
+            const int64_t first = c.reverse ? c.steps - 1 : 0, last = c.steps - 1 - first;
+            s.flag = (at == first ? START : 0) | (at == last ? END : 0) |
+                     (at < 0 || at >= c.steps ? BEFORE : 0);
+        }
+        Program::step(s, share, c.active ? c.active[at + 1] : c.rows);
+    }
+}
+
+template <class Program> void run(const Context& c) {
+#ifdef _OPENMP
+    const int wanted = int(c.groups * c.members);
+    if (wanted > 1) {
+        constexpr int MOST = 256;
+        Barrier barriers[MOST];
+#pragma omp parallel num_threads(wanted)
+        {
+            // There may be fewer threads than were asked for.
+            const int64_t got = omp_get_num_threads(), me = omp_get_thread_num();
+            const int64_t members = c.members < got ? c.members : got;
+            int64_t groups = got / members;
+            groups = groups < c.groups ? groups : c.groups;
+            groups = groups < MOST ? groups : MOST;
+            if (me < groups * members) {
+                const int64_t group = me / members;
+                walk<Program>(c, {group, me % members, groups, members, barriers + group});
+            }
+        }
+        return;
+    }
+#endif
+    walk<Program>(c, {0, 0, 1, 1, nullptr});
+}
+
+// Packs the blocks of R as the tiles of a stage read them. R holds blocks of (units, units); the
+// forward step multiplies by their transposes.
+template <class Stage>
+char* pack(char* to, const typename Stage::S* R, const Context& c, bool transposed) {
+    using S = typename Stage::S;
+    constexpr int64_t LANES = Simd<Compute<S>>::LANES, TOGETHER = Product<S>::TOGETHER;
+    const int64_t all = tiles<Stage>(c), size = panel_size<Stage>(c), H = c.units;
+    if (Stage::MEMBERS == 0) return to;
+    const int threads = int(c.groups * c.members);
+    (void)threads;
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+#endif
+    for (int64_t t = 0; t < all; ++t) {
+        S* p = (S*)to + t * size;
+        std::memset((void*)p, 0, size * sizeof(S));
+        for (int input = 0; input < Stage::INPUTS; ++input) {
+            const int64_t N = Stage::SIZES[input] * Stage::NV;
+            for (int64_t n = 0; n < N; ++n) {
+                const S* block = R + Stage::BLOCKS[input][n / Stage::NV] * H * H;
+                const int64_t unit = (t * Stage::NV + n % Stage::NV) * LANES;
+                const int64_t lanes = H - unit < LANES ? H - unit : LANES;
+                for (int64_t k0 = 0; k0 < H; k0 += 16) {
+                    const int64_t k1 = k0 + 16 < H ? k0 + 16 : H;
+                    for (int64_t lane = 0; lane < lanes; ++lane)
+                        for (int64_t k = k0; k < k1; ++k) {
+                            const int64_t place = (k / TOGETHER * N + n) * LANES + lane;
+                            p[place * TOGETHER + k % TOGETHER] =
+                                transposed ? block[(unit + lane) * H + k] : block[k * H + unit + lane];
+                        }
+                }
+            }
+            p += round_up(H, TOGETHER) * N * LANES;
+        }
+    }
+    return to + all * size * int64_t(sizeof(S));
+}
+
+}  // namespace throughtime

@@ -1,0 +1,234 @@
+"""The equations of a step as a graph: what is computed from what, each value once.
+
+A node is an operation on other nodes and numbers. Equal nodes are one node, so that common
+subexpressions are computed once; sums with zero, products with one and operations on numbers
+alone do not become nodes at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["LEAVES", "OPERATIONS", "Graph", "Node", "Operand", "evaluate", "reachable"]
+
+LEAVES = ("state", "parameter", "input", "product", "slot", "gradient", "units")
+"""Operations without arguments: values that come from outside. ``units`` is the number H."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One value of a step.
+
+    Args:
+        op: the operation, one of ``OPERATIONS`` or ``LEAVES``.
+        args: nodes and numbers.
+        name: which leaf it is.
+        kind: ``row`` a value for each row and unit; ``unit`` one for each unit, the same for all
+            rows; ``column`` one for each row, the same for all units; ``number``.
+        index: its place in the graph; what it is computed from stands before it.
+    """
+
+    op: str
+    args: tuple[Node | float, ...] = ()
+    name: str = ""
+    kind: str = "row"
+    index: int = 0
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"%{a.index}" if isinstance(a, Node) else repr(a) for a in self.args)
+        return f"%{self.index} = {self.op}({inside or self.name})"
+
+
+Operand = Node | float
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "neg": torch.neg,
+    "reciprocal": torch.reciprocal,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "log_sigmoid": torch.nn.functional.logsigmoid,
+    "softplus": torch.nn.functional.softplus,
+    "sqrt": torch.sqrt,
+    "rsqrt": torch.rsqrt,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "erf": torch.erf,
+    "pow": torch.pow,
+    "abs": torch.abs,
+    "sign": torch.sign,
+    "floor": torch.floor,
+    "ceil": torch.ceil,
+    "round": torch.round,
+    "trunc": torch.trunc,
+    "remainder": torch.remainder,
+    "fmod": torch.fmod,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "equal": torch.eq,
+    "both": torch.logical_and,
+    "either": torch.logical_or,
+    "negate": torch.logical_not,
+    "where": torch.where,
+    "stop": torch.detach,
+    "row_sum": lambda a: a.sum(-1, keepdim=True),
+    "row_max": lambda a: a.amax(-1, keepdim=True),
+}
+"""Every operation of the graph, and what it means in PyTorch. The names are PyTorch's; those of
+masks, which are true or false, are words. ``row_sum`` and ``row_max`` run over the units."""
+
+_COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "both", "either"})
+_MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})
+
+
+@dataclass
+class Graph:
+    """Makes nodes, each only once."""
+
+    _nodes: dict[Any, Node] = field(default_factory=dict)
+
+    def leaf(self, op: str, name: str, kind: str = "row") -> Node:
+        """A value that comes from outside."""
+        return self._once(op, (), name, kind)
+
+    def node(self, op: str, *args: Operand) -> Operand:
+        """The value of an operation: a number where all arguments are."""
+        if not any(isinstance(a, Node) for a in args):
+            tensors = (torch.tensor(a, dtype=torch.float64) for a in args)
+            return float(OPERATIONS[op](*tensors))
+        simple = _simplified(self, op, args)
+        if simple is not None:
+            return simple
+        if op in _COMMUTATIVE:
+            args = tuple(sorted(args, key=_order))
+        return self._once(op, args, "", _kind(op, args))
+
+    def _once(self, op: str, args: tuple[Operand, ...], name: str, kind: str) -> Node:
+        key = (op, name, *(a.index if isinstance(a, Node) else ("number", a) for a in args))
+        if key not in self._nodes:
+            self._nodes[key] = Node(op, args, name, kind, len(self._nodes))
+        return self._nodes[key]
+
+    def copy(self, roots: Iterable[Operand], into: Mapping[Node, Operand]) -> list[Operand]:
+        """The same values with some nodes replaced, as nodes of this graph."""
+        made: dict[Node, Operand] = dict(into)
+        roots = list(roots)
+        for node in reachable(roots, stop=made):
+            if node.op in LEAVES:
+                made[node] = self.leaf(node.op, node.name, node.kind)
+            else:
+                args = (made[a] if isinstance(a, Node) else a for a in node.args)
+                made[node] = self.node(node.op, *args)
+        return [made[r] if isinstance(r, Node) else r for r in roots]
+
+
+def _order(a: Operand) -> tuple[int, float]:
+    return (0, a.index) if isinstance(a, Node) else (1, a)
+
+
+def _kind(op: str, args: Iterable[Operand]) -> str:
+    if op in ("row_sum", "row_max"):
+        return "column"
+    kinds = {a.kind for a in args if isinstance(a, Node)}
+    if "row" in kinds or {"unit", "column"} <= kinds:
+        return "row"
+    return next((k for k in ("unit", "column") if k in kinds), "number")
+
+
+def _simplified(graph: Graph, op: str, args: tuple[Operand, ...]) -> Operand | None:
+    """What the operation comes to, where that is less than an operation."""
+    a, b = args[0], args[1] if len(args) > 1 else None
+    if op == "add" and 0.0 in args:
+        return b if a == 0.0 else a
+    if op == "sub" and b == 0.0:
+        return a
+    if op == "sub" and a == 0.0 and b is not None:
+        return graph.node("neg", b)
+    if op == "mul" and 1.0 in args:
+        return b if a == 1.0 else a
+    if op == "mul" and -1.0 in args and b is not None:
+        return graph.node("neg", b if a == -1.0 else a)
+    if op == "div" and b == 1.0:
+        return a
+    if op == "neg" and isinstance(a, Node) and a.op == "neg":
+        return a.args[0]
+    if op == "add" and b is not None:
+        for this, other in ((a, b), (b, a)):
+            if isinstance(this, Node) and this.op == "neg":
+                return graph.node("sub", other, this.args[0])
+    if op == "sub" and isinstance(b, Node) and b.op == "neg":
+        return graph.node("add", a, b.args[0])
+    if op == "pow" and b == 2.0:
+        return graph.node("mul", a, a)
+    if op == "pow" and b == 1.0:
+        return a
+    if op == "pow" and b == 0.5:
+        return graph.node("sqrt", a)
+    if op == "pow" and b == -1.0:
+        return graph.node("reciprocal", a)
+    return None
+
+
+def is_mask(value: Operand) -> bool:
+    """Whether the value is true or false rather than a number."""
+    return isinstance(value, Node) and value.op in _MASKS
+
+
+def reachable(roots: Iterable[Operand], stop: Iterable[Node] = ()) -> list[Node]:
+    """All nodes that the roots are computed from, in an order in which they can be computed.
+
+    Args:
+        roots: what is wanted.
+        stop: nodes that are known already; neither they nor what only they need are listed.
+    """
+    seen: dict[Node, None] = {}
+    known = set(stop)
+    waiting = [r for r in roots if isinstance(r, Node)]
+    while waiting:
+        node = waiting.pop()
+        if node not in seen and node not in known:
+            seen[node] = None
+            waiting += [a for a in node.args if isinstance(a, Node)]
+    return sorted(seen, key=lambda node: node.index)
+
+
+def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor]) -> list[Any]:
+    """What the roots come to in plain PyTorch.
+
+    Args:
+        roots: what is wanted.
+        leaves: a tensor for each leaf, by operation and name.
+    """
+    roots = list(roots)
+    values: dict[Node, Any] = {}
+    for node in reachable(roots):
+        if node.op in LEAVES:
+            values[node] = leaves[node.op, node.name]
+            continue
+        args = [values[a] if isinstance(a, Node) else a for a in node.args]
+        if not isinstance(args[0], Tensor) or node.op in ("maximum", "minimum", "where"):
+            like = next(a for a in reversed(args) if isinstance(a, Tensor))
+            args = [a if isinstance(a, Tensor) else like.new_tensor(a) for a in args]
+        values[node] = OPERATIONS[node.op](*args)
+    return [values[r] if isinstance(r, Node) else r for r in roots]
+
+
+def is_finite(value: Operand) -> bool:
+    """Whether a number can be written down in every language."""
+    return isinstance(value, Node) or math.isfinite(value)

@@ -1,0 +1,420 @@
+"""The compiled kernels as operators of PyTorch: autograd, ``torch.func``, compile and export.
+
+Two operators, forward and backward, that nothing looks into, each inside an autograd function.
+The backward function has a backward of its own, which derives the reference once more: second
+derivatives are right, and slow.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from throughtime.cells.cell import Cell, get
+from throughtime.kernels import reference
+from throughtime.kernels.call import Call, Weights
+from throughtime.kernels.cpp import compile as compiler
+from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
+from throughtime.kernels.program import program
+from throughtime.kernels.trace import Untraceable
+
+__all__ = ["identity", "kernel_of", "missing", "reasons", "run", "traced_identity"]
+
+_cells: dict[str, Cell] = {}
+
+
+def identity(cell: Cell) -> str:
+    """A text by which the operators find the cell again, in this process or another.
+
+    A cell of the registry is named with its constants. Any other is known in this process only.
+    """
+    arguments = ", ".join(f"{k}={v!r}" for k, v in cell.constants.items())
+    label = (cell.name or type(cell).__name__) + (f"({arguments})" if arguments else "")
+    text, number = label, 1
+    while text in _cells and program(_cells[text]) is not program(cell):
+        number += 1
+        text = f"{label}#{number}"
+    _cells.setdefault(text, cell)
+    return text
+
+
+def _cell(text: str) -> Cell:
+    if text not in _cells:
+        # A program that was exported in another process.
+        name, _, arguments = text.partition("(")
+        call = ast.parse(f"f({arguments or ')'}", mode="eval").body
+        assert isinstance(call, ast.Call)
+        _cells[text] = get(name, **{k.arg or "": ast.literal_eval(k.value) for k in call.keywords})
+    return _cells[text]
+
+
+def kernel_of(cell: Cell, dtype: torch.dtype) -> Kernel:
+    """The kernel that runs the cell."""
+    return kernel(program(cell), dtype)
+
+
+# The two operators.
+
+
+@torch.library.custom_op("throughtime::recurrence", mutates_args=())
+def _forward(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor | None,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    parameters: Sequence[Tensor],
+    state: Sequence[Tensor],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    cell: str,
+    reverse: bool,
+    save: str,
+) -> list[Tensor]:
+    """The outputs, the last states, and what is kept; save is gates, states or nothing."""
+    made = kernel_of(_cell(cell), x.dtype)
+    weights = _weights(made, weight_ih, weight_hh, bias_ih, bias_hh, parameters)
+    output, last, kept = made.forward(
+        x.contiguous(), weights, state, lengths, resets, reverse, None if save == "nothing" else save
+    )
+    if kept is None:
+        return [output, *last]
+    T, B, H = output.shape
+    arrays = {"padded": kept.output, **kept.arrays}
+    return [output, *last, *(arrays[name] for name, _ in made.kept_arrays(T, B, H, save))]
+
+
+@_forward.register_fake
+def _(
+    x, weight_ih, weight_hh, bias_ih, bias_hh, parameters, state, lengths, resets, cell, reverse, save
+):
+    (T, B, _), H = x.shape, state[0].shape[-1]
+    made = kernel_of(_cell(cell), x.dtype)
+    results = [x.new_empty(T, B, H), *(s.new_empty(s.shape) for s in state)]
+    if save != "nothing":
+        arrays = made.kept_arrays(T, B, H, save)
+        results += [x.new_empty(shape, dtype=made.type_of(name)) for name, shape in arrays]
+    return results
+
+
+@torch.library.custom_op("throughtime::recurrence_backward", mutates_args=())
+def _backward(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor | None,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    parameters: Sequence[Tensor],
+    state: Sequence[Tensor],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    output: Tensor,
+    kept: Sequence[Tensor],
+    d_output: Tensor | None,
+    d_last: Sequence[Tensor | None],
+    cell: str,
+    reverse: bool,
+    save: str,
+    of_input: bool,
+) -> list[Tensor]:
+    """The gradients: of x where it is wanted, of the weights that there are, of the states."""
+    made = kernel_of(_cell(cell), x.dtype)
+    weights = _weights(made, weight_ih, weight_hh, bias_ih, bias_hh, parameters)
+    T, B, H = output.shape
+    names = [name for name, _ in made.kept_arrays(T, B, H, save)]
+    # They are slices where vmap took them apart.
+    arrays = {name: array.contiguous() for name, array in zip(names, kept, strict=True)}
+    held = Kept(save, arrays.pop("padded", output).contiguous(), arrays)
+    return made.backward(
+        x.contiguous(), weights, state, lengths, resets, reverse, held, d_output, d_last, of_input
+    ).flat()
+
+
+@_backward.register_fake
+def _(
+    x,
+    weight_ih,
+    weight_hh,
+    bias_ih,
+    bias_hh,
+    parameters,
+    state,
+    lengths,
+    resets,
+    output,
+    kept,
+    d_output,
+    d_last,
+    cell,
+    reverse,
+    save,
+    of_input,
+):
+    tensors = [x if of_input else None, weight_ih, weight_hh, bias_ih, bias_hh, *parameters, *state]
+    return [t.new_empty(t.shape) for t in tensors if t is not None]
+
+
+def _weights(made: Kernel, ih: Tensor, hh, bias_ih, bias_hh, parameters: Sequence[Tensor]) -> Weights:
+    own = dict(zip(made.program.cell.parameter_specs, parameters, strict=True))
+    return Weights(ih, hh, bias_ih, bias_hh, own)
+
+
+# The autograd functions. Their arguments are flat: cell, reverse, save, the number of parameters,
+# lengths, resets, then x, the four weights (None where there is none), parameters and states.
+
+_FIRST = 6
+"""Where the tensors that have gradients begin."""
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(cell, reverse, save, owned, lengths, resets, *tensors):
+        x, *matrices = tensors[:5]
+        own, state = tensors[5 : 5 + owned], tensors[5 + owned :]
+        return tuple(
+            _forward(x, *matrices, list(own), list(state), lengths, resets, cell, reverse, save)
+        )
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        cell, reverse, save, owned, lengths, resets, *tensors = inputs
+        ctx.constants = (cell, reverse, save, owned)
+        ctx.counts = (len(tensors), len(tensors) - 5 - owned)
+        ctx.save_for_backward(lengths, resets, *tensors, *output)
+        ctx.mark_non_differentiable(*output[1 + ctx.counts[1] :])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, d_output, *d_rest):
+        count, states = ctx.counts
+        lengths, resets, *rest = ctx.saved_tensors
+        tensors, (output, *others) = rest[:count], rest[count:]
+        found = _RecurrenceBackward.apply(
+            *(*ctx.constants, ctx.needs_input_grad[_FIRST], count, states, lengths, resets),
+            *(*tensors, output, *others[states:], d_output, *d_rest[:states]),
+        )
+        return *(None,) * _FIRST, *_spread(found, tensors, ctx.needs_input_grad[_FIRST])
+
+    @staticmethod
+    def vmap(info, in_dims, cell, reverse, save, owned, lengths, resets, *tensors):
+        def apply(lengths, resets, *tensors):
+            return _Recurrence.apply(cell, reverse, save, owned, lengths, resets, *tensors)
+
+        weights_are_shared = all(d is None for d in in_dims[_FIRST + 1 : _FIRST + 5 + owned])
+        values, dims = (lengths, resets, *tensors), in_dims[4:]
+        if not weights_are_shared or save == "states":
+            return _one_by_one(apply, info.batch_size, dims, values)
+        # All samples are rows of one batch.
+        shared = range(3, 7 + owned)
+        rows = [
+            v if v is None or i in shared else _as_rows(v, d, info.batch_size, 0 if i == 0 else -2)
+            for i, (v, d) in enumerate(zip(values, dims, strict=True))
+        ]
+        if rows[1] is not None:
+            rows[1] = _as_rows(resets, dims[1], info.batch_size, -1)
+        found = apply(*rows)
+        B = tensors[5 + owned].shape[-2] if dims[7 + owned] is None else None
+        B = B if B is not None else rows[7 + owned].shape[0] // info.batch_size
+        split = [f.unflatten(f.dim() - 2, (info.batch_size, B)) for f in found]
+        return tuple(split), tuple(f.dim() - 3 for f in split)
+
+
+def _as_rows(value: Tensor, dim: int | None, samples: int, rows: int) -> Tensor:
+    """The samples side by side along the dimension of the rows."""
+    if dim is None:
+        value = value.unsqueeze(0).expand(samples, *value.shape)
+        dim = 0
+    value = value.movedim(dim, 0)
+    at = rows % (value.dim() - 1)
+    return value.movedim(0, at).flatten(at, at + 1).contiguous()
+
+
+def _one_by_one(
+    apply: Callable[..., Any],
+    samples: int,
+    dims: Sequence[int | None],
+    values: Sequence[Any],
+) -> tuple[Any, Any]:
+    """One call for each sample."""
+    results = []
+    for i in range(samples):
+        pairs = zip(values, dims, strict=True)
+        results.append(apply(*(v if d is None else v.select(d, i) for v, d in pairs)))
+    columns = list(zip(*results, strict=True))
+    stacked = tuple(None if c[0] is None else torch.stack(c) for c in columns)
+    return stacked, tuple(None if s is None else 0 for s in stacked)
+
+
+def _spread(found: Sequence[Tensor], tensors: Sequence[Tensor | None], of_input: bool) -> list[Any]:
+    """The gradients, with None where there is nothing to have one."""
+    rest = iter(found)
+    wanted = [of_input, *(t is not None for t in tensors[1:])]
+    return [next(rest) if is_wanted else None for is_wanted in wanted]
+
+
+class _RecurrenceBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(cell, reverse, save, owned, of_input, count, states, lengths, resets, *rest):
+        tensors, output = rest[:count], rest[count]
+        kept, gradients = rest[count + 1 : -1 - states], rest[-1 - states :]
+        x, *matrices = tensors[:5]
+        return tuple(
+            _backward(
+                *(x, *matrices, list(tensors[5 : 5 + owned]), list(tensors[5 + owned :])),
+                *(lengths, resets, output, list(kept), gradients[0], list(gradients[1:])),
+                *(cell, reverse, save, of_input),
+            )
+        )
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        cell, reverse, _, owned, of_input, count, states, lengths, resets, *rest = inputs
+        ctx.constants = (cell, reverse, owned, of_input, count, states, len(rest))
+        ctx.save_for_backward(lengths, resets, *rest[:count], *rest[-1 - states :])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *seconds):
+        cell, reverse, owned, of_input, count, states, total = ctx.constants
+        lengths, resets, *rest = ctx.saved_tensors
+        tensors, gradients = rest[:count], rest[count:]
+
+        def first(*differentiable: Tensor) -> list[Tensor]:
+            """The first derivatives, by way of the reference."""
+            it = iter(differentiable)
+            values = [None if t is None else next(it) for t in tensors]
+            given = [None if g is None else next(it) for g in gradients]
+            results = _by_reference(_cell(cell), values, owned, lengths, resets, reverse)
+            pairs = [(r, g) for r, g in zip(results, given, strict=True) if g is not None]
+            wrt = [v for i, v in enumerate(values) if v is not None and (i > 0 or of_input)]
+            return list(
+                torch.autograd.grad(
+                    [r for r, _ in pairs],
+                    wrt,
+                    [g for _, g in pairs],
+                    create_graph=True,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
+            )
+
+        given = [t for t in (*tensors, *gradients) if t is not None]
+        with torch.enable_grad():
+            inputs = [t.detach().requires_grad_() for t in given]
+            firsts = first(*inputs)
+            pairs = [
+                (f, s) for f, s in zip(firsts, seconds, strict=True) if s is not None and f.requires_grad
+            ]
+            found: list[Any] = [None] * len(inputs)
+            if pairs:
+                found = list(
+                    torch.autograd.grad(
+                        [f for f, _ in pairs],
+                        inputs,
+                        [s for _, s in pairs],
+                        allow_unused=True,
+                        create_graph=torch.is_grad_enabled(),
+                    )
+                )
+        it = iter(found)
+        of_tensors = [None if t is None else next(it) for t in tensors]
+        of_gradients = [None if g is None else next(it) for g in gradients]
+        between = (None,) * (total - count - 1 - states)
+        return *(None,) * 9, *of_tensors, *between, *of_gradients
+
+    @staticmethod
+    def vmap(
+        info, in_dims, cell, reverse, save, owned, of_input, count, states, lengths, resets, *rest
+    ):
+        def apply(lengths, resets, *rest):
+            return _RecurrenceBackward.apply(
+                cell, reverse, save, owned, of_input, count, states, lengths, resets, *rest
+            )
+
+        return _one_by_one(apply, info.batch_size, in_dims[7:], (lengths, resets, *rest))
+
+
+def _by_reference(cell, values, owned, lengths, resets, reverse) -> list[Tensor]:
+    x, *matrices = values[:5]
+    own = dict(zip(cell.parameter_specs, values[5 : 5 + owned], strict=True))
+    state = tuple(values[5 + owned :])
+    call = Call(cell, x, Weights(*matrices, own), state, lengths, resets, reverse)
+    output, last = reference.run(call)
+    return [output, *last]
+
+
+def missing() -> list[str]:
+    """What this machine lacks."""
+    return compiler.missing()
+
+
+def reasons(call: Call) -> list[str]:
+    """Why the compiled kernels cannot run the call."""
+    found = []
+    if call.x.device.type != "cpu":
+        found.append(f"x is on {call.x.device.type} (needs cpu)")
+    dtype = _dtype(call)
+    if dtype not in STORAGE:
+        names = ", ".join(str(d).removeprefix("torch.") for d in STORAGE)
+        found.append(f"x is of {str(dtype).removeprefix('torch.')} (needs {names})")
+    if call.x.shape[1] == 0:
+        found.append("the batch is empty")
+    if found:
+        return found
+    try:
+        made = kernel_of(call.cell, dtype)
+    except Untraceable as reason:
+        return [str(reason)]
+    if made.program.reads_input and call.x.shape[-1] != call.state[0].shape[-1]:
+        found.append("the step uses x unit by unit, and it has not H features")
+    elif not compiler.missing():
+        try:
+            made.build(_trains(call))
+        except compiler.CompileError as error:
+            found.append(f"its C++ does not compile ({str(error).splitlines()[0]})")
+    return found
+
+
+def traced_identity(cell: Cell, weight: Tensor) -> str:
+    """The :func:`identity` where these kernels run the cell with such weights; else empty."""
+    if missing() or weight.device.type != "cpu" or weight.dtype not in STORAGE:
+        return ""
+    try:
+        if program(cell).reads_input:
+            return ""
+        kernel_of(cell, weight.dtype).build(trains=True)
+    except (Untraceable, compiler.CompileError):
+        return ""
+    return identity(cell)
+
+
+def _dtype(call: Call) -> torch.dtype:
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else call.x.dtype
+
+
+def _tensors(call: Call) -> tuple[Tensor | None, ...]:
+    w = call.weights
+    matrices = (call.x, w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh)
+    return (*matrices, *w.parameters.values(), *call.state)
+
+
+def _trains(call: Call) -> bool:
+    needs = (t is not None and t.requires_grad for t in _tensors(call))
+    return torch.is_grad_enabled() and any(needs)
+
+
+def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Applies the cell through time; see :func:`throughtime.kernels.reference.run`."""
+    tensors, dtype = _tensors(call), _dtype(call)
+    if dtype is not call.x.dtype:
+        tensors = tuple(None if t is None else t.to(dtype) for t in tensors)
+    found = _Recurrence.apply(
+        *(call.identity or identity(call.cell), call.reverse),
+        *(call.save if _trains(call) else "nothing", len(call.weights.parameters)),
+        *(call.lengths, call.resets, *tensors),
+    )
+    return found[0], tuple(found[1 : 1 + len(call.state)])

@@ -1,0 +1,324 @@
+"""What a kernel has to do: the graph of a step, sorted into products, stages and saved values.
+
+Products that are only ever added up are one *slot*: in ``W.i(x) + R.i(h)`` the input's share is
+taken for all steps at once, the state's share is added to it in the time loop. A *stage* is what
+can be done before one must wait: for a product of a value that the step itself makes, or for a
+sum over all units. Most cells have one stage forward and one backward.
+
+The backward step follows from the same graph. It takes the gradients of the next states and of
+the output, and gives those of the slots, of the states and of the parameters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from throughtime.cells.cell import Cell
+from throughtime.kernels.differentiate import gradients
+from throughtime.kernels.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
+from throughtime.kernels.trace import Product, Step, Untraceable, trace
+
+__all__ = ["Program", "Slot", "program"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A sum of products that enters the equations as one value.
+
+    Args:
+        leaf: what stands for it in the graph.
+        gate: the block of W whose product with the input is part of it, if any.
+        pairs: its recurrent products, each an operand and a block of R.
+    """
+
+    leaf: Node
+    gate: str | None
+    pairs: tuple[tuple[Node, str], ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything that a kernel of the cell has to do in one step, forward and backward.
+
+    Args:
+        cell: whose step it is.
+        graph: the nodes of both.
+        slots: those of the input alone first, then those that share, then the recurrent ones.
+        states: the next states by name.
+        output: what the layer gives out.
+        operands: the values inside the step that a block of R is applied to.
+    """
+
+    cell: Cell
+    graph: Graph
+    slots: tuple[Slot, ...]
+    states: Mapping[str, Operand]
+    output: Operand
+    operands: tuple[Node, ...]
+
+    @property
+    def output_state(self) -> str | None:
+        """The state that is the output, if one is."""
+        for name, value in self.states.items():
+            if value is self.output:
+                return name
+        return None
+
+    @property
+    def fed_back(self) -> tuple[str, ...]:
+        """The states that a block of R is applied to."""
+        used = {v.name for s in self.slots for v, _ in s.pairs if v.op == "state"}
+        return tuple(name for name in self.states if name in used)
+
+    @property
+    def reads_input(self) -> bool:
+        """Whether the input is used unit by unit, besides its products."""
+        roots = [*self.states.values(), self.output, *self.operands]
+        return any(node.op == "input" for node in reachable(roots))
+
+    # The backward step.
+
+    @cached_property
+    def seeds(self) -> dict[str, Node]:
+        """The gradients that come in: of the states, the output and the operands, by name."""
+        names = [f"state:{name}" for name in self.states]
+        names += ["output", *(f"operand:{i}" for i in range(len(self.operands)))]
+        return {name: self.graph.leaf("gradient", name) for name in names}
+
+    @cached_property
+    def gradients(self) -> Mapping[Node, Operand]:
+        """For each leaf of the step the gradient that goes out."""
+        values = [*self.states.values(), self.output, *self.operands]
+        return gradients(self.graph, zip(values, self.seeds.values(), strict=True), self._leaves)
+
+    @property
+    def _leaves(self) -> list[Node]:
+        leaf = self.graph.leaf
+        return [
+            *(slot.leaf for slot in self.slots),
+            *(leaf("state", name) for name in self.states),
+            *(leaf("parameter", name, "unit") for name in self.cell.parameter_specs),
+            leaf("input", "x"),
+        ]
+
+    @cached_property
+    def saved(self) -> tuple[Node, ...]:
+        """The values that the backward step needs and cannot cheaply compute again.
+
+        States, parameters and the input are at hand anyway.
+        """
+        made_forward = set(reachable([*self.states.values(), self.output, *self.operands]))
+        needed, waiting = set(), [g for g in self.gradients.values() if isinstance(g, Node)]
+        visited: set[Node] = set()
+        while waiting:
+            node = waiting.pop()
+            if node in visited:
+                continue
+            visited.add(node)
+            if node in made_forward:
+                needed.add(node)
+            else:
+                waiting += [a for a in node.args if isinstance(a, Node)]
+        at_hand = {v for v in self.states.values() if isinstance(v, Node)}
+        saved: list[Node] = []
+        for node in sorted(needed, key=lambda node: node.index):
+            if is_mask(node):
+                for argument in _numbers_under(node):
+                    if _cost(argument, at_hand) > _RECOMPUTE:
+                        saved.append(argument)
+                        at_hand.add(argument)
+            elif _cost(node, at_hand) > _RECOMPUTE:
+                saved.append(node)
+                at_hand.add(node)
+        return tuple(saved)
+
+    def stage_of(self, backward: bool) -> dict[Node, int]:
+        """The stage in which each node is known."""
+        stages: dict[Node, int] = {}
+        of_slot = {slot.leaf: slot for slot in self.slots}
+        at_hand = set(self.saved) | {v for v in self.states.values() if isinstance(v, Node)}
+        of_operand = {self.seeds[f"operand:{i}"]: v for i, v in enumerate(self.operands)}
+
+        def stage(value: Operand) -> int:
+            if not isinstance(value, Node):
+                return 0
+            if value not in stages:
+                stages[value] = found(value)
+            return stages[value]
+
+        def found(node: Node) -> int:
+            if backward and node in at_hand:
+                return 0
+            if node.op == "slot" and not backward:
+                made = [v for v, _ in of_slot[node].pairs if v.op != "state"]
+                return max((stage(v) + 1 for v in made), default=0)
+            if node in of_operand:
+                users = [s for s in self.slots if any(v is of_operand[node] for v, _ in s.pairs)]
+                return 1 + max(stage(self.gradients[s.leaf]) for s in users)
+            after = max((stage(a) for a in node.args), default=0)
+            return after + 1 if node.op in ("row_sum", "row_max") else after
+
+        if backward:
+            roots = [*self.gradients.values(), *self.seeds.values()]
+        else:
+            roots = [*self.states.values(), self.output, *self.operands]
+            roots += [slot.leaf for slot in self.slots]
+        for root in roots:
+            stage(root)
+        return stages
+
+
+# A value that takes more than this to compute again is saved; a transcendental function is 8.
+_RECOMPUTE = 10.0
+_EXPENSIVE = frozenset(
+    {"sigmoid", "tanh", "exp", "expm1", "log", "log1p", "log_sigmoid", "softplus", "sin", "cos"}
+    | {"erf", "pow"}
+)
+
+
+def _cost(node: Node, at_hand: set[Node]) -> float:
+    """What it takes to compute a value from those at hand; infinite where it cannot be done."""
+    if node in at_hand or node.op in ("state", "parameter", "input", "units"):
+        return 0.0
+    if node.op in LEAVES or node.op in ("row_sum", "row_max"):
+        return float("inf")
+    below = sum(_cost(a, at_hand) for a in node.args if isinstance(a, Node))
+    return below + (8.0 if node.op in _EXPENSIVE else 1.0)
+
+
+def _numbers_under(mask: Node) -> list[Node]:
+    """The values that a mask compares."""
+    found: list[Node] = []
+    for a in mask.args:
+        if isinstance(a, Node):
+            found += _numbers_under(a) if is_mask(a) else [a]
+    return found
+
+
+_programs: dict[tuple[object, ...], Program | str] = {}
+
+
+def program(cell: Cell) -> Program:
+    """The program of a cell; made once for each class with the same constants.
+
+    Raises:
+        Untraceable: where no kernel can be made of it.
+    """
+    try:
+        key: tuple[object, ...] = (type(cell), type(cell).step, repr(sorted(vars(cell).items())))
+    except TypeError:
+        key = (cell,)
+    if key not in _programs:
+        try:
+            _programs[key] = _made(trace(cell))
+        except Untraceable as reason:
+            _programs[key] = str(reason)
+    made = _programs[key]
+    if isinstance(made, str):
+        raise Untraceable(made)
+    return made
+
+
+def _made(step: Step) -> Program:
+    names = list(step.states)
+    roots = [*step.states.values(), step.output]
+    made = [p.operand for p in step.products if p.matrix == "R"]
+    for product in step.products:
+        if product.matrix == "W" and product.operand.op != "input":
+            raise Untraceable(f"W.{product.block} is applied to a value other than the input")
+        if product.operand.kind != "row":
+            raise Untraceable(f"{product.matrix}.{product.block} is applied to no row of units")
+    used = {n for n in reachable([*roots, *made]) if n.op == "product"}
+    products = [p for p in step.products if p.result in used]
+
+    graph, replaced, slots = _slots(step, products, [*roots, *made])
+    copied = graph.copy([*roots, *made], replaced)
+    states = dict(zip(names, copied, strict=False))
+    new = dict(zip(made, copied[len(roots) :], strict=True))
+    slots = [
+        Slot(s.leaf, s.gate, tuple((_row(new[v]), b) for v, b in s.pairs)) for s in slots
+    ]
+    operands = [v for s in slots for v, _ in s.pairs if v.op != "state"]
+    gates = step.cell.gates
+    blocks = step.cell.recurrent_block_names
+    slots.sort(
+        key=lambda s: (
+            bool(s.pairs) + 2 * (s.gate is None),
+            gates.index(s.gate) if s.gate is not None else blocks.index(s.pairs[0][1]),
+        )
+    )
+    return Program(
+        cell=step.cell,
+        graph=graph,
+        slots=tuple(slots),
+        states=states,
+        output=copied[len(names)],
+        operands=tuple(dict.fromkeys(operands)),
+    )
+
+
+def _row(value: Operand) -> Node:
+    assert isinstance(value, Node)
+    return value
+
+
+def _slots(
+    step: Step, products: list[Product], roots: list[Operand]
+) -> tuple[Graph, dict[Node, Operand], list[Slot]]:
+    """Finds the sums of products, and a graph in which each is a leaf."""
+    of_leaf = {p.result: p for p in products}
+    nodes = reachable(roots)
+    uses: Counter[Node] = Counter(a for n in nodes for a in n.args if isinstance(a, Node))
+    uses.update(r for r in roots if isinstance(r, Node))
+    user = {a: n for n in nodes for a in n.args if isinstance(a, Node)}
+
+    def inside_a_sum(node: Node) -> bool:
+        return uses[node] == 1 and node in user and user[node].op == "add"
+
+    def terms(node: Node) -> list[Operand]:
+        found: list[Operand] = []
+        for a in node.args:
+            inner = isinstance(a, Node) and a.op == "add" and inside_a_sum(a)
+            found += terms(a) if inner and isinstance(a, Node) else [a]
+        return found
+
+    graph, slots = Graph(), list[Slot]()
+    sums: dict[Node, tuple[Slot, list[Operand]]] = {}
+    taken: set[Node] = set()
+
+    def slot(group: Iterable[Product]) -> Slot:
+        gates = [p.block for p in group if p.matrix == "W"]
+        pairs = tuple((p.operand, p.block) for p in group if p.matrix == "R")
+        name = "+".join(p.result.name for p in group)
+        slots.append(Slot(graph.leaf("slot", name), gates[0] if gates else None, pairs))
+        return slots[-1]
+
+    for node in nodes:
+        if node.op != "add" or inside_a_sum(node):
+            continue
+        all_terms = terms(node)
+        group: list[Product] = []
+        for a in all_terms:
+            if isinstance(a, Node) and a in of_leaf and uses[a] == 1:
+                product = of_leaf[a]
+                # One block of the input: several would be several matrices.
+                if product.matrix == "R" or all(p.matrix == "R" for p in group):
+                    group.append(product)
+        if len(group) > 1:
+            of_group = {p.result for p in group}
+            rest = [a for a in all_terms if not (isinstance(a, Node) and a in of_group)]
+            sums[node] = (slot(group), rest)
+            taken |= of_group
+    replaced: dict[Node, Operand] = {}
+    for product in products:
+        if product.result not in taken:
+            replaced[product.result] = slot([product]).leaf
+    for node, (its_slot, rest) in sums.items():
+        value: Operand = its_slot.leaf
+        for term in graph.copy(rest, replaced):
+            value = graph.node("add", value, term)
+        replaced[node] = value
+    return graph, replaced, slots
