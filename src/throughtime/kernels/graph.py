@@ -7,7 +7,6 @@ alone do not become nodes at all.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["LEAVES", "OPERATIONS", "Graph", "Node", "Operand", "evaluate", "reachable"]
+__all__ = [
+    "LEAVES",
+    "OPERATIONS",
+    "Graph",
+    "Node",
+    "Operand",
+    "evaluate",
+    "is_mask",
+    "reachable",
+]
 
 LEAVES = ("state", "parameter", "input", "product", "slot", "gradient", "units")
 """Operations without arguments: values that come from outside. ``units`` is the number H."""
@@ -102,6 +110,11 @@ class Graph:
     """Makes nodes, each only once."""
 
     _nodes: dict[Any, Node] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> list[str]:
+        """All nodes that were made, as text, in their order."""
+        return [repr(node) for node in self._nodes.values()]
 
     def leaf(self, op: str, name: str, kind: str = "row") -> Node:
         """A value that comes from outside."""
@@ -227,8 +240,3 @@ def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor])
             args = [a if isinstance(a, Tensor) else like.new_tensor(a) for a in args]
         values[node] = OPERATIONS[node.op](*args)
     return [values[r] if isinstance(r, Node) else r for r in roots]
-
-
-def is_finite(value: Operand) -> bool:
-    """Whether a number can be written down in every language."""
-    return isinstance(value, Node) or math.isfinite(value)

@@ -193,7 +193,11 @@ class _Recurrence(torch.autograd.Function):
         count, states = ctx.counts
         lengths, resets, *rest = ctx.saved_tensors
         tensors, (output, *others) = rest[:count], rest[count:]
-        found = _RecurrenceBackward.apply(
+        # Inside torch.compile there is no second derivative, and its view of a function that is
+        # called by another's backward has the arguments wrong.
+        traced = torch.compiler.is_compiling()
+        derive = _RecurrenceBackward.forward if traced else _RecurrenceBackward.apply
+        found = derive(
             *(*ctx.constants, ctx.needs_input_grad[_FIRST], count, states, lengths, resets),
             *(*tensors, output, *others[states:], d_output, *d_rest[:states]),
         )

@@ -12,14 +12,14 @@ the output, and gives those of the slots, of the states and of the parameters.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from throughtime.cells.cell import Cell
 from throughtime.kernels.differentiate import gradients
 from throughtime.kernels.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
-from throughtime.kernels.trace import Product, Step, Untraceable, trace
+from throughtime.kernels.trace import Product, Step, Untraceable, same, trace
 
 __all__ = ["Program", "Slot", "program"]
 
@@ -46,7 +46,7 @@ class Program:
     Args:
         cell: whose step it is.
         graph: the nodes of both.
-        slots: those of the input alone first, then those that share, then the recurrent ones.
+        slots: those with a block of W first, in the order of the gates.
         states: the next states by name.
         output: what the layer gives out.
         operands: the values inside the step that a block of R is applied to.
@@ -59,7 +59,7 @@ class Program:
     output: Operand
     operands: tuple[Node, ...]
 
-    @property
+    @cached_property
     def output_state(self) -> str | None:
         """The state that is the output, if one is."""
         for name, value in self.states.items():
@@ -67,13 +67,13 @@ class Program:
                 return name
         return None
 
-    @property
+    @cached_property
     def fed_back(self) -> tuple[str, ...]:
         """The states that a block of R is applied to."""
         used = {v.name for s in self.slots for v, _ in s.pairs if v.op == "state"}
         return tuple(name for name in self.states if name in used)
 
-    @property
+    @cached_property
     def reads_input(self) -> bool:
         """Whether the input is used unit by unit, besides its products."""
         roots = [*self.states.values(), self.output, *self.operands]
@@ -198,19 +198,16 @@ def _numbers_under(mask: Node) -> list[Node]:
     return found
 
 
-_programs: dict[tuple[object, ...], Program | str] = {}
+_programs: dict[Hashable, Program | str] = {}
 
 
 def program(cell: Cell) -> Program:
-    """The program of a cell; made once for each class with the same constants.
+    """The program of a cell; made once for all cells that do the same.
 
     Raises:
         Untraceable: where no kernel can be made of it.
     """
-    try:
-        key: tuple[object, ...] = (type(cell), type(cell).step, repr(sorted(vars(cell).items())))
-    except TypeError:
-        key = (cell,)
+    key = same(cell)
     if key not in _programs:
         try:
             _programs[key] = _made(trace(cell))
@@ -246,7 +243,7 @@ def _made(step: Step) -> Program:
     blocks = step.cell.recurrent_block_names
     slots.sort(
         key=lambda s: (
-            bool(s.pairs) + 2 * (s.gate is None),
+            s.gate is None,
             gates.index(s.gate) if s.gate is not None else blocks.index(s.pairs[0][1]),
         )
     )

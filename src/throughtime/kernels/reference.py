@@ -17,6 +17,7 @@ from torch import Tensor
 from throughtime.cells.cell import Cell
 from throughtime.checks import ShapeError
 from throughtime.kernels.call import Call
+from throughtime.kernels.trace import Untraceable, trace
 
 __all__ = ["missing", "reasons", "run"]
 
@@ -55,7 +56,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     R = _Matrix(
         cell.recurrent_block_names, weights.weight_hh, cell.recurrent_bias_names, weights.bias_hh
     )
-    of_input, of_state = _blocks_by_value(call)
+    of_input, of_state = _blocks_by_value(cell)
     hoisted = {name: product.unbind(0) for name, product in W.rows(of_input)(x).items()}
     fused = {k: R.rows(names) for k, names in of_state.items()}
     p = SimpleNamespace(**weights.parameters)
@@ -126,40 +127,22 @@ def _chunks(names: Sequence[str], whole: Tensor | None) -> dict[str, Tensor]:
     return dict(zip(names, whole.chunk(len(names)), strict=True))
 
 
-def _blocks_by_value(call: Call) -> tuple[list[str], dict[str, list[str]]]:
+def _blocks_by_value(cell: Cell) -> tuple[list[str], dict[str, list[str]]]:
     """Which blocks the step applies to its input, and which to each of its states.
 
-    The step is run once on one row of zeros, with products that only take note.
+    Nothing is known of a step that cannot be traced: its products are taken one by one.
     """
-    cell, x = call.cell, call.x.new_zeros(1, call.x.shape[-1])
-    state = {
-        k: s.new_zeros(1, s.shape[-1]) for k, s in zip(cell.state_specs, call.state, strict=True)
-    }
-    H = call.weights.weight_ih.shape[0] // len(cell.gates)
-    noted: set[tuple[str, int]] = set()
-
-    def note(name: str, value: Tensor) -> Tensor:
-        noted.add((name, id(value)))
-        return value.new_zeros(*value.shape[:-1], H)
-
-    W = SimpleNamespace(**{name: partial(note, name) for name in cell.gates})
-    R = SimpleNamespace(**{name: partial(note, name) for name in cell.recurrent_block_names})
-    p = SimpleNamespace(**call.weights.parameters)
     try:
-        with torch.no_grad():
-            cell.step(x, W, R, SimpleNamespace(**state), p)
-    except AttributeError as error:
-        raise AttributeError(
-            f"{type(cell).__name__}.step: {error}. It may use the blocks "
-            f"{', '.join(cell.gates)} of W, {', '.join(cell.recurrent_block_names)} of R, "
-            f"the states {', '.join(state)} and the parameters "
-            f"{', '.join(cell.parameter_specs) or '(none)'}."
-        ) from error
-    of_state = {
-        k: [name for name in cell.recurrent_block_names if (name, id(value)) in noted]
-        for k, value in state.items()
-    }
-    return [name for name in cell.gates if (name, id(x)) in noted], of_state
+        products = trace(cell).products
+    except Untraceable:
+        return [], {}
+    of_input = [p.block for p in products if p.matrix == "W" and p.operand.op == "input"]
+    of_state: dict[str, list[str]] = {}
+    for p in products:
+        if p.matrix == "R" and p.operand.op == "state":
+            of_state.setdefault(p.operand.name, []).append(p.block)
+    order, blocks = cell.gates.index, cell.recurrent_block_names.index
+    return sorted(of_input, key=order), {k: sorted(v, key=blocks) for k, v in of_state.items()}
 
 
 def _starts_anew(call: Call, t: int) -> Tensor | None:

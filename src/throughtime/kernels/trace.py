@@ -8,10 +8,10 @@ made of the cell, and the reference runs it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from types import SimpleNamespace
+from types import NoneType, SimpleNamespace
 from typing import Any
 
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch import Tensor
 from throughtime.cells.cell import Cell
 from throughtime.kernels.graph import Graph, Node, Operand, is_mask
 
-__all__ = ["Product", "Step", "Untraceable", "trace"]
+__all__ = ["Product", "Step", "Untraceable", "same", "trace"]
 
 
 class Untraceable(Exception):
@@ -64,18 +64,38 @@ class Step:
     others: dict[str, Operand] = field(default_factory=dict)
 
 
+def same(cell: Cell) -> Hashable:
+    """A key that is equal for cells whose steps do the same."""
+    values = vars(cell)
+    if all(isinstance(v, (bool, int, float, str, NoneType)) for v in values.values()):
+        return type(cell), type(cell).step, tuple(values.items())
+    return id(cell), cell
+
+
+_steps: dict[Hashable, Step | str] = {}
+
+
 def trace(cell: Cell) -> Step:
-    """Runs the step once on symbols.
+    """Runs the step on symbols; once for all cells that are the :func:`same`.
 
     Raises:
         Untraceable: where it does what no graph can hold.
         AttributeError: where it uses a block, a state or a parameter that the cell has not.
         ValueError: where it does not return its states and its output.
     """
-    first, second = _traced(cell), _traced(cell)
-    if repr(list(first.graph._nodes.values())) != repr(list(second.graph._nodes.values())):
-        raise Untraceable("the step does not do the same each time that it is called")
-    return first
+    key = same(cell)
+    if key not in _steps:
+        try:
+            first, second = _traced(cell), _traced(cell)
+            if first.graph.nodes != second.graph.nodes:
+                raise Untraceable("the step does not do the same each time that it is called")
+            _steps[key] = first
+        except Untraceable as reason:
+            _steps[key] = str(reason)
+    found = _steps[key]
+    if isinstance(found, str):
+        raise Untraceable(found)
+    return found
 
 
 def _traced(cell: Cell) -> Step:
@@ -113,8 +133,15 @@ def _traced(cell: Cell) -> Step:
             SimpleNamespace(**{name: symbol("state", name) for name in cell.state_specs}),
             SimpleNamespace(**{n: symbol("parameter", n, "unit") for n in cell.parameter_specs}),
         )
-    except (Untraceable, AttributeError):
+    except Untraceable:
         raise
+    except AttributeError as error:
+        raise AttributeError(
+            f"{type(cell).__name__}.step: {error}. It may use the blocks "
+            f"{', '.join(cell.gates)} of W, {', '.join(cell.recurrent_block_names)} of R, "
+            f"the states {', '.join(cell.state_specs)} and the parameters "
+            f"{', '.join(cell.parameter_specs) or '(none)'}."
+        ) from error
     except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError) as error:
         raise Untraceable(f"the step cannot be run on symbols ({error})") from error
     _sort(step, made)
@@ -126,7 +153,11 @@ def _sort(step: Step, made: Any) -> None:
     cell = step.cell
     wanted = dict.fromkeys([*cell.state_specs, cell.output_name])
     if not isinstance(made, Mapping) or any(name not in made for name in wanted):
-        raise Untraceable(f"the step does not return {', '.join(wanted)}")
+        kind = "Tensor" if isinstance(made, Symbol) else type(made).__name__
+        got = ", ".join(made) if isinstance(made, Mapping) else kind
+        raise ValueError(
+            f"{type(cell).__name__}.step: expected a dict with {', '.join(wanted)}, got {got}."
+        )
     values = {name: _operand(value) for name, value in made.items()}
     for name in wanted:
         value = values[name]

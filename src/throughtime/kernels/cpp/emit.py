@@ -351,16 +351,24 @@ class _Emitter:
         program = self.program
         blocks = program.cell.recurrent_block_names
         accumulators: dict[Node, int] = {}
-        inputs: dict[str, list[tuple[int, int]]] = {}
+        inputs: list[tuple[str, list[tuple[int, int]]]] = []
+
+        def add(pointer: str, block: str, place: int) -> None:
+            # One run over an operand adds to each sum once.
+            for known, members in inputs:
+                if known == pointer and all(place != other for _, other in members):
+                    members.append((blocks.index(block), place))
+                    return
+            inputs.append((pointer, [(blocks.index(block), place)]))
+
         if not self.backward:
             for slot in program.slots:
                 if not slot.pairs or self.stage_of[slot.leaf] != number:
                     continue
                 place = accumulators.setdefault(slot.leaf, len(accumulators))
                 for value, block in slot.pairs:
-                    pointer = self.operand_pointer(value)
-                    inputs.setdefault(pointer, []).append((blocks.index(block), place))
-            return list(inputs.items()), accumulators
+                    add(self.operand_pointer(value), block, place)
+            return inputs, accumulators
         for i, slot in enumerate(program.slots):
             for value, block in slot.pairs:
                 if value.op == "state":
@@ -377,8 +385,8 @@ class _Emitter:
                     self.array("zeros", 0)
                     zeros = self.at("zeros", "fixed")
                     pointer = f"(flag_of(s, row) & END ? {zeros} : {pointer})"
-                inputs.setdefault(pointer, []).append((blocks.index(block), place))
-        return list(inputs.items()), accumulators
+                add(pointer, block, place)
+        return inputs, accumulators
 
     def operand_pointer(self, value: Node) -> str:
         if value.op == "state":

@@ -2,8 +2,10 @@
 //
 // The structure is Goto's (ACM TOMS 34(3), 2008): B is copied once into panels of a few vectors,
 // A in blocks that stay in the L2 cache, and one register tile of ROWS x VECTORS sums along K.
-// Each element of C is one chain of additions along K in an order that depends on the shape alone,
-// so the number of threads never changes a bit of the result.
+// Each element of C is added up along K in an order that depends on the shape alone, so that the
+// number of threads never changes a bit of the result.
+//
+// Outside `gemm::product` nothing is meant to be called. C must not overlap A, B or the bias.
 #pragma once
 
 #include <sched.h>
@@ -67,7 +69,7 @@ TT_INLINE Vec<double> load_packed(const double* p) { return load(p); }
 TT_INLINE Vec<float> load_packed(const Pair* p) { return load((const float*)p); }
 TT_INLINE Vec<float> madd(Pair a, Vec<float> b, Vec<float> c) {
     return (Vec<float>)_mm512_dpbf16_ps((__m512)c, (__m512bh)_mm512_set1_epi32(int(a.bits)),
-                                                                            (__m512bh)b);
+                                      (__m512bh)b);
 }
 #endif
 
@@ -246,10 +248,12 @@ static void pack_a(View<S> a, int rows, int64_t rows_there, int64_t k, P* out) {
             if (left > AHEAD * D)
                 for (int l = 0; l < rows; l += 64 / int(sizeof(S)))
                     __builtin_prefetch(x + AHEAD * D * a.col + l);
-            // A whole vector is stored where ROWS elements are wanted: the next depth overwrites the rest.
+            // A whole vector is stored where ROWS elements are wanted: the next depth overwrites
+            // the rest.
             if constexpr (Pack<S, P>::WIDE > 0)
                 for (; i + ROWS <= rows && i + Pack<S, P>::WIDE <= rows_there; i += ROWS)
-                    Pack<S, P>::wide(x + i, a.col, left, out + (int64_t(i) * KSTRIDE<P> + j * ROWS));
+                    Pack<S, P>::wide(x + i, a.col, left,
+                                     out + (int64_t(i) * KSTRIDE<P> + j * ROWS));
             for (; i + ROWS <= rows; i += ROWS) {
                 P* y = out + (int64_t(i) * KSTRIDE<P> + j * ROWS);
 #pragma GCC unroll 16
@@ -258,7 +262,7 @@ static void pack_a(View<S> a, int rows, int64_t rows_there, int64_t k, P* out) {
         }
         for (; i < rows; ++i)
             out[int64_t(i / ROWS) * ROWS * KSTRIDE<P> + j * ROWS + i % ROWS] =
-                    Pack<S, P>::one(x + i * a.row, a.col, left);
+                Pack<S, P>::one(x + i * a.row, a.col, left);
     }
 }
 
@@ -330,7 +334,8 @@ static void pack_b(View<S> b, int cols, int64_t k, P* out) {
                 for (int l = 0; l < here; ++l) {
                     const S* from = b.at(0, v * L + l);
                     P* to = out + v * L + l;
-                    for (int64_t j = 0; j < done; ++j) to[j * W] = Pack<S, P>::one(from + j * D, 1, D);
+                    for (int64_t j = 0; j < done; ++j)
+                        to[j * W] = Pack<S, P>::one(from + j * D, 1, D);
                 }
         }
     }
@@ -407,7 +412,8 @@ struct Product {
         for (int64_t p = 0; p < all || p == 0; p += KC<P>) {
             const int64_t depth = all - p < KC<P> ? all - p : KC<P>;
             const int64_t from = p * DEPTH<P>, most = KC<P> * DEPTH<P>;
-            pack_a<S, P>({a.at(i0, from), a.row, a.col}, rows, m - i0, k - from < most ? k - from : most, block);
+            pack_a<S, P>({a.at(i0, from), a.row, a.col}, rows, m - i0,
+                         k - from < most ? k - from : most, block);
             for (int64_t j = 0; j < cols; j += W) {
                 Tile<P, T> t;
                 t.depth = depth;
@@ -744,10 +750,12 @@ struct Scratch {
 };
 static thread_local Scratch scratch_of_thread;
 
-// 0, or 1 when there is no memory. Scratch is kept for the next call of this thread.
+// Returns 0, or 1 when there is no memory. The bias is of type S, or of the sums' if it says so.
+// At most `threads` threads; 1 enters no parallel region, and so is safe in a forked child.
+// Scratch is kept for the next call of this thread.
 template <class S, class O>
 static int product(int64_t m, int64_t n, int64_t k, View<S> a, View<S> b, O* c, int64_t ldc,
-                                      const void* bias, bool bias_is_sum, bool accumulate, int threads) {
+                   const void* bias, bool bias_is_sum, bool accumulate, int threads) {
     using Q = Product<S, O>;
     using P = typename Q::P;
     using T = typename Q::T;
@@ -771,21 +779,25 @@ static int product(int64_t m, int64_t n, int64_t k, View<S> a, View<S> b, O* c, 
     q.accumulate = accumulate;
     const int64_t depth = q.depth() > 0 ? q.depth() : 1;
     const int64_t panels = up(n, Q::W) / Q::W;
-    int64_t per = (m < MANY ? B_BYTES_FEW : B_BYTES) / (depth * Q::W * int64_t(sizeof(P)));
-    per = per < 2 ? 2 : per;
+    int64_t per = B_BYTES;
+    if (m < MANY && threads * B_BYTES_FEW < per) per = threads * B_BYTES_FEW;
+    per /= depth * Q::W * int64_t(sizeof(P));
+    per = per < 2 * threads ? 2 * threads : per;
     const int64_t passes = (panels + per - 1) / per;
     per = (panels + passes - 1) / passes;
     q.nc = per * Q::W;
-    // Several blocks for each thread, so that none waits long for the last; for a transposed A whole
-    // cache lines of it.
+    // Several blocks for each thread, so that none waits long for the last; of a transposed A
+    // whole cache lines.
     const int64_t step = a.row == 1 ? LINE_STEP : ROWS, most = a.row == 1 ? MC_TRANSPOSED : MC;
     int64_t blocks = (m + most - 1) / most;
-    if (threads > 1 && blocks < 6 * threads)
-        blocks = up(blocks > 3 * threads ? blocks : 3 * threads, threads);
+    if (threads > 1 && blocks < 6 * threads && m >= MANY) {
+        const int64_t least = m / LINE_STEP < 3 * threads ? m / LINE_STEP : 3 * threads;
+        blocks = up(blocks > least ? blocks : least, threads);
+    }
     q.mc = up((m + blocks - 1) / blocks, step);
-    if (q.mc < 36 && m >= 36) q.mc = up(36, step);
     blocks = (m + q.mc - 1) / q.mc;
-    int64_t across = (threads + blocks - 1) / blocks;
+    // With few blocks the columns are divided too.
+    int64_t across = blocks < 3 * threads ? (2 * threads + blocks - 1) / blocks : 1;
     if (!Q::DIRECT && across < (q.nc + 511) / 512) across = (q.nc + 511) / 512;
     q.group = (per + across - 1) / across * Q::W;
     const int64_t bytes_a = up((q.mc + ROWS) * KSTRIDE<P> * sizeof(P), 64);
@@ -803,7 +815,9 @@ static int product(int64_t m, int64_t n, int64_t k, View<S> a, View<S> b, O* c, 
     q.bias = nullptr;
     if (bias) {
         for (int64_t j = 0; j < panels * Q::W; ++j)
-            sums[j] = j >= n ? T(0) : bias_is_sum ? ((const T*)bias)[j] : T(widen(((const S*)bias)[j]));
+            sums[j] = j >= n        ? T(0)
+                      : bias_is_sum ? ((const T*)bias)[j]
+                                    : T(widen(((const S*)bias)[j]));
         q.bias = sums;
     }
     run(q, threads);

@@ -80,7 +80,7 @@ def matmul(
         out: of the same type, or float32 for bfloat16; its columns lie side by side. It must not
             share memory with the others.
         bias: of the type of ``a`` or of the sums.
-        threads: at most this many; :func:`num_threads` if None.
+        threads: at most this many; :func:`num_threads` if None, and always in a forked child.
 
     Shapes: a (M, K), b (K, N), out (M, N), bias (N).
 
@@ -104,7 +104,7 @@ def matmul(
     failed = function(
         *(m, n, k, a.data_ptr(), a_row, a_col, b.data_ptr(), b_row, b_col, out.data_ptr(), c_row),
         *(bias_pointer, bias_is_sum, accumulate),
-        num_threads() if threads is None else threads,
+        num_threads() if threads is None or _is_forked else threads,
     )
     if failed:
         raise MemoryError(f"matmul: no memory to copy operands of ({m}, {k}) and ({k}, {n}).")

@@ -130,7 +130,8 @@ class Kernel:
         """What the forward call keeps besides its output: names and shapes."""
         W = _width(H)
         found = [("padded", (T, B, W))] if W != H else []
-        chunks = len(_chunks(T, B))
+        # Not counted where nothing is kept by chunks: exported programs leave T and B open.
+        chunks = len(_chunks(T, B)) if save == "states" else 0
         for array in self._sources[0].arrays:
             kind = array.name.partition(":")[0]
             if array.name == self.output:
@@ -229,36 +230,55 @@ class Kernel:
         walk.run(self.forward_library, packed.recurrent, memory, t0, begin, n, direction)
 
     def _forward_weights(self, weights: Weights, walk: _Walk) -> _Packed:
-        W, H = walk.W, walk.H
         packed = _Packed()
         if self.hoisted:
-            order = [self.gates.index(s.gate or "") for s in self.hoisted]
-            packed.input = _ordered(weights.weight_ih, order, H, W)
-            if weights.bias_ih is not None:
-                bias = [weights.bias_ih[g * H : g * H + H] for g in order]
-                bias = [
-                    b + self._bias_of(slot.pairs, weights, H)
-                    for b, slot in zip(bias, self.hoisted, strict=True)
-                ]
-                packed.input_bias = torch.cat([_pad(b.to(self.compute), W) for b in bias])
-        bias = torch.zeros(len(self.program.slots), W, dtype=self.compute)
-        for i, slot in enumerate(self.program.slots):
-            if slot.gate is None and weights.bias_hh is not None:
-                bias[i, :H] = self._bias_of(slot.pairs, weights, H)
-        packed.bias = bias
-        packed.parameters = self._parameters(weights, W)
+            packed.input = _ordered(weights.weight_ih, self._order, walk.H, walk.W)
+        if weights.bias_ih is not None:
+            packed.input_bias, packed.bias = self._biases(weights, walk)
+        else:
+            packed.bias = torch.zeros(len(self.program.slots) * walk.W, dtype=self.compute)
+        packed.parameters = self._parameters(weights, walk.W)
         if weights.weight_hh is not None:
             packed.recurrent = walk.pack(self.forward_library, weights.weight_hh)
         return packed
 
-    def _bias_of(self, pairs: Sequence[tuple[object, str]], weights: Weights, H: int) -> Tensor | float:
-        total: Tensor | float = 0.0
+    @cached_property
+    def _order(self) -> list[int]:
+        """The gate of each slot that has one."""
+        return [self.gates.index(slot.gate) for slot in self.hoisted if slot.gate is not None]
+
+    def _biases(self, weights: Weights, walk: _Walk) -> tuple[Tensor, Tensor]:
+        """What is added to the input's products, and to the slots that have none of them."""
+        assert weights.bias_ih is not None
+        gates, *sums = self._bias_places(walk.H, walk.W)
+        zero = weights.bias_ih.new_zeros(1)
+        total = torch.cat([weights.bias_ih, zero]).to(self.compute)[gates]
         if weights.bias_hh is not None:
-            for _, block in pairs:
-                if block in self.biased:
-                    place = self.biased.index(block)
-                    total = total + weights.bias_hh[place * H : place * H + H].to(self.compute)
-        return total
+            of_blocks = torch.cat([weights.bias_hh, zero]).to(self.compute)
+            for places in sums:
+                total += of_blocks[places]
+        n = len(self.hoisted) * walk.W
+        return total[:n], total
+
+    @cache  # noqa: B019 (kernels live as long as the process)
+    def _bias_places(self, H: int, W: int) -> list[Tensor]:
+        """For each unit of each slot: where its bias of W stands, then those of its blocks of R.
+
+        The place after the last holds a zero.
+        """
+        slots = self.program.slots
+        of_input = torch.full((len(slots), W), len(self.gates) * H)
+        for i, gate in enumerate(self._order):
+            of_input[i, :H] = torch.arange(gate * H, gate * H + H)
+        found = [of_input.view(-1)]
+        biased = [[self.biased.index(b) for _, b in s.pairs if b in self.biased] for s in slots]
+        for k in range(max(map(len, biased), default=0)):
+            places = torch.full((len(slots), W), len(self.biased) * H)
+            for i, blocks in enumerate(biased):
+                if k < len(blocks):
+                    places[i, :H] = torch.arange(blocks[k] * H, blocks[k] * H + H)
+            found.append(places.view(-1))
+        return found
 
     def _parameters(self, weights: Weights, W: int) -> Tensor:
         rows = [_pad(p.to(self.compute), W) for p in weights.parameters.values()]
@@ -486,7 +506,7 @@ class Kernel:
         H, W, dtype = walk.H, walk.W, self.dtype
         names = self.backward_library.source.sums
         place = {name: i for i, name in enumerate(names)}
-        order = [self.gates.index(s.gate or "") for s in self.hoisted]
+        order = self._order
         if dW is None or order != list(range(len(self.gates))) or W != H:
             d_weight = torch.zeros(len(self.gates), H, walk.I, dtype=self.compute)
             if dW is not None:
@@ -606,7 +626,9 @@ class _Walk:
 
     def unpadded(self, value: Tensor) -> Tensor:
         """Without what stands after the last unit."""
-        return value if self.W == self.H else value[..., : self.H].contiguous()
+        if self.W == self.H:
+            return value
+        return value[..., : self.H].clone(memory_format=torch.contiguous_format)
 
     def before(self, state: _Memory, initial: _Memory, t0: int, n: int) -> list[tuple[int, Tensor]]:
         """A state before each step of a chunk, as runs of steps: the first step, and (n, B, W)."""
@@ -699,6 +721,8 @@ class _Walk:
                 context[place] = spill.data_ptr()
             elif array.name in memory:
                 context[place : place + 3] = memory[array.name].numbers()
+            else:
+                assert array.name == "saved", array.name
             place += 3
         context._keep = keep
         return context
