@@ -155,14 +155,20 @@ def test_no_depth_gives_the_bias(dtype, out_dtype):
 
 def test_a_forked_child_has_one_thread_and_does_not_hang():
     a, b = torch.randn(300, 300), torch.randn(300, 300)
-    out = torch.empty(300, 300)
+    # Made here, because torch's own threads would make the child hang.
+    out, again, third = (torch.full((300, 300), NAN) for _ in range(3))
     matmul(a, b, out, threads=2)
-    assert num_threads() == torch.get_num_threads()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    assert num_threads() == 2
     child = os.fork()
     if child == 0:
-        again = torch.full_like(out, NAN)
         matmul(a, b, again)
-        os._exit(0 if num_threads() == 1 and bool((again == out).all()) else 1)
+        matmul(a, b, third, threads=2)
+        used = num_threads()
+        torch.set_num_threads(1)
+        os._exit(0 if used == 1 and torch.equal(again, out) and torch.equal(third, out) else 1)
+    torch.set_num_threads(before)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         ended, status = os.waitpid(child, os.WNOHANG)

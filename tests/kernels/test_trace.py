@@ -1,0 +1,557 @@
+"""From a step to its graph: each value once, each function as PyTorch has it, or a reason."""
+
+import math
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import throughtime as tt
+from throughtime.kernels import trace as tracer
+from throughtime.kernels.graph import OPERATIONS, Graph, Node, evaluate, is_mask, reachable
+from throughtime.kernels.program import program
+from throughtime.kernels.trace import Untraceable, trace
+
+B, H = 4, 6
+
+
+def cell_of(function, **declared):
+    """A cell whose h is a function of both its states and of its parameter."""
+
+    class Made(tt.Cell):
+        gates, states, parameters = ("a",), ("h", "c"), ("q",)
+
+        def step(self, x, W, R, s, p):
+            return dict(h=function(s.h, s.c, p.q), c=s.c)
+
+    for name, value in declared.items():
+        setattr(Made, name, value)
+    return Made()
+
+
+def values(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    a, b = (3 * torch.randn(B, H, generator=generator, dtype=torch.float64) for _ in range(2))
+    return a, b, torch.randn(H, generator=generator, dtype=torch.float64)
+
+
+def evaluated(root, a, b, q):
+    leaves = {("state", "h"): a, ("state", "c"): b, ("parameter", "q"): q}
+    (value,) = evaluate([root], leaves | {("units", "H"): torch.tensor(float(H)).double()})
+    return value
+
+
+def number_of_nodes(root, op=None):
+    return sum(node.op == op if op else True for node in reachable([root]))
+
+
+# The graph.
+
+
+@pytest.fixture
+def leaves():
+    graph = Graph()
+    return graph, graph.leaf("state", "a"), graph.leaf("state", "b")
+
+
+def test_equal_values_are_one_node(leaves):
+    graph, a, b = leaves
+    assert graph.node("tanh", a) is graph.node("tanh", a)
+    assert graph.node("mul", a, 2.0) is graph.node("mul", a, 2.0)
+    assert graph.leaf("state", "a") is a
+    assert graph.node("tanh", a) is not graph.node("tanh", b)
+    assert graph.node("mul", a, 2.0) is not graph.node("mul", a, 3.0)
+    assert graph.leaf("parameter", "a", "unit") is not a
+
+
+@pytest.mark.parametrize("op", ["add", "mul", "maximum", "minimum", "equal"])
+def test_the_order_of_two_arguments_does_not_matter_where_the_result_is_the_same(leaves, op):
+    graph, a, b = leaves
+    assert graph.node(op, a, b) is graph.node(op, b, a)
+    assert graph.node(op, a, 3.0) is graph.node(op, 3.0, a)
+
+
+@pytest.mark.parametrize("op", ["sub", "div", "less", "remainder", "fmod"])
+def test_the_order_of_two_arguments_stays_where_it_matters(leaves, op):
+    graph, a, b = leaves
+    assert graph.node(op, a, b) is not graph.node(op, b, a)
+
+
+def test_what_needs_no_operation_becomes_none(leaves):
+    graph, a, b = leaves
+    node = graph.node
+    for same in (
+        *(node("add", a, 0.0), node("add", 0.0, a), node("sub", a, 0.0), node("mul", a, 1.0)),
+        *(node("mul", 1.0, a), node("div", a, 1.0), node("neg", node("neg", a))),
+        node("pow", a, 1.0),
+    ):
+        assert same is a
+    minus_b = node("neg", b)
+    for simpler, expected in (
+        (node("sub", 0.0, b), minus_b),
+        (node("mul", b, -1.0), minus_b),
+        (node("mul", -1.0, b), minus_b),
+        (node("add", a, minus_b), node("sub", a, b)),
+        (node("add", minus_b, a), node("sub", a, b)),
+        (node("sub", a, minus_b), node("add", a, b)),
+        (node("pow", a, 2.0), node("mul", a, a)),
+        (node("pow", a, 0.5), node("sqrt", a)),
+        (node("pow", a, -1.0), node("reciprocal", a)),
+    ):
+        assert simpler is expected
+
+
+def test_a_product_with_zero_stays_a_product():
+    """It is NaN where the other factor is infinite."""
+    graph = Graph()
+    product = graph.node("mul", graph.leaf("state", "a"), 0.0)
+    assert isinstance(product, Node)
+    assert product.op == "mul"
+
+
+def test_operations_on_numbers_are_numbers():
+    graph = Graph()
+    assert graph.node("add", 1.0, 2.0) == 3.0
+    assert graph.node("exp", 1.0) == pytest.approx(math.e, rel=1e-15)
+    assert graph.node("div", 1.0, 0.0) == math.inf
+    assert graph._nodes == {}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        *[("row", other, "row") for other in ("row", "unit", "column", "number")],
+        *[("unit", "unit", "unit"), ("unit", "column", "row"), ("unit", "number", "unit")],
+        *[("column", "column", "column"), ("column", "number", "column")],
+        ("number", "number", "number"),
+    ],
+)
+def test_a_value_is_as_large_as_what_it_is_computed_from(first, second, kind):
+    graph = Graph()
+    a, b = graph.leaf("state", "a", first), graph.leaf("state", "b", second)
+    for this, other in ((a, b), (b, a)):
+        node = graph.node("div", this, other)
+        assert node.kind == kind
+        assert graph.node("row_sum", node).kind == "column"
+
+
+def test_nodes_come_after_what_they_are_computed_from(leaves):
+    graph, a, b = leaves
+    root = graph.node("add", graph.node("tanh", graph.node("mul", a, b)), graph.node("exp", a))
+    graph.node("log", b)
+    listed = reachable([root, root, 1.0])
+    assert listed[-1] is root
+    assert len(listed) == len(set(listed)) == 6
+    for i, node in enumerate(listed):
+        assert all(argument in listed[:i] for argument in node.args)
+    product = graph.node("mul", a, b)
+    assert set(listed) - set(reachable([root], stop=[product])) == {product, b}
+
+
+def test_a_copy_has_the_values_replaced_and_simplifies_again(leaves):
+    graph, a, b = leaves
+    root = graph.node("add", graph.node("mul", a, b), graph.node("tanh", b))
+    other = Graph()
+    c = other.leaf("state", "c")
+    (copied, kept) = other.copy([root, 7.0], {a: 1.0, b: c})
+    assert kept == 7.0
+    assert copied is other.node("add", c, other.node("tanh", c))
+
+
+def test_every_operation_evaluates_to_what_it_means():
+    """Those that no function of the tracer leads to included."""
+    graph = Graph()
+    a, b, q = values()
+    leaf_a, leaf_b = graph.leaf("state", "h"), graph.leaf("state", "c")
+    torch.testing.assert_close(
+        evaluated(graph.node("row_max", leaf_a), a, b, q), a.amax(-1, keepdim=True)
+    )
+    for op in ("add", "sub", "mul", "div", "maximum", "minimum", "less", "remainder"):
+        for number in (2.0, -0.5):
+            right = evaluated(graph.node(op, leaf_a, number), a, b, q)
+            left = evaluated(graph.node(op, number, leaf_b), a, b, q)
+            as_tensor = torch.tensor(number, dtype=torch.float64)
+            torch.testing.assert_close(right, OPERATIONS[op](a, as_tensor))
+            torch.testing.assert_close(left, OPERATIONS[op](as_tensor, b))
+
+
+def test_a_mask_is_told_from_a_number(leaves):
+    graph, a, b = leaves
+    for mask in (graph.node("less", a, b), graph.node("negate", graph.node("equal", a, b))):
+        assert is_mask(mask)
+    chosen = graph.node("where", graph.node("less", a, b), a, b)
+    assert not any(is_mask(value) for value in (a, 1.0, chosen))
+
+
+# What the tracer knows. Positive arguments where a function needs them.
+
+
+def pos(a):
+    return torch.abs(a) + 0.25
+
+
+def as_number(mask):
+    return torch.where(mask, 1.5, -0.5)
+
+
+EXPRESSIONS = {
+    # operators, also with a number on either side
+    "+": lambda a, b, q: (a + b) + 2 + q,
+    "r+": lambda a, b, q: 2 + a,
+    "-": lambda a, b, q: a - b - 0.5,
+    "r-": lambda a, b, q: 1 - a,
+    "*": lambda a, b, q: a * b * 3,
+    "r*": lambda a, b, q: 0.25 * a * q,
+    "/": lambda a, b, q: a / b / 4,
+    "r/": lambda a, b, q: 2 / b,
+    "-a": lambda a, b, q: -a,
+    "+= is no writing in place": lambda a, b, q: sum([a, b, a], start=0.0),
+    "%": lambda a, b, q: a % 2.0 + a % b,
+    "**": lambda a, b, q: a**2 + a**3 + pos(a) ** 0.5 + b**-1 + pos(b) ** 1.7 + a**1,
+    "abs()": lambda a, b, q: abs(a),
+    "<": lambda a, b, q: as_number(a < b) + as_number(a < 0.5),
+    "<=": lambda a, b, q: as_number(a <= b) + as_number(0.5 <= a),
+    ">": lambda a, b, q: as_number(a > b) + as_number(a > 0),
+    ">=": lambda a, b, q: as_number(a >= b) + as_number(2 >= a),
+    "==": lambda a, b, q: as_number(torch.round(a) == torch.round(b)),
+    "!=": lambda a, b, q: as_number(torch.round(a) != torch.round(b)),
+    "&": lambda a, b, q: as_number((a > 0) & (b > 0)),
+    "|": lambda a, b, q: as_number((a > 0) | (b > 0)),
+    "~": lambda a, b, q: as_number(~(a > 0)),
+    # functions and methods of the same name
+    "add": lambda a, b, q: torch.add(a, b) + a.add(b, alpha=0.5) + torch.add(a, 2, alpha=3),
+    "sub": lambda a, b, q: torch.sub(a, b, alpha=2) + a.sub(b) + torch.subtract(a, b),
+    "rsub": lambda a, b, q: torch.rsub(a, b) + torch.rsub(a, 2, alpha=3),
+    "mul": lambda a, b, q: torch.mul(a, b) + torch.multiply(a, 2) + a.mul(q),
+    "div": lambda a, b, q: torch.div(a, b) + torch.divide(a, 3) + torch.true_divide(b, a),
+    "div floor": lambda a, b, q: torch.div(a, b, rounding_mode="floor"),
+    "div trunc": lambda a, b, q: a.div(b, rounding_mode="trunc"),
+    "neg": lambda a, b, q: torch.neg(a) + torch.negative(b) + a.neg(),
+    "reciprocal": lambda a, b, q: torch.reciprocal(a) + b.reciprocal(),
+    "sigmoid": lambda a, b, q: torch.sigmoid(a) + b.sigmoid() + F.sigmoid(q),
+    "expit": lambda a, b, q: torch.special.expit(a) + torch.expit(b)
+    if hasattr(torch, "expit")
+    else torch.special.expit(a),
+    "tanh": lambda a, b, q: torch.tanh(a) + b.tanh() + F.tanh(q),
+    "exp": lambda a, b, q: torch.exp(a) + b.exp(),
+    "expm1": lambda a, b, q: torch.expm1(a),
+    "log": lambda a, b, q: torch.log(pos(a)),
+    "log1p": lambda a, b, q: torch.log1p(pos(a)),
+    "sqrt": lambda a, b, q: torch.sqrt(pos(a)),
+    "rsqrt": lambda a, b, q: torch.rsqrt(pos(a)),
+    "sin": lambda a, b, q: torch.sin(a),
+    "cos": lambda a, b, q: torch.cos(a),
+    "erf": lambda a, b, q: torch.erf(a),
+    "abs": lambda a, b, q: torch.abs(a) + torch.absolute(b) + a.abs(),
+    "sign": lambda a, b, q: torch.sign(a),
+    "floor": lambda a, b, q: torch.floor(a),
+    "ceil": lambda a, b, q: torch.ceil(a),
+    "round": lambda a, b, q: torch.round(a) + torch.round(torch.round(a) + 0.5),
+    "trunc": lambda a, b, q: torch.trunc(a),
+    "remainder": lambda a, b, q: torch.remainder(a, b) + torch.remainder(a, 1.5),
+    "fmod": lambda a, b, q: torch.fmod(a, b) + a.fmod(1.5),
+    "maximum": lambda a, b, q: torch.maximum(a, b) + a.maximum(q),
+    "minimum": lambda a, b, q: torch.minimum(a, b),
+    "where": lambda a, b, q: torch.where(a > b, a, q) + torch.where(a < 0, 0.0, b),
+    "pow": lambda a, b, q: torch.pow(a, 3) + a.pow(2) + pos(a).pow(-0.5),
+    "square": lambda a, b, q: torch.square(a) + b.square(),
+    "relu": lambda a, b, q: torch.relu(a) + F.relu(b) + q.relu(),
+    "relu6": lambda a, b, q: F.relu6(3 * a),
+    "silu": lambda a, b, q: F.silu(a),
+    "hardsigmoid": lambda a, b, q: F.hardsigmoid(a),
+    "hardtanh": lambda a, b, q: F.hardtanh(a) + F.hardtanh(b, -0.5, 2.0),
+    "leaky_relu": lambda a, b, q: F.leaky_relu(a) + F.leaky_relu(b, 0.2),
+    "elu": lambda a, b, q: F.elu(a) + F.elu(b, 0.7),
+    "gelu": lambda a, b, q: F.gelu(a) + F.gelu(b, approximate="tanh"),
+    "softsign": lambda a, b, q: F.softsign(a),
+    "softplus": lambda a, b, q: F.softplus(a) + F.softplus(9 * b) + F.softplus(b, beta=2),
+    "logsigmoid": lambda a, b, q: F.logsigmoid(9 * a),
+    "clamp": lambda a, b, q: torch.clamp(a, -1, 1) + a.clamp(min=0) + torch.clip(b, max=0.5),
+    "clamp to values": lambda a, b, q: torch.clamp(a, -pos(b), pos(b)),
+    "clamp between limits in the wrong order": lambda a, b, q: torch.clamp(a, 1.0, -1.0),
+    "clamp_min": lambda a, b, q: torch.clamp_min(a, 0.5) + a.clamp_max(1.0),
+    "lerp": lambda a, b, q: torch.lerp(a, b, 0.3) + torch.lerp(a, b, torch.sigmoid(q)),
+    "addcmul": lambda a, b, q: torch.addcmul(a, b, q) + torch.addcmul(a, b, b, value=0.5),
+    "detach": lambda a, b, q: a.detach() * b,
+    "clone": lambda a, b, q: a.clone() + b.contiguous(),
+    "casts of a value": lambda a, b, q: a.to(torch.float64) + b.type_as(a) + q.double(),
+    "a mask as a number": lambda a, b, q: a * (a > b).to(torch.float64) + (b > 0).double(),
+    "like": lambda a, b, q: a + torch.ones_like(a) + torch.full_like(b, 3) + torch.zeros_like(b),
+    "sum": lambda a, b, q: b * a.sum(-1, keepdim=True) + torch.sum(a * b, dim=1, keepdim=True),
+    "mean": lambda a, b, q: b - a.mean(-1, keepdim=True) * torch.mean(b, (-1,), True),
+    "mean of a parameter": lambda a, b, q: a * q.sum(-1, keepdim=True),
+    "var": lambda a, b, q: b * a.var(-1, keepdim=True),
+    "var, biased": lambda a, b, q: b
+    * (a.var(-1, unbiased=False, keepdim=True) + torch.var(b, -1, correction=0, keepdim=True)),
+    "var, corrected twice": lambda a, b, q: b * a.var(-1, correction=2, keepdim=True),
+    "softmax": lambda a, b, q: torch.softmax(a, -1) + F.softmax(40 * b, dim=1) + a.softmax(-1),
+    "less": lambda a, b, q: as_number(torch.lt(a, b)) + 2 * as_number(a.less(0)),
+    "less_equal": lambda a, b, q: as_number(torch.le(a, b)) + 2 * as_number(a.less_equal(b)),
+    "greater": lambda a, b, q: as_number(torch.gt(a, b)) + 2 * as_number(torch.greater(b, 0)),
+    "greater_equal": lambda a, b, q: as_number(a.ge(b)) + 2 * as_number(b.greater_equal(0)),
+    "equal": lambda a, b, q: as_number(a.round().eq(b.round())) + as_number(torch.ne(a.sign(), 1)),
+    "logical": lambda a, b, q: as_number(
+        torch.logical_or(torch.logical_and(a > 0, b > 0), torch.logical_not(a > b))
+    ),
+    "bitwise": lambda a, b, q: as_number(
+        torch.bitwise_or(torch.bitwise_and(a > 0, b > 0), torch.bitwise_not(a > b))
+    ),
+    # a number of a tensor on either side
+    "0-dimensional tensors": lambda a, b, q: torch.tensor(2.0) * a - torch.tensor(1.0) + b,
+    "divided tensor": lambda a, b, q: torch.tensor(2.0, dtype=torch.float64) / a,
+    "subtracted from a tensor": lambda a, b, q: torch.tensor(2.0, dtype=torch.float64) - a,
+    "constants": lambda a, b, q: a * math.pi + True,
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_a_function_of_the_graph_is_that_of_pytorch(name, seed):
+    a, b, q = values(seed)
+    function = EXPRESSIONS[name]
+    root = trace(cell_of(function)).states["h"]
+    expected = function(a, b, q)
+    got = evaluated(root, a, b, q)
+    expected = expected.double()
+    torch.testing.assert_close(got.expand(expected.shape), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_every_function_that_the_tracer_knows_is_among_those_tried(monkeypatch):
+    tried = set()
+
+    class Noting(dict):
+        def __getitem__(self, name):
+            tried.add(name)
+            return super().__getitem__(name)
+
+    monkeypatch.setattr(tracer, "_FUNCTIONS", Noting(tracer._FUNCTIONS))
+    for function in EXPRESSIONS.values():
+        trace(cell_of(function))
+    # Operators and the functions that they call are two names of one; so are casts.
+    seen = {tracer._FUNCTIONS.get(name) for name in tried}
+    rest = {n for n, f in dict.items(tracer._FUNCTIONS) if n not in tried and f not in seen}
+    assert rest == set()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [torch.maximum, torch.relu, torch.clamp_min, torch.abs, torch.sign, F.hardtanh, F.relu6],
+)
+def test_nan_stays_nan(function):
+    a, b, q = values()
+    a[1, 2] = math.nan
+
+    def apply(a, b, q):
+        return function(a, b) if function in (torch.maximum, torch.clamp_min) else function(a)
+
+    root = trace(cell_of(apply)).states["h"]
+    torch.testing.assert_close(evaluated(root, a, b, q), apply(a, b, q), equal_nan=True)
+
+
+def test_common_parts_of_the_equations_are_computed_once():
+    root = trace(cell_of(lambda a, b, q: torch.tanh(a * b) * torch.tanh(b * a) + q)).states["h"]
+    assert number_of_nodes(root, "tanh") == 1
+    # h, c, their product, tanh, its square, q, the sum
+    assert number_of_nodes(root) == 7
+
+
+def test_products_are_noted_in_their_order_and_one_that_is_used_twice_once():
+    class Made(tt.Cell):
+        gates, states, recurrent_blocks = ("a", "b"), ("h",), ("a", "u")
+
+        def step(self, x, W, R, s, p):
+            once = R.u(s.h) + R.u(s.h) * R.a(torch.tanh(s.h))
+            return dict(h=W.b(x) + once + W.a(x) + R.u(s.h * 1))
+
+    step = trace(Made())
+    noted = [(p.matrix, p.block, p.operand.op) for p in step.products]
+    # Python runs them in this order
+    assert noted == [
+        ("R", "u", "state"),
+        ("R", "a", "tanh"),
+        ("W", "b", "input"),
+        ("W", "a", "input"),
+    ]
+
+
+def test_what_a_step_returns_is_sorted():
+    class Made(tt.Cell):
+        gates, states, output = ("a",), ("h", "c"), "y"
+
+        def step(self, x, W, R, s, p):
+            a = torch.sigmoid(W.a(x))
+            return dict(y=a * s.h, a=a, c=s.c, h=a)
+
+    step = trace(Made())
+    assert list(step.states) == ["h", "c"]
+    assert step.states["c"].op == "state"
+    assert step.output.op == "mul"
+    assert list(step.others) == ["a"]
+
+
+def test_every_cell_of_the_registry_can_be_traced():
+    for name in tt.cells.names():
+        step = trace(tt.cells.get(name))
+        assert set(step.states) == set(step.cell.state_specs)
+
+
+# What it does not know.
+
+
+def _grow(history=[]):  # noqa: B006
+    history.append(0)
+    return len(history)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda a, b, q: F.mish(a), "mish has no kernel"),
+        (lambda a, b, q: torch.cumsum(a, -1), "cumsum has no kernel"),
+        (lambda a, b, q: torch.cat([a, b]), "cat has no kernel"),
+        (lambda a, b, q: a.cumsum(-1), "asks a value for its cumsum"),
+        (lambda a, b, q: a.relu_(), "asks a value for its relu_"),
+        (lambda a, b, q: a if a > 0 else b, "decides by a value .* use torch.where"),
+        (lambda a, b, q: a and b, "decides by a value"),
+        (lambda a, b, q: max(a, b), "decides by a value"),
+        (lambda a, b, q: a * a.shape[-1], "asks a value for its shape"),
+        (lambda a, b, q: a * a.size(-1), "asks a value for its size"),
+        (lambda a, b, q: a.to(a.dtype), "asks a value for its dtype"),
+        (lambda a, b, q: a[:, :1] * b, "takes a part of a value"),
+        (lambda a, b, q: sum(a), "takes a value apart"),
+        (lambda a, b, q: a * torch.ones(H), rf"a tensor of its own, of shape \({H},\)"),
+        (lambda a, b, q: torch.ones(B, H) - a, rf"a tensor of its own, of shape \({B}, {H}\)"),
+        (lambda a, b, q: F.dropout(a, 0.5), "dropout has no kernel"),
+        (lambda a, b, q: a * torch.rand_like(a), "rand_like has no kernel"),
+        (lambda a, b, q: a * random.random(), "not do the same each time"),  # noqa: S311
+        (lambda a, b, q: a * torch.rand(()), "not do the same each time"),
+        (lambda a, b, q: a * _grow(), "not do the same each time"),
+        (lambda a, b, q: a**b, "an exponent is not a number"),
+        (lambda a, b, q: 2**a, "cannot be run on symbols"),
+        (lambda a, b, q: a // 2, "cannot be run on symbols"),
+        (lambda a, b, q: a @ b, "cannot be run on symbols"),
+        (lambda a, b, q: a * float(b), "cannot be run on symbols"),
+        (lambda a, b, q: math.exp(a), "cannot be run on symbols"),
+        (lambda a, b, q: a * len(b), "cannot be run on symbols"),
+        (lambda a, b, q: a * "x", "'x' as a value"),
+        (lambda a, b, q: a * 1j, "1j as a value"),
+        (lambda a, b, q: a + None, "None as a value"),
+        (lambda a, b, q: a * a.sum(), "only over the units, with keepdim=True"),
+        (lambda a, b, q: a * a.mean(-1), "only over the units, with keepdim=True"),
+        (lambda a, b, q: a - a.mean(0, keepdim=True), "only over the units"),
+        (lambda a, b, q: torch.softmax(a, 0), "only over the units"),
+        (lambda a, b, q: F.softplus(a, threshold=5), "only with threshold=20"),
+        (lambda a, b, q: torch.tanh(a, out=b), "tanh is used in a way that has no kernel"),
+        (lambda a, b, q: a.softsign(), "asks a value for its softsign"),
+        (lambda a, b, q: a > b, "h is true or false"),
+        (lambda a, b, q: a.sum(-1, keepdim=True), "h has one value for each row"),
+        (lambda a, b, q: None, "None as a value"),
+    ],
+)
+def test_what_no_graph_can_hold_is_refused_with_the_reason(function, reason):
+    with pytest.raises(Untraceable, match=reason):
+        trace(cell_of(function))
+
+
+def test_the_seed_of_pytorch_is_no_way_around():
+    """A step that draws is refused whatever the generator gives."""
+    torch.manual_seed(0)
+    with pytest.raises(Untraceable):
+        trace(cell_of(lambda a, b, q: torch.bernoulli(torch.sigmoid(a)) * b))
+
+
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        ({"states": {"h": tt.cells.State(), "c": tt.cells.State(3)}}, "state c has a width .*3"),
+        ({"parameters": {"q": tt.cells.Parameter(1)}}, "parameter q has a size of its own, 1"),
+    ],
+)
+def test_a_declaration_that_no_kernel_holds_is_refused_with_the_reason(declared, reason):
+    with pytest.raises(Untraceable, match=reason):
+        trace(cell_of(lambda a, b, q: a, **declared))
+
+
+@pytest.mark.parametrize(
+    ("returned", "got"), [(None, "NoneType"), ([1, 2], "list"), ({"a": 1.0, "h": 0.0}, "a, h")]
+)
+def test_a_step_must_return_its_states_and_its_output(returned, got):
+    class Made(tt.Cell):
+        gates, states, output = ("a",), ("h",), "y"
+
+        def step(self, x, W, R, s, p):
+            return returned
+
+    with pytest.raises(ValueError, match=rf"Made\.step: expected a dict with h, y, got {got}\."):
+        trace(Made())
+
+
+def test_constants_are_part_of_the_equations():
+    class Scaled(tt.Cell):
+        gates, states = ("a",), ("h",)
+
+        def __init__(self, scale):
+            self.scale = scale
+
+        def step(self, x, W, R, s, p):
+            return dict(h=self.scale * torch.tanh(s.h))
+
+    cell = Scaled(2.0)
+    assert trace(cell).states["h"].args[1] == 2.0
+    assert trace(Scaled(3.0)).states["h"].args[1] == 3.0
+    assert trace(Scaled(2.0)) is trace(cell)
+    cell.scale = 4.0
+    assert trace(cell).states["h"].args[1] == 4.0
+
+
+def matrix_cell(function):
+    class Made(tt.Cell):
+        gates, states, parameters = ("a",), ("h",), ("q",)
+
+        def step(self, x, W, R, s, p):
+            return dict(h=torch.tanh(function(x, W, R, s, p)))
+
+    return Made()
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (lambda x, W, R, s, p: W.b(x), "b"),
+        (lambda x, W, R, s, p: R.u(s.h), "u"),
+        (lambda x, W, R, s, p: s.c, "c"),
+        (lambda x, W, R, s, p: p.p_i, "p_i"),
+    ],
+)
+def test_an_unknown_block_state_or_parameter_is_an_attribute_error(function, name):
+    with pytest.raises(AttributeError, match=name):
+        trace(matrix_cell(function))
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x, W, R, s, p: W.a(x) + R.a(0.0), "R.a is applied to a number"),
+        (lambda x, W, R, s, p: W.a(x) + R.a(torch.ones_like(s.h)), "R.a is applied to a number"),
+        (lambda x, W, R, s, p: W.a(s.h), "W.a is applied to a value other than the input"),
+        (lambda x, W, R, s, p: W.a(2 * x), "W.a is applied to a value other than the input"),
+        (lambda x, W, R, s, p: W.a(x) + R.a(p.q), "R.a is applied to no row of units"),
+        (
+            lambda x, W, R, s, p: W.a(x) + R.a(s.h.sum(-1, keepdim=True)),
+            "R.a is applied to no row of units",
+        ),
+        (lambda x, W, R, s, p: W.a(x, 2), "cannot be run on symbols"),
+    ],
+)
+def test_a_block_is_applied_to_rows_of_units_alone(function, reason):
+    with pytest.raises(Untraceable, match=reason):
+        program(matrix_cell(function))
+
+
+def test_an_error_of_the_equations_themselves_is_not_swallowed():
+    def divide(a, b, q):
+        return a * (1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        trace(cell_of(divide))
