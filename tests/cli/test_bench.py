@@ -1,11 +1,13 @@
 """The command bench, as a user types it."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from throughtime.cli.main import main
+from throughtime.inspection import benchmark
 from throughtime.kernels import operators, reference
 
 # The reference needs no compiler; what the figures are worth is another test's matter.
@@ -53,7 +55,9 @@ def test_the_table_has_a_line_for_each_cell_mode_and_size(said):
 
 
 def test_json_is_complete(said):
-    status, out, err = said("--cells", "gru", "--peers", "torch", *TINY, "--per_flop", "--json", "-")
+    status, out, err = said(
+        "--cells", "gru", "--peers", "torch", *TINY, "--per_flop", "--json", "-"
+    )
     assert (status, err) == (0, "")
     report = json.loads(out)
     for name in ("cpu", "vectors", "l2", "torch", "threads", "commit", "date"):
@@ -81,8 +85,6 @@ def test_json_in_a_file_comes_beside_the_table(said, tmp_path):
 
 
 def test_what_was_measured_before_an_interruption_is_in_the_file(said, tmp_path, monkeypatch):
-    from throughtime.inspection import benchmark
-
     measure, calls = benchmark.measure, []
 
     def interrupted(*args):
@@ -122,18 +124,40 @@ def test_ragged_rows_have_their_own_peers(said):
     assert "lengths uniform" in out
 
 
-def test_memory_is_that_of_torch_and_of_both_ways_to_save(said):
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """No process for each figure: that is tested where the figures are made."""
+    jobs = []
+
+    def run(what, job, environment):
+        jobs.append((what, dict(job), dict(environment)))
+        return benchmark._child(what, job)
+
+    monkeypatch.setattr(benchmark, "_in_a_process", run)
+    return jobs
+
+
+def test_memory_is_that_of_torch_and_of_both_ways_to_save(said, in_this_process):
     status, out, _ = said(
-        "--memory", "--cells", "rnn-tanh", "--sizes", "8x64", "--steps", 50, "--json", "-"
+        "--memory", "--cells", "rnn-tanh", "--sizes", "8x64", "--steps", 200, "--json", "-"
     )
     assert status == 0
     (point,) = json.loads(out)["points"]
-    # The outputs at least: 50 steps of 8 rows of 64 numbers.
-    assert all(n > 4 * 50 * 8 * 64 for n in point["bytes"].values())
     assert point["bytes"].keys() == {"torch", "gates", "states"}
-    assert point["gates_of_torch"] > 0
+    assert {"gates_of_torch", "states_of_torch"} <= point.keys()
+    assert [job["who"] for _, job, _ in in_this_process] == ["torch", "gates", "states"]
 
 
+def test_first_calls_share_a_cache_that_is_empty_at_first(said, in_this_process):
+    status, out, _ = said("--first-call", "--cells", "gru", "--sizes", "2x8", "--steps", 3)
+    assert status == 0
+    assert "warm - later ms" in out
+    folders = {environment["THROUGHTIME_CACHE"] for _, _, environment in in_this_process}
+    assert len(folders) == 1
+    assert not Path(folders.pop()).exists()
+
+
+@pytest.mark.slow
 def test_the_first_call_compiles_and_the_warm_one_does_not(said):
     status, out, _ = said(
         "--first_call", "--cells", "rnn-tanh", "--sizes", "2x8", "--steps", 3, "--json", "-"
@@ -146,7 +170,7 @@ def test_the_first_call_compiles_and_the_warm_one_does_not(said):
 
 def test_threads_are_set_for_the_measurement_alone(said):
     before = torch.get_num_threads()
-    status, out, _ = said(
+    _, out, _ = said(
         "--cells", "gru", "--peers", "none", *TINY, "--threads", before + 1, "--json", "-"
     )
     assert json.loads(out)["machine"]["threads"] == before + 1

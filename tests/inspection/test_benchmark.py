@@ -62,9 +62,7 @@ def test_a_cell_that_is_not_registered_is_measured_too():
 
 
 def test_ragged_rows_are_compared_with_packed_ones_and_with_padded_ones():
-    setup = Setup(
-        steps=30, rounds=1, backend="reference", peers=("torch", "padded"), ragged=True
-    )
+    setup = Setup(steps=30, rounds=1, backend="reference", peers=("torch", "padded"), ragged=True)
     (point,) = benchmark.measure("gru", TINY, ["training"], setup)
     assert point.errors == {}
     assert point.ratios.keys() == {"torch", "padded"}
@@ -113,11 +111,13 @@ def test_a_kernel_that_is_wrong_has_no_speed(monkeypatch, kernel, where):
 
 
 def test_a_peer_that_computes_something_else_has_no_ratio(monkeypatch):
+    forward = torch.nn.GRU.forward
+
     def wrong(layer, x):
-        output, state = torch.nn.GRU.forward(layer, x)
+        output, state = forward(layer, x)
         return 1.01 * output, state
 
-    monkeypatch.setattr(torch.nn, "GRU", type("GRU", (torch.nn.GRU,), {"forward": wrong}))
+    monkeypatch.setattr(torch.nn.GRU, "forward", wrong)
     setup = Setup(steps=6, rounds=1, backend="reference", peers=("torch", "loop"))
     (point,) = benchmark.measure("gru", TINY, ["inference"], setup)
     assert "the outputs" in point.errors["torch"]
@@ -193,6 +193,15 @@ def test_the_memory_of_a_call_is_the_most_that_lives_at_once():
         torch.ones(8 * 2**20)
 
     assert benchmark.step_memory(call) / 2**20 == pytest.approx(64, abs=8)
+
+
+def test_a_process_of_its_own_measures_and_its_error_is_passed_on():
+    job = {"who": "torch", "cell": "gru", **benchmark._as_words(Size(8, 64), Setup(steps=200))}
+    found = benchmark._in_a_process("memory", job, {})
+    # The outputs at least.
+    assert found["bytes"] > 4 * 200 * 8 * 64
+    with pytest.raises(ValueError, match=r"the process that measures it ended:(\n|.)*Error"):
+        benchmark._in_a_process("memory", {**job, "size": "none"}, {})
 
 
 def test_the_random_numbers_of_the_caller_stay_as_they_are():

@@ -175,8 +175,10 @@ class _Report:
         threads = "1 thread" if about["threads"] == 1 else f"{about['threads']} threads"
         self.console.print(f"{about['cpu']}, {threads}, {about['vectors']}, torch {about['torch']}")
         for table in tables:
-            self.console.print()
-            self.console.print(table)
+            # Without peers there is nothing to sum up.
+            if table.row_count:
+                self.console.print()
+                self.console.print(table)
         self.console.print()
         for note in notes:
             self.console.print(note, style="dim")
@@ -239,9 +241,7 @@ def _peak(setup: Setup) -> float | None:
 
 def _points_table(points: Iterable[Point], setup: Setup) -> Table:
     more = ["per FLOP of lstm"] if setup.per_flop else []
-    table = _table(
-        *("cell", "mode", "BxH", "ours ms", *setup.peers, "GFLOP/s", "of peak", *more)
-    )
+    table = _table(*("cell", "mode", "BxH", "ours ms", *setup.peers, "GFLOP/s", "of peak", *more))
     for point in points:
         size = str(Size(point.batch, point.hidden))
         if "ours" in point.errors:

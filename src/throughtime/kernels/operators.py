@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 
 from throughtime.cells.cell import Cell, get
 from throughtime.kernels import reference
@@ -423,14 +424,25 @@ def _trains(call: Call) -> bool:
     return torch.is_grad_enabled() and any(needs)
 
 
+def _is_transformed() -> bool:
+    # Not to be asked inside torch.compile, where there is no transformation from outside.
+    return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
+
+
 def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Applies the cell through time; see :func:`throughtime.kernels.reference.run`."""
     tensors, dtype = _tensors(call), _dtype(call)
     if dtype is not call.x.dtype:
         tensors = tuple(None if t is None else t.to(dtype) for t in tensors)
-    found = _Recurrence.apply(
-        *(call.identity or identity(call.cell), call.reverse),
-        *(call.save if _trains(call) else "nothing", len(call.weights.parameters)),
-        *(call.lengths, call.resets, *tensors),
-    )
+    text, owned = call.identity or identity(call.cell), len(call.weights.parameters)
+    trains = _trains(call)
+    if trains or _is_transformed():
+        save = call.save if trains else "nothing"
+        options = (text, call.reverse, save, owned, call.lengths, call.resets)
+        found = _Recurrence.apply(*options, *tensors)
+    else:
+        # Nothing to derive and nothing to transform: the operator itself.
+        own, state = list(tensors[5 : 5 + owned]), list(tensors[5 + owned :])
+        options = (call.lengths, call.resets, text, call.reverse, "nothing")
+        found = _recurrence(*tensors[:5], own, state, *options)
     return found[0], tuple(found[1 : 1 + len(call.state)])

@@ -264,6 +264,8 @@ class Recurrent(nn.Module):
                 outputs.append(output)
                 last.append(states)
             x = _MERGES[self.merge](outputs) if self.bidirectional else outputs[0]
+        if len(last) == 1:
+            return x, [rows.unsqueeze(0) for rows in last[0]]
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
 
     @torch.compiler.assume_constant_result

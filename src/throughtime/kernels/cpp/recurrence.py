@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
@@ -250,6 +251,9 @@ class Kernel:
     def _biases(self, weights: Weights, walk: _Walk) -> tuple[Tensor, Tensor]:
         """What is added to the input's products, and to the slots that have none of them."""
         assert weights.bias_ih is not None
+        if self._biases_lie_as_they_are and walk.W == walk.H and weights.bias_hh is not None:
+            total = (weights.bias_ih + weights.bias_hh).to(self.compute)
+            return total, total
         gates, *sums = self._bias_places(walk.H, walk.W)
         zero = weights.bias_ih.new_zeros(1)
         total = torch.cat([weights.bias_ih, zero]).to(self.compute)[gates]
@@ -259,6 +263,12 @@ class Kernel:
                 total += of_blocks[places]
         n = len(self.hoisted) * walk.W
         return total[:n], total
+
+    @cached_property
+    def _biases_lie_as_they_are(self) -> bool:
+        """Whether each slot has one bias of W and one of R, in the order of the gates."""
+        own = [[b for _, b in s.pairs if b in self.biased] for s in self.program.slots]
+        return own == [[gate] for gate in self.gates] and self.biased == self.gates
 
     @cache  # noqa: B019 (kernels live as long as the process)
     def _bias_places(self, H: int, W: int) -> list[Tensor]:
@@ -365,7 +375,7 @@ class Kernel:
         d_slots = walk.empty((most + 2, B, nA * W), self.dtype, zero=lengths is not None)
         dx = None
         if of_input:
-            dx = torch.empty(x.shape, dtype=x.dtype) if nU else torch.zeros(x.shape, dtype=x.dtype)
+            dx = walk.empty(tuple(x.shape), x.dtype, zero=not nU)
         dW = torch.zeros(nU * W, x.shape[2], dtype=self.compute) if nU else None
         dR = None
         if weights.weight_hh is not None:
@@ -611,13 +621,15 @@ class _Walk:
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype, zero: bool = False) -> Tensor:
         """Memory of the call; zero where rows that have ended are read by a product."""
-        return torch.zeros(shape, dtype=dtype) if zero else torch.empty(shape, dtype=dtype)
+        if zero:
+            return torch.zeros(shape, dtype=dtype)
+        return _on_large_pages(torch.empty(shape, dtype=dtype))
 
     def hoisted(self, slots: int, dtype: torch.dtype) -> Tensor:
         """Memory for the input's products of one chunk."""
         if self._hoisted is None:
             rows = max(n for _, n in self.chunks) * self.B
-            self._hoisted = torch.empty(rows, slots * self.W, dtype=dtype)
+            self._hoisted = self.empty((rows, slots * self.W), dtype)
         return self._hoisted
 
     def padded(self, value: Tensor) -> Tensor:
@@ -765,6 +777,31 @@ def _flags(
     reaches = length >= t if reverse and backward else length > t
     active = (reaches & (length > 0)).sum(1).to(torch.int32)
     return order, flags.contiguous(), active
+
+
+_MADV_HUGEPAGE, _LARGE = 14, 1 << 22
+
+
+@cache
+def _madvise() -> Callable[..., int] | None:
+    if sys.platform != "linux":
+        return None
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return advise
+
+
+def _on_large_pages(fresh: Tensor) -> Tensor:
+    """The same memory, of which the system is asked to make large pages.
+
+    The first touch of memory costs as much as several products where it is made page by page.
+    """
+    size, advise = fresh.numel() * fresh.element_size(), _madvise()
+    if size >= _LARGE and advise is not None:
+        begin = -(-fresh.data_ptr() // 4096) * 4096
+        # No is an answer: the pages are small then.
+        advise(begin, (fresh.data_ptr() + size - begin) // 4096 * 4096, _MADV_HUGEPAGE)
+    return fresh
 
 
 def _width(units: int) -> int:
