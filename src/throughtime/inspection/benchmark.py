@@ -153,6 +153,7 @@ class Point:
         ms: the median time of a call of ``ours`` and of each peer; milliseconds.
         quartiles: of the same; milliseconds.
         ratios: how many times as long as ours each peer takes.
+        rows: of the products: T*B, or the sum of all lengths; twice that for two directions.
         gflops: products of ours in 1e9 FLOP a second.
         of_peak: that, of the measured peak.
         per_flop_of_lstm: our time per FLOP, in those of our own ``lstm``.
@@ -166,6 +167,7 @@ class Point:
     batch: int
     hidden: int
     steps: int
+    rows: int = 0
     rounds: int = 0
     ms: dict[str, float] = field(default_factory=dict)
     quartiles: dict[str, list[float]] = field(default_factory=dict)
@@ -380,7 +382,7 @@ def _wrong(contender: _Contender, size: Size, setup: Setup) -> str | None:
     for what, value in found(contender, x, seed).items():
         error = float((value.double() - expected[what]).norm() / expected[what].norm())
         # Written so that NaN is wrong.
-        if error > _TOLERANCE[setup.dtype]:
+        if not error <= _TOLERANCE[setup.dtype]:
             return f"{what} differ from the reference by {error:.1e} of their norm"
     return None
 
@@ -452,7 +454,7 @@ def measure(
     for mode in modes:
         if mode not in MODES:
             raise unknown("mode", mode, MODES)
-        point = Point(cell.name or type(cell).__name__, mode, B, size.hidden, T, absent=absent)
+        point = Point(cell.name or type(cell).__name__, mode, B, size.hidden, T, rows, absent=absent)
         point.errors = dict(errors)
         points.append(point)
         if "ours" in errors:

@@ -84,8 +84,8 @@ def _forward(
     if kept is None:
         return [output, *last]
     T, B, H = output.shape
-    arrays = {"padded": kept.output, **kept.arrays}
-    return [output, *last, *(arrays[name] for name, _ in made.kept_arrays(T, B, H, save))]
+    arrays = {"own": kept.output, **kept.arrays}
+    return [output, *last, *(arrays[name] for name, _ in made.kept_arrays(T, B, H, save, lengths is not None))]
 
 
 def _forward_shapes(
@@ -95,7 +95,7 @@ def _forward_shapes(
     made = kernel_of(_cell(cell), x.dtype)
     results = [x.new_empty(T, B, H), *(s.new_empty(s.shape) for s in state)]
     if save != "nothing":
-        arrays = made.kept_arrays(T, B, H, save)
+        arrays = made.kept_arrays(T, B, H, save, lengths is not None)
         results += [x.new_empty(shape, dtype=made.type_of(name)) for name, shape in arrays]
     return results
 
@@ -123,10 +123,10 @@ def _backward(
     made = kernel_of(_cell(cell), x.dtype)
     weights = _weights(made, weight_ih, weight_hh, bias_ih, bias_hh, parameters)
     T, B, H = output.shape
-    names = [name for name, _ in made.kept_arrays(T, B, H, save)]
+    names = [name for name, _ in made.kept_arrays(T, B, H, save, lengths is not None)]
     # They are slices where vmap took them apart.
     arrays = {name: array.contiguous() for name, array in zip(names, kept, strict=True)}
-    held = Kept(save, arrays.pop("padded", output).contiguous(), arrays)
+    held = Kept(save, arrays.pop("own", output).contiguous(), arrays)
     return made.backward(
         x.contiguous(), weights, state, lengths, resets, reverse, held, d_output, d_last, of_input
     ).flat()

@@ -37,8 +37,7 @@ struct Context {
     int64_t begin, count, direction;     // the steps begin, begin + direction, …
     int64_t offset, steps;               // step t is step t + offset of the sequence's `steps`
     int64_t reverse, groups, members;    // threads: groups x members
-    const int32_t* order;                // rows from the longest to the shortest; null: as they are
-    const int32_t* active;               // how many of them step t has, at t + offset + 1
+    const int32_t* active;               // step t has the first active[t + offset + 1] rows; null: all
     const uint8_t* flags;                // of each step and row, at t + offset + 1; null: one length
     const char* weights;                 // packed
     char* sums;                          // (groups, number of sums, width)
@@ -276,10 +275,7 @@ void stage(const Step& s, const Share& share, int64_t active, const char* weight
                 const int64_t end = (b + 1) * rows / blocks;
                 int64_t index[Stage::ROWS];
                 int n = 0;
-                for (; row < end; ++row, ++n) {
-                    const int64_t place = share.group + row * share.groups;
-                    index[n] = c.order ? c.order[place] : place;
-                }
+                for (; row < end; ++row, ++n) index[n] = share.group + row * share.groups;
                 tile_of<Stage, Stage::ROWS>(n, s, index, t, panel);
             }
         }

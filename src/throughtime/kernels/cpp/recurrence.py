@@ -127,10 +127,13 @@ class Kernel:
             _ = self.backward_library
         _ = self.forward_library
 
-    def kept_arrays(self, T: int, B: int, H: int, save: str) -> list[tuple[str, tuple[int, ...]]]:
+    def kept_arrays(
+        self, T: int, B: int, H: int, save: str, is_ragged: bool
+    ) -> list[tuple[str, tuple[int, ...]]]:
         """What the forward call keeps besides its output: names and shapes."""
         W = _width(H)
-        found = [("padded", (T, B, W))] if W != H else []
+        # The kernel's own output, where the caller gets another: padded, or its rows sorted.
+        found = [("own", (T, B, W))] if W != H or is_ragged else []
         # Not counted where nothing is kept by chunks: exported programs leave T and B open.
         chunks = len(_chunks(T, B)) if save == "states" else 0
         for array in self._sources[0].arrays:
@@ -146,7 +149,7 @@ class Kernel:
     def type_of(self, name: str) -> torch.dtype:
         """Of what type an array of the forward kernel is."""
         stored = {array.name: array.stored for array in self._sources[0].arrays}
-        return self.dtype if name == "padded" or stored[name] else self.compute
+        return self.dtype if name == "own" or stored[name] else self.compute
 
     # Forward.
 
@@ -173,6 +176,7 @@ class Kernel:
         """
         self.build(save is not None)
         walk = _Walk(self, x, state[0].shape[-1], lengths, resets, reverse)
+        state = [walk.sorted(s) for s in state]
         T, B, W = walk.T, walk.B, walk.W
         is_ragged = lengths is not None
         arrays: dict[str, _Memory] = {}
@@ -205,8 +209,12 @@ class Kernel:
             self._run_forward(walk, packed, memory, x, t0, n)
         if kept is not None and save == "gates":
             kept.arrays = {a: m.tensor for a, m in arrays.items() if a != self.output}
-        last = [self._last(walk, arrays, k, s) for k, s in zip(self.program.states, state, strict=True)]
-        return walk.unpadded(arrays[self.output].tensor), last, kept
+        last = [
+            walk.unsorted(self._last(walk, arrays, k, s))
+            for k, s in zip(self.program.states, state, strict=True)
+        ]
+        output = walk.unsorted(walk.unpadded(arrays[self.output].tensor), 1)
+        return output, last, kept
 
     def _run_forward(
         self,
@@ -218,15 +226,16 @@ class Kernel:
         n: int,
     ) -> None:
         """The steps t0 to t0 + n, in the order of time."""
+        part = walk.chunk(x, t0, n)
         if self.hoisted:
-            hoisted = walk.hoisted(len(self.hoisted), self.compute)[: n * walk.B]
-            rows = x[t0 : t0 + n].reshape(n * walk.B, -1)
+            rows = part.reshape(-1, walk.I)
+            hoisted = walk.hoisted(len(self.hoisted), self.compute)[: len(rows)]
             assert packed.input is not None
             matmul(rows, packed.input.T, hoisted, bias=packed.input_bias)
-            memory["hoisted"] = _Memory(hoisted.view(n, walk.B, -1))
+            memory["hoisted"] = _Memory(hoisted.view(n, len(rows) // n, -1))
         memory["bias"] = _Memory(packed.bias, mask=0)
         memory["parameters"] = _Memory(packed.parameters, mask=0)
-        memory["input"] = _Memory(walk.padded(x[t0 : t0 + n])) if self.program.reads_input else _NOTHING
+        memory["input"] = _Memory(walk.padded(part)) if self.program.reads_input else _NOTHING
         begin, direction = (n - 1, -1) if walk.reverse else (0, 1)
         walk.run(self.forward_library, packed.recurrent, memory, t0, begin, n, direction)
 
@@ -347,7 +356,9 @@ class Kernel:
         self.build(True)
         program, backward = self.program, self.backward_library
         walk = _Walk(self, x, state[0].shape[-1], lengths, resets, reverse)
-        T, B, W, H = walk.T, walk.B, walk.W, walk.H
+        state = [walk.sorted(s) for s in state]
+        d_last = [None if d is None else walk.sorted(d) for d in d_last]
+        B, W = walk.B, walk.W
         slots = program.slots
         nA, nU = len(slots), len(self.hoisted)
         initial = self._initial(state, walk)
@@ -372,10 +383,11 @@ class Kernel:
 
         most = max(n for _, n in walk.chunks)
         # One step more on either side: of the chunk that came before, and where nothing is read.
-        d_slots = walk.empty((most + 2, B, nA * W), self.dtype, zero=lengths is not None)
+        held_slots = walk.empty(((most + 2) * B * nA * W,), self.dtype)
+        other_slots = walk.empty((B, nA * W), self.dtype)
         dx = None
         if of_input:
-            dx = walk.empty(tuple(x.shape), x.dtype, zero=not nU)
+            dx = walk.empty(tuple(x.shape), x.dtype, zero=not nU or lengths is not None)
         dW = torch.zeros(nU * W, x.shape[2], dtype=self.compute) if nU else None
         dR = None
         if weights.weight_hh is not None:
@@ -395,35 +407,40 @@ class Kernel:
             if d_output is None:
                 memory["d_output"] = _Memory(torch.zeros(B, W, dtype=self.dtype), mask=0)
             else:
-                part = walk.padded(d_output[t0 : t0 + n].to(self.dtype))
+                part = walk.padded(walk.chunk(d_output, t0, n).to(self.dtype))
                 memory["d_output"] = _Memory(part.contiguous())
+            x_part = walk.chunk(x, t0, n)
+            here = x_part.shape[1]
             if program.reads_input:
-                memory["input"] = _Memory(walk.padded(x[t0 : t0 + n]).contiguous())
-                d_input = walk.empty((n, B, W), self.dtype, zero=lengths is not None)
+                memory["input"] = _Memory(walk.padded(x_part).contiguous())
+                d_input = walk.empty((n, here, W), self.dtype, zero=lengths is not None)
                 memory["d_input"] = _Memory(d_input)
+            d_slots = held_slots[: (n + 2) * here * nA * W].view(n + 2, here, nA * W)
+            if lengths is not None:
+                d_slots.zero_()
             if number + 1 < len(walk.chunks):
                 # The step after this chunk is the first of the one that was done before.
-                if reverse:
-                    d_slots[0] = d_slots[walk.chunks[number + 1][1]]
-                else:
-                    d_slots[n + 1] = d_slots[1]
-            if lengths is not None:
-                d_slots[1 : n + 1].zero_()
+                both = min(here, walk.rows(walk.chunks[number + 1][0]))
+                d_slots[0 if reverse else n + 1, :both] = other_slots[:both]
             memory["d_slots"] = _Memory(d_slots).at(1)
             extra = 1 if number == 0 else 0
             begin, direction = (0, 1) if reverse else (n - 1, -1)
             walk.run(backward, packed, memory, t0, begin, n + extra, direction, sums)
 
-            rows = d_slots[1 : n + 1].view(n * B, nA * W)
-            x_rows = x[t0 : t0 + n].reshape(n * B, -1)
+            other_slots[:here] = d_slots[n if reverse else 1]
+            shared = d_slots[1 : n + 1].view(n * here, nA * W)[:, : nU * W]
             if dW is not None:
-                assert forward_weights.input is not None
-                shared = rows[:, : nU * W]
-                if dx is not None:
-                    matmul(shared, forward_weights.input, dx[t0 : t0 + n].view(n * B, -1))
-                matmul(shared.T, x_rows, dW, accumulate=True)
-            if program.reads_input and dx is not None:
-                dx[t0 : t0 + n] += walk.unpadded(memory["d_input"].tensor)
+                matmul(shared.T, x_part.reshape(n * here, -1), dW, accumulate=True)
+            if dx is not None:
+                dx_part = walk.own(dx, t0, n, here)
+                if dW is not None:
+                    assert forward_weights.input is not None
+                    matmul(shared, forward_weights.input, dx_part.view(n * here, -1))
+                else:
+                    dx_part.zero_()
+                if program.reads_input:
+                    dx_part += walk.unpadded(memory["d_input"].tensor)
+                walk.put_chunk(dx, dx_part, t0)
             if dR is not None:
                 self._add_recurrent(walk, dR, d_slots[1 : n + 1], states, initial, t0, n)
         return self._gathered(walk, weights, sums.sum(0), dx, dW, dR, d_initial, d_last)
@@ -475,7 +492,7 @@ class Kernel:
         n: int,
     ) -> None:
         """Adds the chunk's share to the gradient of the blocks of R, run by run."""
-        B, W = walk.B, walk.W
+        here, W = d_slots.shape[1], walk.W
         for value, runs in self._runs.items():
             if value.op == "state":
                 parts = walk.before(states[f"state:{value.name}"], initial[f"initial_state:{value.name}"], t0, n)
@@ -486,8 +503,8 @@ class Kernel:
                 out = dR[block * W : (block + count) * W]
                 for begin, operand in parts:
                     d = d_slots[begin : begin + operand.shape[0], :, slot * W : (slot + count) * W]
-                    d = d.as_strided((operand.shape[0] * B, count * W), (d.stride(1), 1))
-                    matmul(d.T, operand.reshape(-1, W), out, accumulate=True)
+                    d = d.as_strided((operand.shape[0] * here, count * W), (d.stride(1), 1))
+                    matmul(d.T, operand[:, :here].reshape(-1, W), out, accumulate=True)
 
     @cached_property
     def _runs(self) -> dict[object, list[tuple[int, int, int]]]:
@@ -544,7 +561,7 @@ class Kernel:
             if walk.lengths is not None and last is not None:
                 empty = (walk.lengths == 0).unsqueeze(-1)
                 d = torch.where(empty, walk.padded(last.to(d.dtype)), d)
-            state.append(walk.unpadded(d).to(dtype))
+            state.append(walk.unsorted(walk.unpadded(d)).to(dtype))
         own = [sums[place[f"parameter:{name}"], :H].to(dtype, copy=True) for name in self.program.cell.parameter_specs]
         return Gradients(dx, dW.to(dtype), dR, d_bias_ih, d_bias_hh, own, state)
 
@@ -611,19 +628,58 @@ class _Walk:
         self.kernel = kernel
         self.T, self.B, self.I = x.shape
         self.H, self.W = units, _width(units)
-        self.lengths, self.resets, self.reverse = lengths, resets, reverse
+        self.resets, self.reverse = resets, reverse
+        # The rows from the longest to the shortest: those that a step has stand first.
+        self.lengths, self._order, self._inverse = lengths, None, None
+        if lengths is not None:
+            self.lengths, self._order = torch.sort(lengths, descending=True, stable=True)
+            self._inverse = torch.argsort(self._order)
+            self.resets = None if resets is None else resets[:, self._order]
         self.chunks = _chunks(self.T, self.B)
         if reverse:
             self.chunks.reverse()
         self.threads = num_threads()
         self._hoisted: Tensor | None = None
-        self._held: dict[bool, tuple[Tensor, ...]] = {}
+        self._held: dict[bool, tuple[Tensor, Tensor]] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype, zero: bool = False) -> Tensor:
         """Memory of the call; zero where rows that have ended are read by a product."""
         if zero:
             return torch.zeros(shape, dtype=dtype)
         return _on_large_pages(torch.empty(shape, dtype=dtype))
+
+    def sorted(self, value: Tensor, rows: int = 0) -> Tensor:
+        """The rows in the order in which the kernel knows them."""
+        return value if self._order is None else value.index_select(rows, self._order)
+
+    def unsorted(self, value: Tensor, rows: int = 0) -> Tensor:
+        """The rows in the order in which they came."""
+        return value if self._inverse is None else value.index_select(rows, self._inverse)
+
+    def rows(self, t0: int) -> int:
+        """How many rows a chunk has that begins at step t0."""
+        if self.lengths is None:
+            return self.B
+        # With those that end just before it: there the reverse direction comes to its beginning.
+        return max(int((self.lengths >= max(t0, 1)).sum()), 1)
+
+    def chunk(self, value: Tensor, t0: int, n: int) -> Tensor:
+        """The steps t0 to t0 + n of a sequence, (n, rows, …)."""
+        part = value[t0 : t0 + n]
+        if self._order is None:
+            return part
+        return part.index_select(1, self._order[: self.rows(t0)])
+
+    def own(self, value: Tensor, t0: int, n: int, rows: int) -> Tensor:
+        """Memory for the steps t0 to t0 + n of a sequence, to be given to :meth:`put_chunk`."""
+        if self._order is None:
+            return value[t0 : t0 + n]
+        return self.empty((n, rows, value.shape[-1]), value.dtype)
+
+    def put_chunk(self, value: Tensor, part: Tensor, t0: int) -> None:
+        """Writes steps from t0 on, in the order in which the rows came."""
+        if self._order is not None:
+            value[t0 : t0 + len(part)].index_copy_(1, self._order[: part.shape[1]], part)
 
     def hoisted(self, slots: int, dtype: torch.dtype) -> Tensor:
         """Memory for the input's products of one chunk."""
@@ -652,7 +708,7 @@ class _Walk:
             if self.reverse:
                 return [(0, state.steps(1, n)), (n - 1, s0)][n == 1 :]
             return [(0, s0), (1, state.steps(0, n - 1))][: 1 + (n > 1)]
-        flags = self._flags(False)[1][t0 + 1 : t0 + n + 1]
+        flags = self._flags(False)[0][t0 + 1 : t0 + n + 1]
         starts = (flags & _START).bool().unsqueeze(-1)
         s0 = initial.tensor.expand(n, -1, -1)
         if self.reverse:
@@ -711,12 +767,12 @@ class _Walk:
     ) -> ctypes.Array[ctypes.c_int64]:
         source = library.source
         groups, members = self._threads(library)
-        order = active = flags = 0
+        active = flags = 0
         if self.lengths is not None or self.resets is not None:
             held = self._flags(library is not self.kernel.forward_library)
-            order, flags, active = (t.data_ptr() if t.numel() else 0 for t in held)
+            flags, active = (t.data_ptr() if t.numel() else 0 for t in held)
         numbers = [self.B, self.H, self.W, begin, count, direction, t0, self.T]
-        numbers += [int(self.reverse), groups, members, order, active, flags]
+        numbers += [int(self.reverse), groups, members, active, flags]
         numbers += [0 if packed is None else packed.data_ptr()]
         numbers += [0 if sums is None else sums.data_ptr(), 0]
         context = (_numbers * (len(numbers) + 3 * max(len(source.arrays), 1)))(*numbers)
@@ -739,8 +795,8 @@ class _Walk:
         context._keep = keep
         return context
 
-    def _flags(self, backward: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Order, flags (T + 2, B) and how many rows each of T + 2 steps has."""
+    def _flags(self, backward: bool) -> tuple[Tensor, Tensor]:
+        """Flags (T + 2, B), and how many rows each of T + 2 steps has, where they are ragged."""
         if backward not in self._held:
             self._held[backward] = _flags(
                 self.T, self.B, self.lengths, self.resets, self.reverse, backward
@@ -750,7 +806,7 @@ class _Walk:
 
 def _flags(
     T: int, B: int, lengths: Tensor | None, resets: Tensor | None, reverse: bool, backward: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     rows = torch.arange(B)
     length = torch.full((B,), T) if lengths is None else lengths
     some = rows[length > 0]
@@ -771,12 +827,11 @@ def _flags(
     flags |= after.to(torch.uint8) * _RESTART
     flags[before + 1, some] = _BEFORE
     if lengths is None:
-        return torch.empty(0), flags, torch.empty(0)
-    order = torch.argsort(lengths, descending=True, stable=True).to(torch.int32)
+        return flags, torch.empty(0)
     t = torch.arange(-1, T + 1).unsqueeze(1)
     reaches = length >= t if reverse and backward else length > t
     active = (reaches & (length > 0)).sum(1).to(torch.int32)
-    return order, flags.contiguous(), active
+    return flags, active
 
 
 _MADV_HUGEPAGE, _LARGE = 14, 1 << 22
