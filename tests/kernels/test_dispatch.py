@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels import BACKENDS, dispatch, torch_native
+from throughtime.kernels import BACKENDS, dispatch, operators, torch_native
+from throughtime.kernels.cpp.recurrence import Kernel
 
 FUSED = {"rnn-tanh": "rnn_tanh", "rnn-relu": "rnn_relu", "gru": "gru", "lstm": "lstm"}
 ACROSS = [name for name in tt.cells.names() if name not in FUSED]
@@ -33,6 +34,25 @@ def calls(monkeypatch):
 
 
 @pytest.fixture
+def kernels(monkeypatch):
+    """The calls of the compiled kernels."""
+    counted = []
+    run = Kernel.forward
+    monkeypatch.setattr(
+        Kernel, "forward", lambda self, *args: counted.append("forward") or run(self, *args)
+    )
+    return counted
+
+
+class Halving(tt.Cell):
+    gates, states = ("h",), ("h",)
+
+    def step(self, x, W, R, s, p):
+        h = W.h(x) + R.h(s.h)
+        return dict(h=h.chunk(2, -1)[0].repeat(1, 2))
+
+
+@pytest.fixture
 def log(caplog, monkeypatch):
     """What dispatch logs, as if nothing had run before."""
     monkeypatch.setattr(dispatch, "_logged", set())
@@ -44,10 +64,9 @@ def sequence(rows=2):
     return torch.randn(5, rows, 3)
 
 
-@pytest.mark.parametrize("backend", ["auto", "torch"])
 @pytest.mark.parametrize("name", FUSED)
-def test_the_fused_operator_runs_once_for_each_layer_and_direction(calls, name, backend):
-    layer = tt.Recurrent(name, 3, 4, num_layers=2, bidirectional=True, backend=backend)
+def test_the_fused_operator_runs_once_for_each_layer_and_direction(calls, name):
+    layer = tt.Recurrent(name, 3, 4, num_layers=2, bidirectional=True, backend="torch")
     layer(sequence())
     assert calls == [FUSED[name]] * 4
     layer(sequence(), lengths=[5, 2])
@@ -63,15 +82,52 @@ def test_the_reference_does_without_the_fused_operator(calls, name):
     assert layer.explain(sequence()) == dispatch.Explanation("reference", {})
 
 
-@pytest.mark.parametrize("name", ACROSS)
-def test_auto_takes_the_reference_for_other_cells_and_says_why(calls, name):
-    layer = tt.Recurrent(name, 3, 4)
+@pytest.mark.parametrize("name", tt.cells.names())
+def test_auto_takes_the_compiled_kernel_for_every_cell(calls, kernels, name):
+    layer = tt.Recurrent(name, 3, 4, num_layers=2)
     layer(sequence())
     assert calls == []
+    assert kernels == ["forward"] * 2
+    assert layer.explain(sequence()) == dispatch.Explanation("cpp", {})
+
+
+@pytest.mark.parametrize("name", tt.cells.names())
+def test_auto_takes_no_compiled_kernel_for_a_step_alone_and_says_so(calls, kernels, name):
+    layer = tt.Recurrent(name, 3, 4)
+    layer(sequence()[:1])
+    assert kernels == []
+    assert calls == ([FUSED[name]] if name in FUSED else [])
+    why = layer.explain(sequence()[:1])
+    assert why.backend == ("torch" if name in FUSED else "reference")
+    assert "cpp could, but so few steps are done sooner without" in str(why)
+
+
+def test_where_nothing_can_be_compiled_the_reference_runs_and_one_warning_says_so(monkeypatch, log):
+    monkeypatch.setattr(operators, "missing", lambda: ["no C++ compiler was found"])
+    layer = tt.Recurrent("lstm-peephole", 3, 4)
+    with pytest.warns(UserWarning, match=r"lstm-peephole runs step by step .* no C\+\+ compiler"):
+        layer(sequence())
+    layer(sequence())
+    assert layer.explain(sequence()).backend == "reference"
+    with pytest.raises(ValueError, match=r'backend="cpp" cannot run this: no C\+\+ compiler'):
+        tt.Recurrent("lstm-peephole", 3, 4, backend="cpp")(sequence())
+
+
+def test_strict_refuses_what_no_kernel_runs():
+    layer = tt.Recurrent(Halving(), 3, 4, strict=True)
+    with pytest.raises(ValueError, match=r"strict=True, and no kernel runs this: cpp cannot: .*chunk"):
+        layer(sequence())
+    layer.strict = False
+    layer(sequence())
     why = layer.explain(sequence())
     assert why.backend == "reference"
-    assert f"the cell {name} is none that PyTorch has fused" in why.reasons["torch"][0]
-    assert str(why).startswith("reference runs this call.\ntorch cannot: the cell")
+    assert "chunk" in why.reasons["cpp"][0]
+
+
+def test_strict_takes_what_is_fastest_all_the_same():
+    layer = tt.Recurrent("lstm-peephole", 3, 4, strict=True)
+    layer(sequence())
+    layer(sequence()[:1])
 
 
 @pytest.mark.parametrize("name", ACROSS)
@@ -87,6 +143,15 @@ def test_a_forced_backend_that_cannot_run_raises_with_its_reason(name):
         layer.explain(sequence())
 
 
+def cut(options):
+    """The same for two steps, for which no kernel is compiled."""
+    resets, lengths = options.get("resets"), options.get("lengths")
+    return dict(
+        resets=None if resets is None else resets[:2],
+        lengths=None if lengths is None else [min(n, 2) for n in lengths],
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -96,9 +161,9 @@ def test_a_forced_backend_that_cannot_run_raises_with_its_reason(name):
 )
 def test_a_call_that_the_fused_operator_does_not_know_goes_to_the_reference(calls, options, reason):
     layer = tt.LSTM(3, 4)
-    layer(sequence(), **options)
+    layer(sequence()[:2], **cut(options))
     assert calls == []
-    why = layer.explain(sequence(), **options)
+    why = layer.explain(sequence()[:2], **cut(options))
     assert why.backend == "reference"
     assert reason in "; ".join(why.reasons["torch"])
     with pytest.raises(ValueError, match=reason):
@@ -127,7 +192,7 @@ def test_a_subclass_with_equations_of_its_own_is_not_taken_for_the_original(call
             return made | dict(h=made["h"] / 2)
 
     layer = tt.Recurrent(Halved(), 3, 4)
-    plain = tt.LSTM(3, 4)
+    plain = tt.LSTM(3, 4, backend="torch")
     plain.load_state_dict(layer.state_dict())
     x = sequence()[:1]
     torch.testing.assert_close(layer(x)[0], plain(x)[0] / 2)
@@ -139,7 +204,7 @@ def test_a_subclass_with_other_constants_alone_still_runs_on_the_operator(calls)
     class Renamed(type(tt.cells.get("lstm"))):
         source = "a thesis"
 
-    tt.Recurrent(Renamed(), 3, 4)(sequence())
+    tt.Recurrent(Renamed(), 3, 4, backend="torch")(sequence())
     assert calls == ["lstm"]
 
 
@@ -148,9 +213,9 @@ def test_a_choice_is_logged_once(log):
     for _ in range(3):
         layer(sequence())
     (record,) = log.records
-    assert record.getMessage().startswith("lstm-peephole: reference runs this call.\ntorch cannot:")
-    tt.LSTM(3, 4)(sequence())
-    tt.LSTM(3, 4)(sequence())
+    assert record.getMessage() == "lstm-peephole: cpp runs this call."
+    tt.LSTM(3, 4)(sequence()[:1])
+    tt.LSTM(3, 4)(sequence()[:1])
     assert [r.getMessage().split("\n")[0] for r in log.records[1:]] == [
         "lstm: torch runs this call."
     ]
@@ -158,17 +223,19 @@ def test_a_choice_is_logged_once(log):
 
 def test_a_choice_that_changes_is_logged_again(log):
     layer = tt.LSTM(3, 4)
+    layer(sequence()[:1])
+    layer(sequence()[:1], resets=torch.zeros(1, 2, dtype=torch.bool))
     layer(sequence())
-    layer(sequence(), resets=torch.zeros(5, 2, dtype=torch.bool))
-    assert [r.getMessage().split(" ")[1] for r in log.records] == ["torch", "reference"]
+    backends = [r.getMessage().split(" ")[1] for r in log.records]
+    assert backends == ["torch", "reference", "cpp"]
 
 
 def test_a_backend_that_lacks_something_on_this_machine_is_passed_over(monkeypatch, calls):
     monkeypatch.setattr(torch_native, "missing", lambda: ["no such library"])
     layer = tt.LSTM(3, 4)
-    layer(sequence())
+    layer(sequence()[:1])
     assert calls == []
-    assert layer.explain(sequence()).reasons == {"torch": ["no such library"]}
+    assert layer.explain(sequence()[:1]).reasons == {"torch": ["no such library"]}
 
 
 def test_the_reference_is_the_last_resort_and_never_refuses():
@@ -178,5 +245,6 @@ def test_the_reference_is_the_last_resort_and_never_refuses():
 def test_explain_takes_what_forward_takes():
     layer = tt.LSTM(3, 4)
     packed = torch.nn.utils.rnn.pack_sequence([torch.randn(4, 3), torch.randn(2, 3)])
-    assert layer.explain(packed).backend == "torch"
-    assert layer.explain(torch.randn(4, 3)).backend == "torch"
+    assert layer.explain(packed).backend == "cpp"
+    assert layer.explain(torch.randn(4, 3)).backend == "cpp"
+    assert layer.explain(torch.randn(1, 3)).backend == "torch"

@@ -36,6 +36,8 @@ _RAGGED = (
 _MEMORY = "The most memory that one training step occupies beyond weights and input; MiB."
 _FIRST = "The first training step of a process: compiled anew, and with all kernels in the cache."
 
+_BUSY = 0.5
+
 # What an option needs to have an effect: memory and first_call are other measurements.
 _OF_SPEED = ("modes", "rounds", "seconds", "peers", "backend", "save", "ragged", "per_flop")
 
@@ -180,6 +182,9 @@ class _Report:
                 self.console.print()
                 self.console.print(table)
         self.console.print()
+        if (about["load"] or 0) > _BUSY:
+            load = f"The load was {about['load']:.1f} at the start"
+            notes = [*notes, f"{load}: others use the machine, and the figures are unsure."]
         for note in notes:
             self.console.print(note, style="dim")
 

@@ -454,7 +454,9 @@ def measure(
     for mode in modes:
         if mode not in MODES:
             raise unknown("mode", mode, MODES)
-        point = Point(cell.name or type(cell).__name__, mode, B, size.hidden, T, rows, absent=absent)
+        point = Point(
+            cell.name or type(cell).__name__, mode, B, size.hidden, T, rows, absent=absent
+        )
         point.errors = dict(errors)
         points.append(point)
         if "ours" in errors:
@@ -501,6 +503,7 @@ def summary(points: Iterable[Point]) -> list[dict[str, Any]]:
 
 _CHAINS = 12
 _PEAK = """
+#include <chrono>
 #include <stdint.h>
 #if defined(__AVX512F__)
 #define WIDTH 64
@@ -512,6 +515,7 @@ _PEAK = """
 typedef REAL V __attribute__((vector_size(WIDTH)));
 // Not known to the compiler, which would work the loop out.
 static volatile REAL factor = (REAL)0.999, summand = (REAL)0.001;
+static volatile double sink;
 
 static double chains(int64_t turns) {
     V b = V{} + factor, c = V{} + summand;
@@ -522,19 +526,26 @@ static double chains(int64_t turns) {
     for (unsigned k = 0; k < WIDTH / sizeof(REAL); k++) total += sum[k];
     return total;
 }
-extern "C" __attribute__((visibility("default"))) double run(int64_t turns, int32_t threads) {
-    double total = 0;
+// The rates of all threads, which run at once. Each takes the best of many short turns, so that
+// other processes do not lower it.
+extern "C" __attribute__((visibility("default"))) double flops_per_second(int32_t threads) {
+    const int64_t turns = 50000;
+    double rate = 0, kept = 0;
 #ifdef _OPENMP
-#pragma omp parallel num_threads(threads) reduction(+ : total)
+#pragma omp parallel num_threads(threads) reduction(+ : rate, kept)
 #endif
-    total += chains(turns);
-    return total;
-}
-extern "C" __attribute__((visibility("default"))) int64_t flops_of_turn(int32_t threads) {
-#ifndef _OPENMP
-    threads = 1;
-#endif
-    return (int64_t)threads * 2 * CHAINS * (WIDTH / sizeof(REAL));
+    {
+        double best = 1e30;
+        for (int i = 0; i < 200; i++) {
+            auto begun = std::chrono::steady_clock::now();
+            kept += chains(turns);
+            std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
+            if (took.count() < best) best = took.count();
+        }
+        rate += 2.0 * CHAINS * (WIDTH / sizeof(REAL)) * turns / best;
+    }
+    sink = kept;
+    return rate;
 }
 """
 
@@ -548,7 +559,10 @@ def fma_peak(threads: int | None = None, dtype: torch.dtype = torch.float32) -> 
     Args:
         threads: that run at once; None is as many as torch takes.
     """
-    threads = threads or torch.get_num_threads()
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    # Threads that share a core in turns would each count it as theirs.
+    threads = min(threads or torch.get_num_threads(), cores)
     names = [f"a{i}" for i in range(_CHAINS)]
     source = (
         _PEAK.replace("REAL", "double" if dtype == torch.float64 else "float")
@@ -558,17 +572,10 @@ def fma_peak(threads: int | None = None, dtype: torch.dtype = torch.float32) -> 
         .replace("CHAINS", str(_CHAINS))
     )
     library = cpp.load(source)
-    library.run.argtypes = [ctypes.c_int64, ctypes.c_int32]
-    library.run.restype = ctypes.c_double
-    library.flops_of_turn.argtypes = [ctypes.c_int32]
-    library.flops_of_turn.restype = ctypes.c_int64
-    turns, best = 100_000, math.inf
-    # The first wakes the threads and the clock; then the best, for others only slow it down.
-    for _ in range(30):
-        begun = time.perf_counter()
-        library.run(turns, threads)
-        best = min(best, time.perf_counter() - begun)
-    return library.flops_of_turn(threads) * turns / best / 1e9
+    library.flops_per_second.argtypes = [ctypes.c_int32]
+    library.flops_per_second.restype = ctypes.c_double
+    # The first call wakes the threads and the clock.
+    return max(library.flops_per_second(threads) for _ in range(2)) / 1e9
 
 
 def machine() -> dict[str, Any]:
@@ -590,6 +597,8 @@ def machine() -> dict[str, Any]:
         **versions(),
         **peers,
         "threads": torch.get_num_threads(),
+        # Of the last minute: processes that run beside a measurement blur it.
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         **_commit(),
     }
 

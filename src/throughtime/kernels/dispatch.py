@@ -21,7 +21,7 @@ BACKENDS: dict[str, ModuleType] = {
     "torch": torch_native,
     "reference": reference,
 }
-"""The backends from the fastest to the slowest. Each is a module with ``missing()``, what this
+"""The backends, for most calls from the fastest to the slowest. Each is a module with ``missing()``, what this
 machine lacks, ``reasons(call)``, why it cannot run a call, and ``run(call)``."""
 
 _logger = logging.getLogger("throughtime.kernels")
@@ -34,15 +34,18 @@ class Explanation:
 
     Args:
         backend: the one that runs.
-        reasons: for every backend that cannot run the call, why.
+        reasons: for every faster backend that cannot run the call, why.
+        note: why a backend that could run it is not the fastest for it.
     """
 
     backend: str
     reasons: dict[str, list[str]]
+    note: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.backend} runs this call."]
         lines += [f"{name} cannot: {'; '.join(why)}." for name, why in self.reasons.items()]
+        lines += [f"{self.note}."] if self.note else []
         return "\n".join(lines)
 
 
@@ -51,6 +54,20 @@ def check(backend: str) -> str:
     if backend != "auto" and backend not in BACKENDS:
         raise unknown("backend", backend, ["auto", *BACKENDS])
     return backend
+
+
+_FEW_STEPS = 2
+
+
+def _order(call: Call) -> tuple[list[str], str]:
+    """The backends, the fastest for this call first, and why the compiled kernels are not it.
+
+    From benchmarks/results: a compiled kernel is asked for memory, packs the weights and starts
+    threads before its first step, which a step or two do not bring in again.
+    """
+    if call.x.shape[0] <= _FEW_STEPS:
+        return ["torch", "reference", "cpp"], "cpp could, but so few steps are done sooner without"
+    return list(BACKENDS), ""
 
 
 def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanation:
@@ -71,14 +88,15 @@ def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanat
                 f'backend="{backend}" cannot run this: {"; ".join(why)}. Use backend="auto".'
             )
         return Explanation(backend, {})
+    order, why_not_cpp = _order(call)
     refused: dict[str, list[str]] = {}
-    for name, module in BACKENDS.items():
-        why = [*module.missing(), *module.reasons(call)]
-        if name == "reference" and strict:
+    for name in order:
+        why = [*BACKENDS[name].missing(), *BACKENDS[name].reasons(call)]
+        if name == "reference" and strict and order[-1] == "reference":
             reasons = "; ".join(f"{b} cannot: {', '.join(w)}" for b, w in refused.items())
             raise ValueError(f"strict=True, and no kernel runs this: {reasons}.")
         if not why:
-            return Explanation(name, refused)
+            return Explanation(name, refused, "" if name == "cpp" else why_not_cpp)
         refused[name] = why
     raise AssertionError("the reference refuses nothing")
 
