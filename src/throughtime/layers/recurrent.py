@@ -268,10 +268,12 @@ class Recurrent(nn.Module):
             return x, [rows.unsqueeze(0) for rows in last[0]]
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
 
-    @torch.compiler.assume_constant_result
     def _identity(self) -> str:
         """The cell as torch.compile may know it: a text; empty where no kernel runs the cell."""
         return operators.traced_identity(self.cell, self._weights("_l0").weight_ih)
+
+    # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
+    _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def _weights(self, suffix: str) -> Weights:
         def named(name: str) -> Any:

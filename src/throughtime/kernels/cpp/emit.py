@@ -84,7 +84,8 @@ class _Emitter:
         self.parameters = list(program.cell.parameter_specs)
         self.seeds = {leaf: name for name, leaf in program.seeds.items()}
         self.fed_back = program.fed_back
-        self.reductions: dict[Node, int] = {}
+        reductions = [n for n in self.stage_of if n.op in ("row_sum", "row_max")]
+        self.reductions = {node: place for place, node in enumerate(reductions)}
         self.made_in: dict[Node, int] = {}
         self.spilled: dict[Node, int] = {}
         if backward:
@@ -251,7 +252,6 @@ class _Emitter:
         roots += [n for n, made in self.made_in.items() if made == number]
         for node in list(self.stage_of):
             if node.op in ("row_sum", "row_max") and self.stage_of[node] == number + 1:
-                self.reductions.setdefault(node, len(self.reductions))
                 roots.append(node.args[0])
         wanted: dict[Node, None] = {}
         waiting = [r for r in roots if isinstance(r, Node)]
@@ -454,7 +454,10 @@ class _Emitter:
                 read(node, f"load({pointer(self.spill(place))} + u)")
             elif self.backward and node in self.saved and node.op != "state":
                 self.array("saved", len(self.saved), stored=False)
-                read(node, f"load({pointer(self.at('saved', 'now', self.saved[node]))} + u)")
+                p = pointer(self.at("saved", "now", self.saved[node]))
+                # A column was saved at every unit of its row; before the first step nothing was.
+                column = f"{p}[0]" if number else f"is_before ? T(0) : {p}[0]"
+                read(node, f"load({p} + u)" if node.kind == "row" else f"splat<T>({column})")
             elif self.backward and node in self.state_of:
                 array = self.state_array(self.state_of[node], elementwise=True)
                 read(node, f"load({pointer(self.at(array, 'now'))} + u)")
