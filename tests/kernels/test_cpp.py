@@ -75,6 +75,17 @@ class IndependentRNN(tt.Cell):
         return dict(h=F.softplus(W.h(x) + p.u * s.h) - 0.5)
 
 
+class Decays(tt.Cell):
+    """What is computed from parameters alone: one number for each unit, and one for all."""
+
+    gates, states, parameters, recurrent_blocks = ("h",), ("h",), ("q", "w"), ()
+
+    def step(self, x, W, R, s, p):
+        decay = torch.exp(-F.softplus(p.q))
+        share = torch.tanh(torch.exp(p.w)).mean(-1, keepdim=True)
+        return dict(h=decay * s.h + share * torch.sqrt(1 - decay * decay) * W.h(x))
+
+
 class OutputApart(tt.Cell):
     """The output is no state, and only one of the two states is fed back."""
 
@@ -168,13 +179,13 @@ class EveryOperation(tt.Cell):
 
 
 OWN = (PeepholeGRU, LayerNormRNN, Kinked, IndependentRNN, OutputApart, UnitByUnit, SoftmaxRNN)
-OWN = [cell() for cell in (*OWN, Chained, Still, Swapped, EveryOperation)]
+OWN = [cell() for cell in (*OWN, Decays, Chained, Still, Swapped, EveryOperation)]
 ALL = [*map(tt.cells.get, tt.cells.names()), *OWN]
 CELLS = {cell.name or type(cell).__name__: cell for cell in ALL}
 # What differs in kind: states kept or not, one stage or several, with and without a product.
 SOME = ["lstm", "gru-reset-before", "LayerNormRNN", "PeepholeGRU"]
 MANY = [*SOME, "lstm-fgr", "Kinked", "IndependentRNN", "OutputApart", "UnitByUnit", "SoftmaxRNN"]
-MANY += ["Chained", "Still"]
+MANY += ["Chained", "Still", "Decays"]
 
 
 def make(name, T=7, B=5, H=3, *, I=4, dtype=torch.float64, bias=True, seed=0, **options):
@@ -227,7 +238,9 @@ def with_tensors(call, given):
 def seeds(output, last, dtype):
     """Gradients that come in, the same numbers for every backend."""
     generator = torch.Generator().manual_seed(1)
-    drawn = (torch.randn(v.shape, generator=generator, dtype=torch.float64) for v in (output, *last))
+    drawn = (
+        torch.randn(v.shape, generator=generator, dtype=torch.float64) for v in (output, *last)
+    )
     return [d.to(dtype).to(v.dtype) for d, v in zip(drawn, (output, *last), strict=True)]
 
 
@@ -433,7 +446,9 @@ def test_resets_at_the_ends_of_a_sequence(resets, reverse):
         parity(make("gru-reset-before", 4, 3, lengths=lengths, resets=where, reverse=reverse))
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "lstm-fgr", "LayerNormRNN", "Chained", "UnitByUnit"])
+@pytest.mark.parametrize(
+    "name", ["lstm", "gru", "lstm-fgr", "LayerNormRNN", "Chained", "UnitByUnit"]
+)
 def test_a_layer_without_biases(name):
     parity(make(name, bias=False))
 
@@ -649,7 +664,9 @@ def test_states_alone_are_far_less_memory():
 
 
 @pytest.mark.parametrize("width", [16, 32])
-@pytest.mark.parametrize("name", ["lstm", "Chained", "LayerNormRNN", "SoftmaxRNN", "EveryOperation"])
+@pytest.mark.parametrize(
+    "name", ["lstm", "Chained", "LayerNormRNN", "SoftmaxRNN", "EveryOperation"]
+)
 def test_narrow_vectors_give_the_same(monkeypatch, name, width):
     flags, widths = (f"-DTT_VECTOR_BYTES={width}",), set()
 
@@ -698,7 +715,9 @@ def test_what_lies_past_the_end_of_a_row_changes_nothing(name, reverse, save):
     assert not leaves["x"].grad[past].any()
 
 
-@pytest.mark.parametrize("name", ["lstm", "rnn-relu", "gru", "Kinked", "SoftmaxRNN", "LayerNormRNN"])
+@pytest.mark.parametrize(
+    "name", ["lstm", "rnn-relu", "gru", "Kinked", "SoftmaxRNN", "LayerNormRNN"]
+)
 def test_nan_in_a_valid_step_is_not_lost(name):
     """A training that diverges must be seen to do so; and it stays in its row."""
     call = make(name, 5, 4, 18)
@@ -744,6 +763,8 @@ def test_a_layer_runs_on_the_kernel_in_both_directions_and_all_layers(dtype):
         output, last = layer(leaf, lengths=[6, 2, 4])
         (output.square().sum() + last.sum()).backward()
         parameters = {k: p.grad for k, p in layer.named_parameters()}
-        found.append({"output": output.detach(), "last": last.detach(), "x": leaf.grad} | parameters)
+        found.append(
+            {"output": output.detach(), "last": last.detach(), "x": leaf.grad} | parameters
+        )
     assert ran == ["forward"] * 4 + ["backward"] * 4
     same(*found, dtype, share=2 * TOLERANCE[dtype])

@@ -362,7 +362,10 @@ def test_the_backward_step_of_a_cell_is_that_of_autograd(cell):
             d_slots[slot] = torch.as_tensor(g, dtype=torch.float64).expand(B, H)
         for i, value in enumerate(made.operands):
             seeds[f"operand:{i}"] = sum(
-                d_slots[slot] @ R[b].detach() for slot in made.slots for v, b in slot.pairs if v is value
+                d_slots[slot] @ R[b].detach()
+                for slot in made.slots
+                for v, b in slot.pairs
+                if v is value
             )
 
     def of(op, name, kind="row"):

@@ -272,9 +272,11 @@ def test_vmap_over_inputs_states_and_weights_equals_a_loop(ran, name, options, r
         of_states = vmap(lambda *s: apply(x[0], None, *s))(*hx)
         close(flat(of_states), looped(lambda *s: apply(x[0], None, *s), *hx))
         close(
-            flat(vmap(lambda x, *s: apply(x, None, *s), in_dims=(1, *(0 for _ in hx)))(
-                x.transpose(0, 1), *hx
-            )),
+            flat(
+                vmap(lambda x, *s: apply(x, None, *s), in_dims=(1, *(0 for _ in hx)))(
+                    x.transpose(0, 1), *hx
+                )
+            ),
             looped(lambda x, *s: apply(x, None, *s), x, *hx),
         )
         each = [{k: w[i] for k, w in weights.items()} for i in range(5)]
@@ -598,7 +600,7 @@ def test_the_number_of_threads_is_that_of_pytorch():
 def test_autocast_runs_the_kernel_in_bfloat16(ran, name):
     layer, x = layer_of(name, torch.float32), sequence(dtype=torch.float32).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        output, last = layer(x)
+        output, _ = layer(x)
     assert output.dtype is torch.bfloat16
     output.float().square().sum().backward()
     assert ran == ["forward", "backward"]
@@ -634,7 +636,9 @@ def test_a_cell_without_a_kernel_falls_back_with_the_reason(ran):
     assert why.reasons["cpp"] == ["mish has no kernel"]
     layer(x)
     assert ran == []
-    with pytest.raises(ValueError, match=r'backend="cpp" cannot run this: mish has no kernel\. Use'):
+    with pytest.raises(
+        ValueError, match=r'backend="cpp" cannot run this: mish has no kernel\. Use'
+    ):
         tt.Recurrent(Mish(), I, H, backend="cpp")(x)
     with pytest.raises(ValueError, match=r"strict=True, and no kernel .* cpp cannot: mish has no"):
         tt.Recurrent(Mish(), I, H, strict=True)(x)

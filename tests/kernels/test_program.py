@@ -20,7 +20,9 @@ def of(name):
 
 def cell(step, gates=("a", "b"), states=("h",), **declared):
     body = {"gates": gates, "states": states, **declared}
-    return type("Made", (tt.Cell,), {**body, "step": lambda self, x, W, R, s, p: step(x, W, R, s, p)})()
+    return type(
+        "Made", (tt.Cell,), {**body, "step": lambda self, x, W, R, s, p: step(x, W, R, s, p)}
+    )()
 
 
 def stage_of_slots(made, backward=False):
@@ -171,9 +173,10 @@ def test_two_operands_are_told_apart():
         ("b", ("b", "tanh"), ("u", "h")),
         (None, ("u", "mul")),
     ]
-    assert [v.op for v in made.operands] == ["mul", "tanh"] or [
-        v.op for v in made.operands
-    ] == ["tanh", "mul"]
+    assert [v.op for v in made.operands] == ["mul", "tanh"] or [v.op for v in made.operands] == [
+        "tanh",
+        "mul",
+    ]
     assert stage_of_slots(made) == [0, 2, 1]
     stages = made.stage_of(True)
     d = [stages[made.gradients[slot.leaf]] for slot in made.slots]

@@ -230,9 +230,11 @@ EXPRESSIONS = {
     "neg": lambda a, b, q: torch.neg(a) + torch.negative(b) + a.neg(),
     "reciprocal": lambda a, b, q: torch.reciprocal(a) + b.reciprocal(),
     "sigmoid": lambda a, b, q: torch.sigmoid(a) + b.sigmoid() + F.sigmoid(q),
-    "expit": lambda a, b, q: torch.special.expit(a) + torch.expit(b)
-    if hasattr(torch, "expit")
-    else torch.special.expit(a),
+    "expit": lambda a, b, q: (
+        torch.special.expit(a) + torch.expit(b)
+        if hasattr(torch, "expit")
+        else torch.special.expit(a)
+    ),
     "tanh": lambda a, b, q: torch.tanh(a) + b.tanh() + F.tanh(q),
     "exp": lambda a, b, q: torch.exp(a) + b.exp(),
     "expm1": lambda a, b, q: torch.expm1(a),
@@ -282,8 +284,9 @@ EXPRESSIONS = {
     "mean": lambda a, b, q: b - a.mean(-1, keepdim=True) * torch.mean(b, (-1,), True),
     "mean of a parameter": lambda a, b, q: a * q.sum(-1, keepdim=True),
     "var": lambda a, b, q: b * a.var(-1, keepdim=True),
-    "var, biased": lambda a, b, q: b
-    * (a.var(-1, unbiased=False, keepdim=True) + torch.var(b, -1, correction=0, keepdim=True)),
+    "var, biased": lambda a, b, q: (
+        b * (a.var(-1, unbiased=False, keepdim=True) + torch.var(b, -1, correction=0, keepdim=True))
+    ),
     "var, corrected twice": lambda a, b, q: b * a.var(-1, correction=2, keepdim=True),
     "softmax": lambda a, b, q: torch.softmax(a, -1) + F.softmax(40 * b, dim=1) + a.softmax(-1),
     "less": lambda a, b, q: as_number(torch.lt(a, b)) + 2 * as_number(a.less(0)),
@@ -424,7 +427,7 @@ def _grow(history=[]):  # noqa: B006
         (lambda a, b, q: torch.ones(B, H) - a, rf"a tensor of its own, of shape \({B}, {H}\)"),
         (lambda a, b, q: F.dropout(a, 0.5), "dropout has no kernel"),
         (lambda a, b, q: a * torch.rand_like(a), "rand_like has no kernel"),
-        (lambda a, b, q: a * random.random(), "not do the same each time"),  # noqa: S311
+        (lambda a, b, q: a * random.random(), "not do the same each time"),
         (lambda a, b, q: a * torch.rand(()), "not do the same each time"),
         (lambda a, b, q: a * _grow(), "not do the same each time"),
         (lambda a, b, q: a**b, "an exponent is not a number"),

@@ -34,8 +34,9 @@ _TYPES = {"float": torch.float32, "double": torch.float64, "bfloat16": torch.bfl
 
 # The rows of H units are padded to whole vectors of every width.
 _PADDING = 16
-# A chunk has about as many rows as a large product needs to be fast.
-_ROWS_OF_A_CHUNK = 512
+# What a chunk makes should still be in the cache when it is read, and its rows should be enough for
+# a large product to be fast.
+_BYTES_OF_A_CHUNK, _FEWEST_ROWS = 1 << 22, 512
 # Flags of a step of a row; see recurrence.hpp.
 _START, _END, _RESTART, _BEFORE = 1, 2, 4, 8
 
@@ -135,7 +136,7 @@ class Kernel:
         # The kernel's own output, where the caller gets another: padded, or its rows sorted.
         found = [("own", (T, B, W))] if W != H or is_ragged else []
         # Not counted where nothing is kept by chunks: exported programs leave T and B open.
-        chunks = len(_chunks(T, B)) if save == "states" else 0
+        chunks = len(self.chunks(T, B, W, save)) if save == "states" else 0
         for array in self._sources[0].arrays:
             kind = array.name.partition(":")[0]
             if array.name == self.output:
@@ -145,6 +146,16 @@ class Kernel:
             elif save == "states" and kind in ("state", "value"):
                 found.append((array.name, (chunks, B, W)))
         return found
+
+    def chunks(self, T: int, B: int, W: int, save: str | None) -> list[tuple[int, int]]:
+        """First step and number of steps of each chunk."""
+        size = torch.empty(0, dtype=self.compute).element_size()
+        # Where memory is to be saved, the shortest that are fast.
+        most = 0 if save == "states" else _BYTES_OF_A_CHUNK
+        rows = max(most // (len(self.program.slots) * W * size), _FEWEST_ROWS)
+        # Even, so that two steps that take turns stay in turn from chunk to chunk.
+        steps = max(2, -(-rows // max(B, 1)) // 2 * 2)
+        return [(t, min(steps, T - t)) for t in range(0, T, steps)]
 
     def type_of(self, name: str) -> torch.dtype:
         """Of what type an array of the forward kernel is."""
@@ -175,7 +186,7 @@ class Kernel:
             save: ``gates``, ``states``, or None where no backward call follows.
         """
         self.build(save is not None)
-        walk = _Walk(self, x, state[0].shape[-1], lengths, resets, reverse)
+        walk = _Walk(self, x, state[0].shape[-1], lengths, resets, reverse, save)
         state = [walk.sorted(s) for s in state]
         T, B, W = walk.T, walk.B, walk.W
         is_ragged = lengths is not None
@@ -355,7 +366,7 @@ class Kernel:
         """
         self.build(True)
         program, backward = self.program, self.backward_library
-        walk = _Walk(self, x, state[0].shape[-1], lengths, resets, reverse)
+        walk = _Walk(self, x, state[0].shape[-1], lengths, resets, reverse, kept.save)
         state = [walk.sorted(s) for s in state]
         d_last = [None if d is None else walk.sorted(d) for d in d_last]
         B, W = walk.B, walk.W
@@ -371,8 +382,8 @@ class Kernel:
         memory["parameters"] = _Memory(forward_weights.parameters, mask=0)
         memory["zeros"] = _Memory(torch.zeros(W, dtype=self.dtype), mask=0)
         d_initial = {}
+        zero = torch.zeros(B, W, dtype=self.compute)
         for k, d in zip(program.states, d_last, strict=True):
-            zero = torch.zeros(B, W, dtype=self.compute)
             last = zero if d is None else walk.padded(d.to(self.compute)).contiguous()
             d_initial[k] = torch.zeros(B, W, dtype=self.compute)
             memory[f"d_last:{k}"] = _Memory(last, mask=0)
@@ -388,10 +399,10 @@ class Kernel:
         dx = None
         if of_input:
             dx = walk.empty(tuple(x.shape), x.dtype, zero=not nU or lengths is not None)
-        dW = torch.zeros(nU * W, x.shape[2], dtype=self.compute) if nU else None
+        dW = walk.empty((nU * W, x.shape[2]), self.compute) if nU else None
         dR = None
         if weights.weight_hh is not None:
-            dR = torch.zeros(len(self.blocks) * W, W, dtype=self.compute)
+            dR = walk.empty((len(self.blocks) * W, W), self.compute, zero=self._blocks_meet)
         again = self._again(walk, most) if kept.save == "states" else {}
         full = {self.output: kept.output, **kept.arrays}
 
@@ -405,7 +416,7 @@ class Kernel:
                 states = {a: _Memory(m).at(t0) for a, m in full.items()}
                 memory |= states
             if d_output is None:
-                memory["d_output"] = _Memory(torch.zeros(B, W, dtype=self.dtype), mask=0)
+                memory["d_output"] = _Memory(zero.to(self.dtype), mask=0)
             else:
                 part = walk.padded(walk.chunk(d_output, t0, n).to(self.dtype))
                 memory["d_output"] = _Memory(part.contiguous())
@@ -430,7 +441,8 @@ class Kernel:
             other_slots[:here] = d_slots[n if reverse else 1]
             shared = d_slots[1 : n + 1].view(n * here, nA * W)[:, : nU * W]
             if dW is not None:
-                matmul(shared.T, x_part.reshape(n * here, -1), dW, accumulate=True)
+                x_rows = x_part.reshape(n * here, -1)
+                matmul(shared.T, x_rows, dW, accumulate=number + 1 < len(walk.chunks))
             if dx is not None:
                 dx_part = walk.own(dx, t0, n, here)
                 if dW is not None:
@@ -442,7 +454,8 @@ class Kernel:
                     dx_part += walk.unpadded(memory["d_input"].tensor)
                 walk.put_chunk(dx, dx_part, t0)
             if dR is not None:
-                self._add_recurrent(walk, dR, d_slots[1 : n + 1], states, initial, t0, n)
+                is_first = number + 1 == len(walk.chunks)
+                self._add_recurrent(walk, dR, d_slots[1 : n + 1], states, initial, t0, n, is_first)
         return self._gathered(walk, weights, sums.sum(0), dx, dW, dR, d_initial, d_last)
 
     def _again(self, walk: _Walk, most: int) -> dict[str, Tensor]:
@@ -490,8 +503,12 @@ class Kernel:
         initial: Mapping[str, _Memory],
         t0: int,
         n: int,
+        is_first: bool,
     ) -> None:
-        """Adds the chunk's share to the gradient of the blocks of R, run by run."""
+        """Adds the chunk's share to the gradient of the blocks of R, run by run.
+
+        The first chunk writes what the others add to.
+        """
         here, W = d_slots.shape[1], walk.W
         for value, runs in self._runs.items():
             if value.op == "state":
@@ -501,10 +518,17 @@ class Kernel:
                 parts = [(0, memory.steps(0, n))]
             for slot, block, count in runs:
                 out = dR[block * W : (block + count) * W]
-                for begin, operand in parts:
+                for part, (begin, operand) in enumerate(parts):
                     d = d_slots[begin : begin + operand.shape[0], :, slot * W : (slot + count) * W]
                     d = d.as_strided((operand.shape[0] * here, count * W), (d.stride(1), 1))
-                    matmul(d.T, operand[:, :here].reshape(-1, W), out, accumulate=True)
+                    adds = self._blocks_meet or not is_first or part > 0
+                    matmul(d.T, operand[:, :here].reshape(-1, W), out, accumulate=adds)
+
+    @cached_property
+    def _blocks_meet(self) -> bool:
+        """Whether a block of R is in several products, or in none."""
+        used = [name for slot in self.program.slots for _, name in slot.pairs]
+        return sorted(used) != sorted(self.blocks)
 
     @cached_property
     def _runs(self) -> dict[object, list[tuple[int, int, int]]]:
@@ -624,6 +648,7 @@ class _Walk:
         lengths: Tensor | None,
         resets: Tensor | None,
         reverse: bool,
+        save: str | None,
     ) -> None:
         self.kernel = kernel
         self.T, self.B, self.I = x.shape
@@ -635,7 +660,7 @@ class _Walk:
             self.lengths, self._order = torch.sort(lengths, descending=True, stable=True)
             self._inverse = torch.argsort(self._order)
             self.resets = None if resets is None else resets[:, self._order]
-        self.chunks = _chunks(self.T, self.B)
+        self.chunks = kernel.chunks(self.T, self.B, self.W, save)
         if reverse:
             self.chunks.reverse()
         self.threads = num_threads()
@@ -861,13 +886,6 @@ def _on_large_pages(fresh: Tensor) -> Tensor:
 
 def _width(units: int) -> int:
     return -(-units // _PADDING) * _PADDING
-
-
-def _chunks(T: int, B: int) -> list[tuple[int, int]]:
-    """First step and number of steps of each chunk."""
-    # Even, so that two steps that take turns stay in turn from chunk to chunk.
-    steps = max(2, -(-_ROWS_OF_A_CHUNK // max(B, 1)) // 2 * 2)
-    return [(t, min(steps, T - t)) for t in range(0, T, steps)]
 
 
 def _pad(value: Tensor, width: int) -> Tensor:
