@@ -1,4 +1,4 @@
-"""The compiled kernels as operators of PyTorch: autograd, transformations, compilation, processes."""
+"""The compiled kernels as operators of PyTorch: derivatives, transformations, processes."""
 
 import os
 import subprocess
@@ -453,6 +453,23 @@ def test_a_cell_with_constants_is_found_again_by_its_text():
         assert found.constants == {"rate": 0.25, "kind": "x=1"}
     finally:
         del registry._registry["leaky-of-this-test"]
+
+
+def test_a_cell_that_only_inherits_a_name_is_not_found_under_it(monkeypatch):
+    """Another process would take the original for it."""
+    monkeypatch.setattr(operators, "_cells", {})
+
+    class Halved(type(tt.cells.get("lstm"))):
+        def step(self, x, W, R, s, p):
+            made = super().step(x, W, R, s, p)
+            return made | dict(h=made["h"] / 2)
+
+    text = operators.identity(Halved())
+    assert text != "lstm"
+    assert operators.identity(tt.cells.get("lstm")) == "lstm"
+    monkeypatch.setattr(operators, "_cells", {})
+    with pytest.raises(ValueError, match="unknown cell"):
+        operators._cell(text)
 
 
 def test_two_cells_of_one_name_are_told_apart():

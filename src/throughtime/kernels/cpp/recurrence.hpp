@@ -336,7 +336,8 @@ char* pack(char* to, const typename Stage::S* R, const Context& c, bool transpos
     constexpr int64_t LANES = Simd<Compute<S>>::LANES, TOGETHER = Product<S>::TOGETHER;
     const int64_t all = tiles<Stage>(c), size = panel_size<Stage>(c), H = c.units;
     if (Stage::MEMBERS == 0) return to;
-    const int threads = int(c.groups * c.members);
+    // A few weights are packed sooner than a second thread is there.
+    const int threads = all * size < (1 << 18) ? 1 : int(c.groups * c.members);
     (void)threads;
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(threads) if (threads > 1)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Weights
+from throughtime.kernels.cpp import gemm as product
 from throughtime.kernels.cpp.compile import load, prebuild
 from throughtime.kernels.cpp.emit import COMPUTE, Source, emit
 from throughtime.kernels.cpp.gemm import matmul, num_threads
@@ -106,6 +107,7 @@ class Kernel:
         self.gates, self.blocks = cell.gates, cell.recurrent_block_names
         self.biased = cell.recurrent_bias_names
         self.hoisted = [s for s in program.slots if s.gate is not None]
+        self._built: set[bool] = set()
         self.output = f"state:{program.output_state}" if program.output_state else "output"
 
     @cached_property
@@ -122,11 +124,14 @@ class Kernel:
         return _Library(self._sources[1])
 
     def build(self, trains: bool) -> None:
-        """Compiles what is not compiled yet, both directions at once where both are needed."""
-        if trains and "backward_library" not in self.__dict__:
-            prebuild([(source.text, ()) for source in self._sources])
-            _ = self.backward_library
-        _ = self.forward_library
+        """Compiles what is needed and not compiled yet, all at the same time."""
+        if trains not in self._built:
+            texts = [source.text for source in self._sources[: 1 + trains]]
+            results = {self.compute, self.dtype} if trains else {self.compute}
+            texts += [product.source(self.dtype, result) for result in results]
+            prebuild([(text, ()) for text in texts])
+            _ = self.forward_library, trains and self.backward_library
+            self._built.update({trains, False})
 
     def kept_arrays(
         self, T: int, B: int, H: int, save: str, is_ragged: bool
