@@ -46,9 +46,7 @@ RULES: dict[str, Callable[..., tuple[Operand | None, ...]]] = {
     "rsqrt": lambda w, d, y, a: (w.mul(w.mul(d, -0.5), w.mul(y, w.mul(y, y))),),
     "sin": lambda w, d, y, a: (w.mul(d, w.cos(a)),),
     "cos": lambda w, d, y, a: (w.neg(w.mul(d, w.sin(a))),),
-    "erf": lambda w, d, y, a: (
-        w.mul(d, w.mul(w.exp(w.neg(w.mul(a, a))), 2 / math.sqrt(math.pi))),
-    ),
+    "erf": lambda w, d, y, a: (w.mul(d, w.mul(w.exp(w.neg(w.mul(a, a))), 2 / math.sqrt(math.pi))),),
     "pow": lambda w, d, y, a, n: (w.mul(d, w.mul(w.pow(a, n - 1.0), n)), None),
     "abs": lambda w, d, y, a: (w.mul(d, w.sign(a)),),
     "remainder": lambda w, d, y, a, b: (d, w.neg(w.mul(d, w.floor(w.div(a, b))))),
@@ -57,13 +55,17 @@ RULES: dict[str, Callable[..., tuple[Operand | None, ...]]] = {
     "minimum": lambda w, d, y, a, b: (_share(w, d, a, b, a, b), _share(w, d, b, a, b, a)),
     "where": lambda w, d, y, c, a, b: (None, w.where(c, d, 0.0), w.where(c, 0.0, d)),
     "row_sum": lambda w, d, y, a: (d,),
-    **dict.fromkeys(("sign", "floor", "ceil", "round", "trunc", "stop"), lambda w, d, y, a: (None,)),
+    **dict.fromkeys(
+        ("sign", "floor", "ceil", "round", "trunc", "stop"), lambda w, d, y, a: (None,)
+    ),
     **dict.fromkeys(("less", "less_equal", "equal", "both", "either"), lambda *_: (None, None)),
     "negate": lambda *_: (None,),
 }
 
 
-def _share(w: _Write, d: Operand, a: Operand, b: Operand, small: Operand, large: Operand) -> Operand:
+def _share(
+    w: _Write, d: Operand, a: Operand, b: Operand, small: Operand, large: Operand
+) -> Operand:
     """What a, chosen where small < large, gets of d; equal values get half of it each."""
     half = w.where(w.equal(a, b), w.mul(d, 0.5), 0.0)
     return w.where(w.less(small, large), d, half)

@@ -21,8 +21,9 @@ BACKENDS: dict[str, ModuleType] = {
     "torch": torch_native,
     "reference": reference,
 }
-"""The backends, for most calls from the fastest to the slowest. Each is a module with ``missing()``, what this
-machine lacks, ``reasons(call)``, why it cannot run a call, and ``run(call)``."""
+"""The backends, for most calls from the fastest to the slowest. Each is a module with
+``missing()``, what this machine lacks, ``reasons(call)``, why it cannot run a call, and
+``run(call)``."""
 
 _logger = logging.getLogger("throughtime.kernels")
 _logged: set[tuple[str, str]] = set()

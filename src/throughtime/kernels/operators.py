@@ -79,17 +79,38 @@ def _forward(
     made = kernel_of(_cell(cell), x.dtype)
     weights = _weights(made, weight_ih, weight_hh, bias_ih, bias_hh, parameters)
     output, last, kept = made.forward(
-        x.contiguous(), weights, state, lengths, resets, reverse, None if save == "nothing" else save
+        x.contiguous(),
+        weights,
+        state,
+        lengths,
+        resets,
+        reverse,
+        None if save == "nothing" else save,
     )
     if kept is None:
         return [output, *last]
     T, B, H = output.shape
     arrays = {"own": kept.output, **kept.arrays}
-    return [output, *last, *(arrays[name] for name, _ in made.kept_arrays(T, B, H, save, lengths is not None))]
+    return [
+        output,
+        *last,
+        *(arrays[name] for name, _ in made.kept_arrays(T, B, H, save, lengths is not None)),
+    ]
 
 
 def _forward_shapes(
-    x, weight_ih, weight_hh, bias_ih, bias_hh, parameters, state, lengths, resets, cell, reverse, save
+    x,
+    weight_ih,
+    weight_hh,
+    bias_ih,
+    bias_hh,
+    parameters,
+    state,
+    lengths,
+    resets,
+    cell,
+    reverse,
+    save,
 ):
     (T, B, _), H = x.shape, state[0].shape[-1]
     made = kernel_of(_cell(cell), x.dtype)
@@ -171,7 +192,9 @@ _recurrence = _operator("recurrence", _forward, _forward_shapes)
 _recurrence_backward = _operator("recurrence_backward", _backward, _backward_shapes)
 
 
-def _weights(made: Kernel, ih: Tensor, hh, bias_ih, bias_hh, parameters: Sequence[Tensor]) -> Weights:
+def _weights(
+    made: Kernel, ih: Tensor, hh, bias_ih, bias_hh, parameters: Sequence[Tensor]
+) -> Weights:
     own = dict(zip(made.program.cell.parameter_specs, parameters, strict=True))
     return Weights(ih, hh, bias_ih, bias_hh, own)
 
@@ -202,7 +225,7 @@ class _Recurrence(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx, d_output, *d_rest):
+    def backward(ctx, d_output, *d_rest):  # type: ignore[override]
         count, states = ctx.counts
         lengths, resets, *rest = ctx.saved_tensors
         tensors, (output, *others) = rest[:count], rest[count:]
@@ -217,7 +240,9 @@ class _Recurrence(torch.autograd.Function):
         return *(None,) * _FIRST, *_spread(found, tensors, ctx.needs_input_grad[_FIRST])
 
     @staticmethod
-    def vmap(info, in_dims, cell, reverse, save, owned, lengths, resets, *tensors):
+    def vmap(info, in_dims, *arguments):
+        cell, reverse, save, owned, lengths, resets, *tensors = arguments
+
         def apply(lengths, resets, *tensors):
             return _Recurrence.apply(cell, reverse, save, owned, lengths, resets, *tensors)
 
@@ -324,7 +349,9 @@ class _RecurrenceBackward(torch.autograd.Function):
             inputs = [t.detach().requires_grad_() for t in given]
             firsts = first(*inputs)
             pairs = [
-                (f, s) for f, s in zip(firsts, seconds, strict=True) if s is not None and f.requires_grad
+                (f, s)
+                for f, s in zip(firsts, seconds, strict=True)
+                if s is not None and f.requires_grad
             ]
             found: list[Any] = [None] * len(inputs)
             if pairs:
@@ -344,22 +371,21 @@ class _RecurrenceBackward(torch.autograd.Function):
         return *(None,) * 9, *of_tensors, *between, *of_gradients
 
     @staticmethod
-    def vmap(
-        info, in_dims, cell, reverse, save, owned, of_input, count, states, lengths, resets, *rest
-    ):
-        def apply(lengths, resets, *rest):
-            return _RecurrenceBackward.apply(
-                cell, reverse, save, owned, of_input, count, states, lengths, resets, *rest
-            )
+    def vmap(info, in_dims, *arguments):
+        constants, values = arguments[:7], arguments[7:]
 
-        return _one_by_one(apply, info.batch_size, in_dims[7:], (lengths, resets, *rest))
+        def apply(*values):
+            return _RecurrenceBackward.apply(*constants, *values)
+
+        return _one_by_one(apply, info.batch_size, in_dims[7:], values)
 
 
 def _by_reference(cell, values, owned, lengths, resets, reverse) -> list[Tensor]:
-    x, *matrices = values[:5]
+    x, ih, hh, bias_ih, bias_hh = values[:5]
     own = dict(zip(cell.parameter_specs, values[5 : 5 + owned], strict=True))
     state = tuple(values[5 + owned :])
-    call = Call(cell, x, Weights(*matrices, own), state, lengths, resets, reverse)
+    weights = Weights(ih, hh, bias_ih, bias_hh, own)
+    call = Call(cell, x, weights, state, lengths, resets, reverse)
     output, last = reference.run(call)
     return [output, *last]
 

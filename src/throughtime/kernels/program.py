@@ -235,9 +235,7 @@ def _made(step: Step) -> Program:
     copied = graph.copy([*roots, *made], replaced)
     states = dict(zip(names, copied, strict=False))
     new = dict(zip(made, copied[len(roots) :], strict=True))
-    slots = [
-        Slot(s.leaf, s.gate, tuple((_row(new[v]), b) for v, b in s.pairs)) for s in slots
-    ]
+    slots = [Slot(s.leaf, s.gate, tuple((_row(new[v]), b) for v, b in s.pairs)) for s in slots]
     operands = [v for s in slots for v, _ in s.pairs if v.op != "state"]
     gates = step.cell.gates
     blocks = step.cell.recurrent_block_names
@@ -306,7 +304,9 @@ def _slots(
                     group.append(product)
         if len(group) > 1:
             of_group = {p.result for p in group}
-            rest = [a for a in all_terms if not (isinstance(a, Node) and a in of_group)]
+            rest: list[Operand] = [
+                a for a in all_terms if not (isinstance(a, Node) and a in of_group)
+            ]
             sums[node] = (slot(group), rest)
             taken |= of_group
     replaced: dict[Node, Operand] = {}

@@ -126,8 +126,9 @@ def _traced(cell: Cell) -> Step:
         if spec.size is not None:
             raise Untraceable(f"the parameter {name} has a size of its own, {spec.size}")
     try:
+        x: Any = symbol("input", "x")
         made = cell.step(
-            symbol("input", "x"),
+            x,
             blocks("W", cell.gates),
             blocks("R", cell.recurrent_block_names),
             SimpleNamespace(**{name: symbol("state", name) for name in cell.state_specs}),
@@ -345,9 +346,7 @@ def _elu(w: _Writer, a: Any, alpha: float = 1.0, inplace: bool = False) -> Opera
     return w.where(w.less(0.0, a), a, w.mul(w.expm1(w.minimum(a, 0.0)), alpha))
 
 
-def _leaky_relu(
-    w: _Writer, a: Any, negative_slope: float = 0.01, inplace: bool = False
-) -> Operand:
+def _leaky_relu(w: _Writer, a: Any, negative_slope: float = 0.01, inplace: bool = False) -> Operand:
     return w.where(w.less(0.0, a), a, w.mul(a, negative_slope))
 
 
@@ -385,6 +384,7 @@ _FUNCTIONS: dict[str, Callable[..., Operand]] = {
     "true_divide": _div,
     "negative": _simple("neg"),
     "absolute": _simple("abs"),
+    "__rdiv__": lambda w, a, b: w.div(b, a),
     "rsub": lambda w, a, b, *, alpha=1.0: _sub(w, b, a, alpha=alpha),
     "pow": _pow,
     "square": lambda w, a: w.mul(a, a),
@@ -446,6 +446,7 @@ _OPERATORS = {
     "__radd__": "add",
     "__rmul__": "mul",
     "__rsub__": "rsub",
+    "__rtruediv__": "__rdiv__",
     "__truediv__": "div",
     "__mod__": "remainder",
     "__and__": "logical_and",
@@ -459,11 +460,3 @@ for _written, _called in _OPERATORS.items():
         return _apply(self._graph, _called, (self, *args), {})
 
     setattr(Symbol, _written, _operator)
-
-
-def _reflected_div(w: _Writer, a: Any, b: Any) -> Operand:
-    return w.div(b, a)
-
-
-_FUNCTIONS["__rtruediv__"] = _FUNCTIONS["__rdiv__"] = _reflected_div
-setattr(Symbol, "__rtruediv__", lambda self, other: _apply(self._graph, "__rdiv__", (self, other), {}))

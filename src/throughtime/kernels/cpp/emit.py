@@ -122,9 +122,7 @@ class _Emitter:
                 "int64_t(sizeof(S));",
             ]
             packs.append(f"    to = pack<Stage{number}>(to, R, c, {_cpp(not self.backward)});")
-        sizes = " + ".join(
-            f"tiles<Stage{n}>(c) * panel_size<Stage{n}>(c)" for n in range(last + 1)
-        )
+        sizes = " + ".join(f"tiles<Stage{n}>(c) * panel_size<Stage{n}>(c)" for n in range(last + 1))
         most = ", ".join(f"tiles<Stage{n}>(c)" for n in range(last + 1))
         name = self.program.cell.name or type(self.program.cell).__name__
         result.text = "\n".join(
@@ -435,7 +433,9 @@ class _Emitter:
             return names[v] if isinstance(v, Node) else f"splat<T>({_number(v)})"
 
         def write(p: str, v: Operand, add: bool = False) -> None:
-            inside.append(f"put({p} + u, {value(v)}, left);" if not add else f"add_to({p} + u, {value(v)});")
+            inside.append(
+                f"put({p} + u, {value(v)}, left);" if not add else f"add_to({p} + u, {value(v)});"
+            )
 
         if self.backward:
             prelude.append("const uint8_t flag = flag_of(s, row);")
@@ -652,7 +652,7 @@ def state_kinds(program: Program, name: str) -> set[str]:
 
 def _number(value: float) -> str:
     if math.isnan(value):
-        return "__builtin_nan(\"\")"
+        return '__builtin_nan("")'
     if math.isinf(value):
         return "__builtin_inf()" if value > 0 else "-__builtin_inf()"
     return repr(value)

@@ -1,0 +1,117 @@
+"""The weights of a layer as the kernels read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+
+import torch
+from torch import Tensor
+
+from throughtime.kernels.call import Weights
+from throughtime.kernels.cpp.walk import Library, Walk, pad
+from throughtime.kernels.program import Program
+
+__all__ = ["Packed", "Packing"]
+
+
+@dataclass
+class Packed:
+    """The weights as the kernels read them."""
+
+    input: Tensor | None = None
+    input_bias: Tensor | None = None
+    bias: Tensor = field(default_factory=lambda: torch.empty(0))
+    parameters: Tensor = field(default_factory=lambda: torch.empty(0))
+    recurrent: Tensor | None = None
+
+
+class Packing:
+    """Puts the weights of any layer of one cell in the order of the cell's slots.
+
+    Args:
+        program: of the cell.
+        compute: the type that is computed in.
+    """
+
+    def __init__(self, program: Program, compute: torch.dtype) -> None:
+        self.slots, self.compute = program.slots, compute
+        self.gates = program.cell.gates
+        self.biased = program.cell.recurrent_bias_names
+        self.hoisted = [slot for slot in self.slots if slot.gate is not None]
+
+    def pack(self, weights: Weights, walk: Walk, library: Library) -> Packed:
+        """The weights as the forward kernel reads them."""
+        packed = Packed()
+        if self.hoisted:
+            packed.input = _rows_of_slots(weights.weight_ih, self.order, walk.H, walk.W)
+        if weights.bias_ih is not None:
+            packed.input_bias, packed.bias = self._biases(weights, walk)
+        else:
+            packed.bias = torch.zeros(len(self.slots) * walk.W, dtype=self.compute)
+        packed.parameters = self._parameters(weights, walk.W)
+        if weights.weight_hh is not None:
+            packed.recurrent = walk.pack(library, weights.weight_hh)
+        return packed
+
+    @cached_property
+    def order(self) -> list[int]:
+        """The gate of each slot that has one."""
+        return [self.gates.index(slot.gate) for slot in self.hoisted if slot.gate is not None]
+
+    def _biases(self, weights: Weights, walk: Walk) -> tuple[Tensor, Tensor]:
+        """What is added to the input's products, and to the slots that have none of them."""
+        assert weights.bias_ih is not None
+        if self._biases_lie_as_they_are and walk.W == walk.H and weights.bias_hh is not None:
+            total = (weights.bias_ih + weights.bias_hh).to(self.compute)
+            return total, total
+        gates, *sums = self._bias_places(walk.H, walk.W)
+        zero = weights.bias_ih.new_zeros(1)
+        total = torch.cat([weights.bias_ih, zero]).to(self.compute)[gates]
+        if weights.bias_hh is not None:
+            of_blocks = torch.cat([weights.bias_hh, zero]).to(self.compute)
+            for places in sums:
+                total += of_blocks[places]
+        n = len(self.hoisted) * walk.W
+        return total[:n], total
+
+    @cached_property
+    def _biases_lie_as_they_are(self) -> bool:
+        """Whether each slot has one bias of W and one of R, in the order of the gates."""
+        own = [[b for _, b in s.pairs if b in self.biased] for s in self.slots]
+        return own == [[gate] for gate in self.gates] and self.biased == self.gates
+
+    @cache  # noqa: B019 (packings live as long as the process)
+    def _bias_places(self, H: int, W: int) -> list[Tensor]:
+        """For each unit of each slot: where its bias of W stands, then those of its blocks of R.
+
+        The place after the last holds a zero.
+        """
+        slots = self.slots
+        of_input = torch.full((len(slots), W), len(self.gates) * H)
+        for i, gate in enumerate(self.order):
+            of_input[i, :H] = torch.arange(gate * H, gate * H + H)
+        found = [of_input.view(-1)]
+        biased = [[self.biased.index(b) for _, b in s.pairs if b in self.biased] for s in slots]
+        for k in range(max(map(len, biased), default=0)):
+            places = torch.full((len(slots), W), len(self.biased) * H)
+            for i, blocks in enumerate(biased):
+                if k < len(blocks):
+                    places[i, :H] = torch.arange(blocks[k] * H, blocks[k] * H + H)
+            found.append(places.view(-1))
+        return found
+
+    def _parameters(self, weights: Weights, W: int) -> Tensor:
+        rows = [pad(p.to(self.compute), W) for p in weights.parameters.values()]
+        return torch.stack(rows) if rows else torch.empty(0, dtype=self.compute)
+
+
+def _rows_of_slots(weight: Tensor, order: list[int], H: int, W: int) -> Tensor:
+    """The blocks of W in the order of the slots, each padded to the width of a row."""
+    blocks = weight.shape[0] // H
+    if order == list(range(blocks)) and H == W:
+        return weight
+    parts = weight.view(blocks, H, -1)[order]
+    if H != W:
+        parts = torch.nn.functional.pad(parts, (0, 0, 0, W - H))
+    return parts.reshape(len(order) * W, -1)
