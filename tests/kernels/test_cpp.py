@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 import throughtime as tt
 from throughtime.kernels import Call, Weights, operators, reference
-from throughtime.kernels.cpp import recurrence
+from throughtime.kernels.cpp import packing, recurrence, walk
 from throughtime.kernels.cpp.compile import load, missing
 from throughtime.kernels.graph import OPERATIONS, reachable
 from throughtime.kernels.program import program
@@ -303,9 +303,21 @@ def _count(monkeypatch):
 
 
 @pytest.fixture
-def short_chunks(monkeypatch):
+def chunks_of(monkeypatch):
+    """Sets how many rows a chunk has; one is two steps."""
+
+    def set_rows(rows):
+        monkeypatch.setattr(walk, "_BYTES_OF_A_CHUNK", 0)
+        monkeypatch.setattr(walk, "_FEWEST_ROWS", rows)
+
+    return set_rows
+
+
+@pytest.fixture
+def short_chunks(chunks_of):
     """Chunks of two steps: every sequence of the tests is several."""
-    monkeypatch.setattr(recurrence, "_ROWS_OF_A_CHUNK", 1)
+    chunks_of(1)
+    assert walk.chunks(9, 5, 100, "gates") == [(0, 2), (2, 2), (4, 2), (6, 2), (8, 1)]
 
 
 # Every cell.
@@ -392,8 +404,8 @@ def test_a_sequence_of_several_chunks(short_chunks, name, given, reverse, save):
 
 @pytest.mark.parametrize("rows", [8, 20, 40])
 @pytest.mark.parametrize("save", ["gates", "states"])
-def test_chunks_of_every_length(monkeypatch, rows, save):
-    monkeypatch.setattr(recurrence, "_ROWS_OF_A_CHUNK", rows)
+def test_chunks_of_every_length(chunks_of, rows, save):
+    chunks_of(rows)
     lengths, resets = ragged(11, 3)
     for reverse in (False, True):
         parity(make("lstm", 11, 3, 17, reverse=reverse, save=save))
@@ -573,7 +585,7 @@ def test_rows_and_units_may_be_split_over_threads_in_any_way(
 ):
     """Also where a group has fewer rows than there are groups, or a thread no units."""
     set_threads(split[0] * split[1])
-    monkeypatch.setattr(recurrence, "_split", lambda *args: split)
+    monkeypatch.setattr(walk, "_split", lambda *args: split)
     lengths, resets = ragged(5, 6)
     parity(make(name, 5, 6, 100))
     parity(make(name, 5, 6, 20, lengths=lengths, resets=resets, reverse=True, save="states"))
@@ -623,7 +635,8 @@ def test_no_result_depends_on_memory_that_was_not_written(
     calls = [make(name, 5, 3, 17, dtype=dtype, save=save, **options) for options in variants]
     clean = [results(operators, call) for call in calls]
     poisoned = _Poisoned()
-    monkeypatch.setattr(recurrence, "torch", poisoned)
+    for module in (packing, recurrence, walk):
+        monkeypatch.setattr(module, "torch", poisoned)
     for call, expected in zip(calls, clean, strict=True):
         for key, value in results(operators, call).items():
             assert torch.equal(value, expected[key]), key
@@ -676,8 +689,8 @@ def test_narrow_vectors_give_the_same(monkeypatch, name, width):
         return library
 
     monkeypatch.setattr(recurrence, "_kernels", {})
-    monkeypatch.setattr(recurrence, "load", narrow)
-    monkeypatch.setattr(recurrence, "prebuild", lambda sources: None)
+    monkeypatch.setattr(walk, "load", narrow)
+    monkeypatch.setattr(recurrence, "prebuild", lambda *sources: None)
     dtypes = DTYPES if name == "lstm" else [torch.float32]
     lengths, resets = ragged(5, 5)
     for dtype in dtypes:

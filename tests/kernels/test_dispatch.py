@@ -115,7 +115,9 @@ def test_where_nothing_can_be_compiled_the_reference_runs_and_one_warning_says_s
 
 def test_strict_refuses_what_no_kernel_runs():
     layer = tt.Recurrent(Halving(), 3, 4, strict=True)
-    with pytest.raises(ValueError, match=r"strict=True, and no kernel runs this: cpp cannot: .*chunk"):
+    with pytest.raises(
+        ValueError, match=r"strict=True, and no kernel runs this: cpp cannot: .*chunk"
+    ):
         layer(sequence())
     layer.strict = False
     layer(sequence())

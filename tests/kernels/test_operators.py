@@ -17,7 +17,7 @@ from torch.func import functional_call, grad, jacrev, vmap
 import throughtime as tt
 from throughtime.kernels import operators, reference
 from throughtime.kernels.cpp import compile as compiler
-from throughtime.kernels.cpp import recurrence
+from throughtime.kernels.cpp import recurrence, walk
 from throughtime.kernels.cpp.compile import missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
@@ -715,7 +715,7 @@ def test_a_kernel_that_does_not_compile_is_a_reason_and_not_an_error(monkeypatch
     def refuse(*args):
         raise compiler.CompileError("the compiler refused generated code\nand said why")
 
-    monkeypatch.setattr(recurrence, "load", refuse)
+    monkeypatch.setattr(walk, "load", refuse)
     monkeypatch.setattr(recurrence, "prebuild", refuse)
     layer, x = tt.Recurrent(Refused(), I, H), torch.randn(T, B, I)
     why = layer.explain(x)

@@ -209,6 +209,11 @@ def register(cell: type[Cell]) -> type[Cell]:
     return cell
 
 
+def is_registered(cell: Cell) -> bool:
+    """Whether :func:`get` makes the same cell from its name; a subclass only inherits that."""
+    return type(cell) is _registry.get(cell.name)
+
+
 def names() -> list[str]:
     """The names of all registered cells."""
     return list(_registry)

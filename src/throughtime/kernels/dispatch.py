@@ -117,7 +117,7 @@ def run(
             warnings.warn(
                 f"{what[0]} runs step by step in Python, which is several times slower: "
                 f"{'; '.join(operators.missing())}.",
-                stacklevel=4,
+                stacklevel=6,
             )
     return BACKENDS[chosen.backend].run(call)
 

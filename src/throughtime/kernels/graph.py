@@ -133,7 +133,7 @@ class Graph:
         return self._once(op, args, "", _kind(op, args))
 
     def _once(self, op: str, args: tuple[Operand, ...], name: str, kind: str) -> Node:
-        key = (op, name, *(a.index if isinstance(a, Node) else ("number", a) for a in args))
+        key = (op, name, *(a.index if isinstance(a, Node) else repr(a) for a in args))
         if key not in self._nodes:
             self._nodes[key] = Node(op, args, name, kind, len(self._nodes))
         return self._nodes[key]
@@ -236,7 +236,9 @@ def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor])
             continue
         args = [values[a] if isinstance(a, Node) else a for a in node.args]
         if not isinstance(args[0], Tensor) or node.op in ("maximum", "minimum", "where"):
-            like = next(a for a in reversed(args) if isinstance(a, Tensor))
-            args = [a if isinstance(a, Tensor) else like.new_tensor(a) for a in args]
+            # Without dimensions they take the type of the others, which may be masks alone.
+            args = [
+                a if isinstance(a, Tensor) else torch.tensor(a, dtype=torch.float64) for a in args
+            ]
         values[node] = OPERATIONS[node.op](*args)
     return [values[r] if isinstance(r, Node) else r for r in roots]

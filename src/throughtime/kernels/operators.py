@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 
-from throughtime.cells.cell import Cell, get
+from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.kernels import reference
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp import compile as compiler
@@ -34,7 +34,9 @@ def identity(cell: Cell) -> str:
     A cell of the registry is named with its constants. Any other is known in this process only.
     """
     arguments = ", ".join(f"{k}={v!r}" for k, v in cell.constants.items())
-    label = (cell.name or type(cell).__name__) + (f"({arguments})" if arguments else "")
+    # No name of the registry has brackets: another process must not take another cell for it.
+    name = cell.name if is_registered(cell) else f"<{cell.name or type(cell).__name__}>"
+    label = name + (f"({arguments})" if arguments else "")
     text, number = label, 1
     while text in _cells and program(_cells[text]) is not program(cell):
         number += 1
@@ -345,8 +347,14 @@ class _RecurrenceBackward(torch.autograd.Function):
             )
 
         given = [t for t in (*tensors, *gradients) if t is not None]
+        goes_on = torch.is_grad_enabled()
         with torch.enable_grad():
-            inputs = [t.detach().requires_grad_() for t in given]
+            # Views, where third derivatives may follow: they stand apart from one another, and
+            # yet lead on to what they were made from.
+            inputs = [
+                t.view_as(t) if goes_on and t.requires_grad else t.detach().requires_grad_()
+                for t in given
+            ]
             firsts = first(*inputs)
             pairs = [
                 (f, s)
@@ -361,7 +369,7 @@ class _RecurrenceBackward(torch.autograd.Function):
                         inputs,
                         [s for _, s in pairs],
                         allow_unused=True,
-                        create_graph=torch.is_grad_enabled(),
+                        create_graph=goes_on,
                     )
                 )
         it = iter(found)

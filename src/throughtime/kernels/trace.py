@@ -185,7 +185,7 @@ class Symbol:
         return _apply(graph, func.__name__, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name not in _FUNCTIONS:
+        if name.startswith("__") or name not in _FUNCTIONS or not hasattr(Tensor, name):
             raise Untraceable(f"the step asks a value for its {name}")
         return lambda *args, **kwargs: _apply(self._graph, name, (self, *args), kwargs)
 
@@ -271,6 +271,11 @@ def _clamp(w: _Writer, a: Any, min: Any = None, max: Any = None) -> Operand:
     return _operand(a) if not isinstance(a, Node) else a
 
 
+def _flat_beyond(w: _Writer, a: Any, low: float, high: float) -> Operand:
+    """A clamp whose gradient at its limits is 0, as in PyTorch, and not 1 as that of clamp."""
+    return w.where(w.less_equal(a, low), low, w.where(w.less_equal(high, a), high, a))
+
+
 def _div(w: _Writer, a: Any, b: Any, *, rounding_mode: str | None = None) -> Operand:
     quotient = w.div(a, b)
     if rounding_mode is None:
@@ -343,7 +348,7 @@ def _gelu(w: _Writer, a: Any, approximate: str = "none") -> Operand:
 
 
 def _elu(w: _Writer, a: Any, alpha: float = 1.0, inplace: bool = False) -> Operand:
-    return w.where(w.less(0.0, a), a, w.mul(w.expm1(w.minimum(a, 0.0)), alpha))
+    return w.where(w.less(0.0, a), a, w.mul(w.expm1(w.where(w.less(0.0, a), 0.0, a)), alpha))
 
 
 def _leaky_relu(w: _Writer, a: Any, negative_slope: float = 0.01, inplace: bool = False) -> Operand:
@@ -353,7 +358,7 @@ def _leaky_relu(w: _Writer, a: Any, negative_slope: float = 0.01, inplace: bool 
 def _hardtanh(
     w: _Writer, a: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Operand:
-    return _clamp(w, a, min_val, max_val)
+    return _flat_beyond(w, a, min_val, max_val)
 
 
 def _one(op: Callable[[_Writer, Any], Operand]) -> Callable[..., Operand]:
@@ -389,18 +394,16 @@ _FUNCTIONS: dict[str, Callable[..., Operand]] = {
     "pow": _pow,
     "square": lambda w, a: w.mul(a, a),
     "relu": _one(lambda w, a: w.relu(a)),
-    "relu6": _one(lambda w, a: _clamp(w, a, 0.0, 6.0)),
+    "relu6": _one(lambda w, a: _flat_beyond(w, a, 0.0, 6.0)),
     "silu": _one(lambda w, a: w.mul(a, w.sigmoid(a))),
-    "hardsigmoid": _one(lambda w, a: w.div(_clamp(w, w.add(a, 3.0), 0.0, 6.0), 6.0)),
+    "hardsigmoid": _one(lambda w, a: w.div(_flat_beyond(w, w.add(a, 3.0), 0.0, 6.0), 6.0)),
     "hardtanh": _hardtanh,
     "leaky_relu": _leaky_relu,
     "elu": _elu,
     "gelu": _gelu,
     "softsign": lambda w, a: w.div(a, w.add(w.abs(a), 1.0)),
     "softplus": _softplus,
-    "logsigmoid": _simple("log_sigmoid"),
     "log_sigmoid": _simple("log_sigmoid"),
-    "expit": _simple("sigmoid"),
     "special_expit": _simple("sigmoid"),
     "clamp": _clamp,
     "clip": _clamp,

@@ -144,7 +144,8 @@ class Recurrent(nn.Module):
     @property
     def _dtype(self) -> torch.dtype:
         # Not get_parameter: torch.func.functional_call puts plain tensors in its place.
-        return self._weights("_l0").weight_ih.dtype
+        weight: Any = self.weight_ih_l0
+        return weight.dtype
 
     def _suffixes(self, layer: int) -> list[str]:
         return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]

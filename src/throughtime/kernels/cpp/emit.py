@@ -457,7 +457,8 @@ class _Emitter:
                 p = pointer(self.at("saved", "now", self.saved[node]))
                 # A column was saved at every unit of its row; before the first step nothing was.
                 column = f"{p}[0]" if number else f"is_before ? T(0) : {p}[0]"
-                read(node, f"load({p} + u)" if node.kind == "row" else f"splat<T>({column})")
+                by_unit = node.kind in ("row", "unit")
+                read(node, f"load({p} + u)" if by_unit else f"splat<T>({column})")
             elif self.backward and node in self.state_of:
                 array = self.state_array(self.state_of[node], elementwise=True)
                 read(node, f"load({pointer(self.at(array, 'now'))} + u)")

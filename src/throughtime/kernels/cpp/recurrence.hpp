@@ -202,7 +202,9 @@ template <class E, class V> TT_INLINE void put(E* p, V v, int64_t left) {
 
 // For the largest of a row: the first n lanes, and nothing in the others; the largest lane.
 template <class V> TT_INLINE V first_or_lowest(V v, int n) {
-    for (int i = n; i < int(Simd<Element<V>>::LANES); ++i) v[i] = -Element<V>(__builtin_inf());
+    // A vector that lies wholly beyond the last unit has fewer than none left.
+    for (int i = n > 0 ? n : 0; i < int(Simd<Element<V>>::LANES); ++i)
+        v[i] = -Element<V>(__builtin_inf());
     return v;
 }
 template <class V> TT_INLINE Element<V> largest(V v) {

@@ -184,18 +184,19 @@ class Kernel:
             elif kind in ("state", "value", "operand") and save == "gates":
                 arrays[array.name] = Memory(walk.empty((T, B, W), dtype, is_ragged))
             elif kind in ("state", "value"):
-                arrays[array.name] = Memory(walk.empty((2, B, W), dtype), mask=1)
+                arrays[array.name] = Memory(walk.empty((2, B, W), dtype, is_ragged), mask=1)
             elif kind == "operand":
                 arrays[array.name] = Memory(walk.empty((1, B, W), dtype), mask=0)
             elif kind == "saved" and save == "gates":
-                arrays[array.name] = Memory(walk.empty((T, B, array.per_row * W), dtype))
+                arrays[array.name] = Memory(walk.empty((T, B, array.per_row * W), dtype, is_ragged))
         initial = self._initial(state, walk)
         packed = self.packing.pack(weights, walk, self.forward_library)
         kept = Kept(save, arrays[self.output].tensor) if save is not None else None
         carried = [a for a in arrays if a.startswith(("state", "value")) and a != self.output]
         if kept is not None and save == "states":
             starts = {
-                a: walk.empty((len(walk.chunks), B, W), arrays[a].tensor.dtype) for a in carried
+                a: walk.empty((len(walk.chunks), B, W), arrays[a].tensor.dtype, True)
+                for a in carried
             }
             kept.arrays = starts
         for number, (t0, n) in enumerate(walk.chunks):

@@ -153,9 +153,13 @@ class Walk:
     def chunk(self, value: Tensor, t0: int, n: int) -> Tensor:
         """The steps t0 to t0 + n of a sequence, (n, rows, …)."""
         part = value[t0 : t0 + n]
-        if self._order is None:
+        if self._order is None or self.lengths is None:
             return part
-        return part.index_select(1, self._order[: self.rows(t0)])
+        part = part.index_select(1, self._order[: self.rows(t0)])
+        # Zero times NaN is NaN: what lies past a row's end must not enter a product at all.
+        steps = torch.arange(t0, t0 + len(part)).unsqueeze(1)
+        past = steps >= self.lengths[: part.shape[1]]
+        return part.masked_fill_(past.unsqueeze(-1), 0.0)
 
     def own(self, value: Tensor, t0: int, n: int, rows: int) -> Tensor:
         """Memory for the steps t0 to t0 + n of a sequence, to be given to :meth:`put_chunk`."""
