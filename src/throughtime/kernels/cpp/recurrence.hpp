@@ -330,14 +330,45 @@ template <class Program> void run(const Context& c) {
     walk<Program>(c, {0, 0, 1, 1, nullptr});
 }
 
+// One vector of units of a block of R, for all k: p[k / TOGETHER][unit][k % TOGETHER], where the
+// places of successive k lie `stride` apart. With fewer units than lanes zeros fill up.
+template <class S>
+void pack_units(
+    S* p, int64_t stride, const S* block, int64_t H, int64_t unit, int64_t lanes, bool transposed) {
+    using T = Compute<S>;
+    constexpr int64_t LANES = Simd<T>::LANES, TOGETHER = Product<S>::TOGETHER;
+    int64_t k = 0;
+    if (lanes == LANES && transposed) {
+        // Squares by vectors; a pair of bfloat16 travels as a float.
+        constexpr int64_t square = LANES * TOGETHER;
+        for (; k + square <= H; k += square) {
+            Vec<T> x[LANES];
+            for (int64_t l = 0; l < LANES; ++l) std::memcpy(&x[l], block + (unit + l) * H + k, BYTES);
+            transpose<T>(x);
+            for (int64_t l = 0; l < LANES; ++l)
+                std::memcpy((void*)(p + (k / TOGETHER + l) * stride), &x[l], BYTES);
+        }
+    } else if (lanes == LANES && TOGETHER == 1) {
+        for (; k < H; ++k) std::memcpy((void*)(p + k * stride), block + k * H + unit, BYTES);
+    }
+    for (; k < H; k += TOGETHER) {
+        S* at = p + k / TOGETHER * stride;
+        std::memset((void*)at, 0, BYTES);
+        for (int64_t one = k; one < k + TOGETHER && one < H; ++one)
+            for (int64_t l = 0; l < lanes; ++l)
+                at[l * TOGETHER + one - k] =
+                    transposed ? block[(unit + l) * H + one] : block[one * H + unit + l];
+    }
+}
+
 // Packs the blocks of R as the tiles of a stage read them. R holds blocks of (units, units); the
 // forward step multiplies by their transposes.
 template <class Stage>
 char* pack(char* to, const typename Stage::S* R, const Context& c, bool transposed) {
     using S = typename Stage::S;
     constexpr int64_t LANES = Simd<Compute<S>>::LANES, TOGETHER = Product<S>::TOGETHER;
-    const int64_t all = tiles<Stage>(c), size = panel_size<Stage>(c), H = c.units;
     if (Stage::MEMBERS == 0) return to;
+    const int64_t all = tiles<Stage>(c), size = panel_size<Stage>(c), H = c.units;
     // A few weights are packed sooner than a second thread is there.
     const int threads = all * size < (1 << 18) ? 1 : int(c.groups * c.members);
     (void)threads;
@@ -346,22 +377,14 @@ char* pack(char* to, const typename Stage::S* R, const Context& c, bool transpos
 #endif
     for (int64_t t = 0; t < all; ++t) {
         S* p = (S*)to + t * size;
-        std::memset((void*)p, 0, size * sizeof(S));
         for (int input = 0; input < Stage::INPUTS; ++input) {
-            const int64_t N = Stage::SIZES[input] * Stage::NV;
+            const int64_t N = Stage::SIZES[input] * Stage::NV, stride = N * LANES * TOGETHER;
             for (int64_t n = 0; n < N; ++n) {
                 const S* block = R + Stage::BLOCKS[input][n / Stage::NV] * H * H;
                 const int64_t unit = (t * Stage::NV + n % Stage::NV) * LANES;
-                const int64_t lanes = H - unit < LANES ? H - unit : LANES;
-                for (int64_t k0 = 0; k0 < H; k0 += 16) {
-                    const int64_t k1 = k0 + 16 < H ? k0 + 16 : H;
-                    for (int64_t lane = 0; lane < lanes; ++lane)
-                        for (int64_t k = k0; k < k1; ++k) {
-                            const int64_t place = (k / TOGETHER * N + n) * LANES + lane;
-                            p[place * TOGETHER + k % TOGETHER] =
-                                transposed ? block[(unit + lane) * H + k] : block[k * H + unit + lane];
-                        }
-                }
+                int64_t lanes = H - unit < LANES ? H - unit : LANES;
+                lanes = lanes < 0 ? 0 : lanes;
+                pack_units(p + n * LANES * TOGETHER, stride, block, H, unit, lanes, transposed);
             }
             p += round_up(H, TOGETHER) * N * LANES;
         }

@@ -722,4 +722,46 @@ TT_INLINE Vec<float> pow(Vec<float> x, Vec<float> y) {
     return in_double([](Vec<double> a, Vec<double> b) TT_INSIDE { return pow(a, b); }, x, y);
 }
 
+// ---- moving ------------------------------------------------------------------------------------
+
+#ifdef __clang__
+// Clang has no shuffle by a vector; where the vector is constant this becomes one all the same.
+template <class V, class I>
+TT_INLINE V shuffle(V a, V b, I at) {
+    constexpr int L = sizeof(V) / sizeof(a[0]);
+    V x;
+#pragma unroll
+    for (int l = 0; l < L; ++l) x[l] = at[l] < L ? a[at[l] % L] : b[at[l] % L];
+    return x;
+}
+#else
+template <class V, class I>
+TT_INLINE V shuffle(V a, V b, I at) {
+    return __builtin_shuffle(a, b, at);
+}
+#endif
+
+// A square of LANES x LANES, transposed by log2(LANES) exchanges.
+template <class T>
+TT_INLINE void transpose(Vec<T>* x) {
+    constexpr int L = Simd<T>::LANES;
+    using I = Signed<T>;
+#pragma GCC unroll 4
+    for (int s = 1; s < L; s *= 2) {
+        I low, high;
+#pragma GCC unroll 16
+        for (int l = 0; l < L; ++l) {
+            low[l] = l & s ? L + l - s : l;
+            high[l] = l & s ? L + l : l + s;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < L; ++i)
+            if (!(i & s)) {
+                Vec<T> p = shuffle(x[i], x[i + s], low);
+                x[i + s] = shuffle(x[i], x[i + s], high);
+                x[i] = p;
+            }
+    }
+}
+
 }  // namespace throughtime

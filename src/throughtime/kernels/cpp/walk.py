@@ -214,7 +214,7 @@ class Walk:
         """The blocks of R as the kernel reads them."""
         weight = weight.contiguous()
         numbers = self._context(library, None, {}, (0, 0, 0, 1), None, [])
-        packed = torch.empty(library.packed_size(numbers), dtype=torch.uint8)
+        packed = self.empty((library.packed_size(numbers),), torch.uint8)
         library.pack(numbers, weight.data_ptr(), packed.data_ptr())
         return packed
 
