@@ -311,15 +311,15 @@ class Kernel:
             last = zero if d is None else walk.padded(d.to(self.compute)).contiguous()
             d_initial[k] = torch.zeros(B, W, dtype=self.compute)
             memory[f"d_last:{k}"] = Memory(last, mask=0)
-            memory[f"d_state:{k}"] = Memory(torch.empty(B, W, dtype=self.compute), mask=0)
+            memory[f"d_state:{k}"] = Memory(walk.empty((B, W), self.compute), mask=0)
             memory[f"d_initial:{k}"] = Memory(d_initial[k], mask=0)
         groups = walk.groups(backward)
         sums = torch.zeros(groups, len(backward.source.sums), W, dtype=self.compute)
 
         most = max(n for _, n in walk.chunks)
         # One step more on either side: of the chunk that came before, and where nothing is read.
-        held_slots = walk.empty(((most + 2) * B * nA * W,), self.dtype)
-        other_slots = walk.empty((B, nA * W), self.dtype)
+        held_slots = walk.scratch("slots", ((most + 2) * B * nA * W,), self.dtype)
+        other_slots = walk.scratch("other slots", (B, nA * W), self.dtype)
         dx = None
         if of_input:
             dx = walk.empty(tuple(x.shape), x.dtype, zero=not nU or lengths is not None)
@@ -388,10 +388,9 @@ class Kernel:
         for array in self.forward_library.source.arrays:
             kind, _, _ = array.name.partition(":")
             dtype = self.dtype if array.stored else self.compute
-            zero = walk.lengths is not None
             if kind in ("state", "value", "operand", "output", "saved"):
                 shape = (most + 2, walk.B, array.per_row * walk.W)
-                found[array.name] = walk.empty(shape, dtype, zero)
+                found[array.name] = walk.scratch(array.name, shape, dtype)
         return found
 
     def _run_again(

@@ -6,8 +6,10 @@ What a compiled kernel is called with is put together here; what it computes is 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -135,6 +137,16 @@ class Walk:
             return torch.zeros(shape, dtype=dtype)
         return _on_large_pages(torch.empty(shape, dtype=dtype))
 
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Memory for this call alone, of which nothing may be given out."""
+        size = math.prod(shape) * dtype.itemsize
+        if size > _MOST_HELD:
+            return self.empty(shape, dtype)
+        held = _held.by_name.get(name)
+        if held is None or held.numel() < size:
+            held = _held.by_name[name] = self.empty((size,), torch.uint8)
+        return held[:size].view(dtype).view(shape)
+
     def sorted(self, value: Tensor, rows: int = 0) -> Tensor:
         """The rows in the order in which the kernel knows them."""
         return value if self._order is None else value.index_select(rows, self._order)
@@ -176,7 +188,7 @@ class Walk:
         """Memory for the input's products of one chunk."""
         if self._hoisted is None:
             rows = max(n for _, n in self.chunks) * self.B
-            self._hoisted = self.empty((rows, slots * self.W), dtype)
+            self._hoisted = self.scratch("hoisted", (rows, slots * self.W), dtype)
         return self._hoisted
 
     def padded(self, value: Tensor) -> Tensor:
@@ -214,7 +226,8 @@ class Walk:
         """The blocks of R as the kernel reads them."""
         weight = weight.contiguous()
         numbers = self._context(library, None, {}, (0, 0, 0, 1), None, [])
-        packed = self.empty((library.packed_size(numbers),), torch.uint8)
+        name = f"weights {library.is_backward}"
+        packed = self.scratch(name, (library.packed_size(numbers),), torch.uint8)
         library.pack(numbers, weight.data_ptr(), packed.data_ptr())
         return packed
 
@@ -270,12 +283,13 @@ class Walk:
         context = (ctypes.c_int64 * (len(numbers) + 3 * max(len(source.arrays), 1)))(*numbers)
         if source.reductions and count:
             size = library.partials_size(context)
-            scratch.append(torch.empty(size, dtype=torch.uint8))
-            context[len(numbers) - 1] = scratch[-1].data_ptr()
+            partials = self.scratch("partials", (size,), torch.uint8)
+            context[len(numbers) - 1] = partials.data_ptr()
+            scratch.append(partials)
         place = len(numbers)
         for array in source.arrays if count else ():
             if array.name == "spill":
-                spill = torch.empty(self.B * source.spilled * self.W, dtype=self.compute)
+                spill = self.scratch("spill", (self.B, source.spilled, self.W), self.compute)
                 scratch.append(spill)
                 context[place] = spill.data_ptr()
             elif array.name in memory:
@@ -323,6 +337,17 @@ def _flags(
     active = (reaches & (length > 0)).sum(1).to(torch.int32)
     return flags, active
 
+
+# Fresh memory costs more than what is often done with it: each thread holds what it used last.
+_MOST_HELD = 32 << 20
+
+
+class _Held(threading.local):
+    def __init__(self) -> None:
+        self.by_name: dict[str, Tensor] = {}
+
+
+_held = _Held()
 
 _MADV_HUGEPAGE, _LARGE = 14, 1 << 22
 
