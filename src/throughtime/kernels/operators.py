@@ -232,9 +232,10 @@ class _Recurrence(torch.autograd.Function):
         lengths, resets, *rest = ctx.saved_tensors
         tensors, (output, *others) = rest[:count], rest[count:]
         # Inside torch.compile there is no second derivative, and its view of a function that is
-        # called by another's backward has the arguments wrong.
-        traced = torch.compiler.is_compiling()
-        derive = _RecurrenceBackward.forward if traced else _RecurrenceBackward.apply
+        # called by another's backward has the arguments wrong. Elsewhere few ask for one.
+        again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        is_function = again or _is_transformed()
+        derive = _RecurrenceBackward.apply if is_function else _RecurrenceBackward.forward
         found = derive(
             *(*ctx.constants, ctx.needs_input_grad[_FIRST], count, states, lengths, resets),
             *(*tensors, output, *others[states:], d_output, *d_rest[:states]),

@@ -40,16 +40,24 @@ class Packing:
         self.biased = program.cell.recurrent_bias_names
         self.hoisted = [slot for slot in self.slots if slot.gate is not None]
 
-    def pack(self, weights: Weights, walk: Walk, library: Library) -> Packed:
-        """The weights as the forward kernel reads them."""
+    def pack(self, weights: Weights, walk: Walk, library: Library | None) -> Packed:
+        """The weights as the forward kernel reads them.
+
+        Args:
+            weights: of the layer.
+            walk: of the call.
+            library: the forward kernel; None where it will not run.
+        """
         packed = Packed()
         if self.hoisted:
             packed.input = _rows_of_slots(weights.weight_ih, self.order, walk.H, walk.W)
+        packed.parameters = self._parameters(weights, walk.W)
+        if library is None:
+            return packed
         if weights.bias_ih is not None:
             packed.input_bias, packed.bias = self._biases(weights, walk)
         else:
             packed.bias = torch.zeros(len(self.slots) * walk.W, dtype=self.compute)
-        packed.parameters = self._parameters(weights, walk.W)
         if weights.weight_hh is not None:
             packed.recurrent = walk.pack(library, weights.weight_hh)
         return packed

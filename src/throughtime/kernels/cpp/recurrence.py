@@ -297,7 +297,9 @@ class Kernel:
         slots = program.slots
         nA, nU = len(slots), len(self.hoisted)
         initial = self._initial(state, walk)
-        forward_weights = self.packing.pack(weights, walk, self.forward_library)
+        runs_again = kept.save == "states"
+        library = self.forward_library if runs_again else None
+        forward_weights = self.packing.pack(weights, walk, library)
         packed = None
         if weights.weight_hh is not None:
             packed = walk.pack(backward, weights.weight_hh)
@@ -327,12 +329,12 @@ class Kernel:
         dR = None
         if weights.weight_hh is not None:
             dR = walk.empty((len(self.blocks) * W, W), self.compute, zero=self._blocks_meet)
-        again = self._again(walk, most) if kept.save == "states" else {}
+        again = self._again(walk, most) if runs_again else {}
         full = {self.output: kept.output, **kept.arrays}
 
         for number in reversed(range(len(walk.chunks))):
             t0, n = walk.chunks[number]
-            if kept.save == "states":
+            if runs_again:
                 local = self._run_again(walk, forward_weights, initial, kept, again, x, number)
                 memory |= local
                 states = local
@@ -468,6 +470,20 @@ class Kernel:
                     runs.append((i, block, 1))
         return found
 
+    def _bias_sums(
+        self, sums: Tensor, H: int, of_slot: Sequence[Sequence[str | None]], names: Sequence[str]
+    ) -> Tensor:
+        """The gradient of a bias: for each name the sums of the slots that have it."""
+        if of_slot == [[name] for name in names]:
+            return sums[: len(names), :H].reshape(-1).to(self.dtype, copy=True)
+        total = torch.zeros(len(names), H, dtype=self.compute)
+        for i, of_this in enumerate(of_slot):
+            for name in of_this:
+                if name in names:
+                    row = self.backward_library.source.sums.index(f"slot:{i}")
+                    total[names.index(name)] += sums[row, :H]
+        return total.view(-1).to(self.dtype)
+
     def _gathered(
         self,
         walk: Walk,
@@ -480,8 +496,6 @@ class Kernel:
         d_last: Sequence[Tensor | None],
     ) -> Gradients:
         H, W, dtype = walk.H, walk.W, self.dtype
-        names = self.backward_library.source.sums
-        place = {name: i for i, name in enumerate(names)}
         order = self.packing.order
         if dW is None or order != list(range(len(self.gates))) or W != H:
             d_weight = torch.zeros(len(self.gates), H, walk.I, dtype=self.compute)
@@ -490,18 +504,10 @@ class Kernel:
             dW = d_weight.view(-1, walk.I)
         d_bias_ih = d_bias_hh = None
         if weights.bias_ih is not None:
-            d_bias_ih = torch.zeros(len(self.gates), H, dtype=self.compute)
-            for i, slot in enumerate(self.program.slots):
-                if slot.gate is not None:
-                    d_bias_ih[self.gates.index(slot.gate)] += sums[place[f"slot:{i}"], :H]
-            d_bias_ih = d_bias_ih.view(-1).to(dtype)
+            d_bias_ih = self._bias_sums(sums, H, [[s.gate] for s in self.program.slots], self.gates)
         if weights.bias_hh is not None:
-            d_bias_hh = torch.zeros(len(self.biased), H, dtype=self.compute)
-            for i, slot in enumerate(self.program.slots):
-                for _, block in slot.pairs:
-                    if block in self.biased:
-                        d_bias_hh[self.biased.index(block)] += sums[place[f"slot:{i}"], :H]
-            d_bias_hh = d_bias_hh.view(-1).to(dtype)
+            blocks = [[b for _, b in s.pairs] for s in self.program.slots]
+            d_bias_hh = self._bias_sums(sums, H, blocks, self.biased)
         if dR is not None:
             n = len(self.blocks)
             dR = dR.view(n, W, W)[:, :H, :H].reshape(n * H, H).to(dtype)
@@ -511,10 +517,9 @@ class Kernel:
                 empty = (walk.lengths == 0).unsqueeze(-1)
                 d = torch.where(empty, walk.padded(last.to(d.dtype)), d)
             state.append(walk.unsorted(walk.unpadded(d)).to(dtype))
-        own = [
-            sums[place[f"parameter:{name}"], :H].to(dtype, copy=True)
-            for name in self.program.cell.parameter_specs
-        ]
+        names = [f"parameter:{name}" for name in self.program.cell.parameter_specs]
+        rows = map(self.backward_library.source.sums.index, names)
+        own = [sums[row, :H].to(dtype, copy=True) for row in rows]
         return Gradients(dx, dW.to(dtype), dR, d_bias_ih, d_bias_hh, own, state)
 
 

@@ -27,7 +27,7 @@ __all__ = ["NOTHING", "Library", "Memory", "Walk", "chunks", "pad", "width"]
 _UNITS = 16
 # What a chunk makes should still be in the cache when it is read, and its rows should be enough for
 # a large product to be fast.
-_BYTES_OF_A_CHUNK, _FEWEST_ROWS = 1 << 22, 512
+_BYTES_OF_A_CHUNK, _FEWEST_ROWS = 1 << 22, 1024
 # Flags of a step of a row; see recurrence.hpp.
 _START, _END, _RESTART, _BEFORE = 1, 2, 4, 8
 
@@ -90,10 +90,10 @@ def chunks(T: int, B: int, bytes_of_a_row: int, save: str | None) -> list[tuple[
     Args:
         T, B: steps and rows.
         bytes_of_a_row: what a chunk makes for each row of each step.
-        save: with ``states`` memory is to be saved: the shortest chunks that are fast.
+        save: with ``states`` memory is to be saved: chunks are short, and hardly slower.
     """
-    most = 0 if save == "states" else _BYTES_OF_A_CHUNK
-    rows = max(most // bytes_of_a_row, _FEWEST_ROWS)
+    rows = max(_BYTES_OF_A_CHUNK // bytes_of_a_row, _FEWEST_ROWS)
+    rows = -(-_FEWEST_ROWS // 2) if save == "states" else rows
     # Even, so that two steps that take turns stay in turn from chunk to chunk.
     steps = max(2, -(-rows // max(B, 1)) // 2 * 2)
     return [(t, min(steps, T - t)) for t in range(0, T, steps)]
