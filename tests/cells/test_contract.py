@@ -294,3 +294,37 @@ def test_a_class_in_place_of_a_cell_is_told_apart():
 def test_messages_call_a_cell_without_a_name_by_its_class():
     with pytest.raises(tt.checks.ShapeError, match=r'Recurrent\("?Leaky'):
         tt.Recurrent(Leaky(), 2, 3)(torch.zeros(5, 4, 9))
+
+
+class Antisymmetric(tt.Cell):
+    gates, states = ("h",), ("h",)
+
+    def transform(self, R):
+        return {"h": R["h"] - R["h"].T}
+
+    def step(self, x, W, R, s, p):
+        return dict(h=torch.tanh(W.h(x) + R.h(s.h)))
+
+
+@pytest.mark.parametrize("backend", ["cpp", "reference"])
+def test_a_step_uses_the_blocks_that_transform_makes_and_their_gradient_flows_back(backend):
+    layer = tt.Recurrent(Antisymmetric(), 2, 3, backend=backend, dtype=torch.float64)
+    plain = tt.Recurrent("rnn-tanh", 2, 3, backend=backend, dtype=torch.float64)
+    R = layer.weight_hh_l0
+    plain.load_state_dict(layer.state_dict() | {"weight_hh_l0": (R - R.T).detach()})
+    x = torch.randn(5, 2, 2, dtype=torch.float64)
+    torch.testing.assert_close(layer(x)[0], plain(x)[0])
+    layer(x)[0].sum().backward()
+    plain(x)[0].sum().backward()
+    through = plain.weight_hh_l0.grad
+    torch.testing.assert_close(R.grad, through - through.T)
+
+
+def test_a_transform_that_loses_a_block_is_told_so():
+    class Losing(Antisymmetric):
+        def transform(self, R):
+            return {}
+
+    layer = tt.Recurrent(Losing(), 2, 3)
+    with pytest.raises(ValueError, match=r"Losing\.transform: expected the blocks h, each of"):
+        layer(torch.randn(5, 2, 2))

@@ -100,6 +100,20 @@ class Cell:
         # Not an abstract class: a cell without a step may be declared, looked at and listed.
         raise NotImplementedError(f"{type(self).__name__}: write step(self, x, W, R, s, p).")
 
+    def transform(self, R: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The recurrent blocks that the step is to use, made of those that are learned.
+
+        Done once for each call; by default they are used as they are. An antisymmetric recurrence,
+        for example, gives back ``{"h": R["h"] - R["h"].T}``.
+
+        Args:
+            R: the learned blocks by name, each (H, H).
+
+        Returns:
+            The blocks to use, under the same names and of the same shapes.
+        """
+        return R
+
     # What the class declares in short form, spelled out.
 
     @property

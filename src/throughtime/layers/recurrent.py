@@ -281,8 +281,23 @@ class Recurrent(nn.Module):
             return getattr(self, f"{name}{suffix}", None)
 
         own = {name: named(name) for name in self.cell.parameter_specs}
-        matrices = (named(n) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        return Weights(*matrices, parameters=own)
+        bias_ih, bias_hh = named("bias_ih"), named("bias_hh")
+        return Weights(named("weight_ih"), self._recurrent(suffix), bias_ih, bias_hh, own)
+
+    def _recurrent(self, suffix: str) -> Tensor | None:
+        """The blocks of R as the step uses them."""
+        learned: Tensor | None = getattr(self, f"weight_hh{suffix}", None)
+        if learned is None or type(self.cell).transform is Cell.transform:
+            return learned
+        names, H = self.cell.recurrent_block_names, self.hidden_size
+        blocks = self.cell.transform(dict(zip(names, learned.split(H), strict=True)))
+        shapes = {name: tuple(block.shape) for name, block in blocks.items()}
+        if shapes != dict.fromkeys(names, (H, H)):
+            raise ShapeError(
+                f"{type(self.cell).__name__}.transform: expected the blocks {', '.join(names)}, "
+                f"each of shape ({H}, {H}), got {shapes}."
+            )
+        return torch.cat([blocks[name] for name in names])
 
     def _joined(self, states: list[Tensor]) -> RecurrentState:
         return states[0] if len(states) == 1 else tuple(states)
