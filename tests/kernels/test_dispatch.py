@@ -250,3 +250,13 @@ def test_explain_takes_what_forward_takes():
     assert layer.explain(packed).backend == "cpp"
     assert layer.explain(torch.randn(4, 3)).backend == "cpp"
     assert layer.explain(torch.randn(1, 3)).backend == "torch"
+
+
+def test_where_there_is_amx_pytorch_multiplies_bfloat16(monkeypatch):
+    monkeypatch.setattr(dispatch, "has_amx", lambda: True)
+    layer, x = tt.LSTM(3, 4, dtype=torch.bfloat16), sequence().bfloat16()
+    assert layer.explain(x).backend == "torch"
+    assert "AMX" in str(layer.explain(x))
+    assert layer.explain(x, resets=torch.zeros(5, 2, dtype=torch.bool)).backend == "cpp"
+    assert tt.GRU(3, 4, dtype=torch.bfloat16).explain(x).backend == "cpp"
+    assert tt.LSTM(3, 4).explain(sequence()).backend == "cpp"

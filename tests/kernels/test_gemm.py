@@ -14,10 +14,18 @@ import time
 import pytest
 import torch
 
+from throughtime.kernels.cpp import gemm
 from throughtime.kernels.cpp.compile import missing, prebuild
 from throughtime.kernels.cpp.gemm import matmul, num_threads, source
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
+
+
+@pytest.fixture(autouse=True)
+def _our_own(monkeypatch):
+    """Our product is what is tested, also where PyTorch's would be taken for bfloat16."""
+    monkeypatch.setattr(gemm, "has_amx", lambda: False)
+
 
 TYPES = [
     (torch.float32, torch.float32),
@@ -194,3 +202,16 @@ def test_wrong_shapes_and_types_are_refused():
             matmul(*args)
     with pytest.raises(AssertionError):
         matmul(a, b, out, bias=torch.ones(3))
+
+
+@pytest.mark.parametrize("out_dtype", [torch.float32, torch.bfloat16])
+def test_where_there_is_amx_pytorch_multiplies_bfloat16(monkeypatch, out_dtype):
+    monkeypatch.setattr(gemm, "has_amx", lambda: True)
+    a, b = torch.randn(20, 30).bfloat16(), torch.randn(10, 30).bfloat16().T
+    bias, out = torch.randn(10), torch.ones(20, 10, dtype=out_dtype)
+    exact = a.double() @ b.double() + bias.double()
+    # Products come rounded to bfloat16: 8 bits.
+    close = {"rtol": 2**-7, "atol": 0.1}
+    torch.testing.assert_close(matmul(a, b, out, bias=bias).double(), exact, **close)
+    doubled = matmul(a, b, out, bias=bias, accumulate=True).double()
+    torch.testing.assert_close(doubled, 2 * exact, **close)

@@ -13,6 +13,7 @@ from torch import Tensor
 from throughtime.checks import unknown
 from throughtime.kernels import operators, reference, torch_native
 from throughtime.kernels.call import Call
+from throughtime.kernels.cpp.gemm import has_amx
 
 __all__ = ["BACKENDS", "Explanation", "check", "explain", "run"]
 
@@ -64,10 +65,13 @@ def _order(call: Call) -> tuple[list[str], str]:
     """The backends, the fastest for this call first, and why the compiled kernels are not it.
 
     From benchmarks/results: a compiled kernel is asked for memory, packs the weights and starts
-    threads before its first step, which a step or two do not bring in again.
+    threads before its first step, which a step or two do not bring in again. PyTorch's LSTM
+    multiplies bfloat16 by AMX where there is one, and the compiled kernels do not yet.
     """
     if call.x.shape[0] <= _FEW_STEPS:
         return ["torch", "reference", "cpp"], "cpp could, but so few steps are done sooner without"
+    if call.x.dtype is torch.bfloat16 and call.cell.torch_equivalent == "LSTM" and has_amx():
+        return ["torch", "cpp", "reference"], "cpp could, but has no use of this processor's AMX"
     return list(BACKENDS), ""
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from throughtime.kernels.cpp.compile import load
 
-__all__ = ["matmul", "num_threads", "source"]
+__all__ = ["has_amx", "matmul", "num_threads", "source"]
 
 _NAMES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}
 _SUMS = {torch.float32: torch.float32, torch.float64: torch.float64, torch.bfloat16: torch.float32}
@@ -62,6 +63,19 @@ def _function(operands: torch.dtype, out: torch.dtype) -> Callable[..., int]:
     return function
 
 
+@cache
+def has_amx() -> bool:
+    """Whether the processor multiplies tiles of bfloat16, which PyTorch knows to use."""
+    return torch.cpu._is_amx_tile_supported()
+
+
+def _by_torch(a: Tensor, b: Tensor, out: Tensor, bias: Tensor | None, accumulate: bool) -> Tensor:
+    # Its products come rounded to bfloat16, what they are added to does not.
+    product = torch.mm(a, b)
+    total = product.to(out.dtype) if bias is None else product + bias
+    return out.add_(total) if accumulate else out.copy_(total)
+
+
 def matmul(
     a: Tensor,
     b: Tensor,
@@ -100,6 +114,8 @@ def matmul(
         assert bias.is_contiguous(), bias.stride()
         assert bias.dtype is dtype or bias.dtype is _SUMS[dtype], bias.dtype
         bias_pointer, bias_is_sum = bias.data_ptr(), bias.dtype is _SUMS[dtype]
+    if dtype is torch.bfloat16 and has_amx():
+        return _by_torch(a, b, out, bias, accumulate)
     function = _functions.get((dtype, out.dtype)) or _function(dtype, out.dtype)
     failed = function(
         *(m, n, k, a.data_ptr(), a_row, a_col, b.data_ptr(), b_row, b_col, out.data_ptr(), c_row),
