@@ -8,7 +8,7 @@ A recurrent network is a *cell*, a few equations for one time step, applied *thr
 
 from throughtime import cells
 from throughtime.cells import Cell, Parameter, State
-from throughtime.interchange import from_torch
+from throughtime.interchange import from_pretrained, from_torch, save_pretrained, to_torch
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 
 __version__ = "0.1.0"
@@ -22,5 +22,8 @@ __all__ = [
     "Recurrent",
     "State",
     "cells",
+    "from_pretrained",
     "from_torch",
+    "save_pretrained",
+    "to_torch",
 ]

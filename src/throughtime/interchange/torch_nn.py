@@ -1,15 +1,17 @@
-"""Layers of ``torch.nn`` become ours, one by one or a whole model at once."""
+"""Layers of ``torch.nn`` become ours, and ours theirs, one by one or a whole model at once."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
+from throughtime.kernels import torch_native
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 
-__all__ = ["from_torch"]
+__all__ = ["from_torch", "to_torch"]
 
 
 def from_torch(module: nn.Module) -> nn.Module:
@@ -30,21 +32,78 @@ def from_torch(module: nn.Module) -> nn.Module:
             f"from_torch: expected a module with a torch.nn.RNN, LSTM or GRU in it, "
             f"got {type(module).__name__} with none."
         )
-    converted: dict[nn.Module, nn.Module] = {}
-    return _converted(copy.deepcopy(module), converted)
+    return _converted(copy.deepcopy(module), nn.RNNBase, _layer, {})
 
 
-def _converted(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
+def to_torch(module: nn.Module) -> nn.Module:
+    """A copy of a model in which every recurrent layer is one of ``torch.nn``.
+
+    The way back of :func:`from_torch`, for layers whose cell PyTorch has: ``lstm``, ``gru``,
+    ``rnn-tanh`` and ``rnn-relu``.
+
+    Raises:
+        ValueError: where there is no recurrent layer in it, or one that PyTorch has not.
+
+    >>> to_torch(Recurrent("gru", 3, 5))
+    GRU(3, 5)
+    """
+    if not any(isinstance(m, Recurrent) for m in module.modules()):
+        raise ValueError(
+            f"to_torch: expected a module with a recurrent layer of throughtime in it, "
+            f"got {type(module).__name__} with none."
+        )
+    return _converted(copy.deepcopy(module), Recurrent, _torch_layer, {})
+
+
+def _converted(
+    module: nn.Module,
+    kind: type[nn.Module],
+    layer: Callable[[Any], nn.Module],
+    done: dict[nn.Module, nn.Module],
+) -> nn.Module:
     # A layer that stands in two places stays one layer.
-    if isinstance(module, nn.RNNBase):
+    if isinstance(module, kind):
         if module not in done:
-            done[module] = _layer(module)
+            done[module] = layer(module)
         return done[module]
     # Not named_children(), which names a child once though it stands under two names.
     for name, child in list(module._modules.items()):
         if child is not None:
-            setattr(module, name, _converted(child, done))
+            setattr(module, name, _converted(child, kind, layer, done))
     return module
+
+
+_THEIRS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN_TANH": nn.RNN, "RNN_RELU": nn.RNN}
+
+
+def _torch_layer(ours: Recurrent) -> nn.Module:
+    equivalent = ours.cell.torch_equivalent if torch_native.is_equal(ours.cell) else None
+    if equivalent not in _THEIRS:
+        raise ValueError(
+            f"to_torch: torch.nn has no layer for the cell "
+            f"{ours.cell.name or type(ours.cell).__name__}; it has those of lstm, gru, rnn-tanh "
+            f"and rnn-relu."
+        )
+    if ours.merge != "concat":
+        raise ValueError(
+            f'to_torch: the layers of torch.nn concatenate their directions, got merge="'
+            f'{ours.merge}".'
+        )
+    more = {"nonlinearity": equivalent[4:].lower()} if equivalent.startswith("RNN") else {}
+    theirs = _THEIRS[equivalent](
+        ours.input_size,
+        ours.hidden_size,
+        ours.num_layers,
+        bias=ours.bias,
+        batch_first=ours.batch_first,
+        dropout=ours.dropout if ours.num_layers > 1 else 0.0,
+        bidirectional=ours.bidirectional,
+        device="meta",
+        **more,
+    )
+    for name, parameter in ours.named_parameters(remove_duplicate=False):
+        setattr(theirs, name, parameter)
+    return theirs.train(ours.training)
 
 
 def _layer(theirs: nn.RNNBase) -> Recurrent:

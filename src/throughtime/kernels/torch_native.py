@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from throughtime.cells.cell import Cell
 from throughtime.kernels.call import Call
 
-__all__ = ["missing", "reasons", "run"]
+__all__ = ["is_equal", "missing", "reasons", "run"]
 
 _OPERATORS = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
 
@@ -23,7 +23,7 @@ def missing() -> list[str]:
 def reasons(call: Call) -> list[str]:
     """Why PyTorch's operators cannot run the call."""
     found = []
-    if call.cell.torch_equivalent not in _OPERATORS or not _speaks_for_its_step(call.cell):
+    if call.cell.torch_equivalent not in _OPERATORS or not is_equal(call.cell):
         found.append(
             f"the cell {call.cell.name or type(call.cell).__name__} is none that PyTorch has "
             f"fused ({', '.join(_OPERATORS)})"
@@ -37,7 +37,7 @@ def reasons(call: Call) -> list[str]:
     return found
 
 
-def _speaks_for_its_step(cell: Cell) -> bool:
+def is_equal(cell: Cell) -> bool:
     """Whether the class that says what it equals is the one whose step runs.
 
     A subclass that writes a step of its own inherits the claim, and the claim is not true of it.

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from throughtime.cells.cell import Cell, get
 from throughtime.checks import ShapeError, integer_lengths, shape_is, unknown
 from throughtime.kernels import Call, Explanation, Weights, dispatch, operators
+from throughtime.layers.stream import Stream
 
 __all__ = ["Recurrent", "RecurrentState"]
 
@@ -216,6 +217,19 @@ class Recurrent(nn.Module):
         if input.dim() == 2:
             return x.squeeze(1), self._joined([s.squeeze(1) for s in last])
         return (x.transpose(0, 1) if self.batch_first else x), self._joined(last)
+
+    def stream(self) -> Stream:
+        """A running sequence, which is given its steps as they come.
+
+        Raises:
+            ValueError: with two directions, of which one begins at the end.
+        """
+        if self.bidirectional:
+            raise ValueError(
+                f"{self._who}: bidirectional=True reads a sequence from its end too, which a "
+                f"stream does not know. Use one direction."
+            )
+        return Stream(self, self.batch_first)
 
     def explain(
         self,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
 from throughtime.layers.recurrent import Recurrent, RecurrentState
+from throughtime.layers.stream import Stream
 
 __all__ = ["LanguageModel"]
 
@@ -75,6 +76,10 @@ class LanguageModel(nn.Module):
             self.scores.weight = self.embedding.weight
             bound = 1 / math.sqrt(hidden_size)
             nn.init.uniform_(self.embedding.weight, -bound, bound)
+
+    def stream(self) -> Stream:
+        """A running text, which is given its tokens as they come, (B) each step."""
+        return Stream(self, batch_first=True)
 
     def forward(
         self, tokens: Tensor, state: RecurrentState | None = None

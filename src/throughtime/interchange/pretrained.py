@@ -1,0 +1,126 @@
+"""Models in folders: the weights in safetensors, what they belong to in config.json.
+
+Reading one runs no code of the folder: the configuration names one of our classes and a cell of
+the registry, and holds nothing but numbers and texts.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from throughtime.cells.cell import Cell, get, is_registered
+from throughtime.checks import unknown
+from throughtime.layers import GRU, LSTM, RNN, Recurrent
+from throughtime.models import LanguageModel
+
+__all__ = ["from_pretrained", "save_pretrained"]
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+_RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout")
+_OPTIONS = ("bidirectional", "merge", "backend", "save", "strict", "forget_bias", "recurrent_init")
+
+
+def _of_recurrent(layer: Recurrent) -> dict[str, Any]:
+    return {name: getattr(layer, name) for name in (*_RECURRENT, *_OPTIONS)}
+
+
+def _of_language_model(model: LanguageModel) -> dict[str, Any]:
+    inner = model.recurrent
+    return {
+        "vocab_size": model.embedding.num_embeddings,
+        "embedding_size": model.embedding.embedding_dim,
+        "hidden_size": inner.hidden_size,
+        "num_layers": inner.num_layers,
+        "dropout": model.dropout.p,
+        "tied": model.scores.weight is model.embedding.weight,
+        "forget_bias": inner.forget_bias,
+        "backend": inner.backend,
+    }
+
+
+_ARGUMENTS = {
+    Recurrent: _of_recurrent,
+    RNN: lambda layer: _of_recurrent(layer) | {"nonlinearity": layer.nonlinearity},
+    LSTM: _of_recurrent,
+    GRU: _of_recurrent,
+    LanguageModel: _of_language_model,
+}
+_HAVE_A_CELL = {Recurrent: lambda m: m.cell, LanguageModel: lambda m: m.recurrent.cell}
+_CLASSES = {kind.__name__: kind for kind in _ARGUMENTS}
+
+
+def save_pretrained(model: nn.Module, folder: str | Path) -> None:
+    """Writes a model into a folder; :func:`from_pretrained` reads it.
+
+    Raises:
+        ValueError: for a model that is none of ours, or with a cell that is not registered.
+    """
+    kind = type(model)
+    if kind not in _ARGUMENTS:
+        raise unknown("class of model", kind.__name__, _CLASSES)
+    config: dict[str, Any] = {"class": kind.__name__, "arguments": _ARGUMENTS[kind](model)}
+    if kind in _HAVE_A_CELL:
+        cell: Cell = _HAVE_A_CELL[kind](model)
+        if not is_registered(cell):
+            raise ValueError(
+                f"save_pretrained: the cell {type(cell).__name__} is not registered, so nobody "
+                f"could find it again. Give it a name and throughtime.cells.register it, and "
+                f"import it before from_pretrained; or save the state dict alone."
+            )
+        config["cell"] = {"name": cell.name, "constants": cell.constants}
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    # Weights that are tied stand in the file once.
+    weights = {name: p.detach().contiguous() for name, p in model.named_parameters()}
+    save_file(weights, str(path / WEIGHTS), {"format": "pt"})
+    (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def from_pretrained(folder: str | Path) -> nn.Module:
+    """The model that :func:`save_pretrained` wrote, in evaluation mode.
+
+    Raises:
+        ValueError: where a file is missing or damaged, a name is unknown, or the weights are not
+            those of the configuration.
+    """
+    path = Path(folder)
+    for file in (CONFIG, WEIGHTS):
+        if not (path / file).is_file():
+            raise ValueError(
+                f"{path}: expected a folder as save_pretrained writes it, got no {file} in it."
+            )
+    try:
+        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        name, arguments = config["class"], dict(config["arguments"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path / CONFIG}: the configuration is damaged ({error}).") from error
+    if name not in _CLASSES:
+        raise unknown("class of model", name, _CLASSES)
+    try:
+        if "cell" in config:
+            arguments["cell"] = get(config["cell"]["name"], **config["cell"]["constants"])
+        model = _CLASSES[name](**arguments)
+        weights = load_file(str(path / WEIGHTS))
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{path / CONFIG}: the configuration is damaged ({error}).") from error
+    except SafetensorError as error:
+        raise ValueError(f"{path / WEIGHTS}: the file is damaged ({error}).") from error
+    own = {key: tuple(p.shape) for key, p in model.named_parameters()}
+    given = {key: tuple(w.shape) for key, w in weights.items()}
+    if own != given:
+        wrong = sorted(key for key in own.keys() | given.keys() if own.get(key) != given.get(key))
+        key = wrong[0]
+        raise ValueError(
+            f"{path / WEIGHTS}: expected {key} of shape {own.get(key, '(none)')} as {CONFIG} has "
+            f"it, got {given.get(key, '(none)')}. Both must be of one save."
+        )
+    model.load_state_dict(weights, strict=False)
+    model = model.to(next(iter(weights.values())).dtype)
+    return model.eval()

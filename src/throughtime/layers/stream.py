@@ -1,0 +1,98 @@
+"""One step after the other, as they come: a network that carries its own state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+__all__ = ["Stream"]
+
+
+class Stream:
+    """A running sequence: it is given steps as they come, and keeps the state between them.
+
+    However the steps are cut into pieces, the outputs are those of the whole sequence. Nothing is
+    derived, and memory does not grow.
+
+    Args:
+        module: called as ``module(x, state) -> (y, state)``, with time first or second.
+        batch_first: whether its sequences are (B, T, …).
+
+    Shapes:
+        step: x (B, …) of one step; y (B, …). read: sequences as the module takes them.
+
+    >>> from throughtime.layers import LSTM
+    >>> stream = LSTM(3, 5).stream()
+    >>> stream.step(torch.zeros(2, 3)).shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(self, module: nn.Module, batch_first: bool) -> None:
+        self.module, self.batch_first = module, batch_first
+        self.state: Any = None
+        """What was carried so far; None before the first step."""
+
+    def step(self, x: Tensor) -> Tensor:
+        """Takes one step of each row, and gives its output."""
+        time = 1 if self.batch_first else 0
+        return self.read(x.unsqueeze(time)).squeeze(time)
+
+    def read(self, x: Tensor) -> Tensor:
+        """Takes a piece of any number of steps, and gives its outputs."""
+        was_training = self.module.training
+        # Dropout would make other numbers of the same sequence.
+        self.module.eval()
+        try:
+            with torch.no_grad():
+                y, self.state = self.module(x, self.state)
+        finally:
+            self.module.train(was_training)
+        return y
+
+    def fork(self) -> Stream:
+        """A second stream that goes on from here; neither changes the other."""
+        other = Stream(self.module, self.batch_first)
+        # No step writes into a state: it makes the next one.
+        other.state = self.state
+        return other
+
+    def reset(self) -> None:
+        """Goes back to the beginning."""
+        self.state = None
+
+    def save(self, path: str | Path) -> None:
+        """Writes the state into a safetensors file.
+
+        Raises:
+            ValueError: before the first step, when there is none.
+        """
+        if self.state is None:
+            raise ValueError("Stream.save: there is no state before the first step.")
+        states = [self.state] if isinstance(self.state, Tensor) else list(self.state)
+        named = {f"state.{i}": s.contiguous() for i, s in enumerate(states)}
+        about = {"stream": json.dumps({"is_tuple": not isinstance(self.state, Tensor)})}
+        save_file(named, str(path), about)
+
+    def load(self, path: str | Path) -> None:
+        """Goes on from a state that :meth:`save` wrote.
+
+        Raises:
+            ValueError: for a file that holds no state, or is damaged.
+        """
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                about = json.loads((file.metadata() or {})["stream"])
+                states = [file.get_tensor(f"state.{i}") for i in range(len(file.keys()))]
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"{path}: expected the state of a stream, as Stream.save writes it ({error})."
+            ) from error
+        device = next(self.module.parameters()).device
+        states = [s.to(device) for s in states]
+        self.state = tuple(states) if about["is_tuple"] else states[0]

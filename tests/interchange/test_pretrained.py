@@ -1,0 +1,105 @@
+"""Folders with a model: what is written is read again, and what is damaged is told so."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import throughtime as tt
+from throughtime.models import LanguageModel
+
+MODELS = {
+    "recurrent": lambda: tt.Recurrent("lstm-fgr", 3, 4, num_layers=2, dropout=0.1, save="states"),
+    "lstm": lambda: tt.LSTM(3, 4, bidirectional=True, merge="mean", bias=False),
+    "gru": lambda: tt.GRU(3, 4, batch_first=True).double(),
+    "rnn": lambda: tt.RNN(3, 4, nonlinearity="relu"),
+    "model": lambda: LanguageModel(7, cell="gru", hidden_size=8, dropout=0.1),
+    "tied": lambda: LanguageModel(7, cell="lstm-cifg", hidden_size=8, tied=True),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_comes_back_as_it_was(name, tmp_path):
+    model = MODELS[name]().eval()
+    tt.save_pretrained(model, tmp_path / "model")
+    again = tt.from_pretrained(tmp_path / "model")
+    assert type(again) is type(model)
+    assert repr(again) == repr(model)
+    assert not again.training
+    if isinstance(model, LanguageModel):
+        x = torch.randint(7, (2, 5))
+    else:
+        x = torch.randn(2, 5, 3, dtype=next(model.parameters()).dtype)
+    assert torch.equal(again(x)[0], model(x)[0])
+    if name == "tied":
+        assert again.scores.weight is again.embedding.weight
+
+
+def folder(tmp_path, name="gru"):
+    tt.save_pretrained(MODELS[name](), tmp_path)
+    return tmp_path
+
+
+def changed(path, **changes):
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | changes))
+
+
+def test_what_is_not_ours_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'unknown class of model "Linear"'):
+        tt.save_pretrained(nn.Linear(2, 2), tmp_path)
+
+    class Own(type(tt.cells.get("gru"))):
+        pass
+
+    with pytest.raises(ValueError, match="the cell Own is not registered"):
+        tt.save_pretrained(tt.Recurrent(Own(), 3, 4), tmp_path)
+
+
+def test_a_folder_without_the_files_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"got no config\.json in it"):
+        tt.from_pretrained(tmp_path)
+    folder(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"got no model\.safetensors in it"):
+        tt.from_pretrained(tmp_path)
+
+
+def test_damaged_files_are_told_so(tmp_path):
+    path = folder(tmp_path)
+    weights = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ValueError, match=r"model\.safetensors: the file is damaged"):
+        tt.from_pretrained(path)
+    (path / "config.json").write_text('{"class": ')
+    with pytest.raises(ValueError, match=r"config\.json: the configuration is damaged"):
+        tt.from_pretrained(path)
+
+
+def test_names_that_nobody_knows_are_refused_and_nothing_is_run(tmp_path):
+    path = folder(tmp_path)
+    changed(path, **{"class": "os.system"})
+    with pytest.raises(ValueError, match=r'unknown class of model "os\.system"'):
+        tt.from_pretrained(path)
+    path = folder(tmp_path, "recurrent")
+    changed(path, cell={"name": "lstm-frg", "constants": {}})
+    with pytest.raises(ValueError, match=r'unknown cell "lstm-frg"; did you mean "lstm-'):
+        tt.from_pretrained(path)
+    path = folder(tmp_path)
+    changed(path, arguments={"input_size": 3, "hidden_sise": 4})
+    with pytest.raises(ValueError, match=r"config\.json: the configuration is damaged"):
+        tt.from_pretrained(path)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    path = folder(tmp_path)
+    weights = load_file(path / "model.safetensors")
+    save_file(weights | {"weight_hh_l0": torch.zeros(3, 3)}, path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"expected weight_hh_l0 of shape \(12, 4\) as config"):
+        tt.from_pretrained(path)
+    del weights["bias_ih_l0"]
+    save_file(weights, path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"expected bias_ih_l0 of shape \(12,\).* got \(none\)"):
+        tt.from_pretrained(path)

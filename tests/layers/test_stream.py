@@ -1,0 +1,105 @@
+"""A stream: step by step, in any pieces, forked, saved and restored, equals the whole sequence."""
+
+import pytest
+import torch
+
+import throughtime as tt
+from throughtime.layers.stream import Stream
+from throughtime.models import LanguageModel
+
+
+@pytest.fixture(params=[False, True], ids=["time first", "batch first"])
+def layer(request):
+    options = {"num_layers": 2, "batch_first": request.param, "dtype": torch.float64}
+    return tt.Recurrent("lstm-peephole", 3, 5, **options)
+
+
+def sequence(layer, T=11, B=2):
+    shape = (B, T, 3) if layer.batch_first else (T, B, 3)
+    return torch.randn(shape, dtype=torch.float64), 1 if layer.batch_first else 0
+
+
+def test_steps_one_by_one_are_the_whole_sequence(layer):
+    x, time = sequence(layer)
+    stream = layer.stream()
+    y = torch.stack([stream.step(part) for part in x.unbind(time)], time)
+    whole, last = layer(x)
+    torch.testing.assert_close(y, whole)
+    for ours, theirs in zip(stream.state, last, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("pieces", [[11], [1, 10], [4, 4, 3], [2, 1, 1, 7]])
+def test_pieces_of_any_size_are_the_whole_sequence(layer, pieces):
+    x, time = sequence(layer)
+    stream = layer.stream()
+    y = torch.cat([stream.read(part) for part in x.split(pieces, time)], time)
+    torch.testing.assert_close(y, layer(x)[0])
+
+
+def test_a_fork_goes_its_own_way(layer):
+    x, time = sequence(layer)
+    first, second = x.split([5, 6], time)
+    stream = layer.stream()
+    stream.read(first)
+    fork = stream.fork()
+    fork.read(torch.ones_like(second))
+    torch.testing.assert_close(stream.read(second), layer(x)[0].split([5, 6], time)[1])
+
+
+def test_a_state_that_was_saved_goes_on_in_another_stream(layer, tmp_path):
+    x, time = sequence(layer)
+    first, second = x.split([5, 6], time)
+    stream = layer.stream()
+    stream.read(first)
+    stream.save(tmp_path / "state.safetensors")
+    other = layer.stream()
+    other.load(tmp_path / "state.safetensors")
+    assert torch.equal(other.read(second), stream.read(second))
+
+
+def test_one_state_is_saved_as_one(tmp_path):
+    layer = tt.GRU(3, 4)
+    stream = layer.stream()
+    stream.step(torch.randn(2, 3))
+    stream.save(tmp_path / "state.safetensors")
+    other = layer.stream()
+    other.load(tmp_path / "state.safetensors")
+    assert torch.equal(other.state, stream.state)
+
+
+def test_a_reset_begins_again():
+    stream = tt.GRU(3, 4).stream()
+    x = torch.randn(2, 3)
+    first = stream.step(x)
+    assert not torch.equal(stream.step(x), first)
+    stream.reset()
+    assert torch.equal(stream.step(x), first)
+
+
+def test_dropout_is_off_and_the_mode_comes_back():
+    layer = tt.LSTM(3, 4, num_layers=2, dropout=0.5).train()
+    x = torch.randn(6, 2, 3)
+    y = layer.stream().read(x)
+    assert layer.training
+    torch.testing.assert_close(y, layer.eval()(x)[0])
+    assert not y.requires_grad
+
+
+def test_a_language_model_streams_its_tokens():
+    model = LanguageModel(7, hidden_size=8).eval()
+    tokens = torch.randint(7, (2, 9))
+    stream = model.stream()
+    assert isinstance(stream, Stream)
+    scores = torch.stack([stream.step(token) for token in tokens.unbind(1)], 1)
+    torch.testing.assert_close(scores, model(tokens)[0])
+
+
+def test_what_a_stream_refuses(tmp_path):
+    with pytest.raises(ValueError, match="bidirectional=True reads a sequence from its end"):
+        tt.LSTM(3, 4, bidirectional=True).stream()
+    with pytest.raises(ValueError, match="no state before the first step"):
+        tt.LSTM(3, 4).stream().save(tmp_path / "x")
+    (tmp_path / "cut").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{")
+    with pytest.raises(ValueError, match="expected the state of a stream"):
+        tt.LSTM(3, 4).stream().load(tmp_path / "cut")
