@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from throughtime.cli.main import main
-from throughtime.inspection import benchmark
+from throughtime.inspection import benchmark, own_process
 from throughtime.kernels import operators, reference
 
 # The reference needs no compiler; what the figures are worth is another test's matter.
@@ -131,9 +131,9 @@ def in_this_process(monkeypatch):
 
     def run(what, job, environment):
         jobs.append((what, dict(job), dict(environment)))
-        return benchmark._child(what, job)
+        return own_process._child(what, job)
 
-    monkeypatch.setattr(benchmark, "_in_a_process", run)
+    monkeypatch.setattr(own_process, "_in_a_process", run)
     return jobs
 
 

@@ -1,6 +1,8 @@
 """What is measured, and what is refused a figure."""
 
+import os
 import statistics
+import time
 
 import pytest
 import torch
@@ -8,8 +10,9 @@ from torch import Tensor
 
 from throughtime import cells
 from throughtime.cells.cell import Cell
-from throughtime.inspection import benchmark
+from throughtime.inspection import benchmark, own_process, settings
 from throughtime.inspection.benchmark import Point, Setup, Size
+from throughtime.inspection.peers import Loop
 from throughtime.kernels import operators, reference
 
 TINY = Size(3, 17)
@@ -143,7 +146,7 @@ def test_the_products_are_counted_as_they_are_multiplied():
     from throughtime.layers import Recurrent
 
     for name in ("lstm", "gru-reset-before", "lstm-fgr", "rnn-tanh"):
-        loop = benchmark._Loop(Recurrent(name, 5, 4))
+        loop = Loop(Recurrent(name, 5, 4))
         x = torch.randn(7, 3, 5, requires_grad=True)
         for mode in benchmark.MODES:
             with FlopCounterMode(display=False) as counter:
@@ -180,15 +183,15 @@ def test_the_peak_is_above_a_product_of_matrices():
     a = torch.randn(512, 512)
     times = []
     for _ in range(5):
-        begun = benchmark.time.perf_counter()
+        begun = time.perf_counter()
         a @ a
-        times.append(benchmark.time.perf_counter() - begun)
+        times.append(time.perf_counter() - begun)
     assert 2 * 512**3 / statistics.median(times) / 1e9 < 1.2 * peak
     assert benchmark.fma_peak(1, torch.float64) < 0.8 * peak
 
 
 def test_more_threads_than_cores_have_no_higher_peak():
-    cores = len(benchmark.os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0))
     assert benchmark.fma_peak(8 * cores) < 1.5 * benchmark.fma_peak(cores)
 
 
@@ -205,12 +208,12 @@ def test_the_memory_of_a_call_is_the_most_that_lives_at_once():
 
 
 def test_a_process_of_its_own_measures_and_its_error_is_passed_on():
-    job = {"who": "torch", "cell": "gru", **benchmark._as_words(Size(8, 64), Setup(steps=200))}
-    found = benchmark._in_a_process("memory", job, {})
+    job = {"who": "torch", "cell": "gru", **own_process._as_words(Size(8, 64), Setup(steps=200))}
+    found = own_process._in_a_process("memory", job, {})
     # The outputs at least.
     assert found["bytes"] > 4 * 200 * 8 * 64
     with pytest.raises(ValueError, match=r"the process that measures it ended:(\n|.)*Error"):
-        benchmark._in_a_process("memory", {**job, "size": "none"}, {})
+        own_process._in_a_process("memory", {**job, "size": "none"}, {})
 
 
 def test_the_random_numbers_of_the_caller_stay_as_they_are():
@@ -240,6 +243,6 @@ def test_a_setup_that_cannot_be_is_refused(options, said):
 
 
 def test_torchrecurrent_is_refused_where_it_is_not_installed(monkeypatch):
-    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(settings.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'not installed; pip install "throughtime\[peers\]"'):
         Setup(peers=("torchrecurrent",))

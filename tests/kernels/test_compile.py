@@ -16,22 +16,22 @@ from pathlib import Path
 import pytest
 import torch
 
+from throughtime.kernels.cpp import cache, compiler, processor
 from throughtime.kernels.cpp import compile as cpp
 
 pytestmark = pytest.mark.skipif(bool(cpp.missing()), reason="; ".join(cpp.missing()))
 
 EXPORT = '#define EXPORT extern "C" __attribute__((visibility("default")))\n'
 
-# A process of its own without the second that importing torch takes; compile.py itself asks
-# nothing of torch.
+# A process of its own without the second that importing torch takes: the packages are empty, and
+# these modules themselves ask nothing of torch.
 IN_A_PROCESS = f"""
-import importlib.util, pathlib, sys, types
-sys.modules["torch"] = types.ModuleType("torch")
-spec = importlib.util.spec_from_file_location("compile_alone", {str(cpp.__file__)!r})
-cpp = importlib.util.module_from_spec(spec)
-sys.modules["compile_alone"] = cpp
-spec.loader.exec_module(cpp)
-cpp.HEADERS = pathlib.Path(sys.argv[1])
+import pathlib, sys, types
+for name in ("torch", "throughtime", "throughtime.kernels", "throughtime.kernels.cpp"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["throughtime.kernels.cpp"].__path__ = [{str(Path(cpp.__file__).parent)!r}]
+from throughtime.kernels.cpp import cache, compile as cpp, compiler
+compiler.HEADERS = pathlib.Path(sys.argv[1])
 """
 
 
@@ -40,21 +40,24 @@ def returning(value):
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def libraries(tmp_path, monkeypatch):
     """An empty cache, no headers, and a process that has compiled nothing yet."""
     (tmp_path / "headers").mkdir()
-    monkeypatch.setattr(cpp, "HEADERS", tmp_path / "headers")
+    monkeypatch.setattr(compiler, "HEADERS", tmp_path / "headers")
     folder = tmp_path / "cache"
     monkeypatch.setenv("THROUGHTIME_CACHE", str(folder))
-    for name in ("_libraries", "_locks", "_refused", "_replacements"):
-        monkeypatch.setattr(cpp, name, {})
+    for module, name in (
+        *((cpp, "_libraries"), (cpp, "_locks")),
+        *((compiler, "_refused"), (cache, "_replacements")),
+    ):
+        monkeypatch.setattr(module, name, {})
     for name in ("_warned", "_swept"):
-        monkeypatch.setattr(cpp, name, set())
+        monkeypatch.setattr(cache, name, set())
     return folder
 
 
 @pytest.fixture
-def compiler(tmp_path, monkeypatch):
+def use_compiler(tmp_path, monkeypatch):
     """Sets CXX to a script that counts its runs, does something first, then compiles."""
     real, runs = cpp.find_compiler(), tmp_path / "runs"
 
@@ -71,7 +74,7 @@ def compiler(tmp_path, monkeypatch):
 def started(code, **options):
     """A Python process that runs the code with compile.py as ``cpp``."""
     return subprocess.Popen(
-        [sys.executable, "-c", IN_A_PROCESS + textwrap.dedent(code), str(cpp.HEADERS)],
+        [sys.executable, "-c", IN_A_PROCESS + textwrap.dedent(code), str(compiler.HEADERS)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -92,8 +95,8 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-def the_library(cache):
-    (library,) = cache.glob("*.so")
+def the_library(libraries):
+    (library,) = libraries.glob("*.so")
     return library
 
 
@@ -104,19 +107,19 @@ def put(library, content):
     library.chmod(0o700)
     source = library.with_suffix(".cpp")
     checksum = hashlib.sha256(content).hexdigest()
-    kept = source.read_text().rpartition(cpp._SUM)[0]
-    source.write_text(f"{kept}{cpp._SUM}{checksum}\n")
+    kept = source.read_text().rpartition(cache._SUM)[0]
+    source.write_text(f"{kept}{cache._SUM}{checksum}\n")
 
 
-def test_a_function_is_compiled_and_called(cache):
+def test_a_function_is_compiled_and_called(libraries):
     add = cpp.load(EXPORT + "EXPORT double add(double a, double b) { return a + b; }").add
     add.restype, add.argtypes = ctypes.c_double, [ctypes.c_double] * 2
     assert add(0.25, 0.5) == 0.75
-    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
-    library = the_library(cache)
+    assert stat.S_IMODE(libraries.stat().st_mode) == 0o700
+    library = the_library(libraries)
     assert stat.S_IMODE(library.stat().st_mode) == 0o700
     assert "double add(" in library.with_suffix(".cpp").read_text()
-    assert not list(cache.glob("*.tmp.*"))
+    assert not list(libraries.glob("*.tmp.*"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -132,8 +135,8 @@ def test_openmp_is_the_one_of_torch():
     assert len({line.split()[-1] for line in maps if "libgomp" in line}) == 1
 
 
-def test_a_second_process_does_not_compile(compiler):
-    runs = compiler()
+def test_a_second_process_does_not_compile(use_compiler):
+    runs = use_compiler()
     code = f"print(cpp.load({returning(11)!r}).f())"
     assert finished(started(code))[0] == "11"
     assert len(runs()) == 1
@@ -141,21 +144,21 @@ def test_a_second_process_does_not_compile(compiler):
     assert len(runs()) == 1
 
 
-def test_what_is_loaded_is_not_looked_for_again(cache):
+def test_what_is_loaded_is_not_looked_for_again(libraries):
     library = cpp.load(returning(12))
-    the_library(cache).unlink()
+    the_library(libraries).unlink()
     assert cpp.load(returning(12)) is library
 
 
-def test_two_processes_at_once_compile_once(compiler):
-    runs = compiler("sleep 0.3")
+def test_two_processes_at_once_compile_once(use_compiler):
+    runs = use_compiler("sleep 0.3")
     both = [started(f"print(cpp.load({returning(13)!r}).f())") for _ in range(2)]
     assert [finished(process)[0] for process in both] == ["13", "13"]
     assert len(runs()) == 1
 
 
-def test_two_threads_at_once_compile_once(compiler):
-    runs = compiler("sleep 0.2")
+def test_two_threads_at_once_compile_once(use_compiler):
+    runs = use_compiler("sleep 0.2")
     found = []
     threads = [
         threading.Thread(target=lambda: found.append(cpp.load(returning(14)))) for _ in range(2)
@@ -168,9 +171,9 @@ def test_two_threads_at_once_compile_once(compiler):
     assert len(runs()) == 1
 
 
-def test_several_are_compiled_at_the_same_time(compiler, tmp_path):
+def test_several_are_compiled_at_the_same_time(use_compiler, tmp_path):
     # Each compiler waits for the other.
-    runs = compiler(f'while [ $(wc -l < "{tmp_path}/runs") -lt 2 ]; do sleep 0.02; done')
+    runs = use_compiler(f'while [ $(wc -l < "{tmp_path}/runs") -lt 2 ]; do sleep 0.02; done')
     sources = [(returning(15), ()), (returning(16), ("-O1",))]
     cpp.prebuild([*sources, sources[0]])
     assert len(runs()) == 2
@@ -179,38 +182,38 @@ def test_several_are_compiled_at_the_same_time(compiler, tmp_path):
     assert len(runs()) == 2
 
 
-def test_a_process_killed_while_it_compiles_hinders_nobody(compiler, cache):
-    runs = compiler("sleep 30")
+def test_a_process_killed_while_it_compiles_hinders_nobody(use_compiler, libraries):
+    runs = use_compiler("sleep 30")
     code = f"print(cpp.load({returning(17)!r}).f())"
     killed = started(code)
-    wait_for(lambda: runs() and list(cache.glob("*.tmp.cpp")))
+    wait_for(lambda: runs() and list(libraries.glob("*.tmp.cpp")))
     killed.kill()
     killed.communicate()
     os.killpg(runs()[0], signal.SIGKILL)
-    left = list(cache.glob("*.tmp.cpp"))
+    left = list(libraries.glob("*.tmp.cpp"))
     assert len(left) == 1
 
-    compiler()
+    use_compiler()
     assert cpp.load(returning(17)).f() == 17
     # Another process may be at work on what is new; what is an hour old is removed.
     assert left[0].exists()
     long_ago = time.time() - 4000
     os.utime(left[0], (long_ago, long_ago))
-    cpp._swept.clear()
+    cache._swept.clear()
     cpp.load(returning(18))
     assert not left[0].exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_ctrl_c_ends_the_compiler_and_leaves_nothing(compiler, cache, tmp_path):
+def test_ctrl_c_ends_the_compiler_and_leaves_nothing(use_compiler, libraries, tmp_path):
     # Compilers are several processes: the first starts the others.
-    runs = compiler(f'sleep 30 &\necho $! >> "{tmp_path}/runs"\nwait')
+    runs = use_compiler(f'sleep 30 &\necho $! >> "{tmp_path}/runs"\nwait')
     process = started(f"cpp.load({returning(19)!r})")
     wait_for(lambda: len(runs()) == 2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert "KeyboardInterrupt" in err
-    assert not list(cache.glob("*.tmp.*"))
+    assert not list(libraries.glob("*.tmp.*"))
 
     def has_ended(pid):
         state = Path(f"/proc/{pid}/stat")
@@ -219,8 +222,8 @@ def test_ctrl_c_ends_the_compiler_and_leaves_nothing(compiler, cache, tmp_path):
     wait_for(lambda: all(has_ended(pid) for pid in runs()))
 
 
-def test_a_forked_child_compiles_while_a_thread_of_its_parent_did(compiler):
-    runs = compiler("sleep 0.3")
+def test_a_forked_child_compiles_while_a_thread_of_its_parent_did(use_compiler):
+    runs = use_compiler("sleep 0.3")
     code = f"""
         import os, threading, time
         thread = threading.Thread(target=cpp.load, args=({returning(20)!r},))
@@ -238,17 +241,17 @@ def test_a_forked_child_compiles_while_a_thread_of_its_parent_did(compiler):
 
 
 @pytest.mark.parametrize("size", [0, 100, 9000])
-def test_a_library_that_was_cut_off_is_built_again(cache, size):
+def test_a_library_that_was_cut_off_is_built_again(libraries, size):
     assert finished(started(f"print(cpp.load({returning(21)!r}).f())"))[0] == "21"
-    library = the_library(cache)
+    library = the_library(libraries)
     assert library.stat().st_size > size
     os.truncate(library, size)
     assert cpp.load(returning(21)).f() == 21
 
 
-def test_a_library_that_does_not_load_is_built_again(cache):
+def test_a_library_that_does_not_load_is_built_again(libraries):
     cpp.prebuild([(returning(22), ())])
-    put(the_library(cache), b"no library at all")
+    put(the_library(libraries), b"no library at all")
     assert cpp.load(returning(22)).f() == 22
 
 
@@ -264,14 +267,16 @@ def _of_another_user(file):
     ids=["world-writable", "group-writable", "foreign"],
 )
 @pytest.mark.parametrize("suffix", [".so", ".cpp"])
-def test_what_others_could_have_written_is_not_loaded(cache, tmp_path, spoil, suffix, monkeypatch):
+def test_what_others_could_have_written_is_not_loaded(
+    libraries, tmp_path, spoil, suffix, monkeypatch
+):
     cpp.prebuild([(returning(23), ())])
-    library = the_library(cache)
+    library = the_library(libraries)
     monkeypatch.setenv("THROUGHTIME_CACHE", str(tmp_path / "evil"))
     cpp.prebuild([(returning(666), ())])
     put(library, the_library(tmp_path / "evil").read_bytes())
     # The switch works: what is there is what would be run.
-    monkeypatch.setenv("THROUGHTIME_CACHE", str(cache))
+    monkeypatch.setenv("THROUGHTIME_CACHE", str(libraries))
     assert finished(started(f"print(cpp.load({returning(23)!r}).f())"))[0] == "666"
 
     spoil(library.with_suffix(suffix))
@@ -279,29 +284,29 @@ def test_what_others_could_have_written_is_not_loaded(cache, tmp_path, spoil, su
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707])
-def test_a_folder_that_others_can_write_to_is_refused(cache, mode):
-    cache.mkdir()
-    cache.chmod(mode)
+def test_a_folder_that_others_can_write_to_is_refused(libraries, mode):
+    libraries.mkdir()
+    libraries.chmod(mode)
     with pytest.warns(RuntimeWarning, match=r"others than its owner .* chmod go-w") as said:
         assert cpp.load(returning(24)).f() == 24
     assert len(said) == 1
     # Once is enough, and a second warning would be an error here.
     assert cpp.load(returning(25)).f() == 25
-    assert not list(cache.iterdir())
+    assert not list(libraries.iterdir())
 
 
-def test_a_folder_of_another_user_is_refused(cache):
-    cache.mkdir()
-    _of_another_user(cache)
+def test_a_folder_of_another_user_is_refused(libraries):
+    libraries.mkdir()
+    _of_another_user(libraries)
     with pytest.warns(RuntimeWarning, match="belongs to another user"):
         cpp.load(returning(48))
-    assert not list(cache.iterdir())
+    assert not list(libraries.iterdir())
 
 
-def test_the_folder_in_its_place_is_private_and_goes_with_the_process(cache, tmp_path):
-    cache.mkdir()
-    cache.chmod(0o777)
-    code = f"print(cpp.load({returning(26)!r}).f(), *cpp._replacements.values())"
+def test_the_folder_in_its_place_is_private_and_goes_with_the_process(libraries, tmp_path):
+    libraries.mkdir()
+    libraries.chmod(0o777)
+    code = f"print(cpp.load({returning(26)!r}).f(), *cache._replacements.values())"
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     value, folder = finished(started(code, env=os.environ | {"TMPDIR": str(temporary)}))[0].split()
@@ -310,9 +315,9 @@ def test_the_folder_in_its_place_is_private_and_goes_with_the_process(cache, tmp
     assert not Path(folder).exists()
 
 
-def test_a_link_to_a_folder_is_followed(cache, tmp_path):
+def test_a_link_to_a_folder_is_followed(libraries, tmp_path):
     (tmp_path / "real").mkdir(mode=0o700)
-    cache.symlink_to(tmp_path / "real")
+    libraries.symlink_to(tmp_path / "real")
     assert cpp.load(returning(27)).f() == 27
     assert the_library(tmp_path / "real")
     (tmp_path / "real").chmod(0o770)
@@ -320,35 +325,37 @@ def test_a_link_to_a_folder_is_followed(cache, tmp_path):
         cpp.load(returning(28))
 
 
-def test_a_folder_that_cannot_be_made_falls_back(cache):
-    cache.write_text("a file")
+def test_a_folder_that_cannot_be_made_falls_back(libraries):
+    libraries.write_text("a file")
     with pytest.warns(RuntimeWarning, match="does not keep compiled code"):
         assert cpp.load(returning(29)).f() == 29
 
 
-def test_a_read_only_folder_falls_back(cache, monkeypatch):
-    write = cpp._write
+def test_a_read_only_folder_falls_back(libraries, monkeypatch):
+    write = cache.write
 
     def refusing(file, text):
-        if file.parent == cache:
+        if file.parent == libraries:
             raise OSError(errno.EROFS, "Read-only file system", str(file))
         write(file, text)
 
-    monkeypatch.setattr(cpp, "_write", refusing)
+    monkeypatch.setattr(cache, "write", refusing)
     with pytest.warns(RuntimeWarning, match="Read-only file system"):
         assert cpp.load(returning(30)).f() == 30
     assert cpp.load(returning(31)).f() == 31
 
 
-def test_a_full_disk_falls_back(cache, compiler):
-    compiler(f'[ "$PWD" = "{cache}" ] && echo "final link: No space left on device" && exit 1')
+def test_a_full_disk_falls_back(libraries, use_compiler):
+    use_compiler(
+        f'[ "$PWD" = "{libraries}" ] && echo "final link: No space left on device" && exit 1'
+    )
     with pytest.warns(RuntimeWarning, match="disk is full"):
         assert cpp.load(returning(32)).f() == 32
 
 
-def test_without_any_folder_the_error_says_what_to_do(cache, monkeypatch):
-    cache.write_text("a file")
-    monkeypatch.setattr(cpp.tempfile, "mkdtemp", lambda **_: (cache / "x").mkdir())
+def test_without_any_folder_the_error_says_what_to_do(libraries, monkeypatch):
+    libraries.write_text("a file")
+    monkeypatch.setattr(cache.tempfile, "mkdtemp", lambda **_: (libraries / "x").mkdir())
     with pytest.raises(cpp.CompileError, match=r"neither in .* THROUGHTIME_CACHE"):
         cpp.load(returning(33))
 
@@ -371,8 +378,8 @@ def test_a_cxx_that_is_not_there_is_named(monkeypatch, cxx):
     assert "unset the environment variable CXX" in cpp.missing()[0]
 
 
-def test_cxx_may_hold_arguments(monkeypatch, compiler):
-    runs = compiler()
+def test_cxx_may_hold_arguments(monkeypatch, use_compiler):
+    runs = use_compiler()
     script = os.environ["CXX"]
     monkeypatch.setenv("CXX", f"{script} -DVALUE=35")
     assert cpp.load(returning("VALUE")).f() == 35
@@ -392,13 +399,13 @@ def test_a_compiler_that_cannot_be_run_is_named(tmp_path, monkeypatch):
     assert cpp.about()["openmp"].startswith("unknown")
 
 
-def test_the_error_holds_what_the_compiler_said(cache):
+def test_the_error_holds_what_the_compiler_said(libraries):
     with pytest.raises(cpp.CompileError, match=r"error: .*no_such_thing") as caught:
         cpp.load(returning("no_such_thing"))
-    (source,) = cache.glob("*.cpp")
+    (source,) = libraries.glob("*.cpp")
     assert str(source) in str(caught.value)
     assert "no_such_thing" in source.read_text()
-    assert not list(cache.glob("*.tmp.*"))
+    assert not list(libraries.glob("*.tmp.*"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a flag of its linkers")
@@ -407,8 +414,8 @@ def test_a_function_that_is_nowhere_is_the_compilers_error():
         cpp.load(f"int nowhere();\n{returning('nowhere()')}")
 
 
-def test_one_refused_source_does_not_spoil_the_others(compiler, cache):
-    runs = compiler()
+def test_one_refused_source_does_not_spoil_the_others(use_compiler, libraries):
+    runs = use_compiler()
     with pytest.raises(cpp.CompileError, match="no_such_thing"):
         cpp.prebuild([(returning("no_such_thing"), ()), (returning(38), ())])
     before = len(runs())
@@ -417,9 +424,9 @@ def test_one_refused_source_does_not_spoil_the_others(compiler, cache):
 
 
 @pytest.mark.parametrize("flag", cpp.OPTIONAL_FLAGS)
-def test_a_flag_that_the_compiler_refuses_is_left_out(compiler, tmp_path, flag):
+def test_a_flag_that_the_compiler_refuses_is_left_out(use_compiler, tmp_path, flag):
     log = tmp_path / "arguments"
-    runs = compiler(
+    runs = use_compiler(
         f'echo "$*" >> "{log}"\ncase " $* " in *" {flag} "*) echo "what is {flag}?"; exit 1;; esac'
     )
     assert cpp.load(returning(39)).f() == 39
@@ -442,45 +449,45 @@ def test_a_changed_header_gives_a_new_library(tmp_path, monkeypatch):
         folder = tmp_path / str(value)
         folder.mkdir()
         (folder / "value.hpp").write_text(f"#define VALUE {value}\n")
-        monkeypatch.setattr(cpp, "HEADERS", folder)
+        monkeypatch.setattr(compiler, "HEADERS", folder)
         assert cpp.load(source).f() == value
 
 
-def test_another_processor_or_compiler_gives_a_new_library(cache, compiler, monkeypatch):
+def test_another_processor_or_compiler_gives_a_new_library(libraries, use_compiler, monkeypatch):
     cpp.load(returning(45))
     with monkeypatch.context() as patch:
-        patch.setattr(cpp, "_cpu", lambda: ("another",))
+        patch.setattr(processor, "cpu", lambda: ("another",))
         cpp.load(returning(45))
-    assert len(list(cache.glob("*.so"))) == 2
-    compiler()
+    assert len(list(libraries.glob("*.so"))) == 2
+    use_compiler()
     cpp.load(returning(45))
-    assert len(list(cache.glob("*.so"))) == 3
+    assert len(list(libraries.glob("*.so"))) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_processor_is_known_by_what_it_can_do():
-    text = "\n".join(cpp._cpu())
+    text = "\n".join(processor.cpu())
     assert "flags" in text or "Features" in text
     # Nothing that changes from one moment to the next.
     assert "MHz" not in text
 
 
-def test_a_careless_umask_changes_nothing(compiler):
-    runs = compiler()
+def test_a_careless_umask_changes_nothing(use_compiler):
+    runs = use_compiler()
     code = f"import os; os.umask(0); print(cpp.load({returning(46)!r}).f())"
     assert [finished(started(code)) for _ in range(2)] == [("46", ""), ("46", "")]
     assert len(runs()) == 1
 
 
-def test_about_names_the_compiler_the_cache_and_the_processor(cache):
+def test_about_names_the_compiler_the_cache_and_the_processor(libraries):
     said = cpp.about()
-    assert not cache.exists()
+    assert not libraries.exists()
     assert "0 kernels" in said["cache"]
     cpp.load(returning(47))
     said = cpp.about()
     assert str(cpp.find_compiler()) in said["compiler"]
     assert said["openmp"] in ("yes", "no")
-    assert f"{cache} (1 kernels" in said["cache"]
+    assert f"{libraries} (1 kernels" in said["cache"]
     assert said["vectors"]
-    cache.chmod(0o777)
+    libraries.chmod(0o777)
     assert "not used: others than its owner" in cpp.about()["cache"]

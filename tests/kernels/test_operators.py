@@ -16,8 +16,7 @@ from torch.func import functional_call, grad, jacrev, vmap
 
 import throughtime as tt
 from throughtime.kernels import operators, reference
-from throughtime.kernels.cpp import compile as compiler
-from throughtime.kernels.cpp import recurrence, walk
+from throughtime.kernels.cpp import compiler, recurrence, walk
 from throughtime.kernels.cpp.compile import missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))

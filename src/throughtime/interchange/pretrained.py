@@ -24,7 +24,10 @@ __all__ = ["from_pretrained", "save_pretrained"]
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout")
-_OPTIONS = ("bidirectional", "merge", "backend", "save", "strict", "forget_bias", "recurrent_init")
+_OPTIONS = (
+    *("bidirectional", "merge", "backend", "save", "strict", "forget_bias", "recurrent_init"),
+    *("locked_dropout", "weight_drop", "learned_state", "residual", "independent"),
+)
 
 
 def _of_recurrent(layer: Recurrent) -> dict[str, Any]:

@@ -84,6 +84,14 @@ def _torch_layer(ours: Recurrent) -> nn.Module:
             f"{ours.cell.name or type(ours.cell).__name__}; it has those of lstm, gru, rnn-tanh "
             f"and rnn-relu."
         )
+    extra = [
+        o for o in ("weight_drop", "learned_state", "residual", "independent") if getattr(ours, o)
+    ]
+    if extra or (ours.locked_dropout and ours.dropout > 0):
+        raise ValueError(
+            f"to_torch: the layers of torch.nn have no {(extra or ['locked_dropout'])[0]}, which "
+            f"this layer uses."
+        )
     if ours.merge != "concat":
         raise ValueError(
             f'to_torch: the layers of torch.nn concatenate their directions, got merge="'

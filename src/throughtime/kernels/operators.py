@@ -18,7 +18,7 @@ from torch._C._functorch import peek_interpreter_stack
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.kernels import reference
 from throughtime.kernels.call import Call, Weights
-from throughtime.kernels.cpp import compile as compiler
+from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
 from throughtime.kernels.program import program
 from throughtime.kernels.trace import Untraceable

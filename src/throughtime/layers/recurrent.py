@@ -54,6 +54,15 @@ class Recurrent(nn.Module):
         backend: ``auto``, or the one backend that must run it (``cpp``, ``torch``, ``reference``).
         save: what is kept for the backward pass: ``gates``, all that it needs; or ``states``, a
             few states only, from which the gates are computed again: less memory, more time.
+        locked_dropout: whether ``dropout`` drops the same features at all steps of a sequence (Gal
+            and Ghahramani, arXiv 1512.05287).
+        weight_drop: the probability to drop a weight of the recurrent matrices, drawn anew for each
+            call (DropConnect; Merity et al., arXiv 1708.02182).
+        learned_state: whether the initial states, where none are given, are parameters
+            (``initial_h_l{k}``), which start from the cell's own.
+        residual: whether each layer but the first adds its input to its output.
+        independent: whether the two directions run through all layers apart, and are merged at the
+            end only.
         strict: whether ``backend="auto"`` refuses what no kernel can run, rather than taking the
             slow reference.
         forget_bias: the bias from which the forget gate (block f) starts; 1 makes a long memory
@@ -99,6 +108,11 @@ class Recurrent(nn.Module):
         backend: str = "auto",
         save: str = "gates",
         strict: bool = False,
+        locked_dropout: bool = False,
+        weight_drop: float = 0.0,
+        learned_state: bool = False,
+        residual: bool = False,
+        independent: bool = False,
         forget_bias: float | None = None,
         recurrent_init: str = "uniform",
         device: torch.device | str | None = None,
@@ -118,16 +132,24 @@ class Recurrent(nn.Module):
         self.backend = dispatch.check(backend)
         self.save = save
         self.strict = bool(strict)
+        self.locked_dropout = bool(locked_dropout)
+        self.weight_drop = float(weight_drop)
+        self.learned_state = bool(learned_state)
+        self.residual = bool(residual)
+        self.independent = bool(independent)
         self.forget_bias = forget_bias
         self.recurrent_init = recurrent_init
         self._check_choices()
 
         for layer in range(num_layers):
-            width = input_size if layer == 0 else self.output_size
+            width = input_size if layer == 0 else hidden_size if independent else self.output_size
             for suffix in self._suffixes(layer):
                 for name, shape in self._parameter_shapes(width).items():
                     empty = torch.empty(shape, device=device, dtype=dtype)
                     self.register_parameter(f"{name}{suffix}", nn.Parameter(empty))
+        for name in self._initial_names() if learned_state else ():
+            empty = torch.empty(hidden_size, device=device, dtype=dtype)
+            self.register_parameter(name, nn.Parameter(empty))
         self.reset_parameters()
 
     # What it is made of.
@@ -151,6 +173,12 @@ class Recurrent(nn.Module):
     def _suffixes(self, layer: int) -> list[str]:
         return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
 
+    def _initial_names(self) -> dict[str, float]:
+        """The parameters of the learned initial states, and what each starts from."""
+        suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
+        specs = self.cell.state_specs
+        return {f"initial_{k}{s}": spec.initial for k, spec in specs.items() for s in suffixes}
+
     def _parameter_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         cell, H = self.cell, self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.gates) * H, input_size)}
@@ -169,7 +197,11 @@ class Recurrent(nn.Module):
         the layers of ``torch.nn`` start.
         """
         bound = 1 / math.sqrt(self.hidden_size)
+        learned = self._initial_names() if self.learned_state else {}
         for name, parameter in self.named_parameters():
+            if name in learned:
+                nn.init.constant_(parameter, learned[name])
+                continue
             spec = self.cell.parameter_specs.get(name.rsplit("_l", 1)[0])
             if spec is None or spec.initial is None:
                 nn.init.uniform_(parameter, -bound, bound)
@@ -258,15 +290,17 @@ class Recurrent(nn.Module):
         resets: Tensor | None,
     ) -> tuple[Tensor, list[Tensor]]:
         last: list[tuple[Tensor, ...]] = []
+        # What each direction reads: the same, unless they run apart.
+        inputs = [x] * self.num_directions
         for layer in range(self.num_layers):
             if layer > 0:
-                x = F.dropout(x, self.dropout, self.training)
+                inputs = self._dropped(inputs)
             outputs = []
             for direction, suffix in enumerate(self._suffixes(layer)):
                 row = layer * self.num_directions + direction
                 call = Call(
                     cell=self.cell,
-                    x=x,
+                    x=inputs[direction],
                     weights=self._weights(suffix),
                     state=tuple(s[row] for s in state),
                     lengths=lengths,
@@ -278,10 +312,31 @@ class Recurrent(nn.Module):
                 output, states = dispatch.run(call, self.backend, self.strict)
                 outputs.append(output)
                 last.append(states)
-            x = _MERGES[self.merge](outputs) if self.bidirectional else outputs[0]
+            is_apart = self.independent and layer + 1 < self.num_layers
+            if self.bidirectional and not self.independent:
+                outputs = [_MERGES[self.merge](outputs)]
+            if self.residual and layer > 0:
+                outputs = [y + x for x, y in zip(inputs, outputs, strict=False)]
+            if self.independent and not is_apart:
+                outputs = [_MERGES[self.merge](outputs)]
+            inputs = outputs if is_apart else outputs * self.num_directions
+        x = inputs[0]
         if len(last) == 1:
             return x, [rows.unsqueeze(0) for rows in last[0]]
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
+
+    def _dropped(self, inputs: list[Tensor]) -> list[Tensor]:
+        """What the next layer reads, less what dropout takes; the directions read the same."""
+        if not self.training or self.dropout == 0:
+            return inputs
+        apart = inputs if self.independent else inputs[:1]
+        if self.locked_dropout:
+            # One draw for all steps.
+            kept = [F.dropout(x.new_ones(1, *x.shape[1:]), self.dropout) for x in apart]
+            dropped = [x * mask for x, mask in zip(apart, kept, strict=True)]
+        else:
+            dropped = [F.dropout(x, self.dropout) for x in apart]
+        return dropped if self.independent else dropped * self.num_directions
 
     def _identity(self) -> str:
         """The cell as torch.compile may know it: a text; empty where no kernel runs the cell."""
@@ -301,6 +356,8 @@ class Recurrent(nn.Module):
     def _recurrent(self, suffix: str) -> Tensor | None:
         """The blocks of R as the step uses them."""
         learned: Tensor | None = getattr(self, f"weight_hh{suffix}", None)
+        if learned is not None and self.weight_drop > 0:
+            learned = F.dropout(learned, self.weight_drop, self.training)
         if learned is None or type(self.cell).transform is Cell.transform:
             return learned
         names, H = self.cell.recurrent_block_names, self.hidden_size
@@ -385,6 +442,11 @@ class Recurrent(nn.Module):
         specs = self.cell.state_specs
         rows, B = self.num_layers * self.num_directions, x.shape[1]
         shapes = [(rows, B, spec.size or self.hidden_size) for spec in specs.values()]
+        if hx is None and self.learned_state:
+            names, B = list(self._initial_names()), x.shape[1]
+            all_rows = [getattr(self, name) for name in names]
+            of_state = [all_rows[i : i + rows] for i in range(0, len(names), rows)]
+            return tuple(torch.stack(r).unsqueeze(1).expand(-1, B, -1) for r in of_state)
         if hx is None:
             return tuple(
                 torch.full(shape, spec.initial, dtype=self._dtype, device=x.device)
@@ -438,6 +500,28 @@ class Recurrent(nn.Module):
             )
 
     def _check_choices(self) -> None:
+        if isinstance(self.weight_drop, bool) or not 0 <= self.weight_drop < 1:
+            raise ValueError(
+                f"{self._who}: expected weight_drop as a probability from 0 to below 1, got "
+                f"{self.weight_drop!r}."
+            )
+        without_effect = {
+            "weight_drop": self.weight_drop > 0 and not self.cell.recurrent_block_names,
+            "locked_dropout": self.locked_dropout and self.dropout == 0,
+            "residual": self.residual and self.num_layers == 1,
+            "independent": self.independent and (self.num_layers == 1 or not self.bidirectional),
+        }
+        why = {
+            "weight_drop": "the cell has no recurrent matrix",
+            "locked_dropout": "dropout is 0",
+            "residual": "num_layers is 1, and the first layer adds nothing",
+            "independent": "there are not two directions and several layers",
+        }
+        for name, has_none in without_effect.items():
+            if has_none:
+                raise ValueError(f"{self._who}: {name} would have no effect, as {why[name]}.")
+        if self.learned_state and any(s.size is not None for s in self.cell.state_specs.values()):
+            raise ValueError(f"{self._who}: learned_state=True needs states of H units.")
         if self.merge not in _MERGES:
             raise unknown("merge", self.merge, _MERGES)
         if self.merge != "concat" and not self.bidirectional:
@@ -471,6 +555,11 @@ class Recurrent(nn.Module):
             "backend": "auto",
             "save": "gates",
             "strict": False,
+            "locked_dropout": False,
+            "weight_drop": 0.0,
+            "learned_state": False,
+            "residual": False,
+            "independent": False,
             "forget_bias": None,
             "recurrent_init": "uniform",
         }

@@ -1,0 +1,92 @@
+"""What is measured: sizes, modes, types of numbers, peers, and how long."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass
+
+import torch
+
+from throughtime.checks import unknown
+
+__all__ = ["DTYPES", "MODES", "PEERS", "RAGGED_PEERS", "Setup", "Size", "parse_size"]
+
+MODES = ("inference", "training")
+PEERS = ("torch", "torchrecurrent", "loop", "reference")
+"""What a layer is compared with: the fused layers of ``torch.nn``; the layers of the package
+torchrecurrent; a loop over time as users write it; and the project's own reference."""
+RAGGED_PEERS = ("torch", "reference", "padded")
+"""With lengths: ``torch`` packs and unpacks the rows, ``padded`` is our layer without lengths."""
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Size:
+    """B rows of H units.
+
+    >>> str(Size(32, 256))
+    '32x256'
+    """
+
+    batch: int
+    hidden: int
+
+    def __str__(self) -> str:
+        return f"{self.batch}x{self.hidden}"
+
+
+def parse_size(text: str) -> Size:
+    """The size that is written BxH.
+
+    >>> parse_size("32x256")
+    Size(batch=32, hidden=256)
+    """
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not found:
+        raise ValueError(f'size: expected BxH, rows by hidden units, such as 32x256, got "{text}".')
+    return Size(int(found[1]), int(found[2]))
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a measurement is made.
+
+    Args:
+        steps: T.
+        dtype: of weights and input.
+        backend, save: of our layer.
+        peers: see :data:`PEERS`; with ``ragged``, :data:`RAGGED_PEERS`.
+        rounds: how many are timed; None is as many as fit into ``seconds``, 5 at least.
+        seconds: for one cell, size and mode.
+        input_size: I; None is H. With 1 nearly all products are recurrent ones.
+        ragged: whether lengths are uniform in T/10..T, and the layer is bidirectional.
+        per_flop: whether our own ``lstm`` takes part, for its time per FLOP.
+    """
+
+    steps: int = 100
+    dtype: torch.dtype = torch.float32
+    backend: str = "cpp"
+    save: str = "gates"
+    peers: tuple[str, ...] = ("torch", "loop")
+    rounds: int | None = None
+    seconds: float = 3.0
+    input_size: int | None = None
+    ragged: bool = False
+    per_flop: bool = False
+
+    def __post_init__(self) -> None:
+        known = RAGGED_PEERS if self.ragged else PEERS
+        for peer in self.peers:
+            if peer not in known:
+                raise unknown("peer of a ragged batch" if self.ragged else "peer", peer, known)
+        if "torchrecurrent" in self.peers and not importlib.util.find_spec("torchrecurrent"):
+            raise ValueError(
+                'torchrecurrent is not installed; pip install "throughtime[peers]", or leave '
+                "it out of the peers."
+            )
+        for name, least in (("steps", 1), ("rounds", 1), ("input_size", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name}: expected {least} or more, got {value}.")

@@ -1,0 +1,165 @@
+"""The text around the equations: a struct for each stage, and the file for ``recurrence.hpp``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from throughtime.kernels.cpp.arrays import COMPUTE, Memory
+from throughtime.kernels.cpp.pointwise import Pointwise
+from throughtime.kernels.cpp.stages import Products, Stages
+
+__all__ = ["file_text", "stage_text"]
+
+_REGISTERS = "(BYTES == 64 ? 24 : 12)"
+
+
+def stage_text(number: int, products: Products, pointwise: Pointwise, waits: bool) -> str:
+    """The struct of a stage: which products it takes, and the equations on their sums."""
+    inputs, width = products.inputs, len(products.accumulators)
+    # Vectors of units in a tile, and as many rows as registers hold sums for.
+    vectors = {0: 4, 1: 4, 2: 2}.get(width, 1)
+    rows = f"{_REGISTERS} / (WIDTH * NV)" if width else "8"
+    sizes = [len(one.members) for one in inputs]
+    most = max(sizes, default=1)
+    blocks = [[b for b, _ in one.members] + [0] * (most - len(one.members)) for one in inputs]
+    reads = []
+    for one in inputs:
+        places = ", ".join(str(place) for _, place in one.members)
+        reads += [
+            "        {",
+            "            const S* a[MR];",
+            "            for (int m = 0; m < MR; ++m) {",
+            "                const int64_t row = rows[m];",
+            f"                a[m] = {one.pointer};",
+            "            }",
+            f"            panel = accumulate<S, MR, NV, WIDTH * NV, {places}>"
+            "(acc, a, panel, s.call->units);",
+            "        }",
+        ]
+    return "\n".join(
+        [
+            f"struct Stage{number} {{",
+            "    using S = throughtime::S;",
+            f"    static constexpr int WIDTH = {width}, NV = {vectors}, MOST = {rows};",
+            "    static constexpr int ROWS = MOST < 1 ? 1 : MOST > 8 ? 8 : MOST;",
+            f"    static constexpr int INPUTS = {len(inputs)}, MEMBERS = {sum(sizes)};",
+            f"    static constexpr int SIZES[] = {{{_list(sizes) or '0'}}};",
+            f"    static constexpr int BLOCKS[][{most}] = {{"
+            + (", ".join(f"{{{_list(row)}}}" for row in blocks) or "{0}")
+            + "};",
+            f"    static constexpr bool WAITS = {_bool(waits)};",
+            "    template <int MR> TT_INLINE void products(",
+            "        const Step& s, const int64_t* rows, const S* panel,",
+            "        V (&acc)[MR][WIDTH * NV ? WIDTH * NV : 1]) {",
+            "        const int64_t W = s.call->width;",
+            "        (void)W, (void)rows, (void)panel, (void)acc;",
+            *reads,
+            "    }",
+            "    static void pointwise(const Step& s, int64_t row, int64_t unit, int64_t tile,",
+            "                          int vectors, const V* acc) {",
+            "        const int64_t W = s.call->width;",
+            "        (void)acc, (void)W, (void)tile;",
+            *(f"        {line}" for line in pointwise.prelude),
+            *(f"        {line}" for line in pointwise.before),
+            "        for (int v = 0; v < vectors; ++v) {",
+            "            const int64_t u = unit + v * L, left = s.call->units - u;",
+            "            (void)left;",
+            *(f"            {line}" for line in pointwise.inside),
+            "        }",
+            *(f"        {line}" for line in pointwise.after),
+            "    }",
+            "};",
+        ]
+    )
+
+
+def file_text(stages: Stages, memory: Memory, structs: list[str]) -> str:
+    """The whole file.
+
+    Args:
+        structs: the texts of the stages, in their order.
+    """
+    cell, numbers = stages.program.cell, range(len(structs))
+    direction = "backward" if stages.backward else "forward"
+    storage, compute = memory.storage, COMPUTE[memory.storage]
+    look, steps, packs = [], [], []
+    for (name, when), i in memory.views.items():
+        array = f"c.arrays[{memory.index[name]}]"
+        look.append(
+            f"        view[{i}] = {array}.base + "
+            f"(({'0' if when == 'fixed' else when}) & {array}.mask) * "
+            f"{array}.time * int64_t(sizeof({memory.type_of(name)}));"
+        )
+    for n in numbers:
+        steps += [
+            f"        stage<Stage{n}>(s, share, active, weights);",
+            f"        weights += tiles<Stage{n}>(c) * panel_size<Stage{n}>(c) * "
+            "int64_t(sizeof(S));",
+        ]
+        packs.append(f"    to = pack<Stage{n}>(to, R, c, {_bool(not stages.backward)});")
+    sizes = " + ".join(f"tiles<Stage{n}>(c) * panel_size<Stage{n}>(c)" for n in numbers)
+    most = ", ".join(f"tiles<Stage{n}>(c)" for n in numbers)
+    return "\n".join(
+        [
+            f"// {cell.name or type(cell).__name__}, {direction}, {storage}",
+            '#include "recurrence.hpp"',
+            "namespace throughtime {",
+            f"using S = {storage};",
+            f"using T = {compute};",
+            "using V = Vec<T>;",
+            "constexpr int64_t L = Simd<T>::LANES;",
+            f"constexpr int64_t REDUCTIONS = {max(len(stages.reductions), 1)};",
+            f"constexpr int64_t SPILLED = {len(memory.spilled)};",
+            "int64_t most_tiles(const Context& c);",
+            *structs,
+            "int64_t most_tiles(const Context& c) {",
+            f"    const int64_t all[] = {{{most}}};",
+            "    int64_t most = 0;",
+            "    for (int64_t n : all) most = n > most ? n : most;",
+            "    return most;",
+            "}",
+            "struct Kernel {",
+            f"    using T = {compute};",
+            f"    static constexpr int VIEWS = {len(memory.views)}, SUMS = {len(stages.sums)};",
+            "    TT_INLINE void look(const Context& c, int64_t now, int64_t before,",
+            "                        int64_t after, char** view) {",
+            "        (void)now, (void)before, (void)after;",
+            *look,
+            "    }",
+            "    TT_INLINE void step(const Step& s, const Share& share, int64_t active) {",
+            "        const Context& c = *s.call;",
+            "        const char* weights = c.weights;",
+            *steps,
+            "        (void)weights;",
+            "    }",
+            "};",
+            "}  // namespace throughtime",
+            "using namespace throughtime;",
+            '#define PUBLIC extern "C" __attribute__((visibility("default")))',
+            "PUBLIC void run_steps(const Context* c) { run<Kernel>(*c); }",
+            "PUBLIC void pack_weights(const Context* call, const void* blocks, char* to) {",
+            "    const Context& c = *call;",
+            "    const S* R = (const S*)blocks;",
+            "    (void)R, (void)c;",
+            *packs,
+            "}",
+            "PUBLIC int64_t packed_size(const Context* call) {",
+            "    const Context& c = *call;",
+            "    (void)c;",
+            f"    return ({sizes}) * int64_t(sizeof(S));",
+            "}",
+            "PUBLIC int64_t partials_size(const Context* c) {",
+            "    return c->rows * REDUCTIONS * most_tiles(*c) * int64_t(sizeof(T));",
+            "}",
+            "PUBLIC int64_t vector_bytes() { return BYTES; }",
+            "",
+        ]
+    )
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _list(values: Iterable[int]) -> str:
+    return ", ".join(str(v) for v in values)
