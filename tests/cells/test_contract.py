@@ -97,7 +97,8 @@ def test_a_cell_says_what_it_is_and_where_it_comes_from(name):
     assert cell.__doc__
     assert cell.source
     assert 1950 < cell.year < 2100
-    assert repr(cell) == f"{type(cell).__name__}()"
+    arguments = ", ".join(f"{k}={v!r}" for k, v in cell.constants.items())
+    assert repr(cell) == f"{type(cell).__name__}({arguments})"
     cell.check()
 
 

@@ -1,0 +1,63 @@
+r"""Bistable cells: a unit that feeds itself by more than one falls into one of two states.
+
+Letters: a the feedback of a unit to itself, between 0 and 2, bistable above 1; c the share that is
+kept; h the state; * is elementwise.
+
+Source: Vecoven, Ernst and Drion, "A bio-inspired bistable recurrent cell allows for long-lasting
+memory", PLoS ONE 16 (2021), arXiv 2006.05252.
+"""
+
+from torch import sigmoid, tanh
+
+from throughtime.cells.cell import Cell
+
+_SOURCE = "Vecoven, Ernst and Drion, arXiv 2006.05252"
+
+
+class BR(Cell):
+    r"""The bistable recurrent cell: each unit sees the input and itself alone.
+
+        a_t = 1 + tanh(W_a x_t + w_a * h_{t-1} + b_a)
+        c_t = sigmoid(W_c x_t + w_c * h_{t-1} + b_c)
+        h_t = c_t * h_{t-1} + (1 - c_t) * tanh(W_h x_t + a_t * h_{t-1} + b_h)
+
+    w_a and w_c are per-unit parameters; there is no recurrent matrix.
+
+    Source: see the file; the BRC. Differs: there no bias is written.
+    """
+
+    name = "br"
+    gates = ("a", "c", "h")
+    states = ("h",)
+    parameters = ("w_a", "w_c")
+    recurrent_blocks = ()
+    source, year = _SOURCE, 2020
+
+    def step(self, x, W, R, s, p):
+        a = 1 + tanh(W.a(x) + p.w_a * s.h)
+        c = sigmoid(W.c(x) + p.w_c * s.h)
+        h = c * s.h + (1 - c) * tanh(W.h(x) + a * s.h)
+        return dict(h=h, a=a, c=c)
+
+
+class NBR(Cell):
+    r"""The neuromodulated bistable cell: the units set one another's a and c.
+
+        a_t = 1 + tanh(W_a x_t + R_a h_{t-1} + b_a)
+        c_t = sigmoid(W_c x_t + R_c h_{t-1} + b_c)
+        h_t = c_t * h_{t-1} + (1 - c_t) * tanh(W_h x_t + a_t * h_{t-1} + b_h)
+
+    Source: see the file; the nBRC. Differs: there no bias is written.
+    """
+
+    name = "nbr"
+    gates = ("a", "c", "h")
+    states = ("h",)
+    recurrent_blocks = ("a", "c")
+    source, year = _SOURCE, 2020
+
+    def step(self, x, W, R, s, p):
+        a = 1 + tanh(W.a(x) + R.a(s.h))
+        c = sigmoid(W.c(x) + R.c(s.h))
+        h = c * s.h + (1 - c) * tanh(W.h(x) + a * s.h)
+        return dict(h=h, a=a, c=c)

@@ -1,0 +1,144 @@
+r"""Cells without a recurrent matrix: each unit sees the input, and of the past only itself.
+
+All products with matrices can be done before the first step. Where the gates do not see the
+state at all, the recurrence is linear in it.
+"""
+
+from torch import relu, sigmoid, tanh
+
+from throughtime.cells.cell import Cell
+
+
+class IndRNN(Cell):
+    r"""The independently recurrent network: a rectifier, and one feedback weight for each unit.
+
+        h_t = max(0, W_h x_t + u * h_{t-1} + b_h)
+
+    u is a per-unit parameter.
+
+    Source: Li et al., "Independently recurrent neural network (IndRNN): building a longer and
+    deeper RNN", CVPR 2018, arXiv 1803.04831, with the rectifier.
+    """
+
+    name = "ind-rnn"
+    gates = ("h",)
+    states = ("h",)
+    parameters = ("u",)
+    recurrent_blocks = ()
+    source, year = "Li et al., arXiv 1803.04831", 2018
+
+    def step(self, x, W, R, s, p):
+        return dict(h=relu(W.h(x) + p.u * s.h))
+
+
+class SRU(Cell):
+    r"""The simple recurrent unit: a running mean of linear inputs, and a highway past it.
+
+        f_t = sigmoid(W_f x_t + v_f * c_{t-1} + b_f)
+        r_t = sigmoid(W_r x_t + v_r * c_{t-1} + b_r)
+        c_t = f_t * c_{t-1} + (1 - f_t) * (W_c x_t + b_c)
+        h_t = r_t * c_t + (1 - r_t) * (W_x x_t + b_x)
+
+    v_f and v_r are per-unit parameters.
+
+    Source: Lei et al., "Simple recurrent units for highly parallelizable recurrence", EMNLP
+    2018, arXiv 1709.02755, equations 1 to 4, before the highway is scaled. Differs: there the
+    highway is x_t itself; here W_x x_t + b_x, so that the widths may differ, as they may in the
+    authors' code. With the identity for W_x and b_x = b_c = 0 it is the paper's.
+    """
+
+    name = "sru"
+    gates = ("c", "f", "r", "x")
+    states = ("h", "c")
+    parameters = ("v_f", "v_r")
+    recurrent_blocks = ()
+    source, year = "Lei et al., arXiv 1709.02755", 2017
+
+    def step(self, x, W, R, s, p):
+        f = sigmoid(W.f(x) + p.v_f * s.c)
+        r = sigmoid(W.r(x) + p.v_r * s.c)
+        c = f * s.c + (1 - f) * W.c(x)
+        h = r * c + (1 - r) * W.x(x)
+        return dict(h=h, c=c, f=f, r=r)
+
+
+class QRNN(Cell):
+    r"""The quasi-recurrent network, window 2, fo-pooling: gates from this input and the last.
+
+        z_t = tanh(vz_{t-1} + W_z x_t + b_z)
+        f_t = sigmoid(vf_{t-1} + W_f x_t + b_f)
+        o_t = sigmoid(vo_{t-1} + W_o x_t + b_o)
+        c_t = f_t * c_{t-1} + (1 - f_t) * z_t
+        h_t = o_t * c_t
+
+    with vz_t = W_vz x_t + b_vz, and vf, vo likewise: the product with the older input of the
+    window, computed when that input is there and kept for one step. With W_v = 0 the window is 1.
+
+    Source: Bradbury et al., "Quasi-recurrent neural networks", ICLR 2017, arXiv 1611.01576,
+    equations 2 (a filter of width 2) and 4 (fo-pooling). Differs: no bias is written
+    there; here v has one, absent in the first step, where the kept product is zero.
+    """
+
+    name = "qrnn"
+    gates = ("z", "f", "o", "vz", "vf", "vo")
+    states = ("h", "c", "vz", "vf", "vo")
+    recurrent_blocks = ()
+    source, year = "Bradbury et al., arXiv 1611.01576", 2016
+
+    def step(self, x, W, R, s, p):
+        z = tanh(s.vz + W.z(x))
+        f = sigmoid(s.vf + W.f(x))
+        o = sigmoid(s.vo + W.o(x))
+        c = f * s.c + (1 - f) * z
+        h = o * c
+        return dict(h=h, c=c, vz=W.vz(x), vf=W.vf(x), vo=W.vo(x), z=z, f=f, o=o)
+
+
+class MinGRU(Cell):
+    r"""The GRU reduced to what a parallel scan can do: gate and candidate from the input alone.
+
+        z_t = sigmoid(W_z x_t + b_z)
+        n_t = W_n x_t + b_n
+        h_t = (1 - z_t) * h_{t-1} + z_t * n_t
+
+    Source: Feng et al., "Were RNNs all we needed?", arXiv 2410.01201 (2024), section 3.1, not the
+    form in logarithms.
+    """
+
+    name = "min-gru"
+    gates = ("z", "n")
+    states = ("h",)
+    recurrent_blocks = ()
+    source, year = "Feng et al., arXiv 2410.01201", 2024
+
+    def step(self, x, W, R, s, p):
+        z = sigmoid(W.z(x))
+        n = W.n(x)
+        h = (1 - z) * s.h + z * n
+        return dict(h=h, z=z, n=n)
+
+
+class MinLSTM(Cell):
+    r"""The LSTM reduced likewise: two gates, scaled to sum to one.
+
+        f_t = sigmoid(W_f x_t + b_f)
+        i_t = sigmoid(W_i x_t + b_i)
+        n_t = W_n x_t + b_n
+        h_t = f_t / (f_t + i_t) * h_{t-1} + i_t / (f_t + i_t) * n_t
+
+    Source: Feng et al., "Were RNNs all we needed?", arXiv 2410.01201 (2024), section 3.2, not the
+    form in logarithms.
+    """
+
+    name = "min-lstm"
+    gates = ("f", "i", "n")
+    states = ("h",)
+    recurrent_blocks = ()
+    source, year = "Feng et al., arXiv 2410.01201", 2024
+
+    def step(self, x, W, R, s, p):
+        f = sigmoid(W.f(x))
+        i = sigmoid(W.i(x))
+        n = W.n(x)
+        h = (f * s.h + i * n) / (f + i)
+        return dict(h=h, f=f, i=i, n=n)

@@ -1,0 +1,70 @@
+r"""FastRNN and FastGRNN: a weighted residual connection, then the same with a gate.
+
+Full-rank matrices: the paper's low-rank, sparse and quantised W and U are a matter of training.
+
+Source: Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated
+recurrent neural network", NeurIPS 2018, arXiv 1901.02358, sections 3.1 and 3.2.
+"""
+
+from torch import sigmoid, tanh
+
+from throughtime.cells.cell import Cell, Parameter
+
+_SOURCE = "Kusupati et al., arXiv 1901.02358"
+
+
+class FastRNN(Cell):
+    r"""The simple recurrent network with a weighted residual connection.
+
+        n_t = tanh(W_n x_t + R_n h_{t-1} + b_n)
+        h_t = sigmoid(alpha) * n_t + sigmoid(beta) * h_{t-1}
+
+    Source: see the file; section 3.1. Differs: there alpha and beta are two numbers between 0
+    and 1, kept there by the sigmoid in the authors' code; here each unit has its own pair. They
+    start from that code's -3 and 3.
+    """
+
+    name = "fast-rnn"
+    gates = ("n",)
+    states = ("h",)
+    parameters = {"alpha": Parameter(initial=-3.0), "beta": Parameter(initial=3.0)}  # noqa: RUF012
+    source, year = _SOURCE, 2018
+
+    def step(self, x, W, R, s, p):
+        n = tanh(W.n(x) + R.n(s.h))
+        h = sigmoid(p.alpha) * n + sigmoid(p.beta) * s.h
+        return dict(h=h, n=n)
+
+
+class FastGRNN(Cell):
+    r"""The residual connection becomes a gate that shares its matrices with the candidate.
+
+        a_t = W_n x_t + R_n h_{t-1} + b_n
+        z_t = sigmoid(a_t + b_z)
+        n_t = tanh(a_t)
+        h_t = (sigmoid(zeta) * (1 - z_t) + sigmoid(nu)) * n_t + z_t * h_{t-1}
+
+    The gate's bias, b_z in the paper, is the sum b_n + b_z here; b_z is a per-unit parameter,
+    and there with ``bias=False`` too.
+
+    Source: see the file; section 3.2. Differs: there zeta and nu are two numbers between 0 and
+    1, kept there by the sigmoid in the authors' code; here each unit has its own pair. They
+    start from that code's 1 and -4.
+    """
+
+    name = "fast-grnn"
+    gates = ("n",)
+    states = ("h",)
+    parameters = {  # noqa: RUF012
+        "b_z": Parameter(),
+        "zeta": Parameter(initial=1.0),
+        "nu": Parameter(initial=-4.0),
+    }
+    source, year = _SOURCE, 2018
+
+    def step(self, x, W, R, s, p):
+        a = W.n(x) + R.n(s.h)
+        z = sigmoid(a + p.b_z)
+        n = tanh(a)
+        h = (sigmoid(p.zeta) * (1 - z) + sigmoid(p.nu)) * n + z * s.h
+        return dict(h=h, z=z, n=n)

@@ -1,0 +1,97 @@
+r"""Strongly typed cells: what a gate measures is never mixed with what the state holds.
+
+Gates and candidates depend on the input, and on the input before, but on no state; the states are
+running means, unit by unit. There is no recurrent matrix.
+
+V x_{t-1} is computed when x_{t-1} is there and kept as a state: v, of one block each. So the cell
+needs no state as wide as the input. Each product V x carries a bias as every product does, and it
+is absent in the first step, where the kept product is zero.
+
+Source: Balduzzi and Ghifary, "Strongly-typed recurrent neural networks", ICML 2016, arXiv
+1602.02218.
+"""
+
+from torch import sigmoid, tanh
+
+from throughtime.cells.cell import Cell
+
+_SOURCE = "Balduzzi and Ghifary, arXiv 1602.02218"
+
+
+class TRNN(Cell):
+    r"""The strongly typed RNN: a running mean of linear inputs.
+
+        z_t = W_z x_t + b_z
+        f_t = sigmoid(W_f x_t + b_f)
+        h_t = f_t * h_{t-1} + (1 - f_t) * z_t
+
+    Source: see the file; the T-RNN. Differs: there z has no bias.
+    """
+
+    name = "t-rnn"
+    gates = ("z", "f")
+    states = ("h",)
+    recurrent_blocks = ()
+    source, year = _SOURCE, 2016
+
+    def step(self, x, W, R, s, p):
+        z = W.z(x)
+        f = sigmoid(W.f(x))
+        h = f * s.h + (1 - f) * z
+        return dict(h=h, z=z, f=f)
+
+
+class TGRU(Cell):
+    r"""The strongly typed GRU: what is forgotten and what is written are apart.
+
+        z_t = vz_{t-1} + W_z x_t + b_z
+        f_t = sigmoid(vf_{t-1} + W_f x_t + b_f)
+        o_t = tanh(vo_{t-1} + W_o x_t + b_o)
+        h_t = f_t * h_{t-1} + z_t * o_t
+
+    with vz_t = W_vz x_t + b_vz, and vf, vo likewise: V_z x_t of the paper, kept for one step.
+
+    Source: see the file; the T-GRU. Differs: the bias of v (see the file).
+    """
+
+    name = "t-gru"
+    gates = ("z", "f", "o", "vz", "vf", "vo")
+    states = ("h", "vz", "vf", "vo")
+    recurrent_blocks = ()
+    source, year = _SOURCE, 2016
+
+    def step(self, x, W, R, s, p):
+        z = s.vz + W.z(x)
+        f = sigmoid(s.vf + W.f(x))
+        o = tanh(s.vo + W.o(x))
+        h = f * s.h + z * o
+        return dict(h=h, vz=W.vz(x), vf=W.vf(x), vo=W.vo(x), z=z, f=f, o=o)
+
+
+class TLSTM(Cell):
+    r"""The strongly typed LSTM: a running mean, behind an output gate.
+
+        z_t = vz_{t-1} + W_z x_t + b_z
+        f_t = sigmoid(vf_{t-1} + W_f x_t + b_f)
+        o_t = tanh(vo_{t-1} + W_o x_t + b_o)
+        c_t = f_t * c_{t-1} + (1 - f_t) * z_t
+        h_t = c_t * o_t
+
+    with vz_t = W_vz x_t + b_vz, and vf, vo likewise: V_z x_t of the paper, kept for one step.
+
+    Source: see the file; the T-LSTM. Differs: the bias of v (see the file).
+    """
+
+    name = "t-lstm"
+    gates = ("z", "f", "o", "vz", "vf", "vo")
+    states = ("h", "c", "vz", "vf", "vo")
+    recurrent_blocks = ()
+    source, year = _SOURCE, 2016
+
+    def step(self, x, W, R, s, p):
+        z = s.vz + W.z(x)
+        f = sigmoid(s.vf + W.f(x))
+        o = tanh(s.vo + W.o(x))
+        c = f * s.c + (1 - f) * z
+        h = c * o
+        return dict(h=h, c=c, vz=W.vz(x), vf=W.vf(x), vo=W.vo(x), z=z, f=f, o=o)

@@ -1,0 +1,207 @@
+r"""Cells around an update gate: what was found by search, and what was left over from the GRU.
+
+Letters: z, g the update gate; r the reset gate; n, c the candidate; h the state; * is
+elementwise. Where a paper adds x_t itself to a value as wide as the state, here it is W x_t: that
+asks for no equal widths, and with W the identity it is the paper's.
+"""
+
+from torch import clamp, relu, sigmoid, tanh
+from torch.nn.functional import softplus
+
+from throughtime.cells.cell import Cell
+
+_COLLINS = "Collins, Sohl-Dickstein and Sussillo, arXiv 1611.09913"
+_GAO = "Gao and Glowacka, Deep gate recurrent neural network"
+_JOZEFOWICZ = "Jozefowicz, Zaremba and Sutskever, ICML 2015"
+
+
+def _hard_sigmoid(a):
+    return clamp(0.2 * a + 0.5, 0.0, 1.0)
+
+
+class UGRNN(Cell):
+    r"""The update gate RNN: a simple recurrent network that may keep its state.
+
+        c_t = tanh(W_c x_t + R_c h_{t-1} + b_c)
+        g_t = sigmoid(W_g x_t + R_g h_{t-1} + b_g)
+        h_t = g_t * h_{t-1} + (1 - g_t) * c_t
+
+    Source: Collins, Sohl-Dickstein and Sussillo, "Capacity and trainability in recurrent neural
+    networks", ICLR 2017, arXiv 1611.09913, with tanh for s.
+    """
+
+    name = "ugrnn"
+    gates = ("c", "g")
+    states = ("h",)
+    source, year = _COLLINS, 2016
+
+    def step(self, x, W, R, s, p):
+        c = tanh(W.c(x) + R.c(s.h))
+        g = sigmoid(W.g(x) + R.g(s.h))
+        h = g * s.h + (1 - g) * c
+        return dict(h=h, c=c, g=g)
+
+
+class IntersectionRNN(Cell):
+    r"""The +RNN: one update gate for the way through time, and one for the way through layers.
+
+        u_t = max(0, W_u x_t + R_u h_{t-1} + b_u)
+        c_t = tanh(W_c x_t + R_c h_{t-1} + b_c)
+        k_t = sigmoid(W_k x_t + R_k h_{t-1} + b_k)
+        g_t = sigmoid(W_g x_t + R_g h_{t-1} + b_g)
+        y_t = k_t * (W_y x_t + b_y) + (1 - k_t) * u_t
+        h_t = g_t * h_{t-1} + (1 - g_t) * c_t
+
+    The output is y, which no later step reads; the paper writes y^in, h^in, g^y and g^h for
+    u, c, k and g.
+
+    Source: Collins, Sohl-Dickstein and Sussillo, arXiv 1611.09913. Differs: there the
+    first layer maps x_t to the width of the state and the layers above add x_t itself; here
+    every layer has W_y, and with the identity and no bias it is the paper's.
+    """
+
+    name = "intersection-rnn"
+    gates = ("u", "c", "k", "g", "y")
+    states = ("y", "h")
+    recurrent_blocks = ("u", "c", "k", "g")
+    source, year = _COLLINS, 2016
+
+    def step(self, x, W, R, s, p):
+        u = relu(W.u(x) + R.u(s.h))
+        c = tanh(W.c(x) + R.c(s.h))
+        k = sigmoid(W.k(x) + R.k(s.h))
+        g = sigmoid(W.g(x) + R.g(s.h))
+        y = k * W.y(x) + (1 - k) * u
+        h = g * s.h + (1 - g) * c
+        return dict(y=y, h=h, u=u, c=c, k=k, g=g)
+
+
+class SGU(Cell):
+    r"""The simple gated unit: the input multiplies the state, and the state its own gate.
+
+        m_t = tanh(R_m ((W_m x_t + b_m) * h_{t-1}))
+        o_t = softplus(m_t * h_{t-1})
+        z_t = hard_sigmoid(W_z x_t + R_z h_{t-1} + b_z)
+        h_t = (1 - z_t) * h_{t-1} + z_t * o_t
+
+    with hard_sigmoid(a) = min(1, max(0, a / 5 + 1 / 2)), that of Theano: the paper names the
+    function and not its slope. It writes z_g for m and z_out for o.
+
+    Source: Gao and Glowacka, "Deep gate recurrent neural network", ACML 2016, arXiv 1604.02910,
+    the equations of SGU. Differs: R_m (...) may have a bias here, the recurrent bias of block m.
+    """
+
+    name = "sgu"
+    gates = ("m", "z")
+    states = ("h",)
+    source, year = _GAO, 2016
+
+    def step(self, x, W, R, s, p):
+        m = tanh(R.m(W.m(x) * s.h))
+        o = softplus(m * s.h)
+        z = _hard_sigmoid(W.z(x) + R.z(s.h))
+        h = (1 - z) * s.h + z * o
+        return dict(h=h, m=m, o=o, z=z)
+
+
+class DSGU(Cell):
+    r"""The deep simple gated unit: one more matrix, and an output that is bounded.
+
+        m_t = tanh(R_m ((W_m x_t + b_m) * h_{t-1}))
+        o_t = sigmoid(R_o (m_t * h_{t-1}))
+        z_t = hard_sigmoid(W_z x_t + R_z h_{t-1} + b_z)
+        h_t = (1 - z_t) * h_{t-1} + z_t * o_t
+
+    with the hard sigmoid of ``sgu``.
+
+    Source: Gao and Glowacka, "Deep gate recurrent neural network", ACML 2016, arXiv 1604.02910,
+    the equations of DSGU. Differs: R_m (...) may have a bias here, the recurrent bias of block m.
+    """
+
+    name = "dsgu"
+    gates = ("m", "z")
+    states = ("h",)
+    recurrent_blocks = ("m", "z", "o")
+    source, year = _GAO, 2016
+
+    def step(self, x, W, R, s, p):
+        m = tanh(R.m(W.m(x) * s.h))
+        o = sigmoid(R.o(m * s.h))
+        z = _hard_sigmoid(W.z(x) + R.z(s.h))
+        h = (1 - z) * s.h + z * o
+        return dict(h=h, m=m, o=o, z=z)
+
+
+class MUT1(Cell):
+    r"""The first of three units that a search through ten thousand brought up.
+
+        z_t = sigmoid(W_z x_t + b_z)
+        r_t = sigmoid(W_r x_t + R_r h_{t-1} + b_r)
+        n_t = tanh(R_n (r_t * h_{t-1}) + tanh(W_n x_t + b_Wn) + b_Rn)
+        h_t = n_t * z_t + h_{t-1} * (1 - z_t)
+
+    Source: Jozefowicz, Zaremba and Sutskever, "An empirical exploration of recurrent network
+    architectures", ICML 2015, MUT1. Differs: there it is tanh(x_t) (see the file).
+    """
+
+    name = "mut-1"
+    gates = ("z", "r", "n")
+    states = ("h",)
+    recurrent_blocks = ("r", "n")
+    source, year = _JOZEFOWICZ, 2015
+
+    def step(self, x, W, R, s, p):
+        z = sigmoid(W.z(x))
+        r = sigmoid(W.r(x) + R.r(s.h))
+        n = tanh(R.n(r * s.h) + tanh(W.n(x)))
+        h = n * z + s.h * (1 - z)
+        return dict(h=h, z=z, r=r, n=n)
+
+
+class MUT2(Cell):
+    r"""The second of the three: the GRU that resets before the product, with z that writes.
+
+        z_t = sigmoid(W_z x_t + R_z h_{t-1} + b_z)
+        r_t = sigmoid(W_r x_t + R_r h_{t-1} + b_r)
+        n_t = tanh(R_n (r_t * h_{t-1}) + W_n x_t + b_n)
+        h_t = n_t * z_t + h_{t-1} * (1 - z_t)
+
+    Source: Jozefowicz, Zaremba and Sutskever, ICML 2015, MUT2. Differs: there
+    r_t = sigmoid(x_t + R_r h_{t-1} + b_r), with x_t itself (see the file).
+    """
+
+    name = "mut-2"
+    gates = ("z", "r", "n")
+    states = ("h",)
+    source, year = _JOZEFOWICZ, 2015
+
+    def step(self, x, W, R, s, p):
+        z = sigmoid(W.z(x) + R.z(s.h))
+        r = sigmoid(W.r(x) + R.r(s.h))
+        n = tanh(R.n(r * s.h) + W.n(x))
+        h = n * z + s.h * (1 - z)
+        return dict(h=h, z=z, r=r, n=n)
+
+
+class MUT3(Cell):
+    r"""The third of the three: the update gate sees the state through a tanh.
+
+        z_t = sigmoid(W_z x_t + R_z tanh(h_{t-1}) + b_z)
+        r_t = sigmoid(W_r x_t + R_r h_{t-1} + b_r)
+        n_t = tanh(R_n (r_t * h_{t-1}) + W_n x_t + b_n)
+        h_t = n_t * z_t + h_{t-1} * (1 - z_t)
+
+    Source: Jozefowicz, Zaremba and Sutskever, ICML 2015, MUT3.
+    """
+
+    name = "mut-3"
+    gates = ("z", "r", "n")
+    states = ("h",)
+    source, year = _JOZEFOWICZ, 2015
+
+    def step(self, x, W, R, s, p):
+        z = sigmoid(W.z(x) + R.z(tanh(s.h)))
+        r = sigmoid(W.r(x) + R.r(s.h))
+        n = tanh(R.n(r * s.h) + W.n(x))
+        h = n * z + s.h * (1 - z)
+        return dict(h=h, z=z, r=r, n=n)
