@@ -125,7 +125,8 @@ def test_info_names_versions_threads_compiler_and_backends(tmp_path, monkeypatch
 
 
 def test_help_is_there_for_all(said):
-    for command in ([], ["train", "char-lm"], ["generate"], ["evaluate"], ["cells"], ["info"]):
+    alone = ("generate", "evaluate", "cells", "equations", "info")
+    for command in ([], ["train", "char-lm"], *([name] for name in alone)):
         status, out, _ = said(*command, "--help")
         assert status == 0
         assert "usage: throughtime" in out

@@ -19,7 +19,9 @@ every_cell = pytest.mark.parametrize("name", tt.cells.names())
 
 
 def block(layer, parameter, suffix, gate, names=None):
-    names = layer.cell.gates if names is None else names
+    if names is None:
+        cell = layer.cell
+        names = cell.recurrent_bias_names if parameter == "bias_hh" else cell.gates
     return getattr(layer, parameter + suffix).chunk(len(names))[names.index(gate)]
 
 

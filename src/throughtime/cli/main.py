@@ -18,6 +18,7 @@ _COMMANDS = {
     "generate": "let a trained language model write",
     "evaluate": "score a trained model on a split, a file or a sentence",
     "cells": "list the recurrent cells",
+    "equations": "print the equations of a cell, and its derived backward step",
     "bench": "measure speed and memory of the layers, beside their peers",
     "info": "versions, threads, and which backends can run here",
 }
