@@ -1,0 +1,151 @@
+r"""LSTMs to which something was added: a product, a shortcut, a view of the memory, a normaliser.
+
+Letters: i, f, o the input, forget and output gate; g (sLSTM: z) the candidate; c the cell state;
+h the output; * is elementwise.
+"""
+
+import torch
+from torch import sigmoid, tanh
+from torch.nn.functional import logsigmoid
+
+from throughtime.cells.cell import Cell, State
+
+
+class MultiplicativeLSTM(Cell):
+    r"""mLSTM: the input multiplies the state that is fed back, and so chooses the transition.
+
+        m_t = (W_m x_t + b_Wm) * (R_m h_{t-1} + b_Rm)
+        i_t = sigmoid(W_i x_t + R_i m_t + b_i)
+        f_t = sigmoid(W_f x_t + R_f m_t + b_f)
+        g_t = tanh(W_g x_t + R_g m_t + b_g)
+        o_t = sigmoid(W_o x_t + R_o m_t + b_o)
+        c_t = f_t * c_{t-1} + i_t * g_t
+        h_t = o_t * tanh(c_t)
+
+    Source: Krause et al., "Multiplicative LSTM for sequence modelling", arXiv 1609.07959, section
+    3, with the output gate outside the tanh as in the authors' code. Differs: there the product m
+    has no bias (``bias=False`` gives that, and takes all others as well).
+    """
+
+    name = "lstm-multiplicative"
+    gates = ("m", "i", "f", "g", "o")
+    states = ("h", "c")
+    source, year = "Krause et al., Multiplicative LSTM, arXiv 1609.07959", 2016
+
+    def step(self, x, W, R, s, p):
+        m = W.m(x) * R.m(s.h)
+        i = sigmoid(W.i(x) + R.i(m))
+        f = sigmoid(W.f(x) + R.f(m))
+        g = tanh(W.g(x) + R.g(m))
+        o = sigmoid(W.o(x) + R.o(m))
+        c = f * s.c + i * g
+        h = o * tanh(c)
+        return dict(h=h, c=c, m=m, i=i, f=f, g=g, o=o)
+
+
+class ResidualLSTM(Cell):
+    r"""The LSTM whose output gate lets through the projected memory and the input of the layer.
+
+        i_t = sigmoid(W_i x_t + R_i h_{t-1} + p_i * c_{t-1} + b_i)
+        f_t = sigmoid(W_f x_t + R_f h_{t-1} + p_f * c_{t-1} + b_f)
+        g_t = tanh(W_g x_t + R_g h_{t-1} + b_g)
+        c_t = f_t * c_{t-1} + i_t * g_t
+        o_t = sigmoid(W_o x_t + R_o h_{t-1} + p_o * c_t + b_o)
+        h_t = o_t * (R_s tanh(c_t) + W_s x_t + b_s)
+
+    Block s is the shortcut from the input in weight_ih, and the projection of the memory in
+    weight_hh.
+
+    Source: Kim, El-Khamy and Lee, "Residual LSTM", Interspeech 2017, arXiv 1701.03360, section 3.
+    Differs: the shortcut is always a matrix (where I = H the paper also takes x_t as it is), and
+    the sum of shortcut and projection has a bias.
+    """
+
+    name = "lstm-residual"
+    gates = ("i", "f", "g", "o", "s")
+    states = ("h", "c")
+    parameters = ("p_i", "p_f", "p_o")
+    source, year = "Kim, El-Khamy and Lee, Residual LSTM, arXiv 1701.03360", 2017
+
+    def step(self, x, W, R, s, p):
+        i = sigmoid(W.i(x) + R.i(s.h) + p.p_i * s.c)
+        f = sigmoid(W.f(x) + R.f(s.h) + p.p_f * s.c)
+        g = tanh(W.g(x) + R.g(s.h))
+        c = f * s.c + i * g
+        o = sigmoid(W.o(x) + R.o(s.h) + p.p_o * c)
+        h = o * (R.s(tanh(c)) + W.s(x))
+        return dict(h=h, c=c, i=i, f=f, g=g, o=o)
+
+
+class WorkingMemoryLSTM(Cell):
+    r"""WMC-LSTM: peepholes that are whole matrices, and bounded, so that no large c shuts a gate.
+
+        i_t = sigmoid(W_i x_t + R_i h_{t-1} + tanh(R_c_i c_{t-1}) + b_i)
+        f_t = sigmoid(W_f x_t + R_f h_{t-1} + tanh(R_c_f c_{t-1}) + b_f)
+        g_t = tanh(W_g x_t + R_g h_{t-1} + b_g)
+        c_t = f_t * c_{t-1} + i_t * g_t
+        o_t = sigmoid(W_o x_t + R_o h_{t-1} + tanh(R_c_o c_t) + b_o)
+        h_t = o_t * tanh(c_t)
+
+    Shapes: weight_hh (7 H, H): the blocks i, f, g, o, then c_i, c_f, c_o (``c_i`` leads from c to
+    i), which carry no bias.
+
+    Source: Landi et al., "Working memory connections for LSTM", Neural Networks 144 (2021), arXiv
+    2109.00020, section 3.
+    """
+
+    name = "lstm-working-memory"
+    gates = ("i", "f", "g", "o")
+    states = ("h", "c")
+    recurrent_blocks = ("i", "f", "g", "o", "c_i", "c_f", "c_o")
+    source, year = "Landi et al., Working memory connections, arXiv 2109.00020", 2021
+
+    def step(self, x, W, R, s, p):
+        i = sigmoid(W.i(x) + R.i(s.h) + tanh(R.c_i(s.c)))
+        f = sigmoid(W.f(x) + R.f(s.h) + tanh(R.c_f(s.c)))
+        g = tanh(W.g(x) + R.g(s.h))
+        c = f * s.c + i * g
+        o = sigmoid(W.o(x) + R.o(s.h) + tanh(R.c_o(c)))
+        h = o * tanh(c)
+        return dict(h=h, c=c, i=i, f=f, g=g, o=o)
+
+
+class ScalarLSTM(Cell):
+    r"""sLSTM: an exponential input gate, a normaliser n, a stabiliser m that keeps exp in range.
+
+        z_t  = tanh(W_z x_t + R_z h_{t-1} + b_z)
+        i~_t = W_i x_t + R_i h_{t-1} + b_i
+        f~_t = W_f x_t + R_f h_{t-1} + b_f
+        o_t  = sigmoid(W_o x_t + R_o h_{t-1} + b_o)
+        m_t  = max(log sigmoid(f~_t) + m_{t-1}, i~_t)
+        i_t  = exp(i~_t - m_t)
+        f_t  = exp(log sigmoid(f~_t) + m_{t-1} - m_t)
+        c_t  = f_t * c_{t-1} + i_t * z_t
+        n_t  = f_t * n_{t-1} + i_t
+        h_t  = o_t * c_t / n_t
+
+    Before the first step m is -10,000, so that m_1 = i~_1 whatever f~_1 is: nothing is remembered
+    yet that m would have to hold in range. Initial states that are given need n > 0.
+
+    Source: Beck et al., "xLSTM: extended long short-term memory", NeurIPS 2024, arXiv 2405.04517,
+    equations 8 to 17, where i and f above bear a prime; of the two forget gates of the paper,
+    sigmoid and exp, the first, as in the authors' code. Differs: one head, so that R is a full
+    matrix.
+    """
+
+    name = "slstm"
+    gates = ("z", "i", "f", "o")
+    states = {"h": State(), "c": State(), "n": State(), "m": State(initial=-1e4)}  # noqa: RUF012
+    source, year = "Beck et al., xLSTM, arXiv 2405.04517", 2024
+
+    def step(self, x, W, R, s, p):
+        z = tanh(W.z(x) + R.z(s.h))
+        log_i = W.i(x) + R.i(s.h)
+        log_f = logsigmoid(W.f(x) + R.f(s.h)) + s.m
+        o = sigmoid(W.o(x) + R.o(s.h))
+        m = torch.maximum(log_f, log_i)
+        i, f = torch.exp(log_i - m), torch.exp(log_f - m)
+        c = f * s.c + i * z
+        n = f * s.n + i
+        h = o * c / n
+        return dict(h=h, c=c, n=n, m=m, z=z, i=i, f=f, o=o)

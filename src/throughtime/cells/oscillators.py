@@ -1,0 +1,108 @@
+r"""Recurrences that are networks of oscillators, or of units with learned time scales, in steps.
+
+Letters: y the hidden state, z its velocity (in LEM: its slow companion), dt the size of the step;
+* is elementwise.
+"""
+
+from torch import sigmoid, tanh
+
+from throughtime.cells.cell import Cell
+
+
+class CoupledOscillators(Cell):
+    r"""coRNN: each unit a damped, driven oscillator, coupled to all others.
+
+        z_t = z_{t-1} + dt * (tanh(W x_t + R_y y_{t-1} + R_z z_{t-1} + b)
+                              - gamma * y_{t-1} - epsilon * z_{t-1})
+        y_t = y_{t-1} + dt * z_t
+
+    Shapes: weight_hh (2 H, H): the blocks y and z, which carry no bias of their own.
+
+    Args:
+        dt: the size of the step.
+        gamma: the square of the frequency, to be chosen for each task.
+        epsilon: the damping, likewise.
+
+    Source: Rusch and Mishra, "Coupled oscillatory recurrent neural network", ICLR 2021, arXiv
+    2010.00951, equation 3. The paper allows the damping at z_{t-1} or at z_t; here, as in the
+    authors' code, it is at z_{t-1}.
+    """
+
+    name = "co-rnn"
+    gates = ("a",)
+    states = ("y", "z")
+    recurrent_blocks = ("y", "z")
+    source, year = "Rusch and Mishra, coRNN, arXiv 2010.00951", 2021
+
+    def __init__(self, dt: float = 0.1, gamma: float = 1.0, epsilon: float = 1.0):
+        self.dt, self.gamma, self.epsilon = dt, gamma, epsilon
+
+    def step(self, x, W, R, s, p):
+        drive = tanh(W.a(x) + R.y(s.y) + R.z(s.z))
+        z = s.z + self.dt * (drive - self.gamma * s.y - self.epsilon * s.z)
+        y = s.y + self.dt * z
+        return dict(y=y, z=z)
+
+
+class IndependentOscillators(Cell):
+    r"""UnICORNN: undamped oscillators that see only themselves, each at a pace of its own.
+
+        z_t = z_{t-1} - dt * sigmoid(c) * (tanh(W x_t + w * y_{t-1} + b) + alpha * y_{t-1})
+        y_t = y_{t-1} + dt * sigmoid(c) * z_t
+
+    Args:
+        dt: the largest step; sigmoid(c) is the share of it that a unit takes.
+        alpha: the pull back to rest, to be chosen for each task.
+
+    Source: Rusch and Mishra, "UnICORNN", ICML 2021, arXiv 2103.05487, section 2, one layer without
+    the residual connections between layers.
+    """
+
+    name = "unicornn"
+    gates = ("a",)
+    states = ("y", "z")
+    parameters = ("w", "c")
+    recurrent_blocks = ()
+    source, year = "Rusch and Mishra, UnICORNN, arXiv 2103.05487", 2021
+
+    def __init__(self, dt: float = 0.1, alpha: float = 1.0):
+        self.dt, self.alpha = dt, alpha
+
+    def step(self, x, W, R, s, p):
+        pace = self.dt * sigmoid(p.c)
+        z = s.z - pace * (tanh(W.a(x) + p.w * s.y) + self.alpha * s.y)
+        y = s.y + pace * z
+        return dict(y=y, z=z)
+
+
+class LongExpressiveMemory(Cell):
+    r"""LEM: two states whose time steps are learned, and change with the input.
+
+        dt_t     = dt * sigmoid(W_dt x_t + R_dt y_{t-1} + b_dt)
+        dt_bar_t = dt * sigmoid(W_dt_bar x_t + R_dt_bar y_{t-1} + b_dt_bar)
+        z_t = (1 - dt_t) * z_{t-1} + dt_t * tanh(W_z x_t + R_z y_{t-1} + b_z)
+        y_t = (1 - dt_bar_t) * y_{t-1} + dt_bar_t * tanh(W_y x_t + R_y z_t + b_y)
+
+    y sees the z of the same step.
+
+    Args:
+        dt: the largest step.
+
+    Source: Rusch et al., "Long expressive memory for sequence modeling", ICLR 2022, arXiv
+    2110.04744, equation 3.
+    """
+
+    name = "lem"
+    gates = ("dt", "dt_bar", "z", "y")
+    states = ("y", "z")
+    source, year = "Rusch et al., Long expressive memory, arXiv 2110.04744", 2022
+
+    def __init__(self, dt: float = 1.0):
+        self.dt = dt
+
+    def step(self, x, W, R, s, p):
+        dt = self.dt * sigmoid(W.dt(x) + R.dt(s.y))
+        dt_bar = self.dt * sigmoid(W.dt_bar(x) + R.dt_bar(s.y))
+        z = (1 - dt) * s.z + dt * tanh(W.z(x) + R.z(s.y))
+        y = (1 - dt_bar) * s.y + dt_bar * tanh(W.y(x) + R.y(z))
+        return dict(y=y, z=z, dt=dt, dt_bar=dt_bar)

@@ -1,0 +1,29 @@
+r"""The recurrent network as a map that is linear in each orthant, made to be analysed."""
+
+import torch
+
+from throughtime.cells.cell import Cell
+
+
+class PiecewiseLinearRNN(Cell):
+    r"""PLRNN: each unit decays by itself and sees the others where they pass a threshold.
+
+        z_t = a * z_{t-1} + R max(0, z_{t-1} - theta) + W x_t + b,   R without its diagonal
+
+    Source: Durstewitz, "A state space approach for piecewise-linear recurrent neural networks",
+    PLoS Computational Biology 13 (2017), equation 1. Differs: the noise is left out; the bias is
+    that of Koppe et al. (2019).
+    """
+
+    name = "plrnn"
+    gates = ("z",)
+    states = ("z",)
+    parameters = ("a", "theta")
+    source, year = "Durstewitz, Piecewise-linear recurrent neural networks", 2017
+
+    def transform(self, R):
+        return {"z": R["z"] - torch.diag(torch.diag(R["z"]))}
+
+    def step(self, x, W, R, s, p):
+        z = p.a * s.z + R.z(torch.relu(s.z - p.theta)) + W.z(x)
+        return dict(z=z)
