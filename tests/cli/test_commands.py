@@ -103,11 +103,14 @@ def test_the_whole_training_text_and_its_validation_split_differ(run, said):
 def test_the_table_has_every_cell(said):
     status, out, _ = said("cells")
     assert status == 0
-    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    rows: dict[str, list[str]] = {}
+    for line in out.splitlines():
+        # What is too long for its column goes on in the next line.
+        name = line.split()[0] if line.strip() and line[0] != " " else name
+        rows.setdefault(name, []).extend(line.split())
     for name in cells.names():
-        for gate in cells.get(name).gates:
-            assert f" {gate} " in lines[name]
-        assert str(cells.get(name).year) in lines[name]
+        assert set(cells.get(name).gates) <= set(rows[name])
+        assert str(cells.get(name).year) in rows[name]
 
 
 def test_info_names_versions_threads_compiler_and_backends(tmp_path, monkeypatch, said):

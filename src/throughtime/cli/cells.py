@@ -21,7 +21,10 @@ def main(argv: Sequence[str]) -> int:
     parser.parse(argv)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("cell", "gates", "states", "per unit", "year", "source"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "source")
+        # Names are whole; what is long besides them goes on in the next line.
+        least = max(map(len, cells.names())) if heading == "cell" else None
+        is_whole = heading in ("cell", "year")
+        table.add_column(heading, overflow="fold", no_wrap=is_whole, min_width=least)
     for name in cells.names():
         cell = cells.get(name)
         own = " ".join(cell.parameter_specs)

@@ -1,0 +1,124 @@
+"""throughtime equations: the equations of a cell, and the backward step derived from them."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from throughtime import cells
+from throughtime.cells import Cell
+from throughtime.checks import nearest
+from throughtime.cli.parser import Parser
+from throughtime.kernels.equations import describe
+from throughtime.kernels.trace import Untraceable
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = Parser(
+        prog="throughtime equations",
+        description="The equations of a cell, and the backward step that is derived from them.",
+    )
+    parser.add_argument(
+        "cell", help="a name of `throughtime cells`, or your own: module:Class or path.py:Class"
+    )
+    parser.add_argument(
+        "constants", nargs="*", default=[], help="constants of the cell, each as name=value"
+    )
+    parser.add_argument("--latex", type=bool, default=False, help="write an align* block of LaTeX")
+    given = parser.parse(argv)
+    cell = _cell(given["cell"], _constants(given.get("constants") or []))
+    try:
+        equations = describe(cell)
+    except (Untraceable, AttributeError) as reason:
+        raise ValueError(f"{given['cell']}: no equations can be written: {reason}.") from reason
+    print(equations.latex() if given.get("latex") else equations.text(), end="")
+    return 0
+
+
+def _constants(words: Sequence[str]) -> dict[str, Any]:
+    constants: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name.isidentifier():
+            raise ValueError(f"expected a constant of the cell as name=value, got {word}.")
+        try:
+            # Not YAML first, to which 1e-3 is a word.
+            constants[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            constants[name] = yaml.safe_load(value)
+    return constants
+
+
+def _cell(where: str, constants: dict[str, Any]) -> Cell:
+    is_own = ":" in where or where.endswith(".py")
+    made = _own(where) if is_own else type(cells.get(where))
+    # What is not kept, object's own (self, *args, **kwargs), are no constants.
+    known = [] if made.__init__ is object.__init__ else list(inspect.signature(made).parameters)
+    for name in constants:
+        if name not in known:
+            has = f"the cell has {', '.join(known)}" if known else "the cell has none"
+            raise ValueError(f'{where}: unknown constant "{name}"{nearest(name, known)}; {has}.')
+    try:
+        cell = made(**constants)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}. Give constants as name=value.") from error
+    cell.check()
+    return cell
+
+
+def _own(where: str) -> type[Cell]:
+    """The class that module:Class or path.py:Class names; the only cell of a file needs no name."""
+    place, _, wanted = where.rpartition(":") if ":" in where else (where, "", "")
+    module = _file(Path(place)) if place.endswith(".py") else _module(place)
+    found = {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Cell) and value is not Cell
+    }
+    if not wanted:
+        found = {n: v for n, v in found.items() if v.__module__ == module.__name__}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        there = f"there are {', '.join(found)}" if found else "there is none"
+        raise ValueError(f"{where}: expected one cell in the file, {there}; write {where}:Class.")
+    if wanted not in found:
+        there = f"There are: {', '.join(found)}." if found else "There is none."
+        raise ValueError(f'{place}: no cell "{wanted}"{nearest(wanted, found) or "."} {there}')
+    return found[wanted]
+
+
+def _file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{path}: cannot be run: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _module(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    # As with `python -m`, a module of the folder that one is in is found.
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise ValueError(f"{name}: cannot be imported: {error}. Or give path.py:Class.") from error
+    finally:
+        sys.path.remove(here)
