@@ -59,7 +59,9 @@ def shape_is(where: str, name: str, value: Tensor, expected: Sequence[Any], why:
 
 def integer_lengths(where: str, lengths: Any, batch: int, steps: int) -> Tensor:
     """The lengths of the rows as a tensor (B,) of int64, each checked to lie in 0..T."""
-    values = torch.as_tensor(lengths)
+    # An empty list would be a tensor of float32.
+    is_empty = isinstance(lengths, (list, tuple)) and not lengths
+    values = torch.as_tensor(lengths, dtype=torch.int64 if is_empty else None)
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise ValueError(f"{where}: expected whole numbers in lengths, got {values.dtype}.")
     shape_is(where, "lengths", values, (batch,), f"x has {batch} rows")

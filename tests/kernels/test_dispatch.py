@@ -126,6 +126,19 @@ def test_strict_refuses_what_no_kernel_runs():
     assert "chunk" in why.reasons["cpp"][0]
 
 
+@pytest.mark.parametrize("options", [{"strict": True}, {"backend": "cpp"}])
+def test_what_no_kernel_runs_is_refused_inside_torch_compile_too(options):
+    torch.compiler.reset()
+    layer = tt.Recurrent(Halving(), 3, 4, **options)
+    with pytest.raises(ValueError, match="chunk"):
+        torch.compile(layer, backend="eager")(sequence())
+
+
+def test_strict_refuses_a_step_alone_too_where_there_is_no_kernel():
+    with pytest.raises(ValueError, match="strict=True, and no kernel runs this: cpp cannot"):
+        tt.Recurrent(Halving(), 3, 4, strict=True)(sequence()[:1])
+
+
 def test_strict_takes_what_is_fastest_all_the_same():
     layer = tt.Recurrent("lstm-peephole", 3, 4, strict=True)
     layer(sequence())

@@ -471,6 +471,43 @@ def test_a_cell_that_only_inherits_a_name_is_not_found_under_it(monkeypatch):
         operators._cell(text)
 
 
+@pytest.mark.parametrize("save", ["gates", "states"])
+def test_a_cell_without_any_product_has_a_kernel(save):
+    class Average(tt.Cell):
+        gates, states = ("h",), ("h",)
+
+        def step(self, x, W, R, s, p):
+            return dict(h=0.9 * s.h + 0.1 * x)
+
+    layer = tt.Recurrent(Average(), 5, 5, backend="cpp", save=save, dtype=torch.float64)
+    x = torch.randn(1100, 2, 5, dtype=torch.float64, requires_grad=True)
+    results = []
+    for backend in ("cpp", "reference"):
+        layer.backend = backend
+        output, _ = layer(x, lengths=[1100, 3])
+        results += [output, torch.autograd.grad(output.square().sum(), x)[0]]
+    torch.testing.assert_close(results[:2], results[2:])
+
+
+def test_a_constant_may_change_between_forward_and_backward():
+    class Scaled(tt.Cell):
+        gates, states = ("h",), ("h",)
+        scale = 0.5
+
+        def step(self, x, W, R, s, p):
+            return dict(h=self.scale * torch.tanh(W.h(x) + R.h(s.h)))
+
+    cell = Scaled()
+    layer, x = tt.Recurrent(cell, 3, 4, backend="cpp"), torch.randn(6, 2, 3)
+    found = []
+    for after in (0.5, 0.9):
+        cell.scale = 0.5
+        output, _ = layer(x)
+        cell.scale = after
+        found.append(torch.autograd.grad(output.sum(), layer.weight_hh_l0)[0])
+    assert torch.equal(*found)
+
+
 def test_two_cells_of_one_name_are_told_apart():
     def cell_of(function):
         class Same(tt.Cell):
@@ -626,6 +663,18 @@ def test_autocast_runs_the_kernel_in_bfloat16(ran, name):
     low.load_state_dict(layer.state_dict())
     expected, _ = low(x.detach().bfloat16())
     assert torch.equal(output, expected)
+
+
+def test_autocast_takes_what_another_operator_has_cast_and_leaves_float64_alone():
+    layer, x = layer_of("lstm", torch.float32), sequence(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, _ = layer(x)
+        output, _ = layer(x.bfloat16())
+        assert torch.equal(output, expected)
+        double, _ = layer_of("lstm", torch.float64)(x.double())
+        with pytest.raises(ValueError, match=r"expected x of torch\.float32 .* got torch\.int64"):
+            layer(x.long())
+    assert double.dtype is torch.float64
 
 
 # The choice, and its reasons.
@@ -787,3 +836,25 @@ def test_tensors_that_are_no_leaves_and_calls_without_gradients(ran):
         close([output.clone()], [reference.run(replace(call))[0]])
     assert not output.requires_grad
     assert ran == ["forward"]
+
+
+class Fading(tt.Cell):
+    gates, states = ("h",), ("h",)
+
+    def __init__(self, keep=0.5):
+        self.keep = keep
+
+    def step(self, x, W, R, s, p):
+        return dict(h=self.keep * s.h + torch.tanh(W.h(x) + R.h(s.h)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_layer_follows_a_constant_that_changes():
+    layer = tt.Recurrent(Fading(), 3, 4, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x)[0], layer(x)[0])
+    before = layer(x)[0]
+    layer.cell.keep = 0.9
+    torch.testing.assert_close(compiled(x)[0], layer(x)[0])
+    assert not torch.allclose(layer(x)[0], before)

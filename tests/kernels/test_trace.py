@@ -1,8 +1,10 @@
 """From a step to its graph: each value once, each function as PyTorch has it, or a reason."""
 
 import math
+import operator
 import random
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -450,11 +452,86 @@ def _grow(history=[]):  # noqa: B006
         (lambda a, b, q: a > b, "h is true or false"),
         (lambda a, b, q: a.sum(-1, keepdim=True), "h has one value for each row"),
         (lambda a, b, q: None, "None as a value"),
+        (lambda a, b, q: a.to(torch.int64) * b, "cast to whole numbers has no kernel"),
+        (lambda a, b, q: torch.zeros_like(a, dtype=torch.bool) * b, "whole numbers has no kernel"),
+        (lambda a, b, q: (a > 0) * (b > 0), "mul of what is true or false has no kernel"),
+        (lambda a, b, q: a * ((a > 0) & True), "both of a number has no kernel"),
+        (lambda a, b, q: 1 - (a > 0), "sub of what is true or false has no kernel"),
+        (lambda a, b, q: a * torch.ones((), requires_grad=True), "of its own that has a gradient"),
+        (lambda a, b, q: operator.iadd(a, 1), "changes in place what others hold"),
+        (lambda a, b, q: F.relu(a, inplace=True), "changes in place what others hold"),
+        (lambda a, b, q: operator.iadd((a * b).detach(), 1), "in place what others hold"),
     ],
 )
 def test_what_no_graph_can_hold_is_refused_with_the_reason(function, reason):
     with pytest.raises(Untraceable, match=reason):
         trace(cell_of(function))
+
+
+def _added(a, b, q):
+    made = a * b
+    same = made
+    made += q
+    made *= 2
+    return same + made
+
+
+def _activated(function, *args):
+    def made(a, b, q):
+        inner = a * b
+        return inner + function(inner, *args)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        _added,
+        _activated(lambda v: F.relu(v, inplace=True)),
+        _activated(F.relu, True),
+        _activated(F.elu, 0.5, True),
+        _activated(F.leaky_relu, 0.1, True),
+        _activated(lambda v: F.hardtanh(v, -1.0, 1.0, True)),
+        _activated(F.relu, False),
+    ],
+)
+def test_what_is_changed_in_place_is_changed_for_all_that_hold_it(function):
+    a, b, q = values()
+    got = evaluated(trace(cell_of(function)).states["h"], a, b, q)
+    torch.testing.assert_close(got, function(a.clone(), b.clone(), q.clone()))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b, q: (a > 0) * b,
+        lambda a, b, q: a + (b > 0),
+        lambda a, b, q: a + 2.5 * (b > 0),
+        lambda a, b, q: torch.where(a > 0, b > 0, a),
+        lambda a, b, q: a * torch.logical_and(F.relu(a), b > 0),
+        lambda a, b, q: a * torch.logical_not(F.relu(b)),
+    ],
+)
+def test_a_mask_beside_a_number_is_a_number(function):
+    a, b, q = values()
+    root = trace(cell_of(function)).states["h"]
+    torch.testing.assert_close(evaluated(root, a, b, q), function(a, b, q))
+    # In the graph itself: a kernel knows no product of a mask and a number.
+    for node in reachable([root]):
+        numbers = node.args[1:] if node.op == "where" else node.args
+        are_masks = node.op in ("both", "either", "negate")
+        assert all(is_mask(v) == are_masks for v in numbers)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+def test_a_number_of_numpy_is_a_number(kind):
+    for function in (lambda a, b, q: kind(3) * a, lambda a, b, q: a * kind(3)):
+        assert trace(cell_of(function)).states["h"].args[1] == 3.0
+
+
+def test_the_power_of_zero_has_the_derivative_of_a_number():
+    assert trace(cell_of(lambda a, b, q: a + b**0)).states["h"].args[1] == 1.0
 
 
 def test_the_seed_of_pytorch_is_no_way_around():
@@ -506,6 +583,79 @@ def test_constants_are_part_of_the_equations():
     assert trace(Scaled(2.0)) is trace(cell)
     cell.scale = 4.0
     assert trace(cell).states["h"].args[1] == 4.0
+
+
+_RATE = 2.0
+
+
+class _Rated(tt.Cell):
+    gates, states = ("a",), ("h",)
+    factor = 1.0
+
+    def __init__(self, held):
+        self.held = held
+
+    def step(self, x, W, R, s, p):
+        return dict(h=torch.tanh(s.h) * (self.held[0] * self.factor * _RATE))
+
+
+def _fill(cell, monkeypatch):
+    cell.held.fill_(5.0)
+
+
+def _put(cell, monkeypatch):
+    cell.held[0] = 5.0
+
+
+def _of_class(cell, monkeypatch):
+    monkeypatch.setattr(_Rated, "factor", 5.0)
+
+
+def _of_module(cell, monkeypatch):
+    monkeypatch.setitem(globals(), "_RATE", 10.0)
+
+
+@pytest.mark.parametrize(
+    ("held", "change"),
+    [
+        ([1.0], _put),
+        (torch.ones(1), _fill),
+        (torch.ones(1), _put),
+        ([1.0], _of_class),
+        ([1.0], _of_module),
+    ],
+)
+def test_a_constant_that_changes_wherever_it_stands_changes_the_equations(
+    held, change, monkeypatch
+):
+    cell = _Rated(held)
+    assert trace(cell).states["h"].args[1] == 2.0
+    assert trace(cell) is trace(cell)
+    change(cell, monkeypatch)
+    assert trace(cell).states["h"].args[1] == 10.0
+
+
+def test_a_function_that_is_a_constant_may_be_changed_too():
+    cell = cell_of(lambda a, b, q: cell.function(a))
+    for function in (torch.tanh, torch.sigmoid):
+        cell.function = function
+        assert trace(cell).states["h"].op == function.__name__
+
+
+def test_a_step_that_counts_its_calls_is_traced_once():
+    class Counting(tt.Cell):
+        gates, states = ("a",), ("h",)
+
+        def __init__(self):
+            self.count = 0
+
+        def step(self, x, W, R, s, p):
+            self.count += 1
+            return dict(h=torch.tanh(s.h))
+
+    cell = Counting()
+    assert trace(cell) is trace(cell)
+    assert cell.count == 0
 
 
 def matrix_cell(function):

@@ -287,11 +287,26 @@ def test_one_state_may_come_alone_or_in_a_tuple_of_one_but_not_of_two():
         layer(x, (h, h))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"input": [1.0]}, r"expected x as a tensor, got \[1.0\]"),
+        ({"resets": [[True]]}, r"expected resets as a tensor, got \[\[True\]\]"),
+        ({"hx": 3}, "expected hx as a tensor or a tuple, got 3"),
+    ],
+)
+def test_what_is_no_tensor_is_told_so(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        tt.LSTM(I, H)(**({"input": torch.zeros(4, 2, I)} | arguments))
+
+
 def test_a_batch_without_rows_has_an_output_without_rows():
     for backend in ("torch", "reference"):
         output, (h, c) = tt.LSTM(I, H, backend=backend)(torch.zeros(4, 0, I))
         assert output.shape == (4, 0, H)
         assert h.shape == c.shape == (1, 0, H)
+    output, _ = tt.LSTM(I, H)(torch.zeros(4, 0, I), lengths=[])
+    assert output.shape == (4, 0, H)
 
 
 def test_the_layer_shows_what_is_not_the_default():

@@ -97,9 +97,14 @@ def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanat
     refused: dict[str, list[str]] = {}
     for name in order:
         why = [*BACKENDS[name].missing(), *BACKENDS[name].reasons(call)]
-        if name == "reference" and strict and order[-1] == "reference":
-            reasons = "; ".join(f"{b} cannot: {', '.join(w)}" for b, w in refused.items())
-            raise ValueError(f"strict=True, and no kernel runs this: {reasons}.")
+        if name == "reference" and strict:
+            # Where it is the fastest there must be a kernel all the same.
+            cpp = [*operators.missing(), *operators.reasons(call)]
+            if cpp:
+                reasons = "; ".join(
+                    f"{b} cannot: {', '.join(w)}" for b, w in ({"cpp": cpp} | refused).items()
+                )
+                raise ValueError(f"strict=True, and no kernel runs this: {reasons}.")
         if not why:
             return Explanation(name, refused, "" if name == "cpp" else why_not_cpp)
         refused[name] = why
@@ -111,7 +116,7 @@ def run(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Runs a call: the outputs (T, B, H) and the last states, each (B, H)."""
     if torch.compiler.is_compiling():
-        return _run_traced(call, backend)
+        return _run_traced(call, backend, strict)
     chosen = explain(call, backend, strict)
     what = (call.cell.name or type(call.cell).__name__, chosen.backend)
     if what not in _logged:
@@ -126,8 +131,11 @@ def run(
     return BACKENDS[chosen.backend].run(call)
 
 
-def _run_traced(call: Call, backend: str) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The same inside torch.compile, which cannot look into the choice."""
     if backend in ("auto", "cpp") and call.identity:
         return operators.run(call)
+    if backend == "cpp" or (strict and backend == "auto"):
+        # With fullgraph this is what the user sees; without, the call is run outside the graph.
+        raise ValueError("no kernel runs this inside torch.compile; layer.explain(x) may say why.")
     return BACKENDS["reference" if backend in ("auto", "cpp") else backend].run(call)

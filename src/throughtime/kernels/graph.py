@@ -191,6 +191,9 @@ def _simplified(graph: Graph, op: str, args: tuple[Operand, ...]) -> Operand | N
         return graph.node("mul", a, a)
     if op == "pow" and b == 1.0:
         return a
+    if op == "pow" and b == 0.0:
+        # Its derivative would be zero times the reciprocal, which is not a number at zero.
+        return 1.0
     if op == "pow" and b == 0.5:
         return graph.node("sqrt", a)
     if op == "pow" and b == -1.0:

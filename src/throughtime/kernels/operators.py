@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -38,10 +39,10 @@ def identity(cell: Cell) -> str:
     name = cell.name if is_registered(cell) else f"<{cell.name or type(cell).__name__}>"
     label = name + (f"({arguments})" if arguments else "")
     text, number = label, 1
-    while text in _cells and program(_cells[text]) is not program(cell):
+    # A copy: the caller's may have other constants when its backward pass comes.
+    while program(_cells.get(text) or _cells.setdefault(text, copy(cell))) is not program(cell):
         number += 1
         text = f"{label}#{number}"
-    _cells.setdefault(text, cell)
     return text
 
 
@@ -427,7 +428,8 @@ def reasons(call: Call) -> list[str]:
         try:
             made.build(_trains(call))
         except compiler.CompileError as error:
-            found.append(f"its C++ does not compile ({str(error).splitlines()[0]})")
+            first = str(error).splitlines()[0].rstrip(":")
+            found.append(f"its C++ does not compile ({first})")
     return found
 
 
@@ -445,7 +447,10 @@ def traced_identity(cell: Cell, weight: Tensor) -> str:
 
 
 def _dtype(call: Call) -> torch.dtype:
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else call.x.dtype
+    # As all of PyTorch, float64 stays what it is.
+    if torch.is_autocast_enabled("cpu") and call.x.dtype is not torch.float64:
+        return torch.get_autocast_dtype("cpu")
+    return call.x.dtype
 
 
 def _tensors(call: Call) -> tuple[Tensor | None, ...]:
@@ -467,7 +472,8 @@ def _is_transformed() -> bool:
 def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Applies the cell through time; see :func:`throughtime.kernels.reference.run`."""
     tensors, dtype = _tensors(call), _dtype(call)
-    if dtype is not call.x.dtype:
+    if torch.is_autocast_enabled("cpu"):
+        # Each on its own: what an operator before has cast meets weights that none has.
         tensors = tuple(None if t is None else t.to(dtype) for t in tensors)
     text, owned = call.identity or identity(call.cell), len(call.weights.parameters)
     trains = _trains(call)

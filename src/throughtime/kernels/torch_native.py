@@ -34,6 +34,8 @@ def reasons(call: Call) -> list[str]:
         found.append("a transform of torch.func is at work, and not all know PyTorch's operators")
     if call.lengths is not None and bool((call.lengths == 0).any()):
         found.append("a row has length 0, which PyTorch's packed sequences refuse")
+    elif call.lengths is not None and call.x.shape[1] == 0:
+        found.append("the batch is empty, which PyTorch's packed sequences refuse")
     return found
 
 

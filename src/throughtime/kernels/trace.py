@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from numbers import Real
 from types import NoneType, SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from throughtime.cells.cell import Cell
@@ -65,11 +68,61 @@ class Step:
 
 
 def same(cell: Cell) -> Hashable:
-    """A key that is equal for cells whose steps do the same."""
+    """A key that is equal for cells whose steps do the same, and changes with their constants.
+
+    Numbers count by their value, wherever the step reads them: from the cell, its class, or the
+    module around it. Other objects count by being the same; a tensor also changes in place.
+    """
     values = vars(cell)
-    if all(isinstance(v, (bool, int, float, str, NoneType)) for v in values.values()):
-        return type(cell), type(cell).step, tuple(values.items())
-    return id(cell), cell
+    if not all(isinstance(v, _PLAIN) for v in values.values()):
+        values = {name: _value(v) for name, v in values.items()}
+    outside = [_value(where.get(name)) for where, name in _outside(type(cell))]
+    return type(cell), type(cell).step, tuple(values.items()), *outside
+
+
+_PLAIN = (bool, int, float, str, NoneType)
+
+
+class _Object:
+    """Equal to itself alone; keeps the object, so that no other takes its identity."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Object) and self.held is other.held
+
+    def __hash__(self) -> int:
+        return id(self.held)
+
+
+def _value(v: Any) -> Hashable:
+    if isinstance(v, _PLAIN):
+        return v
+    if isinstance(v, Real):
+        return float(v)
+    if isinstance(v, Tensor):
+        # Not its value: inside torch.compile nothing may be read.
+        return _Object(v), v.requires_grad, 0 if v.is_inference() else v._version
+    if isinstance(v, (list, tuple)):
+        return tuple(_value(one) for one in v)
+    if isinstance(v, dict):
+        return tuple((_value(k), _value(one)) for k, one in v.items())
+    return _Object(v)
+
+
+@cache
+def _outside(kind: type[Cell]) -> list[tuple[Mapping[str, Any], str]]:
+    """Where the constants stand that the step reads besides those of the cell itself."""
+    found: list[tuple[Mapping[str, Any], str]] = []
+    code = getattr(kind.step, "__code__", None)
+    spaces: list[Mapping[str, Any]] = [vars(k) for k in kind.__mro__ if k not in (Cell, object)]
+    spaces += [getattr(kind.step, "__globals__", {})] if code else []
+    for space in spaces:
+        for name in code.co_names if code else ():
+            if isinstance(space.get(name), (bool, int, float, Tensor, list, tuple)):
+                found.append((space, name))
+    return found
 
 
 _steps: dict[Hashable, Step | str] = {}
@@ -86,7 +139,9 @@ def trace(cell: Cell) -> Step:
     key = same(cell)
     if key not in _steps:
         try:
-            first, second = _traced(cell), _traced(cell)
+            # A copy: the step may set attributes, and the caller may change them later.
+            held = copy(cell)
+            first, second = _traced(held), _traced(held)
             if first.graph.nodes != second.graph.nodes:
                 raise Untraceable("the step does not do the same each time that it is called")
             _steps[key] = first
@@ -174,8 +229,13 @@ def _sort(step: Step, made: Any) -> None:
 class Symbol:
     """A value of the step: takes note of what is done with it."""
 
+    # A number of numpy leaves it to the symbol what ``number * symbol`` is.
+    __array_ufunc__ = None
+
     def __init__(self, graph: Graph, node: Operand) -> None:
         self._graph, self._node = graph, node
+        # Whether others hold the same memory: the caller, or a value that was made as a view.
+        self._is_shared = isinstance(node, Node) and node.op in ("state", "input", "parameter")
 
     @classmethod
     def __torch_function__(
@@ -214,8 +274,10 @@ def _flat(values: Any) -> list[Symbol]:
 def _operand(value: Any) -> Operand:
     if isinstance(value, Symbol):
         return value._node
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, Real):
         return float(value)
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise Untraceable("the step uses a tensor of its own that has a gradient; see parameters")
     if isinstance(value, Tensor) and value.numel() == 1:
         return float(value)
     if isinstance(value, Tensor):
@@ -227,9 +289,24 @@ def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, 
     if name not in _FUNCTIONS:
         raise Untraceable(f"{name.strip('_')} has no kernel")
     try:
-        return Symbol(graph, _FUNCTIONS[name](_Writer(graph), *args, **kwargs))
+        made = Symbol(graph, _FUNCTIONS[name](_Writer(graph), *args, **kwargs))
     except TypeError as error:
         raise Untraceable(f"{name.strip('_')} is used in a way that has no kernel") from error
+    made._is_shared = False
+    place = _INPLACE.get(name, len(args))
+    if kwargs.get("inplace") or (place < len(args) and args[place]):
+        return _put(args[0] if args else kwargs["input"], made)
+    if name in _SHARING and isinstance(args[0], Symbol):
+        made._is_shared = args[0]._is_shared = True
+    return made
+
+
+def _put(symbol: Symbol, made: Symbol) -> Symbol:
+    """Changes a value in place: whoever holds the symbol sees the new one."""
+    if symbol._is_shared:
+        raise Untraceable("the step changes in place what others hold; write a = a + b")
+    symbol._node = made._node
+    return symbol
 
 
 class _Writer:
@@ -239,9 +316,27 @@ class _Writer:
         self.graph = graph
 
     def __getattr__(self, op: str) -> Callable[..., Operand]:
-        return lambda *args: self.graph.node(
-            op, *(a if isinstance(a, Node) else _operand(a) for a in args)
-        )
+        def write(*args: Any) -> Operand:
+            operands = [a if isinstance(a, Node) else _operand(a) for a in args]
+            return self.graph.node(op, *self._numbers(op, operands))
+
+        return write
+
+    def _numbers(self, op: str, args: list[Operand]) -> list[Operand]:
+        """Masks as numbers beside numbers, as in ``(x > 0) * x``, and numbers as masks."""
+        if op in ("both", "either", "negate"):
+            if not all(isinstance(a, Node) for a in args):
+                raise Untraceable(f"{op} of a number has no kernel")
+            # What is not zero is true.
+            node = self.graph.node
+            return [a if is_mask(a) else node("negate", node("equal", a, 0.0)) for a in args]
+        numbers = args[1:] if op == "where" else args
+        if not any(is_mask(a) for a in numbers):
+            return args
+        if op not in ("add", "mul", "where") or all(is_mask(a) for a in numbers):
+            raise Untraceable(f"{op} of what is true or false has no kernel")
+        made = [self.graph.node("where", a, 1.0, 0.0) if is_mask(a) else a for a in numbers]
+        return [*args[: len(args) - len(made)], *made]
 
 
 # What each function of PyTorch comes to. The first argument writes nodes.
@@ -256,11 +351,11 @@ def _swapped(op: str) -> Callable[..., Operand]:
 
 
 def _add(w: _Writer, a: Any, b: Any, *, alpha: float = 1.0) -> Operand:
-    return w.add(a, w.mul(b, alpha))
+    return w.add(a, b if alpha == 1.0 else w.mul(b, alpha))
 
 
 def _sub(w: _Writer, a: Any, b: Any, *, alpha: float = 1.0) -> Operand:
-    return w.sub(a, w.mul(b, alpha))
+    return w.sub(a, b if alpha == 1.0 else w.mul(b, alpha))
 
 
 def _clamp(w: _Writer, a: Any, min: Any = None, max: Any = None) -> Operand:
@@ -366,7 +461,21 @@ def _one(op: Callable[[_Writer, Any], Operand]) -> Callable[..., Operand]:
     return lambda w, a, inplace=False: op(w, a)
 
 
+def _is_exact(value: Any) -> bool:
+    """Whether a cast to it would lose what stands behind the point."""
+    is_dtype = isinstance(value, torch.dtype) and not value.is_floating_point
+    return is_dtype or (isinstance(value, Symbol) and is_mask(value._node))
+
+
+def _filled(w: _Writer, value: Any, kwargs: Mapping[str, Any]) -> Operand:
+    if _is_exact(kwargs.get("dtype")):
+        raise Untraceable("a value of whole numbers has no kernel")
+    return _number_of(value, "what a value is filled with")
+
+
 def _cast(w: _Writer, a: Any, *args: Any, **kwargs: Any) -> Operand:
+    if any(_is_exact(v) for v in (*args, *kwargs.values())):
+        raise Untraceable("a cast to whole numbers has no kernel")
     node = _operand(a)
     return w.where(node, 1.0, 0.0) if is_mask(node) else node
 
@@ -418,9 +527,9 @@ _FUNCTIONS: dict[str, Callable[..., Operand]] = {
     "type_as": _cast,
     "float": _cast,
     "double": _cast,
-    "ones_like": lambda w, a, **kwargs: 1.0,
-    "zeros_like": lambda w, a, **kwargs: 0.0,
-    "full_like": lambda w, a, fill_value, **kwargs: _number_of(fill_value, "fill_value"),
+    "ones_like": lambda w, a, **kwargs: _filled(w, 1.0, kwargs),
+    "zeros_like": lambda w, a, **kwargs: _filled(w, 0.0, kwargs),
+    "full_like": lambda w, a, fill_value, **kwargs: _filled(w, fill_value, kwargs),
     "sum": _sum,
     "mean": _mean,
     "var": _var,
@@ -463,3 +572,15 @@ for _written, _called in _OPERATORS.items():
         return _apply(self._graph, _called, (self, *args), {})
 
     setattr(Symbol, _written, _operator)
+
+# Where each says that it changes its argument, and what gives out the memory of its argument.
+_INPLACE = {"relu": 1, "relu6": 1, "silu": 1, "hardsigmoid": 1, "elu": 2, "leaky_relu": 2}
+_INPLACE |= {"hardtanh": 3}
+_SHARING = ("detach", "contiguous", "to", "type_as", "float", "double")
+
+for _name in ("add", "sub", "mul", "truediv", "mod", "pow", "and", "or"):
+
+    def _in_place(self: Symbol, other: Any, _called: str = _OPERATORS[f"__{_name}__"]) -> Symbol:
+        return _put(self, _apply(self._graph, _called, (self, other), {}))
+
+    setattr(Symbol, f"__i{_name}__", _in_place)

@@ -121,6 +121,9 @@ class Recurrent(nn.Module):
         super().__init__()
         self.cell = get(cell) if isinstance(cell, str) else cell
         self._check_options(cell, input_size, hidden_size, num_layers, dropout)
+        # The constants that torch.compile can watch.
+        numbers = (bool, int, float, str)
+        self._constants = [k for k, v in vars(self.cell).items() if isinstance(v, numbers)]
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -290,6 +293,10 @@ class Recurrent(nn.Module):
         resets: Tensor | None,
     ) -> tuple[Tensor, list[Tensor]]:
         last: list[tuple[Tensor, ...]] = []
+        identity = None
+        if torch.compiler.is_compiling():
+            # Read here, so that a compiled layer is compiled anew when a constant changes.
+            identity = self._identity(*(getattr(self.cell, name) for name in self._constants))
         # What each direction reads: the same, unless they run apart.
         inputs = [x] * self.num_directions
         for layer in range(self.num_layers):
@@ -307,7 +314,7 @@ class Recurrent(nn.Module):
                     resets=resets,
                     reverse=direction == 1,
                     save=self.save,
-                    identity=self._identity() if torch.compiler.is_compiling() else None,
+                    identity=identity,
                 )
                 output, states = dispatch.run(call, self.backend, self.strict)
                 outputs.append(output)
@@ -338,7 +345,7 @@ class Recurrent(nn.Module):
             dropped = [F.dropout(x, self.dropout) for x in apart]
         return dropped if self.independent else dropped * self.num_directions
 
-    def _identity(self) -> str:
+    def _identity(self, *constants: object) -> str:
         """The cell as torch.compile may know it: a text; empty where no kernel runs the cell."""
         return operators.traced_identity(self.cell, self._weights("_l0").weight_ih)
 
@@ -415,11 +422,16 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None, Tensor | None]:
         """Everything that comes in: checked, time first, with a batch and an initial state."""
         batch_first = self.batch_first and not time_first
+        for name, value in (("x", x), ("resets", resets)):
+            if not isinstance(value, Tensor) and (value is not None or name == "x"):
+                raise TypeError(f"{self._who}: expected {name} as a tensor, got {value!r}.")
         alone = x.dim() == 2
         leading = () if alone else ("B", "T") if batch_first else ("T", "B")
         expected = (*leading, self.input_size) if leading else ("T", self.input_size)
         shape_is(self._who, "x", x, expected, f"input_size={self.input_size}")
-        if x.dtype != self._dtype and not torch.is_autocast_enabled(x.device.type):
+        if x.dtype != self._dtype and not (
+            torch.is_autocast_enabled(x.device.type) and x.is_floating_point()
+        ):
             raise ValueError(
                 f"{self._who}: expected x of {self._dtype} as the weights are, got "
                 f"{x.dtype}. Convert one of them, for example layer.to(x.dtype)."
@@ -452,6 +464,8 @@ class Recurrent(nn.Module):
                 torch.full(shape, spec.initial, dtype=self._dtype, device=x.device)
                 for shape, spec in zip(shapes, specs.values(), strict=True)
             )
+        if not isinstance(hx, (Tensor, tuple, list)):
+            raise TypeError(f"{self._who}: expected hx as a tensor or a tuple, got {hx!r}.")
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
         if len(states) != len(specs) or (len(specs) > 1 and isinstance(hx, Tensor)):
             wanted = ", ".join(specs)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from throughtime.kernels.call import Weights
 from throughtime.kernels.cpp import gemm as product
-from throughtime.kernels.cpp.compile import prebuild
+from throughtime.kernels.cpp.compile import CompileError, prebuild
 from throughtime.kernels.cpp.emit import COMPUTE, Source, emit
 from throughtime.kernels.cpp.gemm import matmul
 from throughtime.kernels.cpp.packing import Packed, Packing
@@ -84,6 +84,7 @@ class Kernel:
         self.packing = Packing(program, self.compute)
         self.hoisted = self.packing.hoisted
         self._built: set[bool] = set()
+        self._refused: CompileError | None = None
         self.output = f"state:{program.output_state}" if program.output_state else "output"
 
     @cached_property
@@ -101,11 +102,18 @@ class Kernel:
 
     def build(self, trains: bool) -> None:
         """Compiles what is needed and not compiled yet, all at the same time."""
+        if self._refused is not None:
+            raise self._refused
         if trains not in self._built:
             texts = [source.text for source in self._sources[: 1 + trains]]
             results = {self.compute, self.dtype} if trains else {self.compute}
             texts += [product.source(self.dtype, result) for result in results]
-            prebuild([(text, ()) for text in texts])
+            try:
+                prebuild([(text, ()) for text in texts])
+            except CompileError as error:
+                # Once is enough: what was refused will be refused again.
+                self._refused = error
+                raise
             _ = self.forward_library, trains and self.backward_library
             self._built.update({trains, False})
 

@@ -92,7 +92,8 @@ def chunks(T: int, B: int, bytes_of_a_row: int, save: str | None) -> list[tuple[
         bytes_of_a_row: what a chunk makes for each row of each step.
         save: with ``states`` memory is to be saved: chunks are short, and hardly slower.
     """
-    rows = max(_BYTES_OF_A_CHUNK // bytes_of_a_row, _FEWEST_ROWS)
+    # A step without products makes none.
+    rows = max(_BYTES_OF_A_CHUNK // max(bytes_of_a_row, 1), _FEWEST_ROWS)
     rows = -(-_FEWEST_ROWS // 2) if save == "states" else rows
     # Even, so that two steps that take turns stay in turn from chunk to chunk.
     steps = max(2, -(-rows // max(B, 1)) // 2 * 2)
