@@ -104,6 +104,7 @@ def test_the_table_has_every_cell(said):
     status, out, _ = said("cells")
     assert status == 0
     rows: dict[str, list[str]] = {}
+    name = ""
     for line in out.splitlines():
         # What is too long for its column goes on in the next line.
         name = line.split()[0] if line.strip() and line[0] != " " else name

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo.testing
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, grad, jacrev, vmap
 
@@ -836,25 +837,3 @@ def test_tensors_that_are_no_leaves_and_calls_without_gradients(ran):
         close([output.clone()], [reference.run(replace(call))[0]])
     assert not output.requires_grad
     assert ran == ["forward"]
-
-
-class Fading(tt.Cell):
-    gates, states = ("h",), ("h",)
-
-    def __init__(self, keep=0.5):
-        self.keep = keep
-
-    def step(self, x, W, R, s, p):
-        return dict(h=self.keep * s.h + torch.tanh(W.h(x) + R.h(s.h)))
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_compiled_layer_follows_a_constant_that_changes():
-    layer = tt.Recurrent(Fading(), 3, 4, dtype=torch.float64)
-    x = torch.randn(5, 2, 3, dtype=torch.float64)
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x)[0], layer(x)[0])
-    before = layer(x)[0]
-    layer.cell.keep = 0.9
-    torch.testing.assert_close(compiled(x)[0], layer(x)[0])
-    assert not torch.allclose(layer(x)[0], before)

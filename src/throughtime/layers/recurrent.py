@@ -121,9 +121,6 @@ class Recurrent(nn.Module):
         super().__init__()
         self.cell = get(cell) if isinstance(cell, str) else cell
         self._check_options(cell, input_size, hidden_size, num_layers, dropout)
-        # The constants that torch.compile can watch.
-        numbers = (bool, int, float, str)
-        self._constants = [k for k, v in vars(self.cell).items() if isinstance(v, numbers)]
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -293,10 +290,6 @@ class Recurrent(nn.Module):
         resets: Tensor | None,
     ) -> tuple[Tensor, list[Tensor]]:
         last: list[tuple[Tensor, ...]] = []
-        identity = None
-        if torch.compiler.is_compiling():
-            # Read here, so that a compiled layer is compiled anew when a constant changes.
-            identity = self._identity(*(getattr(self.cell, name) for name in self._constants))
         # What each direction reads: the same, unless they run apart.
         inputs = [x] * self.num_directions
         for layer in range(self.num_layers):
@@ -314,7 +307,7 @@ class Recurrent(nn.Module):
                     resets=resets,
                     reverse=direction == 1,
                     save=self.save,
-                    identity=identity,
+                    identity=self._identity() if torch.compiler.is_compiling() else None,
                 )
                 output, states = dispatch.run(call, self.backend, self.strict)
                 outputs.append(output)
@@ -345,9 +338,11 @@ class Recurrent(nn.Module):
             dropped = [F.dropout(x, self.dropout) for x in apart]
         return dropped if self.independent else dropped * self.num_directions
 
-    def _identity(self, *constants: object) -> str:
+    def _identity(self) -> str:
         """The cell as torch.compile may know it: a text; empty where no kernel runs the cell."""
-        return operators.traced_identity(self.cell, self._weights("_l0").weight_ih)
+        # What tracing the cell computes is no part of the model.
+        found = torch.compiler.disable(operators.traced_identity)
+        return found(self.cell, self._weights("_l0").weight_ih)
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
     _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]
