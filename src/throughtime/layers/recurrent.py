@@ -340,9 +340,7 @@ class Recurrent(nn.Module):
 
     def _identity(self) -> str:
         """The cell as torch.compile may know it: a text; empty where no kernel runs the cell."""
-        # What tracing the cell computes is no part of the model.
-        found = torch.compiler.disable(operators.traced_identity)
-        return found(self.cell, self._weights("_l0").weight_ih)
+        return operators.traced_identity(self.cell, self._weights("_l0").weight_ih)
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
     _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]
