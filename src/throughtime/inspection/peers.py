@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -104,7 +105,8 @@ _THEIRS = {
 def _torchrecurrent(ours: Recurrent) -> nn.Module | None:
     if ours.cell.name not in _THEIRS:
         return None
-    import torchrecurrent
+    # Not by an import statement, which a type checker would look for where it is not installed.
+    torchrecurrent = importlib.import_module("torchrecurrent")
 
     kind, order, own = _THEIRS[ours.cell.name]
     theirs = getattr(torchrecurrent, kind)(

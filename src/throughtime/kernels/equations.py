@@ -19,259 +19,31 @@ from dataclasses import dataclass, replace
 
 from throughtime.cells.cell import Cell
 from throughtime.kernels.differentiate import gradients
+from throughtime.kernels.expressions import (
+    ONE,
+    ZERO,
+    Apply,
+    Call,
+    Expr,
+    Infix,
+    Name,
+    Outer,
+    Power,
+    Sum,
+    Term,
+    as_plain,
+    as_term,
+    as_terms,
+    is_gradient,
+    parts_of,
+    sum_of,
+    without_factors,
+    write_expression,
+)
 from throughtime.kernels.graph import LEAVES, Graph, Node, Operand, reachable
 from throughtime.kernels.trace import Product, trace
 
 __all__ = ["Equations", "describe"]
-
-
-# What is printed: expressions, each of which can be written as text and as LaTeX.
-
-
-@dataclass(frozen=True)
-class Name:
-    """The name of a value: ``dc'_t`` is c with the mark d, primed, at time t."""
-
-    base: str
-    mark: str = ""
-    time: str = ""
-    prime: bool = False
-    of_gradient: bool = False
-
-
-@dataclass(frozen=True)
-class Call:
-    """A function of values."""
-
-    function: str
-    args: tuple[Expr, ...]
-
-
-@dataclass(frozen=True)
-class Infix:
-    """A comparison, or masks joined by & and |."""
-
-    sign: str
-    args: tuple[Expr, ...]
-
-
-@dataclass(frozen=True)
-class Power:
-    """A value to the power of a number."""
-
-    base: Expr
-    exponent: float
-
-
-@dataclass(frozen=True)
-class Apply:
-    """A matrix, or its transpose, applied to a vector."""
-
-    matrix: Name
-    transposed: bool
-    operand: Expr
-
-
-@dataclass(frozen=True)
-class Outer:
-    """A delta times what its matrix was applied to, transposed."""
-
-    delta: Expr
-    operand: Expr
-
-
-@dataclass(frozen=True)
-class Term:
-    """A number times factors, divided by others. Without factors it is the number."""
-
-    number: float = 1.0
-    over: tuple[Expr, ...] = ()
-    under: tuple[Expr, ...] = ()
-
-
-@dataclass(frozen=True)
-class Sum:
-    """Terms that are added; the sign of a term is that of its number."""
-
-    terms: tuple[Term, ...]
-
-
-Expr = Name | Call | Infix | Power | Apply | Outer | Term | Sum
-_ZERO, _ONE = Term(0.0), Term()
-
-
-def _as_term(e: Expr) -> Term:
-    return e if isinstance(e, Term) else Term(1.0, (e,))
-
-
-def _as_terms(e: Expr) -> list[Term]:
-    if isinstance(e, Sum):
-        return list(e.terms)
-    product = _as_term(e)
-    alone = len(product.over) == 1 and not product.under and abs(product.number) == 1.0
-    if alone and isinstance(product.over[0], Sum):
-        return [replace(t, number=t.number * product.number) for t in product.over[0].terms]
-    return [] if product.number == 0.0 else [product]
-
-
-def _plain(product: Term) -> Expr:
-    alone = product.number == 1.0 and len(product.over) == 1 and not product.under
-    return product.over[0] if alone else product
-
-
-def _sum(terms: Iterable[Term]) -> Expr:
-    terms = tuple(terms)
-    return Sum(terms) if len(terms) > 1 else _plain(terms[0]) if terms else _ZERO
-
-
-def _without(product: Term, factors: Iterable[Expr]) -> Term:
-    over = list(product.over)
-    for factor in factors:
-        over.remove(factor)
-    return replace(product, over=tuple(over))
-
-
-def _parts(e: Expr) -> Iterable[Expr]:
-    """The expression and all that it is made of."""
-    yield e
-    inner: tuple[Expr, ...] = ()
-    if isinstance(e, (Call, Infix)):
-        inner = e.args
-    elif isinstance(e, Power):
-        inner = (e.base,)
-    elif isinstance(e, Term):
-        inner = (*e.over, *e.under)
-    elif isinstance(e, Sum):
-        inner = e.terms
-    elif isinstance(e, Apply):
-        inner = (e.operand,)
-    elif isinstance(e, Outer):
-        inner = (e.delta, e.operand)
-    for part in inner:
-        yield from _parts(part)
-
-
-def _is_gradient(e: Expr) -> bool:
-    return any(isinstance(p, Name) and (p.mark or p.of_gradient) for p in _parts(e))
-
-
-# How expressions are written.
-
-_GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
-    "upsilon phi chi psi omega".split()
-)
-_LATEX_CALLS = {"sigmoid": r"\sigma", "log_sigmoid": r"\log\sigma"} | {
-    f: rf"\{f}" for f in ("tanh", "exp", "log", "sin", "cos", "max", "min")
-}
-_LATEX_SIGNS = {"<=": r"\leq", ">=": r"\geq", "==": "=", "&": r"\wedge", "|": r"\vee"}
-
-
-def _number(value: float) -> str:
-    return f"{value:.12g}"
-
-
-def _latex_number(value: float) -> str:
-    mantissa, _, exponent = _number(value).partition("e")
-    return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
-
-
-def _latex_name(name: Name) -> str:
-    words = [w for w in re.split(r"_|(?<=[A-Za-z])(?=\d)", name.base) if w]
-    head, *below = [
-        rf"\{w}" if w in _GREEK else w if len(w) == 1 or w.isdigit() else rf"\mathrm{{{w}}}"
-        for w in words
-    ]
-    head = {"Δ": r"\Delta"}.get(head, head)
-    below += [name.time] if name.time else []
-    mark = {"": "", "d": r"\mathrm{d}", "δ": r"\delta "}[name.mark]
-    under = f"_{{{','.join(below)}}}" if below else ""
-    return f"{mark}{head}{chr(39) * name.prime}{under}"
-
-
-def _level(e: Expr) -> int:
-    """How tightly it holds: comparisons 0, sums 1, products 2, W x 3, powers 4, names 5."""
-    if isinstance(e, Term):
-        if e.number < 0:
-            return 1
-        return 2 if e.over or e.under else 5
-    levels = {Infix: 0, Sum: 1, Apply: 3, Outer: 3, Power: 4, Name: 5, Call: 5}
-    return levels[type(e)]
-
-
-def _write(e: Expr, latex: bool, level: int = 0) -> str:
-    """The expression, in brackets where it holds together less tightly than asked."""
-    written = _bare(e, latex)
-    if _level(e) >= level:
-        return written
-    # [a > b] is 1 where a > b, and 0 elsewhere.
-    return f"[{written}]" if latex and isinstance(e, Infix) else f"({written})"
-
-
-def _bare(e: Expr, latex: bool) -> str:
-    number = _latex_number if latex else _number
-    if isinstance(e, Name):
-        time = {"": "", "t": "_t", "t-1": "_{t-1}"}[e.time]
-        return _latex_name(e) if latex else f"{e.mark}{e.base}{chr(39) * e.prime}{time}"
-    if isinstance(e, Call):
-        args = ", ".join(_write(a, latex) for a in e.args)
-        if latex and e.function in ("sqrt", "abs"):
-            return rf"\sqrt{{{args}}}" if e.function == "sqrt" else f"|{args}|"
-        plain = e.function.replace("_", r"\_")
-        name = _LATEX_CALLS.get(e.function, rf"\operatorname{{{plain}}}") if latex else e.function
-        return f"{name}({args})"
-    if isinstance(e, Infix):
-        if e.sign == "~":
-            return (r"\neg " if latex else "~") + _write(e.args[0], latex, 5)
-        sign = _LATEX_SIGNS.get(e.sign, e.sign) if latex else e.sign
-        return f" {sign} ".join(_write(a, latex, 1) for a in e.args)
-    if isinstance(e, Power):
-        base, exponent = _write(e.base, latex, 5), number(e.exponent)
-        if latex:
-            return f"{base}^{{{exponent}}}"
-        return f"{base}^{exponent}" if e.exponent >= 0 else f"{base}^({exponent})"
-    if isinstance(e, Apply):
-        top = (r"^{\top}" if latex else "^T") if e.transposed else ""
-        return f"{_write(e.matrix, latex)}{top} {_write(e.operand, latex, 5)}"
-    if isinstance(e, Outer):
-        operand = _write(e.operand, latex)
-        operand = operand if isinstance(e.operand, Name) else f"({operand})"
-        top = r"^{\top}" if latex else "^T"
-        return f"{_write(e.delta, latex, 5)} {operand}{top}"
-    if isinstance(e, Sum):
-        out = ""
-        for term in e.terms:
-            sign = "-" if term.number < 0 else "+"
-            text = _write(_plain(replace(term, number=abs(term.number))), latex, 2)
-            out += f" {sign} {text}" if out else f"-{text}" if sign == "-" else text
-        return out
-    return _fraction(e, latex)
-
-
-def _fraction(e: Term, latex: bool) -> str:
-    number = _latex_number if latex else _number
-    sign, size = "-" if e.number < 0 else "", number(abs(e.number))
-    if not e.over and not e.under:
-        return sign + size
-
-    def factors(values: Sequence[Expr], alone: bool) -> str:
-        counted = Counter(values)
-        powers = [v if n == 1 else Power(v, float(n)) for v, n in counted.items()]
-        least = 0 if alone and len(powers) == 1 else 4
-        return (r" \odot " if latex else " * ").join(_write(p, latex, least) for p in powers)
-
-    bare = abs(e.number) == 1.0
-    over = factors(e.over, alone=latex and bool(e.under) and bare)
-    if not over:
-        over = size
-    elif not bare:
-        over = rf"{size} \, {over}" if latex else f"{size} * {over}"
-    if not e.under:
-        return sign + over
-    under = factors(e.under, alone=latex)
-    if latex:
-        return rf"{sign}\frac{{{over}}}{{{under}}}"
-    return f"{sign}{over} / " + (f"({under})" if len(set(e.under)) > 1 else under)
 
 
 # What describe returns.
@@ -286,15 +58,15 @@ class Line:
     summed: bool = False
 
     def text(self) -> tuple[str, str]:
-        summed = self.summed and self.value != _ZERO
-        value = _write(self.value, False, 2 if summed else 0)
-        return _write(self.name, False), f"Σ_t {value}" if summed else value
+        summed = self.summed and self.value != ZERO
+        value = write_expression(self.value, False, 2 if summed else 0)
+        return write_expression(self.name, False), f"Σ_t {value}" if summed else value
 
     def latex(self) -> str:
-        summed = self.summed and self.value != _ZERO
-        value = _write(self.value, True, 2 if summed else 0)
+        summed = self.summed and self.value != ZERO
+        value = write_expression(self.value, True, 2 if summed else 0)
         over_time = r"\sum_t " if summed else ""
-        return f"{_write(self.name, True)} &= {over_time}{value}"
+        return f"{write_expression(self.name, True)} &= {over_time}{value}"
 
 
 @dataclass(frozen=True)
@@ -434,10 +206,10 @@ class _Description:
 
     def _take(self, base: str, mark: str = "", time: str = "t") -> Name:
         name, count = Name(base, mark, time), 1
-        while _write(name, False) in self.taken:
+        while write_expression(name, False) in self.taken:
             count += 1
             name = Name(f"{base}{count}", mark, time)
-        self.taken.add(_write(name, False))
+        self.taken.add(write_expression(name, False))
         return name
 
     def _name_weights(self) -> None:
@@ -580,7 +352,7 @@ class _Description:
                 (self.forward if node in forward else self.backward)[self.names[node]] = node
             lines = [*self._lines(self.forward), *self._lines(self.backward)]
             lines += [*self._flows(), *self._gradient_lines()]
-            written = Counter(part for line in lines for part in _parts(line.value))
+            written = Counter(part for line in lines for part in parts_of(line.value))
             again = [n for n, h in self.held.items() if written[h] < 2 or self._is_simple(n)]
             if not again:
                 break
@@ -718,32 +490,32 @@ class _Description:
         if value in self.names and self.names[value] != own:
             return self.names[value]
         if value in self.of_leaf:
-            return _sum(self._product_terms(self.of_leaf[value]))
+            return sum_of(self._product_terms(self.of_leaf[value]))
         if value in self.sent:
             return self._sent_to(self.sent[value])
         a = [self._expr(v) for v in value.args]
         match value.op:
             case "add" | "sub":
                 sign = -1.0 if value.op == "sub" else 1.0
-                second = [replace(t, number=sign * t.number) for t in _as_terms(a[1])]
-                return self._added([*_as_terms(a[0]), *second], value in self.shown_set)
+                second = [replace(t, number=sign * t.number) for t in as_terms(a[1])]
+                return self._added([*as_terms(a[0]), *second], value in self.shown_set)
             case "neg":
                 return self._times(Term(-1.0), a[0])
             case "mul":
                 return self._times(*a)
             case "div" | "reciprocal" | "rsqrt":
                 below = Call("sqrt", (a[0],)) if value.op == "rsqrt" else a[-1]
-                return self._over(a[0] if value.op == "div" else _ONE, below)
+                return self._over(a[0] if value.op == "div" else ONE, below)
             case "pow":
                 return Power(a[0], float(value.args[1]) if isinstance(value.args[1], float) else 1)
             case "expm1":
-                return _sum([_as_term(Call("exp", (a[0],))), Term(-1.0)])
+                return sum_of([as_term(Call("exp", (a[0],))), Term(-1.0)])
             case "row_sum":
-                number = _as_term(a[0]).number
-                rest = _plain(replace(_as_term(a[0]), number=1.0))
+                number = as_term(a[0]).number
+                rest = as_plain(replace(as_term(a[0]), number=1.0))
                 return self._times(Term(number), Call("sum", (rest,)))
             case "log1p":
-                return Call("log", (_sum([_ONE, *_as_terms(a[0])]),))
+                return Call("log", (sum_of([ONE, *as_terms(a[0])]),))
             case "less" | "less_equal":
                 # The number stands on the right.
                 equal = "=" * (value.op == "less_equal")
@@ -753,8 +525,8 @@ class _Description:
             case "equal" | "both" | "either" | "negate":
                 sign = {"equal": "==", "both": "&", "either": "|", "negate": "~"}[value.op]
                 return Infix(sign, tuple(a))
-            case "where" if isinstance(a[0], Infix) and a[0].sign[0] in "<>" and _ZERO in a[1:]:
-                if a[2] == _ZERO:
+            case "where" if isinstance(a[0], Infix) and a[0].sign[0] in "<>" and ZERO in a[1:]:
+                if a[2] == ZERO:
                     return self._times(a[1], a[0])
                 opposite = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[a[0].sign]
                 return self._times(a[2], Infix(opposite, a[0].args))
@@ -767,17 +539,17 @@ class _Description:
 
     def _product_terms(self, product: Product) -> list[Term]:
         matrix = self.matrices[product.matrix, product.block]
-        terms = [_as_term(Apply(matrix, False, self._expr(product.operand)))]
+        terms = [as_term(Apply(matrix, False, self._expr(product.operand)))]
         bias = self.of_bias.get((product.matrix, product.block))
         if bias is not None and product.result not in self.silent:
-            terms.append(_as_term(bias))
+            terms.append(as_term(bias))
         return terms
 
     def _sent_to(self, operand: Node) -> Expr:
         """What the products of a value send back to it."""
         found = [p for p in self.products if p.operand is operand and p.result in self.delta]
-        return _sum(
-            _as_term(Apply(self.matrices[p.matrix, p.block], True, self.delta[p.result]))
+        return sum_of(
+            as_term(Apply(self.matrices[p.matrix, p.block], True, self.delta[p.result]))
             for p in found
         )
 
@@ -785,24 +557,24 @@ class _Description:
         """A sum; in the backward equations what all terms share stands before a bracket."""
         like: dict[tuple[Expr, ...], Term] = {}
         for term in terms:
-            key = (*term.over, _ONE, *term.under)
+            key = (*term.over, ONE, *term.under)
             like[key] = replace(term, number=term.number + (like[key].number if key in like else 0))
         terms = sorted((t for t in like.values() if t.number), key=self._place_in_sum)
         if not terms:
-            return _ZERO
+            return ZERO
         if terms[0].number < 0 and any(t.number > 0 for t in terms):
             terms.sort(key=lambda t: t.number < 0)
         if as_written or len(terms) < 2:
-            return _sum(terms)
+            return sum_of(terms)
         shared = Counter(terms[0].over)
         for term in terms[1:]:
             shared &= Counter(term.over)
         common = list(shared.elements())
         if not common:
-            return _sum(terms)
+            return sum_of(terms)
         rest: list[Term] = []
         for term in terms:
-            rest += _as_terms(_plain(_without(term, common)))
+            rest += as_terms(as_plain(without_factors(term, common)))
         return self._times(*common, self._added(rest, True))
 
     def _place_in_sum(self, term: Term) -> int:
@@ -817,27 +589,27 @@ class _Description:
 
     def _times(self, *factors: Expr) -> Expr:
         number, over, under = 1.0, [], []
-        for factor in map(_as_term, factors):
+        for factor in map(as_term, factors):
             number *= factor.number
             over += factor.over
             under += factor.under
         if number == 0.0:
-            return _ZERO
-        of_gradient = any(map(_is_gradient, over))
+            return ZERO
+        of_gradient = any(map(is_gradient, over))
         over.sort(key=lambda f: self._place_in_product(f, over, of_gradient))
-        return _plain(Term(number, tuple(over), tuple(under)))
+        return as_plain(Term(number, tuple(over), tuple(under)))
 
     def _over(self, above: Expr, below: Expr) -> Expr:
-        a, b = _as_term(above), _as_term(below)
+        a, b = as_term(above), as_term(below)
         made = self._times(replace(a, number=a.number / b.number), Term(1.0, b.under))
-        made = _as_term(made)
-        return _plain(replace(made, under=(*made.under, *b.over)))
+        made = as_term(made)
+        return as_plain(replace(made, under=(*made.under, *b.over)))
 
     def _place_in_product(self, f: Expr, all_: list[Expr], of_gradient: bool) -> tuple[int, str]:
         """Parameters, gradients, values, then derivatives: y * (1 - y) side by side."""
         if f in self.parameters.values():
             return 0, ""
-        if _is_gradient(f):
+        if is_gradient(f):
             return 1, ""
         if isinstance(f, Infix):
             return 7, ""
@@ -846,16 +618,16 @@ class _Description:
             # A gate stands before what it lets through.
             return (2 if f in self.gates or rest in self.gates else 3), ""
         if f in map(self._one_minus, all_):
-            return 4, f"{_write(f, False)} 0"
+            return 4, f"{write_expression(f, False)} 0"
         if rest is not None and rest in all_:
-            return 4, f"{_write(rest, False)} 1"
+            return 4, f"{write_expression(rest, False)} 1"
         return (5 if rest is not None else 3), ""
 
     def _one_minus(self, f: Expr) -> Expr | None:
         """What is taken from 1, if the expression is of that form."""
-        if isinstance(f, Sum) and len(f.terms) == 2 and f.terms[0] == _ONE:
+        if isinstance(f, Sum) and len(f.terms) == 2 and f.terms[0] == ONE:
             if f.terms[1].number == -1.0:
-                return _plain(replace(f.terms[1], number=1.0))
+                return as_plain(replace(f.terms[1], number=1.0))
         return None
 
     @property
@@ -871,7 +643,7 @@ class _Description:
             title += f", {given}"
         return Equations(
             title=title,
-            output=_write(self.written_output, False),
+            output=write_expression(self.written_output, False),
             forward_lines=tuple(_in_order(self._lines(self.forward))),
             backward_lines=(*_in_order(self._lines(self.backward)), *self._flows()),
             gradient_lines=tuple(self._gradient_lines()),
@@ -893,7 +665,7 @@ class _Description:
 
     def _flow(self, leaf: Node) -> Expr:
         """All that goes to a leaf: unit by unit, and through the products."""
-        terms = [*_as_terms(self._expr(self.d[leaf])), *_as_terms(self._sent_to(leaf))]
+        terms = [*as_terms(self._expr(self.d[leaf])), *as_terms(self._sent_to(leaf))]
         return self._added(terms, True)
 
     def _gradient_lines(self) -> Iterable[Line]:
@@ -902,15 +674,15 @@ class _Description:
             found = [p for p in self.products if (p.matrix, p.block) == (matrix, block)]
             found = [p for p in found if p.result in self.delta]
             outer = [Outer(self.delta[p.result], self._expr(p.operand)) for p in found]
-            yield Line(replace(written, mark="d"), _sum(map(_as_term, outer)), True)
+            yield Line(replace(written, mark="d"), sum_of(map(as_term, outer)), True)
             bias = self.of_bias.get((matrix, block))
             if bias is not None:
                 own = {p.result.name: self.delta[p.result] for p in found
                        if p.result not in self.silent}  # fmt: skip
                 biases.setdefault(bias, {}).update(own)
         for bias, deltas in biases.items():
-            terms = map(_as_term, deltas.values())
-            yield Line(replace(bias, mark="d"), _sum(terms), True)
+            terms = map(as_term, deltas.values())
+            yield Line(replace(bias, mark="d"), sum_of(terms), True)
         for name, written in self.parameters.items():
             d = self.d[self.graph.leaf("parameter", name, "unit")]
             yield Line(replace(written, mark="d"), self._expr(d), True)
@@ -927,7 +699,7 @@ def _in_order(lines: Sequence[Line]) -> list[Line]:
 
     def put(line: Line) -> None:
         if line.name not in done:
-            for part in _parts(line.value):
+            for part in parts_of(line.value):
                 if part in by_name and part != line.name:
                     put(by_name[part])
             done[line.name] = line
