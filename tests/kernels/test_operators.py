@@ -370,12 +370,10 @@ def test_a_compiled_layer_takes_any_length_and_batch_without_compiling_again():
     count = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(layer, backend=count, fullgraph=True, dynamic=True)
     with torch.no_grad():
-        counts = []
         for steps, rows in ((4, 3), (7, 2), (9, 5)):
             x = torch.randn(steps, rows, I).double()
             close(flat(compiled(x)), flat(layer(x)))
-            counts.append(count.frame_count)
-    assert counts[0] == counts[-1] > 0
+    assert count.frame_count == 1
 
 
 def test_a_layer_is_exported_with_any_length_and_batch(ran):

@@ -78,6 +78,9 @@ def test_weight_drop_drops_weights_of_training_alone_and_scales_the_others():
     made.eval()
     plain = layer()
     assert torch.equal(made(x)[0], plain(x)[0])
+    # An option that is changed later holds from then on.
+    plain.weight_drop = 0.5
+    assert not torch.equal(plain(x)[0], made(x)[0])
 
 
 def test_a_learned_state_starts_as_the_cell_says_and_learns():

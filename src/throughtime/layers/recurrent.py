@@ -155,6 +155,16 @@ class Recurrent(nn.Module):
     # What it is made of.
 
     @property
+    def weight_drop(self) -> float:
+        """The probability to drop a weight of the recurrent matrices."""
+        return self._weight_drop
+
+    @weight_drop.setter
+    def weight_drop(self, probability: float) -> None:
+        # A float that every call compares is a symbol to torch.compile, which then begins again.
+        self._weight_drop, self._drops_weights = float(probability), probability > 0
+
+    @property
     def num_directions(self) -> int:
         """D: 2 where bidirectional, else 1."""
         return 2 if self.bidirectional else 1
@@ -356,7 +366,7 @@ class Recurrent(nn.Module):
     def _recurrent(self, suffix: str) -> Tensor | None:
         """The blocks of R as the step uses them."""
         learned: Tensor | None = getattr(self, f"weight_hh{suffix}", None)
-        if learned is not None and self.weight_drop > 0:
+        if learned is not None and self._drops_weights:
             learned = F.dropout(learned, self.weight_drop, self.training)
         if learned is None or type(self.cell).transform is Cell.transform:
             return learned
@@ -507,7 +517,7 @@ class Recurrent(nn.Module):
             )
 
     def _check_choices(self) -> None:
-        if isinstance(self.weight_drop, bool) or not 0 <= self.weight_drop < 1:
+        if not 0 <= self.weight_drop < 1:
             raise ValueError(
                 f"{self._who}: expected weight_drop as a probability from 0 to below 1, got "
                 f"{self.weight_drop!r}."
