@@ -6,20 +6,15 @@ and the prime part of a name. Nothing here knows what the equations should be.
 """
 
 import re
-import sys
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import throughtime as tt
-from throughtime.cli.main import main
 from throughtime.kernels.equations import describe
 from throughtime.kernels.trace import Untraceable
 
-ROOT = Path(__file__).parent.parent.parent
 T = 4
 
 
@@ -114,134 +109,8 @@ def run(equations, cell, weights, x, initial, above, last):
     return steps, sent, sums
 
 
-# The cells.
-
-
-class Plain(tt.Cell):
-    """A user's cell that returns its state alone, with a constant."""
-
-    gates, states = ("i", "n"), ("h",)
-
-    def __init__(self, rate=0.1):
-        self.rate = rate
-
-    def step(self, x, W, R, s, p):
-        i = torch.sigmoid(W.i(x) + R.i(s.h))
-        n = torch.relu(W.n(x) + R.n(s.h))
-        return dict(h=(1 - self.rate * i) * s.h + self.rate * i * n)
-
-
-class NormalisedGRU(tt.Cell):
-    gates, states, parameters = ("z", "n"), ("h",), ("p_g", "p_b")
-
-    def step(self, x, W, R, s, p):
-        def norm(a):
-            centred = a - a.mean(-1, keepdim=True)
-            return centred * torch.rsqrt(a.var(-1, unbiased=False, keepdim=True) + 1e-3)
-
-        z = torch.sigmoid(p.p_g * norm(W.z(x) + R.z(s.h)) + p.p_b)
-        n = torch.tanh(norm(W.n(x)) + R.n(z * s.h))
-        return dict(h=(1 - z) * n + z * s.h)
-
-
-class Chained(tt.Cell):
-    """A product of a product, a block on several values, and the input unit by unit."""
-
-    gates, states, parameters = ("a", "b"), ("h", "c"), ("p_a",)
-    recurrent_blocks, output = ("a", "b", "u"), "y"
-
-    def step(self, x, W, R, s, p):
-        a = torch.sigmoid(W.a(x) + R.a(s.h) + p.p_a * x)
-        inner = R.u(a * s.c)
-        b = torch.tanh(W.b(x) * R.b(torch.tanh(inner)) + R.u(s.h))
-        c = a * s.c + (1 - a) * b
-        return dict(h=torch.softmax(c, -1) * b, c=c, y=x * c + R.u(b))
-
-
-class Twice(tt.Cell):
-    """Names that could be taken for others, and one value under two names."""
-
-    gates, states, parameters = ("h", "q"), ("h", "x", "m"), ("e", "u")
-    output = "y"
-
-    def step(self, x, W, R, s, p):
-        q = R.q(R.h(s.h) / (2 + s.x * s.x))
-        h = torch.tanh(W.h(x) + q - p.e / torch.sqrt(1 + s.m**2))
-        y = torch.where((h > 0) & (s.x < 0.5), h * p.u, -(h**3)) + torch.maximum(h, s.m)
-        return dict(h=h, x=y - 0.3 * h, m=h, y=y, q=q, seen=W.q(x) + R.q(s.h), flag=h > 0)
-
-
-class Many(tt.Cell):
-    """Functions with forms of their own."""
-
-    gates, states, parameters = ("a", "b"), ("h",), ("p",)
-
-    def step(self, x, W, R, s, p):
-        a = W.a(x) + R.a(s.h)
-        u = torch.expm1(-torch.nn.functional.softplus(a)) + torch.log1p(a * a) / (p.p**2 + 1)
-        v = torch.clamp(W.b(x), -0.5, 0.5) - torch.minimum(u, s.h) * 1e-3
-        gelu = torch.nn.functional.gelu(R.b(u - v))
-        return dict(
-            h=-torch.abs(v) * torch.sin(a) + gelu - u.detach() * torch.reciprocal(2 + a * a)
-        )
-
-
-class Reduced(tt.Cell):
-    """Sums of values that are the same for all units."""
-
-    gates, states, parameters = ("a",), ("h",), ("p",)
-
-    def step(self, x, W, R, s, p):
-        a = W.a(x) + R.a(s.h)
-        whole = a.sum(-1, keepdim=True)
-        b = (torch.sin(whole) + p.p * s.h) * 0.2
-        c = b.mean(-1, keepdim=True)
-        return dict(h=torch.tanh(b * c) + torch.sigmoid(whole * c) * 0.1 + s.h, whole=whole)
-
-
-class Kinks(tt.Cell):
-    """A value that is exactly 0, and not constant, at the kinks of several functions."""
-
-    gates, states = ("a",), ("h",)
-
-    def step(self, x, W, R, s, p):
-        a = W.a(x) + R.a(s.h)
-        e = a - a.detach()
-        bounds = torch.clamp(e, 0, 1) + 2 * torch.clamp(e, -1, 0)
-        flat = 3 * torch.nn.functional.hardtanh(e, 0, 1) + 4 * torch.relu(e) + 5 * torch.abs(e)
-        flat = flat + 7 * torch.nn.functional.hardtanh(e, -1, 0)
-        return dict(h=bounds + flat + 6 * torch.maximum(e, -e) + 0.1 * s.h)
-
-
-class Untouched(tt.Cell):
-    """No recurrent product, a state that nothing changes, and a gate that is not used."""
-
-    gates, states, parameters, recurrent_blocks = ("a", "b"), ("h", "c"), ("u", "v"), ()
-
-    def step(self, x, W, R, s, p):
-        return dict(h=torch.relu(W.a(x) + p.u * s.h), c=s.c)
-
-
-CELLS = [tt.cells.get(name) for name in tt.cells.names()]
-CELLS += [
-    Plain(),
-    Plain(rate=0.75),
-    NormalisedGRU(),
-    Chained(),
-    Twice(),
-    Many(),
-    Reduced(),
-    Kinks(),
-    Untouched(),
-]
-
-
-def named(cell):
-    return repr(cell) if not cell.name else cell.name
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=named)
-def test_the_printed_equations_give_the_values_and_gradients_of_autograd(cell):
+def test_the_printed_equations_give_the_values_and_gradients_of_autograd(printed_cell):
+    cell = printed_cell
     equations = describe(cell)
     H = I = 4  # x is used unit by unit in some
     layer = tt.Recurrent(cell, I, H, dtype=torch.float64, backend="reference")
@@ -367,9 +236,8 @@ def test_the_reset_of_the_gru_has_the_product_that_it_hides():
     assert backward["db_Rn"] == "Σ_t δRn_t"
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=named)
-def test_equations_stand_in_an_order_in_which_they_can_be_computed(cell):
-    equations = describe(cell)
+def test_equations_stand_in_an_order_in_which_they_can_be_computed(printed_cell):
+    equations = describe(printed_cell)
     names = [name for name, _ in (*equations.forward, *equations.backward)]
     assert len(set(names)) == len(names)
     assert "?" not in equations.text()
@@ -387,43 +255,7 @@ def test_long_equations_are_cut_before_a_sign():
     assert max(len(line) for line in text.splitlines() if "=" in line and "..." not in line) <= 60
 
 
-# LaTeX.
-
-
-@cache
-def typeset(line):
-    """Raises where matplotlib's subset of TeX does not know what stands there."""
-    from matplotlib.mathtext import MathTextParser
-
-    MathTextParser("path").parse(f"${line}$")
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=named)
-def test_latex_can_be_typeset_line_by_line(cell):
-    equations = describe(cell)
-    first, *lines, last = [
-        line for line in equations.latex().splitlines() if not line.startswith("%")
-    ]
-    assert (first, last) == (r"\begin{align*}", r"\end{align*}")
-    assert len(lines) == len(equations.forward) + len(equations.backward)
-    for number, line in enumerate(lines, 1):
-        assert line.count(" &= ") == 1
-        assert line.count("&") == 1
-        bare = re.sub(r" \\\\(\[1ex\])?$", "", line)
-        assert (bare == line) == (number == len(lines))
-        assert bare.count("{") == bare.count("}")
-        typeset(bare.replace("&", "").strip())
-
-
-def test_latex_has_the_notation_of_a_paper():
-    latex = describe(tt.cells.get("lstm-peephole")).latex()
-    assert r"i_{t} &= \sigma(W_{i} x_{t} + R_{i} h_{t-1} + p_{i} \odot c_{t-1} + b_{i}) \\" in latex
-    assert r"\delta z_{t} &= \mathrm{d}c_{t} \odot i_{t} \odot (1 - z_{t}^{2}) \\" in latex
-    assert r"\mathrm{d}p_{o} &= \sum_t \delta o_{t} \odot c_{t}" in latex
-    assert r"\frac{" in describe(tt.cells.get("min-lstm")).latex()
-
-
-# What cannot be described, and the command.
+# What cannot be described.
 
 
 class Branching(tt.Cell):
@@ -436,93 +268,3 @@ class Branching(tt.Cell):
 def test_a_cell_that_cannot_be_traced_gives_the_reason():
     with pytest.raises(Untraceable, match="a reduction has a kernel only over the units"):
         describe(Branching())
-
-
-OWN = """
-import torch, throughtime as tt
-
-class Leaky(tt.Cell):
-    gates, states = ("h",), ("h",)
-
-    def __init__(self, rate=0.1):
-        self.rate = rate
-
-    def step(self, x, W, R, s, p):
-        return dict(h=(1 - self.rate) * s.h + self.rate * torch.tanh(W.h(x) + R.h(s.h)))
-"""
-
-
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    (tmp_path / "my_cells.py").write_text(OWN)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "my_cells", raising=False)
-
-
-@pytest.mark.parametrize("where", ["my_cells.py", "my_cells.py:Leaky", "my_cells:Leaky"])
-def test_the_command_prints_a_cell_of_the_users_own(own, capsys, where):
-    assert main(["equations", where]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("Leaky, rate = 0.1\n\nforward")
-    assert "h_t = 0.9 * h_{t-1} + 0.1 * u_t" in out
-    assert main(["equations", where, "rate=2.5e-1", "--latex"]) == 0
-    assert r"\mathrm{d}h'_{t-1} &= R_{h}^{\top} \delta h_{t} + 0.75 \," in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", ["lstm-peephole", "gru"])
-def test_the_command_prints_what_describe_gives(capsys, name):
-    assert main(["equations", name]) == 0
-    assert capsys.readouterr().out == describe(tt.cells.get(name)).text()
-    assert main(["equations", name, "--latex"]) == 0
-    assert capsys.readouterr().out == describe(tt.cells.get(name)).latex()
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["lstn"], 'unknown cell "lstn"; did you mean "lstm"?'),
-        (["lstm", "rate=1"], 'lstm: unknown constant "rate"; the cell has none.'),
-        (
-            ["my_cells.py", "rat=1"],
-            'unknown constant "rat"; did you mean "rate"?; the cell has rate',
-        ),
-        (["my_cells.py", "rate"], "expected a constant of the cell as name=value, got rate."),
-        (["my_cells.py:Leeky"], 'my_cells.py: no cell "Leeky"; did you mean "Leaky"? There are'),
-        (["my_cell.py"], "my_cell.py: no such file."),
-        (["nowhere:Leaky"], "nowhere: cannot be imported: No module named 'nowhere'"),
-        (["branching.py"], "no equations can be written: the step decides by a value"),
-        (["empty.py"], "expected one cell in the file, there is none"),
-        (["broken.py"], "broken.py: cannot be run: ZeroDivisionError"),
-    ],
-    ids=" ".join,
-)
-def test_what_the_command_cannot_do_it_says(own, capsys, argv, message):
-    Path("branching.py").write_text(OWN.replace("return", "assert s.h > 0\n        return"))
-    Path("empty.py").write_text("")
-    Path("broken.py").write_text("1 / 0")
-    assert main(["equations", *argv]) == 1
-    out = capsys.readouterr()
-    assert message in out.err
-    assert not out.out
-
-
-# The page.
-
-
-def test_the_page_shows_what_the_command_prints_now(capsys):
-    page = (ROOT / "docs" / "equations.md").read_text()
-    shown = re.findall(r"^\$ throughtime (equations .*)\n([^`]*)^```", page, re.MULTILINE)
-    assert [argv.split()[1] for argv, _ in shown] == ["lstm-peephole"]
-    for argv, expected in shown:
-        assert main(argv.split()) == 0
-        assert capsys.readouterr().out == expected
-
-
-def test_the_page_on_proofs_names_tests_that_are_there():
-    page = (ROOT / "docs" / "proof.md").read_text()
-    rows = [line for line in page.splitlines() if line.startswith("| ") and "tests/" in line]
-    assert len(rows) > 15
-    for path, name in re.findall(r"\((\.\./tests/[\w/]+\.py)\)(?:,? `(test_\w+)`)?", page):
-        file = ROOT / "docs" / path
-        assert file.is_file(), path
-        assert not name or f"def {name}(" in file.read_text(), name
