@@ -1,9 +1,15 @@
-"""Cells that tests of the kernels share: all that are registered, and made-up ones."""
+"""What tests of the kernels share: all cells that are registered, made-up ones, and their runs."""
 
 import pytest
 import torch
 
 import throughtime as tt
+from throughtime.kernels.cpp import walk
+
+from .noted import noted_runs
+
+# The assertions of these helpers say what differs, as those of the tests do.
+pytest.register_assert_rewrite(f"{__package__}.cpp_calls")
 
 
 class Plain(tt.Cell):
@@ -140,3 +146,28 @@ def printed_cell(request):
 def differentiated_cell(request):
     """Each cell whose backward step is compared by itself."""
     return request.param
+
+
+@pytest.fixture
+def ran():
+    """The runs of the compiled kernels, in their order."""
+    with noted_runs() as runs:
+        yield runs
+
+
+@pytest.fixture
+def chunks_of(monkeypatch):
+    """Sets how many rows a chunk has; one is two steps."""
+
+    def set_rows(rows):
+        monkeypatch.setattr(walk, "_BYTES_OF_A_CHUNK", 0)
+        monkeypatch.setattr(walk, "_FEWEST_ROWS", rows)
+
+    return set_rows
+
+
+@pytest.fixture
+def short_chunks(chunks_of):
+    """Chunks of two steps: every sequence of the tests is several."""
+    chunks_of(1)
+    assert walk.chunks(9, 5, 100, "gates") == [(0, 2), (2, 2), (4, 2), (6, 2), (8, 1)]

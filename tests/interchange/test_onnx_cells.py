@@ -1,0 +1,65 @@
+"""The cells of ONNX on the compiled kernels and the reference, with their gradients."""
+
+import pytest
+import torch
+
+from throughtime.interchange.onnx import cells
+from throughtime.kernels import Call, Weights, dispatch
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+CELLS = [
+    cells.OnnxLSTM("Sigmoid", 0.0, 0.0, "Softsign", 0.0, 0.0, "Elu", 0.5, 0.0, clip=1.0),
+    cells.OnnxCoupledLSTM(clip=1.0),
+    cells.OnnxGRU("HardSigmoid", 0.2, 0.5),
+    cells.OnnxResetBeforeGRU(clip=1.0),
+    *(cells.OnnxRNN(n, a or 0.0, b or 0.0) for n, (a, b) in cells.ACTIVATIONS.items()),
+]
+
+
+def call_of(cell):
+    def draw(*shape):
+        return torch.randn(shape, dtype=torch.float64).requires_grad_()
+
+    own = {name: draw(3) for name in cell.parameter_specs}
+    G = len(cell.gates)
+    w = Weights(draw(G * 3, 3), draw(G * 3, 3), draw(G * 3), draw(G * 3), parameters=own)
+    lengths = torch.tensor([5, 2])
+    return Call(cell, draw(5, 2, 3), w, tuple(draw(2, 3) for _ in cell.state_specs), lengths)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=repr)
+def test_the_compiled_kernels_know_the_cells(cell):
+    assert dispatch.BACKENDS["cpp"].reasons(call_of(cell)) == []
+
+
+@pytest.mark.parametrize("cell", CELLS[:4], ids=repr)
+def test_the_compiled_kernels_compute_what_the_reference_does(cell):
+    call = call_of(cell)
+    w = call.weights
+    leaves = [call.x, w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh, *call.state]
+    leaves += w.parameters.values()
+    found = []
+    for backend in ("cpp", "reference"):
+        output, last = dispatch.run(call, backend)
+        loss = output.sin().sum() + sum(s.square().sum() for s in last)
+        found.append([output, *last, *torch.autograd.grad(loss, leaves)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", [*CELLS[:4], cells.OnnxRNN(clip=0.5)], ids=repr)
+def test_the_gradients_of_the_cells(cell):
+    call = call_of(cell)
+    w = call.weights
+    leaves = [call.x, w.weight_ih, w.weight_hh, *call.state]
+
+    def run(x, weight_ih, weight_hh, *state):
+        weights = Weights(weight_ih, weight_hh, w.bias_ih, w.bias_hh, w.parameters)
+        output, last = dispatch.run(Call(cell, x, weights, state), "reference")
+        return (output, *last)
+
+    assert torch.autograd.gradcheck(run, leaves)
+    assert torch.autograd.gradgradcheck(run, leaves)

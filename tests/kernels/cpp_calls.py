@@ -1,0 +1,273 @@
+"""Calls of many cells, some of them written for these tests alone, and what is compared of them:
+every result of the compiled kernels with that of the reference in float64."""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+
+import throughtime as tt
+from throughtime.kernels import Call, Weights, operators, reference
+from throughtime.kernels.program import program
+
+from .noted import noted_runs
+
+# Why these: the head of test_cpp.py.
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5, torch.bfloat16: 4e-2}
+DTYPES = list(TOLERANCE)
+NAN = float("nan")
+
+
+# Cells that no one has written a kernel for.
+
+
+class PeepholeGRU(tt.Cell):
+    gates, states, parameters = ("r", "z", "n"), ("h",), ("p_r", "p_z")
+
+    def step(self, x, W, R, s, p):
+        r = torch.sigmoid(W.r(x) + R.r(s.h) + p.p_r * s.h)
+        z = torch.sigmoid(W.z(x) + R.z(s.h) + p.p_z * s.h)
+        n = F.softsign(W.n(x) + r * R.n(s.h))
+        return dict(h=(1 - z) * n + z * s.h)
+
+
+class LayerNormRNN(tt.Cell):
+    """Means and variances over the units: a sum, and the sum of squares around it."""
+
+    gates, states, parameters = ("h",), ("h",), ("p_g", "p_b")
+
+    def step(self, x, W, R, s, p):
+        a = W.h(x) + R.h(s.h)
+        centred = a - a.mean(-1, keepdim=True)
+        norm = centred * torch.rsqrt(a.var(-1, unbiased=False, keepdim=True) + 0.1)
+        return dict(h=torch.tanh(p.p_g * norm + p.p_b))
+
+
+class Kinked(tt.Cell):
+    """Kinks and jumps, put together so that the whole is smooth: a rounding does no harm."""
+
+    gates, states = ("a", "b"), ("h", "c")
+
+    def step(self, x, W, R, s, p):
+        a, b = W.a(x) + R.a(s.h), W.b(x) + R.b(s.h)
+        wave = torch.sin(torch.pi * torch.remainder(a, 2.0))
+        square = torch.where(b > 0, b * b, -0.5 * b * b) + a * torch.abs(a)
+        c = 0.5 * s.c + F.logsigmoid(b) + 0.1 * square
+        return dict(h=torch.tanh(wave + torch.maximum(c, torch.zeros_like(c)) ** 2), c=c)
+
+
+class IndependentRNN(tt.Cell):
+    gates, states, parameters, recurrent_blocks = ("h",), ("h",), ("u",), ()
+
+    def step(self, x, W, R, s, p):
+        return dict(h=F.softplus(W.h(x) + p.u * s.h) - 0.5)
+
+
+class Decays(tt.Cell):
+    """What is computed from parameters alone: one number for each unit, and one for all."""
+
+    gates, states, parameters, recurrent_blocks = ("h",), ("h",), ("q", "w"), ()
+
+    def step(self, x, W, R, s, p):
+        decay = torch.exp(-F.softplus(p.q))
+        share = torch.tanh(torch.exp(p.w)).mean(-1, keepdim=True)
+        return dict(h=decay * s.h + share * torch.sqrt(1 - decay * decay) * W.h(x))
+
+
+class OutputApart(tt.Cell):
+    """The output is no state, and only one of the two states is fed back."""
+
+    gates, states, output = ("i", "o"), ("c", "m"), "y"
+
+    def step(self, x, W, R, s, p):
+        c = 0.9 * s.c + torch.tanh(W.i(x) + R.i(s.m))
+        o = torch.sigmoid(W.o(x) + R.o(s.m) + c)
+        return dict(y=o * torch.tanh(c), c=c, m=0.5 * s.m + 0.5 * o)
+
+
+class UnitByUnit(tt.Cell):
+    """The simple recurrent unit: the input enters by itself, besides its products."""
+
+    gates, states, parameters, recurrent_blocks = ("c", "f", "r"), ("c",), ("v_f", "v_r"), ()
+    output = "h"
+
+    def step(self, x, W, R, s, p):
+        f = torch.sigmoid(W.f(x) + p.v_f * s.c)
+        r = torch.sigmoid(W.r(x) + p.v_r * s.c)
+        c = f * s.c + (1 - f) * W.c(x)
+        return dict(c=c, h=r * c + (1 - r) * x)
+
+
+class SoftmaxRNN(tt.Cell):
+    """A distribution over the units, from the largest of a row and a sum of powers."""
+
+    gates, states = ("a", "b"), ("h",)
+
+    def step(self, x, W, R, s, p):
+        weights = torch.softmax(3 * (W.a(x) + R.a(s.h)), -1)
+        return dict(h=0.5 * s.h + weights * torch.tanh(W.b(x) + R.b(s.h)))
+
+
+class Chained(tt.Cell):
+    """Products of products, one block on two values, and a block without a gate."""
+
+    gates, states, parameters = ("a", "b"), ("h", "c"), ("p_a",)
+    recurrent_blocks = ("a", "b", "u")
+
+    def step(self, x, W, R, s, p):
+        a = torch.sigmoid(W.a(x) + R.a(s.h) + p.p_a * s.c)
+        inner = R.u(a * s.c)
+        b = torch.tanh(W.b(x) * R.b(torch.tanh(inner)) + R.u(s.h))
+        c = a * s.c + (1 - a) * b
+        return dict(h=torch.tanh(c + R.u(b)), c=c)
+
+
+class Still(tt.Cell):
+    """A state that nothing changes, one that is a number, and a gate that is not used."""
+
+    gates, states = ("a", "b"), ("h", "c", "one")
+
+    def step(self, x, W, R, s, p):
+        return dict(h=torch.tanh(W.a(x) + R.a(s.h) + s.c * s.one), c=s.c, one=torch.ones_like(s.h))
+
+
+class Swapped(tt.Cell):
+    """Two states that are one value, and two that change places."""
+
+    gates, states = ("a",), ("h", "k", "u", "v")
+
+    def step(self, x, W, R, s, p):
+        h = torch.tanh(W.a(x) + R.a(s.v) + 0.5 * s.k)
+        return dict(h=h, k=h, u=s.v, v=0.5 * s.u + 0.5 * s.h)
+
+
+class EveryOperation(tt.Cell):
+    """Each operation of a graph, the jumps included."""
+
+    gates, states = ("a", "b"), ("h",)
+
+    def step(self, x, W, R, s, p):
+        a, b = 2 * (W.a(x) + R.a(s.h)), 2 * (W.b(x) + R.b(s.h))
+        pos = torch.abs(a) + 0.5
+        smooth = (
+            *(torch.sigmoid(a), torch.tanh(b), torch.relu(a), torch.exp(-pos), torch.expm1(-pos)),
+            *(torch.log(pos), torch.log1p(pos), F.logsigmoid(a), F.softplus(b), torch.sqrt(pos)),
+            *(torch.rsqrt(pos), torch.sin(a), torch.cos(b), torch.erf(a), pos**1.7, pos**-0.5),
+            *(a**3, torch.reciprocal(pos), b / pos, -a, a - b, 1 - b, F.gelu(a), F.elu(b)),
+            *(torch.softmax(a, -1), b.mean(-1, keepdim=True), a * a.var(-1, keepdim=True)),
+        )
+        rough = (
+            *(torch.sign(a), torch.floor(a), torch.ceil(b), torch.round(3 * a), torch.trunc(b)),
+            *(torch.remainder(a, pos), torch.fmod(b, pos), torch.maximum(a, b), a.detach() * b),
+            *(torch.minimum(a, b), torch.where((a < b) & ~(a < 0) | (b <= 0.1), a, b)),
+            *(torch.where(torch.round(a) == torch.round(b), a, 0.0), torch.clamp(a, -0.5, 0.7)),
+        )
+        terms = [(1 + i % 5) * term for i, term in enumerate((*smooth, *rough))]
+        return dict(h=torch.tanh(0.02 * sum(terms)))
+
+
+OWN = (PeepholeGRU, LayerNormRNN, Kinked, IndependentRNN, OutputApart, UnitByUnit, SoftmaxRNN)
+OWN = [cell() for cell in (*OWN, Decays, Chained, Still, Swapped, EveryOperation)]
+ALL = [*map(tt.cells.get, tt.cells.names()), *OWN]
+CELLS = {cell.name or type(cell).__name__: cell for cell in ALL}
+# What differs in kind: states kept or not, one stage or several, with and without a product.
+SOME = ["lstm", "gru-reset-before", "LayerNormRNN", "PeepholeGRU"]
+MANY = [*SOME, "lstm-fgr", "Kinked", "IndependentRNN", "OutputApart", "UnitByUnit", "SoftmaxRNN"]
+MANY += ["Chained", "Still", "Decays"]
+
+
+def make(name, T=7, B=5, H=3, *, I=4, dtype=torch.float64, bias=True, seed=0, **options):
+    """A call of the cell with random weights and states."""
+    cell, generator = CELLS[name], torch.Generator().manual_seed(seed)
+
+    def randn(*shape, scale=1.0):
+        values = scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
+        return values.to(dtype)
+
+    if program(cell).reads_input:
+        I = H
+    blocks, biased = cell.recurrent_block_names, cell.recurrent_bias_names
+    scale = 0.7 * H**-0.5
+    weights = Weights(
+        randn(len(cell.gates) * H, I, scale=0.7 * I**-0.5),
+        randn(len(blocks) * H, H, scale=scale) if blocks else None,
+        randn(len(cell.gates) * H, scale=0.3) if bias else None,
+        randn(len(biased) * H, scale=0.3) if bias and biased else None,
+        {k: randn(H, scale=0.5) for k in cell.parameter_specs},
+    )
+    state = tuple(randn(B, H, scale=0.5) for _ in cell.state_specs)
+    return Call(cell, randn(T, B, I), weights, state, **options)
+
+
+def ragged(T, B, seed=0):
+    """Lengths with the whole, none and one step among them; rows set back at random."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(0, T + 1, (B,), generator=generator)
+    lengths[: min(B, 4)] = torch.tensor([T - 1, 0, T, 1])[: min(B, 4)]
+    return lengths, torch.rand(T, B, generator=generator) < 0.3
+
+
+def tensors(call):
+    """All that has a gradient, by name."""
+    w = call.weights
+    named = {"x": call.x, "weight_ih": w.weight_ih, "weight_hh": w.weight_hh}
+    named |= {"bias_ih": w.bias_ih, "bias_hh": w.bias_hh, **w.parameters}
+    named |= {f"initial {k}": s for k, s in zip(call.cell.state_specs, call.state, strict=True)}
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+def with_tensors(call, given):
+    matrices = (given.get(k) for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    weights = Weights(*matrices, {k: given[k] for k in call.cell.parameter_specs})
+    state = tuple(given[f"initial {k}"] for k in call.cell.state_specs)
+    return replace(call, x=given["x"], weights=weights, state=state)
+
+
+def seeds(output, last, dtype):
+    """Gradients that come in, the same numbers for every backend."""
+    generator = torch.Generator().manual_seed(1)
+    drawn = (
+        torch.randn(v.shape, generator=generator, dtype=torch.float64) for v in (output, *last)
+    )
+    return [d.to(dtype).to(v.dtype) for d, v in zip(drawn, (output, *last), strict=True)]
+
+
+def results(backend, call, of="both", dtype=None):
+    """Outputs, last states and the gradients of everything, by name."""
+    own = call.x.dtype
+    leaves = {k: v.detach().to(dtype or own).requires_grad_() for k, v in tensors(call).items()}
+    output, last = backend.run(with_tensors(call, leaves))
+    found = {"output": output.detach()}
+    found |= {k: s.detach() for k, s in zip(call.cell.state_specs, last, strict=True)}
+    pairs = list(zip((output, *last), seeds(output, last, own), strict=True))
+    pairs = {"output": pairs[:1], "last": pairs[1:], "both": pairs}[of]
+    pairs = [(v, d) for v, d in pairs if v.requires_grad]
+    gradients = torch.autograd.grad(
+        *([v for v, _ in pairs], list(leaves.values()), [d for _, d in pairs]),
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return found | {f"d {k}": d for k, d in zip(leaves, gradients, strict=True)}
+
+
+def same(ours, theirs, dtype, share=None):
+    """All tensors equal to the tolerance."""
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        got = ours[name]
+        assert got.shape == expected.shape, name
+        assert got.dtype is dtype, name
+        error = (got.double() - expected.double()).abs().max().item() if got.numel() else 0.0
+        allowed = (share or TOLERANCE[dtype]) * (expected.double().abs().max().item() + 1e-3)
+        # NaN is no small error.
+        assert error <= allowed, f"{name}: off by {error:.2e}, and {allowed:.2e} is allowed"
+
+
+def parity(call, of="both"):
+    """The compiled kernel gives what the reference gives in float64."""
+    theirs = results(reference, call, of, torch.float64)
+    with noted_runs() as ran:
+        ours = results(operators, call, of)
+    assert ran == ["forward", "backward"]
+    same(ours, theirs, call.x.dtype)
+    return ours

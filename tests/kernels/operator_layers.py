@@ -1,0 +1,84 @@
+"""Layers and inputs for the tests of the operators, and Python in a process of its own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import torch
+
+import throughtime as tt
+
+T, B, I, H = 4, 3, 2, 3
+RESETS = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=torch.bool)
+
+
+class Peephole(tt.Cell):
+    """A cell of no registry."""
+
+    gates, states, parameters = ("z", "n"), ("h",), ("p_z",)
+
+    def step(self, x, W, R, s, p):
+        z = torch.sigmoid(W.z(x) + R.z(s.h) + p.p_z * s.h)
+        return dict(h=(1 - z) * torch.tanh(W.n(x) + R.n(z * s.h)) + z * s.h)
+
+
+class Centred(tt.Cell):
+    """No recurrent matrix, a sum over the units, and an output that is no state."""
+
+    gates, states, parameters, recurrent_blocks = ("a",), ("c",), ("u",), ()
+    output = "y"
+
+    def step(self, x, W, R, s, p):
+        a = torch.tanh(W.a(x) + p.u * s.c)
+        return dict(c=a, y=a - a.mean(-1, keepdim=True))
+
+
+CELLS = {"lstm": "lstm", "gru": "gru", "lstm-peephole": "lstm-peephole"}
+CELLS |= {"Peephole": Peephole(), "Centred": Centred()}
+
+
+def layer_of(name="lstm", dtype=torch.float64, backend="cpp", **options):
+    torch.manual_seed(0)
+    return tt.Recurrent(CELLS[name], I, H, dtype=dtype, backend=backend, **options)
+
+
+def by_reference(layer):
+    other = tt.Recurrent(
+        layer.cell,
+        layer.input_size,
+        layer.hidden_size,
+        layer.num_layers,
+        bidirectional=layer.bidirectional,
+        backend="reference",
+        dtype=layer._dtype,
+    )
+    other.load_state_dict(layer.state_dict())
+    return other
+
+
+def sequence(*leading, dtype=torch.float64):
+    return torch.randn(*leading, T, B, I, dtype=dtype)
+
+
+def flat(found):
+    output, last = found
+    return [output, *(last if isinstance(last, tuple) else (last,))]
+
+
+def close(ours, theirs, **tolerance):
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
+
+
+def python(code, **environment):
+    """Runs Python in a new process, and gives back what it says."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
