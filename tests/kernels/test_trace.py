@@ -1,4 +1,4 @@
-"""From a step to its graph: each value once, each function as PyTorch has it, or a reason."""
+"""From equations to their graph: each function as PyTorch has it, or a reason."""
 
 import math
 import operator
@@ -11,8 +11,7 @@ import torch.nn.functional as F
 
 import throughtime as tt
 from throughtime.kernels import trace as tracer
-from throughtime.kernels.graph import OPERATIONS, Graph, Node, evaluate, is_mask, reachable
-from throughtime.kernels.program import program
+from throughtime.kernels.graph import OPERATIONS, Graph, evaluate, is_mask, reachable
 from throughtime.kernels.trace import Untraceable, trace
 
 B, H = 4, 6
@@ -46,144 +45,6 @@ def evaluated(root, a, b, q):
 
 def number_of_nodes(root, op=None):
     return sum(node.op == op if op else True for node in reachable([root]))
-
-
-# The graph.
-
-
-@pytest.fixture
-def leaves():
-    graph = Graph()
-    return graph, graph.leaf("state", "a"), graph.leaf("state", "b")
-
-
-def test_equal_values_are_one_node(leaves):
-    graph, a, b = leaves
-    assert graph.node("tanh", a) is graph.node("tanh", a)
-    assert graph.node("mul", a, 2.0) is graph.node("mul", a, 2.0)
-    assert graph.leaf("state", "a") is a
-    assert graph.node("tanh", a) is not graph.node("tanh", b)
-    assert graph.node("mul", a, 2.0) is not graph.node("mul", a, 3.0)
-    assert graph.leaf("parameter", "a", "unit") is not a
-
-
-@pytest.mark.parametrize("op", ["add", "mul", "maximum", "minimum", "equal"])
-def test_the_order_of_two_arguments_does_not_matter_where_the_result_is_the_same(leaves, op):
-    graph, a, b = leaves
-    assert graph.node(op, a, b) is graph.node(op, b, a)
-    assert graph.node(op, a, 3.0) is graph.node(op, 3.0, a)
-
-
-@pytest.mark.parametrize("op", ["sub", "div", "less", "remainder", "fmod"])
-def test_the_order_of_two_arguments_stays_where_it_matters(leaves, op):
-    graph, a, b = leaves
-    assert graph.node(op, a, b) is not graph.node(op, b, a)
-
-
-def test_what_needs_no_operation_becomes_none(leaves):
-    graph, a, b = leaves
-    node = graph.node
-    for same in (
-        *(node("add", a, 0.0), node("add", 0.0, a), node("sub", a, 0.0), node("mul", a, 1.0)),
-        *(node("mul", 1.0, a), node("div", a, 1.0), node("neg", node("neg", a))),
-        node("pow", a, 1.0),
-    ):
-        assert same is a
-    minus_b = node("neg", b)
-    for simpler, expected in (
-        (node("sub", 0.0, b), minus_b),
-        (node("mul", b, -1.0), minus_b),
-        (node("mul", -1.0, b), minus_b),
-        (node("add", a, minus_b), node("sub", a, b)),
-        (node("add", minus_b, a), node("sub", a, b)),
-        (node("sub", a, minus_b), node("add", a, b)),
-        (node("pow", a, 2.0), node("mul", a, a)),
-        (node("pow", a, 0.5), node("sqrt", a)),
-        (node("pow", a, -1.0), node("reciprocal", a)),
-    ):
-        assert simpler is expected
-
-
-def test_a_product_with_zero_stays_a_product():
-    """It is NaN where the other factor is infinite."""
-    graph = Graph()
-    product = graph.node("mul", graph.leaf("state", "a"), 0.0)
-    assert isinstance(product, Node)
-    assert product.op == "mul"
-
-
-def test_operations_on_numbers_are_numbers():
-    graph = Graph()
-    assert graph.node("add", 1.0, 2.0) == 3.0
-    assert graph.node("exp", 1.0) == pytest.approx(math.e, rel=1e-15)
-    assert graph.node("div", 1.0, 0.0) == math.inf
-    assert graph._nodes == {}
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "kind"),
-    [
-        *[("row", other, "row") for other in ("row", "unit", "column", "number")],
-        *[("unit", "unit", "unit"), ("unit", "column", "row"), ("unit", "number", "unit")],
-        *[("column", "column", "column"), ("column", "number", "column")],
-        ("number", "number", "number"),
-    ],
-)
-def test_a_value_is_as_large_as_what_it_is_computed_from(first, second, kind):
-    graph = Graph()
-    a, b = graph.leaf("state", "a", first), graph.leaf("state", "b", second)
-    for this, other in ((a, b), (b, a)):
-        node = graph.node("div", this, other)
-        assert node.kind == kind
-        assert graph.node("row_sum", node).kind == "column"
-
-
-def test_nodes_come_after_what_they_are_computed_from(leaves):
-    graph, a, b = leaves
-    root = graph.node("add", graph.node("tanh", graph.node("mul", a, b)), graph.node("exp", a))
-    graph.node("log", b)
-    listed = reachable([root, root, 1.0])
-    assert listed[-1] is root
-    assert len(listed) == len(set(listed)) == 6
-    for i, node in enumerate(listed):
-        assert all(argument in listed[:i] for argument in node.args)
-    product = graph.node("mul", a, b)
-    assert set(listed) - set(reachable([root], stop=[product])) == {product, b}
-
-
-def test_a_copy_has_the_values_replaced_and_simplifies_again(leaves):
-    graph, a, b = leaves
-    root = graph.node("add", graph.node("mul", a, b), graph.node("tanh", b))
-    other = Graph()
-    c = other.leaf("state", "c")
-    (copied, kept) = other.copy([root, 7.0], {a: 1.0, b: c})
-    assert kept == 7.0
-    assert copied is other.node("add", c, other.node("tanh", c))
-
-
-def test_every_operation_evaluates_to_what_it_means():
-    """Those that no function of the tracer leads to included."""
-    graph = Graph()
-    a, b, q = values()
-    leaf_a, leaf_b = graph.leaf("state", "h"), graph.leaf("state", "c")
-    torch.testing.assert_close(
-        evaluated(graph.node("row_max", leaf_a), a, b, q), a.amax(-1, keepdim=True)
-    )
-    for op in ("add", "sub", "mul", "div", "maximum", "minimum", "less", "remainder"):
-        for number in (2.0, -0.5):
-            right = evaluated(graph.node(op, leaf_a, number), a, b, q)
-            left = evaluated(graph.node(op, number, leaf_b), a, b, q)
-            as_tensor = torch.tensor(number, dtype=torch.float64)
-            torch.testing.assert_close(right, OPERATIONS[op](a, as_tensor))
-            torch.testing.assert_close(left, OPERATIONS[op](as_tensor, b))
-
-
-def test_a_mask_is_told_from_a_number(leaves):
-    graph, a, b = leaves
-    for mask in (graph.node("less", a, b), graph.node("negate", graph.node("equal", a, b))):
-        assert is_mask(mask)
-    chosen = graph.node("where", graph.node("less", a, b), a, b)
-    assert not any(is_mask(value) for value in (a, 1.0, chosen))
 
 
 # What the tracer knows. Positive arguments where a function needs them.
@@ -361,44 +222,21 @@ def test_common_parts_of_the_equations_are_computed_once():
     assert number_of_nodes(root) == 7
 
 
-def test_products_are_noted_in_their_order_and_one_that_is_used_twice_once():
-    class Made(tt.Cell):
-        gates, states, recurrent_blocks = ("a", "b"), ("h",), ("a", "u")
-
-        def step(self, x, W, R, s, p):
-            once = R.u(s.h) + R.u(s.h) * R.a(torch.tanh(s.h))
-            return dict(h=W.b(x) + once + W.a(x) + R.u(s.h * 1))
-
-    step = trace(Made())
-    noted = [(p.matrix, p.block, p.operand.op) for p in step.products]
-    # Python runs them in this order
-    assert noted == [
-        ("R", "u", "state"),
-        ("R", "a", "tanh"),
-        ("W", "b", "input"),
-        ("W", "a", "input"),
-    ]
-
-
-def test_what_a_step_returns_is_sorted():
-    class Made(tt.Cell):
-        gates, states, output = ("a",), ("h", "c"), "y"
-
-        def step(self, x, W, R, s, p):
-            a = torch.sigmoid(W.a(x))
-            return dict(y=a * s.h, a=a, c=s.c, h=a)
-
-    step = trace(Made())
-    assert list(step.states) == ["h", "c"]
-    assert step.states["c"].op == "state"
-    assert step.output.op == "mul"
-    assert list(step.others) == ["a"]
-
-
-def test_every_cell_of_the_registry_can_be_traced():
-    for name in tt.cells.names():
-        step = trace(tt.cells.get(name))
-        assert set(step.states) == set(step.cell.state_specs)
+def test_every_operation_evaluates_to_what_it_means():
+    """Those that no function of the tracer leads to included."""
+    graph = Graph()
+    a, b, q = values()
+    leaf_a, leaf_b = graph.leaf("state", "h"), graph.leaf("state", "c")
+    torch.testing.assert_close(
+        evaluated(graph.node("row_max", leaf_a), a, b, q), a.amax(-1, keepdim=True)
+    )
+    for op in ("add", "sub", "mul", "div", "maximum", "minimum", "less", "remainder"):
+        for number in (2.0, -0.5):
+            right = evaluated(graph.node(op, leaf_a, number), a, b, q)
+            left = evaluated(graph.node(op, number, leaf_b), a, b, q)
+            as_tensor = torch.tensor(number, dtype=torch.float64)
+            torch.testing.assert_close(right, OPERATIONS[op](a, as_tensor))
+            torch.testing.assert_close(left, OPERATIONS[op](as_tensor, b))
 
 
 # What it does not know.
@@ -553,153 +391,11 @@ def test_a_declaration_that_no_kernel_holds_is_refused_with_the_reason(declared,
         trace(cell_of(lambda a, b, q: a, **declared))
 
 
-@pytest.mark.parametrize(
-    ("returned", "got"), [(None, "NoneType"), ([1, 2], "list"), ({"a": 1.0, "h": 0.0}, "a, h")]
-)
-def test_a_step_must_return_its_states_and_its_output(returned, got):
-    class Made(tt.Cell):
-        gates, states, output = ("a",), ("h",), "y"
-
-        def step(self, x, W, R, s, p):
-            return returned
-
-    with pytest.raises(ValueError, match=rf"Made\.step: expected a dict with h, y, got {got}\."):
-        trace(Made())
-
-
-def test_constants_are_part_of_the_equations():
-    class Scaled(tt.Cell):
-        gates, states = ("a",), ("h",)
-
-        def __init__(self, scale):
-            self.scale = scale
-
-        def step(self, x, W, R, s, p):
-            return dict(h=self.scale * torch.tanh(s.h))
-
-    cell = Scaled(2.0)
-    assert trace(cell).states["h"].args[1] == 2.0
-    assert trace(Scaled(3.0)).states["h"].args[1] == 3.0
-    assert trace(Scaled(2.0)) is trace(cell)
-    cell.scale = 4.0
-    assert trace(cell).states["h"].args[1] == 4.0
-
-
-_RATE = 2.0
-
-
-class _Rated(tt.Cell):
-    gates, states = ("a",), ("h",)
-    factor = 1.0
-
-    def __init__(self, held):
-        self.held = held
-
-    def step(self, x, W, R, s, p):
-        return dict(h=torch.tanh(s.h) * (self.held[0] * self.factor * _RATE))
-
-
-def _fill(cell, monkeypatch):
-    cell.held.fill_(5.0)
-
-
-def _put(cell, monkeypatch):
-    cell.held[0] = 5.0
-
-
-def _of_class(cell, monkeypatch):
-    monkeypatch.setattr(_Rated, "factor", 5.0)
-
-
-def _of_module(cell, monkeypatch):
-    monkeypatch.setitem(globals(), "_RATE", 10.0)
-
-
-@pytest.mark.parametrize(
-    ("held", "change"),
-    [
-        ([1.0], _put),
-        (torch.ones(1), _fill),
-        (torch.ones(1), _put),
-        ([1.0], _of_class),
-        ([1.0], _of_module),
-    ],
-)
-def test_a_constant_that_changes_wherever_it_stands_changes_the_equations(
-    held, change, monkeypatch
-):
-    cell = _Rated(held)
-    assert trace(cell).states["h"].args[1] == 2.0
-    assert trace(cell) is trace(cell)
-    change(cell, monkeypatch)
-    assert trace(cell).states["h"].args[1] == 10.0
-
-
 def test_a_function_that_is_a_constant_may_be_changed_too():
     cell = cell_of(lambda a, b, q: cell.function(a))
     for function in (torch.tanh, torch.sigmoid):
         cell.function = function
         assert trace(cell).states["h"].op == function.__name__
-
-
-def test_a_step_that_counts_its_calls_is_traced_once():
-    class Counting(tt.Cell):
-        gates, states = ("a",), ("h",)
-
-        def __init__(self):
-            self.count = 0
-
-        def step(self, x, W, R, s, p):
-            self.count += 1
-            return dict(h=torch.tanh(s.h))
-
-    cell = Counting()
-    assert trace(cell) is trace(cell)
-    assert cell.count == 0
-
-
-def matrix_cell(function):
-    class Made(tt.Cell):
-        gates, states, parameters = ("a",), ("h",), ("q",)
-
-        def step(self, x, W, R, s, p):
-            return dict(h=torch.tanh(function(x, W, R, s, p)))
-
-    return Made()
-
-
-@pytest.mark.parametrize(
-    ("function", "name"),
-    [
-        (lambda x, W, R, s, p: W.b(x), "b"),
-        (lambda x, W, R, s, p: R.u(s.h), "u"),
-        (lambda x, W, R, s, p: s.c, "c"),
-        (lambda x, W, R, s, p: p.p_i, "p_i"),
-    ],
-)
-def test_an_unknown_block_state_or_parameter_is_an_attribute_error(function, name):
-    with pytest.raises(AttributeError, match=name):
-        trace(matrix_cell(function))
-
-
-@pytest.mark.parametrize(
-    ("function", "reason"),
-    [
-        (lambda x, W, R, s, p: W.a(x) + R.a(0.0), "R.a is applied to a number"),
-        (lambda x, W, R, s, p: W.a(x) + R.a(torch.ones_like(s.h)), "R.a is applied to a number"),
-        (lambda x, W, R, s, p: W.a(s.h), "W.a is applied to a value other than the input"),
-        (lambda x, W, R, s, p: W.a(2 * x), "W.a is applied to a value other than the input"),
-        (lambda x, W, R, s, p: W.a(x) + R.a(p.q), "R.a is applied to no row of units"),
-        (
-            lambda x, W, R, s, p: W.a(x) + R.a(s.h.sum(-1, keepdim=True)),
-            "R.a is applied to no row of units",
-        ),
-        (lambda x, W, R, s, p: W.a(x, 2), "cannot be run on symbols"),
-    ],
-)
-def test_a_block_is_applied_to_rows_of_units_alone(function, reason):
-    with pytest.raises(Untraceable, match=reason):
-        program(matrix_cell(function))
 
 
 def test_an_error_of_the_equations_themselves_is_not_swallowed():
