@@ -1,0 +1,348 @@
+r"""Recurrent layers of Keras become ours, and ours theirs; Keras itself is never imported.
+
+Keras multiplies from the other side and orders the blocks differently. With x and h as rows:
+
+    Keras LSTM                                       lstm
+    i = sigmoid(x K_i + h U_i + b_i)                 i_t = sigmoid(W_i x_t + R_i h_{t-1} + b_i)
+    f = sigmoid(x K_f + h U_f + b_f)                 f_t = sigmoid(W_f x_t + R_f h_{t-1} + b_f)
+    c = f * c + i * tanh(x K_c + h U_c + b_c)        g_t = tanh(W_g x_t + R_g h_{t-1} + b_g)
+    o = sigmoid(x K_o + h U_o + b_o)                 o_t = sigmoid(W_o x_t + R_o h_{t-1} + b_o)
+
+    Keras GRU, reset_after=True                      gru
+    z = sigmoid(x K_z + h U_z + b_z + d_z)           z_t = sigmoid(W_z x_t + R_z h_{t-1} + b_z)
+    r = sigmoid(x K_r + h U_r + b_r + d_r)           r_t = sigmoid(W_r x_t + R_r h_{t-1} + b_r)
+    g = tanh(x K_h + b_h + r * (h U_h + d_h))        n_t = tanh(W_n x_t + b_Wn
+                                                                + r_t * (R_n h_{t-1} + b_Rn))
+    Keras GRU, reset_after=False                     gru-reset-before
+    g = tanh(x K_h + (r * h) U_h + b_h)              n_t = tanh(W_n x_t + R_n (r_t * h_{t-1}) + b_n)
+    both: h = z * h + (1 - z) * g                    h_t = (1 - z_t) * n_t + z_t * h_{t-1}
+
+    Keras SimpleRNN                                  rnn-tanh, rnn-relu, rnn-sigmoid, rnn-linear
+    h = g(x K + h U + b)                             h_t = g(W x_t + R h_{t-1} + b)
+
+So W = K^T and R = U^T, block by block. Keras has one bias, which becomes bias_ih beside a bias_hh
+of zeros, and on the way back is the sum of ours; only the GRU with reset_after has two, b and d,
+which are bias_ih and bias_hh.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from throughtime.checks import shape_is, unknown
+from throughtime.layers import GRU, LSTM, RNN, Recurrent
+
+__all__ = ["from_keras", "from_keras_weights", "to_keras"]
+
+# Cell: our blocks in the order in which Keras has them.
+_ORDERS = {
+    "lstm": ("i", "f", "g", "o"),
+    "lstm-np": ("i", "f", "z", "o"),
+    "gru": ("z", "r", "n"),
+    "gru-reset-before": ("z", "r", "n"),
+    **dict.fromkeys(("rnn-tanh", "rnn-relu", "rnn-sigmoid", "rnn-linear"), ("h",)),
+}
+_MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product"}
+_ARRAYS = ("kernel", "recurrent_kernel", "bias")
+_BIASES = ("bias_ih", "bias_hh")
+_LIBRARIES = ("keras", "tf_keras", "tensorflow")
+# What acts while Keras trains, and leaves the function of the layer as it is.
+_TRAINING = (
+    *("dropout", "recurrent_dropout", "activity_regularizer"),
+    *("kernel_regularizer", "recurrent_regularizer", "bias_regularizer"),
+    *("kernel_constraint", "recurrent_constraint", "bias_constraint"),
+)
+
+
+def from_keras(layers: Any) -> Recurrent:
+    """Layers of Keras as one of ours: the same function of the same sequences, (B, T, I).
+
+    The output has every step, whatever ``return_sequences`` says; what Keras returns without it is
+    the last state. A mask is ``lengths`` here. Weights that are not trainable stay so.
+
+    Args:
+        layers: a built LSTM, GRU or SimpleRNN, one of these in a Bidirectional, or a list of such
+            layers, each of which reads the one before.
+
+    Returns:
+        ``LSTM``, ``GRU`` or ``RNN``, or ``Recurrent`` with the cell that computes the same; its
+        sequences are (B, T, …).
+
+    Raises:
+        TypeError: for anything but such layers.
+        ValueError: for a layer that is not built, an activation or option that ours has not, or
+            layers that are not alike.
+
+    Source: the documentation of keras.layers.LSTM, GRU, SimpleRNN and Bidirectional, Keras 3.
+    """
+    stack = list(layers) if isinstance(layers, (list, tuple)) else [layers]
+    if not stack:
+        raise ValueError("from_keras: expected a layer of Keras or a list of them, got none.")
+    weights: list[Any] = []
+    settings, trainable = [], []
+    for layer in stack:
+        parts, merge = _directions(layer)
+        cells = [(_cell(part), bool(part.get_config()["use_bias"])) for part in parts]
+        settings += [(*cell, len(parts), merge) for cell in cells]
+        trainable += [layer.trainable and part.trainable for part in parts]
+        if not (arrays := layer.get_weights()):
+            raise ValueError(
+                f"{_who(layer)} is not built and has no weights yet. Call it once, or "
+                f"layer.build((None, None, input_size))."
+            )
+        weights += arrays
+    names = ("cell", "use_bias", "number of directions", "merge_mode")
+    for other in settings:
+        for name, first, value in zip(names, settings[0], other, strict=True):
+            if first != value:
+                raise ValueError(
+                    f"from_keras: expected layers that are alike, got the {name} {first} and "
+                    f"{value}. Convert them one by one."
+                )
+    cell, bias, directions, merge = settings[0]
+    options = dict(bias=bias, bidirectional=directions == 2, merge=_MERGES[merge])
+    ours = _filled("from_keras", weights, cell, **options, batch_first=True)
+    for suffix, learns in zip(_suffixes(ours), trainable, strict=True):
+        for name in _names(bias):
+            getattr(ours, f"{name}{suffix}").requires_grad_(learns)
+    return ours
+
+
+def from_keras_weights(
+    weights: Sequence[Any],
+    cell: str,
+    *,
+    bias: bool = True,
+    bidirectional: bool = False,
+    merge: str = "concat",
+    batch_first: bool = True,
+) -> Recurrent:
+    """A layer from the arrays of Keras alone, as ``get_weights`` gives or a file holds them.
+
+    Args:
+        weights: for each layer, and in it for the forward and then the backward direction:
+            kernel, recurrent_kernel and, with ``bias``, bias.
+        cell: ``lstm``; ``gru`` for reset_after=True, ``gru-reset-before`` for False; ``rnn-tanh``,
+            ``rnn-relu``, ``rnn-sigmoid``, ``rnn-linear`` for SimpleRNN.
+        bias: Keras' use_bias.
+        bidirectional: whether the layers are in a Bidirectional.
+        merge: ``concat``, ``sum``, ``mean`` (Keras: ave) or ``product`` (mul).
+        batch_first: whether the layer's sequences are (B, T, …), as in Keras.
+
+    Shapes:
+        kernel (I, G*H), recurrent_kernel (H, G*H), bias (G*H), for ``gru`` (2, G*H).
+
+    Raises:
+        ShapeError: for an array of another shape.
+        ValueError: for an unknown cell, a wrong number of arrays, or arrays of mixed types.
+
+    >>> arrays = [np.zeros((3, 20)), np.zeros((5, 20)), np.zeros(20)]
+    >>> from_keras_weights(arrays, "lstm")
+    LSTM(LSTM(), 3, 5, batch_first=True)
+    """
+    if cell not in _ORDERS:
+        raise unknown("cell for Keras weights", cell, _ORDERS)
+    options = dict(bias=bias, bidirectional=bidirectional, merge=merge, batch_first=batch_first)
+    return _filled("from_keras_weights", weights, cell, **options)
+
+
+def to_keras(layer: Recurrent) -> list[np.ndarray]:
+    """The weights of a layer as Keras has them.
+
+    Args:
+        layer: with one of the cells of :func:`from_keras_weights`.
+
+    Returns:
+        What ``set_weights`` takes: of the one layer of Keras, or of a ``keras.Sequential`` of as
+        many as ours has layers, each in a Bidirectional where ours has two directions. bfloat16
+        becomes float32, for NumPy has no bfloat16.
+
+    Raises:
+        TypeError: for anything but a recurrent layer of ours.
+        ValueError: for a cell or an option that Keras has not.
+
+    >>> [array.shape for array in to_keras(GRU(3, 5))]
+    [(3, 15), (5, 15), (2, 15)]
+    """
+    if not isinstance(layer, Recurrent):
+        raise TypeError(
+            f"to_keras: expected a recurrent layer of throughtime, got {type(layer).__name__}."
+        )
+    cell = layer.cell.name
+    if cell not in _ORDERS:
+        raise ValueError(
+            f"to_keras: Keras has no layer for the cell {cell or type(layer.cell).__name__}; it "
+            f"has those of {', '.join(_ORDERS)}."
+        )
+    for option in ("weight_drop", "learned_state", "residual", "independent"):
+        if getattr(layer, option):
+            raise ValueError(f"to_keras: Keras has no {option}, which this layer uses.")
+    arrays = []
+    for suffix in _suffixes(layer):
+        rows = [getattr(layer, f"{name}{suffix}").detach() for name in _names(layer.bias)]
+        rows = [_reordered(r, layer.cell.gates, _ORDERS[cell]) for r in rows]
+        arrays += [rows[0].T, rows[1].T]
+        if layer.bias:
+            arrays.append(torch.stack(rows[2:]) if cell == "gru" else rows[2] + rows[3])
+    return [_numpy(array) for array in arrays]
+
+
+def _who(layer: Any) -> str:
+    return f'from_keras: the layer "{layer.name}"'
+
+
+def _names(bias: bool) -> tuple[str, ...]:
+    return ("weight_ih", "weight_hh", *(_BIASES if bias else ()))
+
+
+def _suffixes(layer: Recurrent) -> list[str]:
+    ends = ("", "_reverse")[: layer.num_directions]
+    return [f"_l{k}{end}" for k in range(layer.num_layers) for end in ends]
+
+
+# What a layer of Keras is.
+
+
+def _directions(layer: Any) -> tuple[list[Any], str]:
+    """The layer of each direction, and how Keras merges them."""
+    kind = type(layer).__name__
+    known = type(layer).__module__.split(".")[0] in _LIBRARIES
+    if known and kind == "Bidirectional":
+        if layer.merge_mode not in _MERGES:
+            raise ValueError(
+                f"{_who(layer)} has merge_mode={layer.merge_mode!r}; expected one of "
+                f"{', '.join(_MERGES)}. Convert layer.get_weights() with from_keras_weights."
+            )
+        parts, merge = [layer.forward_layer, layer.backward_layer], str(layer.merge_mode)
+    else:
+        parts, merge = [layer], "concat"
+    for part, backwards in zip(parts, (False, True), strict=False):
+        # A class of the user's own may compute anything, whatever it descends from.
+        is_theirs = type(part).__module__.split(".")[0] in _LIBRARIES
+        if not is_theirs or type(part).__name__ not in ("LSTM", "GRU", "SimpleRNN"):
+            raise TypeError(
+                f"from_keras: expected an LSTM, GRU or SimpleRNN of Keras, one in a Bidirectional, "
+                f"or a list of these, got {type(part).__name__}. Arrays go to from_keras_weights, "
+                f"of a model its recurrent layers, as [model.layers[1], model.layers[2]]."
+            )
+        _check(part, backwards)
+    return parts, merge
+
+
+def _check(layer: Any, backwards: bool) -> None:
+    config = layer.get_config()
+    if bool(config["go_backwards"]) != backwards:
+        raise ValueError(
+            f"{_who(layer)} has go_backwards={config['go_backwards']}; expected {backwards}. Flip "
+            f"the sequence, and convert layer.get_weights() with from_keras_weights."
+        )
+    if config["stateful"]:
+        raise ValueError(
+            f"{_who(layer)} has stateful=True and keeps its state; ours is given it and gives it "
+            f"back. Convert layer.get_weights() with from_keras_weights, and pass the state on."
+        )
+    left = [name for name in _TRAINING if config.get(name)]
+    if left:
+        warnings.warn(
+            f"{_who(layer)} has {', '.join(left)}, which acts in training only and is left out. "
+            f"See the options dropout and locked_dropout of throughtime.Recurrent.",
+            stacklevel=4,
+        )
+
+
+def _cell(layer: Any) -> str:
+    """The name of our cell with the equations of that layer."""
+    config, kind = layer.get_config(), type(layer).__name__
+    if kind == "SimpleRNN":
+        activation = config["activation"]
+        if activation not in ("tanh", "relu", "sigmoid", "linear"):
+            raise ValueError(
+                f"{_who(layer)} has activation={activation!r}; expected tanh, relu, sigmoid or "
+                f"linear, which our cells rnn-tanh, rnn-relu, … have. Write the equations as a "
+                f"cell of their own."
+            )
+        return f"rnn-{activation}"
+    for name, expected in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
+        if config[name] != expected:
+            raise ValueError(
+                f"{_who(layer)} has {name}={config[name]!r}; expected {expected!r}, which our "
+                f"{kind} has. Write the equations as a cell of their own."
+            )
+    if kind == "LSTM":
+        return "lstm"
+    return "gru" if config["reset_after"] else "gru-reset-before"
+
+
+def _filled(who: str, weights: Any, cell: str, **options: Any) -> Recurrent:
+    bias, bidirectional = options["bias"], options["bidirectional"]
+    names = _ARRAYS[: 3 if bias else 2]
+    per_layer = len(names) * (2 if bidirectional else 1)
+    if not isinstance(weights, (list, tuple)) or not weights or len(weights) % per_layer:
+        got = len(weights) if isinstance(weights, (list, tuple)) else type(weights).__name__
+        raise ValueError(
+            f"{who}: expected a list of {per_layer} arrays for each layer, {', '.join(names)}"
+            f"{' of each direction' if bidirectional else ''}, got {got}. See the arguments bias "
+            f"({bias}) and bidirectional ({bidirectional})."
+        )
+    tensors = [_tensor(who, i, array) for i, array in enumerate(weights)]
+    if len(types := {t.dtype for t in tensors}) > 1:
+        listed = ", ".join(sorted(map(str, types)))
+        raise ValueError(f"{who}: expected arrays of one floating-point type, got {listed}.")
+    for i in (0, 1):
+        shape_is(who, f"array {i}, the {names[i]},", tensors[i], ("IH"[i], "G*H"))
+    I, H = tensors[0].shape[0], tensors[1].shape[0]
+    layers = len(weights) // per_layer
+    # No memory and no draw: the weights are put in below.
+    options |= dict(device="meta", dtype=tensors[0].dtype)
+    if cell in ("rnn-tanh", "rnn-relu"):
+        ours: Recurrent = RNN(I, H, layers, nonlinearity=cell[4:], **options)
+    elif cell in ("lstm", "gru"):
+        ours = (LSTM if cell == "lstm" else GRU)(I, H, layers, **options)
+    else:
+        ours = Recurrent(cell, I, H, layers, **options)
+    rest = iter(enumerate(tensors))
+    for suffix in _suffixes(ours):
+        I = ours.input_size if suffix.startswith("_l0") else ours.output_size
+        columns = len(ours.cell.gates) * H
+        shapes = [(I, columns), (H, columns), (2, columns) if cell == "gru" else (columns,)]
+        for name, shape in zip(names, shapes, strict=False):
+            i, value = next(rest)
+            why = f"the cell is {cell}, I={I} and H={H}"
+            shape_is(who, f"array {i}, the {name} of {suffix[1:]},", value, shape, why)
+            none = torch.zeros_like(value)
+            if name != "bias":
+                put = {"weight_ih" if name == "kernel" else "weight_hh": value.T}
+            else:
+                put = dict(zip(_BIASES, value if cell == "gru" else (value, none), strict=True))
+            for ours_name, rows in put.items():
+                rows = _reordered(rows, _ORDERS[cell], ours.cell.gates).contiguous()
+                setattr(ours, f"{ours_name}{suffix}", nn.Parameter(rows))
+    return ours
+
+
+def _reordered(rows: Tensor, here: Sequence[str], there: Sequence[str]) -> Tensor:
+    """The blocks of rows (G*H, …) in another order."""
+    blocks = dict(zip(here, rows.chunk(len(here)), strict=True))
+    return torch.cat([blocks[name] for name in there])
+
+
+def _tensor(who: str, number: int, array: Any) -> Tensor:
+    value = np.asarray(array)
+    if value.dtype.name == "bfloat16":
+        return torch.from_numpy(value.astype(np.float32)).to(torch.bfloat16)
+    if value.dtype.kind != "f" or value.dtype.itemsize > 8:
+        got = value.dtype if value.dtype.kind in "biufc" else type(array).__name__
+        raise ValueError(f"{who}: expected array {number} of a floating-point type, got {got}.")
+    # A copy, in this machine's order of bytes.
+    return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
+
+
+def _numpy(value: Tensor) -> np.ndarray:
+    wide = value.float() if value.dtype == torch.bfloat16 else value
+    return wide.contiguous().cpu().numpy().copy()
