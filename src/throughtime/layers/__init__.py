@@ -1,6 +1,7 @@
 """Sequences: the modules that own weights."""
 
+from throughtime.layers.attention import Attention
 from throughtime.layers.recurrent import Recurrent
 from throughtime.layers.torch_like import GRU, LSTM, RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
+__all__ = ["GRU", "LSTM", "RNN", "Attention", "Recurrent"]

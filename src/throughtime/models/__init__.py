@@ -1,5 +1,15 @@
 """Whole networks: from sequences to scores. No loss, no optimiser."""
 
+from throughtime.models.beam import beam_search
+from throughtime.models.encoder_decoder import EncoderDecoder
 from throughtime.models.language_model import LanguageModel
+from throughtime.models.search import Hypothesis, greedy_search, sample_search
 
-__all__ = ["LanguageModel"]
+__all__ = [
+    "EncoderDecoder",
+    "Hypothesis",
+    "LanguageModel",
+    "beam_search",
+    "greedy_search",
+    "sample_search",
+]

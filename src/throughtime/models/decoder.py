@@ -1,0 +1,313 @@
+r"""The decoder: writes a sequence token by token, and looks at a memory meanwhile."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.cells.cell import Cell
+from throughtime.checks import ShapeError, integer_lengths, unknown
+from throughtime.layers import Attention, Recurrent
+from throughtime.layers.attention import KINDS
+from throughtime.models.memory import DecoderState, Memory
+
+__all__ = ["ATTENTIONS", "FEEDS", "Decoder", "check_tokens"]
+
+ATTENTIONS = ("none", *KINDS)
+FEEDS = ("teacher", "scheduled", "free")
+FEEDBACKS = ("sample", "argmax")
+
+
+class Decoder(nn.Module):
+    r"""A language model that begins in a given state and looks at a memory k_1 … k_S.
+
+    The equations, and all arguments but these, are in
+    :class:`throughtime.models.EncoderDecoder`.
+
+    Args:
+        vocab_size: V, the number of tokens.
+        memory_size: M, the features of a step of the memory.
+
+    Shapes:
+        target_in: (B, T) int64. scores: (B, T, V).
+
+    >>> decoder = Decoder(13, memory_size=6, hidden_size=8)
+    >>> memory = decoder.begin((torch.zeros(1, 2, 8),), torch.randn(2, 5, 6), torch.tensor([5, 3]))
+    >>> scores, state = decoder.step(torch.tensor([1, 1]), memory.state, memory)
+    >>> scores.shape, state.weights.shape
+    (torch.Size([2, 13]), torch.Size([2, 5]))
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        memory_size: int,
+        *,
+        cell: Cell | str = "gru",
+        hidden_size: int = 256,
+        num_layers: int = 1,
+        embedding_size: int | None = None,
+        attention: str = "general",
+        input_feeding: bool = False,
+        dropout: float = 0.0,
+        tied: bool = False,
+        pad: int = 0,
+        bos: int = 1,
+        eos: int = 2,
+        forget_bias: float | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        E = hidden_size if embedding_size is None else embedding_size
+        H, M = hidden_size, memory_size
+        if attention not in ATTENTIONS:
+            raise unknown("attention", attention, ATTENTIONS)
+        if input_feeding and attention == "none":
+            raise ValueError(
+                'Decoder: input_feeding=True would have no effect, as attention="none" has '
+                "nothing to feed back. Choose an attention, or input_feeding=False."
+            )
+        if tied and E != H:
+            raise ValueError(
+                f"Decoder: tied=True scores with the embedding itself, so expected "
+                f"embedding_size={H} like hidden_size, got {E}."
+            )
+        if len({pad, bos, eos}) < 3 or not all(0 <= t < vocab_size for t in (pad, bos, eos)):
+            raise ValueError(
+                f"Decoder: expected pad, bos and eos as three different tokens of the "
+                f"{vocab_size} of the target, got {pad}, {bos} and {eos}."
+            )
+        self.vocab_size, self.pad, self.bos, self.eos = vocab_size, pad, bos, eos
+        self.input_feeding, self.tied = input_feeding, tied
+        self.is_before = input_feeding and attention == "additive"
+        """Whether attention comes before the recurrence, as Bahdanau et al. have it."""
+        fed = (M if self.is_before else H) if input_feeding else 0
+        self.recurrent = Recurrent(
+            cell,
+            E + fed,
+            H,
+            num_layers,
+            batch_first=True,
+            dropout=dropout if num_layers > 1 else 0.0,
+            forget_bias=forget_bias,
+            backend=backend,
+        )
+        self.attention = Attention(attention, H, M) if attention != "none" else None
+        self.combine = nn.Linear(M + H, H) if attention != "none" else None
+        self.dropout = nn.Dropout(dropout)
+        self.embedding = nn.Embedding(vocab_size, E)
+        self.scores = nn.Linear(H, vocab_size)
+        if tied:
+            self.scores.weight = self.embedding.weight
+            nn.init.uniform_(self.embedding.weight, -1 / math.sqrt(H), 1 / math.sqrt(H))
+        self._top = self._index_of_query()
+
+    def begin(
+        self, states: tuple[Tensor, ...], values: Tensor, lengths: Tensor | list[int] | None = None
+    ) -> Memory:
+        """What the first step is given.
+
+        Args:
+            states: the first states of the recurrent layers, each (L, B, H).
+            values: (B, S, M), what is looked at.
+            lengths: (B), how many steps of ``values`` are valid; None is all.
+        """
+        B, S, _ = values.shape
+        attention = None if self.attention is None else self.attention.prepare(values, lengths)
+        feeds_attended = self.input_feeding and not self.is_before
+        attended = values.new_zeros(B, self.recurrent.hidden_size) if feeds_attended else None
+        lengths = torch.as_tensor([S] * B if lengths is None else lengths)
+        return Memory(DecoderState(states, attended), lengths, attention)
+
+    # What is written: all at once, or token by token.
+
+    def forward(
+        self,
+        target_in: Tensor,
+        memory: Memory,
+        lengths: Tensor | list[int] | None = None,
+        *,
+        feed: str = "teacher",
+        forcing: float | None = None,
+        feedback: str | None = None,
+    ) -> Tensor:
+        """The scores of each next token; see :meth:`throughtime.models.EncoderDecoder.forward`."""
+        _check_feed(feed, forcing, feedback)
+        if feed == "teacher":
+            attended, _ = self.forced(target_in, memory, lengths)
+            return self.scores(self.dropout(attended))  # (B, T, V)
+        valid, _ = self._checked(target_in, memory, lengths)
+        state, made = memory.state, []
+        x = self.embedding(target_in[:, 0])
+        for t in range(target_in.shape[1]):
+            if t > 0 and feed == "free":
+                x = made[-1].softmax(-1) @ self.embedding.weight  # (B, E)
+            elif t > 0:
+                own = self._own(made[-1].detach(), feedback)
+                is_forced = torch.rand(own.shape, device=own.device) < (forcing or 0.0)
+                x = self.embedding(torch.where(is_forced, target_in[:, t], own))
+            attended, state = self._advance(self.dropout(x), state, memory)
+            if valid is not None:
+                attended = attended.masked_fill(~valid[:, t, None], 0.0)
+            made.append(self.scores(self.dropout(attended)))  # (B, V)
+        return torch.stack(made, 1)
+
+    def forced(
+        self, target_in: Tensor, memory: Memory, lengths: Tensor | list[int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """h~ (B, T, H) of given tokens, and where each looked (B, T, S); zero past a row's end."""
+        valid, lengths = self._checked(target_in, memory, lengths)
+        x = self.dropout(self.embedding(target_in))  # (B, T, E)
+        if not self.input_feeding:
+            h, _ = self.recurrent(x, _joined(memory.state.recurrent), lengths=lengths)
+            attended, weights = self._attended(h, memory)
+        else:
+            state, made, looked = memory.state, [], []
+            for embedded in x.unbind(1):
+                h, state = self._advance(embedded, state, memory)
+                made.append(h)
+                looked.append(state.weights)
+            attended, weights = torch.stack(made, 1), torch.stack(looked, 1)
+        if valid is not None:
+            attended = attended.masked_fill(~valid.unsqueeze(-1), 0.0)
+            weights = None if weights is None else weights.masked_fill(~valid.unsqueeze(-1), 0.0)
+        return attended, weights
+
+    def step(
+        self, token: Tensor, state: DecoderState, memory: Memory
+    ) -> tuple[Tensor, DecoderState]:
+        """One token further; see :meth:`throughtime.models.EncoderDecoder.step`."""
+        rows, B = state.recurrent[0].shape[1], memory.lengths.shape[0]
+        if token.shape != (rows,) or rows % B:
+            raise ShapeError(
+                f"Decoder.step: expected a token for each row of the state, as many for each of "
+                f"the {B} row(s) of the memory, got token of shape {tuple(token.shape)} and a "
+                f"state of {rows} row(s)."
+            )
+        attended, state = self._advance(self.dropout(self.embedding(token)), state, memory)
+        return self.scores(self.dropout(attended)), state  # (R, V)
+
+    def _advance(
+        self, x: Tensor, state: DecoderState, memory: Memory
+    ) -> tuple[Tensor, DecoderState]:
+        """One step from embedded tokens (R, E): h~ (R, H), and the state."""
+        B = memory.lengths.shape[0]
+        looked = None
+        if self.is_before:
+            assert self.attention is not None
+            assert memory.attention is not None
+            # The rows of one source stand together: they are T to the attention.
+            query = state.recurrent[self._top][-1].unflatten(0, (B, -1))  # (B, R/B, H)
+            looked = self.attention(query, memory.attention)
+            x = torch.cat([x, looked[0].flatten(0, 1)], -1)
+        elif state.attended is not None:
+            x = torch.cat([x, state.attended], -1)
+        h, last = self.recurrent(x.unsqueeze(1), _joined(state.recurrent))  # (R, 1, H)
+        attended, weights = self._attended(h.squeeze(1).unflatten(0, (B, -1)), memory, looked)
+        attended = attended.flatten(0, 1)
+        return attended, DecoderState(
+            recurrent=(last,) if isinstance(last, Tensor) else tuple(last),
+            attended=None if state.attended is None else attended,
+            weights=None if weights is None else weights.flatten(0, 1),
+        )
+
+    def _attended(
+        self, h: Tensor, memory: Memory, looked: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """h~ (B, T, H) and the weights (B, T, S), by a context that may be known already."""
+        if self.attention is None:
+            return h, None
+        assert self.combine is not None
+        assert memory.attention is not None
+        context, weights = self.attention(h, memory.attention) if looked is None else looked
+        return self.combine(torch.cat([context, h], -1)).tanh(), weights
+
+    def _own(self, scores: Tensor, feedback: str | None) -> Tensor:
+        """The model's own tokens (B), never pad nor bos."""
+        scores = self.writable(scores)
+        if feedback == "argmax":
+            return scores.argmax(-1)
+        return torch.multinomial(scores.float().softmax(-1), 1).squeeze(-1)
+
+    def writable(self, scores: Tensor) -> Tensor:
+        """The scores (…, V) with -inf where a token is never written: pad and bos."""
+        never = torch.tensor([self.pad, self.bos], device=scores.device)
+        return scores.index_fill(-1, never, float("-inf"))
+
+    # What it refuses.
+
+    def _checked(
+        self, target_in: Tensor, memory: Memory, lengths: Any
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The mask (B, T) and the lengths, both None where all is valid."""
+        check_tokens("Decoder", "target_in", target_in, self.vocab_size)
+        B, T = target_in.shape
+        if B != memory.lengths.shape[0]:
+            raise ShapeError(
+                f"Decoder: expected target_in of {memory.lengths.shape[0]} rows as the source "
+                f"has, got {B}."
+            )
+        if lengths is None:
+            return None, None
+        lengths = integer_lengths("Decoder", lengths, B, T)
+        steps = torch.arange(T, device=target_in.device)
+        return steps < lengths.to(target_in.device).unsqueeze(1), lengths
+
+    def _index_of_query(self) -> int:
+        """The state that seeks attention before the recurrence: the output, else the first."""
+        cell = self.recurrent.cell
+        names = list(cell.state_specs)
+        name = cell.output_name if cell.output_name in names else names[0]
+        width = cell.state_specs[name].size
+        if self.is_before and width not in (None, self.recurrent.hidden_size):
+            raise ValueError(
+                f'Decoder: attention="additive" with input_feeding=True is sought by the state '
+                f"{name}, expected of hidden_size={self.recurrent.hidden_size} features, got "
+                f"{width}. Use another cell, or input_feeding=False."
+            )
+        return names.index(name)
+
+
+def _joined(states: tuple[Tensor, ...]) -> Any:
+    return states[0] if len(states) == 1 else states
+
+
+def check_tokens(who: str, name: str, tokens: Tensor, size: int) -> None:
+    """Raises unless these are whole numbers (B, T) from 0 to below size, and T is at least 1."""
+    if not isinstance(tokens, Tensor) or tokens.dtype not in (torch.int64, torch.int32):
+        got = tokens.dtype if isinstance(tokens, Tensor) else repr(tokens)
+        raise ValueError(f"{who}: expected {name} as a tensor of torch.int64, got {got}.")
+    if tokens.dim() != 2 or tokens.shape[1] == 0:
+        raise ShapeError(
+            f"{who}: expected {name} of shape (B, T) with at least one step, got "
+            f"{tuple(tokens.shape)}."
+        )
+    # A GPU would have to be waited for; it refuses by itself.
+    if torch.compiler.is_compiling() or tokens.device.type != "cpu" or not tokens.numel():
+        return
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= size:
+        raise ValueError(
+            f"{who}: expected tokens from 0 to {size - 1} in {name}, got {low} to {high}. Padding "
+            f"is a token too: fill up with pad."
+        )
+
+
+def _check_feed(feed: str, forcing: float | None, feedback: str | None) -> None:
+    if feed not in FEEDS:
+        raise unknown("feed", feed, FEEDS)
+    if feed != "scheduled" and (forcing is not None or feedback is not None):
+        raise ValueError(
+            f'Decoder: forcing and feedback go with feed="scheduled", and would have no effect '
+            f'with feed="{feed}".'
+        )
+    if feed == "scheduled" and (forcing is None or not 0 <= forcing <= 1):
+        raise ValueError(
+            f'Decoder: expected forcing as a probability from 0 to 1, as feed="scheduled" needs '
+            f"one, got {forcing}."
+        )
+    if feedback not in (None, *FEEDBACKS):
+        raise unknown("feedback", feedback, FEEDBACKS)

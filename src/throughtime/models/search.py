@@ -1,0 +1,199 @@
+r"""From a source to a target: the likeliest token each time, or a drawn one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from throughtime.models.decoding import Sampling, draw
+from throughtime.models.encoder_decoder import EncoderDecoder
+from throughtime.models.memory import Memory
+
+__all__ = ["Hypothesis", "greedy_search", "sample_search"]
+
+Lengths = Tensor | list[int] | None
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A target that was found.
+
+    Args:
+        tokens: without ``bos`` and ``eos``.
+        score: the sum of the log-probabilities of its tokens, that of ``eos`` among them, in nats.
+        is_finished: whether it ended with ``eos``; else the limit cut it off.
+        attention: (len(tokens), S), where the decoder looked for each token, S the source's own
+            length; None without attention.
+    """
+
+    tokens: list[int]
+    score: float
+    is_finished: bool
+    attention: Tensor | None = field(default=None, repr=False, compare=False)
+
+
+def greedy_search(
+    model: EncoderDecoder,
+    source: Tensor,
+    source_lengths: Lengths = None,
+    *,
+    max_length: int | None = None,
+) -> list[list[Hypothesis]]:
+    """Takes the likeliest token, again and again.
+
+    Args:
+        model, source, source_lengths: see :meth:`EncoderDecoder.encode`.
+        max_length: how many tokens are written at most, ``eos`` among them; None is
+            2 S + 10 for a source of S tokens.
+
+    Returns:
+        For each source a list of one hypothesis.
+    """
+    greedy = Sampling(temperature=0)
+    return _write(model, source, source_lengths, greedy, 1, max_length, None)
+
+
+def sample_search(
+    model: EncoderDecoder,
+    source: Tensor,
+    source_lengths: Lengths = None,
+    *,
+    sampling: Sampling | None = None,
+    num: int = 1,
+    seed: int | None = None,
+    max_length: int | None = None,
+) -> list[list[Hypothesis]]:
+    """Draws each token from its scores.
+
+    Args:
+        model, source, source_lengths, max_length: see :func:`greedy_search`.
+        sampling: how; None is ``Sampling()``.
+        num: how many targets are drawn for each source.
+        seed: of the drawing; None draws differently every time.
+
+    Returns:
+        For each source ``num`` hypotheses, the likeliest first. Their scores are the model's own
+        log-probabilities, whatever the temperature.
+    """
+    at_least_one("sample_search", "num", num)
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    sampling = Sampling() if sampling is None else sampling
+    return _write(model, source, source_lengths, sampling, num, max_length, generator)
+
+
+@dataclass
+class _Draft:
+    """A target that is being written."""
+
+    tokens: list[int] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+    score: float = 0.0
+    is_finished: bool = False
+
+
+def _write(
+    model: EncoderDecoder,
+    source: Tensor,
+    source_lengths: Lengths,
+    sampling: Sampling,
+    num: int,
+    max_length: int | None,
+    generator: torch.Generator | None,
+) -> list[list[Hypothesis]]:
+    """Draws ``num`` targets for each source, token by token."""
+    with looking(model):
+        memory, limits = read(model, source, source_lengths, max_length)
+        lengths = memory.lengths.tolist()
+        drafts = [[_Draft() for _ in range(num)] for _ in limits]
+        sources, step = list(range(len(limits))), 0
+        rows = torch.arange(len(limits), device=source.device).repeat_interleave(num)
+        state, token = memory.state.rows(rows), torch.full_like(rows, model.bos)
+        while sources:
+            scores, state = model.step(token, state, memory)
+            logs = log_probabilities(model, scores)
+            # Drawn where the generator is, so that a seed means the same on every device.
+            token = draw(logs if generator is None else logs.cpu(), sampling, generator)
+            token = token.to(logs.device)
+            gained = logs.gather(1, token.unsqueeze(1)).squeeze(1).tolist()
+            written = [draft for s in sources for draft in drafts[s]]
+            for r, (draft, y) in enumerate(zip(written, token.tolist(), strict=True)):
+                if draft.is_finished:
+                    continue
+                draft.score += gained[r]
+                draft.is_finished = y == model.eos
+                if not draft.is_finished:
+                    draft.tokens.append(y)
+                    draft.weights += [] if state.weights is None else [state.weights[r]]
+            step += 1
+            going = [
+                place
+                for place, s in enumerate(sources)
+                if step < limits[s] and not all(d.is_finished for d in drafts[s])
+            ]
+            if len(going) < len(sources):
+                index = torch.tensor(going, dtype=torch.int64, device=source.device)
+                memory, sources = memory.rows(index), [sources[place] for place in going]
+                rows = (index.unsqueeze(1) * num + torch.arange(num, device=index.device)).flatten()
+                state, token = state.rows(rows), token.index_select(0, rows)
+    return [
+        sorted(
+            (
+                Hypothesis(d.tokens, d.score, d.is_finished, attention_of(model, d.weights, length))
+                for d in of_source
+            ),
+            key=lambda h: h.score,
+            reverse=True,
+        )
+        for of_source, length in zip(drafts, lengths, strict=True)
+    ]
+
+
+@contextmanager
+def looking(model: EncoderDecoder) -> Iterator[None]:
+    """Nothing is derived or dropped inside."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def read(
+    model: EncoderDecoder, source: Tensor, lengths: Lengths, max_length: int | None
+) -> tuple[Memory, list[int]]:
+    """The memory, and how many tokens are written at most for each source."""
+    if max_length is not None:
+        at_least_one("search", "max_length", max_length)
+    memory = model.encode(source, lengths)
+    return memory, [
+        2 * S + 10 if max_length is None else max_length for S in memory.lengths.tolist()
+    ]
+
+
+def log_probabilities(model: EncoderDecoder, scores: Tensor) -> Tensor:
+    """(R, V), in float32 at least; -inf for what is never written."""
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    return model.decoder.writable(scores.log_softmax(-1, dtype=wide))
+
+
+def attention_of(model: EncoderDecoder, rows: list[Tensor], length: int) -> Tensor | None:
+    """The weights (len(rows), length) of a hypothesis, or None without attention."""
+    if model.decoder.attention is None:
+        return None
+    weight = next(model.parameters())
+    return torch.stack(rows)[:, :length] if rows else weight.new_zeros(0, length)
+
+
+def at_least_one(who: str, name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{who}: expected {name} as a whole number of at least 1, got {value!r}.")
