@@ -1,22 +1,60 @@
-"""Where sequences come from: named data sets, texts, characters as numbers, batches."""
+"""Where sequences come from: named data sets, texts and pairs of texts, as numbers, in batches."""
 
 from throughtime.data.batching import ContiguousBatches, rows_for_scoring
+from throughtime.data.characters import (
+    CharacterTokeniser,
+    SymbolTokeniser,
+    TaggedCharacterTokeniser,
+)
 from throughtime.data.download import FILES, ChecksumError, DownloadError, RemoteFile, fetch
+from throughtime.data.generated_pairs import addition, prefix_expressions
+from throughtime.data.pair_batches import PairBatch, PairBatches, collate
+from throughtime.data.pair_sets import PAIR_SETS
+from throughtime.data.pairs import Pair, PairSet, load_pairs, warn_of_long_sources
+from throughtime.data.subwords import SubwordTokeniser
 from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load
+from throughtime.data.tokenisation import TOKENISERS, fit_tokeniser, tokeniser_from_json
+from throughtime.data.tokeniser import BOS, EOS, PAD, SPECIALS, UNK, Tokeniser, in_words
 from throughtime.data.vocabulary import UnknownCharacterError, Vocabulary
+from throughtime.data.words import WordTokeniser
 
 __all__ = [
+    "BOS",
+    "EOS",
     "FILES",
+    "PAD",
+    "PAIR_SETS",
+    "SPECIALS",
     "TEXT_SETS",
+    "TOKENISERS",
+    "UNK",
+    "CharacterTokeniser",
     "ChecksumError",
     "ContiguousBatches",
     "Corpus",
     "DownloadError",
+    "Pair",
+    "PairBatch",
+    "PairBatches",
+    "PairSet",
     "RemoteFile",
+    "SubwordTokeniser",
+    "SymbolTokeniser",
+    "TaggedCharacterTokeniser",
+    "Tokeniser",
     "UnknownCharacterError",
     "Vocabulary",
+    "WordTokeniser",
+    "addition",
+    "collate",
     "fetch",
     "fingerprint",
+    "fit_tokeniser",
+    "in_words",
     "load",
+    "load_pairs",
+    "prefix_expressions",
     "rows_for_scoring",
+    "tokeniser_from_json",
+    "warn_of_long_sources",
 ]

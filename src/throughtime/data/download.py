@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,91 @@ class RemoteFile:
 _GITHUB = "https://raw.githubusercontent.com"
 _TOMSERCU_LSTM = f"{_GITHUB}/tomsercu/lstm/3b312e3601f5af0d9eb46e99e65e1ddd587a8a05"
 
+
+def _listed(
+    folder: str, table: str, url: Callable[[str], str] | None = None, suffix: str = ""
+) -> dict[str, RemoteFile]:
+    """The files of a folder of the mirror, each a line of its name and its checksum."""
+    rows = [line.split() for line in table.strip().splitlines()]
+    return {
+        name: RemoteFile(f"{folder}/{name}{suffix}", sha256, url(name) if url else None)
+        for name, sha256 in rows
+    }
+
+
+def _scan_url(name: str) -> str:
+    split = next(s for s in ("simple", "length", "add_prim") if s.replace("_", "") in name)
+    commit = "c4b756cbc010d75c912f16c42c8f15dc6b7e6c8f"
+    return f"{_GITHUB}/brendenlake/SCAN/{commit}/{split}_split/{name}"
+
+
+def _sigmorphon_url(name: str) -> str:
+    folder = "answers" if name.endswith("-uncovered-test") else "all"
+    commit = "519bb1677a7c747b3863d37069ffd395062288d8"
+    return f"{_GITHUB}/sigmorphon/conll2017/{commit}/{folder}/task1/{name}"
+
+
+# Captions of Flickr30k, for research that earns no money. Upstream has them packed only.
+_MULTI30K = """
+    test_2016_flickr.cs 45adb85f688de8407fddcbe1b36dca15d12aab868149b337e2576f2d6d2ff8d8
+    test_2016_flickr.de 4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16
+    test_2016_flickr.en 399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182
+    test_2016_flickr.fr cb3160d69b002bb638e66cc7612fcd56cb0af82eadc9c142dedc438afb885ef6
+    test_2017_flickr.de c3078bc3b36808bf9d20eb2347ed6137016179ef59ec0d2b9b8ecc3fb2880081
+    test_2017_flickr.en ce1450ddc5ab0834502579d77a170849952e15a2938b34cc503bdc25ebb4fb98
+    test_2017_flickr.fr 6f3764e31dac41e9455e612958bcfd4e877c5e15cd66df2c2b2be6d9bd83e5b6
+    test_2017_mscoco.de 58277df3c75f92f7145a11b910b553d1cf82c439249d4dc237c899609eafac22
+    test_2017_mscoco.en 43051fdfa86fd5395182e718a94ca67b1b227b9f7c79596ff0f6b813216981d2
+    test_2017_mscoco.fr 39cde3f43f32b0a6bf29ce4917a46329ff32e53070c2fac87506695a740ae0a0
+    test_2018_flickr.cs 1db59fe6980c9b3f9bade65122a985e71150214837d76f4768a5a8384c0b2dc7
+    test_2018_flickr.de 39fcc8b3331d76fb42d648d019c6898b0d5e58baac87bc2a0bb93f44ec8db207
+    test_2018_flickr.en 4e585c2dd525911a6ea7730e9d0b516239af3f1b1ffae6a2130223cfb639f25e
+    test_2018_flickr.fr 234b4a887da0da4801a3e2c6f21336231ff7dd46daeb80cfa1b551c8bbb78239
+    train.cs 2be68b38c8d586ff4f54eb13cc6e1baaaa053695b3f070d3038303a47f2268da
+    train.de 2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72
+    train.en 460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6
+    train.fr 5925a3c18f1587b6b54b87743106e6e8ab93618edb6f65d19eac0621f853a10d
+    val.cs d53827e469b0a1ca8d57e9e26b2b64c4bc4b33f5479c7b03ae87ae5c882c3e33
+    val.de 660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660
+    val.en 1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227
+    val.fr 5304e444d842e962b2dda4d816b70b22a1765b15401642b7ca37a67477e708dc
+"""
+_SCAN = """
+    tasks_test_addprim_jump.txt 8147ae2651422c701162e174d9d66158daa57858a26b30317ac61797118ac7a5
+    tasks_test_length.txt 0760752ed34a75116ae11dcc1ee17526b7500060da1366540730fa24894d7db3
+    tasks_test_simple.txt 1fe1c8f5a19d0dc40e41bab94278f45f66f3dc415a978bd29855a23440610fc6
+    tasks_train_addprim_jump.txt e3c78485692e028eed4205e1b8b3fd0e785ef2c12d45b5b89204dadf5b239e23
+    tasks_train_length.txt b034212dc7cf87ce62f3a067dd6ad49c4d5cd18d51d615d13825516bcb1ebbc2
+    tasks_train_simple.txt 941bb8a088c5f53ceff12fde902dc008933cf0c4203cc672c47b5f79d73262dd
+"""
+_SIGMORPHON2017 = """
+    english-dev 10c860546b862493820625fb851040c9c4b3238a27d8c174e3fd3b6368e78615
+    english-train-high e6c87ce340eaec2df80aa51d6c1ef9571361cdfdf2b21029711d8bc6bee3ce05
+    english-train-low 1af911fa63c3407fe9d8d8af184c0d2c0659cf0bbd2115e428e582b2cf659aeb
+    english-train-medium d51ac31f44c81363706f791f34fc84557081a65be93347c2844924875ec83179
+    english-uncovered-test 0f696e1061e5faf9e8796b0b414a98a61e8165de6d8856cf2ce5b0edb1bb82be
+    finnish-dev dd31327aefec2e8862f19df3bc4a083e51f634a5acc599b6683b612528dc4e19
+    finnish-train-high 32a7bbb2e963ffd89a75a1a2d64f2cd348e1a870fda500433b93b397774a7901
+    finnish-train-low bb8d1b02b4a54985b14420f8c7b30512aae30e75214df5761ee0b3dde17fb030
+    finnish-train-medium e6fa59613defc301a19c28eb1a44d920738e513e328c14336979b9d16ca93a84
+    finnish-uncovered-test c8e5fbc56eabab0d304ea7e09cf210a6322296e964f2e5db2365b79d932ddbed
+    german-dev fdcf14c88f046c2a42933a447c62482c562d76f1fc4f78981ff9b5476fa4ef9a
+    german-train-high 765e7fa395d3fe4267f17c0e644cec3b3c480fc7a5b9f67bc7a13febec60b594
+    german-train-low 890965f64621ed96a501b7db68fc75573ecc98fd93212e68d85b016d4ceafb35
+    german-train-medium bc13a266c7ffe71ff58aa047c430e9e0062bd5e8ae108bffd604a5586e422e73
+    german-uncovered-test 86ab1032c6e45cdbeb6f786aece5360e0687d338eb065e2d5b3a47d4e6bcbd8f
+    spanish-dev cc753aee03574022f43ac6218ae83cf88420aeb3c5070a6a9fd5529f1f643b77
+    spanish-train-high 9957f941019d6fcfc7ecc349233ed109b96db449774d77515a0ec6d0d5e25b93
+    spanish-train-low 3a89b6ec3e6a8d831bad15b87ca1f17f7b3900463b84e265d84930d18b378248
+    spanish-train-medium a57b487622071a40f4bcf610ba71d0768e480ac452c1969e70ed76e10f8073b8
+    spanish-uncovered-test e9879722bfed37bd3dc7e8b7da66f08012ab7ecf6b6615c4a61be5e26f3cc376
+    turkish-dev e95f58d34dc49973b26fd9f78d859290917e646ac68536c2b1459711ce4fa42d
+    turkish-train-high 1e6be2ea3368bb403342bb2f6433456c3608e9df44b08266e4ca3e5a57ed9347
+    turkish-train-low 2a22f00544119fa44fbdb3cc6596267beb235707b117efb6772da2555284208a
+    turkish-train-medium 644f104f693f49f6e9fbef677f8ae347aded1b4e984cbf006c44bcbb9329ea35
+    turkish-uncovered-test 14ef6ff58423de362e49b22661135bd25b4baa5900d85f8ef9bcff40152e6521
+"""
+
 FILES: dict[str, dict[str, RemoteFile]] = {
     "tinyshakespeare": {
         "all": RemoteFile(
@@ -76,6 +162,18 @@ FILES: dict[str, dict[str, RemoteFile]] = {
             mirror="ptb/ptb.char.test.txt.gz",
             sha256="1ef5607ac3c463b16e38bfe7900dd3bfc91de5a96e0f21e7eab5188b465b8ebe",
             url=None,
+        ),
+    },
+    "multi30k": _listed("multi30k/task1_raw", _MULTI30K, suffix=".gz"),
+    "scan": _listed("scan", _SCAN, _scan_url),
+    "sigmorphon2017": _listed("sigmorphon2017", _SIGMORPHON2017, _sigmorphon_url),
+    # The archive as it is; who reads it unpacks it.
+    "cmudict": {
+        "all": RemoteFile(
+            mirror="nltk/cmudict.zip",
+            sha256="d07cca47fd72ad32ea9d8ad1219f85301eeaf4568f8b6b73747506a71fb5afd6",
+            url=f"{_GITHUB}/nltk/nltk_data/5db857e6f7df11eabb5e5665836db9ec8df07e28"
+            "/packages/corpora/cmudict.zip",
         ),
     },
 }

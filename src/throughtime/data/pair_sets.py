@@ -1,0 +1,146 @@
+"""The named sets of pairs: what belongs to what, and which part is for what."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from throughtime.data.download import FILES, fetch
+
+__all__ = ["PAIR_SETS", "Content"]
+
+Sides = tuple[str, str]
+
+
+class Content(NamedTuple):
+    """The pairs of a set by split, and the tokenisers that suit its two sides."""
+
+    splits: dict[str, list[Sides]]
+    kinds: tuple[str, str]
+
+
+def _lines(name: str, part: str) -> list[str]:
+    return fetch(FILES[name][part]).decode("utf-8").removesuffix("\n").split("\n")
+
+
+def _multi30k(source: str, target: str) -> Content:
+    """Captions of pictures: 29,000 to learn from, and the tests of three years."""
+    splits = {
+        "train": "train",
+        "valid": "val",
+        "test2016": "test_2016_flickr",
+        "test2017": "test_2017_flickr",
+        "mscoco2017": "test_2017_mscoco",
+        "test2018": "test_2018_flickr",
+    }
+    return Content(
+        {
+            split: list(
+                zip(
+                    _lines("multi30k", f"{file}.{source}"),
+                    _lines("multi30k", f"{file}.{target}"),
+                    strict=True,
+                )
+            )
+            for split, file in splits.items()
+            # There is no Czech test of 2017.
+            if {f"{file}.{source}", f"{file}.{target}"} <= FILES["multi30k"].keys()
+        },
+        ("words", "words"),
+    )
+
+
+def _sigmorphon2017(language: str, size: str) -> Content:
+    """Inflection: the letters of a lemma, and a tag for each feature; the letters of the form.
+
+    ``schmear`` and ``V;V.PTCP;PST`` are read as ``schmear<V><V.PTCP><PST>``.
+    """
+
+    def pairs(part: str) -> list[Sides]:
+        rows = [line.split("\t") for line in _lines("sigmorphon2017", f"{language}-{part}")]
+        return [
+            (lemma + "".join(f"<{feature}>" for feature in features.split(";")), form)
+            for lemma, form, features in rows
+        ]
+
+    return Content(
+        {
+            "train": pairs(f"train-{size}"),
+            "valid": pairs("dev"),
+            "test": pairs("uncovered-test"),
+        },
+        ("tagged", "characters"),
+    )
+
+
+def _cmudict() -> Content:
+    """Pronunciation: the letters of a word, and its phonemes.
+
+    There is no published split. A word goes by the sha256 of its spelling, all its pronunciations
+    together: of the remainders modulo 100 those below 5 are for validation, the next 10 for the
+    test. So a word that a later edition adds moves no other one.
+    """
+    content = fetch(FILES["cmudict"]["all"])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        lines = archive.read("cmudict/cmudict").decode("utf-8").removesuffix("\n").split("\n")
+    splits: dict[str, list[Sides]] = {"train": [], "valid": [], "test": []}
+    for line in lines:
+        # The number counts the pronunciations of the word.
+        word, _, phonemes = line.split(" ", 2)
+        place = _place(word)
+        split = "valid" if place < 5 else "test" if place < 15 else "train"
+        splits[split].append((word, phonemes))
+    return Content(splits, ("characters", "symbols"))
+
+
+def _scan(split: str) -> Content:
+    """Commands, and the actions that they ask for.
+
+    The published splits have training and test. A tenth of the training is for validation, by the
+    sha256 of the command, so that commands that stand there often stay together.
+    """
+
+    def pairs(part: str) -> list[Sides]:
+        lines = _lines("scan", f"tasks_{part}_{split}.txt")
+        rows = [line.removeprefix("IN: ").partition(" OUT: ") for line in lines]
+        return [(command, actions) for command, _, actions in rows]
+
+    train = pairs("train")
+    # What the split is about, a single "jump", must not be taken from the training.
+    kept = {"jump"}
+    is_valid = [_place(command) < 10 and command not in kept for command, _ in train]
+    return Content(
+        {
+            "train": [pair for pair, out in zip(train, is_valid, strict=True) if not out],
+            "valid": [pair for pair, out in zip(train, is_valid, strict=True) if out],
+            "test": pairs("test"),
+        },
+        ("symbols", "symbols"),
+    )
+
+
+def _place(text: str) -> int:
+    """A number from 0 to 99 that looks drawn, but is always the same for a text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
+
+
+_LANGUAGES = [("de", "en"), ("fr", "en"), ("cs", "en"), ("en", "de"), ("en", "fr"), ("en", "cs")]
+_INFLECTED = [
+    (language, size)
+    for language in ("english", "german", "spanish", "finnish", "turkish")
+    for size in ("high", "medium", "low")
+]
+
+PAIR_SETS: dict[str, Callable[[], Content]] = {
+    **{f"multi30k-{s}-{t}": partial(_multi30k, s, t) for s, t in _LANGUAGES},
+    **{f"sigmorphon2017-{x}-{size}": partial(_sigmorphon2017, x, size) for x, size in _INFLECTED},
+    "cmudict": _cmudict,
+    "scan-simple": partial(_scan, "simple"),
+    "scan-length": partial(_scan, "length"),
+    "scan-jump": partial(_scan, "addprim_jump"),
+}
+"""The sets of pairs, by name; each is read when it is called."""

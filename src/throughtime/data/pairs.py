@@ -1,0 +1,319 @@
+"""Pairs of texts: a named data set, two files whose lines belong together, a file with tabs."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from throughtime.checks import unknown
+from throughtime.data.pair_sets import PAIR_SETS
+from throughtime.data.text import _decode
+
+__all__ = ["Pair", "PairSet", "load_pairs", "warn_of_long_sources"]
+
+_SPLIT_NAMES = {"val": "valid", "dev": "valid"}
+_log = logging.getLogger(__name__)
+
+
+class Pair(NamedTuple):
+    """A text, and what shall be made of it."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Pairs in the parts that are learned from, tuned on and tested on.
+
+    A pair of the training of which a side is empty is left out; in the other splits it stays, so
+    that line n of a result belongs to line n of the file.
+
+    Args:
+        name: of the data set or of the files.
+        splits: "train", "valid", and tests by their names.
+        kinds: the tokenisers that suit the two sides; see `throughtime.data.TOKENISERS`.
+        num_left_out: how many pairs of the training had an empty side.
+    """
+
+    name: str
+    splits: dict[str, list[Pair]] = field(repr=False)
+    kinds: tuple[str, str] = ("words", "words")
+    num_left_out: int = 0
+
+    def fingerprint(self) -> str:
+        """The sha256 of the splits, by which two runs tell whether they saw the same pairs."""
+        digest = hashlib.sha256()
+        for split, pairs in sorted(self.splits.items()):
+            digest.update(f"{split} {len(pairs)}\n".encode())
+            for side in (text for pair in pairs for text in pair):
+                # The lengths keep apart what stands in two lines.
+                digest.update(f"{len(side)} ".encode())
+                digest.update(side.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+
+def load_pairs(
+    data: str | Sequence[str],
+    *,
+    languages: str | None = None,
+    encoding: str = "utf-8",
+    valid_fraction: float | None = None,
+    test_fraction: float | None = None,
+) -> PairSet:
+    r"""Reads pairs of texts; what comes without splits is split in order: train, valid, test.
+
+    Lines end with ``\n``, ``\r\n`` or ``\r``, and with nothing else. Files whose names end with
+    ``.gz`` are unpacked.
+
+    Args:
+        data: the name of one of `PAIR_SETS`; two files whose lines belong together, as a list or
+            with a comma between them; one file, each line the source, a tab and the target; or,
+            with ``languages``, a prefix (``corpus/train`` for corpus/train.de and corpus/train.en)
+            or a folder of such files: train, valid (or val, dev), and any others, which are tests.
+        languages: the ends of the names of source and target, ``de-en``.
+        encoding: of the user's own files.
+        valid_fraction: of the pairs, for validation; None is 0.1.
+        test_fraction: of the pairs, for the test; None is 0.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: an unknown name; files of which the lines do not belong together, that are
+            empty, damaged or not in this encoding; a line without a tab; fractions out of range,
+            or that leave a split empty; an option without effect.
+        DownloadError, ChecksumError: as `throughtime.data.fetch`.
+
+    >>> load_pairs("scan-length").splits["train"][0]  # doctest: +SKIP
+    Pair(source='walk opposite right thrice after run opposite right', target='I_TURN_RIGHT I_…')
+    """
+    if isinstance(data, str) and data in PAIR_SETS:
+        options = {"languages": languages, "valid_fraction": valid_fraction}
+        options |= {"test_fraction": test_fraction}
+        options["encoding"] = None if encoding == "utf-8" else encoding
+        for option, value in options.items():
+            if value is not None:
+                raise ValueError(
+                    f'load_pairs: expected no {option} because "{data}" comes with its own, got '
+                    f"{value}. Leave --{option} out."
+                )
+        splits, kinds = PAIR_SETS[data]()
+        return _without_empty_training(
+            data, {split: [Pair(*pair) for pair in pairs] for split, pairs in splits.items()}, kinds
+        )
+    name, parts = _read(data, languages, encoding)
+    if "all" in parts:
+        parts = _split(name, parts["all"], valid_fraction, test_fraction)
+    elif valid_fraction is not None or test_fraction is not None:
+        raise ValueError(
+            f'load_pairs: expected no fractions because "{name}" comes in splits of its own, got '
+            f"valid_fraction={valid_fraction}, test_fraction={test_fraction}. Leave them out."
+        )
+    return _without_empty_training(name, parts, ("words", "words"))
+
+
+def warn_of_long_sources(lengths: Sequence[int], longest: int, unit: str = "tokens") -> list[int]:
+    """The places of the sources that are more than twice as long as any of the training.
+
+    A warning tells of them, for a network has not learned what to do with them.
+
+    Args:
+        lengths: of the sources.
+        longest: the longest source of the training.
+        unit: what the lengths count.
+    """
+    far = [place for place, length in enumerate(lengths) if length > 2 * longest]
+    for place in far[:5]:
+        _log.warning(
+            "line %d: the source has %d %s, the longest of the training %d: "
+            "what is made of it may be poor. Cut it into shorter ones.",
+            *(place + 1, lengths[place], unit, longest),
+        )
+    if len(far) > 5:
+        _log.warning("%d more sources are as long.", len(far) - 5)
+    return far
+
+
+def _read(
+    data: str | Sequence[str], languages: str | None, encoding: str
+) -> tuple[str, dict[str, list[Pair]]]:
+    """The name of the user's own pairs, and the pairs by split, or all that are to be split."""
+    if isinstance(data, str):
+        path = Path(data).expanduser()
+        if languages is not None:
+            return path.name, _read_languages(path, languages, encoding)
+        if path.is_file():
+            return path.name, {"all": _read_tabs(path, encoding)}
+        if path.is_dir():
+            raise ValueError(
+                f"{path}: is a folder; which files in it are source and target? "
+                "Give --languages, as de-en for the files that end with .de and .en."
+            )
+        if "," not in data:
+            raise _not_found(data)
+        data = data.split(",")
+    if languages is not None:
+        raise ValueError(
+            f"load_pairs: expected no languages because two files are given, got {languages}. "
+            "Leave --languages out."
+        )
+    if len(data) != 2:
+        raise ValueError(
+            f"load_pairs: expected two files, source and target, got {len(data)}: "
+            f"{', '.join(data)}. Give --data SOURCE,TARGET."
+        )
+    source, target = (Path(file.strip()).expanduser() for file in data)
+    return f"{source.name},{target.name}", {"all": _read_lines_of_two(source, target, encoding)}
+
+
+def _read_languages(path: Path, languages: str, encoding: str) -> dict[str, list[Pair]]:
+    ends = languages.split("-")
+    if len(ends) != 2 or not all(ends):
+        raise ValueError(
+            f"load_pairs: expected languages as de-en, the ends of two names, got {languages}."
+        )
+    if not path.is_dir():
+        source, target = (_with_end(path, end) for end in ends)
+        return {"all": _read_lines_of_two(source, target, encoding)}
+    stems = {
+        file.name.removesuffix(".gz").removesuffix(f".{ends[0]}"): file
+        for file in sorted(path.iterdir())
+        if file.name.removesuffix(".gz").endswith(f".{ends[0]}")
+    }
+    splits = {
+        _SPLIT_NAMES.get(stem, stem): _read_lines_of_two(
+            file, _with_end(path / stem, ends[1]), encoding
+        )
+        for stem, file in stems.items()
+    }
+    for split in ("train", "valid"):
+        if split not in splits:
+            raise FileNotFoundError(
+                f"{path}: expected {split}.{ends[0]} and {split}.{ends[1]} in this folder, got "
+                f"{', '.join(stems) or 'no file that ends with .' + ends[0]}. "
+                "Give --data the prefix of two files, to have them split."
+            )
+    return splits
+
+
+def _with_end(prefix: Path, end: str) -> Path:
+    """The file of that prefix and language, packed or not."""
+    plain = prefix.with_name(f"{prefix.name}.{end}")
+    packed = prefix.with_name(f"{prefix.name}.{end}.gz")
+    return packed if packed.is_file() and not plain.is_file() else plain
+
+
+def _read_lines_of_two(source: Path, target: Path, encoding: str) -> list[Pair]:
+    sources, targets = _read_lines(source, encoding), _read_lines(target, encoding)
+    if len(sources) != len(targets):
+        raise ValueError(
+            f"{source} has {len(sources):,} lines and {target} {len(targets):,}: expected as many "
+            "in both, for line n of the one belongs to line n of the other. Look for a line that "
+            "is missing, or broken in two."
+        )
+    return [Pair(*sides) for sides in zip(sources, targets, strict=True)]
+
+
+def _read_tabs(path: Path, encoding: str) -> list[Pair]:
+    pairs, most = [], 2
+    for number, line in enumerate(_read_lines(path, encoding), 1):
+        columns = line.split("\t")
+        if len(columns) < 2 and line.strip():
+            raise ValueError(
+                f"{path}, line {number}: expected the source, a tab and the target, got no tab: "
+                f"{line[:60]!r}. Put a tab in, or give --data two files: SOURCE,TARGET."
+            )
+        pairs.append(Pair(*columns[:2]) if len(columns) > 1 else Pair("", ""))
+        most = max(most, len(columns))
+    if most > 2:
+        _log.warning(
+            "%s has %d columns: the first is the source, the second the target, the others are "
+            "not read.",
+            *(path, most),
+        )
+    return pairs
+
+
+def _read_lines(path: Path, encoding: str) -> list[str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file. Give --data a path that exists.")
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(
+                f"{path}: expected a gzip file, got a damaged one ({error}). Copy it again."
+            ) from error
+    text = _decode(content, encoding, path)
+    if not text:
+        raise ValueError(f"{path}: expected lines of text, got an empty file.")
+    return text.removesuffix("\n").split("\n")
+
+
+def _split(
+    name: str, pairs: list[Pair], valid: float | None, test: float | None
+) -> dict[str, list[Pair]]:
+    valid = 0.1 if valid is None else valid
+    test = 0.0 if test is None else test
+    if not (valid >= 0 and test >= 0 and valid + test < 1):
+        raise ValueError(
+            "load_pairs: expected fractions from 0 that leave some pairs for training, got "
+            f"valid_fraction={valid}, test_fraction={test}. Make their sum less than 1."
+        )
+    # The rounding undoes that of floating point, by which 10 * (1 - 0.9) is just below 1.
+    start_valid = math.floor(round(len(pairs) * (1 - valid - test), 6))
+    start_test = math.floor(round(len(pairs) * (1 - test), 6))
+    splits = {
+        "train": pairs[:start_valid],
+        "valid": pairs[start_valid:start_test],
+        "test": pairs[start_test:],
+    }
+    for split, fraction in {"train": 1.0, "valid": valid, "test": test}.items():
+        if fraction > 0 and not splits[split]:
+            raise ValueError(
+                f"{name}: expected enough pairs for every split, got {len(pairs)}, which leaves "
+                f'"{split}" empty. Give more pairs, or set its fraction to 0.'
+            )
+    return {split: part for split, part in splits.items() if part}
+
+
+def _without_empty_training(
+    name: str, splits: Mapping[str, list[Pair]], kinds: tuple[str, str]
+) -> PairSet:
+    empty = [
+        number
+        for number, pair in enumerate(splits["train"], 1)
+        if not (pair.source.strip() and pair.target.strip())
+    ]
+    if len(empty) == len(splits["train"]):
+        raise ValueError(
+            f"{name}: expected pairs to learn from, got {len(empty)} with empty sides."
+        )
+    if empty:
+        shown = ", ".join(map(str, empty[:10])) + (", …" if len(empty) > 10 else "")
+        _log.warning(
+            "%s: %d of %d pairs of the training have an empty side and are left out (line %s).",
+            *(name, len(empty), len(splits["train"]), shown),
+        )
+    left_out = set(empty)
+    kept = [pair for number, pair in enumerate(splits["train"], 1) if number not in left_out]
+    return PairSet(name, {**splits, "train": kept}, kinds, len(empty))
+
+
+def _not_found(data: str) -> Exception:
+    """The error for what is no path; only what looks like a name is compared with the names."""
+    if data != Path(data).name:
+        return FileNotFoundError(
+            f"{data}: no such file or folder. Give --data a path that exists, or a data set: "
+            f"{', '.join(PAIR_SETS)}."
+        )
+    return ValueError(
+        f"{unknown('data set', data, PAIR_SETS)} Nor is there a file or folder of that name here."
+    )

@@ -1,0 +1,116 @@
+"""Subwords: frequent strings of letters, learned from the training texts (byte-pair encoding)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from throughtime.data.tokeniser import SPECIALS, UNK, Tokeniser
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["SubwordTokeniser"]
+
+
+class SubwordTokeniser(Tokeniser):
+    """Byte-pair encoding by the library tokenizers: rare words are cut, frequent ones are whole.
+
+    A space is part of the piece that follows it, so that a text comes back as it was, but for a
+    space at its start.
+
+    Args:
+        model: of the library, trained with the special ids 0 to 3; :meth:`fit` makes one.
+
+    Raises:
+        ImportError: the library is not there.
+
+    Source: Sennrich, Haddow and Birch, arXiv 1508.07909.
+    """
+
+    kind: ClassVar[str] = "subwords"
+    unit: ClassVar[str] = "subwords"
+
+    def __init__(self, model: Tokenizer) -> None:
+        for number, special in enumerate(SPECIALS):
+            if model.token_to_id(special) != number:
+                raise ValueError(
+                    f"SubwordTokeniser: expected a model in which {special} has the id {number}, "
+                    f"got {model.token_to_id(special)}. Make one with SubwordTokeniser.fit."
+                )
+        # A text that spells the name of a special id is a text still.
+        model.encode_special_tokens = True
+        self._model = model
+
+    @classmethod
+    def fit(
+        cls, texts: Iterable[str], *, max_size: int | None = None, min_count: int = 2
+    ) -> SubwordTokeniser:
+        """Learns the pieces from the texts of the training.
+
+        Args:
+            texts: of the training split alone.
+            max_size: V at most; None is 8000.
+            min_count: how often two pieces must stand together to become one.
+        """
+        _library()
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+        model = Tokenizer(models.BPE(unk_token=SPECIALS[UNK], fuse_unk=False))
+        model.pre_tokenizer = pre_tokenizers.Metaspace()
+        model.decoder = decoders.Metaspace()
+        trainer = trainers.BpeTrainer(
+            vocab_size=8000 if max_size is None else max_size,
+            min_frequency=min_count,
+            special_tokens=list(SPECIALS),
+            show_progress=False,
+        )
+        model.train_from_iterator(texts, trainer)
+        return cls(model)
+
+    def __len__(self) -> int:
+        return self._model.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        return self._model.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self._model.decode(self._ids_up_to_the_end(ids), skip_special_tokens=False)
+
+    def unknown(self, text: str) -> list[str]:
+        found = self._model.encode(text, add_special_tokens=False)
+        return [
+            text[begin:end]
+            for number, (begin, end) in zip(found.ids, found.offsets, strict=True)
+            if number == UNK
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "model": json.loads(self._model.to_str())}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        _library()
+        from tokenizers import Tokenizer
+
+        try:
+            return cls(Tokenizer.from_str(json.dumps(value["model"])))
+        except ValueError:
+            raise
+        # The library raises bare exceptions.
+        except Exception as error:
+            raise ValueError(
+                f"SubwordTokeniser.from_json: the model cannot be read ({error}). "
+                "Pass what to_json returned."
+            ) from error
+
+
+def _library() -> None:
+    try:
+        import tokenizers  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "subwords need the library tokenizers, which is not there. "
+            "Install it (pip install 'throughtime[translation]'), or use --tokenisation words."
+        ) from error
