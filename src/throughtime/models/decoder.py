@@ -139,7 +139,7 @@ class Decoder(nn.Module):
         if feed == "teacher":
             attended, _ = self.forced(target_in, memory, lengths)
             return self.scores(self.dropout(attended))  # (B, T, V)
-        valid, _ = self._checked(target_in, memory, lengths)
+        valid = self._valid(target_in, memory, lengths)
         state, made = memory.state, []
         x = self.embedding(target_in[:, 0])
         for t in range(target_in.shape[1]):
@@ -159,10 +159,11 @@ class Decoder(nn.Module):
         self, target_in: Tensor, memory: Memory, lengths: Tensor | list[int] | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """h~ (B, T, H) of given tokens, and where each looked (B, T, S); zero past a row's end."""
-        valid, lengths = self._checked(target_in, memory, lengths)
+        valid = self._valid(target_in, memory, lengths)
         x = self.dropout(self.embedding(target_in))  # (B, T, E)
         if not self.input_feeding:
-            h, _ = self.recurrent(x, _joined(memory.state.recurrent), lengths=lengths)
+            # No step depends on a later one, so padding needs no mask before the end.
+            h, _ = self.recurrent(x, _joined(memory.state.recurrent))  # (B, T, H)
             attended, weights = self._attended(h, memory)
         else:
             state, made, looked = memory.state, [], []
@@ -239,22 +240,19 @@ class Decoder(nn.Module):
 
     # What it refuses.
 
-    def _checked(
-        self, target_in: Tensor, memory: Memory, lengths: Any
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The mask (B, T) and the lengths, both None where all is valid."""
+    def _valid(self, target_in: Tensor, memory: Memory, lengths: Any) -> Tensor | None:
+        """The mask (B, T) of the steps that are valid; None where all are."""
         check_tokens("Decoder", "target_in", target_in, self.vocab_size)
         B, T = target_in.shape
         if B != memory.lengths.shape[0]:
             raise ShapeError(
-                f"Decoder: expected target_in of {memory.lengths.shape[0]} rows as the source "
-                f"has, got {B}."
+                f"Decoder: expected target_in of {memory.lengths.shape[0]} row(s), as many as the "
+                f"memory has, got {B}."
             )
         if lengths is None:
-            return None, None
-        lengths = integer_lengths("Decoder", lengths, B, T)
-        steps = torch.arange(T, device=target_in.device)
-        return steps < lengths.to(target_in.device).unsqueeze(1), lengths
+            return None
+        lengths = integer_lengths("Decoder", lengths, B, T).to(target_in.device)
+        return torch.arange(T, device=target_in.device) < lengths.unsqueeze(1)
 
     def _index_of_query(self) -> int:
         """The state that seeks attention before the recurrence: the output, else the first."""

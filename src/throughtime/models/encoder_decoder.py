@@ -164,6 +164,8 @@ class EncoderDecoder(nn.Module):
         if lengths is not None:
             lengths = integer_lengths("EncoderDecoder", lengths, B, S).cpu()
             lengths = not_empty("EncoderDecoder", lengths)
+            # Rows of one length need no mask.
+            lengths = lengths if bool((lengths < S).any()) else None
         x = self.dropout(self.embedding(source))  # (B, S, E)
         k, last = self.encoder(x, lengths=lengths)  # (B, S, M)
         return self.decoder.begin(self.bridge(last), k, lengths)
