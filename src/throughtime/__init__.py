@@ -9,7 +9,7 @@ A recurrent network is a *cell*, a few equations for one time step, applied *thr
 from throughtime import cells
 from throughtime.cells import Cell, Parameter, State
 from throughtime.interchange import from_pretrained, from_torch, save_pretrained, to_torch
-from throughtime.layers import GRU, LSTM, RNN, Recurrent
+from throughtime.layers import GRU, LSTM, RNN, MatrixLSTM, Recurrent
 
 __version__ = "0.1.0"
 
@@ -18,6 +18,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Cell",
+    "MatrixLSTM",
     "Parameter",
     "Recurrent",
     "State",

@@ -1,0 +1,279 @@
+"""mLSTM: a layer whose memory is a matrix, computed chunk by chunk with matrix products."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from throughtime.checks import ShapeError, integer_lengths, shape_is, unknown
+from throughtime.layers.matrix_memory import MatrixState, chunkwise, step_by_step
+from throughtime.layers.stream import Stream
+
+__all__ = ["MatrixLSTM"]
+
+
+class MatrixLSTM(nn.Module):
+    r"""mLSTM: each head keeps a matrix C, writes v k^T into it, and reads it with q.
+
+        q_t = W_q x_t + b_q
+        k_t = W_k x_t / sqrt(d) + b_k
+        v_t = W_v x_t + b_v
+        o_t = sigmoid(W_o x_t + b_o)
+        i_t = exp(a_t),                  a_t = w_i x_t + b_i         one number for each head
+        f_t = sigmoid(u_t) or exp(u_t),  u_t = w_f x_t + b_f         one number for each head
+        C_t = f_t C_{t-1} + i_t v_t k_t^T
+        n_t = f_t n_{t-1} + i_t k_t
+        h_t = o_t * C_t q_t / max(|n_t . q_t|, 1)
+
+    No gate reads h_{t-1}, so that all steps can be computed at once. As exp has no bound, C and n
+    are kept divided by exp(m_t), with the largest exponent so far,
+
+        m_t = max(log f_t + m_{t-1}, a_t)
+        C_t = exp(log f_t + m_{t-1} - m_t) C_{t-1} + exp(a_t - m_t) v_t k_t^T,   n_t likewise
+        h_t = o_t * C_t q_t / max(|n_t . q_t|, exp(-m_t))
+
+    which changes no h. ``chunk_length=None`` runs these lines step by step: the meaning. Any other
+    chunk_length gives the same numbers from products of matrices: with s before t in one chunk,
+    after which C and n are those with which the chunk begins, and F_t the sum of log f up to t,
+
+        D_ts = F_t - F_s + a_s,    m_t = max(max_s D_ts, F_t + m)
+        C_t q_t = sum_s exp(D_ts - m_t) (k_s . q_t) v_s + exp(F_t + m - m_t) C q_t
+
+    Args:
+        input_size: I, the features of one step.
+        hidden_size: H, the units; each head has d = H / N.
+        num_heads: N, how many matrices there are.
+        bias: whether the blocks have biases.
+        batch_first: whether sequences come and go as (B, T, …) rather than (T, B, …).
+        forget_gate: ``sigmoid`` or ``exponential``.
+        chunk_length: how many steps are computed at once; None goes step by step.
+        forget_bias: the bias b_f from which the forget gates start; the larger the longer the
+            memory. None draws it as the others.
+        device, dtype: of the parameters.
+
+    Shapes:
+        input: (T, B, I); (B, T, I) where ``batch_first``; (T, I) for one sequence alone; or a
+            ``PackedSequence``.
+        output: as the input, with H features; zero past a row's end.
+        state: C (B, N, d, d), from key (last) to value, n (B, N, d) and m (B, N), divided by
+            exp(m), of each row's last valid step; without B for one sequence alone. float32 where
+            the input is of half precision.
+        weight_ih_l0 (4*H + 2*N, I), bias_ih_l0 (4*H + 2*N): the blocks q, k, v, o, i, f.
+
+    Raises:
+        ShapeError: for an input, a state or lengths of the wrong shape.
+        ValueError: for sizes that do not fit, or an unknown gate.
+
+    Source: Beck et al., "xLSTM: extended long short-term memory", arXiv 2405.04517, equations 15
+    to 17 and 19 to 27. Differs: the normalisation and projections of their block are not here.
+
+    >>> layer = MatrixLSTM(3, 8, num_heads=2)
+    >>> output, (C, n, m) = layer(torch.zeros(7, 5, 3), lengths=[7, 4, 1, 7, 3])
+    >>> output.shape, C.shape
+    (torch.Size([7, 5, 8]), torch.Size([5, 2, 4, 4]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_heads: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        *,
+        forget_gate: str = "sigmoid",
+        chunk_length: int | None = 64,
+        forget_bias: float | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = dict(input_size=input_size, hidden_size=hidden_size, num_heads=num_heads)
+        sizes |= {} if chunk_length is None else dict(chunk_length=chunk_length)
+        for name, size in sizes.items():
+            if isinstance(size, bool) or not isinstance(size, int):
+                raise TypeError(f"MatrixLSTM: expected {name} as a whole number, got {size!r}.")
+            if size < 1:
+                raise ValueError(f"MatrixLSTM: expected {name} of at least 1, got {size}.")
+        if hidden_size % num_heads:
+            raise ValueError(
+                f"MatrixLSTM: expected hidden_size as a multiple of num_heads={num_heads}, got "
+                f"{hidden_size}."
+            )
+        if forget_gate not in ("sigmoid", "exponential"):
+            raise unknown("forget_gate", forget_gate, ("sigmoid", "exponential"))
+        if forget_bias is not None and not bias:
+            raise ValueError("MatrixLSTM: forget_bias needs bias=True.")
+        self.input_size, self.hidden_size, self.num_heads = input_size, hidden_size, num_heads
+        self.bias, self.batch_first = bool(bias), bool(batch_first)
+        self.forget_gate, self.forget_bias = forget_gate, forget_bias
+        self.chunk_length = chunk_length
+        rows = sum(self._blocks)
+        self.weight_ih_l0 = nn.Parameter(torch.empty(rows, input_size, device=device, dtype=dtype))
+        self.bias_ih_l0 = (
+            nn.Parameter(torch.empty(rows, device=device, dtype=dtype)) if bias else None
+        )
+        self.reset_parameters()
+
+    @property
+    def _blocks(self) -> list[int]:
+        return [self.hidden_size] * 4 + [self.num_heads] * 2
+
+    def reset_parameters(self) -> None:
+        """Draws all weights anew, uniformly from -1/sqrt(H) to 1/sqrt(H), but for forget_bias."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+        if self.forget_bias is not None and self.bias_ih_l0 is not None:
+            self.bias_ih_l0.detach()[-self.num_heads :].fill_(self.forget_bias)
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: MatrixState | None = None,
+        *,
+        lengths: Tensor | list[int] | None = None,
+        resets: Tensor | None = None,
+    ) -> tuple[Any, MatrixState]:
+        """Runs the sequence.
+
+        Args:
+            input: see the class.
+            hx: the initial state (C, n, m); None is zero.
+            lengths: (B,) whole numbers in any order, how many steps of each row are valid.
+            resets: (T, B), or (B, T) where ``batch_first``: True where a row is set back to its
+                initial state before step t.
+
+        Returns:
+            The output, and the last state.
+        """
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx, lengths, resets)
+        x, state, valid, starts = self._prepared(input, hx, lengths, resets)
+        output, last = self._run(x, state, valid, starts, hx is None)
+        if input.dim() == 2:
+            C, n, m = last
+            return output.squeeze(0), (C.squeeze(0), n.squeeze(0), m.squeeze(0))
+        return (output if self.batch_first else output.transpose(0, 1)), last
+
+    def stream(self) -> Stream:
+        """A running sequence, which is given its steps as they come."""
+        return Stream(self, self.batch_first)
+
+    def _run(
+        self,
+        x: Tensor,
+        state: MatrixState,
+        valid: Tensor | None,
+        starts: Tensor | None,
+        is_zero: bool,
+    ) -> tuple[Tensor, MatrixState]:
+        B, T, _ = x.shape
+        N, d = self.num_heads, self.hidden_size // self.num_heads
+        q, k, v, o, i, f = self.weight_ih_l0.split(self._blocks)
+        weight = torch.cat([q, k / math.sqrt(d), v, o, i, f])
+        q, k, v, o, i, f = F.linear(x, weight, self.bias_ih_l0).split(self._blocks, -1)
+        wide = state[0].dtype
+        q, k, v = (a.to(wide).view(B, T, N, d).transpose(1, 2) for a in (q, k, v))  # (B, N, T, d)
+        i, f = i.to(wide).transpose(1, 2), f.to(wide).transpose(1, 2)  # (B, N, T)
+        log_f = F.logsigmoid(f) if self.forget_gate == "sigmoid" else f
+        if valid is not None:
+            # Past a row's end all is kept and nothing written.
+            i = i.masked_fill(~valid.unsqueeze(1), -math.inf)
+            log_f = log_f.masked_fill(~valid.unsqueeze(1), 0.0)
+        with torch.autocast(x.device.type, enabled=False):
+            if self.chunk_length is None:
+                y, last = step_by_step(q, k, v, i, log_f, state, starts)
+            else:
+                L = min(self.chunk_length, T)
+                y, last = chunkwise(q, k, v, i, log_f, state, starts, is_zero, L)
+        output = torch.sigmoid(o) * y.transpose(1, 2).reshape(B, T, -1).to(o.dtype)
+        return (output if valid is None else torch.where(valid.unsqueeze(-1), output, 0.0)), last
+
+    def _forward_packed(
+        self, packed: PackedSequence, hx: MatrixState | None, lengths: Any, resets: Any
+    ) -> tuple[PackedSequence, MatrixState]:
+        if lengths is not None or resets is not None:
+            raise ValueError(
+                "MatrixLSTM: a PackedSequence brings its own lengths; lengths and resets go with a "
+                "padded tensor."
+            )
+        padded, lengths = pad_packed_sequence(packed, batch_first=self.batch_first)
+        output, last = self(padded, hx, lengths=lengths)
+        rows = packed.sorted_indices
+        if rows is not None:
+            output, lengths = (
+                output.index_select(int(not self.batch_first), rows),
+                lengths[rows.cpu()],
+            )
+        data = pack_padded_sequence(output, lengths, batch_first=self.batch_first).data
+        return packed._replace(data=data), last
+
+    def _prepared(
+        self, x: Tensor, hx: Any, lengths: Any, resets: Any
+    ) -> tuple[Tensor, MatrixState, Tensor | None, Tensor | None]:
+        """All that comes in: checked, batch first; which steps are valid, and which start anew."""
+        for name, value in (("x", x), ("resets", resets)):
+            if not isinstance(value, Tensor) and (value is not None or name == "x"):
+                raise TypeError(f"MatrixLSTM: expected {name} as a tensor, got {value!r}.")
+        alone, dtype = x.dim() == 2, self.weight_ih_l0.dtype
+        leading = ("T",) if alone else ("B", "T") if self.batch_first else ("T", "B")
+        why = f"input_size={self.input_size}"
+        shape_is("MatrixLSTM", "x", x, (*leading, self.input_size), why)
+        is_autocast = torch.is_autocast_enabled(x.device.type) and x.is_floating_point()
+        if x.dtype != dtype and not is_autocast:
+            raise ValueError(
+                f"MatrixLSTM: expected x of {dtype} as the weights are, got {x.dtype}. Convert one "
+                f"of them, for example layer.to(x.dtype)."
+            )
+        x = x.unsqueeze(0) if alone else x if self.batch_first else x.transpose(0, 1)
+        B, T, _ = x.shape
+        if T == 0:
+            raise ShapeError("MatrixLSTM: expected at least one time step, got x with none.")
+        valid = None
+        if lengths is not None:
+            ends = integer_lengths("MatrixLSTM", lengths, B, T).to(x.device)
+            valid = torch.arange(T, device=x.device) < ends.unsqueeze(1)  # (B, T)
+            # What lies there may be anything, NaN included.
+            x = torch.where(valid.unsqueeze(-1), x, 0.0)
+        if resets is not None:
+            if resets.dtype != torch.bool:
+                raise ValueError(f"MatrixLSTM: expected resets of torch.bool, got {resets.dtype}.")
+            rows = ("T",) if alone else (B, T) if self.batch_first else (T, B)
+            rows = tuple(T if r == "T" else r for r in rows)
+            shape_is("MatrixLSTM", "resets", resets, rows, "x has these steps and rows")
+            resets = resets.unsqueeze(0) if alone else resets if self.batch_first else resets.T
+            resets = resets if valid is None else resets & valid
+        return x, self._initial(x, hx, alone), valid, resets
+
+    def _initial(self, x: Tensor, hx: Any, alone: bool) -> MatrixState:
+        N, d = self.num_heads, self.hidden_size // self.num_heads
+        dtype = torch.promote_types(self.weight_ih_l0.dtype, torch.float32)
+        rows = () if alone else (x.shape[0],)
+        shapes = {"C": (*rows, N, d, d), "n": (*rows, N, d), "m": (*rows, N)}
+        if hx is None:
+            C, n, m = (x.new_zeros(shape, dtype=dtype) for shape in shapes.values())
+        else:
+            if not isinstance(hx, (tuple, list)) or len(hx) != 3:
+                raise ValueError("MatrixLSTM: expected hx as a tuple of three tensors, (C, n, m).")
+            for (name, shape), value in zip(shapes.items(), hx, strict=True):
+                where = f"the initial state {name}"
+                if not isinstance(value, Tensor) or value.dtype != dtype:
+                    got = value.dtype if isinstance(value, Tensor) else repr(value)
+                    raise ValueError(f"MatrixLSTM: expected {where} of {dtype}, got {got}.")
+                shape_is("MatrixLSTM", where, value, shape, f"num_heads={N} of {d} units")
+            C, n, m = hx
+        return (C.unsqueeze(0), n.unsqueeze(0), m.unsqueeze(0)) if alone else (C, n, m)
+
+    def extra_repr(self) -> str:
+        parts = [str(self.input_size), str(self.hidden_size), str(self.num_heads)]
+        defaults = dict(bias=True, batch_first=False, forget_gate="sigmoid", chunk_length=64)
+        for name, default in (*defaults.items(), ("forget_bias", None)):
+            if getattr(self, name) != default:
+                parts.append(f"{name}={getattr(self, name)!r}")
+        return ", ".join(parts)

@@ -1,0 +1,150 @@
+"""The memory of the mLSTM, a matrix for each head: step by step, and as products of matrices.
+
+The equations are those of :class:`throughtime.layers.MatrixLSTM`; here their q, k, v, a and log f
+are there for all steps.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["MatrixState", "chunkwise", "step_by_step"]
+
+MatrixState = tuple[Tensor, Tensor, Tensor]
+"""C (B, N, d, d), n (B, N, d) and m (B, N)."""
+
+
+def step_by_step(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    log_f: Tensor,
+    state: MatrixState,
+    starts: Tensor | None,
+) -> tuple[Tensor, MatrixState]:
+    """The equations as they are written: the meaning of :func:`chunkwise`.
+
+    Args:
+        q, k, v: queries, keys and values.
+        a: the exponents of the input gates; -inf writes nothing.
+        log_f: the logarithms of the forget gates; 0 keeps all.
+        state: the initial C, n and m.
+        starts: True where a row is set back to the initial state before the step.
+
+    Shapes:
+        q, k, v (B, N, T, d); a, log_f (B, N, T); starts (B, T).
+
+    Returns:
+        C_t q_t / max(|n_t . q_t|, 1), (B, N, T, d), and the last state.
+    """
+    (C, n, m), outputs = state, []
+    for t in range(q.shape[2]):
+        if starts is not None:
+            s = starts[:, t].view(-1, 1, 1, 1)
+            C, n = torch.where(s, state[0], C), torch.where(s[..., 0], state[1], n)
+            m = torch.where(s[..., 0, 0], state[2], m)
+        old, m = m, torch.maximum(log_f[:, :, t] + m, a[:, :, t])
+        keep = torch.exp(log_f[:, :, t] + old - m).unsqueeze(-1)
+        write = torch.exp(a[:, :, t] - m).unsqueeze(-1) * k[:, :, t]
+        C = keep.unsqueeze(-1) * C + v[:, :, t].unsqueeze(-1) * write.unsqueeze(-2)
+        n = keep * n + write
+        dot = (n * q[:, :, t]).sum(-1)
+        read = (C @ q[:, :, t].unsqueeze(-1)).squeeze(-1)
+        outputs.append(read / torch.maximum(dot.abs(), _one(m)).unsqueeze(-1))
+    return torch.stack(outputs, 2), (C, n, m)
+
+
+def chunkwise(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    log_f: Tensor,
+    state: MatrixState,
+    starts: Tensor | None,
+    is_zero: bool,
+    L: int,
+) -> tuple[Tensor, MatrixState]:
+    """The same from matrix products over L steps at once; only C goes from chunk to chunk.
+
+    n is a last row of C, for a value that is always one. No output depends on m, so that it is a
+    constant to the gradient, but for the m that comes in and the m that goes out.
+
+    Args:
+        is_zero: whether the initial state is zero.
+        L: the steps of a chunk.
+        q, k, v, a, log_f, state, starts: see :func:`step_by_step`, also for what is returned.
+    """
+    T = q.shape[2]
+    q, k, v, a, log_f, starts = _in_chunks(q, k, v, a, log_f, starts, L)
+    v = F.pad(v, (0, 1), value=1.0)  # (B, N, c, L, d+1)
+    C_0, m_0 = torch.cat([state[0], state[1].unsqueeze(-2)], -2), state[2]
+    F_t = log_f.cumsum(-1)  # (B, N, c, L)
+    pairs = torch.ones(L, L, dtype=torch.bool, device=q.device).tril()
+    # What was kept of the state before the chunk, or of the initial one since a row began anew.
+    kept, began, crossed = F_t, None, None
+    if starts is not None:
+        number = starts.cumsum(-1)
+        pairs = pairs & (number.unsqueeze(-1) == number.unsqueeze(-2))
+        began, crossed = number > 0, number[..., -1] > 0
+        step = torch.arange(L, device=q.device)
+        latest = torch.where(starts, step, 0).cummax(-1).values.expand_as(F_t)
+        kept = torch.where(began, F_t - (F_t - log_f).gather(-1, latest), F_t)
+    D = F_t.unsqueeze(-1) - F_t.unsqueeze(-2) + a.unsqueeze(-2)
+    D = D.masked_fill(~pairs, -math.inf)  # (B, N, c, L, L)
+
+    before, m = [], m_0
+    for c, peak in enumerate(D[..., -1, :].amax(-1).unbind(-1)):
+        before.append(m.detach() if c else m)
+        source = m if crossed is None else torch.where(crossed[..., c], m_0, m)
+        m = torch.maximum(kept[..., c, -1] + source, peak)
+    source = torch.stack(before, -1).unsqueeze(-1)
+    if began is not None:
+        source = torch.where(began, m_0[..., None, None], source)
+    source = kept + source
+    m_t = torch.maximum(D.detach().amax(-1), source.detach())
+
+    weights = torch.exp(D - m_t.unsqueeze(-1))
+    kept = torch.exp(source - m_t).unsqueeze(-1)  # (B, N, c, L, 1)
+    written = (v * weights[..., -1, :].unsqueeze(-1)).transpose(-1, -2) @ k  # (B, N, c, d+1, d)
+    carried, since = kept, None
+    if began is not None:
+        carried = kept.masked_fill(began.unsqueeze(-1), 0.0)
+        if not is_zero:
+            since = kept.masked_fill(~began.unsqueeze(-1), 0.0)
+            written = written + since[..., -1:, :] * C_0.unsqueeze(2)
+    states, C = [], C_0
+    for keep, write in zip(carried[..., -1:, :].unbind(2), written.unbind(2), strict=True):
+        states.append(C)
+        C = torch.addcmul(write, keep, C)
+    read = (q @ k.transpose(-1, -2) * weights) @ v
+    read = read + carried * (q @ torch.stack(states, 2).transpose(-1, -2))
+    if since is not None:
+        read = read + since * (q @ C_0.unsqueeze(2).transpose(-1, -2))
+    y = read[..., :-1] / torch.maximum(read[..., -1].abs(), _one(m_t)).unsqueeze(-1)
+    # One, but for its derivative.
+    C = C * torch.exp(m.detach() - m)[..., None, None]
+    return y.flatten(2, 3)[:, :, :T], (C[..., :-1, :], C[..., -1, :], m)
+
+
+def _one(m: Tensor) -> Tensor:
+    """exp(-m), the 1 below the fraction, divided as the rest is; never infinite and never zero."""
+    bound = 0.9 * math.log(torch.finfo(m.dtype).max)
+    return torch.exp(-m.clamp(-bound, bound))
+
+
+def _in_chunks(
+    q: Tensor, k: Tensor, v: Tensor, a: Tensor, log_f: Tensor, starts: Tensor | None, L: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """(…, T, …) as (…, c, L, …); steps that are missing keep all and write nothing."""
+    if more := -q.shape[2] % L:
+        q, k, v = (F.pad(rows, (0, 0, 0, more)) for rows in (q, k, v))
+        a, log_f = F.pad(a, (0, more), value=-math.inf), F.pad(log_f, (0, more))
+        starts = None if starts is None else F.pad(starts, (0, more))
+    q, k, v, a, log_f = (rows.unflatten(2, (-1, L)) for rows in (q, k, v, a, log_f))
+    return q, k, v, a, log_f, None if starts is None else starts.unflatten(1, (-1, L)).unsqueeze(1)
