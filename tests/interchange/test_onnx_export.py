@@ -1,7 +1,10 @@
-"""Our layers as ONNX files: ONNX Runtime computes what they compute."""
+"""Our layers as native nodes of ONNX: ONNX Runtime computes what they compute."""
 
+import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,54 +15,9 @@ from throughtime.interchange.onnx import load_onnx, save_onnx
 from throughtime.interchange.onnx.native import NATIVE
 from throughtime.models import LanguageModel
 
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+from .onnx_runs import check, close, onnx, ours, run, session, states, tuple_of
 
 MERGES = ["concat", "sum", "mean", "product"]
-
-
-def session(path):
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-
-def tuple_of(state):
-    return (state,) if isinstance(state, torch.Tensor) else state
-
-
-def states(layer, rows):
-    shape = layer.num_layers * layer.num_directions, rows, layer.hidden_size
-    dtype = next(layer.parameters()).dtype
-    return tuple(torch.randn(shape, dtype=dtype) for _ in layer.cell.state_specs)
-
-
-def run(layer, path, x, initial, lengths=None):
-    """The outputs of ONNX Runtime, as tensors, in the graph's order."""
-    names = list(layer.cell.state_specs)
-    feed = {"input": x, **{f"{n}_0": s for n, s in zip(names, initial, strict=True)}}
-    if lengths is not None:
-        feed["lengths"] = torch.tensor(lengths, dtype=torch.int32)
-    ran = session(path)
-    assert [o.name for o in ran.get_outputs()] == ["output", *(f"{n}_n" for n in names)]
-    found = ran.run(None, {name: value.numpy() for name, value in feed.items()})
-    return [torch.from_numpy(value) for value in found]
-
-
-def ours(layer, x, initial, lengths=None):
-    with torch.no_grad():
-        hx = initial[0] if len(initial) == 1 else initial
-        output, last = layer(x, hx, lengths=lengths)
-    return [output, *tuple_of(last)]
-
-
-def check(layer, path, T=6, B=4, ragged=False):
-    lengths = [T, 1, max(T - 2, 1), T, 2][:B] if ragged else None
-    save_onnx(layer, path, lengths=ragged)
-    x = torch.randn(T, B, layer.input_size, dtype=next(layer.parameters()).dtype)
-    x = x.transpose(0, 1).contiguous() if layer.batch_first else x
-    initial = states(layer, B)
-    got = run(layer, path, x, initial, lengths)
-    for a, b in zip(got, ours(layer, x, initial, lengths), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("ragged", [False, True], ids=["whole", "ragged"])
@@ -97,26 +55,10 @@ def test_the_layers_like_those_of_torch(make, tmp_path):
 def test_one_file_for_any_batch_and_number_of_steps(tmp_path):
     layer = tt.Recurrent("lstm-peephole", 3, 5, bidirectional=True)
     save_onnx(layer, tmp_path / "a.onnx", lengths=True)
+    ran = session(tmp_path / "a.onnx")
     for T, B in [(1, 1), (9, 2), (2, 7)]:
         x, initial, lengths = torch.randn(T, B, 3), states(layer, B), [T] * B
-        got = run(layer, tmp_path / "a.onnx", x, initial, lengths)
-        for a, b in zip(got, ours(layer, x, initial), strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["lstm-peephole", "gru", "rnn-tanh"])
-def test_the_state_carries_a_sequence_from_piece_to_piece(name, tmp_path):
-    layer = tt.Recurrent(name, 3, 5, num_layers=2)
-    save_onnx(layer, tmp_path / "a.onnx")
-    x = torch.randn(7, 2, 3)
-    state = tuple(torch.zeros(2, 2, 5) for _ in layer.cell.state_specs)
-    outputs = []
-    for piece in x.split(3):
-        output, *state = run(layer, tmp_path / "a.onnx", piece, state)
-        outputs.append(output)
-    whole = ours(layer, x, tuple(torch.zeros(2, 2, 5) for _ in layer.cell.state_specs))
-    torch.testing.assert_close(torch.cat(outputs), whole[0], rtol=0, atol=1e-5)
-    torch.testing.assert_close(state[0], whole[1], rtol=0, atol=1e-5)
+        close(run(layer, ran, x, initial, lengths), ours(layer, x, initial))
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
@@ -125,9 +67,8 @@ def test_a_row_without_steps_keeps_its_state(name, num_layers, tmp_path):
     layer = tt.Recurrent(name, 3, 5, num_layers, bidirectional=True)
     save_onnx(layer, tmp_path / "a.onnx", lengths=True)
     x, initial, lengths = torch.randn(4, 3, 3), states(layer, 3), [4, 0, 2]
-    got = run(layer, tmp_path / "a.onnx", x, initial, lengths)
-    for a, b in zip(got, ours(layer, x, initial, lengths), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+    got = run(layer, session(tmp_path / "a.onnx"), x, initial, lengths)
+    close(got, ours(layer, x, initial, lengths))
     assert torch.equal(got[1][:, 1], initial[0][:, 1])
 
 
@@ -145,7 +86,9 @@ def test_the_file_says_what_it_needs_and_has_one_node_a_layer(name, tmp_path):
     }
     assert shapes["input"] == ["batch", "time", 3]
     assert shapes["h_0"] == [2, "batch", 5]
-    assert "zeros" in model.doc_string
+    assert {p.key: json.loads(p.value) for p in model.metadata_props} == {
+        f"{state}_0": 0.0 for state in tt.cells.get(name).state_specs
+    }
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -168,30 +111,69 @@ def test_a_language_model_writes_the_same_text(cell, tied, tmp_path):
         feed = {f"{n}_0": s.numpy() for n, s in zip(names, state, strict=True)}
         feed["tokens"] = piece.numpy()
         theirs, *after = map(torch.from_numpy, ran.run(None, feed))
-        for a, b in zip(again(piece, *state), (theirs, *after), strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+        close(again(piece, *state), (theirs, *after))
         seen.append(theirs)
         state = after
-    torch.testing.assert_close(torch.cat(seen, 1), scores, rtol=0, atol=1e-5)
-    for a, b in zip(state, tuple_of(last), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+    close([torch.cat(seen, 1), *state], [scores, *tuple_of(last)])
     stored = {i.name for i in onnx.load(tmp_path / "a.onnx").graph.initializer}
     assert ("scores_weight" in stored) is not tied
     with pytest.raises(ValueError, match="a LanguageModel takes no lengths"):
         save_onnx(model, tmp_path / "a.onnx", lengths=True)
 
 
-def test_what_cannot_be_exported_is_refused(tmp_path):
-    path = tmp_path / "a.onnx"
-    with pytest.raises(ValueError, match=r"no node for the cell lstm-fgr; it has one for lstm, "):
-        save_onnx(tt.Recurrent("lstm-fgr", 3, 4), path)
+@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("residual", [True, False])
+def test_directions_apart_and_residual_layers(merge, residual, tmp_path):
+    layer = tt.Recurrent(
+        "lstm-peephole",
+        3,
+        5,
+        3,
+        bidirectional=True,
+        independent=True,
+        residual=residual,
+        merge=merge,
+    )
+    check(layer, tmp_path / "a.onnx", ragged=True)
+    nodes = [n for n in onnx.load(tmp_path / "a.onnx").graph.node if n.op_type == "LSTM"]
+    directions = [a.s for n in nodes for a in n.attribute if a.name == "direction"]
+    assert (len(nodes), directions) == (6, [b"reverse"] * 3)
+
+
+def test_a_native_cell_that_was_changed_is_not_written_as_the_node(tmp_path):
+    """Its name says no longer what it computes."""
 
     class Other(type(tt.cells.get("lstm"))):
         def step(self, x, W, R, s, p):
-            return super().step(x, W, R, s, p)
+            made = super().step(x, W, R, s, p)
+            return made | dict(h=made["h"] * 0.5)
 
-    with pytest.raises(ValueError, match="no node for the cell"):
-        save_onnx(tt.Recurrent(Other(), 3, 4), path)
+    check(tt.Recurrent(Other(), 3, 4), tmp_path / "a.onnx")
+    cell = tt.cells.get("gru")
+    cell.scale = 2.0
+    check(tt.Recurrent(cell, 3, 4), tmp_path / "b.onnx")
+    for name in ("a", "b"):
+        ops = [n.op_type for n in onnx.load(tmp_path / f"{name}.onnx").graph.node]
+        assert ops.count("Scan") == 1
+
+
+def test_the_page_says_which_cells_are_native():
+    page = (Path(__file__).parents[2] / "docs/onnx.md").read_text()
+    native, other = page.split("<!-- native -->")[1].split("<!-- end -->")[0].split("<!-- scan -->")
+    rows = [line.split("|")[1:3] for line in native.splitlines() if line.startswith("| `")]
+    written = {
+        name: re.findall(r"\w+", node)[0]
+        for names, node in rows
+        for name in re.findall("`(.+?)`", names)
+    }
+    assert written == {name: shape.op for name, shape in NATIVE.items()}
+    others = set(re.findall("`([a-z0-9-]+)`", other))
+    assert others
+    assert others <= set(tt.cells.names()) - set(NATIVE)
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path):
+    path = tmp_path / "a.onnx"
     with pytest.raises(ValueError, match=r'unknown class of module "Linear"'):
         save_onnx(nn.Linear(3, 4), path)
     with pytest.raises(ValueError, match=r"got torch\.bfloat16\. Convert the module"):

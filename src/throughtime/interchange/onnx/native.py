@@ -2,21 +2,25 @@
 
 A gate that a cell lacks because it is always open becomes a gate with no weights and the bias 40,
 for sigmoid(40) is 1 in float32 and in float64; an activation that it lacks becomes Affine with
-alpha 1 and beta 0.
+alpha 1 and beta 0. A gate that writes where the node's keeps, or the reverse, gets the opposite
+weights, for sigmoid(-a) is 1 - sigmoid(a). A product that it lacks becomes one with zeros.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from throughtime.cells.cell import is_registered
+from throughtime.cells.cell import Cell, get, is_registered
+from throughtime.interchange.onnx.writing import GraphWriter
+from throughtime.kernels.trace import same
 from throughtime.layers import Recurrent
 
-__all__ = ["NATIVE", "Native", "Tensors", "native", "tensors"]
+__all__ = ["NATIVE", "Native", "native", "write"]
 
 _OPEN = 40.0
 _IDENTITY = "Affine"
@@ -29,12 +33,15 @@ class Native:
     Args:
         op: ``RNN``, ``GRU`` or ``LSTM``.
         blocks: our gate for each block of the node, in the node's order: None where the cell has
-            none because the gate is always open, or is made of another.
+            none because the gate is always open, or is made of another; with ``-`` before its
+            name where the node wants the opposite weights.
         open: which of the node's blocks are always open.
         peepholes: our parameter for each block of the node's P, None where it is zero; empty
             where the node gets no P.
         activations: those of the node, where they are not its defaults.
         attributes: the other attributes.
+        biases: our parameter where it is the bias of a gate.
+        diagonal: our parameter where it is the diagonal of the matrix R, which else is zero.
     """
 
     op: str
@@ -42,7 +49,9 @@ class Native:
     open: tuple[int, ...] = ()
     peepholes: tuple[str | None, ...] = ()
     activations: tuple[str, ...] = ()
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    biases: Mapping[str, str] = field(default_factory=dict)
+    diagonal: str | None = None
 
     @property
     def alphas(self) -> list[float]:
@@ -50,9 +59,12 @@ class Native:
         return [1.0 for name in self.activations if name == _IDENTITY]
 
 
-# The blocks of an LSTM node are i, o, f, c; those of its P are i, o, f.
+# The blocks of an LSTM node are i, o, f, c; those of its P are i, o, f. Those of a GRU node are
+# z, which keeps the state, r and h.
 _PEEPHOLES = ("p_i", "p_o", "p_f")
 _COUPLED = {"input_forget": 1}
+_AFTER, _BEFORE = {"linear_before_reset": 1}, {"linear_before_reset": 0}
+_LINEAR = ("Sigmoid", _IDENTITY)
 
 NATIVE: dict[str, Native] = {
     "lstm": Native("LSTM", ("i", "o", "f", "g")),
@@ -61,96 +73,121 @@ NATIVE: dict[str, Native] = {
     "lstm-nig": Native("LSTM", (None, "o", "f", "z"), (0,), (None, "p_o", "p_f")),
     "lstm-nfg": Native("LSTM", ("i", "o", None, "z"), (2,), ("p_i", "p_o", None)),
     "lstm-nog": Native("LSTM", ("i", None, "f", "z"), (1,), ("p_i", None, "p_f")),
-    "lstm-niaf": Native(
-        "LSTM",
-        ("i", "o", "f", "z"),
-        peepholes=_PEEPHOLES,
-        activations=("Sigmoid", _IDENTITY, "Tanh"),
-    ),
+    "lstm-niaf": Native("LSTM", ("i", "o", "f", "z"), (), _PEEPHOLES, (*_LINEAR, "Tanh")),
     "lstm-noaf": Native(
-        "LSTM",
-        ("i", "o", "f", "z"),
-        peepholes=_PEEPHOLES,
-        activations=("Sigmoid", "Tanh", _IDENTITY),
+        "LSTM", ("i", "o", "f", "z"), (), _PEEPHOLES, ("Sigmoid", "Tanh", _IDENTITY)
     ),
     "lstm-cifg": Native(
-        "LSTM", ("i", "o", None, "z"), peepholes=("p_i", "p_o", None), attributes=_COUPLED
+        "LSTM", ("i", "o", None, "z"), (), ("p_i", "p_o", None), attributes=_COUPLED
     ),
     "lstm-coupled": Native("LSTM", ("i", "o", None, "g"), attributes=_COUPLED),
     "lstm-1997": Native("LSTM", ("i", "o", None, "g"), (2,)),
-    "gru": Native("GRU", ("z", "r", "n"), attributes={"linear_before_reset": 1}),
-    "gru-reset-before": Native("GRU", ("z", "r", "n"), attributes={"linear_before_reset": 0}),
+    "ran": Native("LSTM", ("i", None, "f", "g"), (1,), activations=(*_LINEAR, "Tanh")),
+    "gru": Native("GRU", ("z", "r", "n"), attributes=_AFTER),
+    "gru-reset-before": Native("GRU", ("z", "r", "n"), attributes=_BEFORE),
+    "mgu": Native("GRU", ("-f", "f", "n"), attributes=_BEFORE),
+    "mgu-1": Native("GRU", ("-f", "f", "n"), attributes=_BEFORE, biases={"f": "b_f"}),
+    "mgu-2": Native("GRU", ("-f", "f", "n"), attributes=_BEFORE),
+    "mgu-3": Native("GRU", ("-f", "f", "n"), attributes=_BEFORE, biases={"f": "b_f"}),
+    "mut-2": Native("GRU", ("-z", "r", "n"), attributes=_BEFORE),
+    "ugrnn": Native("GRU", ("g", None, "c"), (1,), attributes=_AFTER),
+    "light-ru": Native("GRU", ("-f", None, "n"), (1,), attributes=_AFTER),
+    "li-gru": Native("GRU", ("z", None, "n"), (1,), (), ("Sigmoid", "Relu"), _AFTER),
+    "min-gru": Native("GRU", ("-z", None, "n"), (1,), (), _LINEAR, _AFTER),
+    "t-rnn": Native("GRU", ("f", None, "z"), (1,), (), _LINEAR, _AFTER),
     "rnn-tanh": Native("RNN", ("h",)),
     "rnn-relu": Native("RNN", ("h",), activations=("Relu",)),
     "rnn-sigmoid": Native("RNN", ("h",), activations=("Sigmoid",)),
     "rnn-linear": Native("RNN", ("h",), activations=(_IDENTITY,)),
+    "ind-rnn": Native("RNN", ("h",), activations=("Relu",), diagonal="u"),
 }
 """The cells by name."""
 
 
-def native(layer: Recurrent) -> Native:
-    """How the layer's cell is written as a node.
+def native(cell: Cell) -> Native | None:
+    """How the cell is written as a node; None where ONNX has no node for it."""
+    # An entry speaks of the cell as its name gives it, not of one with other constants.
+    is_known = is_registered(cell) and cell.name in NATIVE and same(cell) == same(get(cell.name))
+    return NATIVE[cell.name] if is_known else None
 
-    Raises:
-        ValueError: where ONNX has no node for it.
+
+def write(
+    graph: GraphWriter,
+    layer: Recurrent,
+    suffixes: list[str],
+    x: str,
+    lengths: str,
+    states: list[str],
+) -> tuple[list[str], list[str]]:
+    """Writes one layer as a node.
+
+    Args:
+        graph: where to.
+        layer: whose cell and weights.
+        suffixes: of its weights, for each direction that the node has.
+        x: the name of its input (T, B, I).
+        lengths: that of the lengths, or nothing.
+        states: those of the initial states, each (D, B, H).
+
+    Returns:
+        The names of the output of each direction (T, B, H), and of the last states (D, B, H).
     """
-    cell = layer.cell
-    if not is_registered(cell) or cell.name not in NATIVE:
-        raise ValueError(
-            f"save_onnx: ONNX has no node for the cell {cell.name or type(cell).__name__}; it has "
-            f"one for {', '.join(NATIVE)}. Other cells cannot be exported yet."
-        )
-    return NATIVE[cell.name]
+    shape, D = native(layer.cell), len(suffixes)
+    assert shape is not None
+    attributes: dict[str, Any] = {"hidden_size": layer.hidden_size, **shape.attributes}
+    if suffixes[-1].endswith("_reverse"):
+        attributes["direction"] = "bidirectional" if D == 2 else "reverse"
+    if shape.activations:
+        attributes["activations"] = list(shape.activations) * D
+    if shape.alphas:
+        attributes["activation_alpha"] = shape.alphas * D
+        attributes["activation_beta"] = [0.0] * len(shape.alphas) * D
+    end = suffixes[0]
+    each = [_tensors(shape, layer, suffix) for suffix in suffixes]
+    stored = {k: graph.weight(k + end, torch.stack([one[k] for one in each])) for k in each[0]}
+    given = [x, stored["W"], stored["R"], stored.get("B", ""), lengths, *states]
+    given += [stored["P"]] if "P" in stored else []
+    ends = [f"{name}_end{end}" for name in layer.cell.state_specs]
+    steps, *last = graph.nodes_of(shape.op, given, [f"steps{end}", *ends], **attributes)
+    # (T, D, B, H)
+    apart = [steps] if D == 1 else [graph.slice(steps, d, d + 1, 1, f"{steps}_{d}") for d in (0, 1)]
+    one = graph.integers(1)
+    return [graph.node("Squeeze", [part, one], f"{part}_alone") for part in apart], last
 
 
-@dataclass(frozen=True)
-class Tensors:
-    """The weights of one node: W (D, G*H, I), R (D, G*H, H), B (D, 2*G*H), P (D, 3*H)."""
+def _tensors(shape: Native, layer: Recurrent, suffix: str) -> dict[str, Tensor]:
+    """The weights of one direction: W (G*H, I), R (G*H, H), and where there are any B (2*G*H) and
+    P (3*H)."""
+    cell, H = layer.cell, layer.hidden_size
 
-    W: Tensor
-    R: Tensor
-    B: Tensor | None
-    P: Tensor | None
+    def learned(name: str) -> Tensor:
+        return getattr(layer, name + suffix).detach()
 
+    def split(name: str, of: tuple[str, ...]) -> dict[str, Tensor]:
+        is_there = hasattr(layer, name + suffix)
+        return dict(zip(of, learned(name).split(H), strict=True)) if is_there else {}
 
-def tensors(layer: Recurrent, index: int) -> Tensors:
-    """The weights of layer ``index`` as its node wants them."""
-    shape, H = native(layer), layer.hidden_size
-    suffixes = [f"_l{index}", f"_l{index}_reverse"][: layer.num_directions]
+    def joined(parts: dict[str, Tensor], zero: Tensor) -> Tensor:
+        found = []
+        for gate in shape.blocks:
+            is_opposite = gate is not None and gate.startswith("-")
+            part = parts.get((gate or "").removeprefix("-"), zero)
+            found.append(-part if is_opposite else part)
+        return torch.cat(found)
 
-    def block(name: str, suffix: str, gate: str | None) -> Tensor:
-        whole: Tensor = getattr(layer, f"{name}{suffix}").detach()
-        if gate is None:
-            return torch.zeros_like(whole[:H])
-        return whole.split(H)[layer.cell.gates.index(gate)]
-
-    def matrix(name: str) -> Tensor:
-        return torch.stack([torch.cat([block(name, s, g) for g in shape.blocks]) for s in suffixes])
-
-    def bias(suffix: str) -> Tensor:
-        width = len(shape.blocks) * H
-        both = layer.weight_ih_l0.new_zeros(2 * width)  # type: ignore[operator]
-        if layer.bias:
-            for offset, name in ((0, "bias_ih"), (width, "bias_hh")):
-                both[offset : offset + width] = torch.cat(
-                    [block(name, suffix, g) for g in shape.blocks]
-                )
+    W, R = split("weight_ih", cell.gates), split("weight_hh", cell.recurrent_block_names)
+    if shape.diagonal is not None:
+        R = dict.fromkeys(cell.gates, torch.diag(learned(shape.diagonal)))
+    zero = torch.zeros_like(next(iter(W.values())))
+    none = zero.new_zeros(H)
+    made = {"W": joined(W, zero), "R": joined(R, zero.new_zeros(H, H))}
+    if layer.bias or shape.open or shape.biases:
+        own = {gate: learned(name) for gate, name in shape.biases.items()}
+        of_input = joined(split("bias_ih", cell.gates) | own, none)
         for i in shape.open:
-            both[i * H : (i + 1) * H] = _OPEN
-        return both
-
-    def peephole(suffix: str) -> Tensor:
-        zero = layer.weight_ih_l0.new_zeros(H)  # type: ignore[operator]
-        return torch.cat(
-            [
-                zero if name is None else getattr(layer, f"{name}{suffix}").detach()
-                for name in shape.peepholes
-            ]
-        )
-
-    return Tensors(
-        W=matrix("weight_ih"),
-        R=matrix("weight_hh"),
-        B=torch.stack([bias(s) for s in suffixes]) if layer.bias or shape.open else None,
-        P=torch.stack([peephole(s) for s in suffixes]) if shape.peepholes else None,
-    )
+            of_input[i * H : (i + 1) * H] = _OPEN
+        of_state = joined(split("bias_hh", cell.recurrent_bias_names), none)
+        made["B"] = torch.cat([of_input, of_state])
+    if shape.peepholes:
+        made["P"] = torch.cat([none if n is None else learned(n) for n in shape.peepholes])
+    return made

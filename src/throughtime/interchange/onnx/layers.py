@@ -1,0 +1,162 @@
+"""A layer as ONNX: the nodes of all its layers and directions, and what joins them.
+
+Each layer and direction is a native node where the cell has one, and a Scan where it has not.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from throughtime.interchange.onnx.native import native, write
+from throughtime.interchange.onnx.scan import scan, traced
+from throughtime.interchange.onnx.writing import GraphWriter
+from throughtime.layers import Recurrent
+
+__all__ = ["is_native", "write_layers"]
+
+
+def is_native(layer: Recurrent) -> bool:
+    """Whether the layer is written with native nodes.
+
+    Raises:
+        ValueError: where it cannot be written at all.
+    """
+    if native(layer.cell) is not None:
+        return True
+    traced(layer.cell)
+    return False
+
+
+def write_layers(
+    graph: GraphWriter,
+    layer: Recurrent,
+    x: str,
+    lengths: str,
+    initial: list[str],
+    output: str,
+    last: list[str],
+) -> None:
+    """Writes all layers.
+
+    Args:
+        graph: where to.
+        layer: the layers.
+        x: the name of the input.
+        lengths: the name of the lengths, or nothing.
+        initial: the names of the initial states, each (L*D, B, H).
+        output, last: what the output and the last states are to be called.
+    """
+    if layer.batch_first:
+        x = graph.node("Transpose", [x], "time_first", perm=[1, 0, 2])
+    # What a native node is told by lengths, a Scan is told by a mask.
+    rows = _valid(graph, x, lengths) if lengths and not is_native(layer) else lengths
+    L, D = layer.num_layers, layer.num_directions
+    xs, ends = [x], list[list[str]]()
+    for l in range(L):
+        suffixes = [f"_l{l}", f"_l{l}_reverse"][:D]
+        groups = [[suffix] for suffix in suffixes] if layer.independent else [suffixes]
+        xs = xs * len(groups) if l == 0 else xs
+        outputs: list[str] = []
+        for i, (x, group) in enumerate(zip(xs, groups, strict=True)):
+            states = [_rows(graph, name, l * D + i, len(group), L * D) for name in initial]
+            made, end = _directions(graph, layer, group, x, rows, states)
+            outputs += made
+            ends.append(end)
+        is_apart = layer.independent and l + 1 < L
+        if D == 2 and not layer.independent:
+            outputs = [_merged(graph, layer, outputs, f"_l{l}")]
+        if layer.residual and l > 0:
+            outputs = [
+                graph.node("Add", [y, x], f"{y}_and_input")
+                for x, y in zip(xs, outputs, strict=True)
+            ]
+        if layer.independent and not is_apart:
+            outputs = [_merged(graph, layer, outputs, f"_l{l}")]
+        xs = outputs
+    if layer.batch_first:
+        graph.node("Transpose", xs, output, perm=[1, 0, 2])
+    else:
+        graph.node("Identity", xs, output)
+    _join(graph, initial, list(zip(*ends, strict=True)), last, lengths, is_native(layer))
+
+
+def _directions(
+    graph: GraphWriter,
+    layer: Recurrent,
+    suffixes: list[str],
+    x: str,
+    rows: str,
+    states: list[str],
+) -> tuple[list[str], list[str]]:
+    """One layer in those directions that read the same: the outputs, and the last states."""
+    if is_native(layer):
+        return write(graph, layer, suffixes, x, rows, states)
+    outputs: list[str] = []
+    last: list[list[str]] = []
+    for i, suffix in enumerate(suffixes):
+        own = [
+            graph.node("Gather", [s, graph.number(i, torch.int64)], f"{s}_at{suffix}", axis=0)
+            for s in states
+        ]
+        output, end = scan(graph, layer, suffix, x, rows, own)
+        outputs.append(output)
+        # (1, B, H)
+        last.append([graph.node("Unsqueeze", [e, graph.integers(0)], f"{e}_row") for e in end])
+    return outputs, [_concatenated(graph, list(of), f"{of[0]}s") for of in zip(*last, strict=True)]
+
+
+def _rows(graph: GraphWriter, states: str, start: int, count: int, of: int) -> str:
+    """The states of some layers and directions."""
+    if count == of:
+        return states
+    return graph.slice(states, start, start + count, 0, f"{states}_from_{start}")
+
+
+def _concatenated(graph: GraphWriter, parts: list[str], name: str) -> str:
+    return parts[0] if len(parts) == 1 else graph.node("Concat", parts, name, axis=0)
+
+
+def _join(
+    graph: GraphWriter,
+    initial: list[str],
+    pieces: list[tuple[str, ...]],
+    last: list[str],
+    lengths: str,
+    is_native: bool,
+) -> None:
+    """The last states of all layers, (L*D, B, H)."""
+    is_there = ""
+    if lengths and is_native:
+        # A row without steps keeps its state; runtimes give zero.
+        has_steps = graph.node("Greater", [lengths, graph.number(0, torch.int32)], "has_steps")
+        is_there = graph.node("Unsqueeze", [has_steps, graph.integers(1)], "is_there")
+    for name, first, parts in zip(last, initial, pieces, strict=True):
+        whole = _concatenated(graph, list(parts), f"{name}_of_layers")
+        if is_there:
+            graph.node("Where", [is_there, whole, first], name)
+        else:
+            graph.node("Identity", [whole], name)
+
+
+def _merged(graph: GraphWriter, layer: Recurrent, both: list[str], suffix: str) -> str:
+    """Two directions as one."""
+    if layer.merge == "concat":
+        return graph.node("Concat", both, f"directions{suffix}", axis=2)
+    if layer.merge == "product":
+        return graph.node("Mul", both, f"product{suffix}")
+    total = graph.node("Add", both, f"sum{suffix}")
+    if layer.merge == "sum":
+        return total
+    return graph.node("Mul", [total, graph.number(0.5)], f"mean{suffix}")
+
+
+def _valid(graph: GraphWriter, x: str, lengths: str) -> str:
+    """Where a step is in its row, (T, B, 1)."""
+    steps = graph.node("Shape", [x], "shape_of_input")
+    count = graph.node("Gather", [steps, graph.number(0, torch.int64)], "num_steps", axis=0)
+    ends = [graph.number(0, torch.int64), count, graph.number(1, torch.int64)]
+    every = graph.node("Range", ends, "every_step")
+    column = graph.node("Unsqueeze", [every, graph.integers(1, 2)], "every_step_column")
+    wide = graph.node("Cast", [lengths], "lengths_wide", to=graph.onnx.TensorProto.INT64)
+    row = graph.node("Unsqueeze", [wide, graph.integers(1)], "lengths_row")
+    return graph.node("Less", [column, row], "valid")

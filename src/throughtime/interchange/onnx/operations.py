@@ -1,0 +1,109 @@
+"""The operations of a step in ONNX: one operator for most, a few for those that ONNX lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from throughtime.interchange.onnx.writing import GraphWriter
+
+__all__ = ["OPERATIONS", "operation"]
+
+_OPERATORS = {
+    "add": "Add",
+    "sub": "Sub",
+    "mul": "Mul",
+    "div": "Div",
+    "neg": "Neg",
+    "reciprocal": "Reciprocal",
+    "sigmoid": "Sigmoid",
+    "tanh": "Tanh",
+    "relu": "Relu",
+    "exp": "Exp",
+    "log": "Log",
+    "softplus": "Softplus",
+    "sqrt": "Sqrt",
+    "sin": "Sin",
+    "cos": "Cos",
+    "erf": "Erf",
+    "pow": "Pow",
+    "abs": "Abs",
+    "sign": "Sign",
+    "floor": "Floor",
+    "ceil": "Ceil",
+    "round": "Round",
+    "maximum": "Max",
+    "minimum": "Min",
+    "less": "Less",
+    "less_equal": "LessOrEqual",
+    "equal": "Equal",
+    "both": "And",
+    "either": "Or",
+    "negate": "Not",
+    "where": "Where",
+    "stop": "Identity",
+}
+
+
+class _Terms:
+    """Writes the nodes of one operation; the arguments are names and numbers."""
+
+    def __init__(self, graph: GraphWriter, name: str) -> None:
+        self.graph, self.name = graph, name
+
+    def __call__(self, op: str, *args: str | float, **attributes: Any) -> str:
+        names = [a if isinstance(a, str) else self.graph.number(a) for a in args]
+        return self.graph.node(op, names, f"{self.name}_{op.lower()}", **attributes)
+
+
+def _expm1(f: _Terms, a: str) -> str:
+    # Exp less 1 would lose all digits near 0. This is the same: tanh(a/2) = (e^a - 1) / (e^a + 1).
+    return f("Mul", f("Tanh", f("Mul", a, 0.5)), f("Add", f("Exp", a), 1.0))
+
+
+def _log1p(f: _Terms, a: str) -> str:
+    # Near 0 the sum rounds a away; what was lost is added again, to first order.
+    u = f("Add", a, 1.0)
+    log = f("Log", u)
+    lost = f("Sub", a, f("Sub", u, 1.0))
+    return f("Where", f("Less", f("Abs", a), 0.5), f("Add", log, f("Div", lost, u)), log)
+
+
+def _remainder(f: _Terms, a: str, b: str) -> str:
+    # Of the sign of b, as in Python; Mod with fmod has that of a.
+    rest = f("Mod", a, b, fmod=1)
+    differ = f("Less", f("Mul", f("Sign", rest), f("Sign", b)), 0.0)
+    return f("Where", differ, f("Add", rest, b), rest)
+
+
+_COMPOSED: dict[str, Callable[..., str]] = {
+    "expm1": _expm1,
+    "log1p": _log1p,
+    "log_sigmoid": lambda f, a: f("Neg", f("Softplus", f("Neg", a))),
+    "rsqrt": lambda f, a: f("Reciprocal", f("Sqrt", a)),
+    "trunc": lambda f, a: f("Mul", f("Sign", a), f("Floor", f("Abs", a))),
+    "remainder": _remainder,
+    "fmod": lambda f, a, b: f("Mod", a, b, fmod=1),
+    "row_sum": lambda f, a: f("ReduceSum", a, f.graph.integers(-1), keepdims=1),
+    "row_max": lambda f, a: f("ReduceMax", a, axes=[-1], keepdims=1),
+}
+
+OPERATIONS = (*_OPERATORS, *_COMPOSED)
+"""The operations of :mod:`throughtime.kernels.graph` that can be written: all of them."""
+
+
+def operation(graph: GraphWriter, op: str, args: list[str], name: str) -> str:
+    """Writes an operation.
+
+    Args:
+        graph: where to.
+        op: one of ``OPERATIONS``.
+        args: the names of its arguments.
+        name: what its result is to be called, or the beginning of that.
+
+    Returns:
+        The name of the result.
+    """
+    if op in _OPERATORS:
+        return graph.node(_OPERATORS[op], args, name)
+    return _COMPOSED[op](_Terms(graph, name), *args)
