@@ -248,7 +248,7 @@ def test_what_is_no_layer_of_keras_is_refused(layer):
     ("layer", "error", "message"),
     [
         (torch.nn.LSTM(I, H), TypeError, "expected a recurrent layer of throughtime, got LSTM"),
-        (tt.Recurrent("janet", I, H), ValueError, "no layer for the cell janet; it has .*lstm"),
+        (tt.Recurrent("janet", I, H), ValueError, r"no layer for the cell janet .*; it has .*lstm"),
         (tt.LSTM(I, H, learned_state=True), ValueError, "Keras has no learned_state"),
         (tt.LSTM(I, H, weight_drop=0.1), ValueError, "Keras has no weight_drop"),
         (tt.LSTM(I, H, 2, residual=True), ValueError, "Keras has no residual"),
@@ -257,6 +257,27 @@ def test_what_is_no_layer_of_keras_is_refused(layer):
 )
 def test_what_keras_has_not_is_refused(layer, error, message):
     with pytest.raises(error, match=message):
+        to_keras(layer)
+
+
+class Forgetful(type(tt.cells.get("lstm"))):
+    """Its name is inherited, its equations are not."""
+
+    def step(self, x, W, R, s, p):
+        made = super().step(x, W, R, s, p)
+        return made | {"c": made["c"] / 2}
+
+
+def test_a_cell_that_only_bears_the_name_is_refused():
+    with pytest.raises(ValueError, match=r"no layer for the cell lstm \(Forgetful\(\)\)"):
+        to_keras(tt.Recurrent(Forgetful(), I, H))
+
+
+@pytest.mark.parametrize("option", ["proj_size", "zoneout", "activations", "clip"])
+def test_what_changes_the_equations_is_refused(option):
+    layer = tt.LSTM(I, H)
+    setattr(layer, option, {"tanh": "relu"} if option == "activations" else 1)
+    with pytest.raises(ValueError, match=f"Keras has no {option}, which this layer uses"):
         to_keras(layer)
 
 

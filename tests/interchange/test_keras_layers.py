@@ -124,7 +124,10 @@ def test_frozen_weights_and_the_dtype_come_along(keras):
 def test_bfloat16_comes_along(keras):
     layer = made(keras, "lstm", dtype="bfloat16", recurrent_initializer="zeros")
     layer.build((None, None, I))
-    assert from_keras(layer).weight_ih_l0.dtype in (torch.bfloat16, torch.float32)
+    got = from_keras(layer)
+    assert got.weight_ih_l0.dtype == torch.bfloat16
+    kernel = torch.tensor(layer.get_weights()[0].astype(np.float32))
+    assert torch.equal(got.weight_ih_l0[:H].T.float(), kernel[:, :H])
 
 
 @keras_warns

@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from throughtime.cells.cell import is_registered
 from throughtime.checks import shape_is, unknown
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 
@@ -52,6 +53,10 @@ _MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product"}
 _ARRAYS = ("kernel", "recurrent_kernel", "bias")
 _BIASES = ("bias_ih", "bias_hh")
 _LIBRARIES = ("keras", "tf_keras", "tensorflow")
+_OURS_ALONE = (
+    *("weight_drop", "learned_state", "residual", "independent"),
+    *("proj_size", "zoneout", "activations", "clip"),
+)
 # What acts while Keras trains, and leaves the function of the layer as it is.
 _TRAINING = (
     *("dropout", "recurrent_dropout", "activity_regularizer"),
@@ -175,13 +180,14 @@ def to_keras(layer: Recurrent) -> list[np.ndarray]:
             f"to_keras: expected a recurrent layer of throughtime, got {type(layer).__name__}."
         )
     cell = layer.cell.name
-    if cell not in _ORDERS:
+    # A subclass inherits the name, whatever it computes.
+    if cell not in _ORDERS or not is_registered(layer.cell):
         raise ValueError(
-            f"to_keras: Keras has no layer for the cell {cell or type(layer.cell).__name__}; it "
+            f"to_keras: Keras has no layer for the cell {cell or '?'} ({layer.cell}); it "
             f"has those of {', '.join(_ORDERS)}."
         )
-    for option in ("weight_drop", "learned_state", "residual", "independent"):
-        if getattr(layer, option):
+    for option in _OURS_ALONE:
+        if getattr(layer, option, None):
             raise ValueError(f"to_keras: Keras has no {option}, which this layer uses.")
     arrays = []
     for suffix in _suffixes(layer):
@@ -204,9 +210,6 @@ def _names(bias: bool) -> tuple[str, ...]:
 def _suffixes(layer: Recurrent) -> list[str]:
     ends = ("", "_reverse")[: layer.num_directions]
     return [f"_l{k}{end}" for k in range(layer.num_layers) for end in ends]
-
-
-# What a layer of Keras is.
 
 
 def _directions(layer: Any) -> tuple[list[Any], str]:
@@ -296,16 +299,15 @@ def _filled(who: str, weights: Any, cell: str, **options: Any) -> Recurrent:
         raise ValueError(f"{who}: expected arrays of one floating-point type, got {listed}.")
     for i in (0, 1):
         shape_is(who, f"array {i}, the {names[i]},", tensors[i], ("IH"[i], "G*H"))
-    I, H = tensors[0].shape[0], tensors[1].shape[0]
-    layers = len(weights) // per_layer
+    I, H, L = tensors[0].shape[0], tensors[1].shape[0], len(weights) // per_layer
     # No memory and no draw: the weights are put in below.
     options |= dict(device="meta", dtype=tensors[0].dtype)
     if cell in ("rnn-tanh", "rnn-relu"):
-        ours: Recurrent = RNN(I, H, layers, nonlinearity=cell[4:], **options)
+        ours: Recurrent = RNN(I, H, L, nonlinearity=cell[4:], **options)
     elif cell in ("lstm", "gru"):
-        ours = (LSTM if cell == "lstm" else GRU)(I, H, layers, **options)
+        ours = (LSTM if cell == "lstm" else GRU)(I, H, L, **options)
     else:
-        ours = Recurrent(cell, I, H, layers, **options)
+        ours = Recurrent(cell, I, H, L, **options)
     rest = iter(enumerate(tensors))
     for suffix in _suffixes(ours):
         I = ours.input_size if suffix.startswith("_l0") else ours.output_size
@@ -344,5 +346,5 @@ def _tensor(who: str, number: int, array: Any) -> Tensor:
 
 
 def _numpy(value: Tensor) -> np.ndarray:
-    wide = value.float() if value.dtype == torch.bfloat16 else value
-    return wide.contiguous().cpu().numpy().copy()
+    value = value.float() if value.dtype == torch.bfloat16 else value
+    return value.contiguous().cpu().numpy().copy()
