@@ -1,0 +1,96 @@
+"""From sources to outputs, by a trained model, and how many of them are right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from torch import nn
+
+from throughtime.data import Pair, Tokeniser, collate, warn_of_long_sources
+from throughtime.models import EncoderDecoder, beam_search, greedy_search
+
+__all__ = ["match_figures", "rewrite"]
+
+_TOKENS_SIDE_BY_SIDE = 8192
+
+
+def rewrite(
+    model: nn.Module,
+    tokenisers: tuple[Tokeniser, Tokeniser],
+    sources: Sequence[str],
+    *,
+    longest_source: int,
+    longest_target: int,
+    beam_width: int = 1,
+) -> list[str]:
+    """What the model makes of each source; of an empty one, an empty text.
+
+    Args:
+        model: an encoder with its decoder.
+        tokenisers: of source and target.
+        sources: texts; one far longer than any of the training is warned of.
+        longest_source, longest_target: of the training, in tokens. An output has at most ten
+            tokens more than the second, or than twice its source (rounded up to a multiple of
+            16), whichever is more.
+        beam_width: how many hypotheses are followed; 1 is greedy.
+    """
+    assert isinstance(model, EncoderDecoder)
+    source, target = tokenisers
+    coded = [source.encode(text) for text in sources]
+    warn_of_long_sources([len(ids) for ids in coded], longest_source, source.unit)
+    device = next(model.parameters()).device
+    outputs = [""] * len(sources)
+    # Sources of similar lengths side by side waste no steps.
+    places = sorted((i for i, ids in enumerate(coded) if ids), key=lambda i: len(coded[i]))
+    limits = {i: max(-(-len(coded[i]) // 16) * 32, longest_target) + 10 for i in places}
+    for some in _cut(places, coded, limits, _TOKENS_SIDE_BY_SIDE // beam_width):
+        batch = collate([coded[i] for i in some], [[]] * len(some))
+        limit = limits[some[0]]
+        given = (model, batch.source.to(device), batch.source_lengths)
+        if beam_width == 1:
+            found = greedy_search(*given, max_length=limit)
+        else:
+            found = beam_search(*given, width=beam_width, max_length=limit)
+        for i, (best, *_) in zip(some, found, strict=True):
+            outputs[i] = target.decode(best.tokens)
+    return outputs
+
+
+def match_figures(pairs: Sequence[Pair], outputs: Iterable[str]) -> dict[str, float]:
+    """How many outputs are right, and how many of their characters.
+
+    An output is right where it is one of the targets that the pairs have for its source. For the
+    characters it is compared with its own target, place by place, up to the longer of the two.
+
+    Returns:
+        ``character_accuracy`` and ``exact_match``, from 0 to 1.
+
+    >>> match_figures([Pair("1+2", "3"), Pair("9+9", "18")], ["3", "17"])
+    {'character_accuracy': 0.6666666666666666, 'exact_match': 0.5}
+    """
+    targets: dict[str, set[str]] = {}
+    for pair in pairs:
+        targets.setdefault(pair.source, set()).add(pair.target)
+    right, same, places = 0, 0, 0
+    for pair, output in zip(pairs, outputs, strict=True):
+        right += output in targets[pair.source]
+        same += sum(a == b for a, b in zip(output, pair.target, strict=False))
+        places += max(len(output), len(pair.target))
+    return {"character_accuracy": same / max(1, places), "exact_match": right / len(pairs)}
+
+
+def _cut(
+    places: Sequence[int], coded: Sequence[Sequence[int]], limits: Mapping[int, int], size: int
+) -> Iterator[Sequence[int]]:
+    """Stretches of places, of one limit and at most ``size`` padded tokens; the lengths rise.
+
+    A limit of its company would let an output depend on it.
+    """
+    begin = 0
+    for k, i in enumerate(places):
+        is_full = (k + 1 - begin) * len(coded[i]) > size
+        if k > begin and (is_full or limits[i] != limits[places[begin]]):
+            yield places[begin:k]
+            begin = k
+    if begin < len(places):
+        yield places[begin:]

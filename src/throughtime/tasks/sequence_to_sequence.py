@@ -1,0 +1,336 @@
+"""What all tasks from one sequence to another share: encoder and decoder, loss, and search."""
+
+from __future__ import annotations
+
+import logging
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from throughtime.data import (
+    PAD,
+    Pair,
+    PairBatch,
+    PairBatches,
+    PairSet,
+    Tokeniser,
+    collate,
+    fit_tokeniser,
+    in_words,
+    tokeniser_from_json,
+)
+from throughtime.models import EncoderDecoder
+from throughtime.tasks.rewriting import rewrite
+from throughtime.tasks.task import Task
+
+__all__ = ["SequenceToSequence", "SequenceToSequenceConfig"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class SequenceToSequenceConfig:
+    """The model, what it is fed, and the batches.
+
+    Args:
+        cell: the recurrence; `throughtime cells` lists them.
+        hidden_size: units of each recurrent layer.
+        num_layers: recurrent layers of encoder and decoder, each.
+        embedding_size: width of the embeddings; where not given, hidden_size.
+        bidirectional: read the source from its end, too.
+        attention: how the decoder looks at the source; none leaves it the last state alone.
+        input_feeding: let the decoder read what it saw in the step before.
+        dropout: probability to drop a unit of embeddings, between layers, and before the scores.
+        tied: score with the embedding of the target itself.
+        feed: what the decoder reads in training: teacher, the true token; scheduled, its own
+            with probability 1 - forcing; free, its own expectation.
+        forcing: the probability of the true token, for --feed scheduled.
+        label_smoothing: how much of the probability is spread over all tokens in training.
+        forget_bias: the bias from which the forget gates start.
+        backend: auto, or the one backend that must run.
+        batch_size: pairs of a batch, in all processes together; or its tokens, see batch_by.
+        batch_by: pairs, or tokens: the padded length of the longer side times the pairs.
+        data_seed: of the order of the pairs, and of pairs that are made up.
+        beam_width: hypotheses that are followed when a split is judged; 1 is greedy.
+    """
+
+    cell: str = "lstm"
+    hidden_size: int = 256
+    num_layers: int = 1
+    embedding_size: int | None = None
+    bidirectional: bool = True
+    attention: Literal["none", "dot", "general", "additive"] = "general"
+    input_feeding: bool = False
+    dropout: float = 0.0
+    tied: bool = False
+    feed: Literal["teacher", "scheduled", "free"] = "teacher"
+    forcing: float | None = None
+    label_smoothing: float = 0.0
+    forget_bias: float | None = None
+    backend: str = "auto"
+    batch_size: int = 64
+    batch_by: Literal["pairs", "tokens"] = "pairs"
+    data_seed: int = 0
+    beam_width: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"--label_smoothing: expected 0 to less than 1, got {self.label_smoothing}."
+            )
+        for name in ("batch_size", "beam_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}: expected at least 1, got {getattr(self, name)}.")
+
+
+class SequenceToSequence(Task):
+    r"""One sequence from another:
+
+        L = -1/N sum_pairs sum_t log P(y_t | y_1 … y_{t-1}, x)
+
+    The sum goes over the tokens of the targets and their ends, N of them. The state of a batch is
+    not that of the next.
+
+    A task of this kind says where its pairs come from and how an output is judged.
+
+    Args:
+        config: the settings.
+        assets: the tokenisers of a training, to open its run without its data.
+
+    Attributes:
+        figures: the names of what `judge` gives.
+
+    Units: the loss is in nats per token.
+    """
+
+    unit = "tokens"
+    figures: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self, config: SequenceToSequenceConfig, assets: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(config)
+        self._assets = assets
+        self._ids: dict[str, tuple[list[list[int]], list[list[int]]]] = {}
+
+    @abstractmethod
+    def read_pairs(self) -> PairSet:
+        """The pairs, from wherever they come."""
+
+    @abstractmethod
+    def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
+        """What the outputs are worth, by the names of `figures`."""
+
+    def fit_tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
+        """The tokenisers of source and target, learned from the training split."""
+        source, target = self.pairs.kinds
+        pairs = self.pairs.splits["train"]
+        return (
+            fit_tokeniser(source, [pair.source for pair in pairs]),
+            fit_tokeniser(target, [pair.target for pair in pairs]),
+        )
+
+    @cached_property
+    def pairs(self) -> PairSet:
+        """The pairs; of a run that was loaded, only if they are still those of its training."""
+        pairs = self.read_pairs()
+        if self._assets is not None and self._assets["data_sha256"] != pairs.fingerprint():
+            raise ValueError(
+                f"{self.name}: the pairs of {pairs.name} are no longer those of the training "
+                f"({self._assets['data']}): their checksum differs. Restore them, or train "
+                f"another run on the new ones."
+            )
+        return pairs
+
+    @cached_property
+    def tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
+        """Those of source and target."""
+        if self._assets is not None:
+            source, target = (self._assets[f"{side}_tokeniser"] for side in ("source", "target"))
+            return tokeniser_from_json(source), tokeniser_from_json(target)
+        return self.fit_tokenisers()
+
+    @property
+    def assets(self) -> dict[str, Any]:
+        return self._assets if self._assets is not None else self._new_assets
+
+    @cached_property
+    def _new_assets(self) -> dict[str, Any]:
+        source, target = self.tokenisers
+        sources, targets = self.ids("train")
+        return {
+            "data": self.pairs.name,
+            "data_sha256": self.pairs.fingerprint(),
+            "num_pairs": {split: len(pairs) for split, pairs in self.pairs.splits.items()},
+            "num_left_out": self.pairs.num_left_out,
+            "longest_source": max(map(len, sources)),
+            "longest_target": max(map(len, targets)),
+            "source_tokeniser": source.to_json(),
+            "target_tokeniser": target.to_json(),
+            "signatures": self.signatures,
+        }
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """How the libraries that measure `figures` name what they measure, where there are any."""
+        return {}
+
+    @property
+    def title(self) -> str:
+        c = self.config
+        return f"{self.pairs.name}-{c.cell}-{c.num_layers}x{c.hidden_size}".replace(",", "-")
+
+    def split(self, split: str) -> list[Pair]:
+        """The pairs of a split."""
+        if split not in self.pairs.splits:
+            raise ValueError(
+                f'{self.name}: {self.pairs.name} has no split "{split}", only '
+                f"{', '.join(self.pairs.splits)}."
+            )
+        return self.pairs.splits[split]
+
+    def ids(self, split: str) -> tuple[list[list[int]], list[list[int]]]:
+        """The sources and the targets of a split as ids, without pairs whose source is empty."""
+        if split not in self._ids:
+            source, target = self.tokenisers
+            coded = [(source.encode(p.source), target.encode(p.target)) for p in self.split(split)]
+            coded = [sides for sides in coded if sides[0]]
+            if not coded:
+                raise ValueError(f'{self.name}: {self.pairs.name} has no pairs in "{split}".')
+            self._ids[split] = ([s for s, _ in coded], [t for _, t in coded])
+        return self._ids[split]
+
+    def check(self) -> None:
+        super().check()
+        model = self.model()
+        sources, targets = self.ids("train")
+        # What the decoder refuses is answered before anything is written.
+        with torch.no_grad():
+            self.loss(model, collate(sources[:2], targets[:2]), None)
+        self.ids("valid")
+        self.judge(self.split("valid")[:1], [""])
+        for side, told in self.unknown("valid").items():
+            _log.warning("%s: of the %ss of the validation %s.", self.pairs.name, side, told)
+
+    def unknown(self, split: str) -> dict[str, str]:
+        """What the tokenisers do not know of a split, in words, by the side; only what there is."""
+        told = {}
+        for place, side in enumerate(("source", "target")):
+            tokeniser = self.tokenisers[place]
+            counts = tokeniser.count_unknown(pair[place] for pair in self.split(split))
+            if counts:
+                total = sum(map(len, self.ids(split)[place]))
+                told[side] = in_words(counts, total, tokeniser.unit)
+        return told
+
+    def data(self, split: str, rank: int = 0, world_size: int = 1) -> PairBatches:
+        c = self.config
+        return PairBatches(
+            *self.ids(split),
+            c.batch_size,
+            by=c.batch_by,
+            seed=c.data_seed,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def model(self) -> EncoderDecoder:
+        c = self.config
+        source, target = self.tokenisers
+        return EncoderDecoder(
+            len(source),
+            len(target),
+            cell=c.cell,
+            hidden_size=c.hidden_size,
+            num_layers=c.num_layers,
+            embedding_size=c.embedding_size,
+            bidirectional=c.bidirectional,
+            attention=c.attention,
+            input_feeding=c.input_feeding,
+            dropout=c.dropout,
+            tied=c.tied,
+            forget_bias=c.forget_bias,
+            backend=c.backend,
+        )
+
+    def loss(self, model: nn.Module, batch: PairBatch, state: Any) -> tuple[Tensor, tuple[()]]:
+        c = self.config
+        scores = model(
+            batch.source,
+            batch.source_lengths,
+            batch.target_in,
+            batch.target_lengths,
+            feed=c.feed,
+            forcing=c.forcing,
+        )  # (B, T, V)
+        return _loss(scores, batch, c.label_smoothing) / batch.target_lengths.sum(), ()
+
+    def count(self, batch: PairBatch) -> int:
+        return int(batch.target_lengths.sum())
+
+    def readable(self, loss: float) -> dict[str, float]:
+        figures = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        # The trainer learns the names of all columns from the loss 0. What needs a search is not
+        # known of a training batch, and no training comes to that loss.
+        return figures | (dict.fromkeys(self.figures, math.nan) if loss == 0 else {})
+
+    @torch.no_grad()
+    def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
+        was_training, device = model.training, next(model.parameters()).device
+        model.eval()
+        total, count = 0.0, 0
+        for batch in PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False):
+            batch = PairBatch(*(part.to(device) for part in batch))
+            scores = model(
+                batch.source, batch.source_lengths, batch.target_in, batch.target_lengths
+            )
+            total += _loss(scores, batch).item()
+            count += self.count(batch)
+        model.train(was_training)
+        pairs = self.split(split)
+        outputs = self.rewrite(model, [p.source for p in pairs], beam_width=self.config.beam_width)
+        loss = total / count
+        return {
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            **self.judge(pairs, outputs),
+        }
+
+    def rewrite(
+        self, model: nn.Module, sources: Sequence[str], *, beam_width: int = 1
+    ) -> list[str]:
+        """What the model makes of each source; see :func:`throughtime.tasks.rewriting.rewrite`."""
+        return rewrite(
+            model,
+            self.tokenisers,
+            sources,
+            beam_width=beam_width,
+            longest_source=self.assets["longest_source"],
+            longest_target=self.assets["longest_target"],
+        )
+
+    def sample(self, model: nn.Module) -> str:
+        pairs = self.split("valid")[:4]
+        outputs = self.rewrite(model, [pair.source for pair in pairs])
+        return "\n".join(
+            f"{pair.source} → {output}" + ("" if output == pair.target else f" ({pair.target})")
+            for pair, output in zip(pairs, outputs, strict=True)
+        )
+
+
+def _loss(scores: Tensor, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
+    """The loss of all tokens together."""
+    return F.cross_entropy(
+        scores.flatten(0, 1),
+        batch.target_out.flatten(),
+        ignore_index=PAD,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )

@@ -1,0 +1,163 @@
+"""translation: from a sentence of one language to the same in another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from throughtime.data import (
+    Pair,
+    PairSet,
+    Tokeniser,
+    WordTokeniser,
+    fit_tokeniser,
+    load_pairs,
+)
+from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
+
+__all__ = ["Bleu", "Translation", "TranslationConfig", "bleu"]
+
+
+@dataclass
+class TranslationConfig(SequenceToSequenceConfig):
+    """The sentences, how they are cut, and the settings of all tasks of sequence to sequence.
+
+    Args:
+        data: a data set (multi30k-de-en, say); SOURCE,TARGET, two files whose lines belong
+            together; one file with a tab between source and target; or, with --languages, a
+            prefix or a folder.
+        languages: the ends of the names of two files at that prefix or in that folder, as de-en.
+        encoding: of the user's own files.
+        valid_fraction: how much of pairs without splits of their own is kept for validation (0.1
+            where not given).
+        test_fraction: likewise for the test (0 where not given).
+        tokenisation: what a token is; where not given, what suits the data.
+        lower_case: read words in lower case, which then is all that is written.
+        min_count: how often a word must stand in the training to be known.
+        vocab_size: tokens of each language at most; for subwords 8000 where not given.
+    """
+
+    data: str = "multi30k-de-en"
+    languages: str | None = None
+    encoding: str = "utf-8"
+    valid_fraction: float | None = None
+    test_fraction: float | None = None
+    tokenisation: Literal["words", "subwords", "characters", "symbols", "tagged"] | None = None
+    lower_case: bool = False
+    min_count: int | None = None
+    vocab_size: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # A run is opened from other folders too. What is no path may be a name misspelt.
+        one = Path(self.data).expanduser()
+        if one.exists() or self.languages is not None:
+            self.data = str(one.resolve())
+        elif "," in self.data:
+            files = self.data.split(",")
+            self.data = ",".join(str(Path(file).expanduser().resolve()) for file in files)
+
+
+@dataclass(frozen=True)
+class Bleu:
+    """How near outputs are to their references, from 0 to 100.
+
+    Args:
+        cased: of the texts as they are read, tokenised by sacrebleu.
+        lower_tokenised: of the words of :func:`throughtime.data.words.split_words` in lower case.
+        cased_signature, lower_tokenised_signature: how sacrebleu names what was measured.
+    """
+
+    cased: float
+    lower_tokenised: float
+    cased_signature: str
+    lower_tokenised_signature: str
+
+
+def bleu(references: Sequence[str], outputs: Sequence[str]) -> Bleu:
+    """BLEU by sacrebleu.
+
+    Raises:
+        ImportError: the library is not there.
+
+    Source: Papineni et al. (2002); Post, arXiv 1804.08771.
+    """
+    try:
+        from sacrebleu.metrics.bleu import BLEU
+    except ImportError as error:
+        raise ImportError(
+            "translation is judged by the library sacrebleu, which is not there. "
+            "Install it: pip install 'throughtime[translation]'"
+        ) from error
+
+    words = WordTokeniser(())
+
+    def cut(texts: Sequence[str]) -> list[str]:
+        return [" ".join(words.split(text)) for text in texts]
+
+    cased = BLEU()
+    lower = BLEU(lowercase=True, tokenize="none", force=True)
+    return Bleu(
+        cased=cased.corpus_score(outputs, [references]).score,
+        lower_tokenised=lower.corpus_score(cut(outputs), [cut(references)]).score,
+        cased_signature=str(cased.get_signature()),
+        lower_tokenised_signature=str(lower.get_signature()),
+    )
+
+
+class Translation(SequenceToSequence):
+    """Sentences of one language from those of another.
+
+    Metrics: ``bleu``, cased, of the text as people read it; ``bleu_lower_tokenised``, of its words
+    in lower case. Their signatures are in the run's config.json.
+
+    Source: Sutskever, Vinyals and Le, arXiv 1409.3215; Bahdanau, Cho and Bengio, arXiv 1409.0473.
+    """
+
+    name = "translation"
+    Config = TranslationConfig
+    figures = ("bleu", "bleu_lower_tokenised")
+
+    def read_pairs(self) -> PairSet:
+        c = self.config
+        return load_pairs(
+            c.data,
+            languages=c.languages,
+            encoding=c.encoding,
+            valid_fraction=c.valid_fraction,
+            test_fraction=c.test_fraction,
+        )
+
+    def fit_tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
+        c, pairs = self.config, self.pairs.splits["train"]
+        kinds = (c.tokenisation, c.tokenisation) if c.tokenisation else self.pairs.kinds
+        options = {"min_count": c.min_count, "max_size": c.vocab_size}
+        given = {name: value for name, value in options.items() if value is not None}
+        if c.lower_case and "words" not in kinds:
+            raise ValueError(
+                f"--lower_case is for words, and would have no effect on {' and '.join(kinds)}. "
+                "Leave it out, or use --tokenisation words."
+            )
+        source, target = (
+            fit_tokeniser(
+                kind,
+                [pair[side] for pair in pairs],
+                **given | ({"lower_case": c.lower_case} if kind == "words" else {}),
+            )
+            for side, kind in enumerate(kinds)
+        )
+        return source, target
+
+    def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
+        result = bleu([pair.target for pair in pairs], outputs)
+        return {"bleu": result.cased, "bleu_lower_tokenised": result.lower_tokenised}
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        result = bleu(["a"], ["a"])
+        return {
+            "bleu": result.cased_signature,
+            "bleu_lower_tokenised": result.lower_tokenised_signature,
+        }

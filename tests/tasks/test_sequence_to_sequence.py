@@ -1,0 +1,237 @@
+"""What tasks from one sequence to another share, by the smallest of them."""
+
+import csv
+import json
+import logging
+import math
+
+import pytest
+import torch
+
+from throughtime import tasks
+from throughtime.cli.main import main
+from throughtime.data import EOS, Pair
+from throughtime.tasks.addition import Addition, AdditionConfig
+from throughtime.tasks.rewriting import match_figures
+from throughtime.tasks.run import Run
+
+SMALL = {"digits": 1, "num_pairs": 40, "num_test": 10, "hidden_size": 24, "batch_size": 8}
+
+
+@pytest.fixture
+def task():
+    return Addition(AdditionConfig(**SMALL))
+
+
+def trained(task, steps: int = 150):
+    """A model that has learned the training by heart."""
+    model = task.model()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    batches = task.data("train")
+    while steps > 0:
+        for batch in batches:
+            loss, _ = task.loss(model, batch, None)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            steps -= 1
+    return model
+
+
+def test_it_is_found_by_its_name():
+    assert tasks.get("addition") is Addition
+    with pytest.raises(ValueError, match='did you mean "addition"'):
+        tasks.get("additon")
+
+
+# Loss and figures
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_the_loss_is_the_mean_over_all_tokens_and_ends(task, label_smoothing):
+    task.config.label_smoothing = label_smoothing
+    model, batch = task.model(), next(iter(task.data("train")))
+    loss, state = task.loss(model, batch, None)
+    logs = model(batch.source, batch.source_lengths, batch.target_in).log_softmax(-1)
+    by_hand = []
+    for b, length in enumerate(batch.target_lengths.tolist()):
+        assert batch.target_out[b, length - 1] == EOS
+        for t in range(length):
+            right = -logs[b, t, batch.target_out[b, t]]
+            by_hand.append((1 - label_smoothing) * right - label_smoothing * logs[b, t].mean())
+    torch.testing.assert_close(loss, torch.stack(by_hand).mean())
+    assert task.count(batch) == len(by_hand)
+    assert state == ()
+
+
+def test_padding_does_not_count():
+    task = Addition(AdditionConfig(**SMALL | {"padded": False, "digits": 2}))
+    model = task.model()
+    sources, targets = task.ids("train")
+    from throughtime.data import collate
+
+    whole, _ = task.loss(model, collate(sources[:6], targets[:6]), None)
+    alone = [task.loss(model, collate([s], [t]), None)[0] for s, t in zip(sources, targets)][:6]  # noqa: B905
+    lengths = torch.tensor([len(t) + 1.0 for t in targets[:6]])
+    assert len(set(lengths.tolist())) > 1
+    torch.testing.assert_close(whole, (torch.stack(alone) * lengths).sum() / lengths.sum())
+
+
+def test_a_model_that_knows_nothing_scores_the_logarithm_of_the_vocabulary(task):
+    model = task.model()
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    figures = task.metrics(model, "valid")
+    assert figures["loss"] == pytest.approx(math.log(len(task.tokenisers[1])))
+    assert figures["perplexity"] == pytest.approx(len(task.tokenisers[1]))
+
+
+def test_the_training_is_learned_by_heart_and_the_figures_say_so(task):
+    model = trained(task)
+    figures = task.metrics(model, "train")
+    assert figures["exact_match"] == figures["character_accuracy"] == 1.0
+    assert figures["loss"] < 0.1
+    assert " → " in task.sample(model)
+    assert model.training
+
+
+@pytest.mark.parametrize("feed", [{"feed": "scheduled", "forcing": 0.5}, {"feed": "free"}])
+def test_every_feed_learns(feed):
+    task = Addition(AdditionConfig(**SMALL | {"attention": "none", "bidirectional": False} | feed))
+    task.check()
+    model = task.model()
+    before = task.metrics(model, "train")["loss"]
+    model = trained(task, 40)
+    assert task.metrics(model, "train")["loss"] < before
+
+
+def test_a_beam_is_at_least_as_likely_as_the_greedy_output(task):
+    model = trained(task, 20)
+    sources = [pair.source for pair in task.split("valid")]
+    assert len(task.rewrite(model, sources, beam_width=3)) == len(sources)
+    task.config.beam_width = 3
+    assert set(task.metrics(model, "valid")) == {"loss", "perplexity", *task.figures}
+
+
+def test_an_output_is_right_where_it_is_any_target_of_its_source():
+    pairs = [Pair("read", "R IY D"), Pair("read", "R EH D"), Pair("a", "AH")]
+    assert match_figures(pairs, ["R IY D", "R IY D", "EY"])["exact_match"] == pytest.approx(2 / 3)
+    assert match_figures([Pair("a", "abcd")], ["abX"])["character_accuracy"] == 0.5
+    assert match_figures([Pair("a", "ab")], ["abXX"])["character_accuracy"] == 0.5
+    assert match_figures([Pair("a", "")], [""]) == {"character_accuracy": 0.0, "exact_match": 1.0}
+
+
+# Sources that were not of the training
+
+
+def test_an_empty_source_gives_an_empty_output_and_a_long_one_a_warning(task, caplog):
+    caplog.set_level(logging.WARNING)
+    model = task.model()
+    long = "1+" * 40
+    outputs = task.rewrite(model, ["1+2", "", long])
+    assert outputs[1] == ""
+    assert outputs[0] == task.rewrite(model, ["1+2"])[0]
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("line 3: the source has 80 characters, the longest of the training 3")
+
+
+def test_what_is_unknown_is_told_and_no_error(task):
+    assert task.unknown("valid") == {}
+    assets = json.loads(json.dumps(task.assets))
+    assets["source_tokeniser"]["tokens"].remove("+")
+    told = Addition(task.config, assets).unknown("valid")
+    assert told == {"source": "4 of 12 characters (33.33 %) are unknown, 1 different ones: '+' (4)"}
+
+
+# A run
+
+
+def test_assets_are_json_and_open_a_model_without_its_data(task, monkeypatch):
+    model = trained(task, 10)
+    assets = json.loads(json.dumps(task.assets))
+    again = Addition(task.config, assets)
+    monkeypatch.setattr(Addition, "read_pairs", lambda self: pytest.fail("reads the data"))
+    assert again.rewrite(model, ["1+2"]) == task.rewrite(model, ["1+2"])
+    copy = again.model()
+    copy.load_state_dict(model.state_dict())
+    assert again.assets == assets
+
+
+def test_other_pairs_than_those_of_the_training_are_refused(task):
+    other = Addition(AdditionConfig(**SMALL | {"data_seed": 1}), task.assets)
+    with pytest.raises(ValueError, match="no longer those of the training"):
+        _ = other.pairs
+
+
+def test_an_unknown_split_is_refused(task):
+    with pytest.raises(ValueError, match='no split "test2", only train, valid, test'):
+        task.metrics(task.model(), "test2")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label_smoothing": 1.0}, "--label_smoothing: expected 0 to less than 1"),
+        ({"batch_size": 0}, "--batch_size: expected at least 1"),
+        ({"beam_width": 0}, "--beam_width: expected at least 1"),
+        ({"feed": "scheduled"}, "expected forcing as a probability"),
+        ({"forcing": 0.5}, 'would have no effect with feed="teacher"'),
+        ({"num_pairs": 60}, "expected at most 55 pairs"),
+        ({"cell": "lstn"}, 'did you mean "lstm"'),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_before_training(options, message):
+    with pytest.raises(ValueError, match=message):
+        Addition(AdditionConfig(**SMALL | options)).check()
+
+
+def test_the_command_trains_writes_every_figure_and_evaluates(tmp_path, capsys):
+    run = tmp_path / "run"
+    options = [f"--{name}={value}" for name, value in SMALL.items()]
+    assert main(["train", "addition", *options, "--epochs=2", f"--run={run}"]) == 0
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    valid = [row for row in rows if row["split"] == "valid"]
+    assert len(valid) == 2
+    assert all(0 <= float(row[name]) <= 1 for row in valid for name in Addition.figures)
+    train = [row for row in rows if row["split"] == "train"]
+    assert {row["exact_match"] for row in train} == {""}
+    assert all(math.isfinite(float(row["perplexity"])) for row in train)
+
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--split", "test", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    task = Run(run).task()
+    assert figures == {"split": "test", **task.metrics(Run(run).load_model(task), "test")}
+
+
+def test_a_training_that_was_cut_off_in_its_first_epoch_goes_on_as_if_it_had_not_been(tmp_path):
+    from throughtime.training.config import GradientConfig
+    from throughtime.training.gradient import GradientTraining, fit
+
+    class CutOff(Exception):
+        pass
+
+    def train(folder, resume=False, stop_at=None):
+        task = Addition(AdditionConfig(**SMALL))
+        config = GradientConfig(epochs=1, save_every=0.0)
+        run = Run(tmp_path / folder)
+        run.create(task, {})
+        before = GradientTraining.on_train_batch_end
+
+        def stopping(self, *args):
+            before(self, *args)
+            if self.position.step == stop_at:
+                raise CutOff
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(GradientTraining, "on_train_batch_end", stopping)
+            fit(task, config, run, resume=resume)
+        return run.load_model(task).state_dict()
+
+    whole = train("whole")
+    with pytest.raises(CutOff):
+        train("cut", stop_at=2)
+    resumed = train("cut", resume=True)
+    for name, weight in whole.items():
+        torch.testing.assert_close(resumed[name], weight, rtol=0, atol=0)
