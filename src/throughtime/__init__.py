@@ -8,7 +8,14 @@ A recurrent network is a *cell*, a few equations for one time step, applied *thr
 
 from throughtime import cells
 from throughtime.cells import Cell, Parameter, State
-from throughtime.interchange import from_pretrained, from_torch, save_pretrained, to_torch
+from throughtime.interchange import (
+    from_pretrained,
+    from_torch,
+    load_onnx,
+    save_onnx,
+    save_pretrained,
+    to_torch,
+)
 from throughtime.layers import GRU, LSTM, RNN, MatrixLSTM, Recurrent
 
 __version__ = "0.1.0"
@@ -25,6 +32,8 @@ __all__ = [
     "cells",
     "from_pretrained",
     "from_torch",
+    "load_onnx",
+    "save_onnx",
     "save_pretrained",
     "to_torch",
 ]

@@ -4,6 +4,9 @@ A gate that a cell lacks because it is always open becomes a gate with no weight
 for sigmoid(40) is 1 in float32 and in float64; an activation that it lacks becomes Affine with
 alpha 1 and beta 0. A gate that writes where the node's keeps, or the reverse, gets the opposite
 weights, for sigmoid(-a) is 1 - sigmoid(a). A product that it lacks becomes one with zeros.
+
+A cell for which most of R would be zeros (IndRNN, minGRU, the light recurrent unit) is not here: as
+a Scan it multiplies nothing by them.
 """
 
 from __future__ import annotations
@@ -41,7 +44,6 @@ class Native:
         activations: those of the node, where they are not its defaults.
         attributes: the other attributes.
         biases: our parameter where it is the bias of a gate.
-        diagonal: our parameter where it is the diagonal of the matrix R, which else is zero.
     """
 
     op: str
@@ -51,7 +53,6 @@ class Native:
     activations: tuple[str, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
     biases: Mapping[str, str] = field(default_factory=dict)
-    diagonal: str | None = None
 
     @property
     def alphas(self) -> list[float]:
@@ -88,18 +89,13 @@ NATIVE: dict[str, Native] = {
     "mgu": Native("GRU", ("-f", "f", "n"), attributes=_BEFORE),
     "mgu-1": Native("GRU", ("-f", "f", "n"), attributes=_BEFORE, biases={"f": "b_f"}),
     "mgu-2": Native("GRU", ("-f", "f", "n"), attributes=_BEFORE),
-    "mgu-3": Native("GRU", ("-f", "f", "n"), attributes=_BEFORE, biases={"f": "b_f"}),
     "mut-2": Native("GRU", ("-z", "r", "n"), attributes=_BEFORE),
     "ugrnn": Native("GRU", ("g", None, "c"), (1,), attributes=_AFTER),
-    "light-ru": Native("GRU", ("-f", None, "n"), (1,), attributes=_AFTER),
     "li-gru": Native("GRU", ("z", None, "n"), (1,), (), ("Sigmoid", "Relu"), _AFTER),
-    "min-gru": Native("GRU", ("-z", None, "n"), (1,), (), _LINEAR, _AFTER),
-    "t-rnn": Native("GRU", ("f", None, "z"), (1,), (), _LINEAR, _AFTER),
     "rnn-tanh": Native("RNN", ("h",)),
     "rnn-relu": Native("RNN", ("h",), activations=("Relu",)),
     "rnn-sigmoid": Native("RNN", ("h",), activations=("Sigmoid",)),
     "rnn-linear": Native("RNN", ("h",), activations=(_IDENTITY,)),
-    "ind-rnn": Native("RNN", ("h",), activations=("Relu",), diagonal="u"),
 }
 """The cells by name."""
 
@@ -176,8 +172,6 @@ def _tensors(shape: Native, layer: Recurrent, suffix: str) -> dict[str, Tensor]:
         return torch.cat(found)
 
     W, R = split("weight_ih", cell.gates), split("weight_hh", cell.recurrent_block_names)
-    if shape.diagonal is not None:
-        R = dict.fromkeys(cell.gates, torch.diag(learned(shape.diagonal)))
     zero = torch.zeros_like(next(iter(W.values())))
     none = zero.new_zeros(H)
     made = {"W": joined(W, zero), "R": joined(R, zero.new_zeros(H, H))}
