@@ -2,42 +2,16 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from throughtime import cells
-from throughtime.layers import Recurrent
 from throughtime.models import EncoderDecoder, greedy_search
-from throughtime.models.bridge import Bridge
+
+from .translators import LENGTHS, PAD, eight_pairs, learn, sentences, small_model, step_by_step
 
 WAYS = [
     *(("none", False), ("dot", False), ("general", False), ("additive", False)),
     *(("dot", True), ("general", True), ("additive", True)),
 ]
 every_way = pytest.mark.parametrize(("attention", "input_feeding"), WAYS)
-PAD, BOS, EOS = 0, 1, 2
-LENGTHS = [5, 2, 4]
-
-
-def small_model(attention="general", input_feeding=False, **options):
-    options = {"hidden_size": 6, "embedding_size": 5} | options
-    model = EncoderDecoder(9, 11, attention=attention, input_feeding=input_feeding, **options)
-    return model.double().eval()
-
-
-def sentences(rows=3, S=5, T=4):
-    source = torch.randint(3, 9, (rows, S))
-    target_in = torch.randint(3, 11, (rows, T))
-    target_in[:, 0] = BOS
-    return source, target_in
-
-
-def step_by_step(model, source, lengths, target_in):
-    memory = model.encode(source, lengths)
-    state, made = memory.state, []
-    for token in target_in.unbind(1):
-        scores, state = model.step(token, state, memory)
-        made.append(scores)
-    return torch.stack(made, 1)
 
 
 # What it computes.
@@ -53,11 +27,12 @@ def test_step_by_step_gives_the_scores_of_teacher_forcing(attention, input_feedi
     torch.testing.assert_close(step_by_step(model, source, LENGTHS, target_in), whole)
 
 
-def gru_cell(layer, size):
+def gru_cell(recurrent, size, layer=0):
     """The same weights in PyTorch's own cell."""
-    cell = torch.nn.GRUCell(size, layer.hidden_size).double()
+    cell = torch.nn.GRUCell(size, recurrent.hidden_size).double()
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    cell.load_state_dict({name: getattr(layer, f"{name}_l0").detach() for name in names})
+    weights = {name: getattr(recurrent, f"{name}_l{layer}").detach() for name in names}
+    cell.load_state_dict(weights)
     return cell
 
 
@@ -84,15 +59,19 @@ def test_the_network_of_luong_is_as_he_writes_it(input_feeding):
 
 
 def test_the_network_of_bahdanau_seeks_before_it_reads():
-    model = small_model("additive", True)
+    model = small_model("additive", True, num_layers=2)
     (source, target_in), decoder = sentences(rows=1), model.decoder
-    writes = gru_cell(decoder.recurrent, 5 + 12)
+    low, high = gru_cell(decoder.recurrent, 5 + 12), gru_cell(decoder.recurrent, 6, layer=1)
     k, last = model.encoder(model.embedding(source))
-    k, h = k[0], (model.bridge.maps["h_0"][0](torch.cat([last[0], last[1]], -1))).tanh()
-    look = decoder.attention
+    h_low, h = (
+        model.bridge.maps["h_0"][l](torch.cat([last[2 * l], last[2 * l + 1]], -1)).tanh()
+        for l in range(2)
+    )
+    k, look = k[0], decoder.attention
     for t, token in enumerate(target_in[0]):
         a = look.energy((look.query(h) + look.key(k)).tanh()).squeeze(-1).softmax(0)
-        h = writes(torch.cat([decoder.embedding.weight[token], a @ k]).unsqueeze(0), h)
+        h_low = low(torch.cat([decoder.embedding.weight[token], a @ k]).unsqueeze(0), h_low)
+        h = high(h_low, h)
         attended = decoder.combine(torch.cat([a @ k, h[0]])).tanh()
         scores = decoder.scores(attended)
         torch.testing.assert_close(model(source, None, target_in)[0, t], scores)
@@ -185,143 +164,6 @@ def test_the_weights_are_those_of_the_steps_and_zero_in_padding(attention, input
     torch.testing.assert_close(weights.sum(-1).sum(-1), torch.tensor([4.0, 1.0, 3.0]).double())
 
 
-# What the decoder reads.
-
-
-def test_scheduled_sampling_that_always_forces_is_teacher_forcing():
-    model, (source, target_in) = small_model(), sentences()
-    forced = model(source, LENGTHS, target_in, feed="scheduled", forcing=1.0)
-    torch.testing.assert_close(forced, model(source, LENGTHS, target_in))
-
-
-@pytest.mark.parametrize("input_feeding", [False, True])
-def test_scheduled_sampling_that_never_forces_reads_what_it_writes(input_feeding):
-    model, (source, target_in) = small_model(input_feeding=input_feeding), sentences(T=6)
-    options = {"feed": "scheduled", "forcing": 0.0, "feedback": "argmax"}
-    scores = model(source, LENGTHS, target_in, **options)
-    own = model.decoder.writable(scores).argmax(-1)
-    read = torch.cat([target_in[:, :1], own[:, :-1]], 1)
-    torch.testing.assert_close(scores, model(source, LENGTHS, read))
-
-
-def test_scheduled_sampling_draws_for_every_place_and_as_the_scores_say(monkeypatch):
-    model, read = small_model(), []
-    # The scores are the same everywhere, so that all own tokens are drawn from one distribution.
-    probabilities = torch.tensor([0.0, 0.0, 0.2, 0.5, 0.3, *[0.0] * 6])
-    with torch.no_grad():
-        model.decoder.scores.weight.zero_()
-        model.decoder.scores.bias.copy_(probabilities.log().clamp(min=-1e4))
-    target_in = torch.full((500, 9), 10)
-    forward = model.decoder.embedding.forward
-    monkeypatch.setattr(
-        model.decoder.embedding, "forward", lambda t: read.append(t.tolist()) or forward(t)
-    )
-    model(torch.full((500, 2), 3), None, target_in, feed="scheduled", forcing=0.4)
-    tokens = torch.tensor(read[1:])  # (T - 1, B)
-    shares = tokens.flatten().bincount(minlength=11) / tokens.numel()
-    expected = 0.6 * probabilities
-    expected[10] += 0.4
-    torch.testing.assert_close(shares, expected, atol=0.025, rtol=0)
-    is_true = tokens == 10
-    # Each place for itself: of a step about as many as of all, and a row is seldom of one kind.
-    assert (is_true.float().mean(1) - 0.4).abs().max() < 0.1
-    assert (is_true.all(0) | ~is_true.any(0)).float().mean() < 0.05
-
-
-def test_free_running_feeds_the_expected_embedding():
-    model, (source, target_in) = small_model(), sentences()
-    scores = model(source, LENGTHS, target_in, feed="free")
-    x = model.decoder.embedding.weight[target_in[:, 0]].unsqueeze(1)
-    for t in range(3):
-        expected = torch.einsum(
-            "bv,ve->be", scores[:, t].softmax(-1), model.decoder.embedding.weight
-        )
-        x = torch.cat([x, expected.unsqueeze(1)], 1)
-    memory = model.encode(source, LENGTHS)
-    h, _ = model.decoder.recurrent(x, memory.state.recurrent[0])
-    context, _ = model.decoder.attention(h, memory.attention)
-    attended = model.decoder.combine(torch.cat([context, h], -1)).tanh()
-    torch.testing.assert_close(scores, model.decoder.scores(attended))
-
-
-def test_free_running_reads_nothing_of_the_target_but_its_beginning():
-    model, (source, target_in) = small_model(), sentences()
-    other = target_in.clone()
-    other[:, 1:] = PAD
-    free = model(source, LENGTHS, target_in, feed="free")
-    assert torch.equal(free, model(source, LENGTHS, other, feed="free"))
-
-
-def test_gradients_go_through_what_is_fed_back_only_when_it_runs_free():
-    model, (source, target_in) = small_model(), sentences()
-
-    def gradient_of_another_bias(**options):
-        last = model(source, LENGTHS, target_in, **options)[:, -1, 3].sum()
-        return torch.autograd.grad(last, model.decoder.scores.bias)[0][4]
-
-    assert gradient_of_another_bias() == 0
-    assert gradient_of_another_bias(feed="scheduled", forcing=0.0) == 0
-    assert gradient_of_another_bias(feed="free") != 0
-
-
-# The bridge.
-
-
-def test_states_that_agree_cross_the_bridge_as_they_are():
-    model = small_model(cell="lstm", bidirectional=False, num_layers=2)
-    source, _ = sentences()
-    _, last = model.encoder(model.embedding(source), lengths=LENGTHS)
-    for got, expected in zip(model.encode(source, LENGTHS).state.recurrent, last, strict=True):
-        assert torch.equal(got, expected)
-    assert not list(model.bridge.parameters())
-
-
-def test_two_directions_cross_the_bridge_layer_by_layer_and_state_by_state():
-    model = small_model(cell="lstm", num_layers=2)
-    source, _ = sentences()
-    _, last = model.encoder(model.embedding(source), lengths=LENGTHS)
-    first = model.encode(source, LENGTHS).state.recurrent
-    for name, got, s in zip(("h_0", "c_0"), first, last, strict=True):
-        for layer in range(2):
-            ends = torch.cat([s[2 * layer], s[2 * layer + 1]], -1)
-            expected = model.bridge.maps[name][layer](ends).tanh()
-            torch.testing.assert_close(got[layer], expected)
-
-
-@pytest.mark.parametrize(("encoder", "decoder"), [("gru", "lstm"), ("lstm", "gru"), ("lem", "gru")])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_cells_with_other_states_meet_at_the_bridge(encoder, decoder, bidirectional):
-    options = {"cell": decoder, "encoder_cell": encoder, "bidirectional": bidirectional}
-    model, (source, target_in) = small_model(**options), sentences()
-    scores = model(source, LENGTHS, target_in)
-    scores.square().sum().backward()
-    assert all(p.grad.abs().sum() > 0 for p in model.bridge.parameters())
-    torch.testing.assert_close(step_by_step(model, source, LENGTHS, target_in), scores)
-
-
-def test_states_that_belong_together_are_not_pressed_through_tanh():
-    encoder = Recurrent("slstm", 3, 4, bidirectional=True)
-    bridge = Bridge(encoder, Recurrent("slstm", 3, 4))
-    _, last = encoder(torch.randn(5, 2, 3))
-    h, c, n, m = bridge(last)
-    assert h.any()
-    assert not c.any()
-    assert not n.any()
-    assert (m == -1e4).all()
-
-
-@pytest.mark.parametrize("cell", cells.names())
-def test_every_cell_encodes_and_decodes(cell):
-    # The reference: that kernels give the same is shown elsewhere, and each would be compiled.
-    model = small_model("additive", True, cell=cell, num_layers=2, backend="reference")
-    source, target_in = sentences()
-    scores = model(source, LENGTHS, target_in)
-    scores.square().sum().backward()
-    assert scores.isfinite().all()
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-    assert model.embedding.weight.grad.any()
-
-
 # Options.
 
 
@@ -351,6 +193,7 @@ def test_a_state_is_forked_by_its_rows():
     plain, plain_state = model.step(target_in[:, 1], state, memory)
     torch.testing.assert_close(forked, plain[twice])
     torch.testing.assert_close(forked_state.weights, plain_state.weights[twice])
+    torch.testing.assert_close(state.rows(twice).weights, state.weights[twice])
 
 
 def test_a_state_dict_makes_the_same_model_again():
@@ -360,18 +203,6 @@ def test_a_state_dict_makes_the_same_model_again():
 
 
 # What it learns.
-
-
-def eight_pairs():
-    """Words and the same words backwards, of one to six letters."""
-    lengths = torch.tensor([6, 5, 4, 3, 6, 2, 1, 6])
-    source = torch.randint(3, 9, (8, 6), generator=torch.Generator().manual_seed(0))
-    target_in, target_out = torch.full((2, 8, 7), PAD)
-    target_in[:, 0] = BOS
-    for b, S in enumerate(lengths):
-        target_in[b, 1 : S + 1] = target_out[b, :S] = source[b, :S].flip(0)
-        target_out[b, S] = EOS
-    return source, lengths, target_in, target_out
 
 
 @pytest.mark.parametrize(
@@ -386,25 +217,6 @@ def test_it_learns_eight_pairs_by_heart(attention, input_feeding, cell):
     learn(model, source, lengths, target_in, target_out)
     expected = [row[:S].flip(0).tolist() for row, S in zip(source, lengths, strict=True)]
     assert [h.tokens for (h,) in greedy_search(model, source, lengths)] == expected
-
-
-@pytest.mark.parametrize("options", [{"feed": "scheduled", "forcing": 0.5}, {"feed": "free"}])
-def test_it_learns_from_what_it_writes_itself(options):
-    source, lengths, target_in, target_out = eight_pairs()
-    model = EncoderDecoder(9, 9, hidden_size=24)
-    learn(model, source, lengths, target_in, target_out, steps=150, **options)
-    expected = [row[:S].flip(0).tolist() for row, S in zip(source, lengths, strict=True)]
-    assert [h.tokens for (h,) in greedy_search(model, source, lengths)] == expected
-
-
-def learn(model, source, lengths, target_in, target_out, steps=80, **options):
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(steps):
-        scores = model(source, lengths, target_in, lengths + 1, **options)
-        loss = F.cross_entropy(scores.flatten(0, 1), target_out.flatten(), ignore_index=PAD)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
 
 
 # What it refuses.

@@ -90,6 +90,17 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_there_is(power):
         assert [tuple(with_end(h)) for h in hypotheses] == best
 
 
+def test_it_stops_when_nothing_that_is_left_could_be_better(monkeypatch):
+    model, steps = some_model(ends=50.0), []
+    step = model.step
+    monkeypatch.setattr(model, "step", lambda *a: steps.append(len(a[0])) or step(*a))
+    beam_search(model, some_sources(), LENGTHS, width=3, max_length=9)
+    assert steps == [4 * 3]
+    # The second best ends at the second step.
+    beam_search(model, some_sources(), LENGTHS, width=3, n_best=2, max_length=9)
+    assert len(steps) == 3
+
+
 @pytest.mark.parametrize(("attention", "input_feeding"), WAYS)
 @pytest.mark.parametrize("ends", [-4.0, 0.0, 2.0])
 def test_a_beam_of_one_is_greedy_search(attention, input_feeding, ends):

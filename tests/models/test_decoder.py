@@ -1,0 +1,110 @@
+"""What the decoder reads while it learns: the target, its own tokens, its own expectation."""
+
+import pytest
+import torch
+
+from throughtime.models import EncoderDecoder, greedy_search
+
+from .translators import LENGTHS, PAD, eight_pairs, learn, sentences, small_model
+
+
+def test_scheduled_sampling_that_always_forces_is_teacher_forcing():
+    model, (source, target_in) = small_model(), sentences()
+    forced = model(source, LENGTHS, target_in, feed="scheduled", forcing=1.0)
+    torch.testing.assert_close(forced, model(source, LENGTHS, target_in))
+
+
+@pytest.mark.parametrize("input_feeding", [False, True])
+def test_scheduled_sampling_that_never_forces_reads_what_it_writes(input_feeding):
+    model, (source, target_in) = small_model(input_feeding=input_feeding), sentences(T=6)
+    options = {"feed": "scheduled", "forcing": 0.0, "feedback": "argmax"}
+    scores = model(source, LENGTHS, target_in, **options)
+    own = model.decoder.writable(scores).argmax(-1)
+    read = torch.cat([target_in[:, :1], own[:, :-1]], 1)
+    torch.testing.assert_close(scores, model(source, LENGTHS, read))
+
+
+def test_scheduled_sampling_draws_for_every_place_and_as_the_scores_say(monkeypatch):
+    model, read = small_model(), []
+    # The scores are the same everywhere, so that all own tokens are drawn from one distribution.
+    probabilities = torch.tensor([0.0, 0.0, 0.2, 0.5, 0.3, *[0.0] * 6])
+    with torch.no_grad():
+        model.decoder.scores.weight.zero_()
+        model.decoder.scores.bias.copy_(probabilities.log().clamp(min=-1e4))
+    target_in = torch.full((500, 9), 10)
+    forward = model.decoder.embedding.forward
+    monkeypatch.setattr(
+        model.decoder.embedding, "forward", lambda t: read.append(t.tolist()) or forward(t)
+    )
+    model(torch.full((500, 2), 3), None, target_in, feed="scheduled", forcing=0.4)
+    tokens = torch.tensor(read[1:])  # (T - 1, B)
+    shares = tokens.flatten().bincount(minlength=11) / tokens.numel()
+    expected = 0.6 * probabilities
+    expected[10] += 0.4
+    torch.testing.assert_close(shares, expected, atol=0.025, rtol=0)
+    is_true = tokens == 10
+    # Each place for itself: of a step about as many as of all, and a row is seldom of one kind.
+    assert (is_true.float().mean(1) - 0.4).abs().max() < 0.1
+    assert (is_true.all(0) | ~is_true.any(0)).float().mean() < 0.05
+
+
+def test_free_running_feeds_the_expected_embedding():
+    model, (source, target_in) = small_model(), sentences()
+    scores = model(source, LENGTHS, target_in, feed="free")
+    x = model.decoder.embedding.weight[target_in[:, 0]].unsqueeze(1)
+    for t in range(3):
+        expected = torch.einsum(
+            "bv,ve->be", scores[:, t].softmax(-1), model.decoder.embedding.weight
+        )
+        x = torch.cat([x, expected.unsqueeze(1)], 1)
+    memory = model.encode(source, LENGTHS)
+    h, _ = model.decoder.recurrent(x, memory.state.recurrent[0])
+    context, _ = model.decoder.attention(h, memory.attention)
+    attended = model.decoder.combine(torch.cat([context, h], -1)).tanh()
+    torch.testing.assert_close(scores, model.decoder.scores(attended))
+
+
+def test_free_running_reads_nothing_of_the_target_but_its_beginning():
+    model, (source, target_in) = small_model(), sentences()
+    other = target_in.clone()
+    other[:, 1:] = PAD
+    free = model(source, LENGTHS, target_in, feed="free")
+    assert torch.equal(free, model(source, LENGTHS, other, feed="free"))
+
+
+def test_gradients_go_through_what_is_fed_back_only_when_it_runs_free():
+    model, (source, target_in) = small_model(), sentences()
+
+    def gradient_of_another_bias(**options):
+        last = model(source, LENGTHS, target_in, **options)[:, -1, 3].sum()
+        return torch.autograd.grad(last, model.decoder.scores.bias)[0][4]
+
+    assert gradient_of_another_bias() == 0
+    assert gradient_of_another_bias(feed="scheduled", forcing=0.0) == 0
+    assert gradient_of_another_bias(feed="free") != 0
+
+
+@pytest.mark.parametrize("input_feeding", [False, True])
+@pytest.mark.parametrize(
+    "options", [{}, {"feed": "scheduled", "forcing": 0.5}, {"feed": "free"}], ids=str
+)
+def test_dropout_drops_of_what_is_read_and_of_what_is_scored(input_feeding, options, monkeypatch):
+    model, dropped = small_model(input_feeding=input_feeding, dropout=0.5).train(), {5: 0, 6: 0}
+    (source, target_in), forward = sentences(), model.decoder.dropout.forward
+
+    def noted(x):
+        dropped[x.shape[-1]] += x.numel()
+        return forward(x)
+
+    monkeypatch.setattr(model.decoder.dropout, "forward", noted)
+    model(source, LENGTHS, target_in, **options)
+    assert dropped == {5: 3 * 4 * 5, 6: 3 * 4 * 6}
+
+
+@pytest.mark.parametrize("options", [{"feed": "scheduled", "forcing": 0.5}, {"feed": "free"}])
+def test_it_learns_from_what_it_writes_itself(options):
+    source, lengths, target_in, target_out = eight_pairs()
+    model = EncoderDecoder(9, 9, hidden_size=24)
+    learn(model, source, lengths, target_in, target_out, steps=150, **options)
+    expected = [row[:S].flip(0).tolist() for row, S in zip(source, lengths, strict=True)]
+    assert [h.tokens for (h,) in greedy_search(model, source, lengths)] == expected
