@@ -53,6 +53,7 @@ def x():
         (nn.RNN(I, H, bidirectional=True), tt.RNN),
         (nn.GRU(I, H, bias=False, batch_first=True), tt.GRU),
         (nn.LSTM(I, H, num_layers=2, dropout=0.5, bidirectional=True), tt.LSTM),
+        (nn.LSTM(I, H, num_layers=2, bidirectional=True, proj_size=2), tt.LSTM),
     ],
 )
 def test_a_layer_alone_becomes_ours_with_all_its_options(layer, ours, x):
@@ -151,11 +152,6 @@ def test_the_argument_and_the_random_numbers_stay_as_they_are(theirs, x):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_the_dtype_comes_along(dtype):
     assert tt.from_torch(nn.GRU(I, H, dtype=dtype)).weight_hh_l0.dtype == dtype
-
-
-def test_a_projection_raises():
-    with pytest.raises(ValueError, match="proj_size=2 is not supported yet"):
-        tt.from_torch(nn.Sequential(nn.LSTM(I, H, proj_size=2)))
 
 
 @pytest.mark.parametrize("module", [nn.Linear(2, 2), nn.Sequential(), nn.LSTMCell(2, 2)])

@@ -15,8 +15,9 @@ import throughtime as tt
         lambda **o: tt.RNN(3, 4, **o),
         lambda **o: tt.RNN(3, 4, nonlinearity="relu", **o),
         lambda **o: tt.Recurrent("gru", 3, 4, **o),
+        lambda **o: tt.LSTM(3, 4, proj_size=2, **o),
     ],
-    ids=["lstm", "gru", "tanh", "relu", "recurrent"],
+    ids=["lstm", "gru", "tanh", "relu", "recurrent", "projected"],
 )
 @pytest.mark.parametrize(
     "options",
@@ -55,6 +56,13 @@ def test_what_torch_has_not_is_refused():
         tt.to_torch(tt.LSTM(3, 4, bidirectional=True, merge="sum"))
     with pytest.raises(ValueError, match=r"got Linear with none"):
         tt.to_torch(nn.Linear(3, 4))
+    for option in ({"zoneout": 0.1}, {"recurrent_dropout": 0.1}, {"clip": 1.0}):
+        with pytest.raises(ValueError, match=f"torch.nn have no {next(iter(option))}"):
+            tt.to_torch(tt.LSTM(3, 4, **option))
+    with pytest.raises(ValueError, match="torch.nn have no activations"):
+        tt.to_torch(tt.LSTM(3, 4, activations={"tanh": "relu"}))
+    with pytest.raises(ValueError, match="torch.nn have no proj_size"):
+        tt.to_torch(tt.Recurrent("rnn-tanh", 3, 4, proj_size=2))
 
     class Other(type(tt.cells.get("lstm"))):
         def step(self, x, W, R, s, p):

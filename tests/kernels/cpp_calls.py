@@ -184,7 +184,7 @@ def make(name, T=7, B=5, H=3, *, I=4, dtype=torch.float64, bias=True, seed=0, **
         values = scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
         return values.to(dtype)
 
-    if program(cell).reads_input:
+    if "x" in program(cell).inputs:
         I = H
     blocks, biased = cell.recurrent_block_names, cell.recurrent_bias_names
     scale = 0.7 * H**-0.5

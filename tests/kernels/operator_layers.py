@@ -51,7 +51,7 @@ def by_reference(layer):
         layer.num_layers,
         bidirectional=layer.bidirectional,
         backend="reference",
-        dtype=layer._dtype,
+        dtype=layer.dtype,
     )
     other.load_state_dict(layer.state_dict())
     return other

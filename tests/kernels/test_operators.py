@@ -42,12 +42,12 @@ def arguments(name, dtype=torch.float32, lengths=None, resets=None, save="gates"
     matrices = [w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh]
     matrices = [None if m is None else m.detach() for m in matrices]
     text = operators.identity(cell)
-    first = (x, *matrices, own, state, lengths, resets, text, False, save)
+    first = (x, *matrices, own, state, [], lengths, resets, None, text, False, save)
     found = torch.ops.throughtime.recurrence(*first)
     count = 1 + len(state)
     output, kept = found[0], found[count:]
     d_last = [torch.randn_like(state[0]), *([None] * (len(state) - 1))]
-    second = (*first[:9], output, kept, torch.randn_like(output), d_last, text, False, save, True)
+    second = (*first, output, kept, torch.randn_like(output), d_last, True)
     return first, second
 
 
@@ -80,7 +80,7 @@ def test_what_is_foretold_of_the_results_is_what_comes(units, dtype, save, lengt
         w = layer._weights("_l0")
         state = [torch.randn(B, units, dtype=dtype) for _ in layer.cell.state_specs]
         call = (*(w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh), list(w.parameters.values()))
-        call = (sequence(dtype=dtype), *call, state, lengths, None)
+        call = (sequence(dtype=dtype), *call, state, [], lengths, None, None)
         call = (*call, operators.identity(layer.cell), False, save)
         with torch.no_grad():
             real = torch.ops.throughtime.recurrence(*call)

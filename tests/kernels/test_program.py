@@ -50,7 +50,7 @@ def test_each_gate_of_the_lstm_is_one_sum_and_only_the_gates_are_kept():
     assert made.output_state == "h"
     assert made.fed_back == ("h",)
     assert made.operands == ()
-    assert not made.reads_input
+    assert not made.inputs
     assert last_stage(made, False) == last_stage(made, True) == 0
 
 
@@ -243,9 +243,9 @@ def test_a_step_may_read_the_input_unit_by_unit(read):
         return dict(h=a * s.h + (1 - a) * read(x))
 
     made = program(cell(step, gates=("a",), recurrent_blocks=()))
-    assert made.reads_input
+    assert made.inputs == ("x",)
     assert made.gradients[made.graph.leaf("input", "x")] != 0.0
-    assert not of("lstm").reads_input
+    assert not of("lstm").inputs
 
 
 def test_the_output_need_not_be_a_state():

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import throughtime as tt
+from throughtime.kernels import functions
 from throughtime.kernels import trace as tracer
 from throughtime.kernels.graph import OPERATIONS, Graph, evaluate, is_mask, reachable
 from throughtime.kernels.trace import Untraceable, trace
@@ -191,12 +192,12 @@ def test_every_function_that_the_tracer_knows_is_among_those_tried(monkeypatch):
             tried.add(name)
             return super().__getitem__(name)
 
-    monkeypatch.setattr(tracer, "_FUNCTIONS", Noting(tracer._FUNCTIONS))
+    monkeypatch.setattr(tracer, "FUNCTIONS", Noting(functions.FUNCTIONS))
     for function in EXPRESSIONS.values():
         trace(cell_of(function))
     # Operators and the functions that they call are two names of one; so are casts.
-    seen = {tracer._FUNCTIONS.get(name) for name in tried}
-    rest = {n for n, f in dict.items(tracer._FUNCTIONS) if n not in tried and f not in seen}
+    seen = {functions.FUNCTIONS.get(name) for name in tried}
+    rest = {n for n, f in dict.items(functions.FUNCTIONS) if n not in tried and f not in seen}
     assert rest == set()
 
 

@@ -10,13 +10,14 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import throughtime as tt
 
-T, B, I, H = 4, 3, 2, 3
+T, B, I, H, P = 4, 3, 2, 3, 2
 
 KINDS = {
     "tanh": (nn.RNN, tt.RNN, {}),
     "relu": (nn.RNN, tt.RNN, {"nonlinearity": "relu"}),
     "gru": (nn.GRU, tt.GRU, {}),
     "lstm": (nn.LSTM, tt.LSTM, {}),
+    "projected": (nn.LSTM, tt.LSTM, {"proj_size": P}),
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
 backends = pytest.mark.parametrize("backend", ["torch", "reference"])
@@ -34,6 +35,8 @@ def pair(kind, backend="auto", **options):
     """Theirs and ours with equal, large weights, in float64."""
     theirs, ours, more = KINDS[kind]
     options = {"dtype": torch.float64, **more, **options}
+    # PyTorch's operator is called for a layer without a projection.
+    backend = "cpp" if (kind, backend) == ("projected", "torch") else backend
     layers = theirs(I, H, **options), ours(I, H, backend=backend, **options)
     with torch.no_grad():
         for parameter in layers[0].parameters():
@@ -44,8 +47,9 @@ def pair(kind, backend="auto", **options):
 
 def initial(kind, stack, *batch):
     rows = stack["num_layers"] * (1 + stack["bidirectional"])
-    states = [torch.randn(rows, *batch, H, dtype=torch.float64) for _ in range(2)]
-    return tuple(states) if kind == "lstm" else states[0]
+    widths = [P if kind == "projected" else H, H]
+    states = [torch.randn(rows, *batch, width, dtype=torch.float64) for width in widths]
+    return tuple(states) if kind in ("lstm", "projected") else states[0]
 
 
 def flat(value):
@@ -215,9 +219,11 @@ def test_what_is_given_by_position_arrives(layer, positional):
     assert made(torch.zeros(B, T, I))[0].shape == (B, T, 2 * H)
 
 
-def test_projections_are_refused():
-    with pytest.raises(ValueError, match=r"LSTM: proj_size=2 is not supported yet.*torch\.nn"):
-        tt.LSTM(I, H, proj_size=2)
+def test_a_projection_to_no_fewer_units_is_refused():
+    with pytest.raises(ValueError, match="LSTM: expected proj_size below hidden_size=3, got 3"):
+        tt.LSTM(I, H, proj_size=H)
+    with pytest.raises(ValueError, match="LSTM: expected proj_size of at least 0, got -1"):
+        tt.LSTM(I, H, proj_size=-1)
 
 
 def test_an_unknown_nonlinearity_is_refused_with_the_nearest():

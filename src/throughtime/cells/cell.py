@@ -17,7 +17,7 @@ from torch import Tensor
 
 from throughtime.checks import unknown
 
-__all__ = ["Cell", "Parameter", "State", "get", "names", "register"]
+__all__ = ["Cell", "Input", "Parameter", "State", "get", "names", "register"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,21 @@ class Parameter:
     initial: float | None = None
 
 
+@dataclass(frozen=True)
+class Input:
+    """A value besides x that enters each step: the time that has passed, a mask, a number drawn.
+
+    Args:
+        size: its width as the caller gives it: None is the number of hidden units; 1 is one number
+            for each row, which reaches the step spread over the units.
+        drawn: None, where the caller gives it. ``step`` and ``sequence`` are numbers from 0 to
+            below 1, drawn uniformly for each row and unit: anew at each step, or once.
+    """
+
+    size: int | None = None
+    drawn: str | None = None
+
+
 class Cell:
     """The base of all cells. A subclass declares its blocks and states, and writes ``step``.
 
@@ -53,6 +68,7 @@ class Cell:
         gates: the blocks of the weight matrices, in their order; each has both biases.
         states: names of the states, or name to :class:`State`.
         parameters: names of the per-unit parameters, or name to :class:`Parameter`.
+        inputs: what enters each step besides x: names, or name to :class:`Input`.
         recurrent_blocks: the blocks of the recurrent matrix where they are not the gates.
             A block that bears a gate's name carries a bias, any other carries none.
         output: the name, among those that ``step`` returns, that the layer gives out;
@@ -77,6 +93,7 @@ class Cell:
     gates: tuple[str, ...] = ()
     states: Mapping[str, State] | Iterable[str] = ()
     parameters: Mapping[str, Parameter] | Iterable[str] = ()
+    inputs: Mapping[str, Input] | Iterable[str] = ()
     recurrent_blocks: tuple[str, ...] | None = None
     output: str | None = None
     torch_equivalent: str | None = None
@@ -92,6 +109,9 @@ class Cell:
             R: the recurrent blocks, likewise.
             s: the states of the step before, each (B, H).
             p: the per-unit parameters, each (H).
+
+        A cell that declares ``inputs`` takes one argument more, ``u: Any = None``: those of this
+        step, each (B, H).
 
         Returns:
             The next states by name (and the output, where it is not a state). Any other name,
@@ -114,6 +134,11 @@ class Cell:
         """
         return R
 
+    @property
+    def has_transform(self) -> bool:
+        """Whether :meth:`transform` is more than the blocks as they are."""
+        return type(self).transform is not Cell.transform
+
     # What the class declares in short form, spelled out.
 
     @property
@@ -129,6 +154,23 @@ class Cell:
         if isinstance(self.parameters, Mapping):
             return dict(self.parameters)
         return {name: Parameter() for name in _tuple_of_names(self, "parameters", self.parameters)}
+
+    @property
+    def input_specs(self) -> dict[str, Input]:
+        """What enters each step besides x, by name, in their order."""
+        if isinstance(self.inputs, Mapping):
+            return dict(self.inputs)
+        return {name: Input() for name in _tuple_of_names(self, "inputs", self.inputs)}
+
+    @property
+    def given_inputs(self) -> dict[str, Input]:
+        """Of these, what the caller gives."""
+        return {name: spec for name, spec in self.input_specs.items() if spec.drawn is None}
+
+    @property
+    def drawn_inputs(self) -> dict[str, Input]:
+        """Of these, what is drawn at random."""
+        return {name: spec for name, spec in self.input_specs.items() if spec.drawn is not None}
 
     @property
     def recurrent_block_names(self) -> tuple[str, ...]:
@@ -158,7 +200,7 @@ class Cell:
                 f"{who}: expected states, the names of what the cell keeps from step to step, "
                 f'got none. Write for example: states = ("h",).'
             )
-        for what in ("gates", "states", "parameters"):
+        for what in ("gates", "states", "parameters", "inputs"):
             _tuple_of_names(self, what, getattr(self, what))
         if not self.gates:
             raise ValueError(
@@ -170,6 +212,7 @@ class Cell:
         for what, kind, specs in (
             ("states", State, self.state_specs),
             ("parameters", Parameter, self.parameter_specs),
+            ("inputs", Input, self.input_specs),
         ):
             for name, spec in specs.items():
                 if not isinstance(spec, kind):
@@ -177,6 +220,14 @@ class Cell:
                         f"{who}: expected {what} as names, or name to {kind.__name__}, "
                         f"got {spec!r} for {name}."
                     )
+        for name, spec in self.input_specs.items():
+            if name == "x":
+                raise ValueError(f"{who}: the input x is what W is applied to; name another.")
+            if spec.size not in (None, 1) or spec.drawn not in (None, "step", "sequence"):
+                raise ValueError(
+                    f"{who}: expected the input {name} with size None or 1, and drawn None, "
+                    f'"step" or "sequence", got {spec!r}.'
+                )
         for name in _constructor_arguments(self):
             if not hasattr(self, name):
                 raise ValueError(

@@ -73,6 +73,10 @@ def _converted(
     return module
 
 
+_OURS_ALONE = (
+    *("weight_drop", "recurrent_dropout", "zoneout", "learned_state", "residual", "independent"),
+    *("activations", "clip"),
+)
 _THEIRS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN_TANH": nn.RNN, "RNN_RELU": nn.RNN}
 
 
@@ -84,9 +88,8 @@ def _torch_layer(ours: Recurrent) -> nn.Module:
             f"{ours.cell.name or type(ours.cell).__name__}; it has those of lstm, gru, rnn-tanh "
             f"and rnn-relu."
         )
-    extra = [
-        o for o in ("weight_drop", "learned_state", "residual", "independent") if getattr(ours, o)
-    ]
+    extra = [option for option in _OURS_ALONE if getattr(ours, option)]
+    extra += ["proj_size"] if ours.proj_size and equivalent != "LSTM" else []
     if extra or (ours.locked_dropout and ours.dropout > 0):
         raise ValueError(
             f"to_torch: the layers of torch.nn have no {(extra or ['locked_dropout'])[0]}, which "
@@ -97,7 +100,11 @@ def _torch_layer(ours: Recurrent) -> nn.Module:
             f'to_torch: the layers of torch.nn concatenate their directions, got merge="'
             f'{ours.merge}".'
         )
-    more = {"nonlinearity": equivalent[4:].lower()} if equivalent.startswith("RNN") else {}
+    more: dict[str, Any] = {}
+    if equivalent.startswith("RNN"):
+        more["nonlinearity"] = equivalent[4:].lower()
+    if ours.proj_size:
+        more["proj_size"] = ours.proj_size
     theirs = _THEIRS[equivalent](
         ours.input_size,
         ours.hidden_size,

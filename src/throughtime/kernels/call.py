@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from torch import Tensor
 
@@ -40,8 +40,11 @@ class Call:
         x: (T, B, I), time first.
         weights: of this layer and direction.
         state: the initial states in the cell's order, each (B, H).
+        inputs: what enters each step besides x, in the cell's order, each (T, B, H).
         lengths: (B,) int64, the valid steps of each row, or None where all are valid.
         resets: (T, B) bool, True where a row starts anew before step t, or None.
+        seed: a whole number, (), from which the cell's random inputs are drawn, where it has any;
+            see :func:`throughtime.kernels.random.uniform`.
         reverse: whether time runs from each row's last step to its first.
         save: what is kept for the backward pass, ``gates`` (all that it needs) or ``states`` (few
             states; the gates are computed again). A backend without the choice keeps all.
@@ -52,8 +55,11 @@ class Call:
     x: Tensor
     weights: Weights
     state: tuple[Tensor, ...]
+    _: KW_ONLY
+    inputs: tuple[Tensor, ...] = ()
     lengths: Tensor | None = None
     resets: Tensor | None = None
+    seed: Tensor | None = None
     reverse: bool = False
     save: str = "gates"
     identity: str | None = None

@@ -15,7 +15,7 @@ from throughtime.kernels import operators, reference, torch_native
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp.gemm import has_amx
 
-__all__ = ["BACKENDS", "Explanation", "check", "explain", "run"]
+__all__ = ["BACKENDS", "Explanation", "check", "explain", "run", "trace"]
 
 BACKENDS: dict[str, ModuleType] = {
     "cpp": operators,
@@ -129,6 +129,12 @@ def run(
                 stacklevel=6,
             )
     return BACKENDS[chosen.backend].run(call)
+
+
+def trace(call: Call, backend: str = "auto") -> dict[str, Tensor]:
+    """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
+    refused = [*operators.missing(), *operators.reasons(call)] or torch.compiler.is_compiling()
+    return (reference if refused or backend == "reference" else operators).trace(call)
 
 
 def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -25,8 +25,9 @@ __all__ = [
     "reachable",
 ]
 
-LEAVES = ("state", "parameter", "input", "product", "slot", "gradient", "units")
-"""Operations without arguments: values that come from outside. ``units`` is the number H."""
+LEAVES = ("state", "parameter", "input", "random", "product", "slot", "gradient", "units")
+"""Operations without arguments: values that come from outside. ``units`` is the number H,
+``random`` what is drawn at each step."""
 
 
 @dataclass(frozen=True, eq=False)

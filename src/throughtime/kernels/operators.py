@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,10 +22,10 @@ from throughtime.kernels import reference
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
-from throughtime.kernels.program import program
+from throughtime.kernels.program import looked_at, program
 from throughtime.kernels.trace import Untraceable
 
-__all__ = ["identity", "kernel_of", "missing", "reasons", "run", "traced_identity"]
+__all__ = ["identity", "kernel_of", "missing", "reasons", "run", "trace", "traced_identity"]
 
 _cells: dict[str, Cell] = {}
 
@@ -61,121 +62,92 @@ def kernel_of(cell: Cell, dtype: torch.dtype) -> Kernel:
     return kernel(program(cell), dtype)
 
 
-# The two operators.
+# The two operators. Both begin with the arguments of one call.
+
+_CALL = (
+    "Tensor x, Tensor weight_ih, Tensor? weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
+    "Tensor[] parameters, Tensor[] state, Tensor[] inputs, Tensor? lengths, Tensor? resets, "
+    "Tensor? seed, str cell, bool reverse, str save"
+)
+_LENGTH_OF_CALL = _CALL.count(",") + 1
 
 
-def _forward(
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor | None,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
-    parameters: Sequence[Tensor],
-    state: Sequence[Tensor],
+def _opened(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
+    """The kernel, and its call."""
+    lengths, resets, seed, text, reverse, save = arguments[8:]
+    call = _call_of(_cell(text), arguments[:8], lengths, resets, seed, reverse, save)
+    return kernel_of(call.cell, call.x.dtype), call
+
+
+def _call_of(
+    cell: Cell,
+    parts: Sequence[Any],
     lengths: Tensor | None,
     resets: Tensor | None,
-    cell: str,
+    seed: Tensor | None,
     reverse: bool,
-    save: str,
-) -> list[Tensor]:
-    """The outputs, the last states, and what is kept; save is gates, states or nothing."""
-    made = kernel_of(_cell(cell), x.dtype)
-    weights = _weights(made, weight_ih, weight_hh, bias_ih, bias_hh, parameters)
-    output, last, kept = made.forward(
-        x.contiguous(),
+    save: str = "gates",
+) -> Call:
+    """A call from x, the weights, lists of parameters, states and further inputs; and the rest."""
+    x, ih, hh, bias_ih, bias_hh, parameters, state, inputs = parts
+    own = dict(zip(cell.parameter_specs, parameters, strict=True))
+    weights = Weights(ih, hh, bias_ih, bias_hh, own)
+    return Call(
+        cell,
+        x,
         weights,
-        state,
-        lengths,
-        resets,
-        reverse,
-        None if save == "nothing" else save,
+        tuple(state),
+        inputs=tuple(inputs),
+        lengths=lengths,
+        resets=resets,
+        seed=seed,
+        reverse=reverse,
+        save=save,
     )
+
+
+def _kept_arrays(made: Kernel, call: Call) -> list[tuple[str, tuple[int, ...]]]:
+    (T, B, _), H = call.x.shape, call.state[0].shape[-1]
+    return made.kept_arrays(T, B, H, call.save, call.lengths is not None)
+
+
+def _forward(*arguments: Any) -> list[Tensor]:
+    """The outputs, the last states, and what is kept; save is gates, states or nothing."""
+    made, call = _opened(arguments)
+    call = replace(call, x=call.x.contiguous())
+    output, last, kept = made.forward(call, None if call.save == "nothing" else call.save)
     if kept is None:
         return [output, *last]
-    T, B, H = output.shape
     arrays = {"own": kept.output, **kept.arrays}
-    return [
-        output,
-        *last,
-        *(arrays[name] for name, _ in made.kept_arrays(T, B, H, save, lengths is not None)),
-    ]
+    return [output, *last, *(arrays[name] for name, _ in _kept_arrays(made, call))]
 
 
-def _forward_shapes(
-    x,
-    weight_ih,
-    weight_hh,
-    bias_ih,
-    bias_hh,
-    parameters,
-    state,
-    lengths,
-    resets,
-    cell,
-    reverse,
-    save,
-):
-    (T, B, _), H = x.shape, state[0].shape[-1]
-    made = kernel_of(_cell(cell), x.dtype)
-    results = [x.new_empty(T, B, H), *(s.new_empty(s.shape) for s in state)]
-    if save != "nothing":
-        arrays = made.kept_arrays(T, B, H, save, lengths is not None)
-        results += [x.new_empty(shape, dtype=made.type_of(name)) for name, shape in arrays]
+def _forward_shapes(*arguments: Any) -> list[Tensor]:
+    made, call = _opened(arguments)
+    (T, B, _), H, empty = call.x.shape, call.state[0].shape[-1], call.x.new_empty
+    results = [empty(T, B, H), *(s.new_empty(s.shape) for s in call.state)]
+    if call.save != "nothing":
+        arrays = _kept_arrays(made, call)
+        results += [empty(shape, dtype=made.type_of(name)) for name, shape in arrays]
     return results
 
 
-def _backward(
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor | None,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
-    parameters: Sequence[Tensor],
-    state: Sequence[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    output: Tensor,
-    kept: Sequence[Tensor],
-    d_output: Tensor | None,
-    d_last: Sequence[Tensor | None],
-    cell: str,
-    reverse: bool,
-    save: str,
-    of_input: bool,
-) -> list[Tensor]:
+def _backward(*arguments: Any) -> list[Tensor]:
     """The gradients: of x where it is wanted, of the weights that there are, of the states."""
-    made = kernel_of(_cell(cell), x.dtype)
-    weights = _weights(made, weight_ih, weight_hh, bias_ih, bias_hh, parameters)
-    T, B, H = output.shape
-    names = [name for name, _ in made.kept_arrays(T, B, H, save, lengths is not None)]
+    made, call = _opened(arguments[:_LENGTH_OF_CALL])
+    output, kept, d_output, d_last, of_input = arguments[_LENGTH_OF_CALL:]
+    names = [name for name, _ in _kept_arrays(made, call)]
     # They are slices where vmap took them apart.
     arrays = {name: array.contiguous() for name, array in zip(names, kept, strict=True)}
-    held = Kept(save, arrays.pop("own", output).contiguous(), arrays)
-    return made.backward(
-        x.contiguous(), weights, state, lengths, resets, reverse, held, d_output, d_last, of_input
-    ).flat()
+    held = Kept(call.save, arrays.pop("own", output).contiguous(), arrays)
+    call = replace(call, x=call.x.contiguous())
+    return made.backward(call, held, d_output, d_last, of_input).flat()
 
 
-def _backward_shapes(
-    x,
-    weight_ih,
-    weight_hh,
-    bias_ih,
-    bias_hh,
-    parameters,
-    state,
-    lengths,
-    resets,
-    output,
-    kept,
-    d_output,
-    d_last,
-    cell,
-    reverse,
-    save,
-    of_input,
-):
-    tensors = [x if of_input else None, weight_ih, weight_hh, bias_ih, bias_hh, *parameters, *state]
+def _backward_shapes(*arguments: Any) -> list[Tensor]:
+    x, *matrices, parameters, state, inputs = arguments[:8]
+    of_input = arguments[-1]
+    tensors = [x if of_input else None, *matrices, *parameters, *state, *inputs]
     return [t.new_empty(t.shape) for t in tensors if t is not None]
 
 
@@ -183,54 +155,63 @@ def _backward_shapes(
 _library = torch.library.Library("throughtime", "DEF")
 
 
-def _operator(name: str, implementation: Callable[..., Any], shapes: Callable[..., Any]) -> Any:
-    schema = torch.library.infer_schema(implementation, mutates_args=())
-    _library.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
+def _operator(
+    name: str, arguments: str, implementation: Callable[..., Any], shapes: Callable[..., Any]
+) -> Any:
+    _library.define(f"{name}({arguments}) -> Tensor[]", tags=(torch.Tag.pt2_compliant_tag,))
     _library.impl(name, implementation, "CPU")
     torch.library.register_fake(f"throughtime::{name}", shapes, lib=_library)
     return getattr(torch.ops.throughtime, name).default
 
 
-_recurrence = _operator("recurrence", _forward, _forward_shapes)
-_recurrence_backward = _operator("recurrence_backward", _backward, _backward_shapes)
+_recurrence = _operator("recurrence", _CALL, _forward, _forward_shapes)
+_recurrence_backward = _operator(
+    "recurrence_backward",
+    f"{_CALL}, Tensor output, Tensor[] kept, Tensor? d_output, Tensor?[] d_last, bool of_input",
+    _backward,
+    _backward_shapes,
+)
 
 
-def _weights(
-    made: Kernel, ih: Tensor, hh, bias_ih, bias_hh, parameters: Sequence[Tensor]
-) -> Weights:
-    own = dict(zip(made.program.cell.parameter_specs, parameters, strict=True))
-    return Weights(ih, hh, bias_ih, bias_hh, own)
+# The autograd functions. Their arguments are flat: cell, reverse, save, how many parameters and
+# further inputs there are, lengths, resets, seed, then x, the four weights (None where there is
+# none), parameters, states and further inputs.
 
-
-# The autograd functions. Their arguments are flat: cell, reverse, save, the number of parameters,
-# lengths, resets, then x, the four weights (None where there is none), parameters and states.
-
-_FIRST = 6
+_CONSTANTS = 5
+_FIRST = _CONSTANTS + 3
 """Where the tensors that have gradients begin."""
+
+
+def _parts(tensors: Sequence[Any], owned: int, given: int) -> tuple[Any, ...]:
+    """x and the weights; parameters, states and further inputs as lists."""
+    end = len(tensors) - given
+    return (
+        *tensors[:5],
+        list(tensors[5 : 5 + owned]),
+        list(tensors[5 + owned : end]),
+        list(tensors[end:]),
+    )
 
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(cell, reverse, save, owned, lengths, resets, *tensors):
-        x, *matrices = tensors[:5]
-        own, state = tensors[5 : 5 + owned], tensors[5 + owned :]
-        return tuple(
-            _recurrence(x, *matrices, list(own), list(state), lengths, resets, cell, reverse, save)
-        )
+    def forward(cell, reverse, save, owned, given, lengths, resets, seed, *tensors):
+        options = (lengths, resets, seed, cell, reverse, save)
+        return tuple(_recurrence(*_parts(tensors, owned, given), *options))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        cell, reverse, save, owned, lengths, resets, *tensors = inputs
-        ctx.constants = (cell, reverse, save, owned)
-        ctx.counts = (len(tensors), len(tensors) - 5 - owned)
-        ctx.save_for_backward(lengths, resets, *tensors, *output)
+        _, _, _, owned, given, lengths, resets, seed, *tensors = inputs
+        ctx.constants = inputs[:_CONSTANTS]
+        ctx.counts = (len(tensors), len(tensors) - 5 - owned - given)
+        ctx.save_for_backward(lengths, resets, seed, *tensors, *output)
         ctx.mark_non_differentiable(*output[1 + ctx.counts[1] :])
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx, d_output, *d_rest):  # type: ignore[override]
         count, states = ctx.counts
-        lengths, resets, *rest = ctx.saved_tensors
+        lengths, resets, seed, *rest = ctx.saved_tensors
         tensors, (output, *others) = rest[:count], rest[count:]
         # Inside torch.compile there is no second derivative, and its view of a function that is
         # called by another's backward has the arguments wrong. Elsewhere few ask for one.
@@ -238,33 +219,39 @@ class _Recurrence(torch.autograd.Function):
         is_function = again or _is_transformed()
         derive = _RecurrenceBackward.apply if is_function else _RecurrenceBackward.forward
         found = derive(
-            *(*ctx.constants, ctx.needs_input_grad[_FIRST], count, states, lengths, resets),
+            *(*ctx.constants, ctx.needs_input_grad[_FIRST], count, states),
+            *(lengths, resets, seed),
             *(*tensors, output, *others[states:], d_output, *d_rest[:states]),
         )
         return *(None,) * _FIRST, *_spread(found, tensors, ctx.needs_input_grad[_FIRST])
 
     @staticmethod
     def vmap(info, in_dims, *arguments):
-        cell, reverse, save, owned, lengths, resets, *tensors = arguments
+        constants, values, dims = (
+            arguments[:_CONSTANTS],
+            arguments[_CONSTANTS:],
+            in_dims[_CONSTANTS:],
+        )
+        save, owned = constants[2], constants[3]
 
-        def apply(lengths, resets, *tensors):
-            return _Recurrence.apply(cell, reverse, save, owned, lengths, resets, *tensors)
+        def apply(*values):
+            return _Recurrence.apply(*constants, *values)
 
-        weights_are_shared = all(d is None for d in in_dims[_FIRST + 1 : _FIRST + 5 + owned])
-        values, dims = (lengths, resets, *tensors), in_dims[4:]
-        if not weights_are_shared or save == "states":
+        # Of the values: lengths, resets, seed, x, and from here on what belongs to a layer.
+        shared = range(4, 8 + owned)
+        weights_are_shared = all(dims[i] is None for i in shared)
+        # What is drawn at random depends on a row's place in the batch.
+        if not weights_are_shared or save == "states" or values[2] is not None:
             return _one_by_one(apply, info.batch_size, dims, values)
         # All samples are rows of one batch.
-        shared = range(3, 7 + owned)
         rows = [
             v if v is None or i in shared else _as_rows(v, d, info.batch_size, 0 if i == 0 else -2)
             for i, (v, d) in enumerate(zip(values, dims, strict=True))
         ]
         if rows[1] is not None:
-            rows[1] = _as_rows(resets, dims[1], info.batch_size, -1)
+            rows[1] = _as_rows(values[1], dims[1], info.batch_size, -1)
         found = apply(*rows)
-        B = tensors[5 + owned].shape[-2] if dims[7 + owned] is None else None
-        B = B if B is not None else rows[7 + owned].shape[0] // info.batch_size
+        B = rows[8 + owned].shape[0] // info.batch_size
         split = [f.unflatten(f.dim() - 2, (info.batch_size, B)) for f in found]
         return tuple(split), tuple(f.dim() - 3 for f in split)
 
@@ -304,58 +291,62 @@ def _spread(found: Sequence[Tensor], tensors: Sequence[Tensor | None], of_input:
 
 class _RecurrenceBackward(torch.autograd.Function):
     @staticmethod
-    def forward(cell, reverse, save, owned, of_input, count, states, lengths, resets, *rest):
+    def forward(
+        cell, reverse, save, owned, given, of_input, count, states, lengths, resets, seed, *rest
+    ):
         tensors, output = rest[:count], rest[count]
         kept, gradients = rest[count + 1 : -1 - states], rest[-1 - states :]
-        x, *matrices = tensors[:5]
         return tuple(
             _recurrence_backward(
-                *(x, *matrices, list(tensors[5 : 5 + owned]), list(tensors[5 + owned :])),
-                *(lengths, resets, output, list(kept), gradients[0], list(gradients[1:])),
-                *(cell, reverse, save, of_input),
+                *(*_parts(tensors, owned, given), lengths, resets, seed, cell, reverse, save),
+                *(output, list(kept), gradients[0], list(gradients[1:]), of_input),
             )
         )
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        cell, reverse, _, owned, of_input, count, states, lengths, resets, *rest = inputs
-        ctx.constants = (cell, reverse, owned, of_input, count, states, len(rest))
-        ctx.save_for_backward(lengths, resets, *rest[:count], *rest[-1 - states :])
+        *_, of_input, count, states = inputs[: _CONSTANTS + 3]
+        lengths, resets, seed, *rest = inputs[_CONSTANTS + 3 :]
+        ctx.constants = (*inputs[:_CONSTANTS], of_input, count, states, len(rest))
+        ctx.save_for_backward(lengths, resets, seed, *rest[:count], *rest[-1 - states :])
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx, *seconds):
-        cell, reverse, owned, of_input, count, states, total = ctx.constants
-        lengths, resets, *rest = ctx.saved_tensors
+        cell, reverse, _, owned, given, of_input, count, states, total = ctx.constants
+        lengths, resets, seed, *rest = ctx.saved_tensors
         tensors, gradients = rest[:count], rest[count:]
+        options = (lengths, resets, seed, reverse)
 
         def first(*differentiable: Tensor) -> list[Tensor]:
             """The first derivatives, by way of the reference."""
             it = iter(differentiable)
             values = [None if t is None else next(it) for t in tensors]
-            given = [None if g is None else next(it) for g in gradients]
-            results = _by_reference(_cell(cell), values, owned, lengths, resets, reverse)
-            pairs = [(r, g) for r, g in zip(results, given, strict=True) if g is not None]
+            d_results = [None if g is None else next(it) for g in gradients]
+            call = _call_of(_cell(cell), _parts(values, owned, given), *options)
+            output, last = reference.run(call)
+            results = [output, *last]
+            pairs = [(r, d) for r, d in zip(results, d_results, strict=True) if d is not None]
             wrt = [v for i, v in enumerate(values) if v is not None and (i > 0 or of_input)]
             return list(
                 torch.autograd.grad(
                     [r for r, _ in pairs],
                     wrt,
-                    [g for _, g in pairs],
+                    [d for _, d in pairs],
                     create_graph=True,
                     allow_unused=True,
                     materialize_grads=True,
                 )
             )
 
-        given = [t for t in (*tensors, *gradients) if t is not None]
+        there = [t for t in (*tensors, *gradients) if t is not None]
         goes_on = torch.is_grad_enabled()
         with torch.enable_grad():
             # Views, where third derivatives may follow: they stand apart from one another, and
             # yet lead on to what they were made from.
             inputs = [
                 t.view_as(t) if goes_on and t.requires_grad else t.detach().requires_grad_()
-                for t in given
+                for t in there
             ]
             firsts = first(*inputs)
             pairs = [
@@ -378,26 +369,16 @@ class _RecurrenceBackward(torch.autograd.Function):
         of_tensors = [None if t is None else next(it) for t in tensors]
         of_gradients = [None if g is None else next(it) for g in gradients]
         between = (None,) * (total - count - 1 - states)
-        return *(None,) * 9, *of_tensors, *between, *of_gradients
+        return *(None,) * (_CONSTANTS + 6), *of_tensors, *between, *of_gradients
 
     @staticmethod
     def vmap(info, in_dims, *arguments):
-        constants, values = arguments[:7], arguments[7:]
+        constants, values = arguments[: _CONSTANTS + 3], arguments[_CONSTANTS + 3 :]
 
         def apply(*values):
             return _RecurrenceBackward.apply(*constants, *values)
 
-        return _one_by_one(apply, info.batch_size, in_dims[7:], values)
-
-
-def _by_reference(cell, values, owned, lengths, resets, reverse) -> list[Tensor]:
-    x, ih, hh, bias_ih, bias_hh = values[:5]
-    own = dict(zip(cell.parameter_specs, values[5 : 5 + owned], strict=True))
-    state = tuple(values[5 + owned :])
-    weights = Weights(ih, hh, bias_ih, bias_hh, own)
-    call = Call(cell, x, weights, state, lengths, resets, reverse)
-    output, last = reference.run(call)
-    return [output, *last]
+        return _one_by_one(apply, info.batch_size, in_dims[_CONSTANTS + 3 :], values)
 
 
 def missing() -> list[str]:
@@ -422,7 +403,7 @@ def reasons(call: Call) -> list[str]:
         made = kernel_of(call.cell, dtype)
     except Untraceable as reason:
         return [str(reason)]
-    if made.program.reads_input and call.x.shape[-1] != call.state[0].shape[-1]:
+    if "x" in made.program.inputs and call.x.shape[-1] != call.state[0].shape[-1]:
         found.append("the step uses x unit by unit, and it has not H features")
     elif not compiler.missing():
         try:
@@ -438,7 +419,7 @@ def traced_identity(cell: Cell, weight: Tensor) -> str:
     if missing() or weight.device.type != "cpu" or weight.dtype not in STORAGE:
         return ""
     try:
-        if program(cell).reads_input:
+        if "x" in program(cell).inputs:
             return ""
         kernel_of(cell, weight.dtype).build(trains=True)
     except (Untraceable, compiler.CompileError):
@@ -456,7 +437,7 @@ def _dtype(call: Call) -> torch.dtype:
 def _tensors(call: Call) -> tuple[Tensor | None, ...]:
     w = call.weights
     matrices = (call.x, w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh)
-    return (*matrices, *w.parameters.values(), *call.state)
+    return (*matrices, *w.parameters.values(), *call.state, *call.inputs)
 
 
 def _trains(call: Call) -> bool:
@@ -476,14 +457,25 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         # Each on its own: what an operator before has cast meets weights that none has.
         tensors = tuple(None if t is None else t.to(dtype) for t in tensors)
     text, owned = call.identity or identity(call.cell), len(call.weights.parameters)
-    trains = _trains(call)
+    given, trains = len(call.inputs), _trains(call)
+    varying = (call.lengths, call.resets, call.seed)
     if trains or _is_transformed():
         save = call.save if trains else "nothing"
-        options = (text, call.reverse, save, owned, call.lengths, call.resets)
-        found = _Recurrence.apply(*options, *tensors)
+        constants = (text, call.reverse, save, owned, given)
+        found = _Recurrence.apply(*constants, *varying, *tensors)
     else:
         # Nothing to derive and nothing to transform: the operator itself.
-        own, state = list(tensors[5 : 5 + owned]), list(tensors[5 + owned :])
-        options = (call.lengths, call.resets, text, call.reverse, "nothing")
-        found = _recurrence(*tensors[:5], own, state, *options)
+        constants = (text, call.reverse, "nothing")
+        found = _recurrence(*_parts(tensors, owned, given), *varying, *constants)
     return found[0], tuple(found[1 : 1 + len(call.state)])
+
+
+@torch.no_grad()
+def trace(call: Call) -> dict[str, Tensor]:
+    """All that the step returns by name, of all steps; see ``reference.trace``."""
+    tensors, dtype = _tensors(call), _dtype(call)
+    tensors = tuple(None if t is None else t.detach().to(dtype) for t in tensors)
+    parts = _parts(tensors, len(call.weights.parameters), len(call.inputs))
+    varying = (call.lengths, call.resets, call.seed, call.reverse)
+    made = _call_of(call.cell, parts, *varying)
+    return kernel(looked_at(call.cell), dtype).trace(replace(made, x=made.x.contiguous()))

@@ -12,16 +12,16 @@ the output, and gives those of the slots, of the states and of the parameters.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from throughtime.cells.cell import Cell
 from throughtime.kernels.differentiate import gradients
 from throughtime.kernels.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
-from throughtime.kernels.trace import Product, Step, Untraceable, same, trace
+from throughtime.kernels.trace import Product, Step, Untraceable, once_for_same, trace
 
-__all__ = ["Program", "Slot", "program"]
+__all__ = ["Program", "Slot", "looked_at", "program"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Program:
         states: the next states by name.
         output: what the layer gives out.
         operands: the values inside the step that a block of R is applied to.
+        others: what else is to be given out, to be looked at; nothing in a program that learns.
     """
 
     cell: Cell
@@ -58,6 +59,12 @@ class Program:
     states: Mapping[str, Operand]
     output: Operand
     operands: tuple[Node, ...]
+    others: Mapping[str, Operand] = field(default_factory=dict)
+
+    @property
+    def results(self) -> list[Operand]:
+        """All that one step has to compute."""
+        return [*self.states.values(), self.output, *self.operands, *self.others.values()]
 
     @cached_property
     def output_state(self) -> str | None:
@@ -74,10 +81,15 @@ class Program:
         return tuple(name for name in self.states if name in used)
 
     @cached_property
-    def reads_input(self) -> bool:
-        """Whether the input is used unit by unit, besides its products."""
-        roots = [*self.states.values(), self.output, *self.operands]
-        return any(node.op == "input" for node in reachable(roots))
+    def inputs(self) -> tuple[str, ...]:
+        """The inputs that are used unit by unit: ``x``, besides its products, and further ones."""
+        used = {node.name for node in reachable(self.results) if node.op == "input"}
+        return tuple(name for name in ("x", *self.cell.given_inputs) if name in used)
+
+    @cached_property
+    def drawn(self) -> tuple[str, ...]:
+        """The inputs that are drawn at random; the place of each is the number of its stream."""
+        return tuple(self.cell.drawn_inputs)
 
     # The backward step.
 
@@ -101,7 +113,7 @@ class Program:
             *(slot.leaf for slot in self.slots),
             *(leaf("state", name) for name in self.states),
             *(leaf("parameter", name, "unit") for name in self.cell.parameter_specs),
-            leaf("input", "x"),
+            *(leaf("input", name) for name in ("x", *self.cell.given_inputs)),
         ]
 
     @cached_property
@@ -110,7 +122,7 @@ class Program:
 
         States, parameters and the input are at hand anyway.
         """
-        made_forward = set(reachable([*self.states.values(), self.output, *self.operands]))
+        made_forward = set(reachable(self.results))
         needed, waiting = set(), [g for g in self.gradients.values() if isinstance(g, Node)]
         visited: set[Node] = set()
         while waiting:
@@ -164,8 +176,7 @@ class Program:
         if backward:
             roots = [*self.gradients.values(), *self.seeds.values()]
         else:
-            roots = [*self.states.values(), self.output, *self.operands]
-            roots += [slot.leaf for slot in self.slots]
+            roots = [*self.results, *(slot.leaf for slot in self.slots)]
         for root in roots:
             stage(root)
         return stages
@@ -181,7 +192,7 @@ _EXPENSIVE = frozenset(
 
 def _cost(node: Node, at_hand: set[Node]) -> float:
     """What it takes to compute a value from those at hand; infinite where it cannot be done."""
-    if node in at_hand or node.op in ("state", "parameter", "input", "units"):
+    if node in at_hand or node.op in ("state", "parameter", "input", "random", "units"):
         return 0.0
     if node.op in LEAVES or node.op in ("row_sum", "row_max"):
         return float("inf")
@@ -198,30 +209,30 @@ def _numbers_under(mask: Node) -> list[Node]:
     return found
 
 
-_programs: dict[Hashable, Program | str] = {}
-
-
+@once_for_same
 def program(cell: Cell) -> Program:
     """The program of a cell; made once for all cells that do the same.
 
     Raises:
         Untraceable: where no kernel can be made of it.
     """
-    key = same(cell)
-    if key not in _programs:
-        try:
-            _programs[key] = _made(trace(cell))
-        except Untraceable as reason:
-            _programs[key] = str(reason)
-    made = _programs[key]
-    if isinstance(made, str):
-        raise Untraceable(made)
-    return made
+    return _made(trace(cell), {})
 
 
-def _made(step: Step) -> Program:
+@once_for_same
+def looked_at(cell: Cell) -> Program:
+    """The program that also gives out what the step returns besides states and output."""
+    step = trace(cell)
+    rows = {
+        k: step.graph.node("where", v, 1.0, 0.0) if is_mask(v) else v
+        for k, v in step.others.items()
+    }
+    return _made(step, rows)
+
+
+def _made(step: Step, others: Mapping[str, Operand]) -> Program:
     names = list(step.states)
-    roots = [*step.states.values(), step.output]
+    roots = [*step.states.values(), step.output, *others.values()]
     made = [p.operand for p in step.products if p.matrix == "R"]
     for product in step.products:
         if product.matrix == "W" and product.operand.op != "input":
@@ -234,6 +245,7 @@ def _made(step: Step) -> Program:
     graph, replaced, slots = _slots(step, products, [*roots, *made])
     copied = graph.copy([*roots, *made], replaced)
     states = dict(zip(names, copied, strict=False))
+    seen = dict(zip(others, copied[len(names) + 1 :], strict=False))
     new = dict(zip(made, copied[len(roots) :], strict=True))
     slots = [Slot(s.leaf, s.gate, tuple((_row(new[v]), b) for v, b in s.pairs)) for s in slots]
     operands = [v for s in slots for v, _ in s.pairs if v.op != "state"]
@@ -252,6 +264,7 @@ def _made(step: Step) -> Program:
         states=states,
         output=copied[len(names)],
         operands=tuple(dict.fromkeys(operands)),
+        others=seen,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +18,11 @@ from torch import Tensor
 from throughtime.cells.cell import Cell
 from throughtime.checks import ShapeError
 from throughtime.kernels.call import Call
-from throughtime.kernels.trace import Untraceable, trace
+from throughtime.kernels.random import uniform
+from throughtime.kernels.trace import Untraceable
+from throughtime.kernels.trace import trace as trace_step
 
-__all__ = ["missing", "reasons", "run"]
+__all__ = ["missing", "reasons", "run", "trace"]
 
 
 def missing() -> list[str]:
@@ -39,16 +42,37 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         The outputs (T, B, H), zero past a row's end, and the last states, each (B, H), of each
         row's last valid step.
     """
+    return _run(call, None)
+
+
+@torch.no_grad()
+def trace(call: Call) -> dict[str, Tensor]:
+    """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
+    steps: list[dict[str, Tensor]] = [{}] * call.x.shape[0]
+    _run(call, steps)
+    shape = call.state[0].shape
+    return {
+        name: torch.stack([_row(made[name], shape, call.state[0].dtype) for made in steps])
+        for name in steps[0]
+    }
+
+
+def _row(value: Any, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    return torch.as_tensor(value, dtype=dtype).expand(shape)
+
+
+def _run(call: Call, seen: list[dict[str, Tensor]] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The same; what the step returns at each step is put into seen."""
     cell, weights = call.cell, call.weights
     T = call.x.shape[0]
 
     # (T, B, 1), so that it spreads over the units. What lies past a row's end may be anything,
     # NaN included, and must reach neither the outputs nor a gradient.
-    x, valid = call.x, None
+    x, inputs, valid = call.x, call.inputs, None
     if call.lengths is not None:
         steps = torch.arange(T, device=call.x.device).unsqueeze(1)
         valid = (steps < call.lengths.to(call.x.device)).unsqueeze(-1)
-        x = torch.where(valid, x, 0.0)
+        x, *inputs = (torch.where(valid, value, 0.0) for value in (x, *inputs))
     xs = x.unbind(0)
 
     H = weights.weight_ih.shape[0] // len(cell.gates)
@@ -60,6 +84,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     hoisted = {name: product.unbind(0) for name, product in W.rows(of_input)(x).items()}
     fused = {k: R.rows(names) for k, names in of_state.items()}
     p = SimpleNamespace(**weights.parameters)
+    given = {k: v.unbind(0) for k, v in zip(cell.given_inputs, inputs, strict=True)}
 
     initial = dict(zip(cell.state_specs, call.state, strict=True))
     state, outputs = initial, [call.x] * T
@@ -76,12 +101,19 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
             for k, rows in fused.items()
             for name, product in rows(state[k]).items()
         }
-        made = cell.step(xs[t], W.seen, R.seen, SimpleNamespace(**state), p)
+        entering = {k: values[t] for k, values in given.items()} | _drawn(call, t)
+        u = [SimpleNamespace(**entering)] if entering else []
+        made = cell.step(xs[t], W.seen, R.seen, SimpleNamespace(**state), p, *u)
         output, new = _output_and_states(cell, made, state, H)
         if valid is not None:
             new = {k: torch.where(valid[t], v, state[k]) for k, v in new.items()}
             output = torch.where(valid[t], output, 0.0)
         state, outputs[t] = new, output
+        if seen is not None:
+            kept = dict(made)
+            seen[t] = {
+                k: v if valid is None else torch.where(valid[t], v, 0.0) for k, v in kept.items()
+            }
     return torch.stack(outputs), tuple(state.values())
 
 
@@ -133,7 +165,7 @@ def _blocks_by_value(cell: Cell) -> tuple[list[str], dict[str, list[str]]]:
     Nothing is known of a step that cannot be traced: its products are taken one by one.
     """
     try:
-        products = trace(cell).products
+        products = trace_step(cell).products
     except Untraceable:
         return [], {}
     of_input = [p.block for p in products if p.matrix == "W" and p.operand.op == "input"]
@@ -151,6 +183,19 @@ def _starts_anew(call: Call, t: int) -> Tensor | None:
         return None
     boundary = t + 1 if call.reverse else t
     return call.resets[boundary].unsqueeze(-1) if boundary < call.resets.shape[0] else None
+
+
+def _drawn(call: Call, t: int) -> dict[str, Tensor]:
+    """The random inputs of step t."""
+    specs = call.cell.drawn_inputs
+    if not specs:
+        return {}
+    assert call.seed is not None
+    (rows, units), dtype = call.state[0].shape, call.state[0].dtype
+    return {
+        name: uniform(call.seed, i, t if spec.drawn == "step" else None, rows, units, dtype)
+        for i, (name, spec) in enumerate(specs.items())
+    }
 
 
 def _output_and_states(

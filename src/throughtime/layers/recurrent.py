@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,21 +13,17 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from throughtime.cells.cell import Cell, get
-from throughtime.checks import ShapeError, integer_lengths, shape_is, unknown
+from throughtime.checks import ShapeError
 from throughtime.kernels import Call, Explanation, Weights, dispatch, operators
+from throughtime.kernels.random import new_seed
+from throughtime.layers import options
+from throughtime.layers.incoming import Incoming, prepared
 from throughtime.layers.stream import Stream
 
 __all__ = ["Recurrent", "RecurrentState"]
 
 RecurrentState = Tensor | tuple[Tensor, ...]
 """One state: a tensor. Several: a tuple. Each of shape (L*D, B, H)."""
-
-_MERGES: dict[str, Callable[[list[Tensor]], Tensor]] = {
-    "concat": lambda outputs: torch.cat(outputs, -1),
-    "sum": lambda outputs: outputs[0] + outputs[1],
-    "mean": lambda outputs: (outputs[0] + outputs[1]) / 2,
-    "product": lambda outputs: outputs[0] * outputs[1],
-}
 
 
 def _rows_of_f(bias: Tensor, names: tuple[str, ...]) -> Tensor:
@@ -56,6 +52,11 @@ class Recurrent(nn.Module):
             few states only, from which the gates are computed again: less memory, more time.
         locked_dropout: whether ``dropout`` drops the same features at all steps of a sequence (Gal
             and Ghahramani, arXiv 1512.05287).
+        recurrent_dropout: the probability to drop a unit of what the recurrent matrices are
+            applied to, the same units at all steps of a sequence (arXiv 1512.05287, with one mask
+            for all gates).
+        zoneout: the probability that a unit keeps its value of the step before: for all states,
+            or by name, ``{"h": 0.05, "c": 0.5}`` (Krueger et al., arXiv 1606.01305).
         weight_drop: the probability to drop a weight of the recurrent matrices, drawn anew for each
             call (DropConnect; Merity et al., arXiv 1708.02182).
         learned_state: whether the initial states, where none are given, are parameters
@@ -63,6 +64,12 @@ class Recurrent(nn.Module):
         residual: whether each layer but the first adds its input to its output.
         independent: whether the two directions run through all layers apart, and are merged at the
             end only.
+        proj_size: P; more than 0 projects the output, and what is fed back, to P units
+            (``weight_hr_l{k}`` (P, H), as in ``torch.nn.LSTM``), for cells in which h enters the
+            equations through products alone.
+        activations: other activation functions, ``{"tanh": "relu", "sigmoid": "hardsigmoid"}``;
+            see :data:`throughtime.cells.wrapped.ACTIVATIONS`.
+        clip: a limit to what activation functions are given, from -clip to clip.
         strict: whether ``backend="auto"`` refuses what no kernel can run, rather than taking the
             slow reference.
         forget_bias: the bias from which the forget gate (block f) starts; 1 makes a long memory
@@ -74,7 +81,7 @@ class Recurrent(nn.Module):
         input: (T, B, I); (B, T, I) where ``batch_first``; (T, I) for one sequence alone; or a
             ``PackedSequence``.
         output: as the input, with D*H features (H for the merges that are not ``concat``); zero
-            past a row's end.
+            past a row's end. With ``proj_size`` P stands for H, as in the states that are h.
         states: (L*D, B, H), or (L*D, H) for one sequence alone, layer by layer, in each the
             forward direction first: of each row's last valid step. The reverse direction starts
             at a row's own last step and ends at its first.
@@ -93,6 +100,13 @@ class Recurrent(nn.Module):
     (torch.Size([7, 2, 5]), torch.Size([2, 2, 5]))
     """
 
+    MERGES: ClassVar[dict[str, Callable[[list[Tensor]], Tensor]]] = {
+        "concat": lambda outputs: torch.cat(outputs, -1),
+        "sum": lambda outputs: outputs[0] + outputs[1],
+        "mean": lambda outputs: (outputs[0] + outputs[1]) / 2,
+        "product": lambda outputs: outputs[0] * outputs[1],
+    }
+
     def __init__(
         self,
         cell: Cell | str,
@@ -109,10 +123,15 @@ class Recurrent(nn.Module):
         save: str = "gates",
         strict: bool = False,
         locked_dropout: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
         weight_drop: float = 0.0,
         learned_state: bool = False,
         residual: bool = False,
         independent: bool = False,
+        proj_size: int = 0,
+        activations: Mapping[str, str | Callable[[Tensor], Tensor]] | None = None,
+        clip: float | None = None,
         forget_bias: float | None = None,
         recurrent_init: str = "uniform",
         device: torch.device | str | None = None,
@@ -120,35 +139,42 @@ class Recurrent(nn.Module):
     ) -> None:
         super().__init__()
         self.cell = get(cell) if isinstance(cell, str) else cell
-        self._check_options(cell, input_size, hidden_size, num_layers, dropout)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
+        self.proj_size = proj_size
+        options.check_sizes(self, cell)
         self.bias = bool(bias)
         self.batch_first = bool(batch_first)
-        self.dropout = float(dropout)
+        self.dropout = dropout
         self.bidirectional = bool(bidirectional)
         self.merge = merge
         self.backend = dispatch.check(backend)
         self.save = save
         self.strict = bool(strict)
         self.locked_dropout = bool(locked_dropout)
-        self.weight_drop = float(weight_drop)
+        self.recurrent_dropout = recurrent_dropout
+        self.zoneout = zoneout
+        self.weight_drop = weight_drop
         self.learned_state = bool(learned_state)
         self.residual = bool(residual)
         self.independent = bool(independent)
+        self.activations = dict(activations or {})
+        self.clip = clip
         self.forget_bias = forget_bias
         self.recurrent_init = recurrent_init
-        self._check_choices()
+        options.check(self)
+        self._equations = {learns: options.equations(self, learns) for learns in (False, True)}
 
         for layer in range(num_layers):
-            width = input_size if layer == 0 else hidden_size if independent else self.output_size
+            width = input_size if layer == 0 else self._width if independent else self.output_size
             for suffix in self._suffixes(layer):
                 for name, shape in self._parameter_shapes(width).items():
                     empty = torch.empty(shape, device=device, dtype=dtype)
                     self.register_parameter(f"{name}{suffix}", nn.Parameter(empty))
         for name in self._initial_names() if learned_state else ():
-            empty = torch.empty(hidden_size, device=device, dtype=dtype)
+            size = self.state_sizes[name.removeprefix("initial_").rsplit("_l", 1)[0]]
+            empty = torch.empty(size, device=device, dtype=dtype)
             self.register_parameter(name, nn.Parameter(empty))
         self.reset_parameters()
 
@@ -162,7 +188,7 @@ class Recurrent(nn.Module):
     @weight_drop.setter
     def weight_drop(self, probability: float) -> None:
         # A float that every call compares is a symbol to torch.compile, which then begins again.
-        self._weight_drop, self._drops_weights = float(probability), probability > 0
+        self._weight_drop, self._drops_weights = probability, probability > 0
 
     @property
     def num_directions(self) -> int:
@@ -170,12 +196,36 @@ class Recurrent(nn.Module):
         return 2 if self.bidirectional else 1
 
     @property
-    def output_size(self) -> int:
-        """The features of one step of the output."""
-        return self.hidden_size * (self.num_directions if self.merge == "concat" else 1)
+    def equations(self) -> Cell:
+        """The cell that runs: the layer's, and around it what its options change of it."""
+        return self._equations[self.training]
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def _width(self) -> int:
+        """The units that one direction of a layer gives out."""
+        return self.proj_size or self.hidden_size
+
+    @property
+    def output_size(self) -> int:
+        """The features of one step of the output."""
+        return self._width * (self.num_directions if self.merge == "concat" else 1)
+
+    @property
+    def state_sizes(self) -> dict[str, int]:
+        """The units of each state."""
+        sizes = {k: spec.size or self.hidden_size for k, spec in self.cell.state_specs.items()}
+        return sizes | ({self.cell.output_name: self.proj_size} if self.proj_size else {})
+
+    @property
+    def who(self) -> str:
+        """What error messages call it."""
+        name = type(self).__name__
+        cell = f'"{self.cell.name}"' if self.cell.name else f"{type(self.cell).__name__}()"
+        return f"{name}({cell})" if type(self) is Recurrent else name
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
         # Not get_parameter: torch.func.functional_call puts plain tensors in its place.
         weight: Any = self.weight_ih_l0
         return weight.dtype
@@ -189,15 +239,23 @@ class Recurrent(nn.Module):
         specs = self.cell.state_specs
         return {f"initial_{k}{s}": spec.initial for k, spec in specs.items() for s in suffixes}
 
+    def learned_states(self) -> list[list[Tensor]]:
+        """The learned initial states: for each state those of all layers and directions."""
+        found = [getattr(self, name) for name in self._initial_names()]
+        rows = self.num_layers * self.num_directions
+        return [found[i : i + rows] for i in range(0, len(found), rows)]
+
     def _parameter_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         cell, H = self.cell, self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.gates) * H, input_size)}
         if cell.recurrent_block_names:
-            shapes["weight_hh"] = (len(cell.recurrent_block_names) * H, H)
+            shapes["weight_hh"] = (len(cell.recurrent_block_names) * H, self._width)
         if self.bias:
             shapes["bias_ih"] = (len(cell.gates) * H,)
             if cell.recurrent_bias_names:
                 shapes["bias_hh"] = (len(cell.recurrent_bias_names) * H,)
+        if self.proj_size:
+            shapes["weight_hr"] = (self.proj_size, H)
         return shapes | {k: (p.size or H,) for k, p in cell.parameter_specs.items()}
 
     def reset_parameters(self) -> None:
@@ -239,7 +297,9 @@ class Recurrent(nn.Module):
         *,
         lengths: Tensor | list[int] | None = None,
         resets: Tensor | None = None,
-    ) -> tuple[Any, RecurrentState]:
+        inputs: Mapping[str, Tensor] | None = None,
+        return_trace: bool = False,
+    ) -> Any:
         """Runs the sequence.
 
         Args:
@@ -248,17 +308,32 @@ class Recurrent(nn.Module):
             lengths: (B,) whole numbers in any order, how many steps of each row are valid.
             resets: (T, B), or (B, T) where ``batch_first``: True where a row is set back to its
                 initial state before step t.
+            inputs: what enters each step besides x, of cells that declare ``inputs``: by name,
+                each as x but with H features, or one, or none at all where one is meant.
+            return_trace: whether to give out all gates and states of all steps as well.
 
         Returns:
-            The output, and the last states.
+            The output, and the last states. With ``return_trace`` a third: by name
+            (``f_l0``, ``c_l0_reverse``) what the step returned at each step, (T, B, H) or as the
+            input has them; zero past a row's end, and without a gradient.
         """
         if isinstance(input, PackedSequence):
-            return self._forward_packed(input, hx, lengths, resets)
-        x, state, lengths, resets = self._prepared(input, hx, lengths, resets)
-        x, last = self._through_layers(x, state, lengths, resets)
+            return self._forward_packed(input, hx, lengths, resets, inputs, return_trace)
+        given = prepared(self, input, hx, lengths, resets, inputs)
+        seen: dict[str, Tensor] | None = {} if return_trace else None
+        x, last = self._through_layers(given, seen)
+        found = [self._as_given(x, input.dim()), self._joined(last)]
         if input.dim() == 2:
-            return x.squeeze(1), self._joined([s.squeeze(1) for s in last])
-        return (x.transpose(0, 1) if self.batch_first else x), self._joined(last)
+            found[1] = self._joined([s.squeeze(1) for s in last])
+        if seen is not None:
+            found.append({name: self._as_given(v, input.dim()) for name, v in seen.items()})
+        return tuple(found)
+
+    def _as_given(self, sequence: Tensor, dim: int) -> Tensor:
+        """A sequence (T, B, …) in the form in which the input came."""
+        if dim == 2:
+            return sequence.squeeze(1)
+        return sequence.transpose(0, 1) if self.batch_first else sequence
 
     def stream(self) -> Stream:
         """A running sequence, which is given its steps as they come.
@@ -268,7 +343,7 @@ class Recurrent(nn.Module):
         """
         if self.bidirectional:
             raise ValueError(
-                f"{self._who}: bidirectional=True reads a sequence from its end too, which a "
+                f"{self.who}: bidirectional=True reads a sequence from its end too, which a "
                 f"stream does not know. Use one direction."
             )
         return Stream(self, self.batch_first)
@@ -280,60 +355,83 @@ class Recurrent(nn.Module):
         *,
         lengths: Tensor | list[int] | None = None,
         resets: Tensor | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
     ) -> Explanation:
         """Which backend would run this input, and why the faster ones would not."""
         if isinstance(input, PackedSequence):
-            self._refuse_twice(lengths, resets)
+            self._refuse_twice(lengths, resets, inputs)
             padded, lengths = pad_packed_sequence(input)
-            x, state, lengths, resets = self._prepared(padded, hx, lengths, None, time_first=True)
+            given = prepared(self, padded, hx, lengths, time_first=True)
         else:
-            x, state, lengths, resets = self._prepared(input, hx, lengths, resets)
-        first = tuple(s[0] for s in state)
-        call = Call(self.cell, x, self._weights("_l0"), first, lengths, resets)
-        return dispatch.explain(call, self.backend, self.strict)
+            given = prepared(self, input, hx, lengths, resets, inputs)
+        return dispatch.explain(self._call(given, given.x, 0, 0), self.backend, self.strict)
+
+    def _call(
+        self, given: Incoming, x: Tensor, layer: int, direction: int, seed: Tensor | None = None
+    ) -> Call:
+        """One layer in one direction, as a backend is asked to run it."""
+        cell, suffix = self.equations, self._suffixes(layer)[direction]
+        row = layer * self.num_directions + direction
+        missing = {k: self.hidden_size - size for k, size in self.state_sizes.items()}
+        return Call(
+            cell=cell,
+            x=x,
+            weights=self._weights(suffix),
+            state=tuple(
+                F.pad(s[row], (0, n)) if n and self.proj_size else s[row]
+                for s, n in zip(given.state, missing.values(), strict=True)
+            ),
+            inputs=given.inputs,
+            lengths=given.lengths,
+            resets=given.resets,
+            seed=seed,
+            reverse=direction == 1,
+            save=self.save,
+            identity=self._identity() if torch.compiler.is_compiling() else None,
+        )
 
     def _through_layers(
-        self,
-        x: Tensor,
-        state: tuple[Tensor, ...],
-        lengths: Tensor | None,
-        resets: Tensor | None,
+        self, given: Incoming, seen: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
+        """The output of the last layer, and the last states of all; notes the trace in seen."""
         last: list[tuple[Tensor, ...]] = []
         # What each direction reads: the same, unless they run apart.
-        inputs = [x] * self.num_directions
+        inputs = [given.x] * self.num_directions
         for layer in range(self.num_layers):
             if layer > 0:
                 inputs = self._dropped(inputs)
             outputs = []
             for direction, suffix in enumerate(self._suffixes(layer)):
-                row = layer * self.num_directions + direction
-                call = Call(
-                    cell=self.cell,
-                    x=inputs[direction],
-                    weights=self._weights(suffix),
-                    state=tuple(s[row] for s in state),
-                    lengths=lengths,
-                    resets=resets,
-                    reverse=direction == 1,
-                    save=self.save,
-                    identity=self._identity() if torch.compiler.is_compiling() else None,
-                )
+                seed = new_seed(given.x.device) if self.equations.drawn_inputs else None
+                call = self._call(given, inputs[direction], layer, direction, seed)
                 output, states = dispatch.run(call, self.backend, self.strict)
+                if seen is not None:
+                    seen |= self._trace(call, suffix)
+                if self.proj_size:
+                    output = output[..., : self.proj_size]
+                    sizes = self.state_sizes.values()
+                    states = tuple(s[:, :n] for s, n in zip(states, sizes, strict=True))
                 outputs.append(output)
                 last.append(states)
             is_apart = self.independent and layer + 1 < self.num_layers
+            merged = self.MERGES[self.merge]
             if self.bidirectional and not self.independent:
-                outputs = [_MERGES[self.merge](outputs)]
+                outputs = [merged(outputs)]
             if self.residual and layer > 0:
                 outputs = [y + x for x, y in zip(inputs, outputs, strict=False)]
             if self.independent and not is_apart:
-                outputs = [_MERGES[self.merge](outputs)]
+                outputs = [merged(outputs)]
             inputs = outputs if is_apart else outputs * self.num_directions
         x = inputs[0]
         if len(last) == 1:
             return x, [rows.unsqueeze(0) for rows in last[0]]
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
+
+    def _trace(self, call: Call, suffix: str) -> dict[str, Tensor]:
+        """All that the step returns, of all steps."""
+        found = dispatch.trace(call, self.backend)
+        narrow = self.state_sizes if self.proj_size else {}
+        return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in found.items()}
 
     def _dropped(self, inputs: list[Tensor]) -> list[Tensor]:
         """What the next layer reads, less what dropout takes; the directions read the same."""
@@ -350,7 +448,7 @@ class Recurrent(nn.Module):
 
     def _identity(self) -> str:
         """The cell as torch.compile may know it: a text; empty where no kernel runs the cell."""
-        return operators.traced_identity(self.cell, self._weights("_l0").weight_ih)
+        return operators.traced_identity(self.equations, self._weights("_l0").weight_ih)
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
     _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]
@@ -368,10 +466,15 @@ class Recurrent(nn.Module):
         learned: Tensor | None = getattr(self, f"weight_hh{suffix}", None)
         if learned is not None and self._drops_weights:
             learned = F.dropout(learned, self.weight_drop, self.training)
-        if learned is None or type(self.cell).transform is Cell.transform:
+        cell, H, P = self.equations, self.hidden_size, self.proj_size
+        if learned is not None and P:
+            # Square blocks: h has zeros after its P units, and the projection makes no more.
+            projection = F.pad(getattr(self, f"weight_hr{suffix}"), (0, 0, 0, H - P))
+            learned = torch.cat([F.pad(learned, (0, H - P)), projection])
+        if learned is None or not cell.has_transform:
             return learned
-        names, H = self.cell.recurrent_block_names, self.hidden_size
-        blocks = self.cell.transform(dict(zip(names, learned.split(H), strict=True)))
+        names = cell.recurrent_block_names
+        blocks = cell.transform(dict(zip(names, learned.split(H), strict=True)))
         shapes = {name: tuple(block.shape) for name, block in blocks.items()}
         if shapes != dict.fromkeys(names, (H, H)):
             raise ShapeError(
@@ -389,198 +492,38 @@ class Recurrent(nn.Module):
         hx: RecurrentState | None,
         lengths: Any,
         resets: Any,
-    ) -> tuple[PackedSequence, RecurrentState]:
-        self._refuse_twice(lengths, resets)
+        inputs: Any,
+        return_trace: bool,
+    ) -> Any:
+        self._refuse_twice(lengths, resets, inputs)
         x, lengths = pad_packed_sequence(packed)
-        x, state, lengths, _ = self._prepared(x, hx, lengths, None, time_first=True)
-        output, last = self._through_layers(x, state, lengths, None)
-        if packed.sorted_indices is not None:
-            output = output.index_select(1, packed.sorted_indices)
-            lengths = lengths[packed.sorted_indices.cpu()]
-        data = pack_padded_sequence(output, lengths).data
-        return packed._replace(data=data), self._joined(last)
+        given = prepared(self, x, hx, lengths, time_first=True)
+        seen: dict[str, Tensor] | None = {} if return_trace else None
+        output, last = self._through_layers(given, seen)
 
-    # What it refuses.
+        def as_packed(sequence: Tensor) -> PackedSequence:
+            order, of_row = packed.sorted_indices, lengths
+            if order is not None:
+                sequence, of_row = sequence.index_select(1, order), lengths[order.cpu()]
+            return packed._replace(data=pack_padded_sequence(sequence, of_row).data)
 
-    @property
-    def _who(self) -> str:
-        name = type(self).__name__
-        cell = f'"{self.cell.name}"' if self.cell.name else f"{type(self.cell).__name__}()"
-        return f"{name}({cell})" if type(self) is Recurrent else name
+        found = [as_packed(output), self._joined(last)]
+        if seen is not None:
+            found.append({name: as_packed(v) for name, v in seen.items()})
+        return tuple(found)
 
-    def _refuse_twice(self, lengths: Any, resets: Any) -> None:
-        if lengths is not None or resets is not None:
+    def _refuse_twice(self, lengths: Any, resets: Any, inputs: Any) -> None:
+        if lengths is not None or resets is not None or inputs is not None:
             raise ValueError(
-                f"{self._who}: a PackedSequence brings its own lengths; "
-                f"lengths and resets go with a padded tensor."
+                f"{self.who}: a PackedSequence brings its own lengths; "
+                f"lengths, resets and inputs go with a padded tensor."
             )
-
-    def _prepared(
-        self,
-        x: Tensor,
-        hx: RecurrentState | None,
-        lengths: Any,
-        resets: Any,
-        time_first: bool = False,
-    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None, Tensor | None]:
-        """Everything that comes in: checked, time first, with a batch and an initial state."""
-        batch_first = self.batch_first and not time_first
-        for name, value in (("x", x), ("resets", resets)):
-            if not isinstance(value, Tensor) and (value is not None or name == "x"):
-                raise TypeError(f"{self._who}: expected {name} as a tensor, got {value!r}.")
-        alone = x.dim() == 2
-        leading = () if alone else ("B", "T") if batch_first else ("T", "B")
-        expected = (*leading, self.input_size) if leading else ("T", self.input_size)
-        shape_is(self._who, "x", x, expected, f"input_size={self.input_size}")
-        if x.dtype != self._dtype and not (
-            torch.is_autocast_enabled(x.device.type) and x.is_floating_point()
-        ):
-            raise ValueError(
-                f"{self._who}: expected x of {self._dtype} as the weights are, got "
-                f"{x.dtype}. Convert one of them, for example layer.to(x.dtype)."
-            )
-        x = x.unsqueeze(1) if alone else x.transpose(0, 1) if batch_first else x
-        T, B, _ = x.shape
-        if T == 0:
-            raise ShapeError(f"{self._who}: expected at least one time step, got x with none.")
-        if lengths is not None:
-            lengths = integer_lengths(self._who, lengths, B, T)
-        if resets is not None:
-            if resets.dtype != torch.bool:
-                raise ValueError(f"{self._who}: expected resets of torch.bool, got {resets.dtype}.")
-            rows = ("T",) if alone else (B, T) if batch_first else (T, B)
-            shape_is(self._who, "resets", resets, rows, "x has these steps and rows")
-            resets = resets.unsqueeze(1) if alone else resets.T if batch_first else resets
-        return x, self._initial(x, hx, alone), lengths, resets
-
-    def _initial(self, x: Tensor, hx: RecurrentState | None, alone: bool) -> tuple[Tensor, ...]:
-        specs = self.cell.state_specs
-        rows, B = self.num_layers * self.num_directions, x.shape[1]
-        shapes = [(rows, B, spec.size or self.hidden_size) for spec in specs.values()]
-        if hx is None and self.learned_state:
-            names, B = list(self._initial_names()), x.shape[1]
-            all_rows = [getattr(self, name) for name in names]
-            of_state = [all_rows[i : i + rows] for i in range(0, len(names), rows)]
-            return tuple(torch.stack(r).unsqueeze(1).expand(-1, B, -1) for r in of_state)
-        if hx is None:
-            return tuple(
-                torch.full(shape, spec.initial, dtype=self._dtype, device=x.device)
-                for shape, spec in zip(shapes, specs.values(), strict=True)
-            )
-        if not isinstance(hx, (Tensor, tuple, list)):
-            raise TypeError(f"{self._who}: expected hx as a tensor or a tuple, got {hx!r}.")
-        states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
-        if len(states) != len(specs) or (len(specs) > 1 and isinstance(hx, Tensor)):
-            wanted = ", ".join(specs)
-            raise ValueError(
-                f"{self._who}: expected {len(specs)} initial state(s) ({wanted}), "
-                f"{'a tuple' if len(specs) > 1 else 'a tensor'}, got "
-                f"{'a tensor' if isinstance(hx, Tensor) else f'a tuple of {len(states)}'}."
-            )
-        why = f"num_layers={self.num_layers}, bidirectional={self.bidirectional}, x has {B} rows"
-        for (name, value), shape in zip(zip(specs, states, strict=True), shapes, strict=True):
-            if not isinstance(value, Tensor):
-                raise ValueError(
-                    f"{self._who}: expected the initial state {name} as a tensor, got {value!r}."
-                )
-            if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-                raise ValueError(
-                    f"{self._who}: expected the initial state {name} of {x.dtype} as x is, got "
-                    f"{value.dtype}."
-                )
-            expected = (shape[0], shape[2]) if alone else shape
-            shape_is(self._who, f"the initial state {name}", value, expected, why)
-        return tuple(s.unsqueeze(1) for s in states) if alone else states
-
-    def _check_options(
-        self, cell: Any, input_size: Any, hidden_size: Any, num_layers: Any, dropout: Any
-    ) -> None:
-        if not isinstance(self.cell, Cell):
-            hint = f" Write {cell.__name__}()." if isinstance(cell, type) else ""
-            raise TypeError(f"Recurrent: expected a cell or the name of one, got {cell!r}.{hint}")
-        self.cell.check()
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int):
-                raise TypeError(f"{self._who}: expected {name} as a whole number, got {size!r}.")
-            if size < 1:
-                raise ValueError(f"{self._who}: expected {name} of at least 1, got {size}.")
-        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
-            raise ValueError(
-                f"{self._who}: expected dropout as a probability from 0 to 1, got {dropout!r}."
-            )
-        if dropout > 0 and num_layers == 1:
-            warnings.warn(
-                f"{self._who}: dropout={dropout} acts between layers, and num_layers is 1: "
-                f"nothing will be dropped.",
-                stacklevel=3,
-            )
-
-    def _check_choices(self) -> None:
-        if not 0 <= self.weight_drop < 1:
-            raise ValueError(
-                f"{self._who}: expected weight_drop as a probability from 0 to below 1, got "
-                f"{self.weight_drop!r}."
-            )
-        without_effect = {
-            "weight_drop": self.weight_drop > 0 and not self.cell.recurrent_block_names,
-            "locked_dropout": self.locked_dropout and self.dropout == 0,
-            "residual": self.residual and self.num_layers == 1,
-            "independent": self.independent and (self.num_layers == 1 or not self.bidirectional),
-        }
-        why = {
-            "weight_drop": "the cell has no recurrent matrix",
-            "locked_dropout": "dropout is 0",
-            "residual": "num_layers is 1, and the first layer adds nothing",
-            "independent": "there are not two directions and several layers",
-        }
-        for name, has_none in without_effect.items():
-            if has_none:
-                raise ValueError(f"{self._who}: {name} would have no effect, as {why[name]}.")
-        if self.learned_state and any(s.size is not None for s in self.cell.state_specs.values()):
-            raise ValueError(f"{self._who}: learned_state=True needs states of H units.")
-        if self.merge not in _MERGES:
-            raise unknown("merge", self.merge, _MERGES)
-        if self.merge != "concat" and not self.bidirectional:
-            raise ValueError(
-                f'{self._who}: merge="{self.merge}" merges two directions; set bidirectional=True.'
-            )
-        if self.save not in ("gates", "states"):
-            raise unknown("save", self.save, ("gates", "states"))
-        if self.recurrent_init not in ("uniform", "orthogonal"):
-            raise unknown("recurrent_init", self.recurrent_init, ("uniform", "orthogonal"))
-        if self.recurrent_init == "orthogonal" and not self.cell.recurrent_block_names:
-            raise ValueError(f"{self._who}: the cell has no recurrent block to be orthogonal.")
-        if self.forget_bias is not None:
-            if "f" not in self.cell.gates:
-                raise ValueError(
-                    f"{self._who}: forget_bias is the bias of block f, and the cell's blocks are "
-                    f"{', '.join(self.cell.gates)}."
-                )
-            if not self.bias:
-                raise ValueError(f"{self._who}: forget_bias needs bias=True.")
 
     def extra_repr(self) -> str:
         parts = [repr(self.cell), str(self.input_size), str(self.hidden_size)]
-        defaults = {
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0.0,
-            "bidirectional": False,
-            "merge": "concat",
-            "backend": "auto",
-            "save": "gates",
-            "strict": False,
-            "locked_dropout": False,
-            "weight_drop": 0.0,
-            "learned_state": False,
-            "residual": False,
-            "independent": False,
-            "forget_bias": None,
-            "recurrent_init": "uniform",
-        }
-        for name, default in defaults.items():
-            if getattr(self, name) != default:
+        for name, parameter in inspect.signature(Recurrent).parameters.items():
+            is_told = name in ("cell", "input_size", "hidden_size", "device", "dtype")
+            default = {} if name == "activations" else parameter.default
+            if not is_told and getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)!r}")
         return ", ".join(parts)

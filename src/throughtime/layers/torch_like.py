@@ -25,7 +25,8 @@ class _TorchLike(Recurrent):
     def all_weights(self) -> list[list[nn.Parameter]]:
         """The parameters, one list for each layer and direction."""
         suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
+        names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
+        names += ["weight_hr"] if self.proj_size else []
         return [[getattr(self, f"{name}{suffix}") for name in names] for suffix in suffixes]
 
     def flatten_parameters(self) -> None:
@@ -83,7 +84,7 @@ class LSTM(_TorchLike):
         input_size, hidden_size, num_layers: I, H, L.
         bias, batch_first, dropout, bidirectional, device, dtype, more: see
             :class:`throughtime.Recurrent`, also for the shapes.
-        proj_size: not there yet; anything but 0 raises.
+        proj_size: P, the units of the projected output; 0 is none.
 
     >>> output, (h, c) = LSTM(3, 5)(torch.zeros(7, 2, 3))
     """
@@ -102,11 +103,6 @@ class LSTM(_TorchLike):
         dtype: torch.dtype | None = None,
         **more: Any,
     ) -> None:
-        if proj_size != 0:
-            raise ValueError(
-                f"LSTM: proj_size={proj_size} is not supported yet; use proj_size=0 and a "
-                f"torch.nn.Linear after the layer, or torch.nn.LSTM."
-            )
         super().__init__(
             "lstm",
             input_size,
@@ -116,11 +112,11 @@ class LSTM(_TorchLike):
             batch_first,
             dropout,
             bidirectional,
+            proj_size=proj_size,
             device=device,
             dtype=dtype,
             **more,
         )
-        self.proj_size = proj_size
 
 
 class GRU(_TorchLike):

@@ -108,7 +108,7 @@ def _state_kinds(program: Program, name: str) -> set[str]:
     if name in program.fed_back or name == program.output_state:
         kinds.add("state")
     leaf = program.graph.leaf("state", name)
-    forward = reachable([*program.states.values(), program.output, *program.operands])
+    forward = reachable(program.results)
     if leaf in forward or not kinds:
         kinds.add("value")
     return kinds

@@ -83,6 +83,11 @@ def file_text(stages: Stages, memory: Memory, structs: list[str]) -> str:
     direction = "backward" if stages.backward else "forward"
     storage, compute = memory.storage, COMPUTE[memory.storage]
     look, steps, packs = [], [], []
+    drawn = stages.program.cell.drawn_inputs.values()
+    keys = [
+        f"        keys[{i}] = random_key(c.seed, {i}, {'at' if spec.drawn == 'step' else '-1'});"
+        for i, spec in enumerate(drawn)
+    ]
     for (name, when), i in memory.views.items():
         array = f"c.arrays[{memory.index[name]}]"
         look.append(
@@ -121,10 +126,15 @@ def file_text(stages: Stages, memory: Memory, structs: list[str]) -> str:
             "struct Kernel {",
             f"    using T = {compute};",
             f"    static constexpr int VIEWS = {len(memory.views)}, SUMS = {len(stages.sums)};",
+            f"    static constexpr int STREAMS = {len(keys)};",
             "    TT_INLINE void look(const Context& c, int64_t now, int64_t before,",
             "                        int64_t after, char** view) {",
             "        (void)now, (void)before, (void)after;",
             *look,
+            "    }",
+            "    TT_INLINE void draw(const Context& c, int64_t at, uint64_t* keys) {",
+            "        (void)c, (void)at, (void)keys;",
+            *keys,
             "    }",
             "    TT_INLINE void step(const Step& s, const Share& share, int64_t active) {",
             "        const Context& c = *s.call;",

@@ -114,7 +114,9 @@ class Pointwise:
             place = list(self.program.cell.parameter_specs).index(node.name)
             self._name(node, self._load(memory.at("parameters", "fixed", place)))
         elif node.op == "input":
-            self._name(node, self._load(memory.at(memory.array("input"), "now")))
+            self._name(node, self._load(memory.at(memory.array(f"input:{node.name}"), "now")))
+        elif node.op == "random":
+            self._draw(node)
         elif node.op == "slot":
             self._name(node, self._slot(node))
         elif node.op == "gradient":
@@ -123,6 +125,13 @@ class Pointwise:
             self._reduced(node)
         else:
             self._name(node, self._operation(node))
+
+    def _draw(self, node: Node) -> None:
+        stream = self.program.drawn.index(node.name)
+        self.prelude.append(
+            f"const uint64_t key{stream} = random_key_of_row(s.keys[{stream}], original(s, row));"
+        )
+        self._name(node, f"uniform<T>(key{stream}, u)")
 
     def _saved(self, node: Node) -> str:
         self.memory.array("saved", len(self.stages.saved), stored=False)
@@ -242,7 +251,7 @@ class Pointwise:
             if self._is_carried(which):
                 self._put(memory.at(memory.array(name, stored=False), "fixed"), value)
         elif kind == "d_input":
-            self._put(memory.at(memory.array("d_input"), "now"), value)
+            self._put(memory.at(memory.array(name), "now"), value)
         if name in sums and value != 0.0:
             place = self._pointer(f"((T*)s.sums + {sums.index(name)} * W)")
             self.inside.append(f"add_to({place} + u, {self._value(value)});")

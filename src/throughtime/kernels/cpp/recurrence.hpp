@@ -11,6 +11,7 @@
 #include <sched.h>
 
 #include "simd.hpp"
+#include "simd_random.hpp"
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -39,6 +40,8 @@ struct Context {
     int64_t reverse, groups, members;    // threads: groups x members
     const int32_t* active;               // step t has the first active[t + offset + 1] rows; null: all
     const uint8_t* flags;                // of each step and row, at t + offset + 1; null: one length
+    const int64_t* order;                // where each row stood when it came; null: where it is
+    int64_t seed;                        // of what is drawn at random
     const char* weights;                 // packed
     char* sums;                          // (groups, number of sums, width)
     char* partials;                      // (rows, number of reductions, tiles)
@@ -52,7 +55,12 @@ struct Step {
     const uint8_t* flags;
     uint8_t flag;         // of all rows, where flags is null
     char* sums;
+    const uint64_t* keys; // of each stream of random numbers
 };
+
+TT_INLINE int64_t original(const Step& s, int64_t row) {
+    return s.call->order ? s.call->order[row] : row;
+}
 
 TT_INLINE uint8_t flag_of(const Step& s, int64_t row) { return s.flags ? s.flags[row] : s.flag; }
 
@@ -288,12 +296,14 @@ void stage(const Step& s, const Share& share, int64_t active, const char* weight
 // All steps, as one thread of a group walks through them.
 template <class Program> void walk(const Context& c, const Share& share) {
     char* view[Program::VIEWS + 1];
-    Step s{&c, view, nullptr, 0, nullptr};
+    uint64_t keys[Program::STREAMS + 1];
+    Step s{&c, view, nullptr, 0, nullptr, keys};
     s.sums = c.sums + share.group * Program::SUMS * c.width * int64_t(sizeof(typename Program::T));
     const int64_t ahead = c.reverse ? -1 : 1;
     for (int64_t i = 0; i < c.count; ++i) {
         const int64_t t = c.begin + i * c.direction, at = t + c.offset;
         Program::look(c, t, t - ahead, t + ahead, view);
+        Program::draw(c, at, keys);
         if (c.flags) {
             s.flags = c.flags + (at + 1) * c.rows;
         } else {

@@ -11,24 +11,24 @@ states at the beginning of each chunk, and runs a chunk forward again before its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from throughtime.kernels.call import Weights
+from throughtime.kernels.call import Call
 from throughtime.kernels.cpp import gemm as product
 from throughtime.kernels.cpp.compile import CompileError, prebuild
 from throughtime.kernels.cpp.emit import COMPUTE, Source, emit
 from throughtime.kernels.cpp.gemm import matmul
 from throughtime.kernels.cpp.packing import Packed, Packing
-from throughtime.kernels.cpp.walk import NOTHING, Library, Memory, Walk, chunks, width
-from throughtime.kernels.graph import Node
+from throughtime.kernels.cpp.walk import Library, Memory, Walk, chunks, width
+from throughtime.kernels.cpp.weight_gradients import Gradients, WeightGradients
 from throughtime.kernels.program import Program
 
-__all__ = ["STORAGE", "Gradients", "Kept", "Kernel", "kernel"]
+__all__ = ["STORAGE", "Kept", "Kernel", "kernel"]
 
 STORAGE = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}
 _TYPES = {name: dtype for dtype, name in STORAGE.items()}
@@ -49,24 +49,6 @@ class Kept:
     arrays: dict[str, Tensor] = field(default_factory=dict)
 
 
-@dataclass
-class Gradients:
-    """What the backward call gives: a gradient for each argument of the forward call."""
-
-    x: Tensor | None
-    weight_ih: Tensor
-    weight_hh: Tensor | None
-    bias_ih: Tensor | None
-    bias_hh: Tensor | None
-    parameters: list[Tensor]
-    state: list[Tensor]
-
-    def flat(self) -> list[Tensor]:
-        """All that there are, in the order of the fields."""
-        matrices = (self.x, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return [t for t in matrices if t is not None] + self.parameters + self.state
-
-
 class Kernel:
     """A cell compiled for one type of numbers.
 
@@ -78,9 +60,6 @@ class Kernel:
     def __init__(self, program: Program, storage: str) -> None:
         self.program, self.storage = program, storage
         self.dtype, self.compute = _TYPES[storage], _TYPES[COMPUTE[storage]]
-        cell = program.cell
-        self.gates, self.blocks = cell.gates, cell.recurrent_block_names
-        self.biased = cell.recurrent_bias_names
         self.packing = Packing(program, self.compute)
         self.hoisted = self.packing.hoisted
         self._built: set[bool] = set()
@@ -88,24 +67,33 @@ class Kernel:
         self.output = f"state:{program.output_state}" if program.output_state else "output"
 
     @cached_property
-    def _sources(self) -> tuple[Source, Source]:
-        forward, backward = (emit(self.program, self.storage, b) for b in (False, True))
-        return forward, backward
+    def _forward_source(self) -> Source:
+        return emit(self.program, self.storage, backward=False)
+
+    @cached_property
+    def _backward_source(self) -> Source:
+        return emit(self.program, self.storage, backward=True)
 
     @cached_property
     def forward_library(self) -> Library:
-        return Library(self._sources[0], is_backward=False)
+        return Library(self._forward_source, is_backward=False)
 
     @cached_property
     def backward_library(self) -> Library:
-        return Library(self._sources[1], is_backward=True)
+        return Library(self._backward_source, is_backward=True)
+
+    @cached_property
+    def _gradients(self) -> WeightGradients:
+        sums = self.backward_library.source.sums
+        return WeightGradients(self.program, self.packing, self.dtype, self.compute, sums)
 
     def build(self, trains: bool) -> None:
         """Compiles what is needed and not compiled yet, all at the same time."""
         if self._refused is not None:
             raise self._refused
         if trains not in self._built:
-            texts = [source.text for source in self._sources[: 1 + trains]]
+            texts = [self._forward_source.text]
+            texts += [self._backward_source.text] if trains else []
             results = {self.compute, self.dtype} if trains else {self.compute}
             texts += [product.source(self.dtype, result) for result in results]
             try:
@@ -128,7 +116,7 @@ class Kernel:
         count = 0
         if save == "states":
             count = len(chunks(T, B, len(self.program.slots) * W * self.compute.itemsize, save))
-        for array in self._sources[0].arrays:
+        for array in self._forward_source.arrays:
             kind = array.name.partition(":")[0]
             if array.name == self.output:
                 continue
@@ -138,58 +126,35 @@ class Kernel:
                 found.append((array.name, (count, B, W)))
         return found
 
-    def _walk(
-        self,
-        x: Tensor,
-        state: Sequence[Tensor],
-        lengths: Tensor | None,
-        resets: Tensor | None,
-        reverse: bool,
-        save: str | None,
-    ) -> Walk:
-        units, slots = state[0].shape[-1], len(self.program.slots)
-        return Walk(self.dtype, self.compute, slots, x, units, lengths, resets, reverse, save)
+    def _walk(self, call: Call, save: str | None) -> Walk:
+        return Walk(self.dtype, self.compute, len(self.program.slots), call, save)
 
     def type_of(self, name: str) -> torch.dtype:
         """Of what type an array of the forward kernel is."""
-        stored = {array.name: array.stored for array in self._sources[0].arrays}
+        stored = {array.name: array.stored for array in self._forward_source.arrays}
         return self.dtype if name == "own" or stored[name] else self.compute
 
     # Forward.
 
-    def forward(
-        self,
-        x: Tensor,
-        weights: Weights,
-        state: Sequence[Tensor],
-        lengths: Tensor | None,
-        resets: Tensor | None,
-        reverse: bool,
-        save: str | None,
-    ) -> tuple[Tensor, list[Tensor], Kept | None]:
+    def forward(self, call: Call, save: str | None) -> tuple[Tensor, list[Tensor], Kept | None]:
         """The outputs (T, B, H), the last states (B, H), and what the backward call needs.
 
         Args:
-            x: (T, B, I).
-            weights: of the layer.
-            state: the initial states, each (B, H).
-            lengths: (B) or None.
-            resets: (T, B) or None.
-            reverse: whether time runs backwards.
+            call: what is run; of the type of this kernel.
             save: ``gates``, ``states``, or None where no backward call follows.
         """
-        self.build(save is not None)
-        walk = self._walk(x, state, lengths, resets, reverse, save)
-        state = [walk.sorted(s) for s in state]
+        self.build(save is not None and not self.program.others)
+        walk = self._walk(call, save)
+        state = [walk.sorted(s) for s in call.state]
         T, B, W = walk.T, walk.B, walk.W
-        is_ragged = lengths is not None
+        is_ragged = call.lengths is not None
         arrays: dict[str, Memory] = {}
         for array in self.forward_library.source.arrays:
             kind = array.name.partition(":")[0]
             dtype = self.dtype if array.stored else self.compute
             if array.name == self.output:
                 arrays[array.name] = Memory(walk.empty((T, B, W), dtype, is_ragged))
-            elif kind in ("state", "value", "operand") and save == "gates":
+            elif kind in ("state", "value", "operand", "other") and save == "gates":
                 arrays[array.name] = Memory(walk.empty((T, B, W), dtype, is_ragged))
             elif kind in ("state", "value"):
                 arrays[array.name] = Memory(walk.empty((2, B, W), dtype, is_ragged), mask=1)
@@ -198,7 +163,7 @@ class Kernel:
             elif kind == "saved" and save == "gates":
                 arrays[array.name] = Memory(walk.empty((T, B, array.per_row * W), dtype, is_ragged))
         initial = self._initial(state, walk)
-        packed = self.packing.pack(weights, walk, self.forward_library)
+        packed = self.packing.pack(call.weights, walk, self.forward_library)
         kept = Kept(save, arrays[self.output].tensor) if save is not None else None
         carried = [a for a in arrays if a.startswith(("state", "value")) and a != self.output]
         if kept is not None and save == "states":
@@ -209,11 +174,11 @@ class Kernel:
             kept.arrays = starts
         for number, (t0, n) in enumerate(walk.chunks):
             if kept is not None and save == "states" and number > 0:
-                before = t0 + n if reverse else t0 - 1
+                before = t0 + n if call.reverse else t0 - 1
                 for a in carried:
                     kept.arrays[a][number] = arrays[a].tensor[before & 1]
             memory = {a: m.at(t0) for a, m in arrays.items()} | initial
-            self._run_forward(walk, packed, memory, x, t0, n)
+            self._run_forward(walk, packed, memory, call, t0, n)
         if kept is not None and save == "gates":
             kept.arrays = {a: m.tensor for a, m in arrays.items() if a != self.output}
         last = [
@@ -223,17 +188,32 @@ class Kernel:
         output = walk.unsorted(walk.unpadded(arrays[self.output].tensor), 1)
         return output, last, kept
 
+    def trace(self, call: Call) -> dict[str, Tensor]:
+        """All that the step returns by name, of all steps, each (T, B, H).
+
+        For the kernel of a program that has :attr:`Program.others`, or has none to have.
+        """
+        walk, (_, _, kept) = self._walk(call, "gates"), self.forward(call, "gates")
+        assert kept is not None
+        arrays = {self.output: kept.output, **kept.arrays}
+        found = {}
+        for name in (*self.program.states, self.program.cell.output_name, *self.program.others):
+            kinds = (f"value:{name}", f"state:{name}", f"other:{name}", "output")
+            array = next(arrays[kind] for kind in kinds if kind in arrays)
+            found[name] = walk.unsorted(walk.unpadded(array), 1).to(self.dtype)
+        return found
+
     def _run_forward(
         self,
         walk: Walk,
         packed: Packed,
         memory: dict[str, Memory],
-        x: Tensor,
+        call: Call,
         t0: int,
         n: int,
     ) -> None:
         """The steps t0 to t0 + n, in the order of time."""
-        part = walk.chunk(x, t0, n)
+        part = walk.chunk(call.x, t0, n)
         if self.hoisted:
             rows = part.reshape(-1, walk.I)
             hoisted = walk.hoisted(len(self.hoisted), self.compute)[: len(rows)]
@@ -242,9 +222,18 @@ class Kernel:
             memory["hoisted"] = Memory(hoisted.view(n, len(rows) // n, -1))
         memory["bias"] = Memory(packed.bias, mask=0)
         memory["parameters"] = Memory(packed.parameters, mask=0)
-        memory["input"] = Memory(walk.padded(part)) if self.program.reads_input else NOTHING
+        memory |= self._inputs(walk, call, part, t0, n)
         begin, direction = (n - 1, -1) if walk.reverse else (0, 1)
         walk.run(self.forward_library, packed.recurrent, memory, t0, begin, n, direction)
+
+    def _inputs(self, walk: Walk, call: Call, x: Tensor, t0: int, n: int) -> dict[str, Memory]:
+        """The steps t0 to t0 + n of the inputs that are used unit by unit; x is those of x."""
+        given = dict(zip(self.program.cell.given_inputs, call.inputs, strict=True))
+        found = {}
+        for name in self.program.inputs:
+            part = x if name == "x" else walk.chunk(given[name], t0, n)
+            found[f"input:{name}"] = Memory(walk.padded(part).contiguous())
+        return found
 
     def _initial(self, state: Sequence[Tensor], walk: Walk) -> dict[str, Memory]:
         of_name = dict(zip(self.program.states, state, strict=True))
@@ -276,21 +265,16 @@ class Kernel:
 
     def backward(
         self,
-        x: Tensor,
-        weights: Weights,
-        state: Sequence[Tensor],
-        lengths: Tensor | None,
-        resets: Tensor | None,
-        reverse: bool,
+        call: Call,
         kept: Kept,
         d_output: Tensor | None,
         d_last: Sequence[Tensor | None],
         of_input: bool = True,
     ) -> Gradients:
-        """The gradients of all arguments of the forward call.
+        """The gradients of all that the forward call was given.
 
         Args:
-            x, weights, state, lengths, resets, reverse: as in the forward call.
+            call: that of the forward call.
             kept: what it kept.
             d_output: the gradient of the outputs, (T, B, H), or None.
             d_last: those of the last states.
@@ -298,8 +282,9 @@ class Kernel:
         """
         self.build(True)
         program, backward = self.program, self.backward_library
-        walk = self._walk(x, state, lengths, resets, reverse, kept.save)
-        state = [walk.sorted(s) for s in state]
+        walk = self._walk(call, kept.save)
+        x, weights, is_ragged = call.x, call.weights, call.lengths is not None
+        state = [walk.sorted(s) for s in call.state]
         d_last = [None if d is None else walk.sorted(d) for d in d_last]
         B, W = walk.B, walk.W
         slots = program.slots
@@ -332,18 +317,21 @@ class Kernel:
         other_slots = walk.scratch("other slots", (B, nA * W), self.dtype)
         dx = None
         if of_input:
-            dx = walk.empty(tuple(x.shape), x.dtype, zero=not nU or lengths is not None)
+            dx = walk.empty(tuple(x.shape), x.dtype, zero=not nU or is_ragged)
         dW = walk.empty((nU * W, x.shape[2]), self.compute) if nU else None
         dR = None
         if weights.weight_hh is not None:
-            dR = walk.empty((len(self.blocks) * W, W), self.compute, zero=self._blocks_meet)
+            blocks = len(program.cell.recurrent_block_names)
+            dR = walk.empty((blocks * W, W), self.compute, zero=self._gradients.blocks_meet)
+        d_inputs = [torch.zeros_like(value) for value in call.inputs]
+        d_given = dict(zip(program.cell.given_inputs, d_inputs, strict=True))
         again = self._again(walk, most) if runs_again else {}
         full = {self.output: kept.output, **kept.arrays}
 
         for number in reversed(range(len(walk.chunks))):
             t0, n = walk.chunks[number]
             if runs_again:
-                local = self._run_again(walk, forward_weights, initial, kept, again, x, number)
+                local = self._run_again(walk, forward_weights, initial, kept, again, call, number)
                 memory |= local
                 states = local
             else:
@@ -356,23 +344,23 @@ class Kernel:
                 memory["d_output"] = Memory(part.contiguous())
             x_part = walk.chunk(x, t0, n)
             here = x_part.shape[1]
-            if program.reads_input:
-                memory["input"] = Memory(walk.padded(x_part).contiguous())
-                d_input = walk.empty((n, here, W), self.dtype, zero=lengths is not None)
-                memory["d_input"] = Memory(d_input)
+            memory |= self._inputs(walk, call, x_part, t0, n)
+            for name in program.inputs:
+                d_input = walk.empty((n, here, W), self.dtype, zero=is_ragged)
+                memory[f"d_input:{name}"] = Memory(d_input)
             d_slots = held_slots[: (n + 2) * here * nA * W].view(n + 2, here, nA * W)
-            if lengths is not None:
+            if is_ragged:
                 d_slots.zero_()
             if number + 1 < len(walk.chunks):
                 # The step after this chunk is the first of the one that was done before.
                 both = min(here, walk.rows(walk.chunks[number + 1][0]))
-                d_slots[0 if reverse else n + 1, :both] = other_slots[:both]
+                d_slots[0 if call.reverse else n + 1, :both] = other_slots[:both]
             memory["d_slots"] = Memory(d_slots).at(1)
             extra = 1 if number == 0 else 0
-            begin, direction = (0, 1) if reverse else (n - 1, -1)
+            begin, direction = (0, 1) if call.reverse else (n - 1, -1)
             walk.run(backward, packed, memory, t0, begin, n + extra, direction, sums)
 
-            other_slots[:here] = d_slots[n if reverse else 1]
+            other_slots[:here] = d_slots[n if call.reverse else 1]
             shared = d_slots[1 : n + 1].view(n * here, nA * W)[:, : nU * W]
             if dW is not None:
                 x_rows = x_part.reshape(n * here, -1)
@@ -384,13 +372,40 @@ class Kernel:
                     matmul(shared, forward_weights.input, dx_part.view(n * here, -1))
                 else:
                     dx_part.zero_()
-                if program.reads_input:
-                    dx_part += walk.unpadded(memory["d_input"].tensor)
+                if "x" in program.inputs:
+                    dx_part += walk.unpadded(memory["d_input:x"].tensor)
                 walk.put_chunk(dx, dx_part, t0)
+            for name in set(d_given) & set(program.inputs):
+                part = walk.own(d_given[name], t0, n, here)
+                part.copy_(walk.unpadded(memory[f"d_input:{name}"].tensor))
+                walk.put_chunk(d_given[name], part, t0)
             if dR is not None:
                 is_first = number + 1 == len(walk.chunks)
-                self._add_recurrent(walk, dR, d_slots[1 : n + 1], states, initial, t0, n, is_first)
-        return self._gathered(walk, weights, sums.sum(0), dx, dW, dR, d_initial, d_last)
+                self._gradients.add_recurrent(
+                    walk, dR, d_slots[1 : n + 1], states, initial, t0, n, is_first
+                )
+        total = sums.sum(0)
+        return Gradients(
+            dx,
+            self._gradients.of_input(walk, dW),
+            self._gradients.of_recurrent(walk, dR),
+            *self._gradients.of_biases(walk, weights, total),
+            self._gradients.of_parameters(walk, total),
+            self._of_initial(walk, d_initial.values(), d_last),
+            d_inputs,
+        )
+
+    def _of_initial(
+        self, walk: Walk, d_initial: Iterable[Tensor], d_last: Iterable[Tensor | None]
+    ) -> list[Tensor]:
+        """The gradients of the initial states: of a row without a step, that of its last state."""
+        found = []
+        for d, last in zip(d_initial, d_last, strict=True):
+            if walk.lengths is not None and last is not None:
+                empty = (walk.lengths == 0).unsqueeze(-1)
+                d = torch.where(empty, walk.padded(last.to(d.dtype)), d)
+            found.append(walk.unsorted(walk.unpadded(d)).to(self.dtype))
+        return found
 
     def _again(self, walk: Walk, most: int) -> dict[str, Tensor]:
         """Memory to run one chunk again: with room for the state before it on either side."""
@@ -410,7 +425,7 @@ class Kernel:
         initial: dict[str, Memory],
         kept: Kept,
         again: dict[str, Tensor],
-        x: Tensor,
+        call: Call,
         number: int,
     ) -> dict[str, Memory]:
         t0, n = walk.chunks[number]
@@ -424,111 +439,8 @@ class Kernel:
             elif number > 0 and name in kept.arrays:
                 tensor[boundary] = kept.arrays[name][number]
         memory = {name: Memory(tensor).at(1) for name, tensor in again.items()}
-        self._run_forward(walk, weights, memory | initial, x, t0, n)
+        self._run_forward(walk, weights, memory | initial, call, t0, n)
         return memory
-
-    def _add_recurrent(
-        self,
-        walk: Walk,
-        dR: Tensor,
-        d_slots: Tensor,
-        states: Mapping[str, Memory],
-        initial: Mapping[str, Memory],
-        t0: int,
-        n: int,
-        is_first: bool,
-    ) -> None:
-        """Adds the chunk's share to the gradient of the blocks of R, run by run.
-
-        The first chunk writes what the others add to.
-        """
-        here, W = d_slots.shape[1], walk.W
-        for value, runs in self._runs.items():
-            if value.op == "state":
-                parts = walk.before(
-                    states[f"state:{value.name}"], initial[f"initial_state:{value.name}"], t0, n
-                )
-            else:
-                memory = states[f"operand:{self.program.operands.index(value)}"]
-                parts = [(0, memory.steps(0, n))]
-            for slot, block, count in runs:
-                out = dR[block * W : (block + count) * W]
-                for part, (begin, operand) in enumerate(parts):
-                    d = d_slots[begin : begin + operand.shape[0], :, slot * W : (slot + count) * W]
-                    d = d.as_strided((operand.shape[0] * here, count * W), (d.stride(1), 1))
-                    adds = self._blocks_meet or not is_first or part > 0
-                    matmul(d.T, operand[:, :here].reshape(-1, W), out, accumulate=adds)
-
-    @cached_property
-    def _blocks_meet(self) -> bool:
-        """Whether a block of R is in several products, or in none."""
-        used = [name for slot in self.program.slots for _, name in slot.pairs]
-        return sorted(used) != sorted(self.blocks)
-
-    @cached_property
-    def _runs(self) -> dict[Node, list[tuple[int, int, int]]]:
-        """For each operand: slots side by side whose blocks lie side by side are one product."""
-        found: dict[Node, list[tuple[int, int, int]]] = {}
-        for i, slot in enumerate(self.program.slots):
-            for value, name in slot.pairs:
-                runs, block = found.setdefault(value, []), self.blocks.index(name)
-                if runs and (runs[-1][0] + runs[-1][2], runs[-1][1] + runs[-1][2]) == (i, block):
-                    runs[-1] = (*runs[-1][:2], runs[-1][2] + 1)
-                else:
-                    runs.append((i, block, 1))
-        return found
-
-    def _bias_sums(
-        self, sums: Tensor, H: int, of_slot: Sequence[Sequence[str | None]], names: Sequence[str]
-    ) -> Tensor:
-        """The gradient of a bias: for each name the sums of the slots that have it."""
-        if of_slot == [[name] for name in names]:
-            return sums[: len(names), :H].reshape(-1).to(self.dtype, copy=True)
-        total = torch.zeros(len(names), H, dtype=self.compute)
-        for i, of_this in enumerate(of_slot):
-            for name in of_this:
-                if name in names:
-                    row = self.backward_library.source.sums.index(f"slot:{i}")
-                    total[names.index(name)] += sums[row, :H]
-        return total.view(-1).to(self.dtype)
-
-    def _gathered(
-        self,
-        walk: Walk,
-        weights: Weights,
-        sums: Tensor,
-        dx: Tensor | None,
-        dW: Tensor | None,
-        dR: Tensor | None,
-        d_initial: Mapping[str, Tensor],
-        d_last: Sequence[Tensor | None],
-    ) -> Gradients:
-        H, W, dtype = walk.H, walk.W, self.dtype
-        order = self.packing.order
-        if dW is None or order != list(range(len(self.gates))) or W != H:
-            d_weight = torch.zeros(len(self.gates), H, walk.I, dtype=self.compute)
-            if dW is not None:
-                d_weight[order] = dW.view(len(order), W, walk.I)[:, :H]
-            dW = d_weight.view(-1, walk.I)
-        d_bias_ih = d_bias_hh = None
-        if weights.bias_ih is not None:
-            d_bias_ih = self._bias_sums(sums, H, [[s.gate] for s in self.program.slots], self.gates)
-        if weights.bias_hh is not None:
-            blocks = [[b for _, b in s.pairs] for s in self.program.slots]
-            d_bias_hh = self._bias_sums(sums, H, blocks, self.biased)
-        if dR is not None:
-            n = len(self.blocks)
-            dR = dR.view(n, W, W)[:, :H, :H].reshape(n * H, H).to(dtype)
-        state = []
-        for (_, d), last in zip(d_initial.items(), d_last, strict=True):
-            if walk.lengths is not None and last is not None:
-                empty = (walk.lengths == 0).unsqueeze(-1)
-                d = torch.where(empty, walk.padded(last.to(d.dtype)), d)
-            state.append(walk.unsorted(walk.unpadded(d)).to(dtype))
-        names = [f"parameter:{name}" for name in self.program.cell.parameter_specs]
-        rows = map(self.backward_library.source.sums.index, names)
-        own = [sums[row, :H].to(dtype, copy=True) for row in rows]
-        return Gradients(dx, dW.to(dtype), dR, d_bias_ih, d_bias_hh, own, state)
 
 
 _kernels: dict[tuple[int, str], Kernel] = {}

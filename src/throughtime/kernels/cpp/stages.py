@@ -77,7 +77,8 @@ class Stages:
         self.made_in: dict[Node, int] = {}
         reductions = [n for n in self.stage_of if n.op in REDUCTIONS]
         self.reductions = {node: place for place, node in enumerate(reductions)}
-        self.saved = {node: i for i, node in enumerate(program.saved)}
+        # What is only looked at has no backward step.
+        self.saved = {node: i for i, node in enumerate(() if program.others else program.saved)}
         self.state_of = {v: k for k, v in program.states.items() if isinstance(v, Node)}
         self.outputs = self._gradients() if backward else self._values()
         self.sums: list[str] = []
@@ -104,6 +105,8 @@ class Stages:
         if program.output_state is None:
             found.append(("output", program.output))
         found += [(f"operand:{i}", v) for i, v in enumerate(program.operands)]
+        if program.others:
+            return found + [(f"other:{k}", v) for k, v in program.others.items()]
         found += [(f"saved:{i}", v) for v, i in self.saved.items()]
         return found
 
@@ -116,8 +119,7 @@ class Stages:
             (f"parameter:{k}", gradients[leaf("parameter", k, "unit")])
             for k in program.cell.parameter_specs
         ]
-        if program.reads_input:
-            found.append(("d_input", gradients[leaf("input", "x")]))
+        found += [(f"d_input:{k}", gradients[leaf("input", k)]) for k in program.inputs]
         return found
 
     # The nodes.
@@ -147,7 +149,7 @@ class Stages:
 
     def _is_read(self, node: Node) -> bool:
         """Whether the value is read from memory, whatever the stage."""
-        if node.op in ("state", "parameter", "input", "units"):
+        if node.op in ("state", "parameter", "input", "random", "units"):
             return True
         return self.backward and (node in self.saved or node in self.state_of)
 

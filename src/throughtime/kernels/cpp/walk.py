@@ -17,11 +17,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from throughtime.kernels.call import Call
 from throughtime.kernels.cpp.compile import load
 from throughtime.kernels.cpp.emit import Source
 from throughtime.kernels.cpp.gemm import num_threads
 
-__all__ = ["NOTHING", "Library", "Memory", "Walk", "chunks", "pad", "width"]
+__all__ = ["Library", "Memory", "Walk", "chunks", "pad", "width"]
 
 # The rows of H units are padded to whole vectors of every width.
 _UNITS = 16
@@ -81,9 +82,6 @@ class Memory:
         return tensor.data_ptr() + self.first * time * tensor.element_size(), time, self.mask
 
 
-NOTHING = Memory(torch.empty(0), mask=0)
-
-
 def chunks(T: int, B: int, bytes_of_a_row: int, save: str | None) -> list[tuple[int, int]]:
     """First step and number of steps of each chunk.
 
@@ -108,25 +106,23 @@ class Walk:
         dtype: torch.dtype,
         compute: torch.dtype,
         slots: int,
-        x: Tensor,
-        units: int,
-        lengths: Tensor | None,
-        resets: Tensor | None,
-        reverse: bool,
+        call: Call,
         save: str | None,
     ) -> None:
         self.dtype, self.compute = dtype, compute
-        self.T, self.B, self.I = x.shape
-        self.H, self.W = units, width(units)
-        self.resets, self.reverse = resets, reverse
+        self.T, self.B, self.I = call.x.shape
+        self.H = call.state[0].shape[-1]
+        self.W = width(self.H)
+        self.resets, self.reverse = call.resets, call.reverse
+        self.seed = 0 if call.seed is None else int(call.seed)
         # The rows from the longest to the shortest: those that a step has stand first.
-        self.lengths, self._order, self._inverse = lengths, None, None
-        if lengths is not None:
-            self.lengths, self._order = torch.sort(lengths, descending=True, stable=True)
+        self.lengths, self._order, self._inverse = call.lengths, None, None
+        if call.lengths is not None:
+            self.lengths, self._order = torch.sort(call.lengths, descending=True, stable=True)
             self._inverse = torch.argsort(self._order)
-            self.resets = None if resets is None else resets[:, self._order]
+            self.resets = None if call.resets is None else call.resets[:, self._order]
         self.chunks = chunks(self.T, self.B, slots * self.W * compute.itemsize, save)
-        if reverse:
+        if call.reverse:
             self.chunks.reverse()
         self.threads = num_threads()
         self._hoisted: Tensor | None = None
@@ -278,7 +274,8 @@ class Walk:
             held = self._flags(library.is_backward)
             flags, active = (t.data_ptr() if t.numel() else 0 for t in held)
         numbers = [self.B, self.H, self.W, begin, count, direction, t0, self.T]
-        numbers += [int(self.reverse), groups, members, active, flags]
+        order = 0 if self._order is None else self._order.data_ptr()
+        numbers += [int(self.reverse), groups, members, active, flags, order, self.seed]
         numbers += [0 if packed is None else packed.data_ptr()]
         numbers += [0 if sums is None else sums.data_ptr(), 0]
         context = (ctypes.c_int64 * (len(numbers) + 3 * max(len(source.arrays), 1)))(*numbers)
