@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from throughtime.cells import Cell, State
 from throughtime.models import EncoderDecoder, greedy_search
 
 from .translators import LENGTHS, PAD, eight_pairs, learn, sentences, small_model
@@ -108,3 +109,36 @@ def test_it_learns_from_what_it_writes_itself(options):
     learn(model, source, lengths, target_in, target_out, steps=150, **options)
     expected = [row[:S].flip(0).tolist() for row, S in zip(source, lengths, strict=True)]
     assert [h.tokens for (h,) in greedy_search(model, source, lengths)] == expected
+
+
+class _OutputSecond(Cell):
+    gates, states, output = ("h",), ("c", "h"), "h"
+
+    def step(self, x, W, R, s, p):
+        return dict(c=0.5 * s.c + s.h, h=torch.tanh(W.h(x) + R.h(s.h) + s.c))
+
+
+def test_attention_before_the_recurrence_is_sought_by_the_output():
+    model = small_model("additive", True, cell=_OutputSecond(), num_layers=2, backend="reference")
+    source, target_in = sentences()
+    memory = model.encode(source, LENGTHS)
+    _, state = model.step(target_in[:, 0], memory.state, memory)
+    top_h = memory.state.recurrent[1][-1]
+    _, weights = model.decoder.attention(top_h.unsqueeze(1), memory.attention)
+    torch.testing.assert_close(state.weights, weights.squeeze(1))
+
+
+class _NarrowFirst(Cell):
+    gates, states, output = ("h",), {"m": State(size=2), "h": State()}, "y"
+
+    def step(self, x, W, R, s, p):
+        h = torch.tanh(W.h(x) + R.h(s.h))
+        return dict(m=0.5 * s.m + 1, h=h, y=2 * h)
+
+
+def test_a_state_that_is_no_query_is_refused_where_it_would_be_one():
+    options = {"cell": _NarrowFirst(), "backend": "reference"}
+    with pytest.raises(ValueError, match="state m, expected of hidden_size=6 features, got 2"):
+        small_model("additive", True, **options)
+    model, (source, target_in) = small_model("general", True, **options), sentences()
+    assert model(source, LENGTHS, target_in).isfinite().all()

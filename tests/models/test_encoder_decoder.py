@@ -146,6 +146,18 @@ def test_scores_past_a_targets_end_are_those_of_nothing(attention, input_feeding
         assert torch.equal(scores[1, 1:], model.decoder.scores.bias.expand(3, -1))
 
 
+# Of PyTorch's own tracing of an autograd.Function.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize(("attention", "input_feeding"), [("general", False), ("additive", True)])
+def test_it_is_one_graph_to_torch_compile(attention, input_feeding):
+    model, (source, target_in) = small_model(attention, input_feeding), sentences()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    lengths = torch.tensor(LENGTHS)
+    torch.testing.assert_close(
+        compiled(source, lengths, target_in), model(source, lengths, target_in)
+    )
+
+
 # Where it looks.
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
@@ -74,7 +75,6 @@ class EncoderDecoder(nn.Module):
     appendix A; Luong, Pham and Manning, arXiv 1508.04025, equations 5 and 6, section 3.3. Differs:
     where Bahdanau et al. have a maxout there is h~; W_c has a bias.
 
-    >>> import torch
     >>> model = EncoderDecoder(11, 13, hidden_size=8)
     >>> source, target_in = torch.randint(3, 11, (2, 5)), torch.randint(3, 13, (2, 7))
     >>> model(source, [5, 3], target_in).shape
@@ -164,8 +164,9 @@ class EncoderDecoder(nn.Module):
         if lengths is not None:
             lengths = integer_lengths("EncoderDecoder", lengths, B, S).cpu()
             lengths = not_empty("EncoderDecoder", lengths)
-            # Rows of one length need no mask.
-            lengths = lengths if bool((lengths < S).any()) else None
+            # Rows of one length need no mask; torch.compile does not know whether they are.
+            is_ragged = torch.compiler.is_compiling() or bool((lengths < S).any())
+            lengths = lengths if is_ragged else None
         x = self.dropout(self.embedding(source))  # (B, S, E)
         k, last = self.encoder(x, lengths=lengths)  # (B, S, M)
         return self.decoder.begin(self.bridge(last), k, lengths)
