@@ -56,4 +56,6 @@ def test_an_operation(op, dtype):
     ran = onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
     got = ran.run(None, {n: a.numpy() for n, a in zip(names, given, strict=True)})[0]
     rtol, atol = (1e-5, 1e-7) if dtype == torch.float32 else (1e-12, 1e-14)
+    # ONNX Runtime makes 0 of the smallest sigmoids; all else keeps its digits near 0 too.
+    atol = atol if op == "sigmoid" else 0.0
     torch.testing.assert_close(torch.from_numpy(got), wanted, rtol=rtol, atol=atol, equal_nan=True)
