@@ -11,7 +11,7 @@ from torch import nn
 
 from throughtime.checks import unknown
 from throughtime.interchange.onnx.installed import onnx_package
-from throughtime.interchange.onnx.layers import is_native, write_layers
+from throughtime.interchange.onnx.layers import further, write_layers
 from throughtime.interchange.onnx.writing import GraphWriter
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 from throughtime.models import LanguageModel
@@ -58,40 +58,64 @@ def save_onnx(module: nn.Module, path: str | Path, *, lengths: bool = False) -> 
     """
     if type(module) not in _CLASSES:
         raise unknown("class of module", type(module).__name__, [k.__name__ for k in _CLASSES])
+    if lengths and isinstance(module, LanguageModel):
+        raise ValueError("save_onnx: a LanguageModel takes no lengths; use lengths=False.")
+    was_training = module.training
+    # A layer in training mode draws numbers at random.
+    module.eval()
+    try:
+        made = _model(module, lengths)
+    finally:
+        module.train(was_training)
+    onnx = onnx_package("save_onnx")
+    onnx.checker.check_model(made, full_check=True)
+    onnx.save(made, str(path))
+
+
+def _model(module: nn.Module, lengths: bool) -> Any:
+    """The file, not yet checked."""
     layer = module.recurrent if isinstance(module, LanguageModel) else module
     assert isinstance(layer, Recurrent)
-    is_native(layer)
+    more = further(layer)
     dtype = next(layer.parameters()).dtype
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"save_onnx: expected weights of torch.float32 or torch.float64, got {dtype}. "
             f"Convert the module, for example with .float()."
         )
-    if lengths and isinstance(module, LanguageModel):
-        raise ValueError("save_onnx: a LanguageModel takes no lengths; use lengths=False.")
+    if more and isinstance(module, LanguageModel):
+        raise ValueError(
+            f"save_onnx: a LanguageModel gives its cell tokens alone, and "
+            f"{layer.cell.name or type(layer.cell).__name__} also reads {', '.join(more)}."
+        )
     onnx = onnx_package("save_onnx")
     graph = GraphWriter(onnx, dtype)
-    names = list(layer.cell.state_specs)
-    initial, last = [f"{name}_0" for name in names], [f"{name}_n" for name in names]
     steps = ["batch", "time"] if layer.batch_first else ["time", "batch"]
     if isinstance(module, LanguageModel):
-        inputs = [graph.value(graph.name("tokens"), steps, torch.int64)]
+        inputs = [graph.value("tokens", steps, torch.int64)]
         outputs = [graph.value("scores", [*steps, module.scores.out_features])]
     else:
-        inputs = [graph.value(graph.name("input"), [*steps, layer.input_size])]
+        inputs = [graph.value("input", [*steps, layer.input_size])]
         outputs = [graph.value("output", [*steps, layer.output_size])]
     if lengths:
-        inputs.append(graph.value(graph.name("lengths"), ["batch"], torch.int32))
-    sizes = [spec.size or layer.hidden_size for spec in layer.cell.state_specs.values()]
+        inputs.append(graph.value("lengths", ["batch"], torch.int32))
+    for name in more:
+        width = layer.equations.input_specs[name].size or layer.hidden_size
+        inputs.append(graph.value(name, [*steps, width]))
     rows = layer.num_layers * layer.num_directions
-    for before, after, size in zip(initial, last, sizes, strict=True):
-        inputs.append(graph.value(graph.name(before), [rows, "batch", size]))
+    states = layer.state_sizes
+    initial, last = [f"{name}_0" for name in states], [f"{name}_n" for name in states]
+    for before, after, size in zip(initial, last, states.values(), strict=True):
+        inputs.append(graph.value(before, [rows, "batch", size]))
         outputs.append(graph.value(after, [rows, "batch", size]))
+    for value in inputs:
+        graph.name(value.name)
 
     if isinstance(module, LanguageModel):
         _language_model(graph, module, initial, last)
     else:
-        write_layers(graph, layer, "input", "lengths" if lengths else "", initial, "output", last)
+        seen = {"x": "input", **{name: name for name in more}}
+        write_layers(graph, layer, seen, "lengths" if lengths else "", initial, "output", last)
     made = onnx.helper.make_graph(graph.nodes, "recurrent", inputs, outputs, graph.initializers)
     starts = _starts(layer)
     about = "; ".join(f"{k}: {v if len(v) < 40 else 'learned'}" for k, v in starts.items())
@@ -103,20 +127,16 @@ def save_onnx(module: nn.Module, path: str | Path, *, lengths: bool = False) -> 
         ir_version=_IR,
     )
     onnx.helper.set_model_props(model, starts)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
+    return model
 
 
 def _starts(layer: Recurrent) -> dict[str, str]:
     """What each initial state is for a new sequence, as JSON."""
-    D = layer.num_directions
-    ends = [s for l in range(layer.num_layers) for s in (f"_l{l}", f"_l{l}_reverse")[:D]]
-    found: dict[str, Any] = {}
-    for name, spec in layer.cell.state_specs.items():
-        learned = [f"initial_{name}{end}" for end in ends] if layer.learned_state else []
-        rows = [layer.get_parameter(one).tolist() for one in learned]
-        found[f"{name}_0"] = rows or spec.initial
-    return {name: json.dumps(value) for name, value in found.items()}
+    specs = layer.cell.state_specs
+    found: list[Any] = [spec.initial for spec in specs.values()]
+    if layer.learned_state:
+        found = [[row.tolist() for row in rows] for rows in layer.learned_states()]
+    return {f"{k}_0": json.dumps(value) for k, value in zip(specs, found, strict=True)}
 
 
 def _language_model(
@@ -124,7 +144,7 @@ def _language_model(
 ) -> None:
     table = graph.weight("embedding", model.embedding.weight)
     embedded = graph.node("Gather", [table, "tokens"], "embedded", axis=0)
-    write_layers(graph, model.recurrent, embedded, "", initial, "hidden", last)
+    write_layers(graph, model.recurrent, {"x": embedded}, "", initial, "hidden", last)
     is_tied = model.scores.weight is model.embedding.weight
     # A table that does both stands in the file once.
     weight = table if is_tied else graph.weight("scores_weight", model.scores.weight)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 
 from throughtime.interchange.onnx.native import native, write
-from throughtime.interchange.onnx.scan import scan, traced
+from throughtime.interchange.onnx.scan import further_inputs, scan, traced
 from throughtime.interchange.onnx.writing import GraphWriter
 from throughtime.layers import Recurrent
 
-__all__ = ["is_native", "write_layers"]
+__all__ = ["further", "is_native", "write_layers"]
 
 
 def is_native(layer: Recurrent) -> bool:
@@ -21,16 +21,21 @@ def is_native(layer: Recurrent) -> bool:
     Raises:
         ValueError: where it cannot be written at all.
     """
-    if native(layer.cell) is not None:
+    if native(layer.equations) is not None:
         return True
-    traced(layer.cell)
+    traced(layer.equations)
     return False
+
+
+def further(layer: Recurrent) -> list[str]:
+    """The inputs of each step besides x."""
+    return [] if is_native(layer) else further_inputs(layer.equations)
 
 
 def write_layers(
     graph: GraphWriter,
     layer: Recurrent,
-    x: str,
+    inputs: dict[str, str],
     lengths: str,
     initial: list[str],
     output: str,
@@ -41,17 +46,25 @@ def write_layers(
     Args:
         graph: where to.
         layer: the layers.
-        x: the name of the input.
+        inputs: the names of x, and of what else enters each step.
         lengths: the name of the lengths, or nothing.
         initial: the names of the initial states, each (L*D, B, H).
         output, last: what the output and the last states are to be called.
     """
     if layer.batch_first:
-        x = graph.node("Transpose", [x], "time_first", perm=[1, 0, 2])
+        inputs = {
+            key: graph.node("Transpose", [name], f"{name}_time_first", perm=[1, 0, 2])
+            for key, name in inputs.items()
+        }
+    for key in inputs.keys() - {"x"}:
+        # A number for each row is one for each unit of it.
+        if layer.equations.input_specs[key].size == 1:
+            wide = [inputs[key], graph.integers(1, 1, layer.hidden_size)]
+            inputs = inputs | {key: graph.node("Expand", wide, f"{key}_of_units")}
     # What a native node is told by lengths, a Scan is told by a mask.
-    rows = _valid(graph, x, lengths) if lengths and not is_native(layer) else lengths
+    rows = _valid(graph, inputs["x"], lengths) if lengths and not is_native(layer) else lengths
     L, D = layer.num_layers, layer.num_directions
-    xs, ends = [x], list[list[str]]()
+    xs, ends = [inputs["x"]], list[list[str]]()
     for l in range(L):
         suffixes = [f"_l{l}", f"_l{l}_reverse"][:D]
         groups = [[suffix] for suffix in suffixes] if layer.independent else [suffixes]
@@ -59,7 +72,7 @@ def write_layers(
         outputs: list[str] = []
         for i, (x, group) in enumerate(zip(xs, groups, strict=True)):
             states = [_rows(graph, name, l * D + i, len(group), L * D) for name in initial]
-            made, end = _directions(graph, layer, group, x, rows, states)
+            made, end = _directions(graph, layer, group, inputs | {"x": x}, rows, states)
             outputs += made
             ends.append(end)
         is_apart = layer.independent and l + 1 < L
@@ -84,13 +97,13 @@ def _directions(
     graph: GraphWriter,
     layer: Recurrent,
     suffixes: list[str],
-    x: str,
+    inputs: dict[str, str],
     rows: str,
     states: list[str],
 ) -> tuple[list[str], list[str]]:
     """One layer in those directions that read the same: the outputs, and the last states."""
     if is_native(layer):
-        return write(graph, layer, suffixes, x, rows, states)
+        return write(graph, layer, suffixes, inputs["x"], rows, states)
     outputs: list[str] = []
     last: list[list[str]] = []
     for i, suffix in enumerate(suffixes):
@@ -98,7 +111,7 @@ def _directions(
             graph.node("Gather", [s, graph.number(i, torch.int64)], f"{s}_at{suffix}", axis=0)
             for s in states
         ]
-        output, end = scan(graph, layer, suffix, x, rows, own)
+        output, end = scan(graph, layer, suffix, inputs, rows, own)
         outputs.append(output)
         # (1, B, H)
         last.append([graph.node("Unsqueeze", [e, graph.integers(0)], f"{e}_row") for e in end])

@@ -128,7 +128,7 @@ def write(
     Returns:
         The names of the output of each direction (T, B, H), and of the last states (D, B, H).
     """
-    shape, D = native(layer.cell), len(suffixes)
+    shape, D = native(layer.equations), len(suffixes)
     assert shape is not None
     attributes: dict[str, Any] = {"hidden_size": layer.hidden_size, **shape.attributes}
     if suffixes[-1].endswith("_reverse"):

@@ -16,7 +16,7 @@ from throughtime.kernels.graph import Node, Operand, is_mask, reachable
 from throughtime.kernels.trace import Step, Untraceable, trace
 from throughtime.layers import Recurrent
 
-__all__ = ["scan", "traced"]
+__all__ = ["further_inputs", "scan", "traced"]
 
 # What a value depends on: how often it must be computed.
 _ONCE, _AHEAD, _INSIDE = 0, 1, 2
@@ -26,7 +26,7 @@ def traced(cell: Cell) -> Step:
     """The graph of the cell's step.
 
     Raises:
-        ValueError: where there is none, or it uses what a file cannot give it.
+        ValueError: where there is none, or it draws random numbers.
     """
     who = f"save_onnx: the cell {cell.name or type(cell).__name__} cannot be exported"
     try:
@@ -36,14 +36,19 @@ def traced(cell: Cell) -> Step:
             f"{who}: expected a step that can be traced, but {reason}. Write the step with the "
             f"operations of docs/kernels.md."
         ) from reason
-    for node in _used(step):
-        is_x = node.op == "input" and node.name == "x"
-        if not is_x and not node.args and node.op not in ("state", "parameter", "product", "units"):
-            raise ValueError(
-                f"{who}: expected a step of x, the states and the parameters alone, but it uses "
-                f"{node.name}."
-            )
+    drawn = [n.name for n in _used(step) if n.op == "random"]
+    if drawn:
+        raise ValueError(
+            f"{who}: expected a step that always does the same, but {', '.join(drawn)} is drawn at "
+            f"random. Export a cell that draws nothing."
+        )
     return step
+
+
+def further_inputs(cell: Cell) -> list[str]:
+    """What enters each step besides x, and is used."""
+    found = {node.name for node in _used(traced(cell)) if node.op == "input"}
+    return [name for name in cell.given_inputs if name in found]
 
 
 def _used(step: Step) -> list[Node]:
@@ -62,7 +67,7 @@ def scan(
     graph: GraphWriter,
     layer: Recurrent,
     suffix: str,
-    x: str,
+    inputs: dict[str, str],
     valid: str,
     states: list[str],
 ) -> tuple[str, list[str]]:
@@ -72,21 +77,23 @@ def scan(
         graph: where to.
         layer: whose cell and weights.
         suffix: of its weights, ``_l0`` or ``_l0_reverse``.
-        x: the name of the input (T, B, I).
+        inputs: the names of x and of what else enters each step, each (T, B, …).
         valid: the name of what is true where a step is in its row, (T, B, 1); or nothing.
         states: the names of the initial states, each (B, H).
 
     Returns:
         The names of the output (T, B, H), and of the last states, each (B, H).
     """
-    return _Scan(graph, layer, suffix, x).write(valid, states)
+    return _Scan(graph, layer, suffix, inputs).write(valid, states)
 
 
 class _Scan:
-    def __init__(self, graph: GraphWriter, layer: Recurrent, suffix: str, x: str) -> None:
+    def __init__(
+        self, graph: GraphWriter, layer: Recurrent, suffix: str, inputs: dict[str, str]
+    ) -> None:
         self.outer, self.inner = graph, graph.body()
-        self.layer, self.suffix, self.x = layer, suffix, x
-        self.step = traced(layer.cell)
+        self.layer, self.suffix, self.inputs = layer, suffix, inputs
+        self.step = traced(layer.equations)
         self.weights = _Weights(layer, suffix)
         # The names of values around the body and in it, and what the body gets step by step.
         self.around: dict[Operand, str] = {}
@@ -98,7 +105,7 @@ class _Scan:
 
     def write(self, valid: str, states: list[str]) -> tuple[str, list[str]]:
         """The node, and what comes before it."""
-        names = list(self.layer.cell.state_specs)
+        names = list(self.layer.state_sizes)
         before = [self.inner.name(f"{name}_before{self.suffix}") for name in names]
         of_state = dict(zip(names, before, strict=True))
         self.within |= {node: of_state[node.name] for node in self.used if node.op == "state"}
@@ -115,12 +122,10 @@ class _Scan:
         shown = self.inner.node("Where" if valid else "Identity", shown, f"step{self.suffix}")
         if not self.given:
             # It must be told how many steps there are.
-            self._slice(self.x, self.outer.dtype)
+            self._slice(self.inputs["x"], self.outer.dtype)
 
         declared = self.inner.value
-        specs = self.layer.cell.state_specs.values()
-        sizes = [spec.size or self.layer.hidden_size for spec in specs]
-        rows = [["batch", size] for size in sizes]
+        rows = [["batch", size] for size in self.layer.state_sizes.values()]
         body = self.outer.onnx.helper.make_graph(
             self.inner.nodes,
             f"step_of{self.suffix}",
@@ -199,7 +204,7 @@ class _Scan:
             operand = find(self.product[node].operand)
             known |= self._products(node, graph, operand)
         elif node.op == "input":
-            known[node] = self.x
+            known[node] = self.inputs[node.name]
         elif node.op == "parameter":
             value = getattr(self.layer, node.name + self.suffix)
             known[node] = graph.weight(node.name + self.suffix, value)
@@ -227,7 +232,8 @@ class _Scan:
         parts = [made]
         if len(same) > 1:
             names = [f"{p.matrix}_{p.block}{self.suffix}_part" for p in same]
-            parts = graph.nodes_of("Split", [made], names, axis=-1)
+            sizes = graph.integers(*(self.weights.rows(p.matrix, p.block) for p in same))
+            parts = graph.nodes_of("Split", [made, sizes], names, axis=-1)
         return {p.result: part for p, part in zip(same, parts, strict=True)}
 
 
@@ -235,22 +241,31 @@ class _Weights:
     """The matrices of one layer and direction, block by block, as the step uses them."""
 
     def __init__(self, layer: Recurrent, suffix: str) -> None:
-        cell = layer.cell
-        names = cell.recurrent_block_names
+        cell = layer.equations
 
         def split(name: str, of: tuple[str, ...]) -> dict[str, Tensor]:
             whole = getattr(layer, name + suffix, None)
             parts = () if whole is None else whole.detach().chunk(len(of))
             return dict(zip(of, parts, strict=False))
 
+        learned = layer.cell.recurrent_block_names
+        recurrent = split("weight_hh", learned)
+        if layer.proj_size:
+            # Kernels want it square; here it is as narrow as it was learned.
+            (block,) = set(cell.recurrent_block_names) - set(learned)
+            recurrent[block] = getattr(layer, f"weight_hr{suffix}").detach()
         self.matrix = {
             "W": split("weight_ih", cell.gates),
-            "R": dict(cell.transform(split("weight_hh", names))) if names else {},
+            "R": dict(cell.transform(recurrent)) if recurrent else {},
         }
         self.bias = {
             "W": split("bias_ih", cell.gates),
             "R": split("bias_hh", cell.recurrent_bias_names),
         }
+
+    def rows(self, matrix: str, name: str) -> int:
+        """The units that a block gives."""
+        return len(self.matrix[matrix][name])
 
     def blocks(self, matrix: str, names: list[str]) -> tuple[Tensor, Tensor | None]:
         """Some blocks, one below the other, and their biases if any has one."""
