@@ -11,7 +11,7 @@ from throughtime.data.characters import (
     SymbolTokeniser,
     TaggedCharacterTokeniser,
 )
-from throughtime.data.subwords import SubwordTokeniser
+from throughtime.data.subwords import MissingLibraryError, SubwordTokeniser
 from throughtime.data.tokenisation import TOKENISERS, fit_tokeniser, tokeniser_from_json
 from throughtime.data.tokeniser import BOS, EOS, PAD, SPECIALS, UNK, in_words
 from throughtime.data.words import WordTokeniser, join_words, split_words
@@ -221,9 +221,11 @@ def test_a_model_without_the_special_ids_is_refused():
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ImportError, match=r"throughtime\[translation\].*--tokenisation words"):
+    with pytest.raises(
+        MissingLibraryError, match=r"throughtime\[translation\].*--tokenisation words"
+    ):
         fit_tokeniser("subwords", TEXTS)
-    with pytest.raises(ImportError, match="subwords need the library tokenizers"):
+    with pytest.raises(MissingLibraryError, match="subwords need the library tokenizers"):
         tokeniser_from_json({"kind": "subwords", "model": {}})
 
 

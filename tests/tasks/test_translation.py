@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from throughtime.cli.main import main
 from throughtime.tasks.translation import Translation, TranslationConfig, bleu
 
 pytest.importorskip("sacrebleu")
@@ -58,7 +59,7 @@ def test_an_empty_output_is_worth_nothing_and_no_error():
     assert bleu(["A man."], [""]).cased == 0.0
 
 
-@pytest.mark.parametrize("tokenisation", [None, "words", "subwords", "characters"])
+@pytest.mark.parametrize("tokenisation", ["auto", "words", "subwords", "characters"])
 def test_every_tokenisation_trains_a_step_and_is_judged(files, tokenisation):
     pytest.importorskip("tokenizers")
     translation = task(files, tokenisation=tokenisation)
@@ -67,8 +68,8 @@ def test_every_tokenisation_trains_a_step_and_is_judged(files, tokenisation):
     loss, _ = translation.loss(model, next(iter(translation.data("train"))), None)
     loss.backward()
     figures = translation.metrics(model, "valid")
-    assert set(figures) == {"loss", "perplexity", "bleu", "bleu_lower_tokenised"}
-    assert translation.tokenisers[0].kind == (tokenisation or "words")
+    assert set(figures) == {"loss", "bleu", "bleu_lower_tokenised"}
+    assert translation.tokenisers[0].kind == ("words" if tokenisation == "auto" else tokenisation)
 
 
 def test_the_run_keeps_tokenisers_and_signatures_as_json(files):
@@ -101,7 +102,26 @@ def test_lower_case_without_words_is_refused(files):
         task(files, tokenisation="characters", lower_case=True).check()
 
 
-def test_without_sacrebleu_the_error_says_what_to_install(files, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
-    with pytest.raises(ImportError, match=r"throughtime\[translation\]"):
-        task(files).check()
+@pytest.mark.parametrize(
+    ("library", "options"),
+    [("sacrebleu.metrics.bleu", []), ("tokenizers", ["--tokenisation=subwords"])],
+)
+def test_without_a_library_the_command_says_what_to_install(
+    files, monkeypatch, capsys, library, options
+):
+    monkeypatch.setitem(sys.modules, library, None)
+    data = f"--data={files / 't'}"
+    run = f"--run={files / 'run'}"
+    assert main(["train", "translation", data, "--languages=de-en", run, *options]) == 1
+    said = capsys.readouterr().err
+    assert f"library {library.split('.')[0]}, which is not there" in said
+    assert "pip install 'throughtime[translation]'" in said
+    assert not (files / "run").exists()
+
+
+def test_a_wrong_tokenisation_is_answered_with_the_right_ones(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "translation", "--tokenisation", "word"])
+    said = capsys.readouterr().err
+    assert "--tokenisation: expected one of auto, words," in said
+    assert 'did you mean "words"' in said

@@ -11,7 +11,7 @@ from throughtime.data.generated_pairs import addition, prefix_expressions
 from throughtime.data.pair_batches import PairBatch, PairBatches, collate
 from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.data.pairs import Pair, PairSet, load_pairs, warn_of_long_sources
-from throughtime.data.subwords import SubwordTokeniser
+from throughtime.data.subwords import MissingLibraryError, SubwordTokeniser
 from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load
 from throughtime.data.tokenisation import TOKENISERS, fit_tokeniser, tokeniser_from_json
 from throughtime.data.tokeniser import BOS, EOS, PAD, SPECIALS, UNK, Tokeniser, in_words
@@ -33,6 +33,7 @@ __all__ = [
     "ContiguousBatches",
     "Corpus",
     "DownloadError",
+    "MissingLibraryError",
     "Pair",
     "PairBatch",
     "PairBatches",

@@ -11,7 +11,11 @@ from throughtime.data.tokeniser import SPECIALS, UNK, Tokeniser
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["SubwordTokeniser"]
+__all__ = ["MissingLibraryError", "SubwordTokeniser"]
+
+
+class MissingLibraryError(ImportError, ValueError):
+    """A library that a setting needs is not there; for the user, the setting is wrong."""
 
 
 class SubwordTokeniser(Tokeniser):
@@ -24,7 +28,7 @@ class SubwordTokeniser(Tokeniser):
         model: of the library, trained with the special ids 0 to 3; :meth:`fit` makes one.
 
     Raises:
-        ImportError: the library is not there.
+        MissingLibraryError: the library is not there.
 
     Source: Sennrich, Haddow and Birch, arXiv 1508.07909.
     """
@@ -110,7 +114,7 @@ def _library() -> None:
     try:
         import tokenizers  # noqa: F401
     except ImportError as error:
-        raise ImportError(
+        raise MissingLibraryError(
             "subwords need the library tokenizers, which is not there. "
             "Install it (pip install 'throughtime[translation]'), or use --tokenisation words."
         ) from error

@@ -276,10 +276,9 @@ class SequenceToSequence(Task):
         return int(batch.target_lengths.sum())
 
     def readable(self, loss: float) -> dict[str, float]:
-        figures = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
         # The trainer learns the names of all columns from the loss 0. What needs a search is not
         # known of a training batch, and no training comes to that loss.
-        return figures | (dict.fromkeys(self.figures, math.nan) if loss == 0 else {})
+        return {"loss": loss} | (dict.fromkeys(self.figures, math.nan) if loss == 0 else {})
 
     @torch.no_grad()
     def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
@@ -296,12 +295,7 @@ class SequenceToSequence(Task):
         model.train(was_training)
         pairs = self.split(split)
         outputs = self.rewrite(model, [p.source for p in pairs], beam_width=self.config.beam_width)
-        loss = total / count
-        return {
-            "loss": loss,
-            "perplexity": math.exp(min(loss, 700.0)),
-            **self.judge(pairs, outputs),
-        }
+        return {"loss": total / count, **self.judge(pairs, outputs)}
 
     def rewrite(
         self, model: nn.Module, sources: Sequence[str], *, beam_width: int = 1

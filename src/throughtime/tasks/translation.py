@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from throughtime.data import (
+    MissingLibraryError,
     Pair,
     PairSet,
     Tokeniser,
@@ -33,7 +34,7 @@ class TranslationConfig(SequenceToSequenceConfig):
         valid_fraction: how much of pairs without splits of their own is kept for validation (0.1
             where not given).
         test_fraction: likewise for the test (0 where not given).
-        tokenisation: what a token is; where not given, what suits the data.
+        tokenisation: what a token is; auto takes what suits the data.
         lower_case: read words in lower case, which then is all that is written.
         min_count: how often a word must stand in the training to be known.
         vocab_size: tokens of each language at most; for subwords 8000 where not given.
@@ -44,7 +45,7 @@ class TranslationConfig(SequenceToSequenceConfig):
     encoding: str = "utf-8"
     valid_fraction: float | None = None
     test_fraction: float | None = None
-    tokenisation: Literal["words", "subwords", "characters", "symbols", "tagged"] | None = None
+    tokenisation: Literal["auto", "words", "subwords", "characters", "symbols", "tagged"] = "auto"
     lower_case: bool = False
     min_count: int | None = None
     vocab_size: int | None = None
@@ -80,14 +81,14 @@ def bleu(references: Sequence[str], outputs: Sequence[str]) -> Bleu:
     """BLEU by sacrebleu.
 
     Raises:
-        ImportError: the library is not there.
+        MissingLibraryError: the library is not there.
 
     Source: Papineni et al. (2002); Post, arXiv 1804.08771.
     """
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
-        raise ImportError(
+        raise MissingLibraryError(
             "translation is judged by the library sacrebleu, which is not there. "
             "Install it: pip install 'throughtime[translation]'"
         ) from error
@@ -132,7 +133,8 @@ class Translation(SequenceToSequence):
 
     def fit_tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
         c, pairs = self.config, self.pairs.splits["train"]
-        kinds = (c.tokenisation, c.tokenisation) if c.tokenisation else self.pairs.kinds
+        is_known = c.tokenisation == "auto"
+        kinds = self.pairs.kinds if is_known else (c.tokenisation, c.tokenisation)
         options = {"min_count": c.min_count, "max_size": c.vocab_size}
         given = {name: value for name, value in options.items() if value is not None}
         if c.lower_case and "words" not in kinds:
