@@ -27,7 +27,9 @@ def call_of(cell):
     G = len(cell.gates)
     w = Weights(draw(G * 3, 3), draw(G * 3, 3), draw(G * 3), draw(G * 3), parameters=own)
     lengths = torch.tensor([5, 2])
-    return Call(cell, draw(5, 2, 3), w, tuple(draw(2, 3) for _ in cell.state_specs), lengths=lengths)
+    return Call(
+        cell, draw(5, 2, 3), w, tuple(draw(2, 3) for _ in cell.state_specs), lengths=lengths
+    )
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=repr)

@@ -91,7 +91,15 @@ def test_what_no_file_can_hold_is_refused(tmp_path):
         def step(self, x, W, R, s, p, u):
             return dict(h=torch.tanh(W.h(x) + R.h(s.h)) + u.noise)
 
+    class Twice(Timed):
+        inputs = {"gap": Input(size=1), "h_0": Input()}  # noqa: RUF012
+
+        def step(self, x, W, R, s, p, u):
+            return dict(h=torch.tanh(W.h(x) + R.h(s.h)) * u.h_0)
+
     path = tmp_path / "a.onnx"
+    with pytest.raises(ValueError, match=r"an input h_0 of its own; expected another name for th"):
+        save_onnx(tt.Recurrent(Twice(), 3, 4), path)
     with pytest.raises(ValueError, match=r"Noisy cannot be exported: .* but noise is drawn at ran"):
         save_onnx(tt.Recurrent(Noisy(), 3, 4), path)
     with pytest.raises(ValueError, match="tokens alone, and Timed also reads gap, weight"):

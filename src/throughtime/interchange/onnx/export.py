@@ -109,7 +109,11 @@ def _model(module: nn.Module, lengths: bool) -> Any:
         inputs.append(graph.value(before, [rows, "batch", size]))
         outputs.append(graph.value(after, [rows, "batch", size]))
     for value in inputs:
-        graph.name(value.name)
+        if graph.name(value.name) != value.name:
+            raise ValueError(
+                f"save_onnx: the file has an input {value.name} of its own; expected another name "
+                f"for that of {layer.cell.name or type(layer.cell).__name__}."
+            )
 
     if isinstance(module, LanguageModel):
         _language_model(graph, module, initial, last)

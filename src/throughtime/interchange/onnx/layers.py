@@ -46,7 +46,7 @@ def write_layers(
     Args:
         graph: where to.
         layer: the layers.
-        inputs: the names of x, and of what else enters each step.
+        inputs: the names of x, which comes first, and of what else enters each step.
         lengths: the name of the lengths, or nothing.
         initial: the names of the initial states, each (L*D, B, H).
         output, last: what the output and the last states are to be called.
@@ -56,7 +56,7 @@ def write_layers(
             key: graph.node("Transpose", [name], f"{name}_time_first", perm=[1, 0, 2])
             for key, name in inputs.items()
         }
-    for key in inputs.keys() - {"x"}:
+    for key in list(inputs)[1:]:
         # A number for each row is one for each unit of it.
         if layer.equations.input_specs[key].size == 1:
             wide = [inputs[key], graph.integers(1, 1, layer.hidden_size)]
