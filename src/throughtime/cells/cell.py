@@ -61,6 +61,21 @@ class Input:
     drawn: str | None = None
 
 
+@dataclass(frozen=True)
+class Narrow:
+    """A projection inside a cell: of a state and a block all units from ``size`` on are zero.
+
+    Args:
+        state: which state.
+        block: which block of the recurrent matrix has rows of zeros.
+        size: how many units, or rows, are not zero.
+    """
+
+    state: str
+    block: str
+    size: int
+
+
 class Cell:
     """The base of all cells. A subclass declares its blocks and states, and writes ``step``.
 
@@ -133,6 +148,11 @@ class Cell:
             The blocks to use, under the same names and of the same shapes.
         """
         return R
+
+    @property
+    def narrow(self) -> Narrow | None:
+        """What is known to be zero beyond some unit, so that no product need look there."""
+        return None
 
     @property
     def has_transform(self) -> bool:

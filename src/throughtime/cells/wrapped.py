@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from throughtime.cells.cell import Cell, Input
+from throughtime.cells.cell import Cell, Input, Narrow
 
 __all__ = ["ACTIVATIONS", "Activated", "Projected", "RecurrentDropout", "Wrapped", "Zoneout"]
 
@@ -37,6 +37,10 @@ class Wrapped(Cell):
     def inner(self, x: Any, W: Any, R: Any, s: Any, p: Any, u: Any) -> dict[str, Any]:
         """The step of the cell inside."""
         return dict(self.cell.step(x, W, R, s, p, *([u] if self.cell.input_specs else [])))
+
+    @property
+    def narrow(self) -> Narrow | None:
+        return self.cell.narrow
 
     @property
     def has_transform(self) -> bool:
@@ -128,6 +132,10 @@ class Projected(Wrapped):
         super().__init__(cell)
         self.size = size
         self.recurrent_blocks = (*cell.recurrent_block_names, self.block)
+
+    @property
+    def narrow(self) -> Narrow:
+        return Narrow(self.output_name, self.block, self.size)
 
     def step(self, x, W, R, s, p, u: Any = None):
         made = self.inner(x, W, R, s, p, u)

@@ -21,6 +21,7 @@ def stage_text(number: int, products: Products, pointwise: Pointwise, waits: boo
     rows = f"{_REGISTERS} / (WIDTH * NV)" if width else "8"
     sizes = [len(one.members) for one in inputs]
     most = max(sizes, default=1)
+    narrow = [int(one.is_narrow) for one in inputs]
     blocks = [[b for b, _ in one.members] + [0] * (most - len(one.members)) for one in inputs]
     reads = []
     for one in inputs:
@@ -33,7 +34,7 @@ def stage_text(number: int, products: Products, pointwise: Pointwise, waits: boo
             f"                a[m] = {one.pointer};",
             "            }",
             f"            panel = accumulate<S, MR, NV, WIDTH * NV, {places}>"
-            "(acc, a, panel, s.call->units);",
+            f"(acc, a, panel, s.call->{'narrow' if one.is_narrow else 'units'});",
             "        }",
         ]
     return "\n".join(
@@ -44,6 +45,8 @@ def stage_text(number: int, products: Products, pointwise: Pointwise, waits: boo
             "    static constexpr int ROWS = MOST < 1 ? 1 : MOST > 8 ? 8 : MOST;",
             f"    static constexpr int INPUTS = {len(inputs)}, MEMBERS = {sum(sizes)};",
             f"    static constexpr int SIZES[] = {{{_list(sizes) or '0'}}};",
+            f"    static constexpr bool NARROW[] = {{{_list(narrow) or '0'}}};",
+            f"    static constexpr bool TO_NARROW = {_bool(bool(inputs) and products.are_narrow)};",
             f"    static constexpr int BLOCKS[][{most}] = {{"
             + (", ".join(f"{{{_list(row)}}}" for row in blocks) or "{0}")
             + "};",

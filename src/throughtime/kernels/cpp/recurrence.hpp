@@ -34,7 +34,7 @@ enum Flag : uint8_t {
 
 // What one call works on. Python fills it as a list of integers in this order.
 struct Context {
-    int64_t rows, units, width;          // B, H, and H with padding
+    int64_t rows, units, width, narrow;  // B, H, H with padding, and P of a projection
     int64_t begin, count, direction;     // the steps begin, begin + direction, …
     int64_t offset, steps;               // step t is step t + offset of the sequence's `steps`
     int64_t reverse, groups, members;    // threads: groups x members
@@ -229,9 +229,17 @@ template <class Stage> TT_INLINE int64_t tiles(const Context& c) {
     return (c.width + units - 1) / units;
 }
 
+// How many elements of an operand a product reads: the others are zero.
+template <class Stage> TT_INLINE int64_t depth(const Context& c, int input) {
+    return Stage::NARROW[input] ? c.narrow : c.units;
+}
+
 template <class Stage> TT_INLINE int64_t panel_size(const Context& c) {
-    return round_up(c.units, Product<typename Stage::S>::TOGETHER) * Stage::MEMBERS * Stage::NV *
-           Simd<Compute<typename Stage::S>>::LANES;
+    int64_t size = 0;
+    for (int input = 0; input < Stage::INPUTS; ++input)
+        size += round_up(depth<Stage>(c, input), Product<typename Stage::S>::TOGETHER) *
+                Stage::SIZES[input];
+    return size * Stage::NV * Simd<Compute<typename Stage::S>>::LANES;
 }
 
 template <class Stage, int MR>
@@ -245,7 +253,8 @@ __attribute__((noinline)) void tile(
     V kept[MR][WIDTH ? WIDTH : 1];
     if constexpr (WIDTH > 0) {
         V acc[MR][WIDTH] = {};
-        Stage::template products<MR>(s, rows, panel, acc);
+        if (!Stage::TO_NARROW || unit < s.call->narrow)
+            Stage::template products<MR>(s, rows, panel, acc);
 #pragma GCC unroll 32
         for (int m = 0; m < MR; ++m)
 #pragma GCC unroll 32
@@ -340,18 +349,19 @@ template <class Program> void run(const Context& c) {
     walk<Program>(c, {0, 0, 1, 1, nullptr});
 }
 
-// One vector of units of a block of R, for all k: p[k / TOGETHER][unit][k % TOGETHER], where the
+// One vector of units of a block of R, for the first `count` k: p[k / TOGETHER][unit][k % TOGETHER], where the
 // places of successive k lie `stride` apart. With fewer units than lanes zeros fill up.
 template <class S>
 void pack_units(
-    S* p, int64_t stride, const S* block, int64_t H, int64_t unit, int64_t lanes, bool transposed) {
+    S* p, int64_t stride, const S* block, int64_t H, int64_t count, int64_t unit, int64_t lanes,
+    bool transposed) {
     using T = Compute<S>;
     constexpr int64_t LANES = Simd<T>::LANES, TOGETHER = Product<S>::TOGETHER;
     int64_t k = 0;
     if (lanes == LANES && transposed) {
         // Squares by vectors; a pair of bfloat16 travels as a float.
         constexpr int64_t square = LANES * TOGETHER;
-        for (; k + square <= H; k += square) {
+        for (; k + square <= count; k += square) {
             Vec<T> x[LANES];
             for (int64_t l = 0; l < LANES; ++l) std::memcpy(&x[l], block + (unit + l) * H + k, BYTES);
             transpose<T>(x);
@@ -359,12 +369,12 @@ void pack_units(
                 std::memcpy((void*)(p + (k / TOGETHER + l) * stride), &x[l], BYTES);
         }
     } else if (lanes == LANES && TOGETHER == 1) {
-        for (; k < H; ++k) std::memcpy((void*)(p + k * stride), block + k * H + unit, BYTES);
+        for (; k < count; ++k) std::memcpy((void*)(p + k * stride), block + k * H + unit, BYTES);
     }
-    for (; k < H; k += TOGETHER) {
+    for (; k < count; k += TOGETHER) {
         S* at = p + k / TOGETHER * stride;
         std::memset((void*)at, 0, BYTES);
-        for (int64_t one = k; one < k + TOGETHER && one < H; ++one)
+        for (int64_t one = k; one < k + TOGETHER && one < count; ++one)
             for (int64_t l = 0; l < lanes; ++l)
                 at[l * TOGETHER + one - k] =
                     transposed ? block[(unit + l) * H + one] : block[one * H + unit + l];
@@ -389,14 +399,16 @@ char* pack(char* to, const typename Stage::S* R, const Context& c, bool transpos
         S* p = (S*)to + t * size;
         for (int input = 0; input < Stage::INPUTS; ++input) {
             const int64_t N = Stage::SIZES[input] * Stage::NV, stride = N * LANES * TOGETHER;
+            const int64_t count = depth<Stage>(c, input);
             for (int64_t n = 0; n < N; ++n) {
                 const S* block = R + Stage::BLOCKS[input][n / Stage::NV] * H * H;
                 const int64_t unit = (t * Stage::NV + n % Stage::NV) * LANES;
                 int64_t lanes = H - unit < LANES ? H - unit : LANES;
                 lanes = lanes < 0 ? 0 : lanes;
-                pack_units(p + n * LANES * TOGETHER, stride, block, H, unit, lanes, transposed);
+                pack_units(
+                    p + n * LANES * TOGETHER, stride, block, H, count, unit, lanes, transposed);
             }
-            p += round_up(H, TOGETHER) * N * LANES;
+            p += round_up(count, TOGETHER) * N * LANES;
         }
     }
     return to + all * size * int64_t(sizeof(S));

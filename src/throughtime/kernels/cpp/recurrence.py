@@ -322,7 +322,7 @@ class Kernel:
         dR = None
         if weights.weight_hh is not None:
             blocks = len(program.cell.recurrent_block_names)
-            dR = walk.empty((blocks * W, W), self.compute, zero=self._gradients.blocks_meet)
+            dR = walk.empty((blocks * W, W), self.compute, zero=self._gradients.needs_zeros)
         d_inputs = [torch.zeros_like(value) for value in call.inputs]
         d_given = dict(zip(program.cell.given_inputs, d_inputs, strict=True))
         again = self._again(walk, most) if runs_again else {}

@@ -25,10 +25,12 @@ class Input:
     Args:
         pointer: to its row, in C++.
         members: (block of R, accumulator) of each product.
+        is_narrow: whether it is zero from the narrow width on; see ``Cell.narrow``.
     """
 
     pointer: str
     members: list[tuple[int, int]]
+    is_narrow: bool
 
 
 @dataclass
@@ -38,20 +40,23 @@ class Products:
     Args:
         inputs: the operands.
         accumulators: which sum of products belongs to which leaf of the graph.
+        are_narrow: whether all that comes of them is zero from the narrow width on.
     """
 
     inputs: list[Input] = field(default_factory=list)
     accumulators: dict[Node, int] = field(default_factory=dict)
+    are_narrow: bool = True
 
-    def add(self, pointer: str, block: int, leaf: Node) -> None:
+    def add(self, pointer: str, block: int, leaf: Node, from_narrow: bool, to_narrow: bool) -> None:
         """Adds the product of an operand with a block to what is summed for a leaf."""
+        self.are_narrow = self.are_narrow and to_narrow
         place = self.accumulators.setdefault(leaf, len(self.accumulators))
         # One run over an operand adds to each sum once.
         for known in self.inputs:
             if known.pointer == pointer and all(place != other for _, other in known.members):
                 known.members.append((block, place))
                 return
-        self.inputs.append(Input(pointer, [(block, place)]))
+        self.inputs.append(Input(pointer, [(block, place)], from_narrow))
 
 
 class Stages:
@@ -166,8 +171,18 @@ class Stages:
                 if (0 if is_next else self.stage_of[leaf]) != number:
                     continue
                 pointer = self._d_slot(i, is_next) if self.backward else self.memory.operand(value)
-                found.add(pointer, blocks.index(block), leaf)
+                state, row = self._is_narrow_state(value), self._is_narrow_block(block)
+                ends = (row, state) if self.backward else (state, row)
+                found.add(pointer, blocks.index(block), leaf, *ends)
         return found
+
+    def _is_narrow_state(self, value: Node) -> bool:
+        narrow = self.program.cell.narrow
+        return narrow is not None and value.op == "state" and value.name == narrow.state
+
+    def _is_narrow_block(self, block: str) -> bool:
+        narrow = self.program.cell.narrow
+        return narrow is not None and block == narrow.block
 
     def _gradient_of(self, operand: Node) -> Node:
         """The leaf of the gradient that reaches an operand through the products."""

@@ -113,6 +113,7 @@ class Walk:
         self.T, self.B, self.I = call.x.shape
         self.H = call.state[0].shape[-1]
         self.W = width(self.H)
+        self.narrow = call.cell.narrow.size if call.cell.narrow is not None else 0
         self.resets, self.reverse = call.resets, call.reverse
         self.seed = 0 if call.seed is None else int(call.seed)
         # The rows from the longest to the shortest: those that a step has stand first.
@@ -273,7 +274,7 @@ class Walk:
         if self.lengths is not None or self.resets is not None:
             held = self._flags(library.is_backward)
             flags, active = (t.data_ptr() if t.numel() else 0 for t in held)
-        numbers = [self.B, self.H, self.W, begin, count, direction, t0, self.T]
+        numbers = [self.B, self.H, self.W, self.narrow, begin, count, direction, t0, self.T]
         order = 0 if self._order is None else self._order.data_ptr()
         numbers += [int(self.reverse), groups, members, active, flags, order, self.seed]
         numbers += [0 if packed is None else packed.data_ptr()]

@@ -79,7 +79,7 @@ class WeightGradients:
 
         The first chunk writes what the others add to.
         """
-        here, W = d_slots.shape[1], walk.W
+        here, W, narrow = d_slots.shape[1], walk.W, self.program.cell.narrow
         for value, runs in self._runs.items():
             if value.op == "state":
                 parts = walk.before(
@@ -89,18 +89,27 @@ class WeightGradients:
                 memory = states[f"operand:{self.program.operands.index(value)}"]
                 parts = [(0, memory.steps(0, n))]
             for slot, block, count in runs:
-                out = dR[block * W : (block + count) * W]
+                rows, columns = count * W, W
+                if narrow is not None:
+                    # The rest is zero, and stays as it was made.
+                    rows = narrow.size if self.blocks[block] == narrow.block else rows
+                    columns = narrow.size if value.name == narrow.state else W
+                out = dR[block * W : block * W + rows, :columns]
                 for part, (begin, operand) in enumerate(parts):
-                    d = d_slots[begin : begin + operand.shape[0], :, slot * W : (slot + count) * W]
-                    d = d.as_strided((operand.shape[0] * here, count * W), (d.stride(1), 1))
-                    adds = self.blocks_meet or not is_first or part > 0
-                    matmul(d.T, operand[:, :here].reshape(-1, W), out, accumulate=adds)
+                    d = d_slots[begin : begin + operand.shape[0], :, slot * W : slot * W + rows]
+                    d = d.as_strided((operand.shape[0] * here, rows), (d.stride(1), 1))
+                    adds = self.needs_zeros or not is_first or part > 0
+                    of_rows = operand[:, :here].reshape(-1, W)[:, :columns]
+                    matmul(d.T, of_rows, out, accumulate=adds)
 
     @cached_property
-    def blocks_meet(self) -> bool:
-        """Whether a block of R is in several products, or in none."""
+    def needs_zeros(self) -> bool:
+        """Whether the gradient of R must begin as zeros.
+
+        So it is where a block of R is in several products, or in none, or has parts in none.
+        """
         used = [name for slot in self.program.slots for _, name in slot.pairs]
-        return sorted(used) != sorted(self.blocks)
+        return sorted(used) != sorted(self.blocks) or self.program.cell.narrow is not None
 
     @cached_property
     def _runs(self) -> dict[Node, list[tuple[int, int, int]]]:
