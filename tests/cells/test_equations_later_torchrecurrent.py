@@ -1,7 +1,8 @@
-"""The cells of test_equations_later.py against torchrecurrent, with the weights moved over.
+"""The cells of test_equations_later.py and test_equations_inputs.py against torchrecurrent, with
+the weights moved over.
 
-Not compared: lipschitz, plrnn, slstm and the cells with layer normalisation, which torchrecurrent
-lacks, and rhn, which it has as a file that cannot be imported.
+Not compared: lipschitz, plrnn, slstm, the cells with layer normalisation and those with further
+inputs, which torchrecurrent lacks, and rhn, which it has as a file that cannot be imported.
 """
 
 import pytest
@@ -139,6 +140,8 @@ def compared(name, other, mapping, constants, delay=0):
             else:
                 made = cell(x[t], made)
             outputs.append(made[0] if isinstance(made, tuple) else made)
+            if isinstance(made, tuple) and isinstance(made[1], tuple):
+                made = made[1]
     return ours, torch.stack(outputs)
 
 
@@ -158,6 +161,7 @@ def compared(name, other, mapping, constants, delay=0):
         ("lstm-multiplicative", "MultiplicativeLSTMCell", multiplicative, {}),
         ("lstm-residual", "ResLSTMCell", residual, {}),
         ("lstm-working-memory", "WMCLSTMCell", working_memory, {}),
+        ("lstm-memory-controller", "MCLSTMCell", same, {}),
     ],
 )
 def test_a_cell_gives_the_outputs_of_torchrecurrent(name, other, mapping, constants):

@@ -1,7 +1,7 @@
 r"""LSTMs to which something was added: a product, a shortcut, a view of the memory, a normaliser.
 
-Letters: i, f, o the input, forget and output gate; g (sLSTM: z) the candidate; c the cell state;
-h the output; * is elementwise.
+Letters: i, f, o the input, forget and output gate; g (sLSTM: z, MC-LSTM: n) the candidate; c the
+cell state; h the output; * is elementwise.
 """
 
 import torch
@@ -108,6 +108,42 @@ class WorkingMemoryLSTM(Cell):
         o = sigmoid(W.o(x) + R.o(s.h) + tanh(R.c_o(c)))
         h = o * tanh(c)
         return dict(h=h, c=c, i=i, f=f, g=g, o=o)
+
+
+class MemoryControllerLSTM(Cell):
+    r"""MC-LSTM: what is fed back, v, has a gate of its own, and the output is a prediction alone.
+
+        f_t = sigmoid(W_f x_t + R_f v_{t-1} + b_f)
+        i_t = sigmoid(W_i x_t + R_i v_{t-1} + b_i)
+        o_t = sigmoid(W_o x_t + R_o v_{t-1} + b_o)
+        m_t = sigmoid(W_m x_t + R_m v_{t-1} + b_m)
+        n_t = tanh(W_n x_t + R_n v_{t-1} + b_n)
+        c_t = f_t * c_{t-1} + i_t * n_t
+        h_t = o_t * tanh(c_t)
+        v_t = m_t * tanh(c_t)
+
+    The output h is no state: the states are v, the control vector, and c.
+
+    Source: "Sequence modeling using a memory controller extension for LSTM", NIPS 2017 time series
+    workshop.
+    """
+
+    name = "lstm-memory-controller"
+    gates = ("f", "i", "o", "m", "n")
+    states = ("v", "c")
+    output = "h"
+    source, year = "Sequence modeling using a memory controller, NIPS workshop", 2017
+
+    def step(self, x, W, R, s, p):
+        f = sigmoid(W.f(x) + R.f(s.v))
+        i = sigmoid(W.i(x) + R.i(s.v))
+        o = sigmoid(W.o(x) + R.o(s.v))
+        m = sigmoid(W.m(x) + R.m(s.v))
+        n = tanh(W.n(x) + R.n(s.v))
+        c = f * s.c + i * n
+        h = o * tanh(c)
+        v = m * tanh(c)
+        return dict(v=v, c=c, h=h, f=f, i=i, o=o, m=m, n=n)
 
 
 class ScalarLSTM(Cell):
