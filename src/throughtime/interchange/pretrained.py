@@ -27,10 +27,18 @@ _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", 
 _OPTIONS = (
     *("bidirectional", "merge", "backend", "save", "strict", "forget_bias", "recurrent_init"),
     *("locked_dropout", "weight_drop", "learned_state", "residual", "independent"),
+    *("recurrent_dropout", "zoneout", "proj_size", "activations", "clip"),
 )
 
 
 def _of_recurrent(layer: Recurrent) -> dict[str, Any]:
+    for name, other in layer.activations.items():
+        if not isinstance(other, str):
+            raise ValueError(
+                f"save_pretrained: activations[{name!r}] is a function, which no configuration "
+                f"can hold. Name one of throughtime.cells.wrapped.ACTIVATIONS; or save the state "
+                f"dict alone."
+            )
     return {name: getattr(layer, name) for name in (*_RECURRENT, *_OPTIONS)}
 
 

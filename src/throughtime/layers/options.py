@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,10 @@ from throughtime.kernels.trace import Untraceable, trace
 if TYPE_CHECKING:
     from throughtime.layers.recurrent import Recurrent
 
-__all__ = ["check", "check_sizes", "equations", "rates_of_zoneout"]
+__all__ = ["OF_EQUATIONS", "check", "check_sizes", "equations", "rates_of_zoneout"]
+
+OF_EQUATIONS = ("zoneout", "recurrent_dropout", "activations", "clip")
+"""The options that change the equations, and may be set anew at any time."""
 
 
 def equations(layer: Recurrent, learns: bool) -> Cell:
@@ -106,8 +110,10 @@ def _check_rates(layer: Recurrent) -> None:
             raise ValueError(
                 f"{who}: expected {name} as a probability from 0 to below 1, got {rate!r}."
             )
-    if layer.clip is not None and not layer.clip > 0:
-        raise ValueError(f"{who}: expected clip as a number above 0, got {layer.clip!r}.")
+    clip = layer.clip
+    is_number = isinstance(clip, (int, float)) and not isinstance(clip, bool)
+    if clip is not None and not (is_number and 0 < clip < math.inf):
+        raise ValueError(f"{who}: expected clip as a number above 0, got {clip!r}.")
 
 
 def _check_choices(layer: Recurrent) -> None:
@@ -152,8 +158,13 @@ def _check_effects(layer: Recurrent) -> None:
 
 def _check_start(layer: Recurrent) -> None:
     who, cell = layer.who, layer.cell
-    if layer.learned_state and any(s.size is not None for s in cell.state_specs.values()):
-        raise ValueError(f"{who}: learned_state=True needs states of H units.")
+    for name, value in (
+        ("learned_state=True", layer.learned_state),
+        ("zoneout", rates_of_zoneout(layer)),
+        ("recurrent_dropout", layer.recurrent_dropout > 0),
+    ):
+        if value and any(s.size is not None for s in cell.state_specs.values()):
+            raise ValueError(f"{who}: {name} needs states of H units.")
     if layer.recurrent_init == "orthogonal" and not cell.recurrent_block_names:
         raise ValueError(f"{who}: the cell has no recurrent block to be orthogonal.")
     if layer.forget_bias is not None:
@@ -191,11 +202,18 @@ def _check_projection(layer: Recurrent) -> None:
         nodes = reachable([*roots, *(p.operand for p in step.products)])
         if any(h is a for n in nodes for a in n.args) or any(h is r for r in roots):
             why = f"{name} also enters the equations unit by unit, where its H units are missed"
+        elif any(p.matrix == "R" and p.operand is not h for p in step.products):
+            why = f"blocks of its recurrent matrix are applied to more than {name}"
     if why is not None:
         raise ValueError(f"{who}: proj_size does not go with this cell: {why}.")
 
 
 def _check_activations(layer: Recurrent) -> None:
+    if not isinstance(layer.activations, Mapping):
+        raise ValueError(
+            f'{layer.who}: expected activations as a dict such as {{"tanh": "relu"}}, got '
+            f"{layer.activations!r}."
+        )
     for name, other in layer.activations.items():
         for one in (name, other):
             if isinstance(one, str) and one not in ACTIVATIONS:

@@ -30,6 +30,11 @@ def _rows_of_f(bias: Tensor, names: tuple[str, ...]) -> Tensor:
     return bias.detach().chunk(len(names))[names.index("f")]
 
 
+def _copied(value: Any) -> Any:
+    """What the caller does to a dict later changes nothing here."""
+    return dict(value) if isinstance(value, Mapping) else value
+
+
 class Recurrent(nn.Module):
     r"""A cell applied through time, with everything that ``torch.nn.LSTM`` has.
 
@@ -154,12 +159,12 @@ class Recurrent(nn.Module):
         self.strict = bool(strict)
         self.locked_dropout = bool(locked_dropout)
         self.recurrent_dropout = recurrent_dropout
-        self.zoneout = zoneout
+        self.zoneout = _copied(zoneout)
         self.weight_drop = weight_drop
         self.learned_state = bool(learned_state)
         self.residual = bool(residual)
         self.independent = bool(independent)
-        self.activations = dict(activations or {})
+        self.activations = _copied(activations or {})
         self.clip = clip
         self.forget_bias = forget_bias
         self.recurrent_init = recurrent_init
@@ -177,6 +182,18 @@ class Recurrent(nn.Module):
             empty = torch.empty(size, device=device, dtype=dtype)
             self.register_parameter(name, nn.Parameter(empty))
         self.reset_parameters()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before: Any = vars(self).get(name)
+        super().__setattr__(name, value)
+        # An option that is changed later holds from then on.
+        if name in options.OF_EQUATIONS and "_equations" in vars(self):
+            try:
+                options.check(self)
+            except ValueError:
+                super().__setattr__(name, before)
+                raise
+            self._equations = {learns: options.equations(self, learns) for learns in (False, True)}
 
     # What it is made of.
 
@@ -364,7 +381,10 @@ class Recurrent(nn.Module):
             given = prepared(self, padded, hx, lengths, time_first=True)
         else:
             given = prepared(self, input, hx, lengths, resets, inputs)
-        return dispatch.explain(self._call(given, given.x, 0, 0), self.backend, self.strict)
+        # The weights that weight_drop takes away are drawn; the next call draws the same anew.
+        with torch.random.fork_rng([given.x.device] if given.x.is_cuda else []):
+            call = self._call(given, given.x, 0, 0)
+        return dispatch.explain(call, self.backend, self.strict)
 
     def _call(
         self, given: Incoming, x: Tensor, layer: int, direction: int, seed: Tensor | None = None
@@ -467,10 +487,11 @@ class Recurrent(nn.Module):
         if learned is not None and self._drops_weights:
             learned = F.dropout(learned, self.weight_drop, self.training)
         cell, H, P = self.equations, self.hidden_size, self.proj_size
-        if learned is not None and P:
+        if P:
             # Square blocks: h has zeros after its P units, and the projection makes no more.
+            before = [] if learned is None else [F.pad(learned, (0, H - P))]
             projection = F.pad(getattr(self, f"weight_hr{suffix}"), (0, 0, 0, H - P))
-            learned = torch.cat([F.pad(learned, (0, H - P)), projection])
+            learned = torch.cat([*before, projection])
         if learned is None or not cell.has_transform:
             return learned
         names = cell.recurrent_block_names
