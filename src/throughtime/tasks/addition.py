@@ -55,5 +55,8 @@ class Addition(SequenceToSequence):
             seed=c.data_seed,
         )
 
+    def shown(self, source: str) -> str:
+        return source[::-1] if self.config.reverse else source
+
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
         return match_figures(pairs, outputs)

@@ -314,9 +314,14 @@ class SequenceToSequence(Task):
         pairs = self.split("valid")[:4]
         outputs = self.rewrite(model, [pair.source for pair in pairs])
         return "\n".join(
-            f"{pair.source} → {output}" + ("" if output == pair.target else f" ({pair.target})")
+            f"{self.shown(pair.source)} → {output}"
+            + ("" if output == pair.target else f" ({pair.target})")
             for pair, output in zip(pairs, outputs, strict=True)
         )
+
+    def shown(self, source: str) -> str:
+        """A source as people read it."""
+        return source
 
 
 def _loss(scores: Tensor, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
