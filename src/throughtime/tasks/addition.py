@@ -58,5 +58,11 @@ class Addition(SequenceToSequence):
     def shown(self, source: str) -> str:
         return source[::-1] if self.config.reverse else source
 
+    def read(self, text: str) -> str:
+        c = self.config
+        text = "".join(text.split())
+        text = text.ljust(2 * c.digits + 1) if text and c.padded else text
+        return text[::-1] if c.reverse else text
+
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
         return match_figures(pairs, outputs)

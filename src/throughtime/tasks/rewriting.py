@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from torch import nn
 
 from throughtime.data import Pair, Tokeniser, collate, warn_of_long_sources
-from throughtime.models import EncoderDecoder, beam_search, greedy_search
+from throughtime.models import EncoderDecoder, Hypothesis, beam_search, greedy_search
 
-__all__ = ["match_figures", "rewrite"]
+__all__ = ["hypotheses", "match_figures", "rewrite"]
 
 _TOKENS_SIDE_BY_SIDE = 8192
 
@@ -26,34 +26,60 @@ def rewrite(
     """What the model makes of each source; of an empty one, an empty text.
 
     Args:
-        model: an encoder with its decoder.
-        tokenisers: of source and target.
-        sources: texts; one far longer than any of the training is warned of.
-        longest_source, longest_target: of the training, in tokens. An output has at most ten
-            tokens more than the second, or than twice its source (rounded up to a multiple of
-            16), whichever is more.
-        beam_width: how many hypotheses are followed; 1 is greedy.
+        model, tokenisers, sources, longest_target, beam_width: see :func:`hypotheses`.
+        longest_source: of the training, in tokens; a source far longer is warned of.
     """
-    assert isinstance(model, EncoderDecoder)
     source, target = tokenisers
     coded = [source.encode(text) for text in sources]
     warn_of_long_sources([len(ids) for ids in coded], longest_source, source.unit)
+    found = hypotheses(model, coded, longest_target=longest_target, beam_width=beam_width)
+    return [target.decode(best[0].tokens) if best else "" for best in found]
+
+
+def hypotheses(
+    model: nn.Module,
+    sources: Sequence[Sequence[int]],
+    *,
+    longest_target: int,
+    beam_width: int = 1,
+    n_best: int = 1,
+    length_power: float = 1.0,
+) -> list[list[Hypothesis]]:
+    """The best targets of each source, the best first; of an empty source none.
+
+    What stands beside a source does not matter to what is made of it.
+
+    Args:
+        model: an encoder with its decoder.
+        sources: the ids of texts, of any lengths.
+        longest_target: of the training, in tokens. An output has at most ten tokens more than
+            that, or than twice its source (rounded up to a multiple of 16), whichever is more.
+        beam_width: how many hypotheses are followed; 1 is greedy.
+        n_best, length_power: see :func:`throughtime.models.beam_search`.
+    """
+    assert isinstance(model, EncoderDecoder)
     device = next(model.parameters()).device
-    outputs = [""] * len(sources)
+    found: list[list[Hypothesis]] = [[] for _ in sources]
     # Sources of similar lengths side by side waste no steps.
-    places = sorted((i for i, ids in enumerate(coded) if ids), key=lambda i: len(coded[i]))
-    limits = {i: max(-(-len(coded[i]) // 16) * 32, longest_target) + 10 for i in places}
-    for some in _cut(places, coded, limits, _TOKENS_SIDE_BY_SIDE // beam_width):
-        batch = collate([coded[i] for i in some], [[]] * len(some))
+    places = sorted((i for i, ids in enumerate(sources) if ids), key=lambda i: len(sources[i]))
+    limits = {i: max(-(-len(sources[i]) // 16) * 32, longest_target) + 10 for i in places}
+    for some in _cut(places, sources, limits, _TOKENS_SIDE_BY_SIDE // beam_width):
+        batch = collate([sources[i] for i in some], [[]] * len(some))
         limit = limits[some[0]]
         given = (model, batch.source.to(device), batch.source_lengths)
-        if beam_width == 1:
-            found = greedy_search(*given, max_length=limit)
+        if beam_width == n_best == 1:
+            best = greedy_search(*given, max_length=limit)
         else:
-            found = beam_search(*given, width=beam_width, max_length=limit)
-        for i, (best, *_) in zip(some, found, strict=True):
-            outputs[i] = target.decode(best.tokens)
-    return outputs
+            best = beam_search(
+                *given,
+                width=beam_width,
+                n_best=n_best,
+                length_power=length_power,
+                max_length=limit,
+            )
+        for i, of_source in zip(some, best, strict=True):
+            found[i] = of_source
+    return found
 
 
 def match_figures(pairs: Sequence[Pair], outputs: Iterable[str]) -> dict[str, float]:

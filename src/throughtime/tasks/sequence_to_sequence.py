@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -106,12 +105,12 @@ class SequenceToSequence(Task):
 
     Attributes:
         figures: the names of what `judge` gives.
+        outputs: what the model made of each split that `metrics` judged, the last time it did.
 
     Units: the loss is in nats per token.
     """
 
     unit = "tokens"
-    figures: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, config: SequenceToSequenceConfig, assets: dict[str, Any] | None = None
@@ -119,6 +118,7 @@ class SequenceToSequence(Task):
         super().__init__(config)
         self._assets = assets
         self._ids: dict[str, tuple[list[list[int]], list[list[int]]]] = {}
+        self.outputs: dict[str, list[str]] = {}
 
     @abstractmethod
     def read_pairs(self) -> PairSet:
@@ -276,9 +276,7 @@ class SequenceToSequence(Task):
         return int(batch.target_lengths.sum())
 
     def readable(self, loss: float) -> dict[str, float]:
-        # The trainer learns the names of all columns from the loss 0. What needs a search is not
-        # known of a training batch, and no training comes to that loss.
-        return {"loss": loss} | (dict.fromkeys(self.figures, math.nan) if loss == 0 else {})
+        return {"loss": loss}
 
     @torch.no_grad()
     def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
@@ -295,6 +293,7 @@ class SequenceToSequence(Task):
         model.train(was_training)
         pairs = self.split(split)
         outputs = self.rewrite(model, [p.source for p in pairs], beam_width=self.config.beam_width)
+        self.outputs[split] = outputs
         return {"loss": total / count, **self.judge(pairs, outputs)}
 
     def rewrite(
@@ -307,8 +306,13 @@ class SequenceToSequence(Task):
             sources,
             beam_width=beam_width,
             longest_source=self.assets["longest_source"],
-            longest_target=self.assets["longest_target"],
+            longest_target=self.longest_target,
         )
+
+    @property
+    def longest_target(self) -> int:
+        """The tokens of the longest target that is expected."""
+        return self.assets["longest_target"]
 
     def sample(self, model: nn.Module) -> str:
         pairs = self.split("valid")[:4]
@@ -322,6 +326,10 @@ class SequenceToSequence(Task):
     def shown(self, source: str) -> str:
         """A source as people read it."""
         return source
+
+    def read(self, text: str) -> str:
+        """The source that a text of a person is; of the pairs' own the inverse of `shown`."""
+        return text
 
 
 def _loss(scores: Tensor, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
