@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from throughtime.data import PairBatches
 from throughtime.tasks.char_lm import CharLM, CharLMConfig
 from throughtime.tasks.run import Run, RunError
 from throughtime.training import checkpoint
 from throughtime.training.config import GradientConfig
-from throughtime.training.gradient import Diverged, clip_norm_, fit
+from throughtime.training.gradient import Diverged, _Stream, clip_norm_, fit
 from throughtime.training.supervisor import Supervisor
 
 SMALL = dict(hidden_size=12, num_layers=2, dropout=0.2, batch_size=4, num_steps=10)
@@ -239,6 +240,18 @@ def uninterrupted(tmp_path_factory):
     run = Run(folder / "run")
     subprocess.run(command(text, run.folder), check=True, stdout=subprocess.DEVNULL)
     return text, run
+
+
+def test_batches_in_a_new_order_every_epoch_go_on_as_they_would_have_come():
+    def stream(step):
+        sides = [[[i] * (1 + i % 3) for i in range(4, 24)] for _ in range(2)]
+        return _Stream(PairBatches(*sides, 4, by="pairs"), 3, step)
+
+    whole = list(stream(0))
+    # In the middle of the second of three epochs.
+    step = len(whole) // 3 + 2
+    for came, would in zip(stream(step), whole[step:], strict=True):
+        assert torch.equal(came.source, would.source)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

@@ -37,12 +37,14 @@ class Task(ABC):
         name: what the command line calls it.
         Config: a dataclass with the settings, their types, defaults and descriptions.
         unit: what is counted, in the plural, for the speed ("characters").
+        figures: the metrics that are not known of a training batch but of whole splits only.
         monitor: the metric by which the best model is chosen, the lower the better.
     """
 
     name: ClassVar[str] = ""
     Config: ClassVar[type]
     unit: ClassVar[str] = "examples"
+    figures: ClassVar[tuple[str, ...]] = ()
     monitor: ClassVar[str] = "loss"
 
     def __init__(self, config: Any, assets: dict[str, Any] | None = None) -> None:

@@ -86,7 +86,8 @@ class _Stream:
 
     def __init__(self, batches: Batches, epochs: int, step: int) -> None:
         self.batches, self.remaining = batches, epochs * len(batches) - step
-        batches.load_state_dict(batches.state_dict() | {"position": step % len(batches)})
+        epoch, position = divmod(step, len(batches))
+        batches.load_state_dict(batches.state_dict() | {"position": position, "epoch": epoch})
 
     def __len__(self) -> int:
         return self.remaining

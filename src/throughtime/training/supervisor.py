@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from throughtime.inspection.alignments import record_alignments
 from throughtime.inspection.report import write_report
 from throughtime.training import checkpoint
 from throughtime.training.journal import Journal
@@ -41,7 +42,8 @@ class Supervisor:
         self.speed = 0.0
 
         unit = f"{self.task.unit}_per_second"
-        columns = [*self.task.readable(0.0), "gradient_norm", "learning_rate", unit]
+        figures = dict.fromkeys((*self.task.readable(0.0), *self.task.figures))
+        columns = [*figures, "gradient_norm", "learning_rate", unit]
         step = training.position.step
         self.journal = Journal(self.run, columns, step) if self.is_first else None
         self.display = Display(self.task.unit, is_quiet=not self.is_first)
@@ -139,6 +141,7 @@ class Supervisor:
                 self.run.save_model(model)
             self._sample(f"epoch {self._epoch:.2f} · validation {shown}{' *' if is_best else ''}")
             if self.is_first:
+                record_alignments(self.run, self.task, model, p.step)
                 write_report(self.run)
 
     def _sample(self, title: str) -> None:
