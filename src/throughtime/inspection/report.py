@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from throughtime.inspection.alignments import recorded_alignments
+from throughtime.inspection.attention_map import attention_svg
 from throughtime.tasks.run import Run, written_whole
 
 __all__ = ["write_report"]
@@ -20,8 +22,8 @@ Points = list[tuple[float, float]]
 def write_report(run: Run) -> Path:
     """Writes the page from what the run folder holds, and returns its path.
 
-    The loss curve, the norm of the gradient before clipping, the learning rate, the samples along
-    the way, and the configuration.
+    The loss curve, the figures of the validation, the norm of the gradient before clipping, the
+    learning rate, the samples along the way, where the model looked, and the configuration.
     """
     config = run.config()
     rows = _rows(run.metrics_file)
@@ -38,6 +40,7 @@ def write_report(run: Run) -> Path:
                 "validation": _points(rows, "valid", "loss"),
             },
         ),
+        *(_figure("Validation", "", curves) for curves in _figures_of_a_split(rows)),
         _figure(
             "Norm of the gradient before clipping",
             "norm",
@@ -53,6 +56,7 @@ def write_report(run: Run) -> Path:
         ),
         "<h2>Samples along the way</h2>",
         *_samples(run.samples_file),
+        *_attention(run),
         "<h2>Configuration</h2>",
         _table({**training, **config["training"], **config["versions"]}),
     ]
@@ -71,6 +75,7 @@ _PAGE = """<!doctype html>
   svg {{ width: 100%; height: auto }}
   pre {{ background: #f6f6f4; padding: .8rem 1rem; overflow-x: auto; font-size: .85rem;
          white-space: pre-wrap; overflow-wrap: anywhere }}
+  figure {{ margin: 1.2rem 0 2rem }} figcaption {{ font-size: .9rem }}
   summary {{ cursor: pointer; color: #555 }}
   td {{ padding: .1rem 1.5rem .1rem 0; font-size: .9rem }} td:first-child {{ color: #555 }}
 </style>
@@ -93,6 +98,16 @@ def _points(rows: list[dict[str, str]], split: str, column: str) -> Points:
         for row in rows
         if row["split"] == split and row.get(column)
     ]
+
+
+def _figures_of_a_split(rows: list[dict[str, str]]) -> list[dict[str, Points]]:
+    """The curves of what is only known of a whole split, those of one scale together."""
+    known = {name for row in rows if row["split"] == "train" for name in row if row[name]}
+    names = [name for name in (rows[0] if rows else ()) if name not in known]
+    found = {name.replace("_", " "): _points(rows, "valid", name) for name in names}
+    found = {name: points for name, points in found.items() if points}
+    small = {k: points for k, points in found.items() if max(y for _, y in points) <= 1}
+    return [part for part in (small, {k: v for k, v in found.items() if k not in small}) if part]
 
 
 def _summary(rows: list[dict[str, str]]) -> str:
@@ -173,6 +188,22 @@ def _samples(path: Path, most: int = 12) -> list[str]:
         f"<details{' open' if i == len(kept) - 1 else ''}><summary>{title}</summary>"
         f"<pre>{html.escape(sample.strip())}</pre></details>"
         for i, (title, sample) in enumerate(kept)
+    ]
+
+
+def _attention(run: Run) -> list[str]:
+    step, maps = recorded_alignments(run)
+    if not maps:
+        return []
+    return [
+        f"<h2>Attention at step {step}</h2>",
+        "<p>Pairs of the validation. Rows: what was written. Columns: what was read. "
+        "White is a weight of 0, dark of 1.</p>",
+        *(
+            f"<figure><figcaption>{html.escape(drawn.title)}</figcaption>{attention_svg(drawn)}"
+            "</figure>"
+            for drawn in maps
+        ),
     ]
 
 

@@ -5,6 +5,7 @@ model.safetensors   the best model by validation
 last.ckpt           everything that --resume goes on from
 metrics.csv         losses and gradient norms along the way
 samples.txt         what the model wrote along the way
+attention.json      where it looked meanwhile, for some pairs of the last validation
 tensorboard/        the same for TensorBoard
 report.html         curves and samples on one page
 """
@@ -80,6 +81,10 @@ class Run:
     @property
     def samples_file(self) -> Path:
         return self.folder / "samples.txt"
+
+    @property
+    def attention_file(self) -> Path:
+        return self.folder / "attention.json"
 
     @property
     def report_file(self) -> Path:
