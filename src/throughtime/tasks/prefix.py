@@ -1,0 +1,114 @@
+"""prefix: from an expression in prefix notation to its value, or to its simplest form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from throughtime.data import Pair, PairSet, prefix_expressions
+from throughtime.tasks.rewriting import match_figures
+from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
+
+__all__ = ["Prefix", "PrefixConfig", "depth_of"]
+
+
+@dataclass
+class PrefixConfig(SequenceToSequenceConfig):
+    """The expressions, and the settings of all tasks from one sequence to another.
+
+    Args:
+        answer: what is made of an expression: value, a number; simplified, where there is also
+            an unknown x, an expression without what can be worked out.
+        depth: brackets within brackets that an expression of the training has at most.
+        deeper: how many greater depths the test has, too.
+        num_pairs: expressions of training and validation together; a tenth is for validation.
+        num_test: expressions for the test, and for that of each greater depth.
+    """
+
+    answer: Literal["value", "simplified"] = "value"
+    depth: int = 3
+    deeper: int = 2
+    num_pairs: int = 50_000
+    num_test: int = 1_000
+    hidden_size: int = 128
+    embedding_size: int | None = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.deeper < 0:
+            raise ValueError(f"--deeper: expected 0 or more, got {self.deeper}.")
+
+
+class Prefix(SequenceToSequence):
+    """Expressions worked out: ``(+ (* 2 7) (- 3 1))`` to ``16``.
+
+    A tree as a sequence: how far a recurrent network can follow brackets within brackets.
+
+    Metrics: ``exact_match``, the part of the expressions of a split that are right, from 0 to 1;
+    ``exact_match_depth_1`` and so on, of those of that depth alone. The split "test" is judged
+    at the greater depths, too, which no training and no validation has seen.
+
+    Source: of the notation, the lecture notes: trees as sequences.
+    """
+
+    name = "prefix"
+    Config = PrefixConfig
+
+    # Of a validation; which they are depends on the settings.
+    @property
+    def figures(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        depths = range(1, self.config.depth + 1)
+        return ("exact_match", *(f"exact_match_depth_{d}" for d in depths))
+
+    def read_pairs(self) -> PairSet:
+        c = self.config
+        return prefix_expressions(
+            c.answer,
+            depth=c.depth,
+            test_depths=range(c.depth + 1, c.depth + 1 + c.deeper),
+            num_pairs=c.num_pairs,
+            num_test=c.num_test,
+            seed=c.data_seed,
+        )
+
+    @property
+    def title(self) -> str:
+        return f"{super().title}-{self.config.attention}"
+
+    @torch.no_grad()
+    def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
+        figures = super().metrics(model, split)
+        deeper = range(self.config.depth + 1, self.config.depth + 1 + self.config.deeper)
+        for d in deeper if split == "test" else ():
+            pairs = self.split(f"depth{d}")
+            sources = [pair.source for pair in pairs]
+            outputs = self.rewrite(model, sources, beam_width=self.config.beam_width)
+            figures[f"exact_match_depth_{d}"] = self.judge(pairs, outputs)["exact_match"]
+        return figures
+
+    def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
+        figures = {"exact_match": match_figures(pairs, outputs)["exact_match"]}
+        of_depth: dict[int, list[Any]] = {}
+        for both in zip(pairs, outputs, strict=True):
+            of_depth.setdefault(depth_of(both[0].source), []).append(both)
+        for depth, some in sorted(of_depth.items()):
+            found = match_figures([pair for pair, _ in some], [output for _, output in some])
+            figures[f"exact_match_depth_{depth}"] = found["exact_match"]
+        return figures
+
+
+def depth_of(expression: str) -> int:
+    """How many brackets are open at once, at most.
+
+    >>> depth_of("(+ (* 2 7) (- 3 x))"), depth_of("x")
+    (2, 0)
+    """
+    depth = most = 0
+    for character in expression:
+        depth += (character == "(") - (character == ")")
+        most = max(most, depth)
+    return most
