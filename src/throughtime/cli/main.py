@@ -16,6 +16,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "train": "train a network on a task, into a run folder",
     "generate": "let a trained language model write",
+    "translate": "from each line of the input to what a trained model makes of it",
     "evaluate": "score a trained model on a split, a file or a sentence",
     "cells": "list the recurrent cells",
     "equations": "print the equations of a cell, and its derived backward step",
@@ -38,13 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = nearest(command, _COMMANDS) or "."
         print(f'throughtime: unknown command "{command}"{hint}\n\n{_overview()}', file=sys.stderr)
         return 2
-    # A command imports only what it needs: Lightning alone takes seconds.
-    module = importlib.import_module(f"throughtime.cli.{command}")
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal cannot show ends no training.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        # A command imports only what it needs: Lightning alone takes seconds.
+        module = importlib.import_module(f"throughtime.cli.{command}")
         return module.main(rest)
     except BrokenPipeError:
         # The reader of the output has gone, as `head` does.

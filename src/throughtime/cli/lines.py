@@ -1,0 +1,76 @@
+"""Lines of a stream as they come in, decoded, with a word on what is no text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BufferedIOBase
+
+__all__ = ["LONGEST_LINE", "read_lines"]
+
+LONGEST_LINE = 1 << 20
+"""The bytes that a line may have; without a limit a stream without line ends would fill memory."""
+
+_CHUNK = 1 << 16
+
+
+def read_lines(stream: BufferedIOBase, most: int) -> Iterator[list[str]]:
+    r"""Some lines at a time: those that are there already, and never waiting for a second one.
+
+    Lines end with ``\n`` or ``\r\n``; a byte order mark at the start is left out.
+
+    Args:
+        stream: of bytes, in UTF-8.
+        most: how many lines are given at once, at most.
+
+    Raises:
+        ValueError: bytes that are not UTF-8, or a line of more than `LONGEST_LINE` bytes; when
+            all lines before have been given.
+    """
+    number = 0
+    for raw in _raw_lines(stream, most):
+        good: list[str] = []
+        for line in raw:
+            number += 1
+            line = line.removesuffix(b"\r")
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            try:
+                if len(line) > LONGEST_LINE:
+                    raise ValueError(
+                        f"line {number}: expected at most {LONGEST_LINE:,} bytes in a line, got "
+                        "more. Break it into lines, one text each."
+                    )
+                good.append(line.decode("utf-8"))
+            except ValueError as error:
+                if good:
+                    yield good
+                if isinstance(error, UnicodeDecodeError):
+                    raise _not_utf8(number, error) from error
+                raise
+        yield good
+
+
+def _raw_lines(stream: BufferedIOBase, most: int) -> Iterator[list[bytes]]:
+    begun: list[bytes] = []
+    size = 0
+    while chunk := stream.read1(_CHUNK):
+        *ended, rest = chunk.split(b"\n")
+        if ended:
+            ended[0] = b"".join([*begun, ended[0]])
+            begun, size = [], 0
+        begun.append(rest)
+        size += len(rest)
+        for k in range(0, len(ended), most):
+            yield ended[k : k + most]
+        # One byte more may be the \r of a line end.
+        if size > LONGEST_LINE + 1:
+            break
+    if size:
+        yield [b"".join(begun)]
+
+
+def _not_utf8(number: int, error: UnicodeDecodeError) -> ValueError:
+    return ValueError(
+        f"line {number}, byte {error.start + 1}: expected UTF-8, got the byte "
+        f"0x{error.object[error.start]:02x}. Convert the text before, say by "
+        "`iconv --from-code latin1 --to-code utf-8`."
+    )
