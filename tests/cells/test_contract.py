@@ -167,6 +167,21 @@ def test_states_and_parameters_start_from_the_values_that_are_declared():
     assert wide.tolist() == [[[2.0] * 5]]
 
 
+def test_a_parameter_may_be_drawn_between_two_numbers():
+    def step(self, x, W, R, s, p):
+        return dict(h=s.h + p.phase)
+
+    parameters = {"phase": tt.Parameter(initial=(2, 3.0))}
+    layer = tt.Recurrent(cell_of(step, parameters=parameters), 2, 1000)
+    for _ in range(2):
+        phase = layer.phase_l0.detach().clone()
+        assert 2 <= phase.min() < 2.02
+        assert 2.98 < phase.max() <= 3
+        assert abs(phase.mean() - 2.5) < 0.05
+        layer.reset_parameters()
+        assert not torch.equal(layer.phase_l0, phase)
+
+
 def test_the_output_may_be_a_value_that_is_no_state():
     def step(self, x, W, R, s, p):
         h = torch.tanh(W.h(x) + R.h(s.h))
@@ -206,6 +221,13 @@ def test_any_name_of_a_gate_will_do():
         ({"gates": ("1h",)}, "Mine: expected gates as a tuple of names"),
         ({"states": {"h": 3}}, r"Mine: .*State"),
         ({"parameters": {"p": 3.0}}, r"Mine: .*Parameter"),
+        *(
+            (
+                {"parameters": {"p": tt.Parameter(initial=start)}},
+                r"Mine: expected the parameter p to start from a number, from two, \(low, high\),",
+            )
+            for start in ((1.0, 0.0), (1.0, 1.0), (1.0,), (0, 1, 2), [0, 1], ("0", 1), "1", True)
+        ),
         ({"parameters": ("weight_ih",)}, "Mine: the parameter name weight_ih is the layer's own"),
     ],
 )

@@ -13,6 +13,8 @@ import torch
 
 import throughtime as tt
 
+from ..given_inputs import bounded, drawn
+
 T, B, I, H = 5, 3, 2, 4
 
 
@@ -52,13 +54,23 @@ def memory_controller(k, x, s, u):
     return {"v": m * np.tanh(c), "c": c, "h": o * np.tanh(c)}
 
 
+def softmax(a, axis):
+    e = np.exp(a - a.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def mass_conserving(k, x, s, u, epsilon=1e-5):
+    share = s["c"] / (np.abs(s["c"]).sum(-1, keepdims=True) + epsilon)
+    i, o = softmax(k.a("i", x, share), -1), sigmoid(k.a("o", x, share))
+    m = s["c"] @ softmax(k.matrix("r"), 0).T + i * u["mass"]
+    return {"c": (1 - o) * m, "h": o * m}
+
+
 # Name: the gates, the recurrent blocks, the states, the parameters, the step.
 STATED = {
     "lstm-memory-controller": ("fiomn", "fiomn", "vc", (), memory_controller),
+    "lstm-mass-conserving": ("io", "ior", "c", (), mass_conserving),
 }
-
-# Where numbers must be positive, or spread wider than normal ones.
-DRAWN = {}
 
 
 def numpy_of(tensor):
@@ -78,14 +90,12 @@ def test_a_cell_has_the_blocks_of_its_equations_and_computes_them(name, backend,
 
     layer = tt.Recurrent(cell, I, H, bias=bias, backend=backend, dtype=torch.float64)
     with torch.no_grad():
-        for k, parameter in layer.named_parameters():
-            if k.removesuffix("_l0") not in DRAWN:
-                parameter.normal_()
-            else:
-                parameter.uniform_(*DRAWN[k.removesuffix("_l0")])
+        for parameter in layer.parameters():
+            parameter.normal_()
+    bounded(layer)
     x = torch.randn(T, B, I, dtype=torch.float64)
-    given = {k: _drawn(k, T, B, spec.size or H) for k, spec in cell.given_inputs.items()}
-    initial = {k: _drawn(f"{name} {k}", 1, B, H) for k in states}
+    given = {k: drawn(k, T, B, spec.size or H) for k, spec in cell.given_inputs.items()}
+    initial = {k: torch.randn(1, B, H, dtype=torch.float64) for k in states}
     hx = tuple(initial.values())
     output, last = layer(x, hx if len(hx) > 1 else hx[0], inputs=given)
 
@@ -99,12 +109,6 @@ def test_a_cell_has_the_blocks_of_its_equations_and_computes_them(name, backend,
         np.testing.assert_allclose(numpy_of(output[t]), expected, rtol=1e-12, atol=1e-12)
     for k, value in zip(states, last if isinstance(last, tuple) else (last,), strict=True):
         np.testing.assert_allclose(numpy_of(value[0]), state[k], rtol=1e-12, atol=1e-12)
-
-
-def _drawn(what, *shape):
-    if what in DRAWN:
-        return torch.empty(*shape, dtype=torch.float64).uniform_(*DRAWN[what])
-    return torch.randn(*shape, dtype=torch.float64)
 
 
 # One unit, one step, worked out by hand; x is 1 and the biases are 0.
@@ -122,6 +126,13 @@ BY_HAND = [
             {**dict.fromkeys("fiom", 0), "n": 0.5},
         ),
         *({}, {}, {"v": 2, "c": 2 * (L2 - 0.45)}, {"c": L2, "h": 0.15, "v": 0.45}),
+    ),
+    # One unit takes all that enters and keeps all that is stored: m = 5 + 1 * 3 = 8, whatever R_r
+    # is. Its share is 5 / (5 + 5) = 1/2: o of ln 3 + 1/2 - 1/2 is 3/4. h = 6, c = 2
+    (
+        *("lstm-mass-conserving", {"epsilon": 5.0}),
+        *({"i": 7, "o": L3 + 0.5}, {"i": 3, "o": -1, "r": 9}, {}, {"mass": 3}),
+        *({"c": 5}, {"c": 2, "h": 6}),
     ),
 ]
 
@@ -146,3 +157,47 @@ def test_one_unit_gives_the_numbers_worked_out_by_hand(name, constants, W, R, p,
 
 def test_every_cell_stated_here_has_numbers_worked_out_by_hand():
     assert {name for name, *_ in BY_HAND} == set(STATED)
+
+
+# What is conserved.
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpp"])
+def test_mass_is_conserved_at_every_step(backend):
+    options = {"num_layers": 1, "backend": backend, "dtype": torch.float64}
+    layer = tt.Recurrent("lstm-mass-conserving", I, 33, **options)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.normal_()
+    x, mass = torch.randn(9, B, I, dtype=torch.float64), drawn("mass", 9, B)
+    c0 = torch.rand(1, B, 33, dtype=torch.float64)
+    output, _, seen = layer(x, c0, inputs={"mass": mass}, return_trace=True)
+    c = seen["c_l0"]
+    assert (c >= 0).all()
+    assert (output >= 0).all()
+    before = torch.cat([c0, c[:-1]]).sum(-1)
+    torch.testing.assert_close(c.sum(-1) + output.sum(-1), before + mass, rtol=1e-12, atol=0)
+    assert not torch.allclose(output.sum(-1), mass, rtol=0.1)
+
+
+def test_what_leaves_a_unit_arrives_somewhere_and_nothing_is_less_than_nothing():
+    cell = tt.cells.get("lstm-mass-conserving")
+    R = {name: torch.randn(H, H, dtype=torch.float64) for name in cell.recurrent_block_names}
+    used = cell.transform(R)
+    torch.testing.assert_close(used["r"].sum(0), torch.ones(H, dtype=torch.float64))
+    assert (used["r"] > 0).all()
+    assert used["i"] is R["i"]
+    assert used["o"] is R["o"]
+
+
+def test_where_nothing_was_ever_stored_all_is_finite():
+    """The share of each unit is 0 by 0, but for the epsilon."""
+    layer = tt.Recurrent("lstm-mass-conserving", I, H, backend="reference")
+    x, mass = torch.randn(T, B, I), torch.zeros(T, B, 1, requires_grad=True)
+    output, c = layer(x, inputs={"mass": mass})
+    assert not output.any()
+    assert not c.any()
+    output.sum().backward()
+    assert all(p.grad.isfinite().all() for p in [mass, *layer.parameters()])
+    with pytest.raises(ValueError, match=r"expected epsilon above 0, got 0\."):
+        tt.cells.get("lstm-mass-conserving", epsilon=0)

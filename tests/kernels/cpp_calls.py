@@ -10,6 +10,7 @@ import throughtime as tt
 from throughtime.kernels import Call, Weights, operators, reference
 from throughtime.kernels.program import program
 
+from ..given_inputs import RANGES, drawn
 from .noted import noted_runs
 
 # Why these: the head of test_cpp.py.
@@ -184,6 +185,9 @@ def make(name, T=7, B=5, H=3, *, I=4, dtype=torch.float64, bias=True, seed=0, **
         values = scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
         return values.to(dtype)
 
+    def own(name, *shape):
+        return drawn(name, *shape, generator=generator).to(dtype)
+
     if "x" in program(cell).inputs:
         I = H
     blocks, biased = cell.recurrent_block_names, cell.recurrent_bias_names
@@ -193,10 +197,12 @@ def make(name, T=7, B=5, H=3, *, I=4, dtype=torch.float64, bias=True, seed=0, **
         randn(len(blocks) * H, H, scale=scale) if blocks else None,
         randn(len(cell.gates) * H, scale=0.3) if bias else None,
         randn(len(biased) * H, scale=0.3) if bias and biased else None,
-        {k: randn(H, scale=0.5) for k in cell.parameter_specs},
+        {k: own(k, H) if k in RANGES else randn(H, scale=0.5) for k in cell.parameter_specs},
     )
     state = tuple(randn(B, H, scale=0.5) for _ in cell.state_specs)
-    return Call(cell, randn(T, B, I), weights, state, **options)
+    x = randn(T, B, I)
+    entering = tuple(own(k, T, B, H) for k in cell.given_inputs)
+    return Call(cell, x, weights, state, inputs=entering, **options)
 
 
 def ragged(T, B, seed=0):
@@ -213,6 +219,7 @@ def tensors(call):
     named = {"x": call.x, "weight_ih": w.weight_ih, "weight_hh": w.weight_hh}
     named |= {"bias_ih": w.bias_ih, "bias_hh": w.bias_hh, **w.parameters}
     named |= {f"initial {k}": s for k, s in zip(call.cell.state_specs, call.state, strict=True)}
+    named |= {f"input {k}": v for k, v in zip(call.cell.given_inputs, call.inputs, strict=True)}
     return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
@@ -220,7 +227,8 @@ def with_tensors(call, given):
     matrices = (given.get(k) for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     weights = Weights(*matrices, {k: given[k] for k in call.cell.parameter_specs})
     state = tuple(given[f"initial {k}"] for k in call.cell.state_specs)
-    return replace(call, x=given["x"], weights=weights, state=state)
+    inputs = tuple(given[f"input {k}"] for k in call.cell.given_inputs)
+    return replace(call, x=given["x"], weights=weights, state=state, inputs=inputs)
 
 
 def seeds(output, last, dtype):

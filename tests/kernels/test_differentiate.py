@@ -13,6 +13,8 @@ from throughtime.kernels.graph import LEAVES, OPERATIONS, Graph, Node, evaluate
 from throughtime.kernels.program import program
 from throughtime.kernels.trace import trace
 
+from ..given_inputs import RANGES, drawn
+
 B, H, I = 3, 5, 4
 
 MASKS = ("less", "less_equal", "equal", "both", "either", "negate")
@@ -274,8 +276,12 @@ def test_the_backward_step_of_a_cell_is_that_of_autograd(differentiated_cell):
     U = {name: randn(B, H).requires_grad_() for name in cell.gates}
     R = {name: (0.5 * randn(H, H)).requires_grad_() for name in blocks}
     s = {name: randn(B, H).requires_grad_() for name in cell.state_specs}
-    p = {name: randn(H).requires_grad_() for name in cell.parameter_specs}
+    p = {
+        name: (drawn(name, H) if name in RANGES else randn(H)).requires_grad_()
+        for name in cell.parameter_specs
+    }
     x = randn(B, H).requires_grad_()
+    u = {name: drawn(name, B, H).requires_grad_() for name in cell.given_inputs}
     d = {name: randn(B, H) for name in (*s, "output")}
 
     # What autograd says: the input's products are leaves.
@@ -285,18 +291,20 @@ def test_the_backward_step_of_a_cell_is_that_of_autograd(differentiated_cell):
         SimpleNamespace(**{k: lambda v, w=w: F.linear(v, w) for k, w in R.items()}),
         SimpleNamespace(**s),
         SimpleNamespace(**p),
+        *([SimpleNamespace(**u)] if u else []),
     )
     values = [*(returned[name] for name in s), returned[cell.output_name]]
-    wrt = [*U.values(), *R.values(), *s.values(), *p.values(), x]
+    wrt = [*U.values(), *R.values(), *s.values(), *p.values(), x, *u.values()]
     expected = torch.autograd.grad(
         values, wrt, list(d.values()), allow_unused=True, materialize_grads=True
     )
-    names = [*(f"W.{k}" for k in U), *(f"R.{k}" for k in R), *s, *p, "x"]
+    names = [*(f"W.{k}" for k in U), *(f"R.{k}" for k in R), *s, *p, "x", *u]
     expected = dict(zip(names, expected, strict=True))
 
     # What the program says. A slot of the forward step may need a value of the same step.
     leaves = {("state", k): v.detach() for k, v in s.items()}
     leaves |= {("parameter", k): v.detach() for k, v in p.items()}
+    leaves |= {("input", k): v.detach() for k, v in u.items()}
     leaves |= {("input", "x"): x.detach(), ("units", "H"): torch.tensor(float(H)).double()}
     stages = made.stage_of(False)
     for slot in sorted(made.slots, key=lambda slot: stages[slot.leaf]):
@@ -334,7 +342,7 @@ def test_the_backward_step_of_a_cell_is_that_of_autograd(differentiated_cell):
     ours |= {f"R.{k}": torch.zeros(H, H).double() for k in R}
     ours |= {k: of("state", k) for k in s}
     ours |= {k: of("parameter", k, "unit").sum(0) for k in p}
-    ours["x"] = of("input", "x")
+    ours |= {k: of("input", k) for k in ("x", *u)}
     for slot, g in d_slots.items():
         if slot.gate is not None:
             ours[f"W.{slot.gate}"] = ours[f"W.{slot.gate}"] + g

@@ -10,6 +10,8 @@ import throughtime as tt
 from throughtime.kernels import BACKENDS, dispatch, operators, torch_native
 from throughtime.kernels.cpp.recurrence import Kernel
 
+from ..given_inputs import fed, inputs_of
+
 FUSED = {"rnn-tanh": "rnn_tanh", "rnn-relu": "rnn_relu", "gru": "gru", "lstm": "lstm"}
 ACROSS = [name for name in tt.cells.names() if name not in FUSED]
 
@@ -84,20 +86,20 @@ def test_the_reference_does_without_the_fused_operator(calls, name):
 
 @pytest.mark.parametrize("name", tt.cells.names())
 def test_auto_takes_the_compiled_kernel_for_every_cell(calls, kernels, name):
-    layer = tt.Recurrent(name, 3, 4, num_layers=2)
-    layer(sequence())
+    layer, x = fed(tt.Recurrent(name, 3, 4, num_layers=2)), sequence()
+    layer(x)
     assert calls == []
     assert kernels == ["forward"] * 2
-    assert layer.explain(sequence()) == dispatch.Explanation("cpp", {})
+    assert layer.explain(x, inputs=inputs_of(layer, x)) == dispatch.Explanation("cpp", {})
 
 
 @pytest.mark.parametrize("name", tt.cells.names())
 def test_auto_takes_no_compiled_kernel_for_a_step_alone_and_says_so(calls, kernels, name):
-    layer = tt.Recurrent(name, 3, 4)
-    layer(sequence()[:1])
+    layer, x = fed(tt.Recurrent(name, 3, 4)), sequence()[:1]
+    layer(x)
     assert kernels == []
     assert calls == ([FUSED[name]] if name in FUSED else [])
-    why = layer.explain(sequence()[:1])
+    why = layer.explain(x, inputs=inputs_of(layer, x))
     assert why.backend == ("torch" if name in FUSED else "reference")
     assert "cpp could, but so few steps are done sooner without" in str(why)
 
@@ -147,15 +149,15 @@ def test_strict_takes_what_is_fastest_all_the_same():
 
 @pytest.mark.parametrize("name", ACROSS)
 def test_a_forced_backend_that_cannot_run_raises_with_its_reason(name):
-    layer = tt.Recurrent(name, 3, 4, backend="torch")
+    layer, x = fed(tt.Recurrent(name, 3, 4, backend="torch")), sequence()
     message = (
         rf'backend="torch" cannot run this: the cell {name} is none that PyTorch has fused '
         r'\(.*LSTM.*\)\. Use backend="auto"\.'
     )
     with pytest.raises(ValueError, match=message):
-        layer(sequence())
+        layer(x)
     with pytest.raises(ValueError, match=message):
-        layer.explain(sequence())
+        layer.explain(x, inputs=inputs_of(layer, x))
 
 
 def cut(options):

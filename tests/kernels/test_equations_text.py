@@ -15,6 +15,8 @@ import throughtime as tt
 from throughtime.kernels.equations import describe
 from throughtime.kernels.trace import Untraceable
 
+from ..given_inputs import bounded, drawn
+
 T = 4
 
 
@@ -79,13 +81,14 @@ def value(text, known):
     return eval(python(text), {"__builtins__": {}}, {**FUNCTIONS, **known})
 
 
-def run(equations, cell, weights, x, initial, above, last):
+def run(equations, cell, weights, x, entering, initial, above, last):
     """All values that the printed equations give, by printed name."""
     H = above.shape[1]
     states = list(cell.state_specs)
     steps, before = [], dict(zip(states, initial, strict=True))
     for t in range(T):
         known = {**weights, "H": H, "x2_t" if "x" in states else "x_t": x[t]}
+        known |= {f"{name}_t": v[t] for name, v in entering.items()}
         known |= {f"{name}_before": v for name, v in before.items()}
         for name, text in equations.forward:
             known[name] = value(text, known)
@@ -117,12 +120,15 @@ def test_the_printed_equations_give_the_values_and_gradients_of_autograd(printed
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.normal_().mul_(0.7)
+    bounded(layer)
     x = torch.randn(T, I, dtype=torch.float64, requires_grad=True)
+    specs = cell.given_inputs
+    entering = {k: drawn(k, T, v.size or H).requires_grad_() for k, v in specs.items()}
     num = len(cell.state_specs)
     initial = [torch.randn(1, H, dtype=torch.float64, requires_grad=True) for _ in range(num)]
     above = torch.randn(T, H, dtype=torch.float64)
     last = [torch.randn(1, H, dtype=torch.float64) for _ in range(num)]
-    output, state = layer(x, tuple(initial) if num > 1 else initial[0])
+    output, state = layer(x, tuple(initial) if num > 1 else initial[0], inputs=entering)
     state = state if num > 1 else (state,)
     (
         (output * above).sum() + sum((s * d).sum() for s, d in zip(state, last, strict=True))
@@ -148,6 +154,7 @@ def test_the_printed_equations_give_the_values_and_gradients_of_autograd(printed
         cell,
         weights,
         x.detach().numpy(),
+        {name: v.detach().numpy() for name, v in entering.items()},
         [v.detach().numpy()[0] for v in initial],
         above.numpy(),
         [d.numpy()[0] for d in last],
@@ -161,6 +168,8 @@ def test_the_printed_equations_give_the_values_and_gradients_of_autograd(printed
     for t in range(T):
         same(steps[t][f"{cell.output_name}_t"], output[t])
         same(steps[t][dx], x.grad[t])
+        for name, v in entering.items():
+            same(steps[t][f"d{name}_t"], v.grad[t])
     for name, v, s in zip(cell.state_specs, initial, state, strict=True):
         same(steps[-1][f"{name}_t"], s[0])
         same(sent[name], None if v.grad is None else v.grad[0])

@@ -6,11 +6,14 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import throughtime as tt
 
+from ..given_inputs import RANGES, drawn
+
 T, B, I, H = 3, 2, 2, 2
 
 
 def function_and_inputs(name, **options):
-    """The layer as a function of x, the initial states and all weights, in float64.
+    """The layer as a function of x, what else its cell reads, the initial states and all weights,
+    in float64.
 
     It gives out the sequence and the last states. Large weights let every term weigh in, and no
     unit of the rectifier stands near its kink with this seed.
@@ -22,17 +25,25 @@ def function_and_inputs(name, **options):
     names = [k for k, _ in layer.named_parameters()]
     rows = layer.num_layers * layer.num_directions
     states = [torch.randn(rows, B, H) for _ in layer.cell.state_specs]
-    shapes = [p.shape for p in layer.parameters()]
-    values = [torch.randn(T, B, I), *states, *(0.7 * torch.randn(shape) for shape in shapes)]
+    weights = [
+        drawn(own, *p.shape)
+        if (own := k.rsplit("_l", 1)[0]) in RANGES
+        else 0.7 * torch.randn(p.shape)
+        for k, p in layer.named_parameters()
+    ]
+    specs = layer.cell.given_inputs
+    given = [drawn(k, T, B, spec.size or H) for k, spec in specs.items()]
+    values = [torch.randn(T, B, I), *states, *weights, *given]
     inputs = tuple(v.double().requires_grad_() for v in values)
 
     def function(x, *rest):
-        hx, weights = rest[: len(states)], rest[len(states) :]
+        hx, weights = rest[: len(states)], rest[len(states) : len(states) + len(names)]
+        entering = dict(zip(specs, rest[len(states) + len(names) :], strict=True))
         output, last = torch.func.functional_call(
             layer,
             dict(zip(names, weights, strict=True)),
             (x, hx if len(hx) > 1 else hx[0]),
-            {"lengths": lengths, "resets": resets},
+            {"lengths": lengths, "resets": resets, "inputs": entering},
         )
         return output, *(last if isinstance(last, tuple) else (last,))
 

@@ -11,6 +11,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import throughtime as tt
 
+from ..given_inputs import WITHOUT, bounded, fed, inputs_of
+
 T, B, I, H = 5, 4, 2, 3
 LENGTHS = [3, 5, 1, 4]
 FUSED = [name for name in tt.cells.names() if tt.cells.get(name).torch_equivalent]
@@ -34,7 +36,7 @@ def make(name, backend="auto", input_size=I, hidden_size=H, **options):
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.uniform_(-0.8, 0.8)
-    return layer
+    return fed(bounded(layer))
 
 
 def states_of(value):
@@ -89,6 +91,9 @@ def test_two_directions_are_two_layers_of_which_one_reads_backwards(name, backen
     layer = make(name, backend, num_layers=2, bidirectional=True, merge=merge)
     hx = initial(layer)
     x = sequence()
+    # All layers read the same besides x.
+    entering = inputs_of(layer, x)
+    backwards = {k: v.flip(0) for k, v in entering.items()}
     output, last = layer(x, as_given(hx))
     for k in range(2):
         reads = []
@@ -98,7 +103,9 @@ def test_two_directions_are_two_layers_of_which_one_reads_backwards(name, backen
                 own = layer.get_parameter(p.replace("_l0", f"_l{k}") + suffix)
                 parameter.data.copy_(own)
             row = 2 * k + direction
-            got, end = apart(x.flip(0) if direction else x, as_given(s[row : row + 1] for s in hx))
+            reading = x.flip(0) if direction else x
+            given = backwards if direction else entering
+            got, end = apart(reading, as_given(s[row : row + 1] for s in hx), inputs=given)
             reads.append(got.flip(0) if direction else got)
             same_states(tuple(s[row : row + 1] for s in states_of(last)), end)
         x = MERGED[merge](*reads)
@@ -181,7 +188,7 @@ def test_a_row_of_length_zero_gives_zeros_and_keeps_its_initial_state(name):
 
 
 @pytest.mark.parametrize("is_sorted", [True, False])
-@every_case
+@pytest.mark.parametrize(("name", "backend"), [case for case in CASES if case[0] in WITHOUT])
 def test_lengths_and_packed_sequences_are_two_words_for_one_thing(name, backend, is_sorted):
     layer = make(name, backend, num_layers=2, bidirectional=True)
     lengths = sorted(LENGTHS, reverse=True) if is_sorted else LENGTHS
@@ -193,6 +200,19 @@ def test_lengths_and_packed_sequences_are_two_words_for_one_thing(name, backend,
     close(padded, expected)
     assert found.tolist() == lengths
     same_states(last, end)
+
+
+@pytest.mark.parametrize("name", [name for name in tt.cells.names() if name not in WITHOUT])
+def test_a_packed_sequence_has_no_place_for_further_inputs(name):
+    packed = pack_padded_sequence(sequence(), torch.tensor(LENGTHS), enforce_sorted=False)
+    layer = make(name)
+    with pytest.raises(
+        ValueError, match=r"expected the input \w+ of the cell as a tensor, got None"
+    ):
+        layer(packed)
+    entering = {k: sequence(T, B, 1) for k in layer.cell.given_inputs}
+    with pytest.raises(ValueError, match="inputs go with a padded tensor"):
+        layer(packed, inputs=entering)
 
 
 # State that is carried.
@@ -322,7 +342,7 @@ def test_input_that_is_not_contiguous_gives_the_same(name, backend):
 @pytest.mark.parametrize("size", [1, 3, 33])
 @every_case
 def test_any_size_will_do_and_float32_stays_close_to_float64(name, backend, size):
-    layer = tt.Recurrent(name, size, size, 2, bidirectional=True, backend=backend)
+    layer = fed(tt.Recurrent(name, size, size, 2, bidirectional=True, backend=backend))
     x = torch.randn(size, size, size)
     lengths = torch.randint(1, size + 1, (size,))
     output, last = layer(x, lengths=lengths)
@@ -337,7 +357,7 @@ def test_any_size_will_do_and_float32_stays_close_to_float64(name, backend, size
 @every_case
 def test_bfloat16_runs_forwards_and_backwards(name, backend):
     """Eight bits of mantissa, 1/256: two layers of three units stay within a few of them."""
-    layer = tt.Recurrent(name, I, H, 2, bidirectional=True, backend=backend)
+    layer = fed(tt.Recurrent(name, I, H, 2, bidirectional=True, backend=backend))
     x = torch.randn(T, B, I).bfloat16()
     expected, _ = layer.bfloat16().double()(x.double(), lengths=LENGTHS)
     layer = layer.bfloat16()

@@ -39,11 +39,12 @@ class Parameter:
 
     Args:
         size: how many there are; None is one for each hidden unit.
-        initial: the value to start from; None draws it as the weight matrices are drawn.
+        initial: the value to start from; two, ``(low, high)``, draw it uniformly between them;
+            None draws it as the weight matrices are drawn.
     """
 
     size: int | None = None
-    initial: float | None = None
+    initial: float | tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,12 @@ class Cell:
                         f"{who}: expected {what} as names, or name to {kind.__name__}, "
                         f"got {spec!r} for {name}."
                     )
+        for name, spec in self.parameter_specs.items():
+            if not _is_a_start(spec.initial):
+                raise ValueError(
+                    f"{who}: expected the parameter {name} to start from a number, from two, "
+                    f"(low, high), or from None, got {spec.initial!r}."
+                )
         for name, spec in self.input_specs.items():
             if name == "x":
                 raise ValueError(f"{who}: the input x is what W is applied to; name another.")
@@ -261,6 +268,17 @@ class Cell:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.constants.items())
         return f"{type(self).__name__}({arguments})"
+
+
+def _is_a_start(initial: object) -> bool:
+    """Whether a parameter can start from it."""
+    if not isinstance(initial, tuple):
+        return initial is None or _is_number(initial)
+    return len(initial) == 2 and all(map(_is_number, initial)) and initial[0] < initial[1]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _constructor_arguments(cell: Cell) -> list[str]:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,13 +31,22 @@ class Contender:
     packs: bool = False
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """The outputs for x (T, B, I), padded where there are lengths."""
+        """The outputs for x (T, B, I), padded where there are lengths.
+
+        What the cell reads besides x is 1 throughout.
+        """
+        sizes = {k: spec.size for k, spec in self.cell.given_inputs.items()}
+        more: dict[str, Any] = {}
+        if sizes:
+            H = cast(Any, self.layer).hidden_size
+            ones = x.new_ones(1).expand(*x.shape[:2], H)
+            more["inputs"] = {k: ones[..., :size] for k, size in sizes.items()}
         if lengths is None:
-            return self.layer(x)[0]
+            return self.layer(x, **more)[0]
         if self.packs:
             packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
             return pad_packed_sequence(self.layer(packed)[0], total_length=x.shape[0])[0]
-        return self.layer(x, lengths=lengths)[0]
+        return self.layer(x, lengths=lengths, **more)[0]
 
     def call(self, mode: str, x: Tensor, seed: Tensor) -> Callable[[], object]:
         """One call, as it is timed: forward, and in training the gradients of x and all weights."""
@@ -61,7 +70,7 @@ class Loop(nn.Module):
         for name, value in layer.named_parameters():
             self.register_parameter(name, nn.Parameter(value.detach().clone()))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Any]:
         def blocks(names: Sequence[str], biased: Sequence[str], kind: str) -> SimpleNamespace:
             if not names:
                 return SimpleNamespace()
@@ -88,8 +97,9 @@ class Loop(nn.Module):
             return x.new_full((B, spec.size or self.hidden_size), spec.initial)
 
         state, outputs = {k: initial(spec) for k, spec in cell.state_specs.items()}, []
-        for x_t in x:
-            made = cell.step(x_t, W, R, SimpleNamespace(**state), p)
+        for t, x_t in enumerate(x):
+            u = [SimpleNamespace(**{k: v[t] for k, v in inputs.items()})] if inputs else []
+            made = cell.step(x_t, W, R, SimpleNamespace(**state), p, *u)
             state = {name: made[name] for name in state}
             outputs.append(made[cell.output_name])
         return torch.stack(outputs), state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from throughtime.kernels.differentiate import gradients
-from throughtime.kernels.equation_names import NamedStep
+from throughtime.kernels.equation_names import GIVEN, NamedStep
 from throughtime.kernels.expressions import Name
 from throughtime.kernels.graph import Node, Operand
 from throughtime.kernels.trace import Product
@@ -34,7 +34,7 @@ class NamedGradients:
             dict.fromkeys(
                 p.operand
                 for p in self.step.products
-                if p.result in live and p.operand.op not in ("state", "input", "parameter")
+                if p.result in live and p.operand.op not in GIVEN
             )
         )
         leaf = self.step.graph.leaf
@@ -51,7 +51,8 @@ class NamedGradients:
         seeds += [(v, seed) for seed, v in self.sent.items()]
         leaves = [leaf("state", name) for name in self.step.cell.state_specs]
         leaves += [leaf("parameter", name, "unit") for name in self.step.cell.parameter_specs]
-        self.d = gradients(self.step.graph, seeds, [*self.step.live, *leaves, leaf("input", "x")])
+        leaves += [leaf("input", name) for name in ("x", *self.step.cell.given_inputs)]
+        self.d = gradients(self.step.graph, seeds, [*self.step.live, *leaves])
 
     def _name_deltas(self) -> None:
         """The gradients of the states, and of what enters the gates."""

@@ -143,11 +143,18 @@ class Writer:
         return [Line(name, self._expr(value, own=name)) for name, value in made]
 
     def flows(self) -> Iterable[Line]:
-        """What goes to the states of the step before, and to the input."""
+        """What goes to the states of the step before, and to what enters the step."""
         for name, written in self.step.state.items():
             to = replace(written, mark="d", prime=True, time="t-1")
             yield Line(to, self._flow(self.step.graph.leaf("state", name)))
-        yield Line(replace(self.step.x, mark="d"), self._flow(self.step.graph.leaf("input", "x")))
+        leaf = self.step.graph.leaf
+        yield Line(replace(self.step.x, mark="d"), self._flow(leaf("input", "x")))
+        for name, spec in self.step.cell.given_inputs.items():
+            flow = self._flow(leaf("input", name))
+            if spec.size == 1 and flow != ZERO:
+                # One number for all units.
+                flow = Call("sum", (flow,))
+            yield Line(replace(self.step.inputs[name], mark="d"), flow)
 
     def _flow(self, leaf: Node) -> Expr:
         """All that goes to a leaf: unit by unit, and through the products."""

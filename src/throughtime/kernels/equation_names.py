@@ -11,7 +11,10 @@ from throughtime.kernels.expressions import Name, write_expression
 from throughtime.kernels.graph import Graph, Node, Operand, reachable
 from throughtime.kernels.trace import Product, trace
 
-__all__ = ["NamedStep"]
+__all__ = ["GIVEN", "NamedStep"]
+
+GIVEN = ("state", "input", "random", "parameter")
+"""The leaves that the step is given: it makes none of these."""
 
 
 class NamedStep:
@@ -24,6 +27,7 @@ class NamedStep:
         names: how nodes are called; what is written out where it is used is not there.
         forward: the values that have an equation, by name.
         matrices, of_bias: the names of the weights by ``W`` or ``R`` and block.
+        x, inputs: the name of the input, and those of what else enters the step.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -125,14 +129,18 @@ class NamedStep:
         given = {name: self.take(name) for name in self.values}
         for name, value in self.values.items():
             self.forward[given[name]] = value
-            if isinstance(value, Node) and value.op not in ("state", "input", "parameter"):
+            if isinstance(value, Node) and value.op not in GIVEN:
                 self.names.setdefault(value, given[name])
         self.written_output = given[self.output]
         self.state = {name: given[name] for name in self.cell.state_specs}
         self.x = self.take("x")
+        self.inputs = {name: self.take(name) for name in self.cell.input_specs}
         for name, written in self.parameters.items():
             self.names[self.graph.leaf("parameter", name, "unit")] = written
         for name, written in self.state.items():
             self.names[self.graph.leaf("state", name)] = replace(written, time="t-1")
         self.names[self.graph.leaf("input", "x")] = self.x
+        for name, written in self.inputs.items():
+            op = "random" if name in self.cell.drawn_inputs else "input"
+            self.names[self.graph.leaf(op, name)] = written
         self.names[self.graph.leaf("units", "H", "number")] = Name("H")

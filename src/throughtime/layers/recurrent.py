@@ -290,6 +290,8 @@ class Recurrent(nn.Module):
             spec = self.cell.parameter_specs.get(name.rsplit("_l", 1)[0])
             if spec is None or spec.initial is None:
                 nn.init.uniform_(parameter, -bound, bound)
+            elif isinstance(spec.initial, tuple):
+                nn.init.uniform_(parameter, *spec.initial)
             else:
                 nn.init.constant_(parameter, spec.initial)
         H = self.hidden_size

@@ -1,0 +1,63 @@
+r"""The LSTM that keeps books: what enters is stored, moved or given out, and never lost.
+
+Letters: mass the input that is conserved; x what else is known; i how the mass that enters is
+shared among the units; R_r how that which is stored moves between them; o which share leaves; c
+what is stored; h what is given out; * is elementwise.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, sigmoid
+
+from throughtime.cells.cell import Cell, Input
+
+
+class MassConservingLSTM(Cell):
+    r"""MC-LSTM: at each step sum(c_t) + sum(h_t) = sum(c_{t-1}) + mass_t.
+
+        s_t = c_{t-1} / (sum |c_{t-1}| + epsilon)
+        i_t = softmax(W_i x_t + R_i s_t + b_i)
+        o_t = sigmoid(W_o x_t + R_o s_t + b_o)
+        m_t = R_r c_{t-1} + i_t * mass_t
+        c_t = (1 - o_t) * m_t
+        h_t = o_t * m_t
+
+    The softmax is over the units. Of R_r each column is one, over the units that receive: what
+    leaves a unit arrives somewhere. ``mass`` is not negative, and neither are initial states.
+
+    Shapes: weight_hh (3 H, H): the blocks i, o, r, of which r carries no bias.
+
+    Args:
+        epsilon: keeps the share of each unit finite where nothing is stored.
+
+    Source: Hoedt et al., "MC-LSTM: mass-conserving LSTM", ICML 2021, arXiv 2101.05186, section 2.
+    Differs: R_r is learned and the same at all steps, where in the paper it may also depend on the
+    inputs and on what is stored; there is one mass input, not several.
+    """
+
+    name = "lstm-mass-conserving"
+    gates = ("i", "o")
+    states = ("c",)
+    inputs = {"mass": Input(size=1)}  # noqa: RUF012
+    recurrent_blocks = ("i", "o", "r")
+    output = "h"
+    source, year = "Hoedt et al., MC-LSTM, arXiv 2101.05186", 2021
+
+    def __init__(self, epsilon: float = 1e-5) -> None:
+        if not epsilon > 0:
+            raise ValueError(f"MassConservingLSTM: expected epsilon above 0, got {epsilon!r}.")
+        self.epsilon = epsilon
+
+    def transform(self, R: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {**R, "r": torch.softmax(R["r"], 0)}
+
+    def step(self, x, W, R, s, p, u: Any = None):
+        share = s.c / (torch.abs(s.c).sum(-1, keepdim=True) + self.epsilon)
+        i = torch.softmax(W.i(x) + R.i(share), -1)
+        o = sigmoid(W.o(x) + R.o(share))
+        m = R.r(s.c) + i * u.mass
+        c = (1 - o) * m
+        h = o * m
+        return dict(c=c, h=h, i=i, o=o, m=m)
