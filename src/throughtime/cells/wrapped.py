@@ -7,13 +7,13 @@ is traced, derived, compiled and printed like any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
+from types import MethodDescriptorType, SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
 
 from throughtime.cells.cell import Cell, Input, Narrow
 
@@ -208,10 +208,17 @@ class _Instead(TorchFunctionMode):
         called = getattr(func, "__name__", "")
         name, kwargs = _ALIASES.get(called, called), kwargs or {}
         if name not in ACTIVATIONS:
-            return func(*args, **kwargs)
+            return _as_it_is(func, args, kwargs)
         if self.clip is not None:
             args = (torch.clamp(args[0], -self.clip, self.clip), *args[1:])
         other = self.activations.get(name)
         if other is None:
-            return func(*args, **kwargs)
+            return _as_it_is(func, args, kwargs)
         return (ACTIVATIONS[other] if isinstance(other, str) else other)(args[0])
+
+
+def _as_it_is(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """What was called, called; a method of Tensor does not turn to a symbol of its own accord."""
+    if isinstance(func, MethodDescriptorType) and has_torch_function(args):
+        return handle_torch_function(func, args, *args, **kwargs)
+    return func(*args, **kwargs)
