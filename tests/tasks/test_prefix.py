@@ -72,12 +72,12 @@ def test_the_figure_of_a_greater_depth_is_that_of_its_own_expressions(task, monk
     answers = {p.source: p.target for d in (3, 4) for p in task.split(f"depth{d}")}
     wrong = {p.source for p in task.split("depth4")[:4]}
 
-    def knows(self, model, sources, *, beam_width=1):
-        return ["" if source in wrong else answers.get(source, "") for source in sources]
+    def knows(model, tokenisers, sources, **options):
+        return ["" if source in wrong else answers[source] for source in sources]
 
-    monkeypatch.setattr(Prefix, "rewrite", knows)
+    monkeypatch.setattr("throughtime.tasks.prefix.rewrite", knows)
     figures = task.metrics(task.model(), "test")
-    assert figures["exact_match"] == 0.0
+    assert figures["exact_match"] < 0.1
     assert figures["exact_match_depth_3"] == 1.0
     assert figures["exact_match_depth_4"] == 0.6
 
