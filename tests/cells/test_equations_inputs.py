@@ -66,10 +66,27 @@ def mass_conserving(k, x, s, u, epsilon=1e-5):
     return {"c": (1 - o) * m, "h": o * m}
 
 
+def phased(k, x, s, u, leak=0.001):
+    period, p = np.exp(k.p["log_period"]), k.p
+    phi = (u["time"] / period - k.p["shift"]) % 1.0
+    half = p["open"] / 2
+    gate = np.select(
+        [phi < half, phi < p["open"]], [phi / half, (p["open"] - phi) / half], leak * phi
+    )
+    i = sigmoid(k.a("i", x, s["h"]) + p["p_i"] * s["c"])
+    f = sigmoid(k.a("f", x, s["h"]) + p["p_f"] * s["c"])
+    c = f * s["c"] + i * np.tanh(k.a("g", x, s["h"]))
+    h = sigmoid(k.a("o", x, s["h"]) + p["p_o"] * c) * np.tanh(c)
+    return {"h": s["h"] + gate * (h - s["h"]), "c": s["c"] + gate * (c - s["c"])}
+
+
 # Name: the gates, the recurrent blocks, the states, the parameters, the step.
 STATED = {
     "lstm-memory-controller": ("fiomn", "fiomn", "vc", (), memory_controller),
     "lstm-mass-conserving": ("io", "ior", "c", (), mass_conserving),
+    "lstm-phased": (
+        *("ifgo", "ifgo", "hc", ("log_period", "shift", "open", "p_i", "p_f", "p_o"), phased),
+    ),
 }
 
 
@@ -114,6 +131,7 @@ def test_a_cell_has_the_blocks_of_its_equations_and_computes_them(name, backend,
 # One unit, one step, worked out by hand; x is 1 and the biases are 0.
 #     sigmoid(0) = 1/2    sigmoid(ln 3) = 3/4    sigmoid(-ln 3) = 1/4    tanh(ln 2) = 3/5
 L2, L3 = log(2), log(3)
+C = 2 * (L2 - 0.45)
 
 # Name, constants; W, R, the parameters, the inputs; the states before; what comes out.
 BY_HAND = [
@@ -125,7 +143,7 @@ BY_HAND = [
             {"f": 0, "i": L3, "o": -L3, "m": L3, "n": L2 - 1},
             {**dict.fromkeys("fiom", 0), "n": 0.5},
         ),
-        *({}, {}, {"v": 2, "c": 2 * (L2 - 0.45)}, {"c": L2, "h": 0.15, "v": 0.45}),
+        *({}, {}, {"v": 2, "c": C}, {"c": L2, "h": 0.15, "v": 0.45}),
     ),
     # One unit takes all that enters and keeps all that is stored: m = 5 + 1 * 3 = 8, whatever R_r
     # is. Its share is 5 / (5 + 5) = 1/2: o of ln 3 + 1/2 - 1/2 is 3/4. h = 6, c = 2
@@ -133,6 +151,24 @@ BY_HAND = [
         *("lstm-mass-conserving", {"epsilon": 5.0}),
         *({"i": 7, "o": L3 + 0.5}, {"i": 3, "o": -1, "r": 9}, {}, {"mass": 3}),
         *({"c": 5}, {"c": 2, "h": 6}),
+    ),
+    # i = 3/4, f = 1/2, g = 3/5: c~ = 1/2 * 2 (ln 2 - 9/20) + 9/20 = ln 2; o = 1/4: h~ = 3/20.
+    # Of a period of 4, time 5 less 0 is 1/4 of the way up to the middle of it: k = 1/2.
+    # Time 4 less 1/4 is 3/4, on the way down: k = 1/2. At time 7 a gate that is open for a
+    # half is shut: k = 3/4 * 1/5 = 3/20.
+    *(
+        (
+            *("lstm-phased", {"leak": 0.2}),
+            *({"i": L3 + 1, "f": -1, "g": L2, "o": -L3 - 1}, dict.fromkeys("ifgo", 0)),
+            {
+                **{"log_period": 2 * L2, "shift": shift, "open": awake},
+                **{"p_i": -1 / C, "p_f": 1 / C, "p_o": 1 / L2},
+            },
+            {"time": time},
+            {"h": 2, "c": C},
+            {"h": k * 0.15 + (1 - k) * 2, "c": k * L2 + (1 - k) * C},
+        )
+        for time, shift, awake, k in ((5, 0, 1, 0.5), (4, 0.25, 1, 0.5), (7, 0, 0.5, 0.15))
     ),
 ]
 
@@ -201,3 +237,36 @@ def test_where_nothing_was_ever_stored_all_is_finite():
     assert all(p.grad.isfinite().all() for p in [mass, *layer.parameters()])
     with pytest.raises(ValueError, match=r"expected epsilon above 0, got 0\."):
         tt.cells.get("lstm-mass-conserving", epsilon=0)
+
+
+# What a clock does.
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpp"])
+def test_a_unit_that_sleeps_keeps_its_states_and_is_asked_for_no_gradient(backend):
+    cell = tt.cells.get("lstm-phased", leak=0.0)
+    layer = tt.Recurrent(cell, I, 2, backend=backend, dtype=torch.float64)
+    with torch.no_grad():
+        layer.log_period_l0.fill_(log(10))
+        layer.shift_l0.copy_(torch.tensor([0.0, 0.5]))
+        layer.open_l0.fill_(0.4)
+    x = torch.randn(20, B, I, dtype=torch.float64, requires_grad=True)
+    time = torch.arange(20, dtype=torch.float64).add(0.5).unsqueeze(1).expand(20, B)
+    output, _, seen = layer(x, inputs={"time": time}, return_trace=True)
+    # Open from phase 0 to 0.4, and widest at 0.2.
+    wanted = [0.25, 0.75, 0.75, 0.25, *[0.0] * 6] * 2
+    assert seen["k_l0"][:, 0, 0].tolist() == pytest.approx(wanted)
+    assert seen["k_l0"][:, 0, 1].tolist() == pytest.approx(wanted[5:] + wanted[:5])
+    assert torch.equal(output[4:10, :, 0], output[3:4, :, 0].expand(6, B))
+    (gradient,) = torch.autograd.grad(output[9].sum(), x)
+    assert not gradient[[4, 9]].any()
+    assert gradient[[0, 1, 2, 3, 5, 6, 7, 8]].all()
+
+
+def test_clocks_start_as_they_are_declared():
+    layer = tt.Recurrent("lstm-phased", I, 500)
+    assert 0 <= layer.log_period_l0.min() < 0.05
+    assert 2.95 < layer.log_period_l0.max() <= 3
+    assert 0.99 < layer.shift_l0.max() <= 1
+    assert torch.equal(layer.open_l0, torch.full((500,), 0.05))
+    assert layer.p_o_l0.abs().max() <= 500**-0.5

@@ -74,6 +74,7 @@ FUNCTIONS = {
     "sum": np.sum,
     "max": lambda *a: np.maximum(*a) if len(a) == 2 else np.max(*a),
     "min": np.minimum,
+    "remainder": np.mod,
 }
 
 

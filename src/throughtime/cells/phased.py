@@ -1,0 +1,73 @@
+r"""The LSTM of which each unit has a clock, and is awake for a part of its period only.
+
+Letters: time when the step happens, in any unit; i, f, o the input, forget and output gate; g the
+candidate; k how far the time gate is open; c the cell state; h the output; * is elementwise.
+"""
+
+from typing import Any
+
+import torch
+from torch import sigmoid, tanh
+
+from throughtime.cells.cell import Cell, Input, Parameter
+
+
+class PhasedLSTM(Cell):
+    r"""Phased LSTM: for sequences of many steps, or of steps at any times.
+
+        phi_t = remainder(time_t / exp(log_period) - shift, 1)
+        k_t   = 2 phi_t / open        if phi_t < open / 2
+                2 - 2 phi_t / open    if open / 2 <= phi_t < open
+                leak phi_t            else
+        i_t   = sigmoid(W_i x_t + R_i h_{t-1} + p_i * c_{t-1} + b_i)
+        f_t   = sigmoid(W_f x_t + R_f h_{t-1} + p_f * c_{t-1} + b_f)
+        g_t   = tanh(W_g x_t + R_g h_{t-1} + b_g)
+        c~_t  = f_t * c_{t-1} + i_t * g_t
+        o_t   = sigmoid(W_o x_t + R_o h_{t-1} + p_o * c~_t + b_o)
+        h~_t  = o_t * tanh(c~_t)
+        c_t   = k_t * c~_t + (1 - k_t) * c_{t-1}
+        h_t   = k_t * h~_t + (1 - k_t) * h_{t-1}
+
+    A period is learned as its logarithm, and drawn from 1 to e^3 units of time at first; ``open``
+    is the part of it in which the unit is awake.
+
+    Args:
+        leak: how much passes a gate that is shut, for there to be a gradient. The paper sets it
+            to 0 when it tests; a layer of the same weights with ``leak=0`` does that.
+
+    Source: Neil, Pfeiffer and Liu, "Phased LSTM: accelerating recurrent network training for long
+    or event-based sequences", NeurIPS 2016, arXiv 1610.09513, equations 6 to 11. Differs: ``shift``
+    is a part of the period, where the paper has a time.
+    """
+
+    name = "lstm-phased"
+    gates = ("i", "f", "g", "o")
+    states = ("h", "c")
+    inputs = {"time": Input(size=1)}  # noqa: RUF012
+    parameters = {  # noqa: RUF012
+        "log_period": Parameter(initial=(0.0, 3.0)),
+        "shift": Parameter(initial=(0.0, 1.0)),
+        "open": Parameter(initial=0.05),
+        "p_i": Parameter(),
+        "p_f": Parameter(),
+        "p_o": Parameter(),
+    }
+    source, year = "Neil, Pfeiffer and Liu, Phased LSTM, arXiv 1610.09513", 2016
+
+    def __init__(self, leak: float = 0.001) -> None:
+        self.leak = leak
+
+    def step(self, x, W, R, s, p, u: Any = None):
+        phi = torch.remainder(u.time / torch.exp(p.log_period) - p.shift, 1.0)
+        rise = 2 * phi / p.open
+        awake = torch.where(phi < 0.5 * p.open, rise, 2 - rise)
+        k = torch.where(phi < p.open, awake, self.leak * phi)
+        i = sigmoid(W.i(x) + R.i(s.h) + p.p_i * s.c)
+        f = sigmoid(W.f(x) + R.f(s.h) + p.p_f * s.c)
+        g = tanh(W.g(x) + R.g(s.h))
+        c_new = f * s.c + i * g
+        o = sigmoid(W.o(x) + R.o(s.h) + p.p_o * c_new)
+        h_new = o * tanh(c_new)
+        c = k * c_new + (1 - k) * s.c
+        h = k * h_new + (1 - k) * s.h
+        return dict(h=h, c=c, k=k, i=i, f=f, g=g, o=o)
