@@ -159,7 +159,7 @@ class Recurrent(nn.Module):
         self.strict = bool(strict)
         self.locked_dropout = bool(locked_dropout)
         self.recurrent_dropout = recurrent_dropout
-        self.zoneout = _copied(zoneout)
+        self.zoneout: float | Mapping[str, float] = _copied(zoneout)
         self.weight_drop = weight_drop
         self.learned_state = bool(learned_state)
         self.residual = bool(residual)
@@ -205,7 +205,7 @@ class Recurrent(nn.Module):
     @weight_drop.setter
     def weight_drop(self, probability: float) -> None:
         # A float that every call compares is a symbol to torch.compile, which then begins again.
-        self._weight_drop, self._drops_weights = probability, probability > 0
+        self._weight_drop, self._drops_weights = probability, probability != 0
 
     @property
     def num_directions(self) -> int:
