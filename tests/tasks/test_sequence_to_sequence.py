@@ -207,7 +207,7 @@ def test_the_command_trains_writes_every_figure_and_evaluates(tmp_path, capsys):
     assert main(["evaluate", str(run), "--split", "test", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     task = Run(run).task()
-    assert figures == {"split": "test", **task.metrics(Run(run).load_model(task), "test")}
+    assert figures.items() >= task.metrics(Run(run).load_model(task), "test").items()
 
 
 def test_a_training_that_was_cut_off_in_its_first_epoch_goes_on_as_if_it_had_not_been(tmp_path):

@@ -18,7 +18,7 @@ from throughtime.tasks.task import Task
 
 __all__ = ["align", "has_attention", "record_alignments", "recorded_alignments", "tokens_of"]
 
-_PAIRS, _MOST_TOKENS = 4, 60
+_PAIRS, _MOST_TOKENS = 4, 40
 
 
 def has_attention(task: Task) -> bool:

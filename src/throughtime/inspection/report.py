@@ -18,6 +18,9 @@ __all__ = ["write_report"]
 
 Points = list[tuple[float, float]]
 
+# The columns of metrics.csv that say when and where a row was measured.
+_PLACE = ("step", "epoch", "seconds", "split")
+
 
 def write_report(run: Run) -> Path:
     """Writes the page from what the run folder holds, and returns its path.
@@ -103,6 +106,7 @@ def _points(rows: list[dict[str, str]], split: str, column: str) -> Points:
 def _figures_of_a_split(rows: list[dict[str, str]]) -> list[dict[str, Points]]:
     """The curves of what is only known of a whole split, those of one scale together."""
     known = {name for row in rows if row["split"] == "train" for name in row if row[name]}
+    known |= {*_PLACE, "loss"}
     names = [name for name in (rows[0] if rows else ()) if name not in known]
     found = {name.replace("_", " "): _points(rows, "valid", name) for name in names}
     found = {name: points for name, points in found.items() if points}
@@ -119,7 +123,7 @@ def _summary(rows: list[dict[str, str]]) -> str:
     figures = ", ".join(
         f"{name.replace('_', ' ')} {float(value):.4f}"
         for name, value in best.items()
-        if value and name not in ("step", "epoch", "seconds", "split")
+        if value and name not in _PLACE
     )
     return (
         f"{rows[-1]['step']} steps, {float(rows[-1]['epoch']):.2f} epochs, {minutes:.1f} minutes. "

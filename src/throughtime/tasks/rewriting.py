@@ -8,8 +8,9 @@ from torch import nn
 
 from throughtime.data import Pair, Tokeniser, collate, warn_of_long_sources
 from throughtime.models import EncoderDecoder, Hypothesis, beam_search, greedy_search
+from throughtime.tasks.edit_distance import edit_distance
 
-__all__ = ["hypotheses", "match_figures", "rewrite"]
+__all__ = ["character_error_rate", "hypotheses", "match_figures", "rewrite"]
 
 _TOKENS_SIDE_BY_SIDE = 8192
 
@@ -103,6 +104,29 @@ def match_figures(pairs: Sequence[Pair], outputs: Iterable[str]) -> dict[str, fl
         same += sum(a == b for a, b in zip(output, pair.target, strict=False))
         places += max(len(output), len(pair.target))
     return {"character_accuracy": same / max(1, places), "exact_match": right / len(pairs)}
+
+
+def character_error_rate(pairs: Sequence[Pair], outputs: Iterable[str]) -> float:
+    """How many characters must be changed to make the outputs right, per character of the targets.
+
+    Each output is compared with the nearest of the targets that the pairs have for its source.
+
+    Returns:
+        0 where all are right; it may exceed 1, for an output can be too long.
+
+    >>> character_error_rate([Pair("1+2", "3"), Pair("9+9", "18")], ["3", "17"])
+    0.3333333333333333
+    """
+    targets: dict[str, set[str]] = {}
+    for pair in pairs:
+        targets.setdefault(pair.source, set()).add(pair.target)
+    errors, characters = 0, 0
+    for pair, output in zip(pairs, outputs, strict=True):
+        distances = ((edit_distance(output, t), len(t)) for t in targets[pair.source])
+        distance, length = min(distances, key=lambda found: found[0] / max(1, found[1]))
+        errors += distance
+        characters += length
+    return errors / max(1, characters)
 
 
 def _cut(

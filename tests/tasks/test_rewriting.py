@@ -1,0 +1,59 @@
+"""From sources to hypotheses, and what they are worth."""
+
+import pytest
+import torch
+
+from throughtime.data import Pair
+from throughtime.models import EncoderDecoder
+from throughtime.tasks.rewriting import character_error_rate, hypotheses
+
+
+@pytest.fixture
+def model():
+    return EncoderDecoder(12, 9, hidden_size=8).double().eval()
+
+
+def test_each_source_has_its_hypotheses_and_an_empty_one_has_none(model):
+    sources = [[4, 5, 6], [], [7], list(range(4, 12)) * 5]
+    found = hypotheses(model, sources, longest_target=4, beam_width=3, n_best=2)
+    assert [len(best) for best in found] == [2, 0, 2, 2]
+    for ids, best in zip(sources, found, strict=True):
+        for h in best:
+            assert h.attention is not None
+            assert h.attention.shape == (len(h.tokens), len(ids))
+
+
+@pytest.mark.parametrize("options", [{}, {"beam_width": 3, "n_best": 2, "length_power": 0.5}])
+def test_what_stands_beside_a_source_does_not_matter(model, options):
+    sources = [[4, 5, 6], [7] * 20, [8, 9], [10] * 60]
+    together = hypotheses(model, sources, longest_target=4, **options)
+    for ids, best in zip(sources, together, strict=True):
+        (alone,) = hypotheses(model, [ids], longest_target=4, **options)
+        assert [h.tokens for h in alone] == [h.tokens for h in best]
+        for a, b in zip(alone, best, strict=True):
+            assert a.score == pytest.approx(b.score, abs=1e-9)
+            torch.testing.assert_close(a.attention, b.attention)
+
+
+def test_the_power_of_the_length_decides_between_short_and_long(model):
+    lengths = {}
+    for power in (0.0, 5.0):
+        (best, *_), = hypotheses(model, [[4, 5]], longest_target=4, beam_width=40,
+                                 length_power=power)  # fmt: skip
+        lengths[power] = len(best.tokens)
+    assert lengths[0.0] < lengths[5.0]
+
+
+def test_the_rate_counts_what_must_be_changed():
+    assert character_error_rate([Pair("a", "abcd")], ["abcd"]) == 0
+    assert character_error_rate([Pair("a", "abcd")], [""]) == 1
+    assert character_error_rate([Pair("a", "ab")], ["abxxxx"]) == 2
+    # One letter too few moves the others, which is one error only.
+    assert character_error_rate([Pair("a", "abcd"), Pair("b", "x")], ["bcd", "x"]) == 1 / 5
+    assert character_error_rate([Pair("a", "")], [""]) == 0
+
+
+def test_the_nearest_of_the_targets_counts():
+    pairs = [Pair("read", "red"), Pair("read", "reed")]
+    assert character_error_rate(pairs, ["reed", "red"]) == 0
+    assert character_error_rate(pairs, ["rod", "reed"]) == pytest.approx(1 / 7)
