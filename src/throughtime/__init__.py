@@ -16,12 +16,13 @@ from throughtime.interchange import (
     save_pretrained,
     to_torch,
 )
-from throughtime.layers import GRU, LSTM, RNN, MatrixLSTM, Recurrent
+from throughtime.layers import GRU, GRUD, LSTM, RNN, MatrixLSTM, Recurrent
 
 __version__ = "0.1.0"
 
 __all__ = [
     "GRU",
+    "GRUD",
     "LSTM",
     "RNN",
     "Cell",

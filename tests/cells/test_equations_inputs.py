@@ -80,10 +80,18 @@ def phased(k, x, s, u, leak=0.001):
     return {"h": s["h"] + gate * (h - s["h"]), "c": s["c"] + gate * (c - s["c"])}
 
 
+def decaying(k, x, s, u):
+    left = u["decay"] * s["h"]
+    r, z = sigmoid(k.a("r", x, left)), sigmoid(k.a("z", x, left))
+    n = np.tanh(k.W("n", x) + k.R("n", r * left))
+    return {"h": (1 - z) * left + z * n}
+
+
 # Name: the gates, the recurrent blocks, the states, the parameters, the step.
 STATED = {
     "lstm-memory-controller": ("fiomn", "fiomn", "vc", (), memory_controller),
     "lstm-mass-conserving": ("io", "ior", "c", (), mass_conserving),
+    "gru-d": ("rzn", "rzn", "h", (), decaying),
     "lstm-phased": (
         *("ifgo", "ifgo", "hc", ("log_period", "shift", "open", "p_i", "p_f", "p_o"), phased),
     ),
@@ -151,6 +159,12 @@ BY_HAND = [
         *("lstm-mass-conserving", {"epsilon": 5.0}),
         *({"i": 7, "o": L3 + 0.5}, {"i": 3, "o": -1, "r": 9}, {}, {"mass": 3}),
         *({"c": 5}, {"c": 2, "h": 6}),
+    ),
+    # Half of 4 is left: r of -ln 3 - 2 + 2 is 1/4, z of ln 3 + 2 - 2 is 3/4, and of n the logit is
+    # ln 2 + 1/2 - 1/4 * 2: h = 1/4 * 2 + 3/4 * 3/5
+    (
+        *("gru-d", {}, {"r": -L3 - 2, "z": L3 + 2, "n": L2 + 0.5}, {"r": 1, "z": -1, "n": -1}),
+        *({}, {"decay": 0.5}, {"h": 4}, {"h": 0.95}),
     ),
     # i = 3/4, f = 1/2, g = 3/5: c~ = 1/2 * 2 (ln 2 - 9/20) + 9/20 = ln 2; o = 1/4: h~ = 3/20.
     # Of a period of 4, time 5 less 0 is 1/4 of the way up to the middle of it: k = 1/2.

@@ -1,8 +1,9 @@
 """Sequences: the modules that own weights."""
 
 from throughtime.layers.attention import Attention
+from throughtime.layers.gru_d import GRUD, time_gaps
 from throughtime.layers.matrix_lstm import MatrixLSTM
 from throughtime.layers.recurrent import Recurrent
 from throughtime.layers.torch_like import GRU, LSTM, RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "Attention", "MatrixLSTM", "Recurrent"]
+__all__ = ["GRU", "GRUD", "LSTM", "RNN", "Attention", "MatrixLSTM", "Recurrent", "time_gaps"]

@@ -1,0 +1,43 @@
+r"""The GRU whose memory fades while nothing is observed.
+
+Letters: decay how much of h is left since the step before; r, z the reset and update gate; n the
+candidate; * is elementwise. What decides over the decay is :class:`throughtime.layers.GRUD`.
+"""
+
+from typing import Any
+
+from torch import sigmoid, tanh
+
+from throughtime.cells.cell import Cell
+
+
+class DecayingGRU(Cell):
+    r"""GRU-D, less what it does to its input: h decays before it is used.
+
+        h^_t = decay_t * h_{t-1}
+        r_t  = sigmoid(W_r x_t + R_r h^_t + b_r)
+        z_t  = sigmoid(W_z x_t + R_z h^_t + b_z)
+        n_t  = tanh(W_n x_t + R_n (r_t * h^_t) + b_n)
+        h_t  = (1 - z_t) * h^_t + z_t * n_t
+
+    x is the input, filled where it is missing, beside the mask that says where it is not: W has
+    the matrices W and V of the paper side by side. Here, as in the paper, z renews; in ``gru`` it
+    keeps.
+
+    Source: Che et al., "Recurrent neural networks for multivariate time series with missing
+    values", Scientific Reports 8 (2018), arXiv 1606.01865, section 2.3.
+    """
+
+    name = "gru-d"
+    gates = ("r", "z", "n")
+    states = ("h",)
+    inputs = ("decay",)
+    source, year = "Che et al., GRU-D, arXiv 1606.01865", 2018
+
+    def step(self, x, W, R, s, p, u: Any = None):
+        left = u.decay * s.h
+        r = sigmoid(W.r(x) + R.r(left))
+        z = sigmoid(W.z(x) + R.z(left))
+        n = tanh(W.n(x) + R.n(r * left))
+        h = (1 - z) * left + z * n
+        return dict(h=h, r=r, z=z, n=n)
