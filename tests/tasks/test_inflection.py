@@ -55,6 +55,25 @@ def test_a_tag_is_one_token_and_a_letter_is_one(task):
     assert target.decode(target.encode("went")) == "went"
 
 
+def test_a_person_writes_the_tags_as_the_files_have_them(task):
+    assert task.shown("look up<V><V.PTCP><PRS>") == "look up V;V.PTCP;PRS"
+    assert task.read("look up V;V.PTCP;PRS") == "look up<V><V.PTCP><PRS>"
+    assert task.read("go<V><PST>") == "go<V><PST>"
+    assert task.read("go") == "go"
+    model = learned(task, 1)
+    assert task.sample(model).startswith("walk V;PST → ")
+
+
+@pytest.mark.parametrize("language", ["english", "german", "spanish", "finnish", "turkish"])
+def test_what_is_shown_is_read_as_the_same(language):
+    task = Inflection(InflectionConfig(language=language, size="medium"))
+    try:
+        pairs = [pair for part in task.pairs.splits.values() for pair in part]
+    except DownloadError as error:
+        pytest.skip(str(error))
+    assert all(task.read(task.shown(pair.source)) == pair.source for pair in pairs)
+
+
 def test_the_figures_by_hand():
     pairs = [Pair("dream<PST>", "dreamed"), Pair("dream<PST>", "dreamt"), Pair("go<PST>", "went")]
     # The second is right by the first form; "goed" needs three: go -> we, e -> n, d -> t.

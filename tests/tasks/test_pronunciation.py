@@ -13,14 +13,14 @@ from throughtime.tasks.pronunciation import (
 )
 
 WORDS = [
-    ("hello", "HH AH0 L OW1"),
-    ("hello", "HH EH0 L OW1"),
-    ("cat", "K AE1 T"),
-    ("cats", "K AE1 T S"),
-    ("record", "R AH0 K AO1 R D"),
-    ("record", "R EH1 K ER0 D"),
-    ("a", "AH0"),
-    ("a", "AH1"),
+    ("HELLO", "HH AH0 L OW1"),
+    ("HELLO", "HH EH0 L OW1"),
+    ("CAT", "K AE1 T"),
+    ("CATS", "K AE1 T S"),
+    ("RECORD", "R AH0 K AO1 R D"),
+    ("RECORD", "R EH1 K ER0 D"),
+    ("A", "AH0"),
+    ("A", "AH1"),
 ]
 
 
@@ -59,8 +59,8 @@ def test_eight_pronunciations_are_learned_by_heart(words, stress):
 
 def test_without_stress_variants_that_differ_in_it_alone_become_one(words):
     pairs = task().split("train")
-    assert Pair("hello", "HH AH L OW") in pairs
-    assert pairs.count(Pair("a", "AH")) == 1
+    assert Pair("HELLO", "HH AH L OW") in pairs
+    assert pairs.count(Pair("A", "AH")) == 1
     assert len(pairs) == 7
     assert len(task(stress=True).split("train")) == 8
     assert task().pairs.name != task(stress=True).pairs.name
@@ -91,6 +91,8 @@ def test_no_word_of_the_test_is_in_the_training():
         pytest.skip(str(error))
     assert not parts["train"] & (parts["valid"] | parts["test"])
     assert not parts["valid"] & parts["test"]
+    words = set().union(*parts.values())
+    assert all(pronunciation.read(pronunciation.shown(word)) == word for word in words)
     # The vowels and consonants of the dictionary, and the four ids that are no phonemes.
     assert len(pronunciation.tokenisers[1]) == 39 + 4
 
@@ -101,6 +103,13 @@ def test_a_word_that_is_no_truth_value_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(["train", "pronunciation", "--stress", "perhaps"])
     assert "unknown option perhaps" in capsys.readouterr().err
+
+
+def test_a_person_writes_small_letters(words):
+    pronunciation = task()
+    model = learned(pronunciation)
+    assert pronunciation.rewrite(model, [pronunciation.read("cats")]) == ["K AE T S"]
+    assert "cat → K AE T" in pronunciation.sample(model)
 
 
 def test_a_word_without_letters_that_are_known_is_said_somehow(words):

@@ -49,6 +49,17 @@ class Inflection(SequenceToSequence):
         c = self.config
         return load_pairs(f"sigmorphon2017-{c.language}-{c.size}")
 
+    def shown(self, source: str) -> str:
+        lemma, *tags = source.replace(">", "").split("<")
+        return f"{lemma} {';'.join(tags)}"
+
+    def read(self, text: str) -> str:
+        """``go V;PST``, as the files of the shared task have it, or already as a source."""
+        lemma, _, tags = text.strip().rpartition(" ")
+        if "<" in text or not lemma:
+            return text
+        return lemma.strip() + "".join(f"<{tag}>" for tag in tags.split(";"))
+
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
         return inflection_figures(pairs, outputs)
 

@@ -46,15 +46,26 @@ class Pronunciation(SequenceToSequence):
     figures = ("word_error_rate", "phoneme_error_rate")
 
     def read_pairs(self) -> PairSet:
-        pairs = load_pairs("cmudict")
-        if self.config.stress:
-            return pairs
-        # Two pronunciations that differ in stress alone become one.
+        pairs, stress = load_pairs("cmudict"), self.config.stress
         splits = {
-            split: list(dict.fromkeys(Pair(word, _unstressed(said)) for word, said in part))
+            # Two pronunciations that differ in stress alone become one. All words but one are in
+            # capitals: BABAR's.
+            split: list(
+                dict.fromkeys(
+                    Pair(word.upper(), said if stress else _unstressed(said)) for word, said in part
+                )
+            )
             for split, part in pairs.splits.items()
         }
-        return PairSet(f"{pairs.name}-unstressed", splits, pairs.kinds, pairs.num_left_out)
+        name = "cmudict" if stress else "cmudict-unstressed"
+        return PairSet(name, splits, pairs.kinds, pairs.num_left_out)
+
+    def shown(self, source: str) -> str:
+        return source.lower()
+
+    def read(self, text: str) -> str:
+        # The dictionary has capitals alone.
+        return text.upper()
 
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
         return pronunciation_figures(pairs, outputs)
