@@ -215,3 +215,16 @@ def test_where_there_is_amx_pytorch_multiplies_bfloat16(monkeypatch, out_dtype):
     torch.testing.assert_close(matmul(a, b, out, bias=bias).double(), exact, **close)
     doubled = matmul(a, b, out, bias=bias, accumulate=True).double()
     torch.testing.assert_close(doubled, 2 * exact, **close)
+
+
+@pytest.mark.parametrize("types", TYPES, ids=str)
+@pytest.mark.parametrize("layout", ["rows", "columns", "both"])
+def test_a_single_column_has_its_elements_side_by_side_both_ways(types, layout):
+    # Its strides are (1, 1), from which nothing follows for those of A.
+    for m, k in itertools.product((1, 2, 5, 16, 17), (1, 3, 28)):
+        a, b = poisoned(m, k, layout, types[0]), torch.randn(k, 1).to(types[0])
+        assert b.stride() == (1, 1)
+        out = torch.empty(m, 1, dtype=types[1])
+        close = {"rtol": 1e-2, "atol": 0.1} if types[1] is torch.bfloat16 else {}
+        exact = (a.double() @ b.double()).to(types[1])
+        torch.testing.assert_close(matmul(a, b, out), exact, **close)

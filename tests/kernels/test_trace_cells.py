@@ -176,8 +176,8 @@ def test_an_unknown_block_state_or_parameter_is_an_attribute_error(function, nam
     [
         (lambda x, W, R, s, p: W.a(x) + R.a(0.0), "R.a is applied to a number"),
         (lambda x, W, R, s, p: W.a(x) + R.a(torch.ones_like(s.h)), "R.a is applied to a number"),
-        (lambda x, W, R, s, p: W.a(s.h), "W.a is applied to a value other than the input"),
-        (lambda x, W, R, s, p: W.a(2 * x), "W.a is applied to a value other than the input"),
+        (lambda x, W, R, s, p: W.a(s.h), "W.a is applied to a value other than x"),
+        (lambda x, W, R, s, p: W.a(2 * x), "W.a is applied to a value other than x"),
         (lambda x, W, R, s, p: W.a(x) + R.a(p.q), "R.a is applied to no row of units"),
         (
             lambda x, W, R, s, p: W.a(x) + R.a(s.h.sum(-1, keepdim=True)),

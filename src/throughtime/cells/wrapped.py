@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MethodDescriptorType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,14 @@ class Wrapped(Cell):
 
     Args:
         cell: the cell inside.
+
+    Attributes:
+        follows: what follows from the constructor arguments, and tells no two cells apart.
     """
+
+    follows: ClassVar[tuple[str, ...]] = (
+        *("gates", "output", "states", "parameters", "inputs", "recurrent_blocks"),
+    )
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
@@ -33,6 +40,12 @@ class Wrapped(Cell):
         self.states, self.parameters = cell.state_specs, cell.parameter_specs
         self.inputs = cell.input_specs
         self.recurrent_blocks = cell.recurrent_blocks
+
+    def free(self, name: str) -> str:
+        """A name for a further input that none of the cell inside has."""
+        while name in self.cell.input_specs:
+            name += "_"
+        return name
 
     def inner(self, x: Any, W: Any, R: Any, s: Any, p: Any, u: Any) -> dict[str, Any]:
         """The step of the cell inside."""
@@ -70,14 +83,14 @@ class Zoneout(Wrapped):
         self.rates = {k: rates[k] for k in cell.state_specs if rates.get(k, 0.0) > 0.0}
         self.learns = learns
         if learns:
-            drawn = {f"keep_{k}": Input(drawn="step") for k in self.rates}
+            drawn = {self.free(f"keep_{k}"): Input(drawn="step") for k in self.rates}
             self.inputs = {**cell.input_specs, **drawn}
 
     def step(self, x, W, R, s, p, u: Any = None):
         made = self.inner(x, W, R, s, p, u)
         for k, z in self.rates.items():
             if self.learns:
-                kept = getattr(u, f"keep_{k}") < z
+                kept = getattr(u, self.free(f"keep_{k}")) < z
                 made[k] = torch.where(kept, getattr(s, k), made[k])
             else:
                 made[k] = z * getattr(s, k) + (1 - z) * made[k]
@@ -99,10 +112,11 @@ class RecurrentDropout(Wrapped):
     def __init__(self, cell: Cell, rate: float) -> None:
         super().__init__(cell)
         self.rate = rate
-        self.inputs = {**cell.input_specs, "leave": Input(drawn="sequence")}
+        self.inputs = {**cell.input_specs, self.free("leave"): Input(drawn="sequence")}
 
     def step(self, x, W, R, s, p, u: Any = None):
-        left_out, scale = u.leave < self.rate, 1 / (1 - self.rate)
+        left_out = getattr(u, self.free("leave")) < self.rate
+        scale = 1 / (1 - self.rate)
 
         def product(block: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return lambda value: block(torch.where(left_out, 0.0, scale * value))
@@ -164,7 +178,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 }
 """The functions that may stand where another stood, by their names in PyTorch."""
 
-_ALIASES = {"special_expit": "sigmoid", "relu_": "relu"}
+_ALIASES = {"special_expit": "sigmoid"}
 
 
 class Activated(Wrapped):
@@ -205,16 +219,23 @@ class _Instead(TorchFunctionMode):
         self.activations, self.clip = activations, clip
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        called = getattr(func, "__name__", "")
-        name, kwargs = _ALIASES.get(called, called), kwargs or {}
-        if name not in ACTIVATIONS:
-            return _as_it_is(func, args, kwargs)
-        if self.clip is not None:
-            args = (torch.clamp(args[0], -self.clip, self.clip), *args[1:])
+        called, kwargs = getattr(func, "__name__", ""), dict(kwargs or {})
+        name = called.removesuffix("_")
+        name = _ALIASES.get(name, name)
         other = self.activations.get(name)
-        if other is None:
+        if name not in ACTIVATIONS or (self.clip is None and other is None):
             return _as_it_is(func, args, kwargs)
-        return (ACTIVATIONS[other] if isinstance(other, str) else other)(args[0])
+        given, *more = args or (kwargs.pop("input"),)
+        # What changes its argument, as relu_ does, gets one of its own, and then changes the other.
+        in_place = called.endswith("_") or kwargs.get("inplace", False)
+        value = given.clone() if in_place else given
+        if self.clip is not None:
+            value = torch.clamp(value, -self.clip, self.clip)
+        if other is None:
+            made = _as_it_is(func, (value, *more), kwargs)
+        else:
+            made = (ACTIVATIONS[other] if isinstance(other, str) else other)(value)
+        return given.copy_(made) if in_place else made
 
 
 def _as_it_is(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -133,8 +133,10 @@ def run(
 
 def trace(call: Call, backend: str = "auto") -> dict[str, Tensor]:
     """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
-    refused = [*operators.missing(), *operators.reasons(call)] or torch.compiler.is_compiling()
-    return (reference if refused or backend == "reference" else operators).trace(call)
+    # The kernel is called as it is, with nothing around it that transforms and compilation know.
+    by_steps = backend == "reference" or torch.compiler.is_compiling() or operators.is_transformed()
+    refused = by_steps or [*operators.missing(), *operators.reasons(call)]
+    return (reference if refused else operators).trace(call)
 
 
 def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:

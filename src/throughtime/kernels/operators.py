@@ -8,8 +8,7 @@ derivatives are right, and slow.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,12 +21,23 @@ from throughtime.kernels import reference
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
-from throughtime.kernels.program import looked_at, program
-from throughtime.kernels.trace import Untraceable
+from throughtime.kernels.program import Program, looked_at, program
+from throughtime.kernels.trace import Untraceable, held, same
 
-__all__ = ["identity", "kernel_of", "missing", "reasons", "run", "trace", "traced_identity"]
+__all__ = [
+    "identity",
+    "is_transformed",
+    "kernel_of",
+    "missing",
+    "reasons",
+    "run",
+    "trace",
+    "traced_identity",
+]
 
+_texts: dict[Hashable, str] = {}
 _cells: dict[str, Cell] = {}
+_programs: dict[str, Program] = {}
 
 
 def identity(cell: Cell) -> str:
@@ -35,15 +45,24 @@ def identity(cell: Cell) -> str:
 
     A cell of the registry is named with its constants. Any other is known in this process only.
     """
+    key = same(cell)
+    if key not in _texts:
+        _texts[key] = _named(cell)
+    return _texts[key]
+
+
+def _named(cell: Cell) -> str:
+    """A text that no cell which does another thing has."""
     arguments = ", ".join(f"{k}={v!r}" for k, v in cell.constants.items())
     # No name of the registry has brackets: another process must not take another cell for it.
     name = cell.name if is_registered(cell) else f"<{cell.name or type(cell).__name__}>"
     label = name + (f"({arguments})" if arguments else "")
-    text, number = label, 1
-    # A copy: the caller's may have other constants when its backward pass comes.
-    while program(_cells.get(text) or _cells.setdefault(text, copy(cell))) is not program(cell):
+    text, number, does = label, 1, program(cell)
+    while _programs.setdefault(text, does) is not does:
         number += 1
         text = f"{label}#{number}"
+    # A copy: the caller's may have other constants when its backward pass comes.
+    _cells.setdefault(text, held(cell))
     return text
 
 
@@ -53,7 +72,8 @@ def _cell(text: str) -> Cell:
         name, _, arguments = text.partition("(")
         call = ast.parse(f"f({arguments or ')'}", mode="eval").body
         assert isinstance(call, ast.Call)
-        _cells[text] = get(name, **{k.arg or "": ast.literal_eval(k.value) for k in call.keywords})
+        cell = get(name, **{k.arg or "": ast.literal_eval(k.value) for k in call.keywords})
+        _cells[text], _programs[text] = cell, program(cell)
     return _cells[text]
 
 
@@ -76,7 +96,7 @@ def _opened(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
     """The kernel, and its call."""
     lengths, resets, seed, text, reverse, save = arguments[8:]
     call = _call_of(_cell(text), arguments[:8], lengths, resets, seed, reverse, save)
-    return kernel_of(call.cell, call.x.dtype), call
+    return kernel(_programs[text], call.x.dtype), call
 
 
 def _call_of(
@@ -216,7 +236,7 @@ class _Recurrence(torch.autograd.Function):
         # Inside torch.compile there is no second derivative, and its view of a function that is
         # called by another's backward has the arguments wrong. Elsewhere few ask for one.
         again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        is_function = again or _is_transformed()
+        is_function = again or is_transformed()
         derive = _RecurrenceBackward.apply if is_function else _RecurrenceBackward.forward
         found = derive(
             *(*ctx.constants, ctx.needs_input_grad[_FIRST], count, states),
@@ -445,7 +465,8 @@ def _trains(call: Call) -> bool:
     return torch.is_grad_enabled() and any(needs)
 
 
-def _is_transformed() -> bool:
+def is_transformed() -> bool:
+    """Whether a transform of torch.func is at work."""
     # Not to be asked inside torch.compile, where there is no transformation from outside.
     return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
 
@@ -459,7 +480,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     text, owned = call.identity or identity(call.cell), len(call.weights.parameters)
     given, trains = len(call.inputs), _trains(call)
     varying = (call.lengths, call.resets, call.seed)
-    if trains or _is_transformed():
+    if trains or is_transformed():
         save = call.save if trains else "nothing"
         constants = (text, call.reverse, save, owned, given)
         found = _Recurrence.apply(*constants, *varying, *tensors)

@@ -235,8 +235,9 @@ def _made(step: Step, others: Mapping[str, Operand]) -> Program:
     roots = [*step.states.values(), step.output, *others.values()]
     made = [p.operand for p in step.products if p.matrix == "R"]
     for product in step.products:
-        if product.matrix == "W" and product.operand.op != "input":
-            raise Untraceable(f"W.{product.block} is applied to a value other than the input")
+        of_x = (product.operand.op, product.operand.name) == ("input", "x")
+        if product.matrix == "W" and not of_x:
+            raise Untraceable(f"W.{product.block} is applied to a value other than x")
         if product.operand.kind != "row":
             raise Untraceable(f"{product.matrix}.{product.block} is applied to no row of units")
     used = {n for n in reachable([*roots, *made]) if n.op == "product"}

@@ -86,6 +86,9 @@ def _run(call: Call, seen: list[dict[str, Tensor]] | None) -> tuple[Tensor, tupl
     p = SimpleNamespace(**weights.parameters)
     given = {k: v.unbind(0) for k, v in zip(cell.given_inputs, inputs, strict=True)}
 
+    # As the kernels do: what is drawn is wide, and would widen all that it enters.
+    rounds = bool(cell.drawn_inputs) and call.x.dtype in (torch.bfloat16, torch.float16)
+    W.rounds = R.rounds = rounds
     initial = dict(zip(cell.state_specs, call.state, strict=True))
     state, outputs = initial, [call.x] * T
     for t in reversed(range(T)) if call.reverse else range(T):
@@ -105,6 +108,9 @@ def _run(call: Call, seen: list[dict[str, Tensor]] | None) -> tuple[Tensor, tupl
         u = [SimpleNamespace(**entering)] if entering else []
         made = cell.step(xs[t], W.seen, R.seen, SimpleNamespace(**state), p, *u)
         output, new = _output_and_states(cell, made, state, H)
+        if rounds:
+            output = output.to(call.x.dtype)
+            new = {k: v.to(call.x.dtype) for k, v in new.items()}
         if valid is not None:
             new = {k: torch.where(valid[t], v, state[k]) for k, v in new.items()}
             output = torch.where(valid[t], output, 0.0)
@@ -131,12 +137,18 @@ class _Matrix:
         self.blocks = _chunks(names, weight)
         self.biases = _chunks(bias_names, bias)
         self.ready: dict[tuple[str, int], Tensor] = {}
+        # Whether what the blocks are applied to is rounded to their type.
+        self.rounds = False
         # What the step sees has no names but those of the blocks.
         self.seen = SimpleNamespace(**{name: partial(self._product, name) for name in names})
 
     def _product(self, name: str, value: Tensor) -> Tensor:
         ready = self.ready.get((name, id(value)))
-        return F.linear(value, self.blocks[name], self.biases.get(name)) if ready is None else ready
+        if ready is not None:
+            return ready
+        block = self.blocks[name]
+        value = value.to(block.dtype) if self.rounds else value
+        return F.linear(value, block, self.biases.get(name))
 
     def rows(self, names: Sequence[str]) -> Callable[[Tensor], dict[str, Tensor]]:
         """The products of several blocks with one value, taken as a single product."""
@@ -168,7 +180,10 @@ def _blocks_by_value(cell: Cell) -> tuple[list[str], dict[str, list[str]]]:
         products = trace_step(cell).products
     except Untraceable:
         return [], {}
-    of_input = [p.block for p in products if p.matrix == "W" and p.operand.op == "input"]
+    x = ("input", "x")
+    of_input = [
+        p.block for p in products if p.matrix == "W" and (p.operand.op, p.operand.name) == x
+    ]
     of_state: dict[str, list[str]] = {}
     for p in products:
         if p.matrix == "R" and p.operand.op == "state":

@@ -30,7 +30,7 @@ from throughtime.kernels.functions import (
 )
 from throughtime.kernels.graph import Graph, Node, Operand, is_mask
 
-__all__ = ["Product", "Step", "Untraceable", "once_for_same", "same", "trace"]
+__all__ = ["Product", "Step", "Untraceable", "held", "once_for_same", "same", "trace"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def same(cell: Cell) -> Hashable:
     """
     values = vars(cell)
     if not all(isinstance(v, _PLAIN) for v in values.values()):
-        values = {name: _value(v) for name, v in values.items()}
+        follows = getattr(type(cell), "follows", ())
+        values = {name: _value(v) for name, v in values.items() if name not in follows}
     outside = [_value(where.get(name)) for where, name in _outside(type(cell))]
     return type(cell), type(cell).step, tuple(values.items()), *outside
 
@@ -103,20 +104,35 @@ class _Object:
 def _value(v: Any) -> Hashable:
     if isinstance(v, _PLAIN):
         return v
+    if isinstance(v, Cell):
+        return same(v)
+    if isinstance(v, (list, tuple)):
+        return tuple(_value(one) for one in v)
+    if isinstance(v, dict):
+        return tuple((_value(k), _value(one)) for k, one in v.items())
+    if isinstance(v, (State, Parameter, Input)):
+        return v
     if isinstance(v, Real):
         return float(v)
     if isinstance(v, Tensor):
         # Not its value: inside torch.compile nothing may be read.
         return _Object(v), v.requires_grad, 0 if v.is_inference() else v._version
-    if isinstance(v, (list, tuple)):
-        return tuple(_value(one) for one in v)
-    if isinstance(v, Cell):
-        return same(v)
-    if isinstance(v, (State, Parameter, Input)):
-        return v
-    if isinstance(v, dict):
-        return tuple((_value(k), _value(one)) for k, one in v.items())
     return _Object(v)
+
+
+def held(cell: Cell) -> Cell:
+    """A copy that nothing reaches which happens to the cell later, or to cells or lists in it."""
+    found = copy(cell)
+    vars(found).update({name: _held(v) for name, v in vars(cell).items()})
+    return found
+
+
+def _held(v: Any) -> Any:
+    if isinstance(v, Cell):
+        return held(v)
+    if type(v) in (list, tuple):
+        return type(v)(map(_held, v))
+    return {k: _held(one) for k, one in v.items()} if type(v) is dict else v
 
 
 @cache
@@ -167,8 +183,8 @@ def trace(cell: Cell) -> Step:
         ValueError: where it does not return its states and its output.
     """
     # A copy: the step may set attributes, and the caller may change them later.
-    held = copy(cell)
-    first, second = _traced(held), _traced(held)
+    mine = held(cell)
+    first, second = _traced(mine), _traced(mine)
     if first.graph.nodes != second.graph.nodes:
         raise Untraceable("the step does not do the same each time that it is called")
     return first

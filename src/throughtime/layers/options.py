@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OF_EQUATIONS", "check", "check_sizes", "equations", "rates_of_zoneout"]
 
-OF_EQUATIONS = ("zoneout", "recurrent_dropout", "activations", "clip")
-"""The options that change the equations, and may be set anew at any time."""
+OF_EQUATIONS = ("cell", "zoneout", "recurrent_dropout", "activations", "clip")
+"""What changes the equations, and may be set anew at any time."""
 
 
 def equations(layer: Recurrent, learns: bool) -> Cell:

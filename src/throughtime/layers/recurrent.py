@@ -169,6 +169,7 @@ class Recurrent(nn.Module):
         self.forget_bias = forget_bias
         self.recurrent_init = recurrent_init
         options.check(self)
+        self._changes = 0
         self._equations = {learns: options.equations(self, learns) for learns in (False, True)}
 
         for layer in range(num_layers):
@@ -194,6 +195,7 @@ class Recurrent(nn.Module):
                 super().__setattr__(name, before)
                 raise
             self._equations = {learns: options.equations(self, learns) for learns in (False, True)}
+            self._changes += 1
 
     # What it is made of.
 
@@ -409,7 +411,7 @@ class Recurrent(nn.Module):
             seed=seed,
             reverse=direction == 1,
             save=self.save,
-            identity=self._identity() if torch.compiler.is_compiling() else None,
+            identity=self._identity(self._changes) if torch.compiler.is_compiling() else None,
         )
 
     def _through_layers(
@@ -468,8 +470,11 @@ class Recurrent(nn.Module):
             dropped = [F.dropout(x, self.dropout) for x in apart]
         return dropped if self.independent else dropped * self.num_directions
 
-    def _identity(self) -> str:
-        """The cell as torch.compile may know it: a text; empty where no kernel runs the cell."""
+    def _identity(self, changes: int) -> str:
+        """The cell as torch.compile may know it: a text; empty where no kernel runs the cell.
+
+        It is asked again when the number of changes is another.
+        """
         return operators.traced_identity(self.equations, self._weights("_l0").weight_ih)
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.

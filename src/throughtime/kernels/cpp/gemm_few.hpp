@@ -216,12 +216,14 @@ struct Few {
     }
 
     void work(int me) {
-        const int64_t group = b.row == 1 ? 32 : GROUP;
+        // One column of B has neighbours along K whatever A has.
+        const bool along = b.row == 1 && a.col == 1;
+        const int64_t group = along ? 32 : GROUP;
         while (true) {
             const int64_t j = __atomic_fetch_add(ticket, 1, __ATOMIC_RELAXED) * group;
             if (j >= n) return;
             const int64_t to = n - j < group ? n : j + group;
-            if (b.row == 1)
+            if (along)
                 by_dots(j, to);
             else
                 by_rows(j, to, rows + me * m * GROUP);
