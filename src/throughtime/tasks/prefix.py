@@ -51,7 +51,7 @@ class Prefix(SequenceToSequence):
     Metrics: ``exact_match``, the part of the expressions of a split that are right, from 0 to 1;
     ``exact_match_depth_1`` and so on, of those of that depth alone. The split "test" is judged
     at the greater depths, too, which no training and no validation has seen. Of depth 1 there are
-    few expressions at all, 300 without x, and a dozen or so in a test.
+    few expressions at all, 300 without x, and a handful of them in a test.
 
     Source: of the notation, the lecture notes: trees as sequences.
     """
