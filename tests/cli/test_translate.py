@@ -38,7 +38,8 @@ def said(capsys, monkeypatch):
     """Runs the command on an input; returns its exit status, output and errors."""
 
     def call(*argv, given=b""):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        lines = None if given is None else io.TextIOWrapper(io.BytesIO(given))
+        monkeypatch.setattr(sys, "stdin", lines)
         capsys.readouterr()
         try:
             status = main(["translate", *map(str, argv)])
@@ -257,3 +258,16 @@ def test_an_endless_input_and_a_reader_that_has_enough(run):
     done = subprocess.run(pipe, shell=True, capture_output=True, timeout=60, check=True)
     assert done.stdout.count(b"\n") == 3
     assert done.stderr == b""
+
+
+def test_help_names_every_option(said):
+    status, out, _ = said("--help")
+    assert status == 0
+    for option in ("text", "beam_width", "n_best", "length_power", "batch_size", "attention"):
+        assert f"--{option}" in out
+
+
+def test_a_closed_input_is_told(run, said):
+    status, _, err = said(run, given=None)
+    assert status == 1
+    assert "expected lines on the input, got a closed one" in err

@@ -72,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
     if args["text"] is not None:
         batches: Iterable[list[str]] = [[args["text"].rstrip("\r\n")]]
     else:
+        if sys.stdin is None:
+            raise ValueError("expected lines on the input, got a closed one. Use --text.")
         if sys.stdin.isatty():
             _say("a line, Enter, and its output follows; Ctrl-D ends")
         batches = read_lines(cast(io.BufferedIOBase, sys.stdin.buffer), args["batch_size"])
