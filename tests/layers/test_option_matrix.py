@@ -1,0 +1,239 @@
+"""Every cell with every option: the compiled kernel equals the reference, or the layer refuses.
+
+What is refused, and with which words, stands in docs/layers.md, and is read from there.
+
+By default each cell runs once with all options that change its kernel, which is one kernel to
+compile, and with the others one by one. ``-m slow`` runs each option alone.
+"""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import throughtime as tt
+from throughtime.kernels import operators
+from throughtime.kernels.cpp import recurrence
+
+I, H, T, B = 4, 4, 6, 5
+LENGTHS = [6, 3, 1, 0, 5]
+CELLS = tt.cells.names()
+PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
+every_cell = pytest.mark.parametrize("name", CELLS)
+needs_compiler = pytest.mark.skipif(bool(operators.missing()), reason="no compiler")
+
+CHANGING = {
+    "zoneout": {"zoneout": 0.3},
+    "recurrent_dropout": {"recurrent_dropout": 0.4},
+    "proj_size": {"proj_size": 2},
+    "clip": {"clip": 0.5},
+    "activations tanh": {"activations": {"tanh": "softsign"}},
+    "activations sigmoid": {"activations": {"sigmoid": "hardsigmoid"}},
+}
+"""Options that change the equations, and so the kernel."""
+
+NEUTRAL = {
+    "weight_drop": {"weight_drop": 0.4},
+    "locked_dropout": {"num_layers": 2, "dropout": 0.4, "locked_dropout": True},
+    "learned_state": {"learned_state": True, "bidirectional": True},
+    "residual": {"num_layers": 2, "residual": True},
+    "independent": {"num_layers": 2, "bidirectional": True, "independent": True},
+    "save": {"save": "states"},
+}
+"""Options that run the kernel of the cell itself."""
+
+GIVEN = {"lengths": {"lengths": LENGTHS}, "resets": {"resets": True}, "trace": {}}
+"""What a call is given: all three go with everything."""
+
+
+# What is refused.
+
+
+def refusal(name, options):
+    """What the layer says of the options, less its name; None where it takes them."""
+    try:
+        tt.Recurrent(name, I, H, **options)
+    except ValueError as error:
+        return str(error).removeprefix(f'Recurrent("{name}"): ')
+    return None
+
+
+def refused_on_the_page():
+    """Option and cell to the words, from the table of docs/layers.md."""
+    table = PAGE.read_text().partition("| refused | the cells | because |")[2].partition("\n\n")[0]
+    found = {}
+    for line in table.splitlines()[2:]:
+        options, cells, why = (cell.strip() for cell in line.split("|")[1:-1])
+        for option in re.findall(r"`(\w+)`", options):
+            for cell in re.findall(r"`([a-z0-9-]+)`", cells):
+                found[option, cell] = why
+    return found
+
+
+def refused():
+    """The same, as it is; without the activation functions, of which each cell has its own."""
+    options = {**CHANGING, **NEUTRAL}
+    said = {(o, n): refusal(n, options[o]) for o in options if " " not in o for n in CELLS}
+    return {key: why for key, why in said.items() if why is not None}
+
+
+def test_the_page_lists_what_is_refused_and_nothing_else():
+    """A new cell that refuses an option goes into the table of docs/layers.md."""
+    page, real = refused_on_the_page(), refused()
+    assert len(page) > 50
+    assert page.keys() - real.keys() == set()
+    assert real.keys() - page.keys() == set()
+    for key, words in page.items():
+        # The dots stand for a name.
+        assert all(part.strip() in real[key] for part in words.split("…")), key
+
+
+@every_cell
+@pytest.mark.parametrize("function", ["tanh", "sigmoid"])
+def test_a_function_is_refused_where_the_equations_do_not_call_it(name, function):
+    source = inspect.getsource(type(tt.cells.get(name)))
+    why = refusal(name, CHANGING[f"activations {function}"])
+    if why is None:
+        assert re.search(rf"\b{function}\b", source)
+    else:
+        words = f"activations['{function}'] would have no effect: the equations call no such"
+        assert why.startswith(words)
+
+
+# What is taken.
+
+
+def combined(name):
+    """All options that change the kernel and go with the cell, at once."""
+    found = {}
+    for option in ("zoneout", "recurrent_dropout", "clip", "proj_size"):
+        if refusal(name, CHANGING[option]) is None:
+            found |= CHANGING[option]
+    return found
+
+
+def run(name, backend, options, given, is_traced=False):
+    """Everything that a layer computes: outputs, last states, all gradients, the trace."""
+    torch.manual_seed(0)
+    made = tt.Recurrent(name, I, H, backend=backend, dtype=torch.float64, **options)
+    rows = made.num_layers * made.num_directions
+    with torch.no_grad():
+        for p in made.parameters():
+            # Weights that matter, and yet let no rounding grow.
+            p.copy_(p + 0.2 * torch.randn_like(p))
+    x = torch.randn(T, B, I, dtype=torch.float64).requires_grad_()
+    hx = [
+        (0.5 * torch.randn(rows, B, n).double()).requires_grad_() for n in made.state_sizes.values()
+    ]
+    inputs = {
+        k: torch.rand(T, B, spec.size or H, dtype=torch.float64).requires_grad_()
+        for k, spec in made.cell.given_inputs.items()
+    }
+    if inputs:
+        given = {**given, "inputs": inputs}
+    torch.manual_seed(1)
+    state = None if made.learned_state else tuple(hx) if len(hx) > 1 else hx[0]
+    output, last, *seen = made(x, state, **given, return_trace=is_traced)
+    last = last if isinstance(last, tuple) else (last,)
+    found = {"output": output, **dict(zip(made.cell.state_specs, last, strict=True))}
+    # No two of the weights are the same, so that none stands in for another.
+    loss = (output * torch.linspace(1, 2, output.numel()).view(output.shape).double()).sum()
+    loss = loss + sum((s * torch.linspace(1, 3, s.numel()).view(s.shape)).sum() for s in last)
+    leaves = {"x": x, **dict(made.named_parameters())}
+    leaves |= {f"input {k}": v for k, v in inputs.items()}
+    if not made.learned_state:
+        leaves |= {f"initial {k}": v for k, v in zip(made.cell.state_specs, hx, strict=True)}
+    gradients = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True)
+    found |= {
+        f"d {k}": torch.zeros_like(leaf) if d is None else d
+        for (k, leaf), d in zip(leaves.items(), gradients, strict=True)
+    }
+    return found | (seen[0] if seen else {})
+
+
+def parity(monkeypatch, name, options, given, is_traced=False):
+    ran, forward = [], recurrence.Kernel.forward
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            recurrence.Kernel, "forward", lambda *a, **k: (ran.append(1), forward(*a, **k))[1]
+        )
+        ours = run(name, "cpp", options, given, is_traced)
+        assert ran
+        ran.clear()
+        theirs = run(name, "reference", options, given, is_traced)
+        assert not ran
+    assert ours.keys() == theirs.keys()
+    for key, expected in theirs.items():
+        scale = expected.abs().max().item() + 1e-3
+        error = (ours[key] - expected).abs().max().item()
+        # As in test_cpp.py; NaN is no small error.
+        assert error <= 1e-11 * scale, f"{key}: off by {error:.2e} of {scale:.2e}"
+
+
+def given(name="both"):
+    torch.manual_seed(2)
+    return {"lengths": LENGTHS, "resets": torch.rand(T, B) < 0.3} if name == "both" else {}
+
+
+@needs_compiler
+@every_cell
+def test_every_cell_runs_with_all_options_that_change_its_kernel(monkeypatch, name):
+    """In training, of ragged rows with resets, and at once with what changes nothing of it."""
+    options = combined(name)
+    assert "zoneout" in options
+    parity(monkeypatch, name, options, {})
+    parity(monkeypatch, name, {**options, "save": "states", "bidirectional": True}, given())
+
+
+@needs_compiler
+@every_cell
+@pytest.mark.parametrize("option", NEUTRAL)
+def test_every_cell_runs_with_each_option_that_leaves_its_kernel_alone(monkeypatch, name, option):
+    why = refusal(name, NEUTRAL[option])
+    if why is None:
+        parity(monkeypatch, name, NEUTRAL[option], given())
+    else:
+        assert (option, name) in refused_on_the_page()
+
+
+@needs_compiler
+@pytest.mark.slow
+@every_cell
+@pytest.mark.parametrize("option", CHANGING)
+def test_every_cell_runs_with_each_option_alone(monkeypatch, name, option):
+    if refusal(name, CHANGING[option]) is not None:
+        pytest.skip(refusal(name, CHANGING[option]))
+    parity(monkeypatch, name, CHANGING[option], {})
+    parity(monkeypatch, name, CHANGING[option], given(), is_traced=True)
+    more = {"save": "states", "num_layers": 2, "bidirectional": True}
+    parity(monkeypatch, name, {**CHANGING[option], **more}, given())
+
+
+@needs_compiler
+@pytest.mark.slow
+@every_cell
+def test_every_cell_is_traced_alone_and_with_all_options(monkeypatch, name):
+    parity(monkeypatch, name, {}, given(), is_traced=True)
+    more = {"num_layers": 2, "bidirectional": True}
+    parity(monkeypatch, name, {**combined(name), **more}, given(), is_traced=True)
+
+
+@needs_compiler
+@pytest.mark.slow
+@every_cell
+def test_every_cell_runs_with_all_options_in_evaluation(name):
+    """What zoneout makes of a cell that has learned is a kernel of its own."""
+    found = []
+    for backend in ("cpp", "reference"):
+        torch.manual_seed(0)
+        made = tt.Recurrent(name, I, H, backend=backend, dtype=torch.float64, **combined(name))
+        x = torch.randn(T, B, I, dtype=torch.float64)
+        specs = made.cell.given_inputs
+        inputs = {k: torch.rand(T, B, s.size or H).double() for k, s in specs.items()}
+        with torch.no_grad():
+            output, last = made.eval()(x, inputs=inputs or None, **given())
+        found.append([output, *(last if isinstance(last, tuple) else (last,))])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
