@@ -174,7 +174,8 @@ CELLS = {cell.name or type(cell).__name__: cell for cell in ALL}
 # What differs in kind: states kept or not, one stage or several, with and without a product.
 SOME = ["lstm", "gru-reset-before", "LayerNormRNN", "PeepholeGRU"]
 MANY = [*SOME, "lstm-fgr", "Kinked", "IndependentRNN", "OutputApart", "UnitByUnit", "SoftmaxRNN"]
-MANY += ["Chained", "Still", "Decays"]
+# With inputs besides x.
+MANY += ["Chained", "Still", "Decays", "gru-d", "lstm-mass-conserving"]
 
 
 def make(name, T=7, B=5, H=3, *, I=4, dtype=torch.float64, bias=True, seed=0, **options):

@@ -192,8 +192,8 @@ class GRUD(nn.Module):
             valid = (torch.arange(T, device=x.device).unsqueeze(1) < lengths).unsqueeze(-1)
             mask, gaps = mask & valid, torch.where(valid, gaps, 0.0)
 
-        # What is missing may be NaN: it is left out before anything is computed of it.
-        x, seen = torch.where(mask, x, 0.0), _last_seen(mask)
+        # What is missing may be NaN: nothing is computed of it, it is only ever chosen or not.
+        seen = _last_seen(mask)
         gaps = gaps + torch.where(_seen_before(seen) < 0, elapsed, 0.0)
         carried = torch.where(seen < 0, x_last, x.gather(0, seen.clamp(min=0)))
         gamma_x = torch.exp(-torch.relu(self.decay_x_weight * gaps + self.decay_x_bias))
