@@ -103,3 +103,13 @@ def test_what_a_stream_refuses(tmp_path):
     (tmp_path / "cut").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{")
     with pytest.raises(ValueError, match="expected the state of a stream"):
         tt.LSTM(3, 4).stream().load(tmp_path / "cut")
+
+
+def test_a_cell_with_further_inputs_is_given_them_step_by_step():
+    layer = tt.Recurrent("lstm-phased", 3, 5, dtype=torch.float64)
+    x, time = torch.randn(11, 2, 3).double(), torch.rand(11, 2, 1).double().cumsum(0)
+    whole, _ = layer(x, inputs={"time": time})
+    stream = layer.stream()
+    steps = [stream.step(x[t], {"time": time[t]}) for t in range(4)]
+    rest = stream.read(x[4:], {"time": time[4:]})
+    torch.testing.assert_close(torch.cat([torch.stack(steps), rest]), whole)

@@ -12,7 +12,7 @@ from throughtime import tasks
 from throughtime.cli.main import main
 from throughtime.data import EOS, Pair
 from throughtime.tasks.addition import Addition, AdditionConfig
-from throughtime.tasks.rewriting import match_figures
+from throughtime.tasks.rewriting import character_error_rate, match_figures
 from throughtime.tasks.run import Run
 
 SMALL = {"digits": 1, "num_pairs": 40, "num_test": 10, "hidden_size": 24, "batch_size": 8}
@@ -207,7 +207,10 @@ def test_the_command_trains_writes_every_figure_and_evaluates(tmp_path, capsys):
     assert main(["evaluate", str(run), "--split", "test", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     task = Run(run).task()
-    assert figures.items() >= task.metrics(Run(run).load_model(task), "test").items()
+    own = task.metrics(Run(run).load_model(task), "test")
+    wrong = character_error_rate(task.split("test"), task.outputs["test"])
+    shape = {"split": "test", "pairs": len(task.split("test")), "beam_width": 1}
+    assert figures == {**shape, **own, "character_error_rate": wrong}
 
 
 def test_a_training_that_was_cut_off_in_its_first_epoch_goes_on_as_if_it_had_not_been(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,27 @@ class Stream:
         self.state: Any = None
         """What was carried so far; None before the first step."""
 
-    def step(self, x: Tensor) -> Tensor:
-        """Takes one step of each row, and gives its output."""
-        time = 1 if self.batch_first else 0
-        return self.read(x.unsqueeze(time)).squeeze(time)
+    def step(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Takes one step of each row, and gives its output.
 
-    def read(self, x: Tensor) -> Tensor:
-        """Takes a piece of any number of steps, and gives its outputs."""
+        Args:
+            inputs: what enters the step besides x, where the cell declares ``inputs``: (B, H) or
+                (B, 1) by name.
+        """
+        time = 1 if self.batch_first else 0
+        if inputs is not None:
+            inputs = {name: value.unsqueeze(time) for name, value in inputs.items()}
+        return self.read(x.unsqueeze(time), inputs).squeeze(time)
+
+    def read(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Takes a piece of any number of steps, and gives its outputs; see :meth:`step`."""
+        more = {} if inputs is None else {"inputs": inputs}
         was_training = self.module.training
         # Dropout would make other numbers of the same sequence.
         self.module.eval()
         try:
             with torch.no_grad():
-                y, self.state = self.module(x, self.state)
+                y, self.state = self.module(x, self.state, **more)
         finally:
             self.module.train(was_training)
         return y
