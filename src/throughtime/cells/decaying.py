@@ -14,11 +14,11 @@ from throughtime.cells.cell import Cell
 class DecayingGRU(Cell):
     r"""GRU-D, less what it does to its input: h decays before it is used.
 
-        h^_t = decay_t * h_{t-1}
-        r_t  = sigmoid(W_r x_t + R_r h^_t + b_r)
-        z_t  = sigmoid(W_z x_t + R_z h^_t + b_z)
-        n_t  = tanh(W_n x_t + R_n (r_t * h^_t) + b_n)
-        h_t  = (1 - z_t) * h^_t + z_t * n_t
+        left_t = decay_t * h_{t-1}
+        r_t    = sigmoid(W_r x_t + R_r left_t + b_r)
+        z_t    = sigmoid(W_z x_t + R_z left_t + b_z)
+        n_t    = tanh(W_n x_t + R_n (r_t * left_t) + b_n)
+        h_t    = (1 - z_t) * left_t + z_t * n_t
 
     x is the input, filled where it is missing, beside the mask that says where it is not: W has
     the matrices W and V of the paper side by side. Here, as in the paper, z renews; in ``gru`` it
@@ -40,4 +40,4 @@ class DecayingGRU(Cell):
         z = sigmoid(W.z(x) + R.z(left))
         n = tanh(W.n(x) + R.n(r * left))
         h = (1 - z) * left + z * n
-        return dict(h=h, r=r, z=z, n=n)
+        return dict(h=h, left=left, r=r, z=z, n=n)

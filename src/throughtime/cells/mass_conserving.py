@@ -17,12 +17,12 @@ from throughtime.cells.cell import Cell, Input
 class MassConservingLSTM(Cell):
     r"""MC-LSTM: at each step sum(c_t) + sum(h_t) = sum(c_{t-1}) + mass_t.
 
-        s_t = c_{t-1} / (sum |c_{t-1}| + epsilon)
-        i_t = softmax(W_i x_t + R_i s_t + b_i)
-        o_t = sigmoid(W_o x_t + R_o s_t + b_o)
-        m_t = R_r c_{t-1} + i_t * mass_t
-        c_t = (1 - o_t) * m_t
-        h_t = o_t * m_t
+        share_t = c_{t-1} / (sum |c_{t-1}| + epsilon)
+        i_t     = softmax(W_i x_t + R_i share_t + b_i)
+        o_t     = sigmoid(W_o x_t + R_o share_t + b_o)
+        m_t     = R_r c_{t-1} + i_t * mass_t
+        c_t     = (1 - o_t) * m_t
+        h_t     = o_t * m_t
 
     The softmax is over the units. Of R_r each column is one, over the units that receive: what
     leaves a unit arrives somewhere. ``mass`` is not negative, and neither are initial states.
@@ -60,4 +60,4 @@ class MassConservingLSTM(Cell):
         m = R.r(s.c) + i * u.mass
         c = (1 - o) * m
         h = o * m
-        return dict(c=c, h=h, i=i, o=o, m=m)
+        return dict(c=c, h=h, share=share, i=i, o=o, m=m)

@@ -22,11 +22,13 @@ class PhasedLSTM(Cell):
         i_t   = sigmoid(W_i x_t + R_i h_{t-1} + p_i * c_{t-1} + b_i)
         f_t   = sigmoid(W_f x_t + R_f h_{t-1} + p_f * c_{t-1} + b_f)
         g_t   = tanh(W_g x_t + R_g h_{t-1} + b_g)
-        c~_t  = f_t * c_{t-1} + i_t * g_t
-        o_t   = sigmoid(W_o x_t + R_o h_{t-1} + p_o * c~_t + b_o)
-        h~_t  = o_t * tanh(c~_t)
-        c_t   = k_t * c~_t + (1 - k_t) * c_{t-1}
-        h_t   = k_t * h~_t + (1 - k_t) * h_{t-1}
+        c'_t  = f_t * c_{t-1} + i_t * g_t
+        o_t   = sigmoid(W_o x_t + R_o h_{t-1} + p_o * c'_t + b_o)
+        h'_t  = o_t * tanh(c'_t)
+        c_t   = k_t * c'_t + (1 - k_t) * c_{t-1}
+        h_t   = k_t * h'_t + (1 - k_t) * h_{t-1}
+
+    c' and h', ``c_new`` and ``h_new`` in the code, are what a plain LSTM makes of the states.
 
     A period is learned as its logarithm, and drawn from 1 to e^3 units of time at first; ``open``
     is the part of it in which the unit is awake.
@@ -70,4 +72,4 @@ class PhasedLSTM(Cell):
         h_new = o * tanh(c_new)
         c = k * c_new + (1 - k) * s.c
         h = k * h_new + (1 - k) * s.h
-        return dict(h=h, c=c, k=k, i=i, f=f, g=g, o=o)
+        return dict(h=h, c=c, phi=phi, k=k, i=i, f=f, g=g, o=o, c_new=c_new, h_new=h_new)
