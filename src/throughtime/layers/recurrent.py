@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -16,7 +15,7 @@ from throughtime.cells.cell import Cell, get
 from throughtime.checks import ShapeError
 from throughtime.kernels import Call, Explanation, Weights, dispatch, operators
 from throughtime.kernels.random import new_seed
-from throughtime.layers import options
+from throughtime.layers import options, parameters
 from throughtime.layers.incoming import Incoming, prepared
 from throughtime.layers.stream import Stream
 
@@ -24,10 +23,6 @@ __all__ = ["Recurrent", "RecurrentState"]
 
 RecurrentState = Tensor | tuple[Tensor, ...]
 """One state: a tensor. Several: a tuple. Each of shape (L*D, B, H)."""
-
-
-def _rows_of_f(bias: Tensor, names: tuple[str, ...]) -> Tensor:
-    return bias.detach().chunk(len(names))[names.index("f")]
 
 
 def _copied(value: Any) -> Any:
@@ -172,15 +167,8 @@ class Recurrent(nn.Module):
         self._changes = 0
         self._equations = {learns: options.equations(self, learns) for learns in (False, True)}
 
-        for layer in range(num_layers):
-            width = input_size if layer == 0 else self._width if independent else self.output_size
-            for suffix in self._suffixes(layer):
-                for name, shape in self._parameter_shapes(width).items():
-                    empty = torch.empty(shape, device=device, dtype=dtype)
-                    self.register_parameter(f"{name}{suffix}", nn.Parameter(empty))
-        for name in self._initial_names() if learned_state else ():
-            size = self.state_sizes[name.removeprefix("initial_").rsplit("_l", 1)[0]]
-            empty = torch.empty(size, device=device, dtype=dtype)
+        for name, shape in parameters.shapes(self).items():
+            empty = torch.empty(shape, device=device, dtype=dtype)
             self.register_parameter(name, nn.Parameter(empty))
         self.reset_parameters()
 
@@ -220,14 +208,11 @@ class Recurrent(nn.Module):
         return self._equations[self.training]
 
     @property
-    def _width(self) -> int:
-        """The units that one direction of a layer gives out."""
-        return self.proj_size or self.hidden_size
-
-    @property
     def output_size(self) -> int:
         """The features of one step of the output."""
-        return self._width * (self.num_directions if self.merge == "concat" else 1)
+        return (self.proj_size or self.hidden_size) * (
+            self.num_directions if self.merge == "concat" else 1
+        )
 
     @property
     def state_sizes(self) -> dict[str, int]:
@@ -250,32 +235,13 @@ class Recurrent(nn.Module):
         return weight.dtype
 
     def _suffixes(self, layer: int) -> list[str]:
-        return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
-
-    def _initial_names(self) -> dict[str, float]:
-        """The parameters of the learned initial states, and what each starts from."""
-        suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
-        specs = self.cell.state_specs
-        return {f"initial_{k}{s}": spec.initial for k, spec in specs.items() for s in suffixes}
+        return parameters.suffixes(self, layer)
 
     def learned_states(self) -> list[list[Tensor]]:
         """The learned initial states: for each state those of all layers and directions."""
-        found = [getattr(self, name) for name in self._initial_names()]
+        found = [getattr(self, name) for name in parameters.initial_names(self)]
         rows = self.num_layers * self.num_directions
         return [found[i : i + rows] for i in range(0, len(found), rows)]
-
-    def _parameter_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
-        cell, H = self.cell, self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.gates) * H, input_size)}
-        if cell.recurrent_block_names:
-            shapes["weight_hh"] = (len(cell.recurrent_block_names) * H, self._width)
-        if self.bias:
-            shapes["bias_ih"] = (len(cell.gates) * H,)
-            if cell.recurrent_bias_names:
-                shapes["bias_hh"] = (len(cell.recurrent_bias_names) * H,)
-        if self.proj_size:
-            shapes["weight_hr"] = (self.proj_size, H)
-        return shapes | {k: (p.size or H,) for k, p in cell.parameter_specs.items()}
 
     def reset_parameters(self) -> None:
         """Draws all weights anew, uniformly from -1/sqrt(H) to 1/sqrt(H) but for the options.
@@ -283,31 +249,7 @@ class Recurrent(nn.Module):
         With the same seed ``lstm``, ``gru`` and ``rnn-*`` start from the very weights with which
         the layers of ``torch.nn`` start.
         """
-        bound = 1 / math.sqrt(self.hidden_size)
-        learned = self._initial_names() if self.learned_state else {}
-        for name, parameter in self.named_parameters():
-            if name in learned:
-                nn.init.constant_(parameter, learned[name])
-                continue
-            spec = self.cell.parameter_specs.get(name.rsplit("_l", 1)[0])
-            if spec is None or spec.initial is None:
-                nn.init.uniform_(parameter, -bound, bound)
-            elif isinstance(spec.initial, tuple):
-                nn.init.uniform_(parameter, *spec.initial)
-            else:
-                nn.init.constant_(parameter, spec.initial)
-        H = self.hidden_size
-        for suffix in [s for layer in range(self.num_layers) for s in self._suffixes(layer)]:
-            if self.recurrent_init == "orthogonal":
-                for block in getattr(self, f"weight_hh{suffix}").detach().split(H):
-                    # The decomposition behind it knows no half precision.
-                    wide = torch.promote_types(block.dtype, torch.float32)
-                    block.copy_(nn.init.orthogonal_(torch.empty_like(block, dtype=wide)))
-            if self.forget_bias is not None:
-                bias = getattr(self, f"bias_ih{suffix}")
-                _rows_of_f(bias, self.cell.gates).fill_(self.forget_bias)
-                if "f" in (names := self.cell.recurrent_bias_names):
-                    _rows_of_f(getattr(self, f"bias_hh{suffix}"), names).zero_()
+        parameters.draw(self)
 
     # What it does.
 
