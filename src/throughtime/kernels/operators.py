@@ -22,6 +22,7 @@ from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
 from throughtime.kernels.program import Program, looked_at, program
+from throughtime.kernels.samples import as_rows, one_by_one
 from throughtime.kernels.trace import Untraceable, held, same
 
 __all__ = [
@@ -262,44 +263,18 @@ class _Recurrence(torch.autograd.Function):
         weights_are_shared = all(dims[i] is None for i in shared)
         # What is drawn at random depends on a row's place in the batch.
         if not weights_are_shared or save == "states" or values[2] is not None:
-            return _one_by_one(apply, info.batch_size, dims, values)
+            return one_by_one(apply, info.batch_size, dims, values)
         # All samples are rows of one batch.
         rows = [
-            v if v is None or i in shared else _as_rows(v, d, info.batch_size, 0 if i == 0 else -2)
+            v if v is None or i in shared else as_rows(v, d, info.batch_size, 0 if i == 0 else -2)
             for i, (v, d) in enumerate(zip(values, dims, strict=True))
         ]
         if rows[1] is not None:
-            rows[1] = _as_rows(values[1], dims[1], info.batch_size, -1)
+            rows[1] = as_rows(values[1], dims[1], info.batch_size, -1)
         found = apply(*rows)
         B = rows[8 + owned].shape[0] // info.batch_size
         split = [f.unflatten(f.dim() - 2, (info.batch_size, B)) for f in found]
         return tuple(split), tuple(f.dim() - 3 for f in split)
-
-
-def _as_rows(value: Tensor, dim: int | None, samples: int, rows: int) -> Tensor:
-    """The samples side by side along the dimension of the rows."""
-    if dim is None:
-        value = value.unsqueeze(0).expand(samples, *value.shape)
-        dim = 0
-    value = value.movedim(dim, 0)
-    at = rows % (value.dim() - 1)
-    return value.movedim(0, at).flatten(at, at + 1).contiguous()
-
-
-def _one_by_one(
-    apply: Callable[..., Any],
-    samples: int,
-    dims: Sequence[int | None],
-    values: Sequence[Any],
-) -> tuple[Any, Any]:
-    """One call for each sample."""
-    results = []
-    for i in range(samples):
-        pairs = zip(values, dims, strict=True)
-        results.append(apply(*(v if d is None else v.select(d, i) for v, d in pairs)))
-    columns = list(zip(*results, strict=True))
-    stacked = tuple(None if c[0] is None else torch.stack(c) for c in columns)
-    return stacked, tuple(None if s is None else 0 for s in stacked)
 
 
 def _spread(found: Sequence[Tensor], tensors: Sequence[Tensor | None], of_input: bool) -> list[Any]:
@@ -398,7 +373,7 @@ class _RecurrenceBackward(torch.autograd.Function):
         def apply(*values):
             return _RecurrenceBackward.apply(*constants, *values)
 
-        return _one_by_one(apply, info.batch_size, in_dims[_CONSTANTS + 3 :], values)
+        return one_by_one(apply, info.batch_size, in_dims[_CONSTANTS + 3 :], values)
 
 
 def missing() -> list[str]:
