@@ -262,7 +262,7 @@ def test_a_declaration_that_lacks_something_is_refused_when_the_layer_is_made(de
         (
             lambda self, x, W, R, s, p: dict(h=W.q(x)),
             AttributeError,
-            r"Mine\.step: .*'q'.* the blocks h of W, h of R, the states h and the parameters",
+            r"Mine\.step: .*'q'.* the blocks h of W, h of R, the states h, the parameters",
         ),
         (
             lambda self, x, W, R, s, p: dict(h=R.q(s.h)),
@@ -287,9 +287,8 @@ def test_a_step_that_does_what_it_did_not_declare_is_told_so(step, error, messag
 
 
 def test_an_output_that_the_step_does_not_return_is_missed():
-    layer = tt.Recurrent(cell_of(output="y"), 2, 3)
     with pytest.raises(ValueError, match=r"Mine\.step: expected a dict with h, y, got h"):
-        layer(torch.zeros(5, 4, 2))
+        tt.Recurrent(cell_of(output="y"), 2, 3)(torch.zeros(5, 4, 2))
 
 
 def test_an_output_that_is_not_as_wide_as_the_layer_is_refused():
