@@ -7,7 +7,7 @@ A recurrent network is a *cell*, a few equations for one time step, applied *thr
 """
 
 from throughtime import cells
-from throughtime.cells import Cell, Parameter, State
+from throughtime.cells import Cell, Input, Parameter, State
 from throughtime.interchange import (
     from_pretrained,
     from_torch,
@@ -26,6 +26,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Cell",
+    "Input",
     "MatrixLSTM",
     "Parameter",
     "Recurrent",

@@ -5,6 +5,8 @@ import torch
 
 from throughtime.interchange.onnx import save_onnx
 
+from ..given_inputs import inputs_of
+
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -20,15 +22,20 @@ def tuple_of(state):
 def states(layer, rows):
     """States in which the layer can be: those after a few steps."""
     x = torch.randn(4, rows, layer.input_size, dtype=next(layer.parameters()).dtype)
+    x = x.transpose(0, 1) if layer.batch_first else x
     layer.backend = "reference"
     with torch.no_grad():
-        return tuple_of(layer(x.transpose(0, 1) if layer.batch_first else x)[1])
+        return tuple_of(layer(x, inputs=inputs_of(layer, x))[1])
 
 
 def run(layer, ran, x, initial, lengths=None):
     """The outputs of ONNX Runtime, as tensors, in the graph's order."""
     names = list(layer.cell.state_specs)
-    feed = {"input": x, **{f"{n}_0": s for n, s in zip(names, initial, strict=True)}}
+    feed = {
+        "input": x,
+        **inputs_of(layer, x),
+        **{f"{n}_0": s for n, s in zip(names, initial, strict=True)},
+    }
     if lengths is not None:
         feed["lengths"] = torch.tensor(lengths, dtype=torch.int32)
     assert [o.name for o in ran.get_outputs()] == ["output", *(f"{n}_n" for n in names)]
@@ -41,7 +48,7 @@ def ours(layer, x, initial, lengths=None):
     layer.backend = "reference"
     with torch.no_grad():
         hx = initial[0] if len(initial) == 1 else tuple(initial)
-        output, last = layer(x, hx, lengths=lengths)
+        output, last = layer(x, hx, lengths=lengths, inputs=inputs_of(layer, x))
     return [output, *tuple_of(last)]
 
 

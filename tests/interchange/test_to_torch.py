@@ -57,11 +57,11 @@ def test_what_torch_has_not_is_refused():
     with pytest.raises(ValueError, match=r"got Linear with none"):
         tt.to_torch(nn.Linear(3, 4))
     for option in ({"zoneout": 0.1}, {"recurrent_dropout": 0.1}, {"clip": 1.0}):
-        with pytest.raises(ValueError, match=f"torch.nn have no {next(iter(option))}"):
+        with pytest.raises(ValueError, match=rf"torch\.nn have no {next(iter(option))}"):
             tt.to_torch(tt.LSTM(3, 4, **option))
-    with pytest.raises(ValueError, match="torch.nn have no activations"):
+    with pytest.raises(ValueError, match=r"torch\.nn have no activations"):
         tt.to_torch(tt.LSTM(3, 4, activations={"tanh": "relu"}))
-    with pytest.raises(ValueError, match="torch.nn have no proj_size"):
+    with pytest.raises(ValueError, match=r"torch\.nn have no proj_size"):
         tt.to_torch(tt.Recurrent("rnn-tanh", 3, 4, proj_size=2))
 
     class Other(type(tt.cells.get("lstm"))):

@@ -6,9 +6,9 @@ Every module of this folder is read, and every cell in it that has a ``name`` is
 import importlib
 import pkgutil
 
-from throughtime.cells.cell import Cell, Parameter, State, get, names, register
+from throughtime.cells.cell import Cell, Input, Parameter, State, get, names, register
 
-__all__ = ["Cell", "Parameter", "State", "get", "names", "register"]
+__all__ = ["Cell", "Input", "Parameter", "State", "get", "names", "register"]
 
 for _module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
     for _cell in vars(importlib.import_module(_module.name)).values():
