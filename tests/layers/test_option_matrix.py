@@ -30,7 +30,8 @@ CHANGING = {
     "proj_size": {"proj_size": 2},
     "clip": {"clip": 0.5},
     "activations tanh": {"activations": {"tanh": "softsign"}},
-    "activations sigmoid": {"activations": {"sigmoid": "hardsigmoid"}},
+    # Not the hardsigmoid, of which PyTorch takes the slope, 1 / 6, in float32.
+    "activations sigmoid": {"activations": {"sigmoid": "softsign"}},
 }
 """Options that change the equations, and so the kernel."""
 
