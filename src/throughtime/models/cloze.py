@@ -94,7 +94,11 @@ class Cloze(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor | list[int] | None = None) -> Tensor:
         """The scores of every word, given the others of its sentence."""
-        return self.scores(self.projection(self.dropout(self.contexts(tokens, lengths))))
+        return self.scores(self.unscored(tokens, lengths))
+
+    def unscored(self, tokens: Tensor, lengths: Tensor | list[int] | None = None) -> Tensor:
+        """What ``scores`` makes scores of, for a loss that does not need all of them at once."""
+        return self.projection(self.dropout(self.contexts(tokens, lengths)))
 
     def contexts(self, tokens: Tensor, lengths: Tensor | list[int] | None = None) -> Tensor:
         """What each word is predicted from: f_{t-1}, or [f_{t-1}; b_{t+1}].

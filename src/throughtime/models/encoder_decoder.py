@@ -208,6 +208,22 @@ class EncoderDecoder(nn.Module):
             target_in, memory, target_lengths, feed=feed, forcing=forcing, feedback=feedback
         )
 
+    def unscored(
+        self,
+        source: Tensor,
+        source_lengths: Tensor | list[int] | None,
+        target_in: Tensor,
+        target_lengths: Tensor | list[int] | None = None,
+    ) -> Tensor:
+        """h~ (B, T, H) of given targets, after dropout, of which ``decoder.scores`` makes scores.
+
+        For a loss that does not need all scores at once; the arguments are those of
+        :meth:`forward`.
+        """
+        memory = self.encode(source, source_lengths)
+        attended, _ = self.decoder.forced(target_in, memory, target_lengths)
+        return self.decoder.dropout(attended)
+
     def step(
         self, token: Tensor, state: DecoderState, memory: Memory
     ) -> tuple[Tensor, DecoderState]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime.data import (
@@ -25,6 +24,7 @@ from throughtime.data import (
 )
 from throughtime.data.sentences import Sentences, load_sentences
 from throughtime.models.cloze import Cloze
+from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.task import Task
 
 __all__ = ["GAP", "ClozeConfig", "MissingWord"]
@@ -239,8 +239,11 @@ class MissingWord(Task):
         )
 
     def loss(self, model: nn.Module, batch: PairBatch, state: Any) -> tuple[Tensor, tuple[()]]:
-        scores = model(batch.source, batch.source_lengths)  # (B, T, V)
-        return F.cross_entropy(scores.flatten(0, 1), batch.source.flatten(), ignore_index=PAD), ()
+        assert isinstance(model, Cloze)
+        is_word = batch.source != PAD
+        h = model.unscored(batch.source, batch.source_lengths)[is_word]
+        total = linear_cross_entropy(h, model.scores, batch.source[is_word])
+        return total / self.count(batch), ()
 
     def count(self, batch: PairBatch) -> int:
         return int(batch.source_lengths.sum())

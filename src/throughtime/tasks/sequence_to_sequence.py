@@ -26,6 +26,7 @@ from throughtime.data import (
     tokeniser_from_json,
 )
 from throughtime.models import EncoderDecoder
+from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.rewriting import rewrite
 from throughtime.tasks.task import Task
 
@@ -262,15 +263,19 @@ class SequenceToSequence(Task):
 
     def loss(self, model: nn.Module, batch: PairBatch, state: Any) -> tuple[Tensor, tuple[()]]:
         c = self.config
-        scores = model(
-            batch.source,
-            batch.source_lengths,
-            batch.target_in,
-            batch.target_lengths,
-            feed=c.feed,
-            forcing=c.forcing,
-        )  # (B, T, V)
-        return _loss(scores, batch, c.label_smoothing) / batch.target_lengths.sum(), ()
+        if c.feed == "teacher" and c.forcing is None:
+            total = _loss(model, batch, c.label_smoothing)
+        else:
+            given = (batch.source, batch.source_lengths, batch.target_in, batch.target_lengths)
+            scores = model(*given, feed=c.feed, forcing=c.forcing)  # (B, T, V)
+            total = F.cross_entropy(
+                scores.flatten(0, 1),
+                batch.target_out.flatten(),
+                ignore_index=PAD,
+                reduction="sum",
+                label_smoothing=c.label_smoothing,
+            )
+        return total / batch.target_lengths.sum(), ()
 
     def count(self, batch: PairBatch) -> int:
         return int(batch.target_lengths.sum())
@@ -285,10 +290,7 @@ class SequenceToSequence(Task):
         total, count = 0.0, 0
         for batch in PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False):
             batch = PairBatch(*(part.to(device) for part in batch))
-            scores = model(
-                batch.source, batch.source_lengths, batch.target_in, batch.target_lengths
-            )
-            total += _loss(scores, batch).item()
+            total += _loss(model, batch).item()
             count += self.count(batch)
         model.train(was_training)
         pairs = self.split(split)
@@ -332,12 +334,12 @@ class SequenceToSequence(Task):
         return text
 
 
-def _loss(scores: Tensor, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
-    """The loss of all tokens together."""
-    return F.cross_entropy(
-        scores.flatten(0, 1),
-        batch.target_out.flatten(),
-        ignore_index=PAD,
-        reduction="sum",
-        label_smoothing=label_smoothing,
+def _loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
+    """The loss of all tokens together, the true ones given."""
+    assert isinstance(model, EncoderDecoder)
+    given = (batch.source, batch.source_lengths, batch.target_in, batch.target_lengths)
+    is_token = batch.target_out != PAD
+    h = model.unscored(*given)[is_token]  # (N, H)
+    return linear_cross_entropy(
+        h, model.decoder.scores, batch.target_out[is_token], label_smoothing
     )
