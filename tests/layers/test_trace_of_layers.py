@@ -180,3 +180,15 @@ def test_whatever_a_step_returns_is_spread_over_the_units(backend):
     assert torch.equal(seen["two_l0"], 2 * valid)
     mean = torch.atanh(output).mean(-1, keepdim=True).expand(T, B, H)
     torch.testing.assert_close(seen["mean_l0"], mean * valid)
+
+
+def test_a_state_of_a_width_of_its_own_is_traced():
+    class Counting(tt.Cell):
+        gates = ("h",)
+        states = {"h": tt.State(), "n": tt.State(size=2)}  # noqa: RUF012
+
+        def step(self, x, W, R, s, p):
+            return dict(h=torch.tanh(W.h(x) + R.h(s.h)), n=s.n + 1)
+
+    _, _, seen = tt.Recurrent(Counting(), 3, 5)(torch.randn(4, 2, 3), return_trace=True)
+    assert seen["n_l0"][:, 0].tolist() == [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [4.0, 4.0]]

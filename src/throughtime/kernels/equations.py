@@ -130,5 +130,5 @@ def describe(cell: Cell) -> Equations:
         forward_lines=tuple(in_order(writer.lines(step.forward))),
         backward_lines=(*in_order(writer.lines(back.backward)), *writer.flows()),
         gradient_lines=tuple(writer.gradient_lines()),
-        note=_TRANSFORMED if type(cell).transform is not Cell.transform else "",
+        note=_TRANSFORMED if cell.has_transform else "",
     )

@@ -52,13 +52,16 @@ def trace(call: Call) -> dict[str, Tensor]:
     _run(call, steps)
     shape = call.state[0].shape
     return {
-        name: torch.stack([_row(made[name], shape, call.state[0].dtype) for made in steps])
+        name: torch.stack([_spread(made[name], shape, call.state[0].dtype) for made in steps])
         for name in steps[0]
     }
 
 
-def _row(value: Any, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    return torch.as_tensor(value, dtype=dtype).expand(shape)
+def _spread(value: Any, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """A number, or one for each row or unit, as one for each of both; a state's own width stays."""
+    value = torch.as_tensor(value, dtype=dtype)
+    is_wider = value.dim() == 2 and value.shape[0] == shape[0] and value.shape[1] != 1
+    return value if is_wider else value.expand(shape)
 
 
 def _run(call: Call, seen: list[dict[str, Tensor]] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
