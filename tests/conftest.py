@@ -1,12 +1,19 @@
 """What all tests share."""
 
 import os
+import signal
+import threading
 
 import pytest
 import torch
 
 # One thread each: several workers that each want all cores slow one another down twentyfold.
 torch.set_num_threads(1)
+
+# A shell that starts the tests in the background lets them, and what they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
