@@ -1,7 +1,11 @@
 """Inflection: from lemma and tags to the form, and how its figures count."""
 
+import time
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from throughtime import tasks
 from throughtime.data import PAIR_SETS, DownloadError, Pair
@@ -88,6 +92,24 @@ def test_the_figures_by_hand():
 )
 def test_the_edit_distance_by_hand(a, b, distance):
     assert edit_distance(a, b) == edit_distance(b, a) == distance
+
+
+@given(st.text("abc", max_size=70), st.text("abc", max_size=70))
+def test_the_edit_distance_is_that_of_the_table(a, b):
+    table = [list(range(len(b) + 1))]
+    for i, x in enumerate(a):
+        table.append([i + 1])
+        for j, y in enumerate(b):
+            table[-1].append(min(table[i][j + 1] + 1, table[-1][j] + 1, table[i][j] + (x != y)))
+    assert edit_distance(a, b) == edit_distance(list(a), list(b)) == table[-1][-1]
+
+
+def test_the_edit_distance_of_long_lines_takes_no_minutes():
+    a, b = "abcde" * 4000, "abcfe" * 4000
+    began = time.perf_counter()
+    assert edit_distance(a, b) == 4000
+    # The table has 400 million places.
+    assert time.perf_counter() - began < 20
 
 
 def test_every_language_and_size_is_a_set_of_pairs():
