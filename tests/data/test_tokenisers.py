@@ -213,6 +213,24 @@ def test_frequent_words_are_whole_and_rare_ones_are_cut():
     assert tokeniser.decode(tokeniser.encode("newest  lower ")) == "newest  lower "
 
 
+def test_the_size_holds_where_there_are_more_characters():
+    pytest.importorskip("tokenizers")
+    tokeniser = SubwordTokeniser.fit(["a a a a b b b c c d e f g h"] * 3, max_size=8)
+    assert len(tokeniser) == 8
+    assert tokeniser.unknown("a b c h") == ["h"]
+
+
+def test_half_a_character_is_unknown(tokeniser):
+    broken = b"cat \xff".decode("utf-8", "surrogateescape")
+    assert UNK in tokeniser.encode(broken)
+    assert tokeniser.unknown(broken)[-1] == "\udcff"
+
+
+def test_what_knows_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"min_count=9 times.*'a', stands there 2 times"):
+        WordTokeniser.fit(["a b a"], min_count=9)
+
+
 def test_a_model_without_the_special_ids_is_refused():
     tokenizers = pytest.importorskip("tokenizers")
     with pytest.raises(ValueError, match="in which <pad> has the id 0, got None"):

@@ -56,6 +56,14 @@ def test_from_both_sides_every_word_of_eight_sentences_is_found(file, num_layers
     assert cloze.sample(model).splitlines()[0].startswith("a")
 
 
+def test_a_name_is_a_data_set_whatever_lies_in_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ptb", "tinyshakespeare", "mine"):
+        (tmp_path / name).mkdir()
+        is_set = name != "mine"
+        assert ClozeConfig(data=name).data == (name if is_set else str(tmp_path.resolve() / name))
+
+
 def test_forward_the_first_word_of_a_sentence_stays_a_guess_among_eight(file):
     cloze = task(file, direction="forward", valid_fraction=0.33)
     model = learned(cloze, 400)

@@ -92,6 +92,31 @@ def test_a_prefix_a_folder_and_two_files_are_kept_whole(files, monkeypatch):
     assert TranslationConfig().data == "multi30k-de-en"
 
 
+def test_a_name_is_a_data_set_whatever_lies_in_the_folder(files, monkeypatch):
+    monkeypatch.chdir(files)
+    (files / "multi30k-de-en").mkdir()
+    assert TranslationConfig().data == "multi30k-de-en"
+
+
+def test_between_two_files_there_may_be_a_space(files, monkeypatch):
+    monkeypatch.chdir(files)
+    assert Translation(TranslationConfig(data="t.de, t.en")).split("train")[0] == SENTENCES[0]
+
+
+@pytest.mark.parametrize("tokenisation", ["words", "subwords"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"vocab_size": 4}, "expected max_size of at least 5, .* got 4. Raise --vocab_size"),
+        ({"min_count": 0}, "expected min_count of at least 1, got 0. Raise --min_count"),
+    ],
+)
+def test_a_vocabulary_without_room_is_refused(files, tokenisation, options, message):
+    pytest.importorskip("tokenizers")
+    with pytest.raises(ValueError, match=message):
+        task(files, tokenisation=tokenisation, **options).check()
+
+
 def test_a_name_nearly_right_is_answered_with_the_right_one():
     with pytest.raises(ValueError, match='did you mean "multi30k-de-en"'):
         Translation(TranslationConfig(data="multi30k-deen")).check()

@@ -10,7 +10,10 @@ from throughtime.checks import unknown
 from throughtime.data.download import FILES, fetch
 from throughtime.data.text import TEXT_SETS, load
 
-__all__ = ["Sentences", "load_sentences"]
+__all__ = ["SENTENCE_SETS", "Sentences", "load_sentences"]
+
+SENTENCE_SETS = ("ptb", *(name for name in TEXT_SETS if name != "ptb-char"))
+"""The data sets that have sentences, by name."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,10 @@ def load_sentences(
                 )
         texts = {part: fetch(file).decode("utf-8") for part, file in FILES["ptb"].items()}
         return Sentences("ptb", {part: _lines(text) for part, text in texts.items()}, "symbols")
-    known = ["ptb", *(name for name in TEXT_SETS if name != "ptb-char")]
-    if data not in known and data == Path(data).name and not Path(data).exists():
+    if data not in SENTENCE_SETS and data == Path(data).name and not Path(data).exists():
         raise ValueError(
-            f"{unknown('data set', data, known)} Nor is there a file or folder of that name here."
+            f"{unknown('data set', data, SENTENCE_SETS)} Nor is there a file or folder of that "
+            "name here."
         )
     corpus = load(
         data, encoding=encoding, valid_fraction=valid_fraction, test_fraction=test_fraction

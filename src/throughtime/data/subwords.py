@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from throughtime.data.tokeniser import SPECIALS, UNK, Tokeniser
+from throughtime.data.tokeniser import SPECIALS, UNK, Tokeniser, check_limits
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 __all__ = ["MissingLibraryError", "SubwordTokeniser"]
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class MissingLibraryError(ImportError, ValueError):
@@ -55,9 +59,15 @@ class SubwordTokeniser(Tokeniser):
 
         Args:
             texts: of the training split alone.
-            max_size: V at most; None is 8000.
+            max_size: V at most; None is 8000. Where there are more characters, the rarest are
+                not known.
             min_count: how often two pieces must stand together to become one.
+
+        Raises:
+            ValueError: a number out of its range.
         """
+        check_limits(cls.__name__, min_count, max_size)
+        size = 8000 if max_size is None else max_size
         _library()
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -65,7 +75,9 @@ class SubwordTokeniser(Tokeniser):
         model.pre_tokenizer = pre_tokenizers.Metaspace()
         model.decoder = decoders.Metaspace()
         trainer = trainers.BpeTrainer(
-            vocab_size=8000 if max_size is None else max_size,
+            vocab_size=size,
+            # The library counts the characters as they come, without regard to the size.
+            limit_alphabet=size - len(SPECIALS),
             min_frequency=min_count,
             special_tokens=list(SPECIALS),
             show_progress=False,
@@ -77,13 +89,18 @@ class SubwordTokeniser(Tokeniser):
         return self._model.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        return self._model.encode(text, add_special_tokens=False).ids
+        return self._encoded(text).ids
+
+    def _encoded(self, text: str) -> Encoding:
+        # Half a character, as of bytes that are no UTF-8, is nothing that the library takes.
+        text = _SURROGATE.sub("\ufffd", text)
+        return self._model.encode(text, add_special_tokens=False)
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._model.decode(self._ids_up_to_the_end(ids), skip_special_tokens=False)
 
     def unknown(self, text: str) -> list[str]:
-        found = self._model.encode(text, add_special_tokens=False)
+        found = self._encoded(text)
         return [
             text[begin:end]
             for number, (begin, end) in zip(found.ids, found.offsets, strict=True)

@@ -7,7 +7,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
-__all__ = ["BOS", "EOS", "PAD", "SPECIALS", "UNK", "TokenListTokeniser", "Tokeniser", "in_words"]
+__all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "SPECIALS",
+    "UNK",
+    "TokenListTokeniser",
+    "Tokeniser",
+    "check_limits",
+    "in_words",
+]
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -117,7 +127,11 @@ class TokenListTokeniser(Tokeniser):
             min_count: how often a part must stand there to be known.
             max_size: V at most, the four special ids among them.
             options: of the constructor.
+
+        Raises:
+            ValueError: a number out of its range, or one by which nothing is known.
         """
+        check_limits(cls.__name__, min_count, max_size)
         rule = cls((), **options)
         counts = Counter(part for text in texts for part in rule.split(text))
         for special in SPECIALS:
@@ -125,7 +139,13 @@ class TokenListTokeniser(Tokeniser):
         # By frequency, then by code point: the same texts give the same ids, in any order.
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         kept = [token for token, count in ranked if count >= min_count]
-        room = None if max_size is None else max(0, max_size - len(SPECIALS))
+        if counts and not kept:
+            raise ValueError(
+                f"{cls.__name__}.fit: expected {cls.unit} that stand in the training at least "
+                f"min_count={min_count} times, got none: the most frequent, {ranked[0][0]!r}, "
+                f"stands there {ranked[0][1]} times. Lower --min_count."
+            )
+        room = None if max_size is None else max_size - len(SPECIALS)
         return cls(kept[:room], **options)
 
     @abstractmethod
@@ -162,6 +182,19 @@ class TokenListTokeniser(Tokeniser):
                 "Pass what to_json returned."
             )
         return cls(value["tokens"], **options)
+
+
+def check_limits(who: str, min_count: int, max_size: int | None) -> None:
+    """Raises unless there is room for text, and what is known stands in a text at all."""
+    if min_count < 1:
+        raise ValueError(
+            f"{who}.fit: expected min_count of at least 1, got {min_count}. Raise --min_count."
+        )
+    if max_size is not None and max_size <= len(SPECIALS):
+        raise ValueError(
+            f"{who}.fit: expected max_size of at least {len(SPECIALS) + 1}, because "
+            f"{len(SPECIALS)} ids mean no text, got {max_size}. Raise --vocab_size."
+        )
 
 
 def in_words(counts: Counter[str], total: int, unit: str, most: int = 5) -> str:

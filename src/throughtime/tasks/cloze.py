@@ -22,7 +22,7 @@ from throughtime.data import (
     in_words,
     tokeniser_from_json,
 )
-from throughtime.data.sentences import Sentences, load_sentences
+from throughtime.data.sentences import SENTENCE_SETS, Sentences, load_sentences
 from throughtime.models.cloze import Cloze
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.task import Task
@@ -88,8 +88,8 @@ class ClozeConfig:
     data_seed: int = 0
 
     def __post_init__(self) -> None:
-        # A run is opened from other folders too.
-        if Path(self.data).expanduser().exists():
+        # A run is opened from other folders too; a name stays one where a folder has it, too.
+        if self.data not in SENTENCE_SETS and Path(self.data).expanduser().exists():
             self.data = str(Path(self.data).expanduser().resolve())
         for name in ("longest", "batch_size"):
             if getattr(self, name) < 1:

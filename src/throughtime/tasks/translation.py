@@ -16,6 +16,7 @@ from throughtime.data import (
     fit_tokeniser,
     load_pairs,
 )
+from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 
 __all__ = ["Bleu", "Translation", "TranslationConfig", "bleu"]
@@ -52,13 +53,16 @@ class TranslationConfig(SequenceToSequenceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # What is given beside a name is refused by what reads it, whatever lies in the folder.
+        if self.data in PAIR_SETS:
+            return
         # A run is opened from other folders too. What is no path may be a name misspelt.
         one = Path(self.data).expanduser()
         if one.exists() or self.languages is not None:
             self.data = str(one.resolve())
         elif "," in self.data:
             files = self.data.split(",")
-            self.data = ",".join(str(Path(file).expanduser().resolve()) for file in files)
+            self.data = ",".join(str(Path(file.strip()).expanduser().resolve()) for file in files)
 
 
 @dataclass(frozen=True)
