@@ -63,6 +63,7 @@ def test_people_read_it_in_lines(run, said):
     [
         (["--beam_width", "0"], "--beam_width: expected at least 1, got 0"),
         (["--outputs", "nowhere/out.txt"], "--outputs: there is no folder nowhere"),
+        (["--outputs", "."], "--outputs: expected the name of a file, got the folder ."),
         (["--split", "test2"], 'has no split "test2", only train, valid, test'),
         (["--text", "1+2"], "See what it makes of a text by throughtime translate."),
     ],

@@ -191,9 +191,12 @@ def test_a_batch_is_searched_as_its_sentences_one_by_one(search, attention, inpu
 @every_search
 def test_searching_leaves_the_mode_alone_and_drops_nothing(search):
     model = some_model(8, dropout=0.5).train()
+    model.encoder.eval()
     before = torch.get_rng_state()
     assert search(model, some_sources()) == search(model, some_sources())
     assert model.training
+    assert model.decoder.training
+    assert not model.encoder.training
     assert torch.equal(torch.get_rng_state(), before)
 
 

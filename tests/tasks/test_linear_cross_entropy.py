@@ -32,6 +32,15 @@ def test_it_is_that_of_pytorch(monkeypatch, rows, smoothing, bias):
         torch.testing.assert_close(a, b)
 
 
+def test_the_bias_alone_may_be_learned():
+    h, scores, target = drawn()
+    scores.weight.requires_grad_(False)
+    h = h.detach()
+    linear_cross_entropy(h, scores, target).backward()
+    expected = F.cross_entropy(scores(h), target, reduction="sum")
+    torch.testing.assert_close(scores.bias.grad, torch.autograd.grad(expected, [scores.bias])[0])
+
+
 def test_large_scores_stay_finite():
     h, scores, target = drawn()
     with torch.no_grad():

@@ -62,6 +62,8 @@ def main(argv: Sequence[str]) -> int:
     outputs = Path(args["outputs"]) if args["outputs"] is not None else None
     if outputs is not None and not outputs.parent.is_dir():
         parser.error(f"--outputs: there is no folder {outputs.parent}. Make it first")
+    if outputs is not None and outputs.is_dir():
+        parser.error(f"--outputs: expected the name of a file, got the folder {outputs}")
 
     run = Run(Path(args["run"]))
     task = run.task()

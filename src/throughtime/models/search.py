@@ -159,13 +159,15 @@ def _write(
 @contextmanager
 def looking(model: EncoderDecoder) -> Iterator[None]:
     """Nothing is derived or dropped inside."""
-    was_training = model.training
+    # Each by itself: an encoder that is kept as it is may stand in eval() alone.
+    were_training = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(was_training)
+        for module, was_training in were_training:
+            module.training = was_training
 
 
 def read(

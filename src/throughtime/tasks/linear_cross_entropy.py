@@ -41,7 +41,8 @@ def linear_cross_entropy(
     >>> torch.allclose(linear_cross_entropy(h, scores, target), expected)
     True
     """
-    wants = torch.is_grad_enabled() and (h.requires_grad or scores.weight.requires_grad)
+    learned = any(weight.requires_grad for weight in scores.parameters())
+    wants = torch.is_grad_enabled() and (h.requires_grad or learned)
     is_plain = torch.is_autocast_enabled(h.device.type) or torch.compiler.is_compiling()
     if is_plain or h.dtype not in (torch.float32, torch.float64):
         # Half precision asks for sums in single, compiling for PyTorch's own operations.
