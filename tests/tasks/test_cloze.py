@@ -53,6 +53,7 @@ def test_from_both_sides_every_word_of_eight_sentences_is_found(file, num_layers
     assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"]))
     assert figures["loss"] < 0.1
     assert cloze.guesses(model, "a3 ___ c3", 1)[0][0] == "b3"
+    assert len(cloze.guesses(model, "a3 ___ c3", 1000)) == len(cloze.tokeniser)
     assert cloze.sample(model).splitlines()[0].startswith("a")
 
 

@@ -103,6 +103,17 @@ def test_between_two_files_there_may_be_a_space(files, monkeypatch):
     assert Translation(TranslationConfig(data="t.de, t.en")).split("train")[0] == SENTENCES[0]
 
 
+def test_two_files_and_languages_are_told_apart(files, monkeypatch):
+    monkeypatch.chdir(files)
+    with pytest.raises(ValueError, match=r"because two files are given.*Leave --languages out"):
+        Translation(TranslationConfig(data="t.de,t.en", languages="de-en")).check()
+
+
+def test_without_a_validation_the_training_says_what_to_do(files):
+    with pytest.raises(ValueError, match=r'no split "valid", only train.*raise --valid_fraction'):
+        task(files, valid_fraction=0.0).check()
+
+
 @pytest.mark.parametrize("tokenisation", ["words", "subwords"])
 @pytest.mark.parametrize(
     ("options", "message"),

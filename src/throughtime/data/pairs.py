@@ -146,7 +146,9 @@ def _read(
     """The name of the user's own pairs, and the pairs by split, or all that are to be split."""
     if isinstance(data, str):
         path = Path(data).expanduser()
-        if languages is not None:
+        # Of two files the first is there; a prefix with a comma is none.
+        are_two = "," in data and Path(data.partition(",")[0]).expanduser().is_file()
+        if languages is not None and not are_two:
             return path.name, _read_languages(path, languages, encoding)
         if path.is_file():
             return path.name, {"all": _read_tabs(path, encoding)}

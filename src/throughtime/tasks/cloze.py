@@ -279,7 +279,7 @@ class MissingWord(Task):
 
         Args:
             text: words with one ``___`` among them.
-            most: how many.
+            most: how many; all where there are fewer.
 
         Raises:
             ValueError: no gap, or several.
@@ -292,7 +292,7 @@ class MissingWord(Task):
         model.eval()
         # What stands in the gap is not read.
         ids = torch.tensor([[*before, UNK, *after]], device=device)
-        chances, words = model(ids)[0, len(before)].softmax(-1).topk(most)
+        chances, words = model(ids)[0, len(before)].softmax(-1).topk(min(most, len(self.tokeniser)))
         model.train(was_training)
         return [
             (self.tokeniser.decode([word]), chance)

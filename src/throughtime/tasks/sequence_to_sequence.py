@@ -191,9 +191,10 @@ class SequenceToSequence(Task):
     def split(self, split: str) -> list[Pair]:
         """The pairs of a split."""
         if split not in self.pairs.splits:
+            hint = " No training goes without it: raise --valid_fraction."
             raise ValueError(
                 f'{self.name}: {self.pairs.name} has no split "{split}", only '
-                f"{', '.join(self.pairs.splits)}."
+                f"{', '.join(self.pairs.splits)}.{hint if split == 'valid' else ''}"
             )
         return self.pairs.splits[split]
 
