@@ -136,7 +136,11 @@ class GradientTraining(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         s = self.settings
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), s.learning_rate, betas=(0.9, 0.99), weight_decay=s.weight_decay
+            self.model.parameters(),
+            s.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=s.weight_decay,
+            fused=True,
         )
         if self.saved is not None:
             self.optimizer.load_state_dict(self.saved["optimizer"])
