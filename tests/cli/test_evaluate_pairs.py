@@ -9,6 +9,7 @@ from throughtime.tasks.rewriting import character_error_rate, match_figures
 from throughtime.tasks.run import Run
 
 SMALL = "--digits 2 --num_pairs 300 --num_test 20 --hidden_size 16 --batch_size 16 --epochs 1"
+SMALL += " --network two"
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from throughtime.tasks.run import Run
 
 SMALL = "--digits 2 --num_pairs 300 --num_test 20 --hidden_size 16 --batch_size 16".split()
 SMALL += "--learning_rate 0.03 --warmup_steps 5 --epochs 8 --validate_every 999".split()
+SMALL += "--network two --attention general --bidirectional".split()
 COMMAND = [sys.executable, "-m", "throughtime.cli.main", "translate"]
 
 

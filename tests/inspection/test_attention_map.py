@@ -21,6 +21,7 @@ from throughtime.tasks.run import Run
 from throughtime.training.journal import Journal
 
 SMALL = {"digits": 1, "num_pairs": 40, "num_test": 10, "hidden_size": 8, "batch_size": 8}
+SMALL |= {"network": "two", "attention": "general"}
 DOG = AttentionMap(["ein", "Hund"], ["a", "dog", "."], [[1, 0], [0, 1], [0.2, 0.8]])
 
 
@@ -158,7 +159,7 @@ def test_the_report_shows_where_the_model_looks(task, run):
 
 
 def test_a_model_without_attention_has_no_map(tmp_path):
-    task = Addition(AdditionConfig(**SMALL, attention="none"))
+    task = Addition(AdditionConfig(**SMALL | {"attention": "none"}))
     run = Run(tmp_path / "run")
     run.create(task, {})
     assert not has_attention(task)

@@ -16,6 +16,7 @@ from throughtime.tasks.rewriting import character_error_rate, match_figures
 from throughtime.tasks.run import Run
 
 SMALL = {"digits": 1, "num_pairs": 40, "num_test": 10, "hidden_size": 24, "batch_size": 8}
+SMALL |= {"network": "two", "attention": "general", "bidirectional": True}
 
 
 @pytest.fixture

@@ -306,6 +306,20 @@ def test_two_processes_give_the_gradient_of_one_with_the_whole_batch(tmp_path, t
         torch.testing.assert_close(first[name], second[name], atol=1e-4, rtol=1e-3)
 
 
+def test_two_processes_weigh_each_token_alike_where_their_pairs_are_of_other_lengths(tmp_path):
+    words = [sys.executable, "-m", "throughtime.cli.main", "train", "addition", "--network", "two"]
+    words += "--padded false --num_pairs 200 --num_test 0 --hidden_size 16 --batch_size 9".split()
+    words += "--epochs 1 --log_every 1".split()
+    one, two = Run(tmp_path / "one"), Run(tmp_path / "two")
+    quiet = dict(check=True, stdout=subprocess.DEVNULL, timeout=300)
+    subprocess.run([*words, "--run", str(one.folder)], **quiet)
+    both = ["--devices", "2", "--strategy", "ddp"]
+    subprocess.run([*words, *both, "--run", str(two.folder)], **quiet)
+    for a, b in zip(rows(one), rows(two), strict=True):
+        assert float(a["gradient_norm"]) == pytest.approx(float(b["gradient_norm"]), rel=1e-4)
+        assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-5)
+
+
 def test_two_processes_that_are_interrupted_resume_to_the_same_numbers(tmp_path, text):
     more = ["--devices", "2", "--strategy", "ddp"]
     whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")

@@ -101,6 +101,7 @@ def _of_pairs(
 ) -> dict[str, Any]:
     """The task's own figures of a split, those that all such tasks have, and their signatures."""
     task.config.beam_width = beam_width or task.config.beam_width
+    task.warn(split)
     pairs, own = task.split(split), task.metrics(model, split)
     outputs = task.outputs[split]
     if file is not None:

@@ -23,7 +23,6 @@ from throughtime.inspection.attention_map import (
     write_attention,
 )
 from throughtime.models import Hypothesis
-from throughtime.tasks.rewriting import hypotheses
 from throughtime.tasks.run import Run
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence
 
@@ -176,9 +175,7 @@ class _Translation:
         coded = [reads.encode(source) for source in sources]
         for place, (source, ids) in enumerate(zip(sources, coded, strict=True), 1):
             self._look_at(self.number + place, source, len(ids))
-        found = hypotheses(
-            self.model, coded, longest_target=self.task.longest_target, **self.search
-        )
+        found = self.task.search(self.model, coded, **self.search)
         written: list[str] = []
         for source, best in zip(sources, found, strict=True):
             self.number += 1

@@ -11,7 +11,6 @@ from torch import nn
 from throughtime.data import UNK, Tokeniser
 from throughtime.inspection.attention_map import AttentionMap
 from throughtime.models import Hypothesis
-from throughtime.tasks.rewriting import hypotheses
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence
 from throughtime.tasks.task import Task
@@ -67,7 +66,7 @@ def record_alignments(run: Run, task: Task, model: nn.Module, step: int) -> None
     pairs = [p for p in task.split("valid")[:50] if 0 < len(reads.encode(p.source)) <= _MOST_TOKENS]
     pairs = pairs[:_PAIRS]
     coded = [reads.encode(pair.source) for pair in pairs]
-    found = hypotheses(model, coded, longest_target=task.longest_target)
+    found = task.search(model, coded)
     maps: list[dict[str, Any]] = []
     for pair, (best,) in zip(pairs, found, strict=True):
         drawn = align(task, pair.source, best)

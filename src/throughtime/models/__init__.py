@@ -4,11 +4,13 @@ from throughtime.models.beam import beam_search
 from throughtime.models.encoder_decoder import EncoderDecoder
 from throughtime.models.language_model import LanguageModel
 from throughtime.models.search import Hypothesis, greedy_search, sample_search
+from throughtime.models.tagger import Tagger
 
 __all__ = [
     "EncoderDecoder",
     "Hypothesis",
     "LanguageModel",
+    "Tagger",
     "beam_search",
     "greedy_search",
     "sample_search",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from throughtime.data import Pair, PairSet, prefix_expressions
-from throughtime.tasks.rewriting import match_figures, rewrite
+from throughtime.tasks.rewriting import match_figures
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 
 __all__ = ["Prefix", "PrefixConfig", "depth_of"]
@@ -86,16 +86,9 @@ class Prefix(SequenceToSequence):
         deeper = range(self.config.depth + 1, self.config.depth + 1 + self.config.deeper)
         for d in deeper if split == "test" else ():
             pairs = self.split(f"depth{d}")
-            sources = [pair.source for pair in pairs]
-            outputs = rewrite(
-                model,
-                self.tokenisers,
-                sources,
-                # That they are longer than those of the training is the question.
-                longest_source=max(map(len, sources)),
-                longest_target=self.longest_target,
-                beam_width=self.config.beam_width,
-            )
+            # That they are longer than those of the training is the question.
+            sources = [self.tokenisers[0].encode(pair.source) for pair in pairs]
+            outputs = self.written(model, sources, self.config.beam_width)
             figures[f"exact_match_depth_{d}"] = self.judge(pairs, outputs)["exact_match"]
         return figures
 

@@ -6,35 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import nn
 
-from throughtime.data import Pair, Tokeniser, collate, warn_of_long_sources
+from throughtime.data import Pair, collate
 from throughtime.models import EncoderDecoder, Hypothesis, beam_search, greedy_search
 from throughtime.tasks.edit_distance import edit_distance
 
-__all__ = ["character_error_rate", "hypotheses", "match_figures", "rewrite"]
+__all__ = ["character_error_rate", "hypotheses", "match_figures"]
 
 _TOKENS_SIDE_BY_SIDE = 8192
-
-
-def rewrite(
-    model: nn.Module,
-    tokenisers: tuple[Tokeniser, Tokeniser],
-    sources: Sequence[str],
-    *,
-    longest_source: int,
-    longest_target: int,
-    beam_width: int = 1,
-) -> list[str]:
-    """What the model makes of each source; of an empty one, an empty text.
-
-    Args:
-        model, tokenisers, sources, longest_target, beam_width: see :func:`hypotheses`.
-        longest_source: of the training, in tokens; a source far longer is warned of.
-    """
-    source, target = tokenisers
-    coded = [source.encode(text) for text in sources]
-    warn_of_long_sources([len(ids) for ids in coded], longest_source, source.unit)
-    found = hypotheses(model, coded, longest_target=longest_target, beam_width=beam_width)
-    return [target.decode(best[0].tokens) if best else "" for best in found]
 
 
 def hypotheses(

@@ -24,10 +24,11 @@ from throughtime.data import (
     fit_tokeniser,
     in_words,
     tokeniser_from_json,
+    warn_of_long_sources,
 )
-from throughtime.models import EncoderDecoder
+from throughtime.models import EncoderDecoder, Hypothesis
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
-from throughtime.tasks.rewriting import rewrite
+from throughtime.tasks.rewriting import hypotheses
 from throughtime.tasks.task import Task
 
 __all__ = ["SequenceToSequence", "SequenceToSequenceConfig"]
@@ -218,8 +219,17 @@ class SequenceToSequence(Task):
             self.loss(model, collate(sources[:2], targets[:2]), None)
         self.ids("valid")
         self.judge(self.split("valid")[:1], [""])
-        for side, told in self.unknown("valid").items():
-            _log.warning("%s: of the %ss of the validation %s.", self.pairs.name, side, told)
+        self.warn("valid")
+
+    def warn(self, split: str) -> None:
+        """Tells for which of its tokens and sources the training could not prepare a model."""
+        for side, told in self.unknown(split).items():
+            _log.warning('%s: of the %ss of "%s" %s.', self.pairs.name, side, split, told)
+        self._warn_of_long([self.tokenisers[0].encode(pair.source) for pair in self.split(split)])
+
+    def _warn_of_long(self, sources: Sequence[Sequence[int]]) -> None:
+        unit = self.tokenisers[0].unit
+        warn_of_long_sources(list(map(len, sources)), self.assets["longest_source"], unit)
 
     def unknown(self, split: str) -> dict[str, str]:
         """What the tokenisers do not know of a split, in words, by the side; only what there is."""
@@ -243,7 +253,7 @@ class SequenceToSequence(Task):
             world_size=world_size,
         )
 
-    def model(self) -> EncoderDecoder:
+    def model(self) -> nn.Module:
         c = self.config
         source, target = self.tokenisers
         return EncoderDecoder(
@@ -265,7 +275,7 @@ class SequenceToSequence(Task):
     def loss(self, model: nn.Module, batch: PairBatch, state: Any) -> tuple[Tensor, tuple[()]]:
         c = self.config
         if c.feed == "teacher" and c.forcing is None:
-            total = _loss(model, batch, c.label_smoothing)
+            total = self.total_loss(model, batch, c.label_smoothing)
         else:
             given = (batch.source, batch.source_lengths, batch.target_in, batch.target_lengths)
             scores = model(*given, feed=c.feed, forcing=c.forcing)  # (B, T, V)
@@ -276,7 +286,18 @@ class SequenceToSequence(Task):
                 reduction="sum",
                 label_smoothing=c.label_smoothing,
             )
-        return total / batch.target_lengths.sum(), ()
+        return total / self.count(batch), ()
+
+    def total_loss(
+        self, model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0
+    ) -> Tensor:
+        """The sum of the losses of all tokens of a batch, the true ones given."""
+        assert isinstance(model, EncoderDecoder)
+        given = (batch.source, batch.source_lengths, batch.target_in, batch.target_lengths)
+        is_token = batch.target_out != PAD
+        h = model.unscored(*given)[is_token]  # (N, H)
+        scores = model.decoder.scores
+        return linear_cross_entropy(h, scores, batch.target_out[is_token], label_smoothing)
 
     def count(self, batch: PairBatch) -> int:
         return int(batch.target_lengths.sum())
@@ -291,26 +312,40 @@ class SequenceToSequence(Task):
         total, count = 0.0, 0
         for batch in PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False):
             batch = PairBatch(*(part.to(device) for part in batch))
-            total += _loss(model, batch).item()
+            total += self.total_loss(model, batch).item()
             count += self.count(batch)
         model.train(was_training)
         pairs = self.split(split)
-        outputs = self.rewrite(model, [p.source for p in pairs], beam_width=self.config.beam_width)
+        sources = [self.tokenisers[0].encode(pair.source) for pair in pairs]
+        outputs = self.written(model, sources, self.config.beam_width)
         self.outputs[split] = outputs
         return {"loss": total / count, **self.judge(pairs, outputs)}
 
     def rewrite(
         self, model: nn.Module, sources: Sequence[str], *, beam_width: int = 1
     ) -> list[str]:
-        """What the model makes of each source; see :func:`throughtime.tasks.rewriting.rewrite`."""
-        return rewrite(
-            model,
-            self.tokenisers,
-            sources,
-            beam_width=beam_width,
-            longest_source=self.assets["longest_source"],
-            longest_target=self.longest_target,
-        )
+        """What the model makes of each source; of an empty one, an empty text.
+
+        Args:
+            sources: texts; one that is far longer than those of the training is warned of.
+            model, beam_width: see :meth:`search`.
+        """
+        coded = [self.tokenisers[0].encode(text) for text in sources]
+        self._warn_of_long(coded)
+        return self.written(model, coded, beam_width)
+
+    def written(
+        self, model: nn.Module, sources: Sequence[Sequence[int]], beam_width: int
+    ) -> list[str]:
+        """The texts of the best targets of each source."""
+        found = self.search(model, sources, beam_width=beam_width)
+        return [self.tokenisers[1].decode(best[0].tokens) if best else "" for best in found]
+
+    def search(
+        self, model: nn.Module, sources: Sequence[Sequence[int]], **how: Any
+    ) -> list[list[Hypothesis]]:
+        """The best targets of each source; see :func:`throughtime.tasks.rewriting.hypotheses`."""
+        return hypotheses(model, sources, longest_target=self.longest_target, **how)
 
     @property
     def longest_target(self) -> int:
@@ -333,14 +368,3 @@ class SequenceToSequence(Task):
     def read(self, text: str) -> str:
         """The source that a text of a person is; of the pairs' own the inverse of `shown`."""
         return text
-
-
-def _loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
-    """The loss of all tokens together, the true ones given."""
-    assert isinstance(model, EncoderDecoder)
-    given = (batch.source, batch.source_lengths, batch.target_in, batch.target_lengths)
-    is_token = batch.target_out != PAD
-    h = model.unscored(*given)[is_token]  # (N, H)
-    return linear_cross_entropy(
-        h, model.decoder.scores, batch.target_out[is_token], label_smoothing
-    )

@@ -173,6 +173,10 @@ class GradientTraining(lightning.LightningModule):
         if self.position.step % self.steps_per_epoch == 0:
             self.state = None
         loss, state = self.task.loss(self.model, batch, self.state)
+        if self.num_processes > 1:
+            # The mean of the processes shall be the mean of all units, however they are shared.
+            count = self.task.count(batch)
+            loss = loss * (count / self.mean_over_processes(count))
         self.state = _detached(state)
         self.last_loss = loss.detach()
         return loss
@@ -243,7 +247,7 @@ class GradientTraining(lightning.LightningModule):
         """The mean of what the processes have; all must ask."""
         if self.num_processes == 1:
             return mine
-        value = torch.tensor(mine, device=self.device)
+        value = torch.tensor(float(mine), device=self.device)
         return float(self.trainer.strategy.reduce(value, reduce_op="mean"))
 
     def whole_state(self) -> dict[str, Any]:
