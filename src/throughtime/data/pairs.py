@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from throughtime.checks import unknown
 from throughtime.data.pair_sets import PAIR_SETS
+from throughtime.data.splits import split_in_order
 from throughtime.data.text import _decode
 
 __all__ = ["Pair", "PairSet", "load_pairs", "warn_of_long_sources"]
@@ -109,7 +109,7 @@ def load_pairs(
         )
     name, parts = _read(data, languages, encoding)
     if "all" in parts:
-        parts = _split(name, parts["all"], valid_fraction, test_fraction)
+        parts = split_in_order(name, parts["all"], valid_fraction, test_fraction, "pairs")
     elif valid_fraction is not None or test_fraction is not None:
         raise ValueError(
             f'load_pairs: expected no fractions because "{name}" comes in splits of its own, got '
@@ -257,33 +257,6 @@ def _read_lines(path: Path, encoding: str) -> list[str]:
     if not text:
         raise ValueError(f"{path}: expected lines of text, got an empty file.")
     return text.removesuffix("\n").split("\n")
-
-
-def _split(
-    name: str, pairs: list[Pair], valid: float | None, test: float | None
-) -> dict[str, list[Pair]]:
-    valid = 0.1 if valid is None else valid
-    test = 0.0 if test is None else test
-    if not (valid >= 0 and test >= 0 and valid + test < 1):
-        raise ValueError(
-            "load_pairs: expected fractions from 0 that leave some pairs for training, got "
-            f"valid_fraction={valid}, test_fraction={test}. Make their sum less than 1."
-        )
-    # The rounding undoes that of floating point, by which 10 * (1 - 0.9) is just below 1.
-    start_valid = math.floor(round(len(pairs) * (1 - valid - test), 6))
-    start_test = math.floor(round(len(pairs) * (1 - test), 6))
-    splits = {
-        "train": pairs[:start_valid],
-        "valid": pairs[start_valid:start_test],
-        "test": pairs[start_test:],
-    }
-    for split, fraction in {"train": 1.0, "valid": valid, "test": test}.items():
-        if fraction > 0 and not splits[split]:
-            raise ValueError(
-                f"{name}: expected enough pairs for every split, got {len(pairs)}, which leaves "
-                f'"{split}" empty. Give more pairs, or set its fraction to 0.'
-            )
-    return {split: part for split, part in splits.items() if part}
 
 
 def _without_empty_training(

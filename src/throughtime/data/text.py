@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import hashlib
 import logging
-import math
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from throughtime.checks import unknown
 from throughtime.data.download import FILES, DownloadError, fetch
+from throughtime.data.splits import split_in_order
 
 __all__ = ["TEXT_SETS", "Corpus", "fingerprint", "load"]
 
@@ -75,7 +75,9 @@ def load(
     """
     name, parts = _read(data, encoding)
     if "all" in parts:
-        return Corpus(name, _split(name, parts["all"], valid_fraction, test_fraction))
+        return Corpus(
+            name, split_in_order(name, parts["all"], valid_fraction, test_fraction, "characters")
+        )
     if valid_fraction is not None or test_fraction is not None:
         raise ValueError(
             f'load: expected no fractions because "{name}" comes in splits of its own, got '
@@ -150,31 +152,6 @@ def _read_standard_library() -> str:
             "Give a text with --data."
         )
     return "\n".join(texts)
-
-
-def _split(name: str, text: str, valid: float | None, test: float | None) -> dict[str, str]:
-    valid = 0.1 if valid is None else valid
-    test = 0.0 if test is None else test
-    if not (valid >= 0 and test >= 0 and valid + test < 1):
-        raise ValueError(
-            "load: expected fractions from 0 that leave some text for training, got "
-            f"valid_fraction={valid}, test_fraction={test}. Make their sum less than 1."
-        )
-    # The rounding undoes that of floating point, by which 10 * (1 - 0.9) is just below 1.
-    start_valid = math.floor(round(len(text) * (1 - valid - test), 6))
-    start_test = math.floor(round(len(text) * (1 - test), 6))
-    splits = {
-        "train": text[:start_valid],
-        "valid": text[start_valid:start_test],
-        "test": text[start_test:],
-    }
-    for split, fraction in {"train": 1.0, "valid": valid, "test": test}.items():
-        if fraction > 0 and not splits[split]:
-            raise ValueError(
-                f"{name}: expected enough characters for every split, got {len(text)}, which "
-                f'leaves "{split}" empty. Give more text, or set its fraction to 0.'
-            )
-    return {split: part for split, part in splits.items() if part}
 
 
 def _decode(content: bytes, encoding: str, where: Path | str) -> str:

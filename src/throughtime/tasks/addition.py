@@ -154,7 +154,9 @@ class Addition(SequenceToSequence):
         found: list[list[Hypothesis]] = [[] for _ in sources]
         places = [place for place, ids in enumerate(sources) if ids]
         for some in (places[k : k + 1024] for k in range(0, len(places), 1024)):
-            for place, best in zip(some, self._best(model, [sources[i] for i in some]), strict=True):
+            for place, best in zip(
+                some, self._best(model, [sources[i] for i in some]), strict=True
+            ):
                 found[place] = [best]
         return found
 
@@ -176,8 +178,7 @@ class Addition(SequenceToSequence):
 
 def _said(model: nn.Module, source: Tensor, lengths: Tensor, width: int) -> Tensor:
     """The scores (B, width, V) of what is said in as many blanks behind each source."""
-    B, S = source.shape
-    reads = torch.cat([source, source.new_full((B, width), BOS)], 1)  # (B, S + width)
+    reads = torch.cat([source, source.new_full((len(source), width), BOS)], 1)  # (B, S + width)
     places = lengths.to(source.device).unsqueeze(1) + torch.arange(width, device=source.device)
     # The blanks follow the source, not its padding.
     reads = reads.scatter(1, places, BOS)
