@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import throughtime as tt
-from throughtime.models import LanguageModel
+from throughtime.models import EncoderDecoder, LanguageModel, Tagger
+from throughtime.models.cloze import Cloze
 
 MODELS = {
     "recurrent": lambda: tt.Recurrent("lstm-fgr", 3, 4, num_layers=2, dropout=0.1, save="states"),
@@ -17,7 +18,23 @@ MODELS = {
     "rnn": lambda: tt.RNN(3, 4, nonlinearity="relu"),
     "model": lambda: LanguageModel(7, cell="gru", hidden_size=8, dropout=0.1),
     "tied": lambda: LanguageModel(7, cell="lstm-cifg", hidden_size=8, tied=True),
+    "tagger": lambda: Tagger(7, 5, cell="gru", hidden_size=8, bidirectional=True, dropout=0.2),
+    "cloze": lambda: Cloze(7, hidden_size=8, num_layers=2, embedding_size=6, tied=True),
+    "none": lambda: EncoderDecoder(7, 9, hidden_size=8, attention="none", num_layers=2),
+    "shared": lambda: EncoderDecoder(
+        *(7, 7),
+        cell="mgu",
+        encoder_cell="lstm",
+        hidden_size=8,
+        shared=True,
+        tied=True,
+        attention="additive",
+        input_feeding=True,
+        dropout=0.1,
+        bidirectional=False,
+    ),
 }
+SCORERS = (LanguageModel, Tagger, Cloze)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -28,13 +45,17 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
     assert type(again) is type(model)
     assert repr(again) == repr(model)
     assert not again.training
-    if isinstance(model, LanguageModel):
-        x = torch.randint(7, (2, 5))
+    if isinstance(model, EncoderDecoder):
+        given = [torch.randint(3, 7, (2, 5)), [5, 2], torch.randint(3, 7, (2, 4))]
+    elif isinstance(model, SCORERS):
+        given = [torch.randint(7, (2, 5))]
     else:
-        x = torch.randn(2, 5, 3, dtype=next(model.parameters()).dtype)
-    assert torch.equal(again(x)[0], model(x)[0])
+        given = [torch.randn(2, 5, 3, dtype=next(model.parameters()).dtype)]
+    assert torch.equal(again(*given)[0], model(*given)[0])
     if name == "tied":
         assert again.scores.weight is again.embedding.weight
+    if name == "shared":
+        assert again.decoder.scores.weight is again.embedding.weight
 
 
 def folder(tmp_path, name="gru"):

@@ -7,6 +7,7 @@ the registry, and holds nothing but numbers and texts.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from torch import nn
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.checks import unknown
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
-from throughtime.models import LanguageModel
+from throughtime.models import EncoderDecoder, LanguageModel, Tagger
+from throughtime.models.cloze import Cloze
 
 __all__ = ["from_pretrained", "save_pretrained"]
 
@@ -42,17 +44,58 @@ def _of_recurrent(layer: Recurrent) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in (*_RECURRENT, *_OPTIONS)}
 
 
+def _of_layers(inner: Recurrent) -> dict[str, Any]:
+    """What every model says of its recurrent layers."""
+    names = ("hidden_size", "num_layers", "forget_bias", "backend")
+    return {name: getattr(inner, name) for name in names}
+
+
 def _of_language_model(model: LanguageModel) -> dict[str, Any]:
-    inner = model.recurrent
-    return {
+    return _of_layers(model.recurrent) | {
         "vocab_size": model.embedding.num_embeddings,
         "embedding_size": model.embedding.embedding_dim,
-        "hidden_size": inner.hidden_size,
-        "num_layers": inner.num_layers,
         "dropout": model.dropout.p,
         "tied": model.scores.weight is model.embedding.weight,
-        "forget_bias": inner.forget_bias,
-        "backend": inner.backend,
+    }
+
+
+def _of_tagger(model: Tagger) -> dict[str, Any]:
+    return _of_layers(model.recurrent) | {
+        "source_size": model.embedding.num_embeddings,
+        "target_size": model.scores.out_features,
+        "embedding_size": model.embedding.embedding_dim,
+        "bidirectional": model.recurrent.bidirectional,
+        "dropout": model.dropout.p,
+    }
+
+
+def _of_cloze(model: Cloze) -> dict[str, Any]:
+    return _of_layers(model.recurrent) | {
+        "vocab_size": model.embedding.num_embeddings,
+        "embedding_size": model.embedding.embedding_dim,
+        "bidirectional": model.recurrent.bidirectional,
+        "dropout": model.dropout.p,
+        "tied": model.scores.weight is model.embedding.weight,
+        "bos": model.bos,
+        "eos": model.eos,
+    }
+
+
+def _of_encoder_decoder(model: EncoderDecoder) -> dict[str, Any]:
+    decoder = model.decoder
+    return _of_layers(decoder.recurrent) | {
+        "source_size": model.source_size,
+        "target_size": model.target_size,
+        "embedding_size": model.embedding.embedding_dim,
+        "bidirectional": model.encoder.bidirectional,
+        "attention": "none" if decoder.attention is None else decoder.attention.kind,
+        "input_feeding": decoder.input_feeding,
+        "dropout": model.dropout.p,
+        "tied": decoder.tied,
+        "shared": model.shared,
+        "pad": model.pad,
+        "bos": model.bos,
+        "eos": model.eos,
     }
 
 
@@ -62,8 +105,20 @@ _ARGUMENTS = {
     LSTM: _of_recurrent,
     GRU: _of_recurrent,
     LanguageModel: _of_language_model,
+    Tagger: _of_tagger,
+    Cloze: _of_cloze,
+    EncoderDecoder: _of_encoder_decoder,
 }
-_HAVE_A_CELL = {Recurrent: lambda m: m.cell, LanguageModel: lambda m: m.recurrent.cell}
+_CELLS: dict[type[nn.Module], Callable[[Any], dict[str, Cell]]] = {
+    Recurrent: lambda m: {"cell": m.cell},
+    LanguageModel: lambda m: {"cell": m.recurrent.cell},
+    Tagger: lambda m: {"cell": m.recurrent.cell},
+    Cloze: lambda m: {"cell": m.recurrent.cell},
+    EncoderDecoder: lambda m: {
+        "cell": m.decoder.recurrent.cell,
+        "encoder_cell": m.encoder.cell,
+    },
+}
 _CLASSES = {kind.__name__: kind for kind in _ARGUMENTS}
 
 
@@ -77,15 +132,14 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
     if kind not in _ARGUMENTS:
         raise unknown("class of model", kind.__name__, _CLASSES)
     config: dict[str, Any] = {"class": kind.__name__, "arguments": _ARGUMENTS[kind](model)}
-    if kind in _HAVE_A_CELL:
-        cell: Cell = _HAVE_A_CELL[kind](model)
+    for argument, cell in _CELLS.get(kind, lambda _: {})(model).items():
         if not is_registered(cell):
             raise ValueError(
                 f"save_pretrained: the cell {type(cell).__name__} is not registered, so nobody "
                 f"could find it again. Give it a name and throughtime.cells.register it, and "
                 f"import it before from_pretrained; or save the state dict alone."
             )
-        config["cell"] = {"name": cell.name, "constants": cell.constants}
+        config[argument] = {"name": cell.name, "constants": cell.constants}
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     # Weights that are tied stand in the file once.
@@ -115,8 +169,10 @@ def from_pretrained(folder: str | Path) -> nn.Module:
     if name not in _CLASSES:
         raise unknown("class of model", name, _CLASSES)
     try:
-        if "cell" in config:
-            arguments["cell"] = get(config["cell"]["name"], **config["cell"]["constants"])
+        for argument in ("cell", "encoder_cell"):
+            if argument in config:
+                cell = config[argument]
+                arguments[argument] = get(cell["name"], **cell["constants"])
         model = _CLASSES[name](**arguments)
         weights = load_file(str(path / WEIGHTS))
     except (TypeError, KeyError) as error:
