@@ -108,6 +108,49 @@ def test_every_feed_learns(feed):
     assert task.metrics(model, "train")["loss"] < before
 
 
+@pytest.mark.parametrize(
+    ("decay", "halfway"),
+    [("linear", 0.6), ("exponential", 0.2**0.5), ("sigmoid", 0.6), ("none", 0.2)],
+)
+def test_the_true_token_grows_rarer_over_the_training(decay, halfway):
+    options = {"feed": "scheduled", "forcing": 0.2, "forcing_decay": decay}
+    task = Addition(AdditionConfig(**SMALL | options))
+    found = []
+    for task.fraction in (0.0, 0.5, 1.0):
+        found.append(task.forcing)
+    first = 0.2 if decay == "none" else 1.0
+    assert found == pytest.approx([first, halfway, 0.2], abs=0.003)
+
+
+def test_scheduled_sampling_begins_as_teacher_forcing_and_ends_with_its_own_tokens():
+    task = Addition(AdditionConfig(**SMALL | {"feed": "scheduled", "forcing": 0.0}))
+    model, batch = task.model(), next(iter(task.data("train")))
+    forced = task.total_loss(model, batch) / task.count(batch)
+    torch.testing.assert_close(task.loss(model, batch, None)[0], forced)
+    task.fraction = 1.0
+    assert task.loss(model, batch, None)[0] != forced
+
+
+def test_the_training_tells_the_task_how_far_it_is(tmp_path, monkeypatch):
+    from throughtime.training.config import GradientConfig
+    from throughtime.training.gradient import fit
+
+    seen = []
+    forcing = Addition.forcing.fget
+
+    def looked_at(self):
+        seen.append(forcing(self))
+        return seen[-1]
+
+    monkeypatch.setattr(Addition, "forcing", property(looked_at))
+    task = Addition(AdditionConfig(**SMALL | {"feed": "scheduled", "forcing": 0.0}))
+    run = Run(tmp_path / "run")
+    run.create(task, {})
+    fit(task, GradientConfig(epochs=2), run)
+    steps = 2 * len(task.data("train"))
+    assert seen == pytest.approx([1 - k / steps for k in range(steps)])
+
+
 def test_a_beam_is_at_least_as_likely_as_the_greedy_output(task):
     model = trained(task, 20)
     sources = [pair.source for pair in task.split("valid")]
@@ -182,6 +225,12 @@ def test_an_unknown_split_is_refused(task):
         ({"beam_width": 0}, "--beam_width: expected at least 1"),
         ({"feed": "scheduled"}, "expected forcing as a probability"),
         ({"forcing": 0.5}, 'would have no effect with feed="teacher"'),
+        ({"feed": "scheduled", "forcing": 1.5}, "--forcing: expected a probability, 0 to 1"),
+        ({"forcing_decay": "none"}, "--forcing_decay none: is for --feed scheduled"),
+        (
+            {"feed": "scheduled", "forcing": 0.0, "forcing_decay": "exponential"},
+            "--forcing 0: no exponential",
+        ),
         ({"num_pairs": 60}, "expected at most 55 pairs"),
         ({"cell": "lstn"}, 'did you mean "lstm"'),
     ],

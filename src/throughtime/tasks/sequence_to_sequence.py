@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ class SequenceToSequenceConfig:
         tied: score with the embedding of the target itself.
         feed: what the decoder reads in training: teacher, the true token; scheduled, its own
             with probability 1 - forcing; free, its own expectation.
-        forcing: the probability of the true token, for --feed scheduled.
+        forcing: the probability of the true token in the end, for --feed scheduled.
+        forcing_decay: how it falls to that from 1 over the training; none is at once.
         label_smoothing: how much of the probability is spread over all tokens in training.
         forget_bias: the bias from which the forget gates start.
         backend: auto, or the one backend that must run.
@@ -73,6 +75,7 @@ class SequenceToSequenceConfig:
     tied: bool = False
     feed: Literal["teacher", "scheduled", "free"] = "teacher"
     forcing: float | None = None
+    forcing_decay: Literal["linear", "exponential", "sigmoid", "none"] = "linear"
     label_smoothing: float = 0.0
     forget_bias: float | None = None
     backend: str = "auto"
@@ -89,6 +92,15 @@ class SequenceToSequenceConfig:
         for name in ("batch_size", "beam_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name}: expected at least 1, got {getattr(self, name)}.")
+        if self.feed != "scheduled" and self.forcing_decay != "linear":
+            raise ValueError(
+                f"--forcing_decay {self.forcing_decay}: is for --feed scheduled, and would have "
+                f"no effect with --feed {self.feed}. Leave it out."
+            )
+        if self.forcing is not None and not 0 <= self.forcing <= 1:
+            raise ValueError(f"--forcing: expected a probability, 0 to 1, got {self.forcing}.")
+        if self.forcing == 0 and self.forcing_decay == "exponential":
+            raise ValueError("--forcing 0: no exponential reaches it. Use --forcing_decay linear.")
 
 
 class SequenceToSequence(Task):
@@ -278,7 +290,7 @@ class SequenceToSequence(Task):
             total = self.total_loss(model, batch, c.label_smoothing)
         else:
             given = (batch.source, batch.source_lengths, batch.target_in, batch.target_lengths)
-            scores = model(*given, feed=c.feed, forcing=c.forcing)  # (B, T, V)
+            scores = model(*given, feed=c.feed, forcing=self.forcing)  # (B, T, V)
             total = F.cross_entropy(
                 scores.flatten(0, 1),
                 batch.target_out.flatten(),
@@ -298,6 +310,27 @@ class SequenceToSequence(Task):
         h = model.unscored(*given)[is_token]  # (N, H)
         scores = model.decoder.scores
         return linear_cross_entropy(h, scores, batch.target_out[is_token], label_smoothing)
+
+    @property
+    def forcing(self) -> float | None:
+        r"""The probability p of the true token, u of the training done and p_1 that of its end:
+
+            linear:       p = 1 - (1 - p_1) u
+            exponential:  p = p_1^u
+            sigmoid:      p = p_1 + (1 - p_1) / (1 + exp(12 u - 6))
+
+        Source: Bengio et al., arXiv 1506.03099, section 2.4. Differs: the curves go by the part of
+            the training that is done, not by its steps, so that they need no constants.
+        """
+        last, u = self.config.forcing, self.fraction
+        if last is None:
+            return None
+        return {
+            "linear": lambda: 1 - (1 - last) * u,
+            "exponential": lambda: last**u,
+            "sigmoid": lambda: last + (1 - last) / (1 + math.exp(12 * u - 6)),
+            "none": lambda: last,
+        }[self.config.forcing_decay]()
 
     def count(self, batch: PairBatch) -> int:
         return int(batch.target_lengths.sum())

@@ -39,6 +39,7 @@ class Task(ABC):
         unit: what is counted, in the plural, for the speed ("characters").
         figures: the metrics that are not known of a training batch but of whole splits only.
         monitor: the metric by which the best model is chosen, the lower the better.
+        fraction: how much of its training is done, from 0 to 1, as the training says it.
     """
 
     name: ClassVar[str] = ""
@@ -49,6 +50,7 @@ class Task(ABC):
 
     def __init__(self, config: Any, assets: dict[str, Any] | None = None) -> None:
         self.config = config
+        self.fraction = 0.0
 
     @property
     @abstractmethod

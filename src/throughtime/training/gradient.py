@@ -172,6 +172,7 @@ class GradientTraining(lightning.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if self.position.step % self.steps_per_epoch == 0:
             self.state = None
+        self.task.fraction = self.fraction
         loss, state = self.task.loss(self.model, batch, self.state)
         if self.num_processes > 1:
             # The mean of the processes shall be the mean of all units, however they are shared.
