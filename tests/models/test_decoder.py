@@ -20,7 +20,7 @@ def test_scheduled_sampling_that_never_forces_reads_what_it_writes(input_feeding
     model, (source, target_in) = small_model(input_feeding=input_feeding), sentences(T=6)
     options = {"feed": "scheduled", "forcing": 0.0, "feedback": "argmax"}
     scores = model(source, LENGTHS, target_in, **options)
-    own = model.decoder.writable(scores).argmax(-1)
+    own = model.writable(scores).argmax(-1)
     read = torch.cat([target_in[:, :1], own[:, :-1]], 1)
     torch.testing.assert_close(scores, model(source, LENGTHS, read))
 

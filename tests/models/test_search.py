@@ -216,7 +216,7 @@ def test_targets_are_drawn_as_often_as_they_are_likely():
     model, source = some_model(5, ends=1.0, seed=2), some_sources()[:1]
     (drawn,) = sample_search(model, source, sampling=Sampling(1.0), num=4000, seed=0, max_length=2)
     # With two letters: the end at once, a letter and the end, or two letters (cut off).
-    writable = model.decoder.writable(model(source, None, torch.tensor([[BOS]])))[0, 0].softmax(-1)
+    writable = model.writable(model(source, None, torch.tensor([[BOS]])))[0, 0].softmax(-1)
     for y in (3, 4):
         share = sum(h.tokens[:1] == [y] for h in drawn) / 4000
         assert share == pytest.approx(float(writable[y]), abs=0.03)

@@ -18,7 +18,7 @@ from torch import nn
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.checks import unknown
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
-from throughtime.models import EncoderDecoder, LanguageModel, Tagger
+from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork, Writer
 from throughtime.models.cloze import Cloze
 
 __all__ = ["from_pretrained", "save_pretrained"]
@@ -50,6 +50,10 @@ def _of_layers(inner: Recurrent) -> dict[str, Any]:
     return {name: getattr(inner, name) for name in names}
 
 
+def _tokens_of(model: Writer) -> dict[str, int]:
+    return {"pad": model.pad, "bos": model.bos, "eos": model.eos}
+
+
 def _of_language_model(model: LanguageModel) -> dict[str, Any]:
     return _of_layers(model.recurrent) | {
         "vocab_size": model.embedding.num_embeddings,
@@ -59,14 +63,17 @@ def _of_language_model(model: LanguageModel) -> dict[str, Any]:
     }
 
 
-def _of_tagger(model: Tagger) -> dict[str, Any]:
-    return _of_layers(model.recurrent) | {
-        "source_size": model.embedding.num_embeddings,
-        "target_size": model.scores.out_features,
-        "embedding_size": model.embedding.embedding_dim,
-        "bidirectional": model.recurrent.bidirectional,
-        "dropout": model.dropout.p,
-    }
+def _of_one_network(model: OneNetwork) -> dict[str, Any]:
+    return (
+        _of_layers(model.recurrent)
+        | _tokens_of(model)
+        | {
+            "source_size": model.source_size,
+            "target_size": model.target_size,
+            "embedding_size": model.embedding.embedding_dim,
+            "dropout": model.dropout.p,
+        }
+    )
 
 
 def _of_cloze(model: Cloze) -> dict[str, Any]:
@@ -83,20 +90,21 @@ def _of_cloze(model: Cloze) -> dict[str, Any]:
 
 def _of_encoder_decoder(model: EncoderDecoder) -> dict[str, Any]:
     decoder = model.decoder
-    return _of_layers(decoder.recurrent) | {
-        "source_size": model.source_size,
-        "target_size": model.target_size,
-        "embedding_size": model.embedding.embedding_dim,
-        "bidirectional": model.encoder.bidirectional,
-        "attention": "none" if decoder.attention is None else decoder.attention.kind,
-        "input_feeding": decoder.input_feeding,
-        "dropout": model.dropout.p,
-        "tied": decoder.tied,
-        "shared": model.shared,
-        "pad": model.pad,
-        "bos": model.bos,
-        "eos": model.eos,
-    }
+    return (
+        _of_layers(decoder.recurrent)
+        | _tokens_of(model)
+        | {
+            "source_size": model.source_size,
+            "target_size": model.target_size,
+            "embedding_size": model.embedding.embedding_dim,
+            "bidirectional": model.encoder.bidirectional,
+            "attention": "none" if decoder.attention is None else decoder.attention.kind,
+            "input_feeding": decoder.input_feeding,
+            "dropout": model.dropout.p,
+            "tied": decoder.tied,
+            "shared": model.shared,
+        }
+    )
 
 
 _ARGUMENTS = {
@@ -105,14 +113,14 @@ _ARGUMENTS = {
     LSTM: _of_recurrent,
     GRU: _of_recurrent,
     LanguageModel: _of_language_model,
-    Tagger: _of_tagger,
+    OneNetwork: _of_one_network,
     Cloze: _of_cloze,
     EncoderDecoder: _of_encoder_decoder,
 }
 _CELLS: dict[type[nn.Module], Callable[[Any], dict[str, Cell]]] = {
     Recurrent: lambda m: {"cell": m.cell},
     LanguageModel: lambda m: {"cell": m.recurrent.cell},
-    Tagger: lambda m: {"cell": m.recurrent.cell},
+    OneNetwork: lambda m: {"cell": m.recurrent.cell},
     Cloze: lambda m: {"cell": m.recurrent.cell},
     EncoderDecoder: lambda m: {
         "cell": m.decoder.recurrent.cell,

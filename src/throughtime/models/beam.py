@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from throughtime.models.encoder_decoder import EncoderDecoder
 from throughtime.models.memory import Memory
 from throughtime.models.search import (
     Hypothesis,
@@ -18,12 +17,13 @@ from throughtime.models.search import (
     looking,
     read,
 )
+from throughtime.models.writer import Writer
 
 __all__ = ["beam_search"]
 
 
 def beam_search(
-    model: EncoderDecoder,
+    model: Writer,
     source: Tensor,
     source_lengths: Lengths = None,
     *,
@@ -74,7 +74,7 @@ class _Beams:
 
     def __init__(
         self,
-        model: EncoderDecoder,
+        model: Writer,
         memory: Memory,
         limits: list[int],
         K: int,
@@ -163,7 +163,7 @@ class _Beams:
             looked.append((step, row))
         weights = [self.weights[step] for step, _ in looked[::-1]]
         rows = [w[r] for w, (_, r) in zip(weights, looked[::-1], strict=True) if w is not None]
-        attention = attention_of(self.model, rows, length)
+        attention = attention_of(self.memory, rows, length)
         return Hypothesis(written[::-1], end.score, end.token is None, attention)
 
 

@@ -13,8 +13,9 @@ from throughtime.checks import ShapeError, integer_lengths, unknown
 from throughtime.layers import Attention, Recurrent
 from throughtime.layers.attention import KINDS
 from throughtime.models.memory import DecoderState, Memory
+from throughtime.models.writer import writable
 
-__all__ = ["ATTENTIONS", "FEEDS", "Decoder", "check_tokens"]
+__all__ = ["ATTENTIONS", "FEEDS", "Decoder", "check_tokens", "joined"]
 
 ATTENTIONS = ("none", *KINDS)
 FEEDS = ("teacher", "scheduled", "free")
@@ -163,7 +164,7 @@ class Decoder(nn.Module):
         x = self.dropout(self.embedding(target_in))  # (B, T, E)
         if not self.input_feeding:
             # No step depends on a later one, so padding needs no mask before the end.
-            h, _ = self.recurrent(x, _joined(memory.state.recurrent))  # (B, T, H)
+            h, _ = self.recurrent(x, joined(memory.state.recurrent))  # (B, T, H)
             attended, weights = self._attended(h, memory)
         else:
             state, made, looked = memory.state, [], []
@@ -206,7 +207,7 @@ class Decoder(nn.Module):
             x = torch.cat([x, looked[0].flatten(0, 1)], -1)
         elif state.attended is not None:
             x = torch.cat([x, state.attended], -1)
-        h, last = self.recurrent(x.unsqueeze(1), _joined(state.recurrent))  # (R, 1, H)
+        h, last = self.recurrent(x.unsqueeze(1), joined(state.recurrent))  # (R, 1, H)
         attended, weights = self._attended(h.squeeze(1).unflatten(0, (B, -1)), memory, looked)
         attended = attended.flatten(0, 1)
         return attended, DecoderState(
@@ -228,15 +229,10 @@ class Decoder(nn.Module):
 
     def _own(self, scores: Tensor, feedback: str | None) -> Tensor:
         """The model's own tokens (B), never pad nor bos."""
-        scores = self.writable(scores)
+        scores = writable(scores, self.pad, self.bos)
         if feedback == "argmax":
             return scores.argmax(-1)
         return torch.multinomial(scores.float().softmax(-1), 1).squeeze(-1)
-
-    def writable(self, scores: Tensor) -> Tensor:
-        """The scores (…, V) with -inf where a token is never written: pad and bos."""
-        never = torch.tensor([self.pad, self.bos], device=scores.device)
-        return scores.index_fill(-1, never, float("-inf"))
 
     # What it refuses.
 
@@ -269,7 +265,8 @@ class Decoder(nn.Module):
         return names.index(name)
 
 
-def _joined(states: tuple[Tensor, ...]) -> Any:
+def joined(states: tuple[Tensor, ...]) -> Any:
+    """The states of a cell as a recurrent layer takes them: alone, or as a tuple."""
     return states[0] if len(states) == 1 else states
 
 

@@ -14,11 +14,12 @@ from throughtime.layers.attention import not_empty
 from throughtime.models.bridge import Bridge
 from throughtime.models.decoder import ATTENTIONS, Decoder, check_tokens
 from throughtime.models.memory import DecoderState, Memory
+from throughtime.models.writer import Writer
 
 __all__ = ["EncoderDecoder"]
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Writer):
     r"""One recurrent network reads the source, another writes the target, token by token.
 
         k_1 … k_S = encoder(E_x[x_1] … E_x[x_S])
@@ -148,6 +149,10 @@ class EncoderDecoder(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def head(self) -> nn.Linear:
+        return self.decoder.scores
+
     def encode(self, source: Tensor, lengths: Tensor | list[int] | None = None) -> Memory:
         """Reads the sources.
 
@@ -215,7 +220,7 @@ class EncoderDecoder(nn.Module):
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
-        """h~ (B, T, H) of given targets, after dropout, of which ``decoder.scores`` makes scores.
+        """h~ (B, T, H) of given targets, after dropout, of which ``head`` makes scores.
 
         For a loss that does not need all scores at once; the arguments are those of
         :meth:`forward`.

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from throughtime.models.decoding import Sampling, draw
-from throughtime.models.encoder_decoder import EncoderDecoder
 from throughtime.models.memory import Memory
+from throughtime.models.writer import Writer
 
 __all__ = ["Hypothesis", "greedy_search", "sample_search"]
 
@@ -37,7 +37,7 @@ class Hypothesis:
 
 
 def greedy_search(
-    model: EncoderDecoder,
+    model: Writer,
     source: Tensor,
     source_lengths: Lengths = None,
     *,
@@ -46,7 +46,7 @@ def greedy_search(
     """Takes the likeliest token, again and again.
 
     Args:
-        model, source, source_lengths: see :meth:`EncoderDecoder.encode`.
+        model, source, source_lengths: see :meth:`throughtime.models.EncoderDecoder.encode`.
         max_length: how many tokens are written at most, ``eos`` among them; None is
             2 S + 10 for a source of S tokens.
 
@@ -58,7 +58,7 @@ def greedy_search(
 
 
 def sample_search(
-    model: EncoderDecoder,
+    model: Writer,
     source: Tensor,
     source_lengths: Lengths = None,
     *,
@@ -100,7 +100,7 @@ class _Draft:
 
 
 def _write(
-    model: EncoderDecoder,
+    model: Writer,
     source: Tensor,
     source_lengths: Lengths,
     sampling: Sampling,
@@ -146,7 +146,9 @@ def _write(
     return [
         sorted(
             (
-                Hypothesis(d.tokens, d.score, d.is_finished, attention_of(model, d.weights, length))
+                Hypothesis(
+                    d.tokens, d.score, d.is_finished, attention_of(memory, d.weights, length)
+                )
                 for d in of_source
             ),
             key=lambda h: h.score,
@@ -157,7 +159,7 @@ def _write(
 
 
 @contextmanager
-def looking(model: EncoderDecoder) -> Iterator[None]:
+def looking(model: Writer) -> Iterator[None]:
     """Nothing is derived or dropped inside."""
     # Each by itself: an encoder that is kept as it is may stand in eval() alone.
     were_training = [(module, module.training) for module in model.modules()]
@@ -171,7 +173,7 @@ def looking(model: EncoderDecoder) -> Iterator[None]:
 
 
 def read(
-    model: EncoderDecoder, source: Tensor, lengths: Lengths, max_length: int | None
+    model: Writer, source: Tensor, lengths: Lengths, max_length: int | None
 ) -> tuple[Memory, list[int]]:
     """The memory, and how many tokens are written at most for each source."""
     if max_length is not None:
@@ -182,18 +184,18 @@ def read(
     ]
 
 
-def log_probabilities(model: EncoderDecoder, scores: Tensor) -> Tensor:
+def log_probabilities(model: Writer, scores: Tensor) -> Tensor:
     """(R, V), in float32 at least; -inf for what is never written."""
     wide = torch.promote_types(scores.dtype, torch.float32)
-    return model.decoder.writable(scores.log_softmax(-1, dtype=wide))
+    return model.writable(scores.log_softmax(-1, dtype=wide))
 
 
-def attention_of(model: EncoderDecoder, rows: list[Tensor], length: int) -> Tensor | None:
+def attention_of(memory: Memory, rows: list[Tensor], length: int) -> Tensor | None:
     """The weights (len(rows), length) of a hypothesis, or None without attention."""
-    if model.decoder.attention is None:
+    if memory.attention is None:
         return None
-    weight = next(model.parameters())
-    return torch.stack(rows)[:, :length] if rows else weight.new_zeros(0, length)
+    none = memory.state.recurrent[0].new_zeros(0, length)
+    return torch.stack(rows)[:, :length] if rows else none
 
 
 def at_least_one(who: str, name: str, value: int) -> None:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from throughtime.data import BOS, EOS, PAD, Pair, PairBatch, PairSet, addition, collate
-from throughtime.models import Hypothesis, Tagger
+from throughtime.data import Pair, PairSet, addition
+from throughtime.models import OneNetwork, Writer
 from throughtime.tasks.rewriting import match_figures
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 
 __all__ = ["Addition", "AdditionConfig"]
 
-_FOR_TWO = ("attention", "input_feeding", "tied", "feed", "forcing", "beam_width")
+_FOR_TWO = ("bidirectional", "attention", "input_feeding", "tied", "feed", "forcing")
 
 
 @dataclass
@@ -45,30 +41,22 @@ class AdditionConfig(SequenceToSequenceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.network == "two":
-            return
-        if not self.padded:
-            raise ValueError("--padded false: sums of many lengths are for --network two.")
         usual = {field.name: field.default for field in fields(self)}
-        for name in _FOR_TWO:
+        for name in _FOR_TWO if self.network == "one" else ():
             if getattr(self, name) != usual[name]:
                 raise ValueError(
-                    f"--{name} {getattr(self, name)}: is for a decoder, and would have no effect "
-                    f"on one network. Use --network two, or leave it out."
+                    f"--{name} {getattr(self, name)}: is for encoder and decoder, and would have "
+                    f"no effect on one network. Use --network two, or leave it out."
                 )
 
 
 class Addition(SequenceToSequence):
     """Sums of two numbers, ``535+61`` to ``596``.
 
-    One network takes it as a mapping of sequences of the same length. Sum and result are padded,
-    the one behind and the other before; what is said while the sum is read does not matter:
-
-        reads  16+535 ____
-        says   _______596
-
-    Two are an encoder and a decoder, where each character is written after what was written
-    before. The accuracy of the characters is that of all places of the padded result.
+    One network takes it as a mapping of sequences of the same length: it reads the sum, and says
+    the result into the blanks behind it (:class:`throughtime.models.OneNetwork`). Two are an
+    encoder and a decoder, which reads what it wrote before. The accuracy of the characters is that
+    of all places of the padded result.
 
     Source: the lecture notes; Keras, examples/nlp/addition_rnn.py; Zaremba and Sutskever,
         arXiv 1410.4615.
@@ -105,82 +93,19 @@ class Addition(SequenceToSequence):
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
         return match_figures(pairs, outputs)
 
-    # One network.
-
-    def model(self) -> nn.Module:
+    def model(self) -> Writer:
         c = self.config
         if c.network == "two":
             return super().model()
         source, target = self.tokenisers
-        return Tagger(
+        return OneNetwork(
             len(source),
             len(target),
             cell=c.cell,
             hidden_size=c.hidden_size,
             num_layers=c.num_layers,
             embedding_size=c.embedding_size,
-            bidirectional=c.bidirectional,
             dropout=c.dropout,
             forget_bias=c.forget_bias,
             backend=c.backend,
         )
-
-    def total_loss(
-        self, model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0
-    ) -> Tensor:
-        if self.config.network == "two":
-            return super().total_loss(model, batch, label_smoothing)
-        # Where all are of one length none says that it ends.
-        result = batch.target_out[:, :-1]
-        scores = _said(model, batch.source, batch.source_lengths, result.shape[1])
-        return F.cross_entropy(
-            scores.flatten(0, 1), result.flatten(), reduction="sum", label_smoothing=label_smoothing
-        )
-
-    def count(self, batch: PairBatch) -> int:
-        ends = len(batch.target_lengths) if self.config.network == "one" else 0
-        return super().count(batch) - ends
-
-    def search(
-        self, model: nn.Module, sources: Sequence[Sequence[int]], **how: Any
-    ) -> list[list[Hypothesis]]:
-        if self.config.network == "two":
-            return super().search(model, sources, **how)
-        if how.get("beam_width", 1) > 1:
-            raise ValueError(
-                "--beam_width: one network says each character without regard to the others, and "
-                "has one result. Leave it and --n_best out, or train with --network two."
-            )
-        found: list[list[Hypothesis]] = [[] for _ in sources]
-        places = [place for place, ids in enumerate(sources) if ids]
-        for some in (places[k : k + 1024] for k in range(0, len(places), 1024)):
-            for place, best in zip(
-                some, self._best(model, [sources[i] for i in some]), strict=True
-            ):
-                found[place] = [best]
-        return found
-
-    @torch.no_grad()
-    def _best(self, model: nn.Module, sources: list[Sequence[int]]) -> list[Hypothesis]:
-        was_training, device = model.training, next(model.parameters()).device
-        model.eval()
-        batch = collate(sources, [[]] * len(sources))
-        scores = _said(model, batch.source.to(device), batch.source_lengths, self.longest_target)
-        model.train(was_training)
-        logs = scores.log_softmax(-1)
-        logs[..., [PAD, BOS, EOS]] = -torch.inf
-        likeliest, tokens = logs.max(-1)  # (B, W)
-        return [
-            Hypothesis(ids, score, is_finished=True)
-            for ids, score in zip(tokens.tolist(), likeliest.sum(-1).tolist(), strict=True)
-        ]
-
-
-def _said(model: nn.Module, source: Tensor, lengths: Tensor, width: int) -> Tensor:
-    """The scores (B, width, V) of what is said in as many blanks behind each source."""
-    reads = torch.cat([source, source.new_full((len(source), width), BOS)], 1)  # (B, S + width)
-    places = lengths.to(source.device).unsqueeze(1) + torch.arange(width, device=source.device)
-    # The blanks follow the source, not its padding.
-    reads = reads.scatter(1, places, BOS)
-    scores = model(reads, lengths + width)  # (B, S + width, V)
-    return scores.gather(1, places.unsqueeze(-1).expand(-1, -1, scores.shape[-1]))

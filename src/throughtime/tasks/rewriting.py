@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from torch import nn
 
 from throughtime.data import Pair, collate
-from throughtime.models import EncoderDecoder, Hypothesis, beam_search, greedy_search
+from throughtime.models import Hypothesis, Writer, beam_search, greedy_search
 from throughtime.tasks.edit_distance import edit_distance
 
 __all__ = ["character_error_rate", "hypotheses", "match_figures"]
@@ -29,14 +29,14 @@ def hypotheses(
     What stands beside a source does not matter to what is made of it.
 
     Args:
-        model: an encoder with its decoder.
+        model: what writes.
         sources: the ids of texts, of any lengths.
         longest_target: of the training, in tokens. An output has at most ten tokens more than
             that, or than twice its source (rounded up to a multiple of 16), whichever is more.
         beam_width: how many hypotheses are followed; 1 is greedy.
         n_best, length_power: see :func:`throughtime.models.beam_search`.
     """
-    assert isinstance(model, EncoderDecoder)
+    assert isinstance(model, Writer)
     device = next(model.parameters()).device
     found: list[list[Hypothesis]] = [[] for _ in sources]
     # Sources of similar lengths side by side waste no steps.

@@ -27,7 +27,7 @@ from throughtime.data import (
     tokeniser_from_json,
     warn_of_long_sources,
 )
-from throughtime.models import EncoderDecoder, Hypothesis
+from throughtime.models import EncoderDecoder, Hypothesis, Writer
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.rewriting import hypotheses
 from throughtime.tasks.task import Task
@@ -265,7 +265,7 @@ class SequenceToSequence(Task):
             world_size=world_size,
         )
 
-    def model(self) -> nn.Module:
+    def model(self) -> Writer:
         c = self.config
         source, target = self.tokenisers
         return EncoderDecoder(
@@ -287,7 +287,7 @@ class SequenceToSequence(Task):
     def loss(self, model: nn.Module, batch: PairBatch, state: Any) -> tuple[Tensor, tuple[()]]:
         c = self.config
         if c.feed == "teacher" and c.forcing is None:
-            total = self.total_loss(model, batch, c.label_smoothing)
+            total = _loss(model, batch, c.label_smoothing)
         else:
             given = (batch.source, batch.source_lengths, batch.target_in, batch.target_lengths)
             scores = model(*given, feed=c.feed, forcing=self.forcing)  # (B, T, V)
@@ -299,17 +299,6 @@ class SequenceToSequence(Task):
                 label_smoothing=c.label_smoothing,
             )
         return total / self.count(batch), ()
-
-    def total_loss(
-        self, model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0
-    ) -> Tensor:
-        """The sum of the losses of all tokens of a batch, the true ones given."""
-        assert isinstance(model, EncoderDecoder)
-        given = (batch.source, batch.source_lengths, batch.target_in, batch.target_lengths)
-        is_token = batch.target_out != PAD
-        h = model.unscored(*given)[is_token]  # (N, H)
-        scores = model.decoder.scores
-        return linear_cross_entropy(h, scores, batch.target_out[is_token], label_smoothing)
 
     @property
     def forcing(self) -> float | None:
@@ -345,7 +334,7 @@ class SequenceToSequence(Task):
         total, count = 0.0, 0
         for batch in PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False):
             batch = PairBatch(*(part.to(device) for part in batch))
-            total += self.total_loss(model, batch).item()
+            total += _loss(model, batch).item()
             count += self.count(batch)
         model.train(was_training)
         pairs = self.split(split)
@@ -401,3 +390,12 @@ class SequenceToSequence(Task):
     def read(self, text: str) -> str:
         """The source that a text of a person is; of the pairs' own the inverse of `shown`."""
         return text
+
+
+def _loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
+    """The loss of all tokens together, the true ones given."""
+    assert isinstance(model, Writer)
+    given = (batch.source, batch.source_lengths, batch.target_in, batch.target_lengths)
+    is_token = batch.target_out != PAD
+    h = model.unscored(*given)[is_token]  # (N, H)
+    return linear_cross_entropy(h, model.head, batch.target_out[is_token], label_smoothing)

@@ -1,0 +1,127 @@
+"""One network for both sides: it reads the source, and then says the target."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.cells.cell import Cell
+from throughtime.checks import integer_lengths
+from throughtime.layers.attention import not_empty
+from throughtime.layers.recurrent import Recurrent
+from throughtime.models.decoder import check_tokens, joined
+from throughtime.models.memory import DecoderState, Memory
+from throughtime.models.writer import Writer
+
+__all__ = ["OneNetwork"]
+
+
+class OneNetwork(Writer):
+    r"""A mapping of sequences of the same length, by a single recurrent network:
+
+        reads   x_1 … x_S  _   …  _
+        says     .  …  .  y_1 … y_T
+
+        h_1 … h_{S+T} = recurrent(E[x_1] … E[x_S], E[_] … E[_])
+        P(y_t | x)    = softmax(W h_{S+t} + b)
+
+    Source and target are padded to one length, the source behind and the target before; what is
+    said while the source is read does not count. What was said is not read again, so given x the
+    y_t do not depend on one another.
+
+    Args:
+        source_size, target_size: how many tokens there are to read, and to say; V is the second.
+        cell: the equations of the recurrent layers, or their name.
+        hidden_size, num_layers: H and L.
+        embedding_size: the width of E; None is H.
+        dropout: of the embeddings, of what enters each layer but the first, and of what is scored.
+        pad, bos, eos: see :class:`throughtime.models.EncoderDecoder`; ``bos`` is the blank, too.
+        forget_bias, backend: see :class:`throughtime.Recurrent`.
+
+    Shapes:
+        source: (B, S) int64. target_in: (B, T) int64, of which nothing but T is read.
+        scores: (B, T, V).
+
+    Source: the lecture notes, the simplest variant of sequence to sequence.
+
+    >>> model = OneNetwork(11, 13, hidden_size=8)
+    >>> source, target_in = torch.randint(3, 11, (2, 5)), torch.randint(3, 13, (2, 7))
+    >>> model(source, [5, 3], target_in).shape
+    torch.Size([2, 7, 13])
+    """
+
+    def __init__(
+        self,
+        source_size: int,
+        target_size: int,
+        *,
+        cell: Cell | str = "lstm",
+        hidden_size: int = 256,
+        num_layers: int = 1,
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        pad: int = 0,
+        bos: int = 1,
+        eos: int = 2,
+        forget_bias: float | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        E = hidden_size if embedding_size is None else embedding_size
+        self.source_size, self.target_size = source_size, target_size
+        self.pad, self.bos, self.eos = pad, bos, eos
+        self.embedding = nn.Embedding(source_size, E)
+        self.recurrent = Recurrent(
+            cell,
+            E,
+            hidden_size,
+            num_layers,
+            batch_first=True,
+            dropout=dropout if num_layers > 1 else 0.0,
+            forget_bias=forget_bias,
+            backend=backend,
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.scores = nn.Linear(self.recurrent.output_size, target_size)
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.scores
+
+    def encode(self, source: Tensor, lengths: Tensor | list[int] | None = None) -> Memory:
+        check_tokens("OneNetwork", "source", source, self.source_size)
+        B, S = source.shape
+        ends = integer_lengths("OneNetwork", [S] * B if lengths is None else lengths, B, S).cpu()
+        _, state = self._read(source, lengths=not_empty("OneNetwork", ends))
+        return Memory(state, ends, None)
+
+    def step(
+        self, token: Tensor, state: DecoderState, memory: Memory
+    ) -> tuple[Tensor, DecoderState]:
+        h, state = self._read(torch.full_like(token, self.bos).unsqueeze(1), state)  # (R, 1, H)
+        return self.scores(self.dropout(h.squeeze(1))), state
+
+    def unscored(
+        self,
+        source: Tensor,
+        source_lengths: Tensor | list[int] | None,
+        target_in: Tensor,
+        target_lengths: Tensor | list[int] | None = None,
+    ) -> Tensor:
+        memory = self.encode(source, source_lengths)
+        h, _ = self._read(torch.full_like(target_in, self.bos), memory.state)
+        return self.dropout(h)
+
+    def forward(
+        self, source: Tensor, source_lengths: Tensor | list[int] | None, target_in: Tensor
+    ) -> Tensor:
+        """The scores of each token, said behind the source."""
+        return self.scores(self.unscored(source, source_lengths, target_in))
+
+    def _read(
+        self, tokens: Tensor, state: DecoderState | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, DecoderState]:
+        x = self.dropout(self.embedding(tokens))  # (B, T, E)
+        first = None if state is None else joined(state.recurrent)
+        h, last = self.recurrent(x, first, lengths=lengths)  # (B, T, H)
+        return h, DecoderState((last,) if isinstance(last, Tensor) else tuple(last))
