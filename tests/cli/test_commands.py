@@ -48,7 +48,7 @@ def test_training_says_where_the_run_and_the_report_are(tmp_path, said):
         "train", "char-lm", "--data", tmp_path / "text.py", *SMALL, "--run", tmp_path / "run"
     )
     assert (status, err) == (0, "")
-    assert out.startswith("char-lm: text.py-lstm-1x8 -> ")
+    assert re.match(r"char-lm: text.py-lstm-1x8, [\d,]+ parameters -> ", out)
     assert "validation loss" in out
     assert "The run is complete" in out
     assert str(tmp_path / "run" / "report.html") in out

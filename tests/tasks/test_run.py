@@ -34,6 +34,7 @@ def test_a_run_gives_back_the_task_and_the_model(run, task):
     torch.testing.assert_close(loaded(tokens)[0], model(tokens)[0], rtol=0, atol=0)
     assert loaded.scores.weight is loaded.embedding.weight
     assert set(run.config()["versions"]) == {"throughtime", "python", "torch"}
+    assert run.config()["parameters"] == sum(p.numel() for p in model.parameters())
 
 
 def test_no_run_folder_is_named_with_the_nearest(tmp_path, run):

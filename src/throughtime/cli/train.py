@@ -65,7 +65,8 @@ def main(argv: Sequence[str]) -> int:
             check(task, config)
             lock = run.lock()
             run.create(task, asdict(config))
-            print(f"{task.name}: {task.title} -> {run.folder}", flush=True)
+            size = run.config()["parameters"]
+            print(f"{task.name}: {task.title}, {size:,} parameters -> {run.folder}", flush=True)
         outcome = fit(task, config, run, resume=bool(resume))
     except Diverged as error:
         if is_first:

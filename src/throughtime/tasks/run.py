@@ -1,6 +1,6 @@
 """The run folder: everything that a training leaves behind, and where all commands look.
 
-config.json         task, settings, what the task took from its data, versions
+config.json         task, settings, what the task took from its data, parameters, versions
 model.safetensors   the best model by validation
 last.ckpt           everything that --resume goes on from
 metrics.csv         losses and gradient norms along the way
@@ -31,6 +31,8 @@ from throughtime.checks import nearest
 from throughtime.tasks.task import Task, get
 
 __all__ = ["Run", "RunError", "written_whole"]
+
+_CONFIG = ("task", "settings", "training", "assets", "parameters", "versions")
 
 
 class RunError(ValueError):
@@ -112,6 +114,7 @@ class Run:
             "settings": asdict(task.config),
             "training": training,
             "assets": task.assets,
+            "parameters": sum(p.numel() for p in task.model().parameters()),
             "versions": versions(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +153,7 @@ class Run:
             )
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
-            return {k: config[k] for k in ("task", "settings", "training", "assets", "versions")}
+            return {k: config[k] for k in _CONFIG}
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.config_file}: the configuration is damaged ({error}). Restore it from a "
