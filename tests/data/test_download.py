@@ -49,7 +49,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTT
         def do_GET(self):
             running.requests += 1
             self.send_response(200)
-            self.send_header("Content-Length", str(len(CONTENT)))
+            self.send_header("Content-Length", str(len(running.content)))
             self.end_headers()
             self.wfile.write(running.content)
 
@@ -161,6 +161,26 @@ def test_a_bad_download_leaves_nothing_behind(server, cache, content):
     with pytest.raises(DownloadError, match=re.escape(url_of(server))):
         fetch(RemoteFile("text.txt", SHA256, url_of(server)))
     assert files_below(cache) == []
+
+
+def test_a_packed_download_is_unpacked_and_kept_so(server, cache):
+    server.content = gzip.compress(CONTENT)
+    file = RemoteFile("set/text.txt.gz", SHA256, url_of(server) + ".gz")
+    assert fetch(file) == fetch(file) == CONTENT
+    assert server.requests == 1
+    assert [path.name for path in (cache / "set").iterdir() if path.suffix != ".lock"] == [
+        "text.txt"
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"no gzip", gzip.compress(CONTENT)[:-20], gzip.compress(b"other")]
+)
+def test_a_bad_packed_download_leaves_nothing_behind(server, cache, content):
+    server.content = content
+    with pytest.raises(DownloadError, match=re.escape(url_of(server))):
+        fetch(RemoteFile("text.txt.gz", SHA256, url_of(server) + ".gz"))
+    assert {path.suffix for path in cache.iterdir()} <= {".lock"}
 
 
 def test_several_at_once_download_a_file_once(server):

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pooch
@@ -32,7 +33,8 @@ class RemoteFile:
     Args:
         mirror: its path below the folder that THROUGHTIME_DATA names; `.gz` there is unpacked.
         sha256: the checksum of the content, unpacked.
-        url: where this content, unpacked, is downloaded from; None where no upstream has it.
+        url: where it is downloaded from, unpacked where it ends with `.gz`; None where no upstream
+            has it.
     """
 
     mirror: str
@@ -68,7 +70,12 @@ def _sigmorphon_url(name: str) -> str:
     return f"{_GITHUB}/sigmorphon/conll2017/{commit}/{folder}/task1/{name}"
 
 
-# Captions of Flickr30k, for research that earns no money. Upstream has them packed only.
+def _multi30k_url(name: str) -> str:
+    commit = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
+    return f"{_GITHUB}/multi30k/dataset/{commit}/data/task1/raw/{name}.gz"
+
+
+# Captions of Flickr30k, for research that earns no money.
 _MULTI30K = """
     test_2016_flickr.cs 45adb85f688de8407fddcbe1b36dca15d12aab868149b337e2576f2d6d2ff8d8
     test_2016_flickr.de 4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16
@@ -174,7 +181,7 @@ FILES: dict[str, dict[str, RemoteFile]] = {
             "test": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
         }.items()
     },
-    "multi30k": _listed("multi30k/task1_raw", _MULTI30K, suffix=".gz"),
+    "multi30k": _listed("multi30k/task1_raw", _MULTI30K, _multi30k_url, ".gz"),
     "scan": _listed("scan", _SCAN, _scan_url),
     "sigmorphon2017": _listed("sigmorphon2017", _SIGMORPHON2017, _sigmorphon_url),
     # The archive as it is; who reads it unpacks it.
@@ -213,13 +220,11 @@ def fetch(file: RemoteFile) -> bytes:
 
 
 def _read_mirror(path: Path, sha256: str) -> bytes:
-    content = path.read_bytes()
-    got = "a damaged gzip file"
     try:
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        content = _unpacked(path) if path.suffix == ".gz" else path.read_bytes()
         got = hashlib.sha256(content).hexdigest()
-    except (EOFError, OSError, zlib.error) as error:
-        got += f" ({error})"
+    except ValueError as error:
+        content, got = b"", str(error)
     if got != sha256:
         raise ChecksumError(
             f"{path}: expected content of sha256 {sha256}, got {got}. "
@@ -228,13 +233,33 @@ def _read_mirror(path: Path, sha256: str) -> bytes:
     return content
 
 
+def _unpacked(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"a damaged gzip file ({error})") from error
+
+
 def _download(url: str, file: RemoteFile) -> bytes:
     target = platformdirs.user_cache_path("throughtime") / "data" / file.mirror.removesuffix(".gz")
     target.parent.mkdir(parents=True, exist_ok=True)
     # Of several processes one downloads. pooch checks, and only then moves the file into place.
+    by: Any = _unpacking if url.endswith(".gz") else None
     with FileLock(f"{target}.lock"):
-        pooch.retrieve(url, f"sha256:{file.sha256}", fname=target.name, path=target.parent)
+        pooch.retrieve(
+            url, f"sha256:{file.sha256}", fname=target.name, path=target.parent, downloader=by
+        )
         return target.read_bytes()
+
+
+def _unpacking(url: str, output: str, caller: Any) -> None:
+    """Downloads a packed file to the place of its content."""
+    packed = Path(f"{output}.gz")
+    try:
+        pooch.HTTPDownloader()(url, str(packed), caller)
+        Path(output).write_bytes(_unpacked(packed))
+    finally:
+        packed.unlink(missing_ok=True)
 
 
 def _not_found(file: RemoteFile, mirror: str | None, reason: str) -> str:
