@@ -35,7 +35,7 @@ B, T, STEPS = 32, 100, 50
 def bare(task: CharLM) -> list[float]:
     """Characters a second, of each ten steps of a bare loop."""
     model = task.model()
-    optimizer = torch.optim.AdamW(model.parameters(), 0.004)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.004, fused=True)
     speeds, state, begun = [], None, time.perf_counter()
     for step, (x, y) in enumerate(task.data("train"), 1):
         scores, state = model(x, state)

@@ -18,9 +18,15 @@ MODELS = {
     "rnn": lambda: tt.RNN(3, 4, nonlinearity="relu"),
     "model": lambda: LanguageModel(7, cell="gru", hidden_size=8, dropout=0.1),
     "tied": lambda: LanguageModel(7, cell="lstm-cifg", hidden_size=8, tied=True),
-    "one": lambda: OneNetwork(7, 5, cell="gru", hidden_size=8, num_layers=2, dropout=0.2),
-    "cloze": lambda: Cloze(7, hidden_size=8, num_layers=2, embedding_size=6, tied=True),
-    "none": lambda: EncoderDecoder(7, 9, hidden_size=8, attention="none", num_layers=2),
+    "one": lambda: OneNetwork(
+        *(7, 5), cell="gru", hidden_size=8, num_layers=2, dropout=0.2, pad=2, bos=4, eos=0
+    ),
+    "cloze": lambda: Cloze(
+        7, hidden_size=8, num_layers=2, embedding_size=6, tied=True, bos=3, eos=4
+    ),
+    "none": lambda: EncoderDecoder(
+        7, 9, hidden_size=8, attention="none", num_layers=2, pad=5, eos=0
+    ),
     "shared": lambda: EncoderDecoder(
         *(7, 7),
         cell="mgu",
@@ -44,6 +50,8 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
     again = tt.from_pretrained(tmp_path / "model")
     assert type(again) is type(model)
     assert repr(again) == repr(model)
+    for token in ("pad", "bos", "eos"):
+        assert getattr(again, token, None) == getattr(model, token, None)
     assert not again.training
     if isinstance(model, Writer):
         given = [torch.randint(3, 7, (2, 5)), [5, 2], torch.randint(3, 5, (2, 4))]

@@ -82,3 +82,35 @@ def test_gradients_reach_both_halves():
 def test_what_is_no_source_is_refused(source, lengths, message):
     with pytest.raises(ValueError, match=message):
         OneNetwork(V, W, hidden_size=6).encode(source, lengths)
+
+
+@pytest.mark.parametrize(
+    ("target_in", "message"),
+    [
+        (torch.full((2, 3), BOS), "expected target_in of 3 row"),
+        (torch.zeros(3, 3), "expected target_in as a tensor of torch.int64"),
+        (torch.zeros(3, 0, dtype=torch.int64), "target_in of shape .* at least one step"),
+    ],
+)
+def test_what_is_no_target_is_refused(target_in, message):
+    with pytest.raises(ValueError, match=message):
+        OneNetwork(V, W, hidden_size=6)(given()[0], LENGTHS, target_in, [2, 3, 1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bos": 0}, "expected pad, bos and eos as three different tokens of the 7"),
+        ({"eos": W}, "expected pad, bos and eos as three different tokens of the 7"),
+        ({"source_size": 1}, "expected bos below source_size=1"),
+    ],
+)
+def test_tokens_that_there_are_not_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        OneNetwork(**{"source_size": V, "target_size": W, "hidden_size": 6} | options)
+
+
+def test_forget_bias_and_dropout_are_those_of_the_layers():
+    model = OneNetwork(V, W, hidden_size=6, num_layers=2, forget_bias=3.0, dropout=0.25)
+    assert (model.recurrent.forget_bias, model.recurrent.dropout) == (3.0, 0.25)
+    assert model.dropout.p == 0.25

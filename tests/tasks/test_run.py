@@ -91,3 +91,18 @@ def test_a_failed_write_leaves_the_file_before_it(tmp_path):
         written_whole(path, fail)
     assert path.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_run_that_lacks_a_setting_is_of_an_older_throughtime(run):
+    config = json.loads(run.config_file.read_text())
+    del config["settings"]["cell"]
+    run.config_file.write_text(json.dumps(config))
+    with pytest.raises(RunError, match="got no cell, so the run is of an older throughtime"):
+        run.task()
+
+
+def test_a_run_that_does_not_say_its_parameters_is_read(run, task):
+    config = json.loads(run.config_file.read_text())
+    del config["parameters"]
+    run.config_file.write_text(json.dumps(config))
+    assert run.task().config == task.config

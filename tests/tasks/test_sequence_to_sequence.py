@@ -109,17 +109,17 @@ def test_every_feed_learns(feed):
 
 
 @pytest.mark.parametrize(
-    ("decay", "halfway"),
-    [("linear", 0.6), ("exponential", 0.2**0.5), ("sigmoid", 0.6), ("none", 0.2)],
+    ("decay", "quarter"),
+    [("linear", 0.8), ("exponential", 0.2**0.25), ("sigmoid", 0.962), ("none", 0.2)],
 )
-def test_the_true_token_grows_rarer_over_the_training(decay, halfway):
+def test_the_true_token_grows_rarer_over_the_training(decay, quarter):
     options = {"feed": "scheduled", "forcing": 0.2, "forcing_decay": decay}
     task = Addition(AdditionConfig(**SMALL | options))
     found = []
-    for task.fraction in (0.0, 0.5, 1.0):
+    for task.fraction in (0.0, 0.25, 1.0):
         found.append(task.forcing)
     first = 0.2 if decay == "none" else 1.0
-    assert found == pytest.approx([first, halfway, 0.2], abs=0.003)
+    assert found == pytest.approx([first, quarter, 0.2], abs=0.003)
 
 
 def test_scheduled_sampling_begins_as_teacher_forcing_and_ends_with_its_own_tokens():
@@ -184,6 +184,21 @@ def test_an_empty_source_gives_an_empty_output_and_a_long_one_a_warning(task, ca
     assert message.startswith("line 3: the source has 80 characters, the longest of the training 3")
 
 
+def test_a_training_tells_of_long_sources_once(tmp_path, caplog):
+    lines = [f"{a} {b}\t{b}\n" for a in "abc" for b in "defgh"]
+    lines += ["a " * 9 + "d\td\n", "a d\td\n"]
+    (tmp_path / "pairs.tsv").write_text("".join(lines))
+    options = ["--data", str(tmp_path / "pairs.tsv"), "--hidden_size=8", "--epochs=3"]
+    options += ["--tokenisation=words", "--sample_every=0", f"--run={tmp_path / 'run'}"]
+    caplog.set_level(logging.WARNING)
+    assert main(["train", "translation", *options]) == 0
+    told = [r.getMessage() for r in caplog.records if "the longest of the training" in r.message]
+    assert len(told) == 1
+    caplog.clear()
+    assert main(["evaluate", str(tmp_path / "run"), "--split", "valid"]) == 0
+    assert "line 1: the source has 10 words, the longest of the training 2" in caplog.text
+
+
 def test_what_is_unknown_is_told_and_no_error(task):
     assert task.unknown("valid") == {}
     assets = json.loads(json.dumps(task.assets))
@@ -223,13 +238,20 @@ def test_an_unknown_split_is_refused(task):
         ({"label_smoothing": 1.0}, "--label_smoothing: expected 0 to less than 1"),
         ({"batch_size": 0}, "--batch_size: expected at least 1"),
         ({"beam_width": 0}, "--beam_width: expected at least 1"),
-        ({"feed": "scheduled"}, "expected forcing as a probability"),
-        ({"forcing": 0.5}, 'would have no effect with feed="teacher"'),
-        ({"feed": "scheduled", "forcing": 1.5}, "--forcing: expected a probability, 0 to 1"),
+        ({"feed": "scheduled"}, "--forcing: expected a probability from 0 to 1.*got None"),
+        ({"forcing": 0.5}, "--forcing 0.5: is for --feed scheduled.*--feed teacher"),
+        (
+            {"feed": "scheduled", "forcing": 1.5},
+            "--forcing: expected a probability from 0 to 1.*got 1.5",
+        ),
         ({"forcing_decay": "none"}, "--forcing_decay none: is for --feed scheduled"),
         (
             {"feed": "scheduled", "forcing": 0.0, "forcing_decay": "exponential"},
             "--forcing 0: no exponential",
+        ),
+        (
+            {"feed": "scheduled", "forcing": 1.0, "forcing_decay": "exponential"},
+            "--forcing 1: no exponential",
         ),
         ({"num_pairs": 60}, "expected at most 55 pairs"),
         ({"cell": "lstn"}, 'did you mean "lstm"'),
@@ -261,6 +283,19 @@ def test_the_command_trains_writes_every_figure_and_evaluates(tmp_path, capsys):
     wrong = character_error_rate(task.split("test"), task.outputs["test"])
     shape = {"split": "test", "pairs": len(task.split("test")), "beam_width": 1}
     assert figures == {**shape, **own, "character_error_rate": wrong}
+
+
+def test_a_resumed_run_takes_its_own_settings_and_no_others(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    given = SMALL | {"feed": "scheduled", "forcing": 0.3, "forcing_decay": "sigmoid"}
+    options = [f"--{name}={value}" for name, value in given.items()]
+    assert main(["train", "addition", *options, "--epochs=1", f"--run={run}"]) == 0
+    resumed = ["train", "addition", "--resume", f"--run={run}"]
+    for own in ("--attention=general", "--forcing_decay=sigmoid", "--forcing=0.3"):
+        assert main([*resumed, own, "--epochs=2"]) == 0
+    capsys.readouterr()
+    assert main([*resumed, "--network=one"]) == 1
+    assert "the run has network=two, got one" in capsys.readouterr().err
 
 
 def test_a_training_that_was_cut_off_in_its_first_epoch_goes_on_as_if_it_had_not_been(tmp_path):

@@ -108,17 +108,28 @@ def _resumed(
     saved = run.config()
     if saved["task"] != kind.name:
         raise RunError(f"{run.folder}: holds a run of {saved['task']}, not of {kind.name}.")
+    # Tells of settings that it lacks.
+    run.task()
     before = {**saved["settings"], **saved["training"]}
     # The time is that of each call.
     before.pop("max_time", None)
-    own = {k: v for k, v in given.items() if k in fields(kind.Config)}
-    for name, value in {**given, **{k: getattr(kind.Config(**own), k) for k in own}}.items():
-        if name not in _FREE_ON_RESUME and name in before and before[name] != value:
+    for name, value in given.items():
+        if name in _FREE_ON_RESUME or name not in before or before[name] == value:
+            continue
+        if name not in saved["settings"] or _settled(kind, saved, name, value) != before[name]:
             raise RunError(
                 f"{run.folder}: the run has {name}={before[name]}, got {value}. A resumed run "
                 f"keeps its settings; leave --{name} out, or train into another --run."
             )
     return before | given, saved["assets"]
+
+
+def _settled(kind: type[Task], saved: dict[str, Any], name: str, value: Any) -> Any:
+    """What becomes of a setting among those of a run; itself, where it does not go with them."""
+    try:
+        return getattr(kind.Config(**{**saved["settings"], name: value}), name)
+    except ValueError:
+        return value
 
 
 def _taken(run: Run) -> str:

@@ -34,7 +34,7 @@ def write_report(run: Run) -> Path:
     title = f"{config['task']} · {config['assets'].get('data', run.folder.name)}"
     body = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(_summary(rows, config['parameters']))}</p>",
+        f"<p>{html.escape(_summary(rows, config.get('parameters')))}</p>",
         _figure(
             "Loss",
             "nats",
@@ -114,7 +114,7 @@ def _figures_of_a_split(rows: list[dict[str, str]]) -> list[dict[str, Points]]:
     return [part for part in (small, {k: v for k, v in found.items() if k not in small}) if part]
 
 
-def _summary(rows: list[dict[str, str]], parameters: int) -> str:
+def _summary(rows: list[dict[str, str]], parameters: int | None) -> str:
     valid = [row for row in rows if row["split"] == "valid"]
     if not rows or not valid:
         return "No validation yet."
@@ -126,7 +126,7 @@ def _summary(rows: list[dict[str, str]], parameters: int) -> str:
         if value and name not in _PLACE
     )
     return (
-        f"{parameters:,} parameters, {rows[-1]['step']} steps, "
+        f"{'' if parameters is None else f'{parameters:,} parameters, '}{rows[-1]['step']} steps, "
         f"{float(rows[-1]['epoch']):.2f} epochs, {minutes:.1f} minutes. "
         f"Best validation at step {best['step']}: {figures}."
     )

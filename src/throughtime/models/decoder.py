@@ -13,7 +13,7 @@ from throughtime.checks import ShapeError, integer_lengths, unknown
 from throughtime.layers import Attention, Recurrent
 from throughtime.layers.attention import KINDS
 from throughtime.models.memory import DecoderState, Memory
-from throughtime.models.writer import writable
+from throughtime.models.writer import check_specials, writable
 
 __all__ = ["ATTENTIONS", "FEEDS", "Decoder", "check_tokens", "joined"]
 
@@ -76,11 +76,7 @@ class Decoder(nn.Module):
                 f"Decoder: tied=True scores with the embedding itself, so expected "
                 f"embedding_size={H} like hidden_size, got {E}."
             )
-        if len({pad, bos, eos}) < 3 or not all(0 <= t < vocab_size for t in (pad, bos, eos)):
-            raise ValueError(
-                f"Decoder: expected pad, bos and eos as three different tokens of the "
-                f"{vocab_size} of the target, got {pad}, {bos} and {eos}."
-            )
+        check_specials("Decoder", vocab_size, pad, bos, eos)
         self.vocab_size, self.pad, self.bos, self.eos = vocab_size, pad, bos, eos
         self.input_feeding, self.tied = input_feeding, tied
         self.is_before = input_feeding and attention == "additive"

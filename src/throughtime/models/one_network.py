@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import integer_lengths
+from throughtime.checks import ShapeError, integer_lengths
 from throughtime.layers.attention import not_empty
 from throughtime.layers.recurrent import Recurrent
 from throughtime.models.decoder import check_tokens, joined
 from throughtime.models.memory import DecoderState, Memory
-from throughtime.models.writer import Writer
+from throughtime.models.writer import Writer, check_specials
 
 __all__ = ["OneNetwork"]
 
@@ -67,6 +67,12 @@ class OneNetwork(Writer):
         backend: str = "auto",
     ) -> None:
         super().__init__()
+        check_specials("OneNetwork", target_size, pad, bos, eos)
+        if bos >= source_size:
+            raise ValueError(
+                f"OneNetwork: expected bos below source_size={source_size}, as it is the blank "
+                f"that is read, got {bos}."
+            )
         E = hidden_size if embedding_size is None else embedding_size
         self.source_size, self.target_size = source_size, target_size
         self.pad, self.bos, self.eos = pad, bos, eos
@@ -108,15 +114,25 @@ class OneNetwork(Writer):
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
+        check_tokens("OneNetwork", "target_in", target_in, self.target_size)
+        if len(source) != len(target_in):
+            raise ShapeError(
+                f"OneNetwork: expected target_in of {len(source)} row(s), as many as source has, "
+                f"got {len(target_in)}."
+            )
         memory = self.encode(source, source_lengths)
         h, _ = self._read(torch.full_like(target_in, self.bos), memory.state)
         return self.dropout(h)
 
     def forward(
-        self, source: Tensor, source_lengths: Tensor | list[int] | None, target_in: Tensor
+        self,
+        source: Tensor,
+        source_lengths: Tensor | list[int] | None,
+        target_in: Tensor,
+        target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
-        """The scores of each token, said behind the source."""
-        return self.scores(self.unscored(source, source_lengths, target_in))
+        """The scores of each token, said behind the source; past a row's end they mean nothing."""
+        return self.scores(self.unscored(source, source_lengths, target_in, target_lengths))
 
     def _read(
         self, tokens: Tensor, state: DecoderState | None = None, lengths: Tensor | None = None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from throughtime.models.memory import DecoderState, Memory
 
-__all__ = ["Writer", "writable"]
+__all__ = ["Writer", "check_specials", "writable"]
 
 
 class Writer(nn.Module, ABC):
@@ -55,6 +55,15 @@ class Writer(nn.Module, ABC):
     def writable(self, scores: Tensor) -> Tensor:
         """The scores with -inf where a token is never written."""
         return writable(scores, self.pad, self.bos)
+
+
+def check_specials(who: str, size: int, pad: int, bos: int, eos: int) -> None:
+    """Raises unless these are three different tokens of a target vocabulary of that size."""
+    if len({pad, bos, eos}) < 3 or not all(0 <= t < size for t in (pad, bos, eos)):
+        raise ValueError(
+            f"{who}: expected pad, bos and eos as three different tokens of the {size} of the "
+            f"target, got {pad}, {bos} and {eos}."
+        )
 
 
 def writable(scores: Tensor, *never: int) -> Tensor:

@@ -16,7 +16,7 @@ import json
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from throughtime.tasks.task import Task, get
 
 __all__ = ["Run", "RunError", "written_whole"]
 
-_CONFIG = ("task", "settings", "training", "assets", "parameters", "versions")
+_CONFIG = ("task", "settings", "training", "assets", "versions")
 
 
 class RunError(ValueError):
@@ -153,7 +153,7 @@ class Run:
             )
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
-            return {k: config[k] for k in _CONFIG}
+            return config | {k: config[k] for k in _CONFIG}
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.config_file}: the configuration is damaged ({error}). Restore it from a "
@@ -164,6 +164,13 @@ class Run:
         """The task with the settings of this run."""
         config = self.config()
         kind = get(config["task"])
+        missing = [f.name for f in fields(kind.Config) if f.name not in config["settings"]]
+        if missing:
+            raise RunError(
+                f"{self.config_file}: expected all settings of {kind.name}, got no "
+                f"{', '.join(missing)}, so the run is of an older throughtime. Write in what it "
+                f"was trained with, or train again into another folder."
+            )
         try:
             return kind(kind.Config(**config["settings"]), config["assets"])
         except TypeError as error:

@@ -54,7 +54,8 @@ class SequenceToSequenceConfig:
         feed: what the decoder reads in training: teacher, the true token; scheduled, its own
             with probability 1 - forcing; free, its own expectation.
         forcing: the probability of the true token in the end, for --feed scheduled.
-        forcing_decay: how it falls to that from 1 over the training; none is at once.
+        forcing_decay: how it falls to that from 1 over the training (with --max_time, within its
+            minutes); none is at once.
         label_smoothing: how much of the probability is spread over all tokens in training.
         forget_bias: the bias from which the forget gates start.
         backend: auto, or the one backend that must run.
@@ -92,15 +93,25 @@ class SequenceToSequenceConfig:
         for name in ("batch_size", "beam_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name}: expected at least 1, got {getattr(self, name)}.")
-        if self.feed != "scheduled" and self.forcing_decay != "linear":
+        self._check_forcing()
+
+    def _check_forcing(self) -> None:
+        for name, usual in {"forcing": None, "forcing_decay": "linear"}.items():
+            if self.feed != "scheduled" and getattr(self, name) != usual:
+                raise ValueError(
+                    f"--{name} {getattr(self, name)}: is for --feed scheduled, and would have no "
+                    f"effect with --feed {self.feed}. Leave it out."
+                )
+        if self.feed == "scheduled" and (self.forcing is None or not 0 <= self.forcing <= 1):
             raise ValueError(
-                f"--forcing_decay {self.forcing_decay}: is for --feed scheduled, and would have "
-                f"no effect with --feed {self.feed}. Leave it out."
+                f"--forcing: expected a probability from 0 to 1, as --feed scheduled needs one, "
+                f"got {self.forcing}."
             )
-        if self.forcing is not None and not 0 <= self.forcing <= 1:
-            raise ValueError(f"--forcing: expected a probability, 0 to 1, got {self.forcing}.")
-        if self.forcing == 0 and self.forcing_decay == "exponential":
-            raise ValueError("--forcing 0: no exponential reaches it. Use --forcing_decay linear.")
+        if self.forcing in (0, 1) and self.forcing_decay == "exponential":
+            raise ValueError(
+                f"--forcing {self.forcing:g}: no exponential falls to it from 1. Use "
+                f"--forcing_decay linear."
+            )
 
 
 class SequenceToSequence(Task):
@@ -376,7 +387,8 @@ class SequenceToSequence(Task):
 
     def sample(self, model: nn.Module) -> str:
         pairs = self.split("valid")[:4]
-        outputs = self.rewrite(model, [pair.source for pair in pairs])
+        sources = [self.tokenisers[0].encode(pair.source) for pair in pairs]
+        outputs = self.written(model, sources, beam_width=1)
         return "\n".join(
             f"{self.shown(pair.source)} → {output}"
             + ("" if output == pair.target else f" ({pair.target})")

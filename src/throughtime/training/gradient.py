@@ -162,17 +162,17 @@ class GradientTraining(lightning.LightningModule):
     # A step.
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        rate = self.learning_rate
+        fraction = self.fraction
         if self.num_processes > 1 and self.settings.max_time is not None:
             # The clocks of the processes differ; their weights must not.
-            rate = self.trainer.strategy.broadcast(rate)
+            fraction = self.trainer.strategy.broadcast(fraction)
+        self.task.fraction = fraction
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.learning_rate(fraction)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if self.position.step % self.steps_per_epoch == 0:
             self.state = None
-        self.task.fraction = self.fraction
         loss, state = self.task.loss(self.model, batch, self.state)
         if self.num_processes > 1:
             # The mean of the processes shall be the mean of all units, however they are shared.
@@ -195,14 +195,13 @@ class GradientTraining(lightning.LightningModule):
         if self.supervisor.after_step(float(self.last_loss), self.last_norm, count):
             self.trainer.should_stop = True
 
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the step that comes."""
+    def learning_rate(self, fraction: float) -> float:
+        """The learning rate of the step that comes, with so much of the training done."""
         s = self.settings
         warm = min(1.0, (self.position.step + 1) / max(1, s.warmup_steps))
         left = {
-            "cosine": 0.5 * (1 + math.cos(math.pi * self.fraction)),
-            "linear": 1 - self.fraction,
+            "cosine": 0.5 * (1 + math.cos(math.pi * fraction)),
+            "linear": 1 - fraction,
             "none": 1.0,
         }[s.decay]
         return s.learning_rate * warm * left
