@@ -28,6 +28,10 @@ def test_only_the_recurrent_network_can_count_ones():
     assert found["feed-forward"] < 0.7
 
 
+def test_words_are_written_backwards():
+    assert main_of("backwards")() > 0.99
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.stem)
 def test_an_example_is_short(path):
     assert len(path.read_text().splitlines()) <= 60
