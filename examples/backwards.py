@@ -53,8 +53,7 @@ def main(steps: int = 500) -> float:
         loss.backward()
         optimizer.step()
     source = torch.cartesian_prod(*[torch.arange(len(LETTERS))] * 3)  # all there are
-    answer = network.answer(source)
-    return (answer == source.flip(1)).all(1).float().mean().item()
+    return (network.answer(source) == source.flip(1)).all(1).float().mean().item()
 
 
 if __name__ == "__main__":
