@@ -174,7 +174,9 @@ def test_a_packed_download_is_unpacked_and_kept_so(server, cache):
 
 
 @pytest.mark.parametrize(
-    "content", [b"no gzip", gzip.compress(CONTENT)[:-20], gzip.compress(b"other")]
+    "content",
+    [b"no gzip", gzip.compress(CONTENT)[:-20], gzip.compress(b"other")],
+    ids=["no gzip", "broken off", "other"],
 )
 def test_a_bad_packed_download_leaves_nothing_behind(server, cache, content):
     server.content = content
