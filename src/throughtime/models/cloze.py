@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
 from throughtime.checks import integer_lengths, shape_is
+from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent
 
 __all__ = ["Cloze"]
@@ -83,7 +84,7 @@ class Cloze(nn.Module):
             forget_bias=forget_bias,
             backend=backend,
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         context_size = self.recurrent.output_size
         self.projection = nn.Linear(context_size, E, bias=False) if tied else nn.Identity()
         self.scores = nn.Linear(E if tied else context_size, vocab_size)

@@ -12,6 +12,7 @@ from throughtime.cells.cell import Cell
 from throughtime.checks import ShapeError, integer_lengths, unknown
 from throughtime.layers import Attention, Recurrent
 from throughtime.layers.attention import KINDS
+from throughtime.layers.dropout import Dropout
 from throughtime.models.memory import DecoderState, Memory
 from throughtime.models.writer import check_specials, writable
 
@@ -94,7 +95,7 @@ class Decoder(nn.Module):
         )
         self.attention = Attention(attention, H, M) if attention != "none" else None
         self.combine = nn.Linear(M + H, H) if attention != "none" else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.embedding = nn.Embedding(vocab_size, E)
         self.scores = nn.Linear(H, vocab_size)
         if tied:

@@ -11,6 +11,7 @@ from throughtime.cells.cell import Cell
 from throughtime.checks import integer_lengths, unknown
 from throughtime.layers import Recurrent
 from throughtime.layers.attention import not_empty
+from throughtime.layers.dropout import Dropout
 from throughtime.models.bridge import Bridge
 from throughtime.models.decoder import ATTENTIONS, Decoder, check_tokens
 from throughtime.models.memory import DecoderState, Memory
@@ -147,7 +148,7 @@ class EncoderDecoder(Writer):
         self.embedding = (
             self.decoder.embedding if shared else nn.Embedding(source_size, embedding_size)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     @property
     def head(self) -> nn.Linear:

@@ -7,6 +7,7 @@ import math
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
+from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent, RecurrentState
 from throughtime.layers.stream import Stream
 
@@ -70,7 +71,7 @@ class LanguageModel(nn.Module):
             forget_bias=forget_bias,
             backend=backend,
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.scores = nn.Linear(hidden_size, vocab_size)
         if tied:
             self.scores.weight = self.embedding.weight

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from throughtime.cells.cell import Cell
 from throughtime.checks import ShapeError, integer_lengths
 from throughtime.layers.attention import not_empty
+from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent
 from throughtime.models.decoder import check_tokens, joined
 from throughtime.models.memory import DecoderState, Memory
@@ -87,7 +88,7 @@ class OneNetwork(Writer):
             forget_bias=forget_bias,
             backend=backend,
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.scores = nn.Linear(self.recurrent.output_size, target_size)
 
     @property

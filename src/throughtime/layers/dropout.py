@@ -1,0 +1,41 @@
+"""Dropout whose random numbers cost a fifth of PyTorch's on a CPU."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Dropout", "dropout"]
+
+_STEPS = 1 << 16
+# Below this, a probability in steps of 1/65536 would be off by more than a thousandth of itself.
+_LEAST = 0.01
+
+
+class Dropout(nn.Dropout):
+    """As ``torch.nn.Dropout``; see :func:`dropout`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout(input, self.p, self.training)
+
+
+def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
+    """x / (1 - p) with probability 1 - p, else 0, for each feature by itself.
+
+    PyTorch draws a number of 64 bits for each feature on one core of a CPU; of such a number four
+    features can be decided, each by 16 bits. So p is rounded to a multiple of 1/65536 there, and
+    the scale goes by the rounded one: the expectation is x. Elsewhere (another device, a compiled
+    model, p below 0.01) PyTorch's own runs.
+
+    >>> dropout(torch.ones(1000), 0.5).unique()
+    tensor([0., 2.])
+    """
+    dropped = round(p * _STEPS)
+    is_ours = x.device.type == "cpu" and x.is_floating_point() and _LEAST <= p
+    if not training or not is_ours or dropped >= _STEPS or torch.compiler.is_compiling():
+        return F.dropout(x, p, training)
+    drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    bits = drawn.view(torch.int16)[: x.numel()].view(x.shape)
+    is_kept = bits >= dropped - _STEPS // 2
+    return x * is_kept.to(x.dtype).mul_(_STEPS / (_STEPS - dropped))
