@@ -58,11 +58,17 @@ class _Chunked(torch.autograd.Function):
         V = weight.shape[0]
         rows = max(_FEWEST_ROWS, _NUMBERS_OF_A_CHUNK // V)
         total = h.new_zeros(())
+        # One piece of memory for the scores of all chunks: a new one each time costs half as much
+        # as the product.
+        space = h.new_empty(min(rows, len(h)), V)
         made = [torch.empty_like(h), torch.zeros_like(weight), h.new_zeros(V)] if wants else None
         for begin in range(0, len(h), rows):
             part = slice(begin, begin + rows)
             y = target[part].unsqueeze(1)
-            z = F.linear(h[part], weight, bias)
+            z = space[: len(y)]
+            torch.mm(h[part], weight.t(), out=z)
+            if bias is not None:
+                z += bias
             most = z.amax(1, keepdim=True)
             of_target, mean = z.gather(1, y), z.mean(1, keepdim=True)
             z.sub_(most).exp_()
