@@ -16,7 +16,6 @@ from throughtime.checks import ShapeError
 from throughtime.kernels import Call, Explanation, Weights, dispatch, operators
 from throughtime.kernels.random import new_seed
 from throughtime.layers import options, parameters
-from throughtime.layers.dropout import dropout
 from throughtime.layers.incoming import Incoming, prepared
 from throughtime.layers.stream import Stream
 
@@ -410,7 +409,8 @@ class Recurrent(nn.Module):
             kept = [F.dropout(x.new_ones(1, *x.shape[1:]), self.dropout) for x in apart]
             dropped = [x * mask for x, mask in zip(apart, kept, strict=True)]
         else:
-            dropped = [dropout(x, self.dropout) for x in apart]
+            # The numbers of torch.nn, under the same seed.
+            dropped = [F.dropout(x, self.dropout) for x in apart]
         return dropped if self.independent else dropped * self.num_directions
 
     def _identity(self, changes: int) -> str:
