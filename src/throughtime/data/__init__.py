@@ -11,6 +11,7 @@ from throughtime.data.generated_pairs import addition, prefix_expressions
 from throughtime.data.pair_batches import PairBatch, PairBatches, collate
 from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.data.pairs import Pair, PairSet, load_pairs, warn_of_long_sources
+from throughtime.data.ragged_batches import RaggedBatch, RaggedBatches, pad_rows
 from throughtime.data.subwords import MissingLibraryError, SubwordTokeniser
 from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load
 from throughtime.data.tokenisation import TOKENISERS, fit_tokeniser, tokeniser_from_json
@@ -38,6 +39,8 @@ __all__ = [
     "PairBatch",
     "PairBatches",
     "PairSet",
+    "RaggedBatch",
+    "RaggedBatches",
     "RemoteFile",
     "SubwordTokeniser",
     "SymbolTokeniser",
@@ -54,6 +57,7 @@ __all__ = [
     "in_words",
     "load",
     "load_pairs",
+    "pad_rows",
     "prefix_expressions",
     "rows_for_scoring",
     "tokeniser_from_json",
