@@ -11,10 +11,13 @@ from throughtime.cells.cell import Cell
 from throughtime.checks import nearest
 from throughtime.layers.spec import LayerSpec, default_of
 
-__all__ = ["FREE", "NetworkConfig", "free"]
+__all__ = ["FREE", "MAY_BE_MISSING", "NetworkConfig", "free"]
 
 FREE = {"free_on_resume": True}
 """The metadata of a setting that a resumed run may change."""
+
+MAY_BE_MISSING = {"may_be_missing": True}
+"""The metadata of a setting that runs of older versions do not have: they have its default."""
 
 # A task chooses the layout of its own tensors and the width of its input.
 _NOT_SETTINGS = ("cell", "input_size", "hidden_size", "num_layers", "batch_first")
@@ -32,8 +35,7 @@ def _option_fields() -> list[tuple[str, Any, dataclasses.Field[Any]]]:
     for option in dataclasses.fields(LayerSpec):
         if option.name in _NOT_SETTINGS:
             continue
-        # A run of an older version does not have every option; it was trained with the default.
-        metadata: dict[str, Any] = {"help": option.metadata["help"], "may_be_missing": True}
+        metadata: dict[str, Any] = {"help": option.metadata["help"], **MAY_BE_MISSING}
         metadata |= FREE if option.name in _WITHOUT_INFLUENCE else {}
         # A mutable default needs a factory.
         default: dict[str, Any] = (
@@ -62,24 +64,54 @@ class _Network:
                     f"--{option.name} {getattr(self, option.name)}: {reason}. Leave it out."
                 )
 
-    def network(self, side: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def network(self) -> dict[str, Any]:
         """The arguments of a recurrent network, as the models of the package take them.
 
-        Args:
-            side: settings that differ from the shared ones, by name.
-
         Returns:
-            ``cell`` (a Cell), ``hidden_size``, ``num_layers``, and the options of the layer.
+            ``cell`` (a Cell), ``hidden_size``, ``num_layers``, and the options of the layer that
+            differ from its defaults, or that this configuration has another default for.
         """
         config: Any = self
-        values = {name: getattr(self, name) for name in _NAMES}
-        for name, value in (side or {}).items():
-            if name not in values:
-                raise ValueError(f'unknown setting "{name}"{nearest(name, values) or "."}')
-            values[name] = value
-        refused = {o.name for o in dataclasses.fields(config)} & set(self.REFUSED)
-        cell: Cell = cells.get(values.pop("cell"), **(values.pop("cell_options") or {}))
-        return {"cell": cell} | {k: v for k, v in values.items() if k not in refused}
+        arguments: dict[str, Any] = {"cell": self._cell({})}
+        for option in dataclasses.fields(config):
+            name, value = option.name, getattr(self, option.name)
+            if name in ("hidden_size", "num_layers"):
+                arguments[name] = value
+            elif name in _OPTIONS and name not in self.REFUSED:
+                default = default_of(_OPTIONS[name])
+                if value != default or default_of(option) != default:
+                    arguments[name] = value
+        return arguments
+
+    def override(self, name: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The arguments of one part of a model that differ from those of :meth:`network`.
+
+        Args:
+            name: of the part, the prefix of its flags ("encoder").
+            settings: of this class, by name.
+
+        Raises:
+            ValueError: for an unknown setting, with the nearest.
+        """
+        settings = dict(settings or {})
+        for key in settings:
+            if key not in _NAMES:
+                raise ValueError(f"unknown option --{name}.{key}{nearest(key, _NAMES) or '.'}")
+        if {"cell", "cell_options"} & set(settings):
+            settings["cell"] = self._cell(settings)
+            settings.pop("cell_options", None)
+        return settings
+
+    def _cell(self, settings: Mapping[str, Any]) -> Cell:
+        config: Any = self
+        name = settings.get("cell", config.cell)
+        # The constants of another cell are not those of this one.
+        shared = config.cell_options if name == config.cell else None
+        constants = settings.get("cell_options", shared) or {}
+        try:
+            return cells.get(name, **constants)
+        except TypeError as error:
+            raise ValueError(f"--cell_options {constants}: {error}.") from error
 
 
 _SIZES: list[tuple[str, Any, dataclasses.Field[Any]]] = [
@@ -87,13 +119,14 @@ _SIZES: list[tuple[str, Any, dataclasses.Field[Any]]] = [
     (
         "cell_options",
         dict[str, Any] | None,
-        dataclasses.field(default=None, metadata={"may_be_missing": True}),
+        dataclasses.field(default=None, metadata=MAY_BE_MISSING),
     ),
     ("hidden_size", int, dataclasses.field(default=256)),
     ("num_layers", int, dataclasses.field(default=1)),
 ]
 _FIELDS = [*_SIZES, *_option_fields()]
 _NAMES = [name for name, _, _ in _FIELDS]
+_OPTIONS = {option.name: option for option in dataclasses.fields(LayerSpec)}
 _HELP = {
     "cell": "the recurrence; `throughtime cells` lists them.",
     "cell_options": "the arguments of the cell's constructor, by name.",
@@ -109,6 +142,7 @@ else:
         "NetworkConfig",
         _FIELDS,
         bases=(_Network,),
+        kw_only=True,
         namespace={
             "__module__": __name__,
             "__doc__": "The settings of a recurrent network.\n\n    Args:\n"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -14,7 +13,6 @@ __all__ = [
     "Continues",
     "Explains",
     "Prediction",
-    "Predictor",
     "Predicts",
 ]
 
@@ -65,22 +63,6 @@ class Prediction:
     attention: AttentionMap | None = None
 
 
-class Predictor(ABC):
-    """Makes predictions from a stream of inputs, in order."""
-
-    @abstractmethod
-    def predict(self, inputs: Sequence[str]) -> list[Prediction]:
-        """One prediction for each of the next inputs; an empty line's has one empty line.
-
-        Raises:
-            ValueError: for an input that the model cannot take, with its number in the stream.
-        """
-
-    def conclude(self) -> None:
-        """Says what is to be said of all inputs together."""
-        return
-
-
 @runtime_checkable
 class Predicts(Protocol):
     """A task whose model makes something of an input: ``throughtime predict``.
@@ -95,15 +77,23 @@ class Predicts(Protocol):
     writes: ClassVar[str]
     PredictionOptions: ClassVar[type]
 
-    def predictor(self, model: nn.Module, options: Any, say: Callable[[str], None]) -> Predictor:
-        """Begins a stream of predictions.
+    def predictions(
+        self,
+        model: nn.Module,
+        inputs: Iterable[Sequence[str]],
+        options: Any,
+        say: Callable[[str], None],
+    ) -> Iterator[Prediction]:
+        """One prediction for each input, in order; that of an empty line writes an empty line.
 
         Args:
+            inputs: the lines, some at a time, as they come in.
             options: of :attr:`PredictionOptions`.
             say: takes remarks for the person, a line each.
 
         Raises:
-            ValueError: for options that do not fit this task.
+            ValueError: before the first prediction for options that do not fit this task; later
+                for an input that the model cannot take, with its number.
         """
         ...
 
