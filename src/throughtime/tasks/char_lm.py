@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from throughtime.data import (
     load,
     rows_for_scoring,
 )
+from throughtime.layers.evaluation import evaluating
 from throughtime.layers.recurrent import RecurrentState
 from throughtime.models.decoding import Sampling, generate
 from throughtime.models.language_model import LanguageModel
@@ -225,7 +225,6 @@ class CharLM(Task):
         return self.vocabulary.decode(list(drawn))
 
 
-@torch.no_grad()
 def log_likelihood(model: nn.Module, tokens: Tensor, rows: int = 1) -> tuple[float, int]:
     """The log-likelihood of a text under the model, and of how many characters it is the sum.
 
@@ -247,8 +246,6 @@ def log_likelihood(model: nn.Module, tokens: Tensor, rows: int = 1) -> tuple[flo
             f"got {len(tokens)}."
         )
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     total, state = 0.0, None
     count = len(tokens) - 1
     # Rows of one length; the characters that are left over follow the last row, whose state they
@@ -257,14 +254,14 @@ def log_likelihood(model: nn.Module, tokens: Tensor, rows: int = 1) -> tuple[flo
     main = count - left_over
     x, y = tokens[:main].view(rows, length), tokens[1 : main + 1].view(rows, length)
     parts = [(x[:, a : a + 512], y[:, a : a + 512]) for a in range(0, length, 512)]
-    for x, y in parts:
-        scores, state = model(x.to(device), state)
-        total -= _summed_loss(scores, y)
-    if left_over:
-        state = _last_row(state)
-        scores, _ = model(tokens[main:-1].unsqueeze(0).to(device), state)
-        total -= _summed_loss(scores, tokens[main + 1 :].unsqueeze(0))
-    model.train(was_training)
+    with evaluating(model):
+        for x, y in parts:
+            scores, state = model(x.to(device), state)
+            total -= _summed_loss(scores, y)
+        if left_over:
+            state = _last_row(state)
+            scores, _ = model(tokens[main:-1].unsqueeze(0).to(device), state)
+            total -= _summed_loss(scores, tokens[main + 1 :].unsqueeze(0))
     return total, count
 
 

@@ -23,6 +23,7 @@ from throughtime.data import (
     tokeniser_from_json,
 )
 from throughtime.data.sentences import SENTENCE_SETS, Sentences, load_sentences
+from throughtime.layers.evaluation import evaluating
 from throughtime.models.cloze import Cloze
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.task import Task
@@ -251,29 +252,26 @@ class MissingWord(Task):
     def readable(self, loss: float) -> dict[str, float]:
         return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf}
 
-    @torch.no_grad()
     def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
-        was_training, device = model.training, next(model.parameters()).device
-        model.eval()
+        device = next(model.parameters()).device
         total, count, right, known, known_right = 0.0, 0, 0, 0, 0
-        for batch in self._batches(split, 2048, is_shuffled=False):
-            batch = PairBatch(*(part.to(device) for part in batch))
-            loss, _ = self.loss(model, batch, None)
-            guesses = model(batch.source, batch.source_lengths).argmax(-1)
-            is_right = (guesses == batch.source) & (batch.source != PAD)
-            is_known = (batch.source != PAD) & (batch.source != UNK)
-            n = self.count(batch)
-            total, count = total + loss.item() * n, count + n
-            right, known = right + int(is_right.sum()), known + int(is_known.sum())
-            known_right += int((is_right & is_known).sum())
-        model.train(was_training)
+        with evaluating(model):
+            for batch in self._batches(split, 2048, is_shuffled=False):
+                batch = PairBatch(*(part.to(device) for part in batch))
+                loss, _ = self.loss(model, batch, None)
+                guesses = model(batch.source, batch.source_lengths).argmax(-1)
+                is_right = (guesses == batch.source) & (batch.source != PAD)
+                is_known = (batch.source != PAD) & (batch.source != UNK)
+                n = self.count(batch)
+                total, count = total + loss.item() * n, count + n
+                right, known = right + int(is_right.sum()), known + int(is_known.sum())
+                known_right += int((is_right & is_known).sum())
         return {
             **self.readable(total / count),
             "accuracy": right / count,
             "accuracy_of_known": known_right / max(1, known),
         }
 
-    @torch.no_grad()
     def guesses(self, model: nn.Module, text: str, most: int = 5) -> list[tuple[str, float]]:
         """The likeliest words for the gap of a text, with their probabilities.
 
@@ -288,12 +286,11 @@ class MissingWord(Task):
         if len(sides) != 2:
             raise ValueError(f"expected a text with one {GAP}, got {len(sides) - 1}: {text!r}.")
         before, after = map(self.tokeniser.encode, sides)
-        was_training, device = model.training, next(model.parameters()).device
-        model.eval()
         # What stands in the gap is not read.
-        ids = torch.tensor([[*before, UNK, *after]], device=device)
-        chances, words = model(ids)[0, len(before)].softmax(-1).topk(min(most, len(self.tokeniser)))
-        model.train(was_training)
+        ids = torch.tensor([[*before, UNK, *after]], device=next(model.parameters()).device)
+        with evaluating(model):
+            scores = model(ids)[0, len(before)]
+        chances, words = scores.softmax(-1).topk(min(most, len(self.tokeniser)))
         return [
             (self.tokeniser.decode([word]), chance)
             for word, chance in zip(words.tolist(), chances.tolist(), strict=True)
