@@ -78,6 +78,11 @@ def test_empty_lines_stay_empty_and_line_ends_may_be_those_of_windows(run, said)
 
 def test_a_line_may_be_given_as_an_option(run, said):
     assert said(run, "--text", "12+34")[1] == said(run, given=b"12+34\n")[1]
+    assert said(run, "--text", "12+34\r\n")[1] == said(run, given=b"12+34\n")[1]
+    # What ends no line of the input ends none here.
+    for odd in ("\x85", "\x0b", "\x0c", "\u2028", "\u2029"):
+        status, out, _ = said(run, "--text", f"1+2{odd}3")
+        assert (status, out) == (0, said(run, given=f"1+2{odd}3\n".encode())[1])
     assert said(run, "--text", "")[1] == "\n"
 
 
@@ -206,7 +211,8 @@ def test_the_picture_shows_it_too_and_only_of_the_first_lines(run, said, tmp_pat
         (["--n_best", "3", "--beam_width", "2"], "--n_best: expected at most --beam_width 2, got"),
         (["--length_power", "2"], "--length_power ranks the hypotheses of a beam"),
         (["--length_power", "-1", "--n_best=1"], "--length_power: expected 0 or more, got -1"),
-        (["--text", "a\nb"], "--text: expected one line"),
+        (["--text", "a\nb"], "--text: expected one line, got 2; several are read from the input"),
+        (["--text", "a\rb"], "--text: expected one line, got 2"),
         (["--text", "a", "--batch_size", "2"], "--batch_size is for the lines of the input"),
         (["--attention", "map.pdf"], "expected a name that ends with .html or .png"),
         (["--attention", "nowhere/map.png"], "there is no folder nowhere"),

@@ -208,7 +208,7 @@ def test_writing_leaves_a_frozen_part_in_evaluation_mode(tmp_path):
     assert not model.embedding.training
     # Also where it is refused.
     model.to(torch.bfloat16)
-    with pytest.raises(ValueError, match="expected weights of torch.float32"):
+    with pytest.raises(ValueError, match=r"expected weights of torch\.float32"):
         save_onnx(model, tmp_path / "a.onnx")
     assert model.recurrent.training
     assert not model.embedding.training

@@ -47,6 +47,17 @@ def test_a_model_that_knows_nothing_scores_the_logarithm_of_the_vocabulary(task)
     assert figures["bits_per_character"] == pytest.approx(math.log2(len(set(TEXT))))
 
 
+def test_scoring_leaves_a_frozen_part_in_evaluation_mode(task):
+    model = task.model().train()
+    model.embedding.eval()
+    task.metrics(model, "valid")
+    task.score(model, "the cat")
+    task.sample(model)
+    assert model.training
+    assert model.recurrent.training
+    assert not model.embedding.training
+
+
 @pytest.mark.parametrize("rows", [1, 3, 7])
 def test_every_character_but_the_first_is_scored_once(rows):
     model = LanguageModel(6, hidden_size=4, num_layers=1).eval()

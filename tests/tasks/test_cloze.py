@@ -57,6 +57,17 @@ def test_from_both_sides_every_word_of_eight_sentences_is_found(file, num_layers
     assert cloze.sample(model).splitlines()[0].startswith("a")
 
 
+def test_judging_leaves_a_frozen_part_in_evaluation_mode(file):
+    cloze = task(file)
+    model = cloze.model().train()
+    model.embedding.eval()
+    cloze.metrics(model, "valid")
+    cloze.guesses(model, "a3 ___ c3")
+    assert model.training
+    assert not model.embedding.training
+    assert all(part.training for name, part in model.named_modules() if name != "embedding")
+
+
 def test_a_name_is_a_data_set_whatever_lies_in_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("ptb", "tinyshakespeare", "mine"):

@@ -98,6 +98,17 @@ def test_the_training_is_learned_by_heart_and_the_figures_say_so(task):
     assert model.training
 
 
+def test_judging_leaves_a_frozen_part_in_evaluation_mode(task):
+    model = task.model().train()
+    model.encoder.eval()
+    before = [part.training for part in model.modules()]
+    task.metrics(model, "valid")
+    task.sample(model)
+    assert [part.training for part in model.modules()] == before
+    assert model.decoder.training
+    assert not model.encoder.training
+
+
 @pytest.mark.parametrize("feed", [{"feed": "scheduled", "forcing": 0.5}, {"feed": "free"}])
 def test_every_feed_learns(feed):
     task = Addition(AdditionConfig(**SMALL | {"attention": "none", "bidirectional": False} | feed))

@@ -11,7 +11,7 @@ from typing import cast
 
 from throughtime.cli.lines import read_lines
 from throughtime.cli.parser import Parser
-from throughtime.data import in_words
+from throughtime.data import in_words, one_line
 from throughtime.tasks.cloze import GAP, MissingWord
 from throughtime.tasks.run import Run
 
@@ -33,6 +33,11 @@ def main(argv: Sequence[str]) -> int:
         "of its line, a tab, its probability, a tab, and the word",
     )
     args = parser.complete(parser.parse(argv))
+    if args["text"] is not None:
+        try:
+            args["text"] = one_line(args["text"])
+        except ValueError as error:
+            parser.error(f"--text: {error}; several are read from the input")
     if args["n_best"] is not None and args["n_best"] < 1:
         parser.error(f"--n_best: expected at least 1, got {args['n_best']}")
     run = Run(Path(args["run"]))
@@ -47,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         # What is read as UTF-8 is written so, whatever the terminal is set to.
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     if args["text"] is not None:
-        batches: Iterable[list[str]] = [[args["text"].rstrip("\r\n")]]
+        batches: Iterable[list[str]] = [[args["text"]]]
     elif sys.stdin is None:
         raise ValueError("expected lines on the input, got a closed one. Use --text.")
     else:

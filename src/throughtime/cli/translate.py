@@ -15,7 +15,7 @@ from torch import nn
 
 from throughtime.cli.lines import read_lines
 from throughtime.cli.parser import Parser
-from throughtime.data import in_words
+from throughtime.data import in_words, one_line
 from throughtime.inspection.alignments import align, has_attention
 from throughtime.inspection.attention_map import (
     AttentionMap,
@@ -42,8 +42,11 @@ def main(argv: Sequence[str]) -> int:
             parser.error(f"--{name}: expected at least 1, got {args[name]}")
     if not 0 <= args["length_power"] < math.inf:
         parser.error(f"--length_power: expected 0 or more, got {args['length_power']}")
-    if args["text"] is not None and len(args["text"].splitlines()) > 1:
-        parser.error("--text: expected one line; several are read from the input")
+    if args["text"] is not None:
+        try:
+            args["text"] = one_line(args["text"])
+        except ValueError as error:
+            parser.error(f"--text: {error}; several are read from the input")
     if args["text"] is not None and "batch_size" in given:
         parser.error("--batch_size is for the lines of the input, and would have no effect on one")
     picture = Path(args["attention"]) if args["attention"] is not None else None
@@ -69,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         # What is read as UTF-8 is written so, whatever the terminal is set to.
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     if args["text"] is not None:
-        batches: Iterable[list[str]] = [[args["text"].rstrip("\r\n")]]
+        batches: Iterable[list[str]] = [[args["text"]]]
     else:
         if sys.stdin is None:
             raise ValueError("expected lines on the input, got a closed one. Use --text.")

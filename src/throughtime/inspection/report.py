@@ -64,7 +64,11 @@ def write_report(run: Run) -> Path:
         _table({**training, **config["training"], **config["versions"]}),
     ]
     page = _PAGE.format(title=html.escape(title), body="\n".join(body))
-    written_whole(run.report_file, lambda path: path.write_text(page, encoding="utf-8"))
+    # The JSON files may hold half of a surrogate pair, which UTF-8 cannot.
+    written_whole(
+        run.report_file,
+        lambda path: path.write_text(page, encoding="utf-8", errors="backslashreplace"),
+    )
     return run.report_file
 
 
@@ -163,7 +167,9 @@ def _figure(
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if len(curves) > 1 or level is not None:
-        axes.legend(frameon=False)
+        for text in axes.legend(frameon=False).get_texts():
+            # A dollar sign in the name of a column begins no formula.
+            text.set_parse_math(False)
     drawing = io.StringIO()
     FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
     svg = drawing.getvalue()
@@ -190,7 +196,7 @@ def _samples(path: Path, most: int = 12) -> list[str]:
     step = max(1, math.ceil(len(found) / most))
     kept = found[::-step][::-1]
     return [
-        f"<details{' open' if i == len(kept) - 1 else ''}><summary>{title}</summary>"
+        f"<details{' open' if i == len(kept) - 1 else ''}><summary>{html.escape(title)}</summary>"
         f"<pre>{html.escape(sample.strip())}</pre></details>"
         for i, (title, sample) in enumerate(kept)
     ]
@@ -201,7 +207,7 @@ def _attention(run: Run) -> list[str]:
     if not maps:
         return []
     return [
-        f"<h2>Attention at step {step}</h2>",
+        f"<h2>Attention at step {html.escape(str(step))}</h2>",
         "<p>Pairs of the validation. Rows: what was written. Columns: what was read. "
         "White is a weight of 0, dark of 1.</p>",
         *(

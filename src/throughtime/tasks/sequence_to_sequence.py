@@ -27,6 +27,7 @@ from throughtime.data import (
     tokeniser_from_json,
     warn_of_long_sources,
 )
+from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderDecoder, Hypothesis, Writer
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.rewriting import hypotheses
@@ -338,16 +339,14 @@ class SequenceToSequence(Task):
     def readable(self, loss: float) -> dict[str, float]:
         return {"loss": loss}
 
-    @torch.no_grad()
     def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
-        was_training, device = model.training, next(model.parameters()).device
-        model.eval()
+        device = next(model.parameters()).device
         total, count = 0.0, 0
-        for batch in PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False):
-            batch = PairBatch(*(part.to(device) for part in batch))
-            total += _loss(model, batch).item()
-            count += self.count(batch)
-        model.train(was_training)
+        with evaluating(model):
+            for batch in PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False):
+                batch = PairBatch(*(part.to(device) for part in batch))
+                total += _loss(model, batch).item()
+                count += self.count(batch)
         pairs = self.split(split)
         sources = [self.tokenisers[0].encode(pair.source) for pair in pairs]
         outputs = self.written(model, sources, self.config.beam_width)
