@@ -15,7 +15,8 @@ class Bridge(nn.Module):
     r"""From the last states of an encoder to the first states of a decoder, layer by layer.
 
     Where the encoder has one direction, as many layers, and states of the same names and widths,
-    they are handed over as they are. Elsewhere each state s of each layer of the decoder has its own matrix:
+    they are handed over as they are. Elsewhere each state s of each layer of the decoder has its
+    own matrix:
 
         s_0 = tanh(W_s [e→; e←] + b_s)
 

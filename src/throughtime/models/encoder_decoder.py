@@ -128,15 +128,15 @@ class EncoderDecoder(Writer):
                 f"source_size and target_size to be the same, got {source_size} and {target_size}."
             )
         E = hidden_size if embedding_size is None else embedding_size
-        both = {"cell": cell, "hidden_size": hidden_size, "num_layers": num_layers}
+        both: dict[str, Any] = {"cell": cell, "hidden_size": hidden_size, "num_layers": num_layers}
         both |= {"dropout": dropout, "forget_bias": forget_bias, "backend": backend, **options}
         ours = {k: v for k, v in both.items() if k not in _OF_ENCODER} | dict(decoder or {})
+        theirs = both | {"bidirectional": bidirectional}
+        theirs |= {} if encoder_cell is None else {"cell": encoder_cell}
         is_module = isinstance(encoder, nn.Module)
         if is_module:
             self.encoder: Any = encoder
         else:
-            theirs = both | {"bidirectional": bidirectional}
-            theirs |= {} if encoder_cell is None else {"cell": encoder_cell}
             theirs |= dict(encoder or {})
             is_summed = theirs["bidirectional"] and attention == "dot"
             theirs = {"merge": "sum" if is_summed else "concat"} | theirs
@@ -174,7 +174,7 @@ class EncoderDecoder(Writer):
                     "got None. Only an encoder that is a module of its own does without."
                 )
             self.embedding = nn.Embedding(source_size, E)
-        self.dropout = Dropout(dropout if is_module else theirs["dropout"])
+        self.dropout = Dropout(theirs["dropout"])
 
     @property
     def head(self) -> nn.Linear:

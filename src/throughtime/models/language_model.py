@@ -61,7 +61,7 @@ class LanguageModel(nn.Module):
                 "LanguageModel: bidirectional=True would let the model read the tokens that it "
                 "shall predict. Leave it out."
             )
-        output_size = options.get("proj_size") or hidden_size
+        output_size: int = options.get("proj_size") or hidden_size
         width = "proj_size" if options.get("proj_size") else "hidden_size"
         if embedding_size is None:
             embedding_size = output_size if tied else min(64, vocab_size)

@@ -141,8 +141,21 @@ class OneNetwork(Writer):
         source_lengths: Tensor | list[int] | None,
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
+        *,
+        feed: str = "teacher",
+        forcing: float | None = None,
+        feedback: str | None = None,
     ) -> Tensor:
-        """The scores of each token, said behind the source; past a row's end they mean nothing."""
+        """The scores of each token, said behind the source; past a row's end they mean nothing.
+
+        Raises:
+            ValueError: for a ``feed`` other than ``teacher``: what was said is not read again.
+        """
+        if feed != "teacher" or forcing is not None or feedback is not None:
+            raise ValueError(
+                f'OneNetwork: feed="{feed}" would have no effect, as the network does not read '
+                "what it says. Use EncoderDecoder."
+            )
         return self.scores(self.unscored(source, source_lengths, target_in, target_lengths))
 
     def _read(

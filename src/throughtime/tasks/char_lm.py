@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -27,7 +27,7 @@ from throughtime.models.likelihood import log_likelihood
 from throughtime.tasks.network import NetworkConfig, free
 from throughtime.tasks.run_data import absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
-from throughtime.tasks.task import BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
 
 __all__ = ["CharLM", "CharLMConfig"]
 
@@ -151,7 +151,7 @@ class CharLM(BatchTask):
     EvaluationOptions = ScoringOptions
     ContinuationOptions = WritingOptions
     unit = "characters"
-    figures = {  # noqa: RUF012
+    figures: Mapping[str, Figure] = {
         "loss": Figure("nats per character"),
         "bits_per_character": Figure("bits per character"),
     }
@@ -209,16 +209,14 @@ class CharLM(BatchTask):
                 f"--valid_fraction."
             )
 
-    def batches(self, split: str, share: Share = Share()) -> ContiguousBatches:
+    def batches(self, split: str, share: Share = WHOLE) -> ContiguousBatches:
         c = self.config
-        return ContiguousBatches(
-            self.tokens(split), c.batch_size, c.num_steps, **share._asdict()
-        )
+        return ContiguousBatches(self.tokens(split), c.batch_size, c.num_steps, **share._asdict())
 
     def model(self) -> LanguageModel:
         c = self.config
         return LanguageModel(
-            len(self.vocabulary), embedding_size=c.embedding_size, tied=c.tied, **c.network()
+            len(self.vocabulary), embedding_size=c.embedding_size, tied=c.tied, **c.recurrent()
         )
 
     def loss(

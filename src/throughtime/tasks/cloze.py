@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -30,7 +30,7 @@ from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.network import NetworkConfig
 from throughtime.tasks.run_data import absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
-from throughtime.tasks.task import BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
 from throughtime.tasks.unknown_tokens import UnknownTokens
 from throughtime.tasks.uses import Prediction
 
@@ -141,7 +141,7 @@ class MissingWord(BatchTask):
     reads = f"a line with {GAP} where a word is missing"
     writes = "the line with the likeliest word in its place"
     unit = "words"
-    figures = {  # noqa: RUF012
+    figures: Mapping[str, Figure] = {
         "loss": Figure("nats per word"),
         "perplexity": Figure("perplexity"),
         "accuracy": Figure(better="higher"),
@@ -232,7 +232,7 @@ class MissingWord(BatchTask):
             told = in_words(counts, total, "words")
             _log.warning("%s: of the validation %s.", self.sentences.name, told)
 
-    def batches(self, split: str, share: Share = Share()) -> RaggedBatches[RaggedBatch]:
+    def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[RaggedBatch]:
         c = self.config
         return self._batches(split, c.batch_size, seed=c.data_seed, **share._asdict())
 
@@ -253,7 +253,7 @@ class MissingWord(BatchTask):
             bidirectional=c.direction == "both",
             embedding_size=c.embedding_size,
             tied=c.tied,
-            **c.network(),
+            **c.recurrent(),
         )
 
     def loss(

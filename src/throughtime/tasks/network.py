@@ -29,7 +29,7 @@ def free(default: Any) -> Any:
     return dataclasses.field(default=default, metadata=FREE)
 
 
-def _option_fields() -> list[tuple[str, Any, dataclasses.Field[Any]]]:
+def _option_fields() -> list[tuple[str, Any, Any]]:
     """The options of a recurrent layer as fields of a configuration."""
     options = []
     for option in dataclasses.fields(LayerSpec):
@@ -43,9 +43,7 @@ def _option_fields() -> list[tuple[str, Any, dataclasses.Field[Any]]]:
             if option.default is not dataclasses.MISSING
             else {"default_factory": option.default_factory}
         )
-        options.append(
-            (option.name, option.type, dataclasses.field(**default, metadata=metadata))
-        )
+        options.append((option.name, option.type, dataclasses.field(**default, metadata=metadata)))
     return options
 
 
@@ -64,7 +62,7 @@ class _Network:
                     f"--{option.name} {getattr(self, option.name)}: {reason}. Leave it out."
                 )
 
-    def network(self) -> dict[str, Any]:
+    def recurrent(self) -> dict[str, Any]:
         """The arguments of a recurrent network, as the models of the package take them.
 
         Returns:
@@ -84,7 +82,7 @@ class _Network:
         return arguments
 
     def override(self, name: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The arguments of one part of a model that differ from those of :meth:`network`.
+        """The arguments of one part of a model that differ from those of :meth:`recurrent`.
 
         Args:
             name: of the part, the prefix of its flags ("encoder").
@@ -114,7 +112,7 @@ class _Network:
             raise ValueError(f"--cell_options {constants}: {error}.") from error
 
 
-_SIZES: list[tuple[str, Any, dataclasses.Field[Any]]] = [
+_SIZES: list[tuple[str, Any, Any]] = [
     ("cell", str, dataclasses.field(default="lstm")),
     (
         "cell_options",

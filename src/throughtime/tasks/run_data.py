@@ -47,7 +47,5 @@ def split_of(task: str, name: str, splits: Mapping[str, Split], split: str) -> S
     """A split of the data; raises a ValueError with the names of those that exist."""
     if split not in splits:
         hint = " No training goes without it: raise --valid_fraction." if split == "valid" else ""
-        raise ValueError(
-            f'{task}: {name} has no split "{split}", only {", ".join(splits)}.{hint}'
-        )
+        raise ValueError(f'{task}: {name} has no split "{split}", only {", ".join(splits)}.{hint}')
     return splits[split]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Picture", "Score", "Shown", "Sound", "Table", "Text"]
+__all__ = ["Picture", "Score", "Shown", "Sound", "Table", "Text", "as_text"]
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,25 @@ class Score:
 
 
 Shown = Text | Table | Picture | Sound | Score
+
+
+def as_text(item: Shown) -> str:
+    """The item as lines for a terminal: a text as it is, a table in columns, else its title.
+
+    >>> print(as_text(Table(["n", "right"], [[1, "yes"], [10, "no"]])))
+    n   right
+    1   yes
+    10  no
+    """
+    if isinstance(item, Text):
+        return item.text
+    if isinstance(item, Table):
+        cells = [[str(cell) for cell in row] for row in (item.columns, *item.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = (
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in cells
+        )
+        return "\n".join([item.title, *lines] if item.title else lines)
+    kind = type(item).__name__.lower()
+    return f"[{kind}: {item.title}]" if item.title else f"[{kind}]"

@@ -14,6 +14,7 @@ from throughtime.checks import unknown
 from throughtime.tasks.shown import Shown
 
 __all__ = [
+    "WHOLE",
     "BatchTask",
     "Batches",
     "Evaluation",
@@ -40,6 +41,10 @@ class Share(NamedTuple):
     world_size: int = 1
 
 
+WHOLE = Share()
+"""All of the data, for one process."""
+
+
 class Batches(Protocol):
     """The batches of a split, epoch after epoch, from any place on.
 
@@ -60,7 +65,8 @@ class Batches(Protocol):
         ...
 
 
-class Loss(NamedTuple):
+@dataclass(frozen=True)
+class Loss:
     """The loss of a batch.
 
     Args:
@@ -128,8 +134,8 @@ class NoOptions:
 class Task(ABC):
     """Data, model and judgement of one thing to learn.
 
-    A task is a :class:`BatchTask`, or an :class:`~throughtime.tasks.episodes.EpisodeTask`. What a trained task can do beyond
-    being evaluated is in :mod:`throughtime.tasks.uses`.
+    A task is a :class:`BatchTask`, or an :class:`~throughtime.tasks.episodes.EpisodeTask`. What a
+    trained task can do beyond being evaluated is in :mod:`throughtime.tasks.uses`.
 
     Args:
         config: the settings, an instance of the task's ``Config``.
@@ -143,6 +149,7 @@ class Task(ABC):
         EvaluationOptions: a dataclass of the options of :meth:`evaluate`, flags of
             ``throughtime evaluate``.
         unit: what is counted, in the plural, for the speed ("characters").
+        has_outputs: whether :meth:`evaluate` returns what the model made of each example.
         figures: every number that a validation gives, by name.
         monitor: the figure by which the best model is kept.
     """
@@ -151,15 +158,13 @@ class Task(ABC):
     Config: ClassVar[type]
     EvaluationOptions: ClassVar[type] = NoOptions
     unit: ClassVar[str] = "examples"
+    has_outputs: ClassVar[bool] = False
     monitor: ClassVar[str] = "loss"
+    figures: Mapping[str, Figure]
 
     def __init__(self, config: Any, assets: dict[str, Any] | None = None) -> None:
         self.config = config
         self._assets = assets
-
-    @property
-    @abstractmethod
-    def figures(self) -> Mapping[str, Figure]: ...
 
     @property
     @abstractmethod
@@ -183,7 +188,8 @@ class Task(ABC):
 
         Args:
             split: of the data; None is the validation split, or what the options say.
-            options: of :attr:`EvaluationOptions`; None is the defaults.
+            options: of :attr:`EvaluationOptions`; None is a validation during a training, which
+                may leave out figures that are not in :attr:`figures`.
         """
 
     def show(self, model: nn.Module) -> list[Shown]:
@@ -201,7 +207,7 @@ class BatchTask(Task):
     """A task that is learned from batches, by the loss of each."""
 
     @abstractmethod
-    def batches(self, split: str, share: Share = Share()) -> Batches:
+    def batches(self, split: str, share: Share = WHOLE) -> Batches:
         """The batches of a split; with several processes, the share of one of them."""
 
     @abstractmethod
