@@ -57,7 +57,13 @@ def test_a_recipe_says_what_it_is_and_takes_two_steps(path):
     losses, state = [], None
     for batch, _ in zip(batches, range(2), strict=False):
         result = task.loss(model, batch, state)
-        loss, state = result.mean, tree_map(lambda s: s.detach(), result.carried)
+        loss, state = (
+            result.mean,
+            tree_map(
+                lambda leaf: leaf.detach() if isinstance(leaf, torch.Tensor) else leaf,
+                result.carried,
+            ),
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

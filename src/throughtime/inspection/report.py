@@ -118,7 +118,7 @@ def _while_learning(
         curves = {"training": _points(rows, "train", name)}
         curves |= {"validation": _points(rows, "valid", name)}
         # A figure of whole splits only stands among the others.
-        if curves["training"] or (name == monitor and not rows):
+        if curves["training"] or (name == "loss" and curves["validation"]) or not rows:
             unit = figures[name].unit if name in figures else ""
             charts.append(_figure(_in_words(name), unit, curves))
     return charts
@@ -128,7 +128,7 @@ def _of_a_split(
     rows: list[dict[str, str]], figures: Mapping[str, Figure]
 ) -> list[tuple[str, dict[str, Points]]]:
     """The curves of what is only known of a whole split, those of one unit together."""
-    in_training = _columns(rows, "train")
+    in_training = {*_columns(rows, "train"), "loss"}
     by_unit: dict[str, dict[str, Points]] = {}
     for name in _columns(rows, "valid"):
         if name not in in_training:
