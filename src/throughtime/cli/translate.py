@@ -15,7 +15,7 @@ from torch import nn
 
 from throughtime.cli.lines import read_lines
 from throughtime.cli.parser import Parser
-from throughtime.data import in_words, one_line
+from throughtime.data import in_words, num_read, one_line
 from throughtime.inspection.alignments import align, has_attention
 from throughtime.inspection.attention_map import (
     AttentionMap,
@@ -31,6 +31,7 @@ __all__ = ["main"]
 _MOST_MAPS = 50
 _MOST_WARNINGS = 5
 _MOST_UNKNOWN = 10_000
+_LONGEST_UNKNOWN = 100
 
 
 def main(argv: Sequence[str]) -> int:
@@ -165,6 +166,7 @@ class _Translation:
     picture: Path | None = None
     number: int = 0
     num_long: int = 0
+    num_cut: int = 0
     num_tokens: int = 0
     num_more_unknown: int = 0
     num_drawable: int = 0
@@ -175,10 +177,13 @@ class _Translation:
         """The lines to write, with their ends."""
         sources = [self.task.read(line) if line else "" for line in lines]
         reads = self.task.tokenisers[0]
-        coded = [reads.encode(source) for source in sources]
-        for place, (source, ids) in enumerate(zip(sources, coded, strict=True), 1):
+        coded: list[list[int]] = []
+        for place, source in enumerate(sources, 1):
+            ids = reads.encode(source)
             self._look_at(self.number + place, source, len(ids))
-        found = self.task.search(self.model, coded, **self.search)
+            coded.append(ids[: self.most])
+        is_drawn = self.picture is not None and len(self.maps) < _MOST_MAPS
+        found = self.task.search(self.model, coded, **self.search, keep_attention=is_drawn)
         written: list[str] = []
         for source, best in zip(sources, found, strict=True):
             self.number += 1
@@ -187,21 +192,32 @@ class _Translation:
                 self._draw(source, best[0])
         return written
 
+    @property
+    def most(self) -> int:
+        """How many tokens of a line are read."""
+        return num_read(self.task.assets["longest_source"])
+
     def _look_at(self, number: int, source: str, length: int) -> None:
         reads, longest = self.task.tokenisers[0], self.task.assets["longest_source"]
         self.num_tokens += length
         for part in reads.unknown(source):
+            part = part[:_LONGEST_UNKNOWN]
             # An endless input may hold an endless number of them.
             if part in self.unknown or len(self.unknown) < _MOST_UNKNOWN:
                 self.unknown[part] += 1
             else:
                 self.num_more_unknown += 1
+        is_cut = length > self.most
+        self.num_cut += is_cut
         if length > 2 * longest:
             self.num_long += 1
+            result = (
+                f"Only its first {self.most:,} are read" if is_cut else "The output may be poor"
+            )
             if self.num_long <= _MOST_WARNINGS:
                 _say(
                     f"line {number}: has {length:,} {reads.unit}, the longest of the training "
-                    f"{longest:,}. What is made of it may be poor; cut it into shorter ones."
+                    f"{longest:,}. {result}; cut it into shorter ones."
                 )
 
     def _written(self, best: Sequence[Hypothesis]) -> list[str]:
@@ -218,16 +234,18 @@ class _Translation:
         ]
 
     def _draw(self, source: str, best: Hypothesis) -> None:
-        drawn = align(self.task, source, best)
+        self.num_drawable += bool(best.tokens)
+        drawn = align(self.task, source, best) if len(self.maps) < _MOST_MAPS else None
         if drawn is not None:
-            self.num_drawable += 1
-            if len(self.maps) < _MOST_MAPS:
-                self.maps.append(drawn._replace(title=f"{self.number}: {drawn.title}"))
+            self.maps.append(drawn._replace(title=f"{self.number}: {drawn.title}"))
 
     def conclude(self) -> None:
         """Says what was not known, and writes the picture."""
         if self.num_long > _MOST_WARNINGS:
             _say(f"{self.num_long - _MOST_WARNINGS} more lines are as long.")
+            unit = self.task.tokenisers[0].unit
+            if self.num_cut:
+                _say(f"Of {self.num_cut:,} in all only the first {self.most:,} {unit} were read.")
         if self.unknown:
             told = in_words(self.unknown, self.num_tokens, self.task.tokenisers[0].unit, most=10)
             more = f"; and {self.num_more_unknown:,} others" if self.num_more_unknown else ""

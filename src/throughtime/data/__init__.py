@@ -11,7 +11,7 @@ from throughtime.data.generated_pairs import addition, prefix_expressions
 from throughtime.data.line_ends import lines, one_line, with_line_feeds
 from throughtime.data.pair_batches import PairBatch, PairBatches, collate
 from throughtime.data.pair_sets import PAIR_SETS
-from throughtime.data.pairs import Pair, PairSet, load_pairs, warn_of_long_sources
+from throughtime.data.pairs import Pair, PairSet, load_pairs, num_read, warn_of_long_sources
 from throughtime.data.subwords import MissingLibraryError, SubwordTokeniser
 from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load
 from throughtime.data.tokenisation import TOKENISERS, fit_tokeniser, tokeniser_from_json
@@ -56,6 +56,7 @@ __all__ = [
     "lines",
     "load",
     "load_pairs",
+    "num_read",
     "one_line",
     "prefix_expressions",
     "rows_for_scoring",

@@ -17,7 +17,7 @@ from throughtime.tasks.task import Task
 
 __all__ = ["align", "has_attention", "record_alignments", "recorded_alignments", "tokens_of"]
 
-_PAIRS, _MOST_TOKENS = 4, 40
+_PAIRS, _MOST_TOKENS, _MOST_DRAWN = 4, 40, 500
 
 
 def has_attention(task: Task) -> bool:
@@ -36,11 +36,20 @@ def align(task: SequenceToSequence, source: str, found: Hypothesis) -> Attention
     if found.attention is None or not found.tokens:
         return None
     reads, writes = task.tokenisers
+    ids, texts = reads.encode(source), [task.shown(source), writes.decode(found.tokens)]
+    # The search has cut a long source, and nobody could read a map of more tokens than these.
+    weights = found.attention[:_MOST_DRAWN, :_MOST_DRAWN]
+    T, S = weights.shape
+    if (T, S) != (len(found.tokens), len(ids)):
+        texts = [text if len(text) < 200 else f"{text[:199]}…" for text in texts]
+        texts[1] += (
+            f" (of {len(ids):,} tokens the first {S}, of {len(found.tokens):,} the first {T})"
+        )
     return AttentionMap(
-        tokens_of(reads, reads.encode(source), reads.unknown(source)),
-        tokens_of(writes, found.tokens),
-        [[round(w, 4) for w in row] for row in found.attention.tolist()],
-        f"{task.shown(source)} → {writes.decode(found.tokens)}",
+        tokens_of(reads, ids[:S], reads.unknown(source)),
+        tokens_of(writes, found.tokens[:T]),
+        [[round(w, 4) for w in row] for row in weights.tolist()],
+        " → ".join(texts),
     )
 
 

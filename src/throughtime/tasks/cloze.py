@@ -288,8 +288,10 @@ class MissingWord(Task):
         before, after = map(self.tokeniser.encode, sides)
         # What stands in the gap is not read.
         ids = torch.tensor([[*before, UNK, *after]], device=next(model.parameters()).device)
+        assert isinstance(model, Cloze)
         with evaluating(model):
-            scores = model(ids)[0, len(before)]
+            # Not all scores: those of a long line would fill the memory.
+            scores = model.scores(model.unscored(ids)[0, len(before)])
         chances, words = scores.softmax(-1).topk(min(most, len(self.tokeniser)))
         return [
             (self.tokeniser.decode([word]), chance)

@@ -370,14 +370,18 @@ class SequenceToSequence(Task):
         self, model: nn.Module, sources: Sequence[Sequence[int]], beam_width: int
     ) -> list[str]:
         """The texts of the best targets of each source."""
-        found = self.search(model, sources, beam_width=beam_width)
+        found = self.search(model, sources, beam_width=beam_width, keep_attention=False)
         return [self.tokenisers[1].decode(best[0].tokens) if best else "" for best in found]
 
     def search(
         self, model: nn.Module, sources: Sequence[Sequence[int]], **how: Any
     ) -> list[list[Hypothesis]]:
         """The best targets of each source; see :func:`throughtime.tasks.rewriting.hypotheses`."""
-        return hypotheses(model, sources, longest_target=self.longest_target, **how)
+        lengths = {
+            "longest_source": self.assets["longest_source"],
+            "longest_target": self.longest_target,
+        }
+        return hypotheses(model, sources, **lengths, **how)
 
     @property
     def longest_target(self) -> int:
