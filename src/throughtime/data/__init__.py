@@ -12,6 +12,7 @@ from throughtime.data.line_ends import lines, one_line, with_line_feeds
 from throughtime.data.pair_batches import PairBatch, PairBatches, collate
 from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.data.pairs import Pair, PairSet, load_pairs, num_read, warn_of_long_sources
+from throughtime.data.ragged_batches import RaggedBatch, RaggedBatches, pad_rows
 from throughtime.data.subwords import MissingLibraryError, SubwordTokeniser
 from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load
 from throughtime.data.tokenisation import TOKENISERS, fit_tokeniser, tokeniser_from_json
@@ -39,6 +40,8 @@ __all__ = [
     "PairBatch",
     "PairBatches",
     "PairSet",
+    "RaggedBatch",
+    "RaggedBatches",
     "RemoteFile",
     "SubwordTokeniser",
     "SymbolTokeniser",
@@ -58,6 +61,7 @@ __all__ = [
     "load_pairs",
     "num_read",
     "one_line",
+    "pad_rows",
     "prefix_expressions",
     "rows_for_scoring",
     "tokeniser_from_json",

@@ -7,12 +7,14 @@ import html
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from throughtime.inspection.alignments import recorded_alignments
 from throughtime.inspection.attention_map import attention_svg
+from throughtime.inspection.shown_files import shown_html
 from throughtime.tasks.run import Run, written_whole
+from throughtime.tasks.task import Figure, Task
 
 __all__ = ["write_report"]
 
@@ -28,40 +30,22 @@ def write_report(run: Run) -> Path:
     The loss curve, the figures of the validation, the norm of the gradient before clipping, the
     learning rate, the samples along the way, where the model looked, and the configuration.
     """
-    config = run.config()
+    config, task = run.config(), run.task()
     rows = _rows(run.metrics_file)
-    training = {"cell": "", **config["settings"]}
+    settings = {"cell": "", **config["settings"]}
     title = f"{config['task']} · {config['assets'].get('data', run.folder.name)}"
     body = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(_summary(rows, config.get('parameters')))}</p>",
-        _figure(
-            "Loss",
-            "nats",
-            {
-                "training": _points(rows, "train", "loss"),
-                "validation": _points(rows, "valid", "loss"),
-            },
-        ),
-        *(_figure("Validation", "", curves) for curves in _figures_of_a_split(rows)),
-        _figure(
-            "Norm of the gradient before clipping",
-            "norm",
-            {"gradient": _points(rows, "train", "gradient_norm")},
-            level=float(config["training"].get("clip_norm", math.nan)),
-            is_log=True,
-        ),
-        _figure(
-            "Learning rate",
-            "",
-            {"learning rate": _points(rows, "train", "learning_rate")},
-            height=1.8,
-        ),
+        f"<p>{html.escape(_summary(rows, task, config.get('parameters')))}</p>",
+        *_while_learning(rows, task),
+        *(_figure("Validation", unit, curves) for unit, curves in _of_a_split(rows, task.figures)),
+        *_of_the_learner(rows, float(config["training"].get("clip_norm", math.nan))),
         "<h2>Samples along the way</h2>",
         *_samples(run.samples_file),
+        *shown_html(run),
         *_attention(run),
         "<h2>Configuration</h2>",
-        _table({**training, **config["training"], **config["versions"]}),
+        _table({**settings, **config["training"], **config["versions"]}),
     ]
     page = _PAGE.format(title=html.escape(title), body="\n".join(body))
     # The JSON files may hold half of a surrogate pair, which UTF-8 cannot.
@@ -107,22 +91,69 @@ def _points(rows: list[dict[str, str]], split: str, column: str) -> Points:
     ]
 
 
-def _figures_of_a_split(rows: list[dict[str, str]]) -> list[dict[str, Points]]:
-    """The curves of what is only known of a whole split, those of one scale together."""
-    known = {name for row in rows if row["split"] == "train" for name in row if row[name]}
-    known |= {*_PLACE, "loss"}
-    names = [name for name in (rows[0] if rows else ()) if name not in known]
-    found = {name.replace("_", " "): _points(rows, "valid", name) for name in names}
-    found = {name: points for name, points in found.items() if points}
-    small = {k: points for k, points in found.items() if max(y for _, y in points) <= 1}
-    return [part for part in (small, {k: v for k, v in found.items() if k not in small}) if part]
+def _columns(rows: list[dict[str, str]], split: str) -> list[str]:
+    """The figures that rows of a split hold."""
+    names = dict.fromkeys(name for row in rows if row["split"] == split for name in row)
+    return [
+        name
+        for name in names
+        if name not in _PLACE and not name.endswith("_per_second") and _points(rows, split, name)
+    ]
 
 
-def _summary(rows: list[dict[str, str]], parameters: int | None) -> str:
-    valid = [row for row in rows if row["split"] == "valid"]
-    if not rows or not valid:
+def _while_learning(rows: list[dict[str, str]], task: Task) -> list[str]:
+    """The loss, and the figure that is monitored, of training and validation side by side."""
+    charts = []
+    for name in dict.fromkeys(("loss", task.monitor)):
+        curves = {"training": _points(rows, "train", name)}
+        curves |= {"validation": _points(rows, "valid", name)}
+        # A figure of whole splits only stands among the others.
+        if curves["training"] or (name == task.monitor and not rows):
+            unit = task.figures[name].unit if name in task.figures else ""
+            charts.append(_figure(_in_words(name), unit, curves))
+    return charts
+
+
+def _of_a_split(
+    rows: list[dict[str, str]], figures: Mapping[str, Figure]
+) -> list[tuple[str, dict[str, Points]]]:
+    """The curves of what is only known of a whole split, those of one unit together."""
+    in_training = _columns(rows, "train")
+    by_unit: dict[str, dict[str, Points]] = {}
+    for name in _columns(rows, "valid"):
+        if name not in in_training:
+            unit = figures[name].unit if name in figures else ""
+            by_unit.setdefault(unit, {})[_in_words(name).lower()] = _points(rows, "valid", name)
+    return list(by_unit.items())
+
+
+def _of_the_learner(rows: list[dict[str, str]], clip_norm: float) -> list[str]:
+    """What the learner tells of itself: the norm of the gradient, the learning rate, a fitness."""
+    in_validation = {*_columns(rows, "valid"), "loss"}
+    charts = []
+    for name in _columns(rows, "train"):
+        if name in in_validation:
+            continue
+        points = {_in_words(name).lower(): _points(rows, "train", name)}
+        if name == "gradient_norm":
+            what = "Norm of the gradient before clipping"
+            charts.append(_figure(what, "norm", points, level=clip_norm, is_log=True))
+        else:
+            charts.append(_figure(_in_words(name), "", points, height=1.8))
+    return charts
+
+
+def _in_words(name: str) -> str:
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _summary(rows: list[dict[str, str]], task: Task, parameters: int | None) -> str:
+    valid = [row for row in rows if row["split"] == "valid" and row.get(task.monitor)]
+    if not valid:
         return "No validation yet."
-    best = min(valid, key=lambda row: float(row["loss"]))
+    sign = 1 if task.figures[task.monitor].better == "lower" else -1
+    best = min(valid, key=lambda row: sign * float(row[task.monitor]))
     minutes = float(rows[-1]["seconds"]) / 60
     figures = ", ".join(
         f"{name.replace('_', ' ')} {float(value):.4f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from throughtime.data import (
 )
 from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
+from throughtime.tasks.task import Figure
 
 __all__ = ["Bleu", "Translation", "TranslationConfig", "bleu", "bleu_tokeniser"]
 
@@ -178,7 +179,10 @@ class Translation(SequenceToSequence):
 
     name = "translation"
     Config = TranslationConfig
-    figures = ("bleu", "bleu_lower_tokenised")
+    judged: Mapping[str, Figure] = {
+        "bleu": Figure("BLEU", "higher"),
+        "bleu_lower_tokenised": Figure("BLEU", "higher"),
+    }
 
     def read_pairs(self) -> PairSet:
         c = self.config
