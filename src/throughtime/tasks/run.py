@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from throughtime.checks import nearest
-from throughtime.tasks.task import Task, get
+from throughtime.tasks.task import Task, get, names
 
 __all__ = ["Run", "RunError", "written_whole"]
 
@@ -236,6 +236,9 @@ class Run:
 
 
 def _settings_of_older_runs(task: str) -> dict[str, Any]:
+    # A task that is not known is refused where it is opened.
+    if task not in names():
+        return {}
     newer = [f for f in fields(get(task).Config) if "older_runs" in f.metadata]
     return {f.name: f.metadata["older_runs"] for f in newer}
 
