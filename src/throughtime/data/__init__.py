@@ -7,6 +7,7 @@ from throughtime.data.characters import (
     TaggedCharacterTokeniser,
 )
 from throughtime.data.download import FILES, ChecksumError, DownloadError, RemoteFile, fetch
+from throughtime.data.files import reopenable
 from throughtime.data.generated_pairs import addition, prefix_expressions
 from throughtime.data.line_ends import lines, one_line, with_line_feeds
 from throughtime.data.pair_batches import PairBatch, PairBatches, collate
@@ -63,6 +64,7 @@ __all__ = [
     "one_line",
     "pad_rows",
     "prefix_expressions",
+    "reopenable",
     "rows_for_scoring",
     "tokeniser_from_json",
     "warn_of_long_sources",

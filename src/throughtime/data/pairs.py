@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from throughtime.checks import unknown
+from throughtime.data.files import reopenable
 from throughtime.data.line_ends import lines
 from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.data.splits import split_in_order
@@ -86,9 +87,9 @@ def load_pairs(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: an unknown name; files of which the lines do not belong together, that are
-            empty, damaged or not in this encoding; a line without a tab; fractions out of range,
-            or that leave a split empty; an option without effect.
+        ValueError: an unknown name; a pipe; files of which the lines do not belong together, that
+            are empty, damaged or not in this encoding; a line without a tab; fractions out of
+            range, or that leave a split empty; an option without effect.
         DownloadError, ChecksumError: as `throughtime.data.fetch`.
 
     >>> load_pairs("scan-length").splits["train"][0]  # doctest: +SKIP
@@ -169,7 +170,7 @@ def _read(
         are_two = "," in data and Path(data.partition(",")[0]).expanduser().is_file()
         if languages is not None and not are_two:
             return path.name, _read_languages(path, languages, encoding)
-        if path.is_file():
+        if path.exists() and not path.is_dir():
             return path.name, {"all": _read_tabs(path, encoding)}
         if path.is_dir():
             raise ValueError(
@@ -262,9 +263,9 @@ def _read_tabs(path: Path, encoding: str) -> list[Pair]:
 
 
 def _read_lines(path: Path, encoding: str) -> list[str]:
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Give --data a path that exists.")
-    content = path.read_bytes()
+    content = reopenable(path).read_bytes()
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(content)

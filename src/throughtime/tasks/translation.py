@@ -16,8 +16,10 @@ from throughtime.data import (
     WordTokeniser,
     fit_tokeniser,
     load_pairs,
+    reopenable,
 )
 from throughtime.data.pair_sets import PAIR_SETS
+from throughtime.tasks.run_data import absolute
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 from throughtime.tasks.task import Figure
 
@@ -74,11 +76,14 @@ class TranslationConfig(SequenceToSequenceConfig):
             return
         # A run is opened from other folders too. What is no path may be a name misspelt.
         one = Path(self.data).expanduser()
-        if one.exists() or self.languages is not None:
+        if not one.exists() and self.languages is not None:
             self.data = str(one.resolve())
-        elif "," in self.data:
-            files = self.data.split(",")
-            self.data = ",".join(str(Path(file.strip()).expanduser().resolve()) for file in files)
+        elif not one.exists() and "," in self.data:
+            files = [Path(file.strip()).expanduser() for file in self.data.split(",")]
+            paths = (reopenable(file) if file.exists() else file.resolve() for file in files)
+            self.data = ",".join(map(str, paths))
+        else:
+            self.data = absolute(self.data, PAIR_SETS)
 
 
 @dataclass(frozen=True)
