@@ -10,6 +10,7 @@ import pytest
 from throughtime.inspection.report import write_report
 from throughtime.tasks.char_lm import CharLM, CharLMConfig
 from throughtime.tasks.run import Run
+from throughtime.tasks.shown import Text
 from throughtime.training.journal import Journal
 
 
@@ -28,7 +29,7 @@ def filled(run, num):
         figures = {"loss": 3 / step, "gradient_norm": 0.5, "learning_rate": 0.01}
         journal.record(step, step / 10, step, "train", figures)
     journal.record(num, 1.0, num, "valid", {"loss": 1.25})
-    journal.sample(num, "<script>alert(1)</script> & more")
+    journal.show(num, [Text("<script>alert(1)</script> & more")])
     journal.close()
     return write_report(run).read_text(encoding="utf-8")
 

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Optional
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -27,8 +27,24 @@ class Parser(ArgumentParser):
 
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
         """What the command line gives, without the defaults, each value of its type."""
-        given = self.parse_args(self._with_values(argv), defaults=False)
-        return {k: v for k, v in vars(given.clone()).items() if k != "help"}
+        argv = self._with_values(argv)
+        values = vars(self.parse_args(argv, defaults=False).clone())
+        return {k: v for k, v in values.items() if k != "help"} | self._texts(argv)
+
+    def _texts(self, argv: Sequence[str]) -> dict[str, str]:
+        """The values of options that take a text, letter by letter: "null" is a word, too."""
+        texts = {
+            option: action.dest
+            for action in self._actions
+            if getattr(action, "_typehint", None) in (str | None, Optional[str])  # noqa: UP045
+            for option in action.option_strings
+        }
+        values = {}
+        for word, follower in zip(argv, [*argv[1:], ""], strict=False):
+            name, equals, value = word.partition("=")
+            if name in texts:
+                values[texts[name]] = value if equals else follower
+        return values
 
     def complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values, checked against their types, and the defaults for the rest."""

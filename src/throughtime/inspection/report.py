@@ -9,12 +9,13 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from throughtime.inspection.alignments import recorded_alignments
 from throughtime.inspection.attention_map import attention_svg
 from throughtime.inspection.shown_files import shown_html
 from throughtime.tasks.run import Run, written_whole
-from throughtime.tasks.task import Figure, Task
+from throughtime.tasks.task import Figure
 
 __all__ = ["write_report"]
 
@@ -30,16 +31,17 @@ def write_report(run: Run) -> Path:
     The loss curve, the figures of the validation, the norm of the gradient before clipping, the
     learning rate, the samples along the way, where the model looked, and the configuration.
     """
-    config, task = run.config(), run.task()
+    config = run.config()
+    monitor, figures = config.get("monitor", "loss"), _figures(config)
     rows = _rows(run.metrics_file)
     settings = {"cell": "", **config["settings"]}
     title = f"{config['task']} · {config['assets'].get('data', run.folder.name)}"
     body = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(_summary(rows, task, config.get('parameters')))}</p>",
-        *_while_learning(rows, task),
-        *(_figure("Validation", unit, curves) for unit, curves in _of_a_split(rows, task.figures)),
-        *_of_the_learner(rows, float(config["training"].get("clip_norm", math.nan))),
+        f"<p>{html.escape(_summary(rows, monitor, figures, config.get('parameters')))}</p>",
+        *_while_learning(rows, monitor, figures),
+        *(_figure("Validation", unit, curves) for unit, curves in _of_a_split(rows, figures)),
+        *_of_the_learner(rows, config),
         "<h2>Samples along the way</h2>",
         *_samples(run.samples_file),
         *shown_html(run),
@@ -101,15 +103,23 @@ def _columns(rows: list[dict[str, str]], split: str) -> list[str]:
     ]
 
 
-def _while_learning(rows: list[dict[str, str]], task: Task) -> list[str]:
+def _figures(config: dict[str, Any]) -> dict[str, Figure]:
+    """What the figures say; a run of an older version does not tell, but for its loss."""
+    entries = config.get("figures", {"loss": {"unit": "nats", "better": "lower"}})
+    return {name: Figure(**entry) for name, entry in entries.items()}
+
+
+def _while_learning(
+    rows: list[dict[str, str]], monitor: str, figures: Mapping[str, Figure]
+) -> list[str]:
     """The loss, and the figure that is monitored, of training and validation side by side."""
     charts = []
-    for name in dict.fromkeys(("loss", task.monitor)):
+    for name in dict.fromkeys(("loss", monitor)):
         curves = {"training": _points(rows, "train", name)}
         curves |= {"validation": _points(rows, "valid", name)}
         # A figure of whole splits only stands among the others.
-        if curves["training"] or (name == task.monitor and not rows):
-            unit = task.figures[name].unit if name in task.figures else ""
+        if curves["training"] or (name == monitor and not rows):
+            unit = figures[name].unit if name in figures else ""
             charts.append(_figure(_in_words(name), unit, curves))
     return charts
 
@@ -127,15 +137,19 @@ def _of_a_split(
     return list(by_unit.items())
 
 
-def _of_the_learner(rows: list[dict[str, str]], clip_norm: float) -> list[str]:
+def _of_the_learner(rows: list[dict[str, str]], config: dict[str, Any]) -> list[str]:
     """What the learner tells of itself: the norm of the gradient, the learning rate, a fitness."""
     in_validation = {*_columns(rows, "valid"), "loss"}
+    names = _columns(rows, "train")
+    if not rows and config.get("learner", "gradient") == "gradient":
+        names = ["gradient_norm", "learning_rate"]
     charts = []
-    for name in _columns(rows, "train"):
+    for name in names:
         if name in in_validation:
             continue
         points = {_in_words(name).lower(): _points(rows, "train", name)}
         if name == "gradient_norm":
+            clip_norm = float(config["training"].get("clip_norm", math.nan))
             what = "Norm of the gradient before clipping"
             charts.append(_figure(what, "norm", points, level=clip_norm, is_log=True))
         else:
@@ -148,12 +162,17 @@ def _in_words(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _summary(rows: list[dict[str, str]], task: Task, parameters: int | None) -> str:
-    valid = [row for row in rows if row["split"] == "valid" and row.get(task.monitor)]
+def _summary(
+    rows: list[dict[str, str]],
+    monitor: str,
+    figures: Mapping[str, Figure],
+    parameters: int | None,
+) -> str:
+    valid = [row for row in rows if row["split"] == "valid" and row.get(monitor)]
     if not valid:
         return "No validation yet."
-    sign = 1 if task.figures[task.monitor].better == "lower" else -1
-    best = min(valid, key=lambda row: sign * float(row[task.monitor]))
+    is_higher = monitor in figures and figures[monitor].better == "higher"
+    best = (max if is_higher else min)(valid, key=lambda row: float(row[monitor]))
     minutes = float(rows[-1]["seconds"]) / 60
     figures = ", ".join(
         f"{name.replace('_', ' ')} {float(value):.4f}"

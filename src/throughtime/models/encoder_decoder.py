@@ -131,19 +131,23 @@ class EncoderDecoder(Writer):
         both: dict[str, Any] = {"cell": cell, "hidden_size": hidden_size, "num_layers": num_layers}
         both |= {"dropout": dropout, "forget_bias": forget_bias, "backend": backend, **options}
         ours = {k: v for k, v in both.items() if k not in _OF_ENCODER} | dict(decoder or {})
-        theirs = both | {"bidirectional": bidirectional}
+        theirs: dict[str, Any] = both | {"bidirectional": bidirectional}
         theirs |= {} if encoder_cell is None else {"cell": encoder_cell}
+        self.dropout = Dropout(dropout)
         is_module = isinstance(encoder, nn.Module)
         if is_module:
             self.encoder: Any = encoder
         else:
             theirs |= dict(encoder or {})
+            self.dropout = Dropout(theirs["dropout"])
             is_summed = theirs["bidirectional"] and attention == "dot"
-            theirs = {"merge": "sum" if is_summed else "concat"} | theirs
+            theirs.setdefault("merge", "sum" if is_summed else "concat")
+            # One layer has nothing between layers to drop.
+            theirs["dropout"] = theirs["dropout"] if theirs["num_layers"] > 1 else 0.0
             self.encoder = Recurrent(
                 input_size=E,
                 batch_first=True,
-                **theirs | {"dropout": theirs["dropout"] if theirs["num_layers"] > 1 else 0.0},
+                **theirs,
             )
         self.decoder = Decoder(
             target_size,
@@ -174,7 +178,6 @@ class EncoderDecoder(Writer):
                     "got None. Only an encoder that is a module of its own does without."
                 )
             self.embedding = nn.Embedding(source_size, E)
-        self.dropout = Dropout(theirs["dropout"])
 
     @property
     def head(self) -> nn.Linear:

@@ -118,6 +118,8 @@ class Run:
         config = {
             "task": task.name,
             "learner": learner,
+            "monitor": task.monitor,
+            "figures": {name: asdict(figure) for name, figure in task.figures.items()},
             "settings": asdict(task.config),
             "training": training,
             "assets": task.assets,

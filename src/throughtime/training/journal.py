@@ -32,7 +32,9 @@ class Journal:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self.run = run
-        self.columns = ["step", "epoch", "seconds", "split", *columns]
+        columns = ["step", "epoch", "seconds", "split", *columns]
+        # A figure that was not declared has widened the table before.
+        self.columns = list(dict.fromkeys([*columns, *_columns(run.metrics_file, step)]))
         _keep_rows(run.metrics_file, self.columns, step)
         _keep_samples(run.samples_file, step)
         drop_shown(run, step)
@@ -79,6 +81,14 @@ class Journal:
         """Closes the files."""
         self._csv.close()
         self._board.close()
+
+
+def _columns(path: Path, step: int) -> list[str]:
+    """The columns of the table of a run that goes on."""
+    if step == 0 or not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file).fieldnames or [])
 
 
 def _keep_rows(path: Path, columns: list[str], step: int) -> None:
