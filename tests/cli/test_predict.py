@@ -139,6 +139,40 @@ def test_a_line_far_longer_than_the_training_is_warned_of(run, said):
     assert "line 6: " in err
     assert "line 7: " not in err
     assert "2 more lines are as long." in err
+    assert "are read" not in err
+
+
+def test_a_line_beyond_all_measure_is_cut_and_told(run, said, tmp_path):
+    long = b"1+2" * 100_000 + b"\n"
+    picture = tmp_path / "map.html"
+    _, out, err = said(run, "--attention", picture, given=b"1+2\n" + long)
+    assert re.search(
+        r"line 2: has 300,000 characters, the longest of the training 5\. "
+        r"Only its first 1,000 are read; cut it into shorter ones\.",
+        err,
+    )
+    assert "in all" not in err
+    first, second = out.splitlines()
+    assert len(second) <= 2026
+    page = picture.read_text(encoding="utf-8")
+    assert re.search(r"1\+21… → .* \(of 300,000 tokens the first 500, of [\d,]+ the first", page)
+    assert len(page) < 2_000_000
+    # The line before it is translated as if it stood alone; where it was cut its end is not read.
+    assert said(run, given=b"1+2\n")[1] == first + "\n"
+    assert said(run, given=b"9" * 1000 + long)[1] == second + "\n"
+    _, _, err = said(run, given=7 * (b"1+2" * 400 + b"\n") + 2 * b"1+2+3+4+5+6+7\n")
+    assert "4 more lines are as long." in err
+    assert "Of 7 in all only the first 1,000 characters were read." in err
+
+
+def test_a_long_unknown_word_is_kept_by_its_beginning(run, said, monkeypatch):
+    from throughtime.data import CharacterTokeniser
+
+    monkeypatch.setattr(CharacterTokeniser, "unknown", lambda self, text: [text])
+    err = said(run, given=b"x" * 5000 + b"\n" + b"x" * 6000 + b"\n")[2]
+    assert (
+        f"2 of 11,000 characters (0.02 %) are unknown, 1 different ones: '{'x' * 60}…' (2)" in err
+    )
 
 
 def test_bytes_that_are_no_text_end_it_and_what_was_before_stays(run, said):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from throughtime.data.download import ChecksumError
-from throughtime.data.pairs import Pair, PairSet, load_pairs, warn_of_long_sources
+from throughtime.data.pairs import Pair, PairSet, load_pairs, num_read, warn_of_long_sources
 
 
 def written(path: Path, content: str | bytes) -> str:
@@ -227,3 +227,20 @@ def test_sources_far_longer_than_any_of_the_training_are_warned_of(said):
     )
     warn_of_long_sources([9] * 8, longest=2)
     assert said()[-1] == "3 more sources are as long."
+
+
+@pytest.mark.parametrize(("longest", "most"), [(1, 1000), (100, 1000), (101, 1010)])
+def test_sources_that_are_cut_are_told(said, longest, most):
+    assert num_read(longest) == most
+    warn_of_long_sources([most, most + 1], longest, "words")
+    kept, cut = said()
+    assert kept.endswith(": what is made of it may be poor. Cut it into shorter ones.")
+    assert cut == (
+        f"line 2: the source has {most + 1} words, the longest of the training {longest}: "
+        f"only its first {most} are read. Cut it into shorter ones."
+    )
+    warn_of_long_sources([*[most] * 5, most + 1, most + 2], longest, "words")
+    assert said()[-2:] == [
+        "2 more sources are as long.",
+        f"Of 2 sources only the first {most} words are read.",
+    ]

@@ -130,6 +130,19 @@ def test_generating_carries_the_state_instead_of_reading_again(monkeypatch):
     assert lengths == [3, 1, 1, 1, 1, 1]
 
 
+def test_a_long_prime_is_read_in_pieces(monkeypatch):
+    model, lengths = small_model(), []
+    forward = model.forward
+    monkeypatch.setattr(
+        model, "forward", lambda t, s=None: lengths.append(t.shape[1]) or forward(t, s)
+    )
+    prime = torch.randint(5, (1300,))
+    drawn = list(generate(model, prime, 3, Sampling(temperature=0)))
+    assert lengths == [512, 512, 276, 1, 1, 1]
+    read = torch.cat([prime, torch.tensor(drawn)])
+    assert forward(read.unsqueeze(0))[0][0, 1299:-1].argmax(-1).tolist() == drawn
+
+
 def test_generated_text_has_the_likelihood_of_the_model_run_at_once():
     model, prime = small_model(), torch.tensor([0, 3])
     drawn = list(generate(model, prime, 12, Sampling(temperature=0)))

@@ -57,6 +57,18 @@ def test_from_both_sides_every_word_of_eight_sentences_is_found(file, num_layers
     assert cloze.show(model)[0].text.splitlines()[0].startswith("a")
 
 
+def test_of_a_long_line_only_the_gap_is_scored(file):
+    cloze = task(file)
+    model, scored = cloze.model().eval(), []
+    line = "a1 b1 c1 " * 500 + "a3 ___ c3"
+    words = cloze.tokeniser.encode(line.replace("___", "b3"))
+    expected = model(torch.tensor([words]))[0, -2].softmax(-1).max().item()
+    model.scores.register_forward_hook(lambda module, x, y: scored.append(y.shape))
+    ((_, chance),) = cloze.guesses(model, line, 1)
+    assert chance == pytest.approx(expected)
+    assert scored == [(len(cloze.tokeniser),)]
+
+
 def test_judging_leaves_a_frozen_part_in_evaluation_mode(file):
     cloze = task(file)
     model = cloze.model().train()

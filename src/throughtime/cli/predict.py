@@ -57,9 +57,10 @@ def main(argv: Sequence[str]) -> int:
     model = run.load_model(task)
     inputs = _inputs(args["text"], args["files"], args["batch_size"])
     remarks = _Remarks()
+    predicted = task.predictions(model, inputs, options, remarks.say, explain=pictures is not None)
     with (
         _output(args["output"]) as write,
-        closing(cast(Any, task.predictions(model, inputs, options, remarks.say))) as predictions,
+        closing(cast(Any, predicted)) as predictions,
     ):
         try:
             for number, prediction in enumerate(predictions, 1):

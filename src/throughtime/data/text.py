@@ -12,6 +12,7 @@ from pathlib import Path
 
 from throughtime.checks import unknown
 from throughtime.data.download import FILES, DownloadError, fetch
+from throughtime.data.files import read_once
 from throughtime.data.line_ends import with_line_feeds
 from throughtime.data.splits import split_in_order
 
@@ -60,8 +61,9 @@ def load(
     byte-order mark at the start is dropped.
 
     Args:
-        data: the name of one of `TEXT_SETS`; or the path of a text file, or of a folder (its
-            ``*.txt`` and ``*.py``, by name); or None for the source of Python's standard library.
+        data: the name of one of `TEXT_SETS`; or the path of a text file, of a pipe, which is read
+            once, or of a folder (its ``*.txt`` and ``*.py``, by name); or None for the source of
+            Python's standard library.
         encoding: of the user's own file or folder.
         valid_fraction: of the characters, for validation; None is 0.1.
         test_fraction: of the characters, for the test; None is 0.
@@ -101,7 +103,9 @@ def _read(data: str | None, encoding: str) -> tuple[str, dict[str, str]]:
     """The name of a source, and its texts by split; or one text, "all", that is to be split."""
     is_set = data in TEXT_SETS
     if data and not is_set and (path := Path(data).expanduser()).exists():
-        return path.resolve().name, {"all": _read_path(path, encoding)}
+        # A pipe has no name but that by which it was given.
+        name = path.resolve().name if path.is_file() or path.is_dir() else path.name
+        return name, {"all": _read_path(path, encoding)}
     if data is not None and not is_set:
         raise _not_found(data)
     if encoding != "utf-8":
@@ -123,7 +127,7 @@ def _read_path(path: Path, encoding: str) -> str:
                 f"{path}: expected *.txt or *.py files in this folder, got none. "
                 "Give --data a folder that has some, or the path of one file."
             )
-    texts = [with_line_feeds(decoded(file.read_bytes(), encoding, file)) for file in files]
+    texts = [with_line_feeds(decoded(read_once(file), encoding, file)) for file in files]
     if not any(texts):
         raise ValueError(f"{path}: expected a text, got no characters. Give --data another path.")
     return "\n".join(texts)

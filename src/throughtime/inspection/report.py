@@ -213,7 +213,7 @@ def _figure(
     if is_log:
         axes.set_yscale("log")
     axes.set_xlabel("step")
-    axes.set_ylabel(unit)
+    axes.set_ylabel(unit, parse_math=False)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if len(curves) > 1 or level is not None:

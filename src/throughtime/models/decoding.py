@@ -12,6 +12,8 @@ from throughtime.layers.evaluation import evaluating
 
 __all__ = ["Sampling", "draw", "generate"]
 
+_PIECE = 512
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -93,8 +95,11 @@ def generate(
         generator.seed()
     else:
         generator.manual_seed(seed)
+    scores, state = torch.empty(0), None
     with evaluating(model):
-        scores, state = model(prime.to(device).unsqueeze(0))
+        # In pieces: of a long prime only the last scores are needed.
+        for piece in prime.split(_PIECE):
+            scores, state = model(piece.to(device).unsqueeze(0), state)
     for _ in range(length):
         token = draw(scores[:, -1].cpu(), sampling, generator)
         yield int(token)

@@ -26,7 +26,7 @@ class Hypothesis:
         score: the sum of the log-probabilities of its tokens, that of ``eos`` among them, in nats.
         is_finished: whether it ended with ``eos``; else the limit cut it off.
         attention: (len(tokens), S), where the decoder looked for each token, S the source's own
-            length; None without attention.
+            length; None without attention, or where the search did not keep it.
     """
 
     tokens: list[int]
@@ -41,6 +41,7 @@ def greedy_search(
     source_lengths: Lengths = None,
     *,
     max_length: int | None = None,
+    keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
     """Takes the likeliest token, again and again.
 
@@ -48,12 +49,14 @@ def greedy_search(
         model, source, source_lengths: see :meth:`throughtime.models.EncoderDecoder.encode`.
         max_length: how many tokens are written at most, ``eos`` among them; None is
             2 S + 10 for a source of S tokens.
+        keep_attention: whether the hypotheses say where the decoder looked, which takes memory for
+            S weights for every token written.
 
     Returns:
         For each source a list of one hypothesis.
     """
     greedy = Sampling(temperature=0)
-    return _write(model, source, source_lengths, greedy, 1, max_length, None)
+    return _write(model, source, source_lengths, greedy, 1, max_length, keep_attention, None)
 
 
 def sample_search(
@@ -65,11 +68,12 @@ def sample_search(
     num: int = 1,
     seed: int | None = None,
     max_length: int | None = None,
+    keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
     """Draws each token from its scores.
 
     Args:
-        model, source, source_lengths, max_length: see :func:`greedy_search`.
+        model, source, source_lengths, max_length, keep_attention: see :func:`greedy_search`.
         sampling: how; None is ``Sampling()``.
         num: how many targets are drawn for each source.
         seed: of the drawing; None draws differently every time.
@@ -85,7 +89,8 @@ def sample_search(
     else:
         generator.manual_seed(seed)
     sampling = Sampling() if sampling is None else sampling
-    return _write(model, source, source_lengths, sampling, num, max_length, generator)
+    how = (sampling, num, max_length, keep_attention, generator)
+    return _write(model, source, source_lengths, *how)
 
 
 @dataclass
@@ -105,6 +110,7 @@ def _write(
     sampling: Sampling,
     num: int,
     max_length: int | None,
+    keep_attention: bool,
     generator: torch.Generator | None,
 ) -> list[list[Hypothesis]]:
     """Draws ``num`` targets for each source, token by token."""
@@ -130,7 +136,8 @@ def _write(
                 draft.is_finished = y == model.eos
                 if not draft.is_finished:
                     draft.tokens.append(y)
-                    draft.weights += [] if state.weights is None else [state.weights[r]]
+                    if keep_attention and state.weights is not None:
+                        draft.weights.append(state.weights[r])
             step += 1
             going = [
                 place
@@ -146,7 +153,10 @@ def _write(
         sorted(
             (
                 Hypothesis(
-                    d.tokens, d.score, d.is_finished, attention_of(memory, d.weights, length)
+                    d.tokens,
+                    d.score,
+                    d.is_finished,
+                    attention_of(memory, d.weights, length) if keep_attention else None,
                 )
                 for d in of_source
             ),

@@ -10,6 +10,8 @@ from throughtime.tasks.uses import AttentionMap
 
 __all__ = ["align", "shortened", "tokens_of"]
 
+_MOST_DRAWN = 500
+
 
 def align(
     tokenisers: tuple[Tokeniser, Tokeniser], source: str, hypothesis: Hypothesis, shown: str
@@ -24,11 +26,19 @@ def align(
     if hypothesis.attention is None or not hypothesis.tokens:
         return None
     reads, writes = tokenisers
+    ids, texts = reads.encode(source), [shown, writes.decode(hypothesis.tokens)]
+    # The search has cut a long source, and nobody could read a map of more tokens than these.
+    weights = hypothesis.attention[:_MOST_DRAWN, :_MOST_DRAWN]
+    T, S = weights.shape
+    num = len(hypothesis.tokens)
+    if (T, S) != (num, len(ids)):
+        texts = [text if len(text) < 200 else f"{text[:199]}…" for text in texts]
+        texts[1] += f" (of {len(ids):,} tokens the first {S}, of {num:,} the first {T})"
     return AttentionMap(
-        tokens_of(reads, reads.encode(source), reads.unknown(source)),
-        tokens_of(writes, hypothesis.tokens),
-        [[round(w, 4) for w in row] for row in hypothesis.attention.tolist()],
-        f"{shown} → {writes.decode(hypothesis.tokens)}",
+        tokens_of(reads, ids[:S], reads.unknown(source)),
+        tokens_of(writes, hypothesis.tokens[:T]),
+        [[round(w, 4) for w in row] for row in weights.tolist()],
+        " → ".join(texts),
     )
 
 

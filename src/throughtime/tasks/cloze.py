@@ -306,8 +306,10 @@ class MissingWord(BatchTask):
         before, after = map(self.tokeniser.encode, sides)
         # The word in the gap is not read.
         ids = torch.tensor([[*before, UNK, *after]], device=next(model.parameters()).device)
+        assert isinstance(model, Cloze)
         with evaluating(model):
-            scores = model(ids)[0, len(before)]
+            # Not all scores: those of a long line would fill the memory.
+            scores = model.scores(model.unscored(ids)[0, len(before)])
         chances, words = scores.softmax(-1).topk(min(most, len(self.tokeniser)))
         return [
             (self.tokeniser.decode([word]), chance)
@@ -333,6 +335,7 @@ class MissingWord(BatchTask):
         inputs: Iterable[Sequence[str]],
         options: FillingOptions,
         say: Callable[[str], None],
+        explain: bool = False,
     ) -> Iterator[Prediction]:
         unknown, most = UnknownTokens(self.tokeniser), options.n_best
         try:

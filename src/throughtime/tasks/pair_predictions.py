@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from throughtime.data import Tokeniser
+from throughtime.data import Tokeniser, num_read
 from throughtime.models import Hypothesis
 from throughtime.tasks.alignments import align
 from throughtime.tasks.unknown_tokens import UnknownTokens
@@ -90,24 +90,30 @@ def predict_lines(
     inputs: Iterable[Sequence[str]],
     options: SearchOptions,
     say: Callable[[str], None],
+    explain: bool = False,
 ) -> Iterator[Prediction]:
     """The predictions of a task from one sequence to another; see ``Predicts.predictions``."""
-    search = options.search(task.config.beam_width)
+    search = {**options.search(task.config.beam_width), "keep_attention": explain}
     reads, writes = task.tokenisers
     longest, unknown = task.assets["longest_source"], UnknownTokens(reads)
-    number = num_long = 0
+    most = num_read(longest)
+    number = num_long = num_cut = 0
     try:
         for lines in inputs:
             sources = [task.read(line) if line else "" for line in lines]
             for place, source in enumerate(sources, number + 1):
                 length = unknown.add(source)
                 num_long += length > 2 * longest
+                num_cut += length > most
+                result = "The output may be poor"
+                if length > most:
+                    result = f"Only its first {most:,} are read"
                 if length > 2 * longest and num_long <= _MOST_WARNINGS:
                     say(
                         f"line {place}: has {length:,} {reads.unit}, the longest of the training "
-                        f"{longest:,}. What is made of it may be poor; cut it into shorter ones."
+                        f"{longest:,}. {result}; cut it into shorter ones."
                     )
-            best = task.search(model, [reads.encode(source) for source in sources], **search)
+            best = task.search(model, [reads.encode(source)[:most] for source in sources], **search)
             for source, hypotheses in zip(sources, best, strict=True):
                 number += 1
                 texts = [writes.decode(h.tokens) for h in hypotheses] or [""]
@@ -130,5 +136,7 @@ def predict_lines(
     finally:
         if num_long > _MOST_WARNINGS:
             say(f"{num_long - _MOST_WARNINGS} more lines are as long.")
+            if num_cut:
+                say(f"Of {num_cut:,} in all only the first {most:,} {reads.unit} were read.")
         if told := str(unknown):
             say(told)

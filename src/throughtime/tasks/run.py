@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from throughtime.checks import nearest
-from throughtime.tasks.task import Task, get
+from throughtime.tasks.task import Task, get, names
 
 __all__ = ["Run", "RunError", "written_whole"]
 
@@ -150,6 +150,9 @@ class Run:
     def config(self) -> dict[str, Any]:
         """What :meth:`create` wrote.
 
+        A setting that is newer than the run, and whose field says by ``older_runs`` in its
+        metadata what was done before there was a choice, has that value.
+
         Raises:
             RunError: where this is no run folder, or its configuration is damaged.
         """
@@ -162,12 +165,14 @@ class Run:
             )
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
-            return config | {k: config[k] for k in _CONFIG}
+            config |= {k: config[k] for k in _CONFIG}
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.config_file}: the configuration is damaged ({error}). Restore it from a "
                 f"copy, or train again into another folder."
             ) from error
+        config["settings"] = _settings_of_older_runs(config["task"]) | config["settings"]
+        return config
 
     def task(self) -> Task:
         """The task with the settings of this run."""
@@ -230,6 +235,14 @@ class Run:
                 f"{', '.join(wrong)} {'is missing' if alone & set(missing) else 'is unknown'}."
             )
         return model.eval()
+
+
+def _settings_of_older_runs(task: str) -> dict[str, Any]:
+    # A task that is not known is refused where it is opened.
+    if task not in names():
+        return {}
+    newer = [f for f in fields(get(task).Config) if "older_runs" in f.metadata]
+    return {f.name: f.metadata["older_runs"] for f in newer}
 
 
 def versions() -> dict[str, str]:

@@ -6,6 +6,8 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from throughtime.data import reopenable
+
 __all__ = ["absolute", "check_unchanged", "split_of"]
 
 Split = TypeVar("Split")
@@ -17,9 +19,12 @@ def absolute(data: str, known: Container[str]) -> str:
     Args:
         data: the name of a data set, or a path.
         known: the names of the data sets; a name stays as it is, whatever lies in the folder.
+
+    Raises:
+        ValueError: for a pipe, which a run could not read again.
     """
     path = Path(data).expanduser()
-    return str(path.resolve()) if data not in known and path.exists() else data
+    return str(reopenable(path)) if data not in known and path.exists() else data
 
 
 def check_unchanged(

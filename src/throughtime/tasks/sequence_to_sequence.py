@@ -329,14 +329,18 @@ class SequenceToSequence(BatchTask):
         self, model: nn.Module, sources: Sequence[Sequence[int]], beam_width: int
     ) -> list[str]:
         """The texts of the best targets of each source."""
-        best = self.search(model, sources, beam_width=beam_width)
+        best = self.search(model, sources, beam_width=beam_width, keep_attention=False)
         return [self.tokenisers[1].decode(some[0].tokens) if some else "" for some in best]
 
     def search(
         self, model: nn.Module, sources: Sequence[Sequence[int]], **how: Any
     ) -> list[list[Hypothesis]]:
         """The best targets of each source; see :func:`throughtime.tasks.rewriting.hypotheses`."""
-        return hypotheses(model, sources, longest_target=self.longest_target, **how)
+        lengths = {
+            "longest_source": self.assets["longest_source"],
+            "longest_target": self.longest_target,
+        }
+        return hypotheses(model, sources, **lengths, **how)
 
     # What it can do.
 
@@ -357,8 +361,9 @@ class SequenceToSequence(BatchTask):
         inputs: Iterable[Sequence[str]],
         options: SearchOptions,
         say: Callable[[str], None],
+        explain: bool = False,
     ) -> Iterator[Prediction]:
-        return predict_lines(self, model, inputs, options, say)
+        return predict_lines(self, model, inputs, options, say, explain)
 
     @property
     def nothing_to_explain(self) -> str:

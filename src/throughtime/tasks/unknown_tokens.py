@@ -19,6 +19,9 @@ class UnknownTokens:
     MOST = 10_000
     """How many different ones are kept; an endless input may hold an endless number."""
 
+    LONGEST = 100
+    """How many characters of a token are kept; a line without spaces is one word."""
+
     def __init__(self, tokeniser: Tokeniser) -> None:
         self.tokeniser = tokeniser
         self.counts: Counter[str] = Counter()
@@ -29,6 +32,7 @@ class UnknownTokens:
         length = len(self.tokeniser.encode(text))
         self.num_tokens += length
         for token in self.tokeniser.unknown(text):
+            token = token[: self.LONGEST]
             if token in self.counts or len(self.counts) < self.MOST:
                 self.counts[token] += 1
             else:

@@ -55,7 +55,7 @@ class Prediction:
     Args:
         lines: to write for a person, without line ends.
         record: the same as a JSON object.
-        attention: where the model looked, if it looks back.
+        attention: where the model looked, if it looks back and was to explain itself.
     """
 
     lines: Sequence[str]
@@ -83,6 +83,7 @@ class Predicts(Protocol):
         inputs: Iterable[Sequence[str]],
         options: Any,
         say: Callable[[str], None],
+        explain: bool = False,
     ) -> Iterator[Prediction]:
         """One prediction for each input, in order; that of an empty line writes an empty line.
 
@@ -90,6 +91,7 @@ class Predicts(Protocol):
             inputs: the lines, some at a time, as they come in.
             options: of :attr:`PredictionOptions`.
             say: takes remarks for the person, a line each.
+            explain: whether the predictions say where the model looked, which takes memory.
 
         Raises:
             ValueError: before the first prediction for options that do not fit this task; later
