@@ -68,7 +68,8 @@ class Majority(BatchTask):
             letter = "" if not line else "a" if model([line]) > 0 else "b"
             yield Prediction([letter], {"letter": letter})
 '''
-SMALL = "--cell gru --hidden_size 8 --epochs 12 --learning_rate 0.02 --save_every 0 --log_every 3 --zoneout 0.01".split()
+SMALL = "--cell gru --hidden_size 8 --epochs 12 --learning_rate 0.02 --zoneout 0.01".split()
+SMALL += "--save_every 0 --log_every 3".split()
 
 
 @pytest.fixture(scope="module")

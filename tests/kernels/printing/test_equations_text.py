@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels.equations import describe
+from throughtime.kernels.printing.equations import describe
 from throughtime.kernels.trace import Untraceable
 
 from ..given_inputs import bounded, drawn

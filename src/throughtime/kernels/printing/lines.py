@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from throughtime.kernels.equation_gradients import NamedGradients
-from throughtime.kernels.equation_names import NamedStep
-from throughtime.kernels.equation_terms import Arrangement
-from throughtime.kernels.expressions import (
+from throughtime.kernels.graph import Node, Operand
+from throughtime.kernels.printing.expressions import (
     ONE,
     ZERO,
     Apply,
@@ -26,7 +24,9 @@ from throughtime.kernels.expressions import (
     sum_of,
     write_expression,
 )
-from throughtime.kernels.graph import Node, Operand
+from throughtime.kernels.printing.gradients import NamedGradients
+from throughtime.kernels.printing.names import NamedStep
+from throughtime.kernels.printing.terms import Arrangement
 from throughtime.kernels.trace import Product
 
 __all__ = ["Line", "Writer", "in_order"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from throughtime.kernels.equation_names import NamedStep
-from throughtime.kernels.expressions import (
+from throughtime.kernels.printing.expressions import (
     ONE,
     ZERO,
     Apply,
@@ -23,6 +22,7 @@ from throughtime.kernels.expressions import (
     without_factors,
     write_expression,
 )
+from throughtime.kernels.printing.names import NamedStep
 
 __all__ = ["Arrangement"]
 

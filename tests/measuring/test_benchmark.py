@@ -10,10 +10,10 @@ from torch import Tensor
 
 from throughtime import cells
 from throughtime.cells.cell import Cell
-from throughtime.inspection import benchmark, own_process, settings
-from throughtime.inspection.benchmark import Point, Setup, Size
-from throughtime.inspection.peers import Loop
 from throughtime.kernels import operators, reference
+from throughtime.measuring import benchmark, own_process, settings
+from throughtime.measuring.benchmark import Point, Setup, Size
+from throughtime.measuring.peers import Loop
 
 TINY = Size(3, 17)
 # The reference stands for our own layer where no kernel has to be compiled for the test.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from throughtime.kernels.differentiate import gradients
-from throughtime.kernels.equation_names import GIVEN, NamedStep
-from throughtime.kernels.expressions import Name
 from throughtime.kernels.graph import Node, Operand
+from throughtime.kernels.printing.expressions import Name
+from throughtime.kernels.printing.names import GIVEN, NamedStep
 from throughtime.kernels.trace import Product
 
 __all__ = ["NamedGradients"]

@@ -16,11 +16,11 @@ import re
 from dataclasses import dataclass
 
 from throughtime.cells.cell import Cell
-from throughtime.kernels.equation_gradients import NamedGradients
-from throughtime.kernels.equation_lines import Line, Writer, in_order
-from throughtime.kernels.equation_names import NamedStep
-from throughtime.kernels.equation_shorthands import name_what_is_used_twice
-from throughtime.kernels.expressions import write_expression
+from throughtime.kernels.printing.expressions import write_expression
+from throughtime.kernels.printing.gradients import NamedGradients
+from throughtime.kernels.printing.lines import Line, Writer, in_order
+from throughtime.kernels.printing.names import NamedStep
+from throughtime.kernels.printing.shorthands import name_what_is_used_twice
 
 __all__ = ["Equations", "describe"]
 

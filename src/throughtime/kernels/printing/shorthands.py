@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from dataclasses import replace
 
-from throughtime.kernels.equation_gradients import NamedGradients
-from throughtime.kernels.equation_lines import Writer, in_order
-from throughtime.kernels.equation_names import NamedStep
-from throughtime.kernels.expressions import Name, parts_of
 from throughtime.kernels.graph import LEAVES, Node, Operand, reachable
+from throughtime.kernels.printing.expressions import Name, parts_of
+from throughtime.kernels.printing.gradients import NamedGradients
+from throughtime.kernels.printing.lines import Writer, in_order
+from throughtime.kernels.printing.names import NamedStep
 
 __all__ = ["name_what_is_used_twice"]
 

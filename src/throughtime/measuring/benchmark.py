@@ -21,10 +21,11 @@ from torch import Tensor
 
 from throughtime.cells.cell import Cell, get
 from throughtime.checks import unknown
-from throughtime.inspection.machine import fma_peak, machine
-from throughtime.inspection.own_process import first_call, memory, step_memory
-from throughtime.inspection.peers import Contender, contenders
-from throughtime.inspection.settings import (
+from throughtime.layers import Recurrent
+from throughtime.measuring.machine import fma_peak, machine
+from throughtime.measuring.own_process import first_call, memory, step_memory
+from throughtime.measuring.peers import Contender, contenders
+from throughtime.measuring.settings import (
     DTYPES,
     MODES,
     PEERS,
@@ -33,7 +34,6 @@ from throughtime.inspection.settings import (
     Size,
     parse_size,
 )
-from throughtime.layers import Recurrent
 
 __all__ = [
     "DTYPES",

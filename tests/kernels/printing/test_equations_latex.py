@@ -4,7 +4,7 @@ import re
 from functools import cache
 
 import throughtime as tt
-from throughtime.kernels.equations import describe
+from throughtime.kernels.printing.equations import describe
 
 
 @cache

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.cells.cell import Cell, State, get
-from throughtime.inspection.settings import Setup, Size
 from throughtime.layers import Recurrent
+from throughtime.measuring.settings import Setup, Size
 
 __all__ = ["Contender", "Loop", "contenders", "torch_layer"]
 

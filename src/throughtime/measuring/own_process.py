@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from throughtime.cells.cell import get
-from throughtime.inspection.peers import Contender, torch_layer
-from throughtime.inspection.settings import DTYPES, Setup, Size, parse_size
 from throughtime.layers import Recurrent
+from throughtime.measuring.peers import Contender, torch_layer
+from throughtime.measuring.settings import DTYPES, Setup, Size, parse_size
 
 __all__ = ["first_call", "memory", "step_memory"]
 
@@ -70,7 +70,7 @@ def _as_words(size: Size, setup: Setup) -> dict[str, Any]:
 
 def _in_a_process(what: str, job: Mapping[str, Any], environment: Mapping[str, str]) -> Any:
     made = subprocess.run(
-        [sys.executable, "-m", "throughtime.inspection.own_process", what, json.dumps(job)],
+        [sys.executable, "-m", "throughtime.measuring.own_process", what, json.dumps(job)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
