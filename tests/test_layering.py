@@ -269,7 +269,11 @@ def test_imports_that_point_down_are_no_offence(package):
         ("kernels__k", "from throughtime.cells import lstm", "kernels/k.py:1: kernels imports thr"),
         ("layers__r", "import throughtime as tt", "layers/r.py:1: layers imports the package its"),
         ("layers__r", "from throughtime import LSTM", "layers/r.py:1: layers imports the package"),
-        ("models__m", "import lightning", "models/m.py:1: only training/gradient.py imports lightning"),
+        (
+            "models__m",
+            "import lightning",
+            "models/m.py:1: only training/gradient.py",
+        ),
         (
             "cli__c",
             "def f():\n    from pytorch_lightning.loggers import X",

@@ -90,7 +90,11 @@ def _parser(task: Task | None) -> Parser:
     )
     parser.add_argument("run", type=str, help="the run folder")
     parser.add_argument(
-        "files", type=str, nargs="*", help="files to read, one behind the other; else the input"
+        "files",
+        type=str,
+        nargs="*",
+        default=[],
+        help="files to read, one behind the other; else the input",
     )
     parser.add_argument("--text", type=str | None, help="one line, instead of those of the input")
     parser.add_argument(

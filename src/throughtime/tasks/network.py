@@ -94,7 +94,9 @@ class _Network:
         settings = dict(settings or {})
         for key in settings:
             if key not in _NAMES:
-                raise ValueError(f"unknown option --{name}.{key}{nearest(key, _NAMES) or '.'}")
+                flags = [f"--{name}.{known}" for known in _NAMES]
+                hint = nearest(f"--{name}.{key}", flags) or "."
+                raise ValueError(f"unknown option --{name}.{key}{hint}")
         if {"cell", "cell_options"} & set(settings):
             settings["cell"] = self._cell(settings)
             settings.pop("cell_options", None)

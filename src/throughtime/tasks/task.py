@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from throughtime.checks import unknown
@@ -228,7 +229,9 @@ class BatchTask(Task):
 
     def check(self) -> None:
         super().check()
-        self.batches("train")
+        # What the model refuses is answered before anything is written.
+        with torch.no_grad():
+            self.loss(self.model(), next(iter(self.batches("train"))))
 
     def fitness(self, model: nn.Module, seed: int) -> float:
         """Minus the mean loss of the training batch with that number: the higher, the better."""
