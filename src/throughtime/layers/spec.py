@@ -1,0 +1,299 @@
+"""The sizes and options of a recurrent layer, and what is known of each of them.
+
+:class:`LayerSpec` is the only list of the options. Each of its fields carries metadata:
+
+    help       one sentence, the text of a command-line flag
+    check      ``check(where, name, value)`` raises an error for a value that the option cannot have
+    formats    the interchange formats into which a layer that uses the option can be written, some
+               of ``FORMATS``; the writers of the others refuse such a layer
+
+The annotations are types and not texts, so that a program can read the options and declare flags or
+the fields of a configuration of its own:
+
+    for option in dataclasses.fields(LayerSpec):
+        option.name, option.type, option.metadata["help"]
+        default_of(option)    # dataclasses.MISSING for input_size and hidden_size
+
+A command line leaves out ``input_size`` and ``batch_first``, which follow from the model around the
+layer. All other types can be written as text: numbers, switches, names, and dicts of these as JSON.
+"""
+
+# No `from __future__ import annotations` here: it would turn the types of the fields into texts.
+
+import dataclasses
+import math
+import numbers
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from throughtime.cells.wrapped import ACTIVATIONS
+from throughtime.checks import unknown
+from throughtime.kernels import dispatch
+
+__all__ = ["FORMATS", "OPTIONS", "LayerSpec", "check_option", "default_of"]
+
+FORMATS = ("torch.nn", "keras", "onnx")
+"""The formats that ``formats`` in the metadata of a field names."""
+
+Check = Callable[[str, str, Any], None]
+"""``check(where, name, value)``: raises a TypeError or ValueError if the value cannot be."""
+
+
+def _size(least: int) -> Check:
+    def check(where: str, name: str, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{where}: expected {name} as a whole number, got {value!r}.")
+        if value < least:
+            raise ValueError(f"{where}: expected {name} of at least {least}, got {value}.")
+
+    return check
+
+
+def _number(words: str, fits: Callable[[Any], bool]) -> Check:
+    def check(where: str, name: str, value: Any) -> None:
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not (is_number and fits(value)):
+            raise ValueError(f"{where}: expected {name} as {words}, got {value!r}.")
+
+    return check
+
+
+_rate = _number("a probability from 0 to below 1", lambda value: 0 <= value < 1)
+
+
+def _rate_or_rates(where: str, name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        return _rate(where, name, value)
+    for state, rate in value.items():
+        _rate(where, f"{name} of {state}", rate)
+
+
+def _or_none(check: Check) -> Check:
+    return lambda where, name, value: None if value is None else check(where, name, value)
+
+
+def _one_of_its_names(where: str, name: str, value: Any) -> None:
+    known = get_args(OPTIONS[name].type)
+    if value not in known:
+        raise unknown(name, value, known)
+
+
+def _backend(where: str, name: str, value: Any) -> None:
+    dispatch.check(value)
+
+
+def _functions(where: str, name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f'{where}: expected {name} as a dict such as {{"tanh": "relu"}}, got {value!r}.'
+        )
+    for function, other in value.items():
+        for one in (function, other):
+            if isinstance(one, str) and one not in ACTIVATIONS:
+                raise unknown("activation function", one, ACTIVATIONS)
+            # The function to replace has a name; the one in its place may be a function itself.
+            if not isinstance(one, str) and (one is function or not callable(one)):
+                raise ValueError(f"{where}: expected {name} as names of functions, got {one!r}.")
+
+
+def _switch(where: str, name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{where}: expected {name} as True or False, got {value!r}.")
+
+
+def _plain(kind: Any, value: Any) -> Any:
+    """A value as the layer keeps it, which later changes to the caller's value do not reach."""
+    if kind is bool:
+        return bool(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (bool, int, float)):
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        return float(value) if isinstance(value, numbers.Real) else value
+
+
+def _option(
+    help: str,
+    check: Check = _switch,
+    *,
+    default: Any = dataclasses.MISSING,
+    default_factory: Any = dataclasses.MISSING,
+    formats: tuple[str, ...] = FORMATS,
+) -> Any:
+    metadata = {"help": help, "check": check, "formats": formats}
+    if default_factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=default_factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """The sizes and options of a :class:`throughtime.Recurrent`, all but its cell.
+
+    The fields have the names, the order and the defaults of the arguments of ``Recurrent``, which
+    documents them. Switches become bools, numbers of other libraries Python's own, and dicts are
+    copied. The constructor checks nothing, for it does not know the name of the layer, with which
+    the message begins; :meth:`check` does.
+
+    >>> LayerSpec(3, 5, bidirectional=True, proj_size=2).output_size
+    4
+    >>> LayerSpec(3, 5, dropout=2.0).check("here")
+    Traceback (most recent call last):
+    ValueError: here: expected dropout as a probability from 0 to 1, got 2.0.
+    """
+
+    input_size: int = _option("I, the features of one step", _size(1))
+    hidden_size: int = _option("H, the units of each recurrent layer in one direction", _size(1))
+    num_layers: int = _option("L, how many recurrent layers are stacked", _size(1), default=1)
+    bias: bool = _option("whether the blocks of the cell have biases", default=True)
+    batch_first: bool = _option(
+        "whether sequences are (B, T, …) rather than (T, B, …)", default=False
+    )
+    dropout: float = _option(
+        "the probability to drop an output of a layer before the next layer reads it",
+        _number("a probability from 0 to 1", lambda value: 0 <= value <= 1),
+        default=0.0,
+    )
+    bidirectional: bool = _option(
+        "whether a second set of weights reads the sequence from its end", default=False
+    )
+    merge: Literal["concat", "sum", "mean", "product"] = _option(
+        "how two directions become one output",
+        _one_of_its_names,
+        default="concat",
+        formats=("keras", "onnx"),
+    )
+    backend: str = _option("auto, or the one backend that must run", _backend, default="auto")
+    save: Literal["gates", "states"] = _option(
+        "what is kept for the backward pass: gates, all that it needs; or states, a few states, "
+        "from which the gates are computed again: less memory, more time",
+        _one_of_its_names,
+        default="gates",
+    )
+    strict: bool = _option(
+        "whether --backend auto refuses what no kernel can run, rather than taking the reference",
+        default=False,
+    )
+    # Keras drops the same features at all steps, as locked_dropout does.
+    locked_dropout: bool = _option(
+        "whether dropout drops the same features at all steps of a sequence",
+        default=False,
+        formats=("keras", "onnx"),
+    )
+    recurrent_dropout: float = _option(
+        "the probability to drop a unit of what the recurrent matrices are applied to, the same "
+        "units at all steps of a sequence",
+        _rate,
+        default=0.0,
+        formats=("keras", "onnx"),
+    )
+    zoneout: float | Mapping[str, float] = _option(
+        "the probability that a unit keeps its value of the step before: one for all states, or by "
+        'name, {"h": 0.05, "c": 0.5}',
+        _rate_or_rates,
+        default=0.0,
+        formats=("onnx",),
+    )
+    weight_drop: float = _option(
+        "the probability to drop a weight of the recurrent matrices, drawn anew for each call",
+        _rate,
+        default=0.0,
+        formats=("onnx",),
+    )
+    learned_state: bool = _option(
+        "whether the initial states are learned", default=False, formats=("onnx",)
+    )
+    residual: bool = _option(
+        "whether each layer but the first adds its input to its output",
+        default=False,
+        formats=("onnx",),
+    )
+    independent: bool = _option(
+        "whether the two directions run through all layers apart, and are merged at the end only",
+        default=False,
+        formats=("onnx",),
+    )
+    # torch.nn projects in its LSTM alone; interchange/torch_nn.py refuses the rest.
+    proj_size: int = _option(
+        "P, the units to which the output, and what is fed back, is projected; 0 is none",
+        _size(0),
+        default=0,
+        formats=("torch.nn", "onnx"),
+    )
+    # Python code may pass functions too; a type that says so cannot be a flag.
+    activations: Mapping[str, Any] = _option(
+        'other activation functions, {"tanh": "relu", "sigmoid": "hardsigmoid"}',
+        _functions,
+        default_factory=dict,
+        formats=("onnx",),
+    )
+    clip: float | None = _option(
+        "a limit to what activation functions are given, from -clip to clip",
+        _or_none(_number("a number above 0", lambda value: 0 < value < math.inf)),
+        default=None,
+        formats=("onnx",),
+    )
+    forget_bias: float | None = _option(
+        "the bias from which the forget gates start",
+        _or_none(_number("a finite number", math.isfinite)),
+        default=None,
+    )
+    recurrent_init: Literal["uniform", "orthogonal"] = _option(
+        "how the recurrent matrices are drawn: uniform as torch.nn draws them, or orthogonal, "
+        "block by block",
+        _one_of_its_names,
+        default="uniform",
+    )
+
+    def __post_init__(self) -> None:
+        for option in dataclasses.fields(self):
+            value = _plain(option.type, getattr(self, option.name))
+            object.__setattr__(self, option.name, value)
+
+    def check(self, where: str) -> None:
+        """Raises if an option has a value that it cannot have, whatever the others are.
+
+        Args:
+            where: who asks, the first word of the message.
+
+        Raises:
+            TypeError: for a size that is no whole number.
+            ValueError: for a value out of range, or an unknown name.
+        """
+        for name in OPTIONS:
+            check_option(where, name, getattr(self, name))
+
+    @property
+    def num_directions(self) -> int:
+        """D: 2 if bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """The features of one step of the output."""
+        merged = self.num_directions if self.merge == "concat" else 1
+        return (self.proj_size or self.hidden_size) * merged
+
+
+OPTIONS = {option.name: option for option in dataclasses.fields(LayerSpec)}
+"""The fields of :class:`LayerSpec` by name."""
+
+
+def check_option(where: str, name: str, value: Any) -> None:
+    """Raises if one option cannot have this value; see :meth:`LayerSpec.check`."""
+    OPTIONS[name].metadata["check"](where, name, value)
+
+
+def default_of(option: dataclasses.Field[Any]) -> Any:
+    """What an option is if nothing is said; ``dataclasses.MISSING`` if it must be said.
+
+    >>> default_of(OPTIONS["num_layers"]), default_of(OPTIONS["activations"])
+    (1, {})
+    """
+    factory = option.default_factory
+    return option.default if factory is dataclasses.MISSING else factory()

@@ -1,0 +1,180 @@
+"""The record of a layer's sizes and options: complete, described, and the same everywhere."""
+
+import dataclasses
+import inspect
+import math
+import re
+from collections.abc import Mapping
+from typing import Literal, get_args, get_origin
+
+import numpy as np
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+
+import throughtime as tt
+from throughtime.layers.spec import FORMATS, OPTIONS, LayerSpec, check_option, default_of
+
+NAN = math.nan
+NO_OPTIONS = {"self", "cell", "device", "dtype"}
+"""Arguments of ``Recurrent`` that are no options: the equations, and where the weights lie."""
+
+
+def without_description(spec):
+    """The fields that say nothing of themselves."""
+    return [
+        field.name
+        for field in dataclasses.fields(spec)
+        if not (
+            field.metadata.get("help")
+            and callable(field.metadata.get("check"))
+            and set(field.metadata.get("formats", ["?"])) <= set(FORMATS)
+        )
+    ]
+
+
+def arguments(function):
+    parameters = inspect.signature(function).parameters
+    return {name: p.default for name, p in parameters.items() if name not in NO_OPTIONS}
+
+
+# What is known of an option.
+
+
+def test_every_option_is_described():
+    assert without_description(LayerSpec) == []
+
+
+def test_an_option_without_a_description_is_noticed():
+    @dataclasses.dataclass(frozen=True)
+    class Longer(LayerSpec):
+        told: int = dataclasses.field(default=0, metadata=OPTIONS["proj_size"].metadata)
+        bare: int = 0
+        unknown_format: int = dataclasses.field(
+            default=0, metadata=OPTIONS["proj_size"].metadata | {"formats": ("jax",)}
+        )
+
+    assert without_description(Longer) == ["bare", "unknown_format"]
+
+
+def test_every_option_of_the_layer_is_a_field_with_its_default():
+    options = arguments(tt.Recurrent.__init__)
+    assert list(options) == list(OPTIONS)
+    for name, default in options.items():
+        of_field = default_of(OPTIONS[name])
+        if default is inspect.Parameter.empty:
+            assert of_field is dataclasses.MISSING
+        else:
+            assert of_field == ({} if name == "activations" else default), name
+
+
+@pytest.mark.parametrize("layer", [tt.RNN, tt.LSTM, tt.GRU])
+def test_the_layers_of_torch_have_the_same_defaults(layer):
+    for name, default in arguments(layer).items():
+        if name not in ("nonlinearity", "more", "input_size", "hidden_size"):
+            assert default_of(OPTIONS[name]) == default, name
+
+
+def test_every_default_is_a_value_that_the_option_can_have():
+    LayerSpec(1, 1).check("here")
+
+
+# Which values it can have.
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("input_size", 0, "here: expected input_size of at least 1, got 0."),
+        ("proj_size", -1, "here: expected proj_size of at least 0, got -1."),
+        ("dropout", 1.5, "here: expected dropout as a probability from 0 to 1, got 1.5."),
+        ("dropout", True, "here: expected dropout as a probability from 0 to 1, got True."),
+        ("dropout", "0.5", "here: expected dropout as a probability from 0 to 1, got '0.5'."),
+        ("weight_drop", 1, "here: expected weight_drop as a probability from 0 to below 1, got 1."),
+        (
+            "zoneout",
+            {"c": NAN},
+            "here: expected zoneout of c as a probability from 0 to below 1, got nan.",
+        ),
+        ("clip", 0.0, "here: expected clip as a number above 0, got 0.0."),
+        ("forget_bias", NAN, "here: expected forget_bias as a finite number, got nan."),
+        ("merge", "cat", 'unknown merge "cat"; did you mean "concat"? Known: concat, sum, mean'),
+        ("save", "gate", 'unknown save "gate"; did you mean "gates"? Known: gates, states.'),
+        ("backend", "ccp", 'unknown backend "ccp"; did you mean "cpp"? Known: auto, cpp, torch'),
+        ("recurrent_init", "normal", 'unknown recurrent_init "normal"'),
+        ("bias", "no", "here: expected bias as True or False, got 'no'."),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(name, value, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        check_option("here", name, value)
+    if name != "bias":
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            dataclasses.replace(LayerSpec(1, 1), **{name: value}).check("here")
+
+
+@pytest.mark.parametrize("size", [1.0, "2", True, None, torch.tensor(1.0)])
+@pytest.mark.parametrize("name", ["input_size", "hidden_size", "num_layers", "proj_size"])
+def test_a_size_that_is_no_whole_number_is_refused(name, size):
+    with pytest.raises(TypeError, match=f"here: expected {name} as a whole number, got"):
+        dataclasses.replace(LayerSpec(1, 1), **{name: size}).check("here")
+
+
+def test_numbers_of_other_libraries_become_those_of_python():
+    spec = LayerSpec(
+        np.int64(3), torch.tensor(4), bias=np.bool_(False), dropout=np.float32(0.5), num_layers=2
+    )
+    assert spec == LayerSpec(3, 4, bias=False, dropout=0.5, num_layers=2)
+    assert [type(v) for v in (spec.input_size, spec.hidden_size, spec.bias, spec.dropout)] == [
+        *(int, int, bool, float),
+    ]
+
+
+def test_a_dict_that_is_changed_later_changes_no_spec():
+    rates = {"h": 0.1}
+    spec = LayerSpec(1, 1, zoneout=rates)
+    rates["h"] = 0.9
+    assert spec.zoneout == {"h": 0.1}
+
+
+# Flags.
+
+
+def test_every_option_can_be_a_flag():
+    """Derived, as a configuration derives them; each flag is read back as it was written."""
+    values = {
+        **dict(input_size=3, hidden_size=5, num_layers=2, bias=False, batch_first=True),
+        **dict(dropout=0.25, bidirectional=True, merge="mean", backend="cpp", save="states"),
+        **dict(strict=True, locked_dropout=True, recurrent_dropout=0.5, zoneout={"h": 0.5}),
+        **dict(weight_drop=0.5, learned_state=True, residual=True, independent=True),
+        **dict(proj_size=2, activations={"tanh": "relu"}, clip=3.0, forget_bias=1.0),
+        **dict(recurrent_init="orthogonal"),
+    }
+    assert values.keys() == OPTIONS.keys()
+    parser = ArgumentParser()
+    for option in OPTIONS.values():
+        parser.add_argument(f"--{option.name}", type=option.type, help=option.metadata["help"])
+    words = []
+    for name, value in values.items():
+        assert value != default_of(OPTIONS[name])
+        text = str(value).replace("'", '"') if isinstance(value, Mapping) else str(value)
+        words += [f"--{name}", text.lower() if isinstance(value, bool) else text]
+    assert vars(parser.parse_args(words).clone()) == values
+    assert parser.parse_args(["--zoneout", "0.5"]).zoneout == 0.5
+    assert parser.parse_args(["--clip", "null"]).clip is None
+
+
+def test_no_two_options_say_the_same_of_themselves():
+    assert len({option.metadata["help"] for option in OPTIONS.values()}) == len(OPTIONS)
+
+
+def test_names_are_chosen_from_those_that_the_layer_knows():
+    names = {n: get_args(o.type) for n, o in OPTIONS.items() if get_origin(o.type) is Literal}
+    assert names.keys() == {"merge", "save", "recurrent_init"}
+    assert names["merge"] == tuple(tt.Recurrent.MERGES)
+    for name, known in names.items():
+        for value in known:
+            options = {name: value, "bidirectional": True}
+            layer = tt.Recurrent("lstm", 2, 3, **options)
+            assert getattr(layer, name) == value
+            layer(torch.zeros(2, 1, 2))[0].sum().backward()
