@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -16,7 +15,9 @@ from throughtime.checks import ShapeError
 from throughtime.kernels import Call, Explanation, Weights, dispatch, operators
 from throughtime.kernels.random import new_seed
 from throughtime.layers import options, parameters
+from throughtime.layers.attributes import WithSpec
 from throughtime.layers.incoming import Incoming, prepared
+from throughtime.layers.spec import OPTIONS, LayerSpec, default_of
 from throughtime.layers.stream import Stream
 
 __all__ = ["Recurrent", "RecurrentState"]
@@ -25,12 +26,7 @@ RecurrentState = Tensor | tuple[Tensor, ...]
 """One state: a tensor. Several: a tuple. Each of shape (L*D, B, H)."""
 
 
-def _copied(value: Any) -> Any:
-    """What the caller does to a dict later changes nothing here."""
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-class Recurrent(nn.Module):
+class Recurrent(WithSpec):
     r"""A cell applied through time, with everything that ``torch.nn.LSTM`` has.
 
     Layer l reads the output of layer l - 1. With ``bidirectional`` a second set of weights reads
@@ -137,37 +133,16 @@ class Recurrent(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        # Every option is an argument of the same name.
+        arguments: dict[str, Any] = locals() | {"activations": activations or {}}
         super().__init__()
         self.cell = get(cell) if isinstance(cell, str) else cell
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.proj_size = proj_size
-        options.check_sizes(self, cell)
-        self.bias = bool(bias)
-        self.batch_first = bool(batch_first)
-        self.dropout = dropout
-        self.bidirectional = bool(bidirectional)
-        self.merge = merge
-        self.backend = dispatch.check(backend)
-        self.save = save
-        self.strict = bool(strict)
-        self.locked_dropout = bool(locked_dropout)
-        self.recurrent_dropout = recurrent_dropout
-        self.zoneout: float | Mapping[str, float] = _copied(zoneout)
-        self.weight_drop = weight_drop
-        self.learned_state = bool(learned_state)
-        self.residual = bool(residual)
-        self.independent = bool(independent)
-        self.activations = _copied(activations or {})
-        self.clip = clip
-        self.forget_bias = forget_bias
-        self.recurrent_init = recurrent_init
-        options.check(self)
+        options.check_cell(self.cell, cell)
+        self.spec = LayerSpec(**{name: arguments[name] for name in OPTIONS})
         self._changes = 0
-        self._equations = {learns: options.equations(self, learns) for learns in (False, True)}
+        self._follow_options()
 
-        for name, shape in parameters.shapes(self).items():
+        for name, shape in parameters.shapes(self.cell, self.spec).items():
             empty = torch.empty(shape, device=device, dtype=dtype)
             self.register_parameter(name, nn.Parameter(empty))
         self.reset_parameters()
@@ -175,32 +150,33 @@ class Recurrent(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         before: Any = vars(self).get(name)
         super().__setattr__(name, value)
-        # An option that is changed later holds from then on.
-        if name in options.OF_EQUATIONS and "_equations" in vars(self):
+        # A cell or an option that is set later holds from then on.
+        if name in ("cell", "spec") and "_equations" in vars(self):
             try:
-                options.check(self)
-            except ValueError:
+                if name == "spec" and not options.changes_equations(before, value):
+                    value.check(self.who)
+                else:
+                    self._follow_options()
+            except (TypeError, ValueError):
                 super().__setattr__(name, before)
                 raise
-            self._equations = {learns: options.equations(self, learns) for learns in (False, True)}
-            self._changes += 1
+
+    def _follow_options(self) -> None:
+        """Checks the cell and the options, and makes of them what every call needs."""
+        cell, spec = self.cell, self.spec
+        spec.check(self.who)
+        options.check(self.who, cell, spec)
+        self._equations = {
+            learns: options.equations(cell, spec, learns) for learns in (False, True)
+        }
+        self._changes += 1
 
     # What it is made of.
 
     @property
-    def weight_drop(self) -> float:
-        """The probability to drop a weight of the recurrent matrices."""
-        return self._weight_drop
-
-    @weight_drop.setter
-    def weight_drop(self, probability: float) -> None:
-        # A float that every call compares is a symbol to torch.compile, which then begins again.
-        self._weight_drop, self._drops_weights = probability, probability != 0
-
-    @property
     def num_directions(self) -> int:
         """D: 2 where bidirectional, else 1."""
-        return 2 if self.bidirectional else 1
+        return self.spec.num_directions
 
     @property
     def equations(self) -> Cell:
@@ -210,15 +186,12 @@ class Recurrent(nn.Module):
     @property
     def output_size(self) -> int:
         """The features of one step of the output."""
-        return (self.proj_size or self.hidden_size) * (
-            self.num_directions if self.merge == "concat" else 1
-        )
+        return self.spec.output_size
 
     @property
     def state_sizes(self) -> dict[str, int]:
         """The units of each state."""
-        sizes = {k: spec.size or self.hidden_size for k, spec in self.cell.state_specs.items()}
-        return sizes | ({self.cell.output_name: self.proj_size} if self.proj_size else {})
+        return parameters.state_sizes(self.cell, self.spec)
 
     @property
     def who(self) -> str:
@@ -235,11 +208,11 @@ class Recurrent(nn.Module):
         return weight.dtype
 
     def _suffixes(self, layer: int) -> list[str]:
-        return parameters.suffixes(self, layer)
+        return parameters.suffixes(self.spec, layer)
 
     def learned_states(self) -> list[list[Tensor]]:
         """The learned initial states: for each state those of all layers and directions."""
-        found = [getattr(self, name) for name in parameters.initial_names(self)]
+        found = [getattr(self, name) for name in parameters.initial_names(self.cell, self.spec)]
         rows = self.num_layers * self.num_directions
         return [found[i : i + rows] for i in range(0, len(found), rows)]
 
@@ -249,7 +222,7 @@ class Recurrent(nn.Module):
         With the same seed ``lstm``, ``gru`` and ``rnn-*`` start from the very weights with which
         the layers of ``torch.nn`` start.
         """
-        parameters.draw(self)
+        parameters.draw(self, self.cell, self.spec)
 
     # What it does.
 
@@ -434,7 +407,7 @@ class Recurrent(nn.Module):
     def _recurrent(self, suffix: str) -> Tensor | None:
         """The blocks of R as the step uses them."""
         learned: Tensor | None = getattr(self, f"weight_hh{suffix}", None)
-        if learned is not None and self._drops_weights:
+        if learned is not None and self.weight_drop:
             learned = F.dropout(learned, self.weight_drop, self.training)
         cell, H, P = self.equations, self.hidden_size, self.proj_size
         if P:
@@ -492,9 +465,8 @@ class Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         parts = [repr(self.cell), str(self.input_size), str(self.hidden_size)]
-        for name, parameter in inspect.signature(Recurrent).parameters.items():
-            is_told = name in ("cell", "input_size", "hidden_size", "device", "dtype")
-            default = {} if name == "activations" else parameter.default
-            if not is_told and getattr(self, name) != default:
-                parts.append(f"{name}={getattr(self, name)!r}")
+        for name, option in OPTIONS.items():
+            is_told = name in ("input_size", "hidden_size")
+            if not is_told and getattr(self.spec, name) != default_of(option):
+                parts.append(f"{name}={getattr(self.spec, name)!r}")
         return ", ".join(parts)
