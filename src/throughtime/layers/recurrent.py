@@ -153,23 +153,27 @@ class Recurrent(WithSpec):
         # A cell or an option that is set later holds from then on.
         if name in ("cell", "spec") and "_equations" in vars(self):
             try:
-                if name == "spec" and not options.changes_equations(before, value):
-                    value.check(self.who)
-                else:
-                    self._follow_options()
+                self._follow_options(before if name == "spec" else None)
             except (TypeError, ValueError):
                 super().__setattr__(name, before)
                 raise
 
-    def _follow_options(self) -> None:
-        """Checks the cell and the options, and makes of them what every call needs."""
+    def _follow_options(self, before: LayerSpec | None = None) -> None:
+        """Checks the cell and the options, and makes of them what every call needs.
+
+        Args:
+            before: the options of before; None where the cell is another, too.
+        """
         cell, spec = self.cell, self.spec
         spec.check(self.who)
-        options.check(self.who, cell, spec)
-        self._equations = {
-            learns: options.equations(cell, spec, learns) for learns in (False, True)
-        }
-        self._changes += 1
+        if before is None or options.changes_equations(before, spec):
+            options.check(self.who, cell, spec)
+            self._equations = {
+                learns: options.equations(cell, spec, learns) for learns in (False, True)
+            }
+            self._changes += 1
+        # A float that every call compares is a symbol to torch.compile, which then begins again.
+        self._drops_outputs, self._drops_weights = spec.dropout > 0, spec.weight_drop > 0
 
     # What it is made of.
 
@@ -374,7 +378,7 @@ class Recurrent(WithSpec):
 
     def _dropped(self, inputs: list[Tensor]) -> list[Tensor]:
         """What the next layer reads, less what dropout takes; the directions read the same."""
-        if not self.training or self.dropout == 0:
+        if not self.training or not self._drops_outputs:
             return inputs
         apart = inputs if self.independent else inputs[:1]
         if self.locked_dropout:
@@ -407,7 +411,7 @@ class Recurrent(WithSpec):
     def _recurrent(self, suffix: str) -> Tensor | None:
         """The blocks of R as the step uses them."""
         learned: Tensor | None = getattr(self, f"weight_hh{suffix}", None)
-        if learned is not None and self.weight_drop:
+        if learned is not None and self._drops_weights:
             learned = F.dropout(learned, self.weight_drop, self.training)
         cell, H, P = self.equations, self.hidden_size, self.proj_size
         if P:
