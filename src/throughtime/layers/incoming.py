@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from throughtime.checks import ShapeError, integer_lengths, nearest, shape_is
+from throughtime.layers.stack import Incoming, Stack
 
-if TYPE_CHECKING:
-    from throughtime.layers.recurrent import Recurrent
-
-__all__ = ["Incoming", "prepared"]
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """Everything that comes into a layer, in one form.
-
-    Args:
-        x: (T, B, I).
-        state: in the cell's order, each (L*D, B, H).
-        lengths: (B,) int64, or None.
-        resets: (T, B) bool, or None.
-        inputs: what enters each step besides x, in the cell's order, each (T, B, H).
-    """
-
-    x: Tensor
-    state: tuple[Tensor, ...]
-    lengths: Tensor | None
-    resets: Tensor | None
-    inputs: tuple[Tensor, ...]
+__all__ = ["prepared"]
 
 
 def prepared(
-    layer: Recurrent,
+    layer: Stack,
     x: Any,
     hx: Any,
     lengths: Any = None,
@@ -88,7 +66,7 @@ def prepared(
     return Incoming(x, state, lengths, resets, tuple(time_and_batch(v) for v in inputs))
 
 
-def _inputs(layer: Recurrent, inputs: Any, leading: torch.Size) -> list[Tensor]:
+def _inputs(layer: Stack, inputs: Any, leading: torch.Size) -> list[Tensor]:
     """What enters each step besides x, spread over the units."""
     specs, who = layer.cell.given_inputs, layer.who
     if inputs is None:
@@ -120,7 +98,7 @@ def _inputs(layer: Recurrent, inputs: Any, leading: torch.Size) -> list[Tensor]:
     return found
 
 
-def _initial(layer: Recurrent, x: Tensor, hx: Any, alone: bool) -> tuple[Tensor, ...]:
+def _initial(layer: Stack, x: Tensor, hx: Any, alone: bool) -> tuple[Tensor, ...]:
     who, B = layer.who, x.shape[1]
     specs, rows = layer.cell.state_specs, layer.num_layers * layer.num_directions
     shapes = [(rows, B, size) for size in layer.state_sizes.values()]

@@ -85,7 +85,7 @@ def check(who: str, cell: Cell, spec: LayerSpec) -> None:
         warnings.warn(
             f"{who}: dropout={spec.dropout} acts between layers, and num_layers is 1: "
             f"nothing will be dropped.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
