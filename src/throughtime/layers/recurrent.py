@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.cells.cell import Cell
 from throughtime.kernels import Explanation, dispatch
@@ -163,23 +163,15 @@ class Recurrent(Stack):
             (``f_l0``, ``c_l0_reverse``) what the step returned at each step, (T, B, H) or as the
             input has them; zero past a row's end, and without a gradient.
         """
-        if isinstance(input, PackedSequence):
-            return self._forward_packed(input, hx, lengths, resets, inputs, return_trace)
         given = prepared(self, input, hx, lengths, resets, inputs)
         seen: dict[str, Tensor] | None = {} if return_trace else None
-        x, last = self._through_layers(given, seen)
-        found = [self._as_given(x, input.dim()), self._joined(last)]
-        if input.dim() == 2:
-            found[1] = self._joined([s.squeeze(1) for s in last])
-        if seen is not None:
-            found.append({name: self._as_given(v, input.dim()) for name, v in seen.items()})
-        return tuple(found)
-
-    def _as_given(self, sequence: Tensor, dim: int) -> Tensor:
-        """A sequence (T, B, …) in the form in which the input came."""
-        if dim == 2:
-            return sequence.squeeze(1)
-        return sequence.transpose(0, 1) if self.batch_first else sequence
+        output, last = self._through_layers(given, seen)
+        layout = given.layout
+        state = tuple(layout.without_batch(s, 1) for s in last)
+        results = (layout.restored(output), state[0] if len(state) == 1 else state)
+        if seen is None:
+            return results
+        return *results, {name: layout.restored(v) for name, v in seen.items()}
 
     def stream(self) -> Stream:
         """A running sequence, which is given its steps as they come.
@@ -204,52 +196,11 @@ class Recurrent(Stack):
         inputs: Mapping[str, Tensor] | None = None,
     ) -> Explanation:
         """Which backend would run this input, and why the faster ones would not."""
-        if isinstance(input, PackedSequence):
-            self._refuse_twice(lengths, resets, inputs)
-            padded, lengths = pad_packed_sequence(input)
-            given = prepared(self, padded, hx, lengths, time_first=True)
-        else:
-            given = prepared(self, input, hx, lengths, resets, inputs)
+        given = prepared(self, input, hx, lengths, resets, inputs)
         # The weights that weight_drop takes away are drawn; the next call draws the same anew.
         with torch.random.fork_rng([given.x.device] if given.x.is_cuda else []):
             call = self._call(given, given.x, 0, 0)
         return dispatch.explain(call, self.backend, self.strict)
-
-    def _joined(self, states: list[Tensor]) -> RecurrentState:
-        return states[0] if len(states) == 1 else tuple(states)
-
-    def _forward_packed(
-        self,
-        packed: PackedSequence,
-        hx: RecurrentState | None,
-        lengths: Any,
-        resets: Any,
-        inputs: Any,
-        return_trace: bool,
-    ) -> Any:
-        self._refuse_twice(lengths, resets, inputs)
-        x, lengths = pad_packed_sequence(packed)
-        given = prepared(self, x, hx, lengths, time_first=True)
-        seen: dict[str, Tensor] | None = {} if return_trace else None
-        output, last = self._through_layers(given, seen)
-
-        def as_packed(sequence: Tensor) -> PackedSequence:
-            order, of_row = packed.sorted_indices, lengths
-            if order is not None:
-                sequence, of_row = sequence.index_select(1, order), lengths[order.cpu()]
-            return packed._replace(data=pack_padded_sequence(sequence, of_row).data)
-
-        found = [as_packed(output), self._joined(last)]
-        if seen is not None:
-            found.append({name: as_packed(v) for name, v in seen.items()})
-        return tuple(found)
-
-    def _refuse_twice(self, lengths: Any, resets: Any, inputs: Any) -> None:
-        if lengths is not None or resets is not None or inputs is not None:
-            raise ValueError(
-                f"{self.who}: a PackedSequence brings its own lengths; "
-                f"lengths, resets and inputs go with a padded tensor."
-            )
 
     def extra_repr(self) -> str:
         parts = [repr(self.cell), str(self.input_size), str(self.hidden_size)]

@@ -16,27 +16,23 @@ from throughtime.kernels import Call, Weights, dispatch, operators
 from throughtime.kernels.random import new_seed
 from throughtime.layers import options, parameters
 from throughtime.layers.attributes import WithSpec
+from throughtime.layers.sequence import Steps
 from throughtime.layers.spec import LayerSpec
 
 __all__ = ["Incoming", "Stack"]
 
 
 @dataclass(frozen=True)
-class Incoming:
-    """Everything that comes into a layer, in one form.
+class Incoming(Steps):
+    """Everything that comes into the layers, in one form.
 
     Args:
-        x: (T, B, I).
+        x, lengths, resets, layout: see :class:`throughtime.layers.sequence.Steps`.
         state: in the cell's order, each (L*D, B, H).
-        lengths: (B,) int64, or None.
-        resets: (T, B) bool, or None.
         inputs: what enters each step besides x, in the cell's order, each (T, B, H).
     """
 
-    x: Tensor
     state: tuple[Tensor, ...]
-    lengths: Tensor | None
-    resets: Tensor | None
     inputs: tuple[Tensor, ...]
 
 
