@@ -13,11 +13,24 @@ import torch
 from jsonargparse import ArgumentParser
 
 import throughtime as tt
+from throughtime.interchange import from_pretrained, save_pretrained, to_torch
+from throughtime.interchange.keras import to_keras
+from throughtime.interchange.onnx import save_onnx
 from throughtime.layers.spec import FORMATS, OPTIONS, LayerSpec, check_option, default_of
 
 NAN = math.nan
 NO_OPTIONS = {"self", "cell", "device", "dtype"}
 """Arguments of ``Recurrent`` that are no options: the equations, and where the weights lie."""
+
+USED = {
+    **dict(input_size=3, hidden_size=5, num_layers=2, bias=False, batch_first=True),
+    **dict(dropout=0.25, bidirectional=True, merge="mean", backend="cpp", save="states"),
+    **dict(strict=True, locked_dropout=True, recurrent_dropout=0.5, zoneout={"h": 0.5}),
+    **dict(weight_drop=0.5, learned_state=True, residual=True, independent=True),
+    **dict(proj_size=2, activations={"tanh": "relu"}, clip=3.0, forget_bias=1.0),
+    **dict(recurrent_init="orthogonal"),
+}
+"""For each option a value that is not its default."""
 
 
 def without_description(spec):
@@ -142,24 +155,16 @@ def test_a_dict_that_is_changed_later_changes_no_spec():
 
 def test_every_option_can_be_a_flag():
     """Derived, as a configuration derives them; each flag is read back as it was written."""
-    values = {
-        **dict(input_size=3, hidden_size=5, num_layers=2, bias=False, batch_first=True),
-        **dict(dropout=0.25, bidirectional=True, merge="mean", backend="cpp", save="states"),
-        **dict(strict=True, locked_dropout=True, recurrent_dropout=0.5, zoneout={"h": 0.5}),
-        **dict(weight_drop=0.5, learned_state=True, residual=True, independent=True),
-        **dict(proj_size=2, activations={"tanh": "relu"}, clip=3.0, forget_bias=1.0),
-        **dict(recurrent_init="orthogonal"),
-    }
-    assert values.keys() == OPTIONS.keys()
+    assert USED.keys() == OPTIONS.keys()
     parser = ArgumentParser()
     for option in OPTIONS.values():
         parser.add_argument(f"--{option.name}", type=option.type, help=option.metadata["help"])
     words = []
-    for name, value in values.items():
+    for name, value in USED.items():
         assert value != default_of(OPTIONS[name])
         text = str(value).replace("'", '"') if isinstance(value, Mapping) else str(value)
         words += [f"--{name}", text.lower() if isinstance(value, bool) else text]
-    assert vars(parser.parse_args(words).clone()) == values
+    assert vars(parser.parse_args(words).clone()) == USED
     assert parser.parse_args(["--zoneout", "0.5"]).zoneout == 0.5
     assert parser.parse_args(["--clip", "null"]).clip is None
 
@@ -178,3 +183,55 @@ def test_names_are_chosen_from_those_that_the_layer_knows():
             layer = tt.Recurrent("lstm", 2, 3, **options)
             assert getattr(layer, name) == value
             layer(torch.zeros(2, 1, 2))[0].sum().backward()
+
+
+# What other formats can hold.
+
+
+def using(option):
+    """A spec that uses one option, and what that option needs."""
+    needs = {
+        "merge": {"bidirectional": True},
+        "independent": {"bidirectional": True},
+        "locked_dropout": {"dropout": 0.5},
+    }
+    uses = {**needs.get(option, {}), option: USED[option]}
+    return dataclasses.replace(LayerSpec(3, 5, 2), **uses)
+
+
+@pytest.mark.parametrize("option", USED)
+def test_an_option_is_lost_where_its_metadata_says_so(option):
+    spec = using(option)
+    for format in FORMATS:
+        is_held = format in OPTIONS[option].metadata["formats"]
+        assert spec.lost_in(format) == ([] if is_held else [option])
+
+
+def test_an_option_that_is_not_used_is_lost_nowhere():
+    for spec in (LayerSpec(3, 5), LayerSpec(3, 5, zoneout={}), LayerSpec(3, 5, zoneout=0)):
+        assert not any(spec.lost_in(format) for format in FORMATS)
+
+
+@pytest.mark.parametrize("option", USED)
+def test_what_the_metadata_says_of_a_format_is_what_its_writer_does(option, tmp_path):
+    sizes = {name: getattr(using(option), name) for name in OPTIONS}
+    layer = tt.Recurrent("lstm", **sizes).eval()
+    writers = {
+        "torch.nn": lambda: to_torch(layer),
+        "keras": lambda: to_keras(layer),
+        "onnx": lambda: save_onnx(layer, tmp_path / "a.onnx"),
+    }
+    for format, write in writers.items():
+        if format in OPTIONS[option].metadata["formats"]:
+            write()
+        else:
+            with pytest.raises(ValueError, match=rf"\b{option}\b"):
+                write()
+
+
+@pytest.mark.parametrize("option", USED)
+def test_a_folder_holds_every_option(option, tmp_path):
+    sizes = {name: getattr(using(option), name) for name in OPTIONS}
+    layer = tt.Recurrent("lstm", **sizes)
+    save_pretrained(layer, tmp_path)
+    assert from_pretrained(tmp_path).spec == layer.spec
