@@ -16,6 +16,7 @@ import throughtime as tt
 from throughtime.interchange import from_pretrained, save_pretrained, to_torch
 from throughtime.interchange.keras import to_keras
 from throughtime.interchange.onnx import save_onnx
+from throughtime.layers.attributes import WithSpec
 from throughtime.layers.spec import FORMATS, OPTIONS, LayerSpec, check_option, default_of
 
 NAN = math.nan
@@ -31,6 +32,17 @@ USED = {
     **dict(recurrent_init="orthogonal"),
 }
 """For each option a value that is not its default."""
+
+
+def using(option):
+    """A spec that uses one option, and what that option needs."""
+    needs = {
+        "merge": {"bidirectional": True},
+        "independent": {"bidirectional": True},
+        "locked_dropout": {"dropout": 0.5},
+    }
+    uses = {**needs.get(option, {}), option: USED[option]}
+    return dataclasses.replace(LayerSpec(3, 5, 2), **uses)
 
 
 def without_description(spec):
@@ -90,6 +102,46 @@ def test_the_layers_of_torch_have_the_same_defaults(layer):
 
 def test_every_default_is_a_value_that_the_option_can_have():
     LayerSpec(1, 1).check("here")
+
+
+# The attributes of a layer.
+
+
+def test_every_option_is_an_attribute_of_a_layer():
+    assert [name for name in vars(WithSpec) if name in OPTIONS] == list(OPTIONS)
+    assert all(hasattr(vars(WithSpec)[name], "__set__") for name in OPTIONS)
+
+
+@pytest.mark.parametrize("option", USED)
+def test_an_attribute_is_the_field_of_the_spec(option):
+    sizes = {name: getattr(using(option), name) for name in OPTIONS}
+    layer = tt.Recurrent("lstm", **sizes)
+    assert layer.spec == using(option)
+    assert getattr(layer, option) == USED[option]
+
+
+def test_an_option_that_is_set_later_is_in_the_spec_and_one_that_cannot_be_is_refused():
+    layer = tt.LSTM(3, 5, 2, dropout=0.5)
+    before = layer.spec
+    layer.dropout = np.float32(0.25)
+    layer.batch_first = 1
+    assert layer.spec == dataclasses.replace(before, dropout=0.25, batch_first=True)
+    assert layer.batch_first is True
+    for name, value in (("dropout", 2.0), ("save", "some"), ("clip", -1.0), ("num_layers", 1.5)):
+        before = layer.spec
+        with pytest.raises((TypeError, ValueError), match=name):
+            setattr(layer, name, value)
+        assert layer.spec is before
+
+
+def test_dropout_that_is_set_later_drops():
+    layer, x = tt.LSTM(3, 5, 2), torch.randn(4, 2, 3)
+    plain, _ = layer(x)
+    assert torch.equal(layer(x)[0], plain)
+    layer.dropout = 0.5
+    assert not torch.equal(layer(x)[0], plain)
+    layer.dropout = 0
+    assert torch.equal(layer(x)[0], plain)
 
 
 # Which values it can have.
@@ -186,17 +238,6 @@ def test_names_are_chosen_from_those_that_the_layer_knows():
 
 
 # What other formats can hold.
-
-
-def using(option):
-    """A spec that uses one option, and what that option needs."""
-    needs = {
-        "merge": {"bidirectional": True},
-        "independent": {"bidirectional": True},
-        "locked_dropout": {"dropout": 0.5},
-    }
-    uses = {**needs.get(option, {}), option: USED[option]}
-    return dataclasses.replace(LayerSpec(3, 5, 2), **uses)
 
 
 @pytest.mark.parametrize("option", USED)
