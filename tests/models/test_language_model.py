@@ -146,5 +146,27 @@ def test_generating_leaves_the_mode_and_the_random_numbers_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_generating_leaves_a_frozen_part_in_evaluation_mode():
+    model = small_model().train()
+    model.embedding.eval()
+    assert len(list(generate(model, torch.tensor([0]), 3, Sampling(), seed=0))) == 3
+    assert model.training
+    assert model.recurrent.training
+    assert not model.embedding.training
+
+
+def test_the_mode_between_two_generated_tokens_is_the_callers():
+    model = LanguageModel(9, hidden_size=8, num_layers=2, dropout=0.5).train()
+    greedy = Sampling(temperature=0)
+    alone = list(generate(model, torch.tensor([0]), 8, greedy))
+    # Two at a time, and one that is never finished.
+    first, second = (generate(model, torch.tensor([0]), 8, greedy) for _ in range(2))
+    assert next(second) == alone[0]
+    assert model.training
+    assert list(first) == alone
+    assert list(second) == alone[1:]
+    assert model.training
+
+
 def test_a_very_low_temperature_takes_the_likeliest():
     assert draw(torch.tensor([[1.0, 3.0, 2.0]]), Sampling(temperature=1e-60)).tolist() == [1]

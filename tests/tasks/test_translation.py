@@ -65,9 +65,9 @@ def test_every_tokenisation_trains_a_step_and_is_judged(files, tokenisation):
     translation = task(files, tokenisation=tokenisation)
     translation.check()
     model = translation.model()
-    loss, _ = translation.loss(model, next(iter(translation.data("train"))), None)
+    loss = translation.loss(model, next(iter(translation.batches("train")))).mean
     loss.backward()
-    figures = translation.metrics(model, "valid")
+    figures = translation.evaluate(model, "valid").figures
     assert set(figures) == {"loss", "bleu", "bleu_lower_tokenised"}
     assert translation.tokenisers[0].kind == ("words" if tokenisation == "auto" else tokenisation)
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from throughtime.checks import unknown
+from throughtime.data.line_ends import lines
 from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.data.splits import split_in_order
-from throughtime.data.text import _decode
+from throughtime.data.text import decoded
 
 __all__ = ["Pair", "PairSet", "load_pairs", "warn_of_long_sources"]
 
@@ -70,8 +71,8 @@ def load_pairs(
 ) -> PairSet:
     r"""Reads pairs of texts; what comes without splits is split in order: train, valid, test.
 
-    Lines end with ``\n``, ``\r\n`` or ``\r``, and with nothing else. Files whose names end with
-    ``.gz`` are unpacked.
+    Lines end with ``\n`` or ``\r\n``; see :func:`throughtime.data.line_ends.with_line_feeds`. Files
+    whose names end with ``.gz`` are unpacked.
 
     Args:
         data: the name of one of `PAIR_SETS`; two files whose lines belong together, as a list or
@@ -253,10 +254,10 @@ def _read_lines(path: Path, encoding: str) -> list[str]:
             raise ValueError(
                 f"{path}: expected a gzip file, got a damaged one ({error}). Copy it again."
             ) from error
-    text = _decode(content, encoding, path)
+    text = decoded(content, encoding, path)
     if not text:
         raise ValueError(f"{path}: expected lines of text, got an empty file.")
-    return text.removesuffix("\n").split("\n")
+    return lines(text)
 
 
 def _without_empty_training(

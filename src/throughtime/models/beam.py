@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from throughtime.layers.evaluation import evaluating
 from throughtime.models.memory import Memory
 from throughtime.models.search import (
     Hypothesis,
@@ -14,7 +15,6 @@ from throughtime.models.search import (
     at_least_one,
     attention_of,
     log_probabilities,
-    looking,
     read,
 )
 from throughtime.models.writer import Writer
@@ -60,7 +60,7 @@ def beam_search(
         raise ValueError(f"beam_search: expected length_power of 0 or more, got {length_power}.")
     if n_best > width:
         raise ValueError(f"beam_search: expected n_best of at most width={width}, got {n_best}.")
-    with looking(model):
+    with evaluating(model):
         memory, limits = read(model, source, source_lengths, max_length)
         return _Beams(model, memory, limits, width, n_best, length_power).search()
 

@@ -2,13 +2,12 @@ r"""From a source to a target: the likeliest token each time, or a drawn one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from throughtime.layers.evaluation import evaluating
 from throughtime.models.decoding import Sampling, draw
 from throughtime.models.memory import Memory
 from throughtime.models.writer import Writer
@@ -109,7 +108,7 @@ def _write(
     generator: torch.Generator | None,
 ) -> list[list[Hypothesis]]:
     """Draws ``num`` targets for each source, token by token."""
-    with looking(model):
+    with evaluating(model):
         memory, limits = read(model, source, source_lengths, max_length)
         lengths = memory.lengths.tolist()
         drafts = [[_Draft() for _ in range(num)] for _ in limits]
@@ -156,20 +155,6 @@ def _write(
         )
         for of_source, length in zip(drafts, lengths, strict=True)
     ]
-
-
-@contextmanager
-def looking(model: Writer) -> Iterator[None]:
-    """Nothing is derived or dropped inside."""
-    # Each by itself: an encoder that is kept as it is may stand in eval() alone.
-    were_training = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, was_training in were_training:
-            module.training = was_training
 
 
 def read(

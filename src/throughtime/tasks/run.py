@@ -5,6 +5,7 @@ model.safetensors   the best model by validation
 last.ckpt           everything that --resume goes on from
 metrics.csv         losses and gradient norms along the way
 samples.txt         what the model wrote along the way
+shown/              tables, pictures, sounds and scores that it made along the way
 attention.json      where it looked meanwhile, for some pairs of the last validation
 tensorboard/        the same for TensorBoard
 report.html         curves and samples on one page
@@ -85,6 +86,10 @@ class Run:
         return self.folder / "samples.txt"
 
     @property
+    def shown_folder(self) -> Path:
+        return self.folder / "shown"
+
+    @property
     def attention_file(self) -> Path:
         return self.folder / "attention.json"
 
@@ -102,15 +107,19 @@ class Run:
             return True
         return self.folder.is_dir() and all(p.name == ".lock" for p in self.folder.iterdir())
 
-    def create(self, task: Task, training: dict[str, Any]) -> None:
+    def create(self, task: Task, training: dict[str, Any], learner: str = "gradient") -> None:
         """Makes the folder and writes its configuration.
 
         Args:
             task: what is learned.
             training: the settings of the training.
+            learner: its name.
         """
         config = {
             "task": task.name,
+            "learner": learner,
+            "monitor": task.monitor,
+            "figures": {name: asdict(figure) for name, figure in task.figures.items()},
             "settings": asdict(task.config),
             "training": training,
             "assets": task.assets,
@@ -164,7 +173,11 @@ class Run:
         """The task with the settings of this run."""
         config = self.config()
         kind = get(config["task"])
-        missing = [f.name for f in fields(kind.Config) if f.name not in config["settings"]]
+        missing = [
+            f.name
+            for f in fields(kind.Config)
+            if f.name not in config["settings"] and not f.metadata.get("may_be_missing")
+        ]
         if missing:
             raise RunError(
                 f"{self.config_file}: expected all settings of {kind.name}, got no "

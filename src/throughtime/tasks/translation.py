@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from throughtime.data import (
 )
 from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
+from throughtime.tasks.task import Figure
 
 __all__ = ["Bleu", "Translation", "TranslationConfig", "bleu"]
 
@@ -123,7 +124,10 @@ class Translation(SequenceToSequence):
 
     name = "translation"
     Config = TranslationConfig
-    figures = ("bleu", "bleu_lower_tokenised")
+    judged: Mapping[str, Figure] = {
+        "bleu": Figure("BLEU", "higher"),
+        "bleu_lower_tokenised": Figure("BLEU", "higher"),
+    }
 
     def read_pairs(self) -> PairSet:
         c = self.config

@@ -1,4 +1,4 @@
-"""throughtime translate: lines in, lines out, as a user and a pipe see it."""
+"""throughtime predict: lines in, lines out, as a user and a pipe see it."""
 
 import io
 import re
@@ -8,15 +8,16 @@ import sys
 
 import pytest
 
-from throughtime.cli import translate
+from throughtime.cli import predict
 from throughtime.cli.lines import LONGEST_LINE, read_lines
 from throughtime.cli.main import main
 from throughtime.tasks.run import Run
+from throughtime.tasks.unknown_tokens import UnknownTokens
 
 SMALL = "--digits 2 --num_pairs 300 --num_test 20 --hidden_size 16 --batch_size 16".split()
 SMALL += "--learning_rate 0.03 --warmup_steps 5 --epochs 8 --validate_every 999".split()
 SMALL += "--network two --attention general --bidirectional".split()
-COMMAND = [sys.executable, "-m", "throughtime.cli.main", "translate"]
+COMMAND = [sys.executable, "-m", "throughtime.cli.main", "predict"]
 
 
 def trained(folder, *options):
@@ -43,7 +44,7 @@ def said(capsys, monkeypatch):
         monkeypatch.setattr(sys, "stdin", lines)
         capsys.readouterr()
         try:
-            status = main(["translate", *map(str, argv)])
+            status = main(["predict", *map(str, argv)])
         except SystemExit as stop:
             status = stop.code
         out = capsys.readouterr()
@@ -78,6 +79,11 @@ def test_empty_lines_stay_empty_and_line_ends_may_be_those_of_windows(run, said)
 
 def test_a_line_may_be_given_as_an_option(run, said):
     assert said(run, "--text", "12+34")[1] == said(run, given=b"12+34\n")[1]
+    assert said(run, "--text", "12+34\r\n")[1] == said(run, given=b"12+34\n")[1]
+    # What ends no line of the input ends none here.
+    for odd in ("\x85", "\x0b", "\x0c", "\u2028", "\u2029"):
+        status, out, _ = said(run, "--text", f"1+2{odd}3")
+        assert (status, out) == (0, said(run, given=f"1+2{odd}3\n".encode())[1])
     assert said(run, "--text", "")[1] == "\n"
 
 
@@ -121,7 +127,7 @@ def test_what_is_unknown_is_counted_and_named(run, said):
 
 
 def test_no_more_than_so_many_unknown_words_are_kept(run, said, monkeypatch):
-    monkeypatch.setattr(translate, "_MOST_UNKNOWN", 2)
+    monkeypatch.setattr(UnknownTokens, "MOST", 2)
     assert "'a' (1), 'b' (1); and 2 others" in said(run, given=b"a\nb\nc\nd\n")[2]
 
 
@@ -185,7 +191,7 @@ def test_the_picture_shows_it_too_and_only_of_the_first_lines(run, said, tmp_pat
 
     sizes = {}
     for number in (1, 2, 3):
-        monkeypatch.setattr(translate, "_MOST_MAPS", number)
+        monkeypatch.setattr(predict, "_MOST_MAPS", number)
         file = tmp_path / f"{number}.png"
         err = said(run, "--attention", file, "--beam_width", 2, given=b"1+2\n2+3\n3+4\n")[2]
         sizes[number] = imread(file).shape[0]
@@ -206,7 +212,8 @@ def test_the_picture_shows_it_too_and_only_of_the_first_lines(run, said, tmp_pat
         (["--n_best", "3", "--beam_width", "2"], "--n_best: expected at most --beam_width 2, got"),
         (["--length_power", "2"], "--length_power ranks the hypotheses of a beam"),
         (["--length_power", "-1", "--n_best=1"], "--length_power: expected 0 or more, got -1"),
-        (["--text", "a\nb"], "--text: expected one line"),
+        (["--text", "a\nb"], "--text: expected one line, got 2; several are read from the input"),
+        (["--text", "a\rb"], "--text: expected one line, got 2"),
         (["--text", "a", "--batch_size", "2"], "--batch_size is for the lines of the input"),
         (["--attention", "map.pdf"], "expected a name that ends with .html or .png"),
         (["--attention", "nowhere/map.png"], "there is no folder nowhere"),
@@ -228,7 +235,7 @@ def test_runs_of_other_kinds_are_refused(said, blind, tmp_path):
           "--run", str(tmp_path / "run")])  # fmt: skip
     status, _, err = said(tmp_path / "run", "--text", "a")
     assert status == 1
-    assert "expected a run from one sequence to another, got one of char-lm" in err
+    assert "a run of char-lm, got no task whose model makes something of an input" in err
     assert "expected a run folder" in said("nowhere", "--text", "a")[2]
     err = said(blind, "--attention", tmp_path / "map.html", "--text", "1+2")[2]
     assert "was trained with attention=none, so there is nothing to draw" in err
@@ -261,8 +268,8 @@ def test_an_endless_input_and_a_reader_that_has_enough(run):
     assert done.stderr == b""
 
 
-def test_help_names_every_option(said):
-    status, out, _ = said("--help")
+def test_help_names_every_option(said, run):
+    status, out, _ = said(run, "--help")
     assert status == 0
     for option in ("text", "beam_width", "n_best", "length_power", "batch_size", "attention"):
         assert f"--{option}" in out

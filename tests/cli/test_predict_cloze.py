@@ -1,4 +1,4 @@
-"""throughtime fill: lines with a gap in, lines with a word out."""
+"""throughtime predict: lines with a gap in, lines with a word out."""
 
 import io
 import sys
@@ -27,7 +27,7 @@ def said(capsys, monkeypatch, run):
         monkeypatch.setattr(sys, "stdin", lines)
         capsys.readouterr()
         try:
-            status = main(["fill", str(folder), *map(str, argv)])
+            status = main(["predict", str(folder), *map(str, argv)])
         except SystemExit as stop:
             status = stop.code
         out = capsys.readouterr()
@@ -75,14 +75,6 @@ def test_a_line_without_a_gap_is_named_and_what_was_written_stays(said, given, m
     assert status == 1
     assert message in err
     assert out.count("\n") == (given is not None)
-
-
-def test_a_run_of_another_task_is_refused(said, tmp_path):
-    options = "--digits 1 --num_pairs 20 --num_test 0 --hidden_size 4 --epochs 1".split()
-    assert main(["train", "addition", *options, "--run", str(tmp_path / "sums")]) == 0
-    status, _, err = said("--text", "a ___", folder=tmp_path / "sums")
-    assert status == 1
-    assert "expected a run of cloze, got one of addition" in err
 
 
 def test_no_words_at_all_are_refused(said):
