@@ -59,8 +59,8 @@ def softmax(a, axis):
     return e / e.sum(axis, keepdims=True)
 
 
-def mass_conserving(k, x, s, u, epsilon=1e-5):
-    share = s["c"] / (np.abs(s["c"]).sum(-1, keepdims=True) + epsilon)
+def mass_conserving(k, x, s, u):
+    share = s["c"] / np.abs(s["c"]).sum(-1, keepdims=True)
     i, o = softmax(k.a("i", x, share), -1), sigmoid(k.a("o", x, share))
     m = s["c"] @ softmax(k.matrix("r"), 0).T + i * u["mass"]
     return {"c": (1 - o) * m, "h": o * m}
@@ -154,11 +154,17 @@ BY_HAND = [
         *({}, {}, {"v": 2, "c": C}, {"c": L2, "h": 0.15, "v": 0.45}),
     ),
     # One unit takes all that enters and keeps all that is stored: m = 5 + 1 * 3 = 8, whatever R_r
-    # is. Its share is 5 / (5 + 5) = 1/2: o of ln 3 + 1/2 - 1/2 is 3/4. h = 6, c = 2
+    # is. Its share is 5 / 5 = 1: o of ln 3 + 1 - 1 is 3/4. h = 6, c = 2
     (
-        *("lstm-mass-conserving", {"epsilon": 5.0}),
-        *({"i": 7, "o": L3 + 0.5}, {"i": 3, "o": -1, "r": 9}, {}, {"mass": 3}),
+        *("lstm-mass-conserving", {}),
+        *({"i": 7, "o": L3 + 1}, {"i": 3, "o": -1, "r": 9}, {}, {"mass": 3}),
         *({"c": 5}, {"c": 2, "h": 6}),
+    ),
+    # Nothing is stored, so the share is 0, and o of ln 3 is 3/4.
+    (
+        *("lstm-mass-conserving", {}),
+        *({"i": 7, "o": L3}, {"i": 3, "o": -1, "r": 9}, {}, {"mass": 8}),
+        *({"c": 0}, {"c": 2, "h": 6}),
     ),
     # Half of 4 is left: r of -ln 3 - 2 + 2 is 1/4, z of ln 3 + 2 - 2 is 3/4, and of n the logit is
     # ln 2 + 1/2 - 1/4 * 2: h = 1/4 * 2 + 3/4 * 3/5

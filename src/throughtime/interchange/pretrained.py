@@ -28,6 +28,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout")
 _OPTIONS = (
     *("bidirectional", "merge", "backend", "save", "strict", "forget_bias", "recurrent_init"),
+    "chrono_steps",
     *("locked_dropout", "weight_drop", "learned_state", "residual", "independent"),
     *("recurrent_dropout", "zoneout", "proj_size", "activations", "clip"),
 )

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from throughtime.cells.cell import Start
+
 if TYPE_CHECKING:
     from throughtime.layers.recurrent import Recurrent
 
-__all__ = ["draw", "initial_names", "shapes", "suffixes"]
+__all__ = ["RECURRENT_INITS", "draw", "fill", "initial_names", "shapes", "suffixes"]
 
 
 def suffixes(layer: Recurrent, number: int) -> list[str]:
@@ -60,33 +62,94 @@ def initial_names(layer: Recurrent) -> dict[str, float]:
     return {f"initial_{k}{s}": spec.initial for k, spec in specs.items() for s in rows}
 
 
+@torch.no_grad()
 def draw(layer: Recurrent) -> None:
-    """Draws them anew; see :meth:`throughtime.Recurrent.reset_parameters`."""
+    """Draws them anew; see :meth:`throughtime.Recurrent.reset_parameters`.
+
+    First all are drawn in their order, those of ``torch.nn`` with its numbers; then come the
+    weights for which the cell declares another start, then those that an option sets.
+    """
     bound = 1 / math.sqrt(layer.hidden_size)
     learned = initial_names(layer) if layer.learned_state else {}
     for name, parameter in layer.named_parameters():
-        if name in learned:
-            nn.init.constant_(parameter, learned[name])
-            continue
         spec = layer.cell.parameter_specs.get(name.rsplit("_l", 1)[0])
-        if spec is None or spec.initial is None:
-            nn.init.uniform_(parameter, -bound, bound)
-        elif isinstance(spec.initial, tuple):
-            nn.init.uniform_(parameter, *spec.initial)
-        else:
-            nn.init.constant_(parameter, spec.initial)
+        start = learned.get(name, spec.initial if spec else None)
+        fill(parameter, (-bound, bound) if start is None else start)
+    starts = {**layer.cell.initial_weights, **_starts_of_options(layer)}
     for suffix in all_suffixes(layer):
-        if layer.recurrent_init == "orthogonal":
-            for block in getattr(layer, f"weight_hh{suffix}").detach().split(layer.hidden_size):
-                # The decomposition behind it knows no half precision.
-                wide = torch.promote_types(block.dtype, torch.float32)
-                block.copy_(nn.init.orthogonal_(torch.empty_like(block, dtype=wide)))
-        if layer.forget_bias is not None:
-            bias = getattr(layer, f"bias_ih{suffix}")
-            _rows_of_f(bias, layer.cell.gates).fill_(layer.forget_bias)
-            if "f" in (names := layer.cell.recurrent_bias_names):
-                _rows_of_f(getattr(layer, f"bias_hh{suffix}"), names).zero_()
+        for name, start in starts.items():
+            if start is not None:
+                _start(layer, suffix, name, start)
+        if layer.forget_bias == "chrono":
+            _start_chrono(layer, suffix)
 
 
-def _rows_of_f(bias: Tensor, names: tuple[str, ...]) -> Tensor:
-    return bias.detach().chunk(len(names))[names.index("f")]
+def fill(weight: Tensor, start: Start) -> None:
+    """Lets a weight, or a part of one, start so; None leaves it as it is."""
+    if callable(start):
+        # The decompositions behind orthogonal matrices and eigenvalues know no half precision.
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        # NaN, so that what the function does not fill cannot pass for a number.
+        values = torch.full_like(weight, math.nan, dtype=wide)
+        start(values)
+        weight.copy_(values)
+    elif isinstance(start, tuple):
+        weight.uniform_(*start)
+    elif start is not None:
+        weight.fill_(start)
+
+
+def _starts_of_options(layer: Recurrent) -> dict[str, Start]:
+    """What the options of the layer set, under the names of ``Cell.initial_weights``."""
+    starts: dict[str, Start] = {}
+    if layer.recurrent_init is not None:
+        blocks = layer.cell.recurrent_block_names
+        starts |= {f"R.{block}": RECURRENT_INITS[layer.recurrent_init] for block in blocks}
+    if layer.forget_bias is not None and not isinstance(layer.forget_bias, str):
+        starts["b.f"] = layer.forget_bias
+    return starts
+
+
+RECURRENT_INITS: dict[str, Start] = {
+    "uniform": None,
+    "orthogonal": nn.init.orthogonal_,
+    "identity": nn.init.eye_,
+}
+"""The values of the option ``recurrent_init``, and how a block of R then starts."""
+
+
+def _start(layer: Recurrent, suffix: str, name: str, start: Start) -> None:
+    """Lets what a cell calls ``R.f``, ``b.f`` or ``p_f`` start so, of one layer and direction."""
+    letter, _, block = name.partition(".")
+    if not block:
+        fill(getattr(layer, f"{name}{suffix}"), start)
+    elif letter == "b":
+        _start(layer, suffix, f"b_W.{block}", start)
+        _start(layer, suffix, f"b_R.{block}", 0.0)
+    else:
+        of_letter = {
+            "W": ("weight_ih", layer.cell.gates),
+            "R": ("weight_hh", layer.cell.recurrent_block_names),
+            "b_W": ("bias_ih", layer.cell.gates),
+            "b_R": ("bias_hh", layer.cell.recurrent_bias_names),
+        }
+        key, blocks = of_letter[letter]
+        weight: Tensor | None = getattr(layer, f"{key}{suffix}", None)
+        # A layer without biases has none to start, and no gate needs a recurrent bias.
+        if weight is not None and block in blocks:
+            fill(weight.chunk(len(blocks))[blocks.index(block)], start)
+
+
+def _start_chrono(layer: Recurrent, suffix: str) -> None:
+    """Sets the biases of the gates by the number of steps that each unit is to remember.
+
+    Source: Tallec and Ollivier, "Can recurrent neural networks warp time?", ICLR 2018, arXiv
+    1804.11188, section 2: log(u) for a gate that keeps, u drawn uniformly from 1 to T_max - 1.
+    """
+    assert layer.chrono_steps is not None
+    weight: Tensor = getattr(layer, f"weight_ih{suffix}")
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    steps = torch.empty(layer.hidden_size, dtype=wide, device=weight.device)
+    logarithm = steps.uniform_(1, layer.chrono_steps - 1).log()
+    for name, sign in layer.cell.chrono.items():
+        _start(layer, suffix, name, lambda part, sign=sign: part.copy_(sign * logarithm))

@@ -73,8 +73,13 @@ class Recurrent(nn.Module):
         strict: whether ``backend="auto"`` refuses what no kernel can run, rather than taking the
             slow reference.
         forget_bias: the bias from which the forget gate (block f) starts; 1 makes a long memory
-            the beginning rather than the end of learning.
-        recurrent_init: ``uniform`` as torch.nn draws it, or ``orthogonal``, block by block.
+            the beginning rather than the end of learning. ``chrono`` draws the biases of all gates
+            that decide how long a state is kept (arXiv 1804.11188); it needs ``chrono_steps``.
+        chrono_steps: T_max of ``forget_bias="chrono"``, the longest dependency that is expected, in
+            steps.
+        recurrent_init: how each block of the recurrent matrix starts: ``uniform`` as torch.nn draws
+            it, ``orthogonal``, or ``identity``; None is as the cell declares it, which is
+            ``uniform`` for most.
         device, dtype: of the parameters.
 
     Shapes:
@@ -132,8 +137,9 @@ class Recurrent(nn.Module):
         proj_size: int = 0,
         activations: Mapping[str, str | Callable[[Tensor], Tensor]] | None = None,
         clip: float | None = None,
-        forget_bias: float | None = None,
-        recurrent_init: str = "uniform",
+        forget_bias: float | str | None = None,
+        chrono_steps: float | None = None,
+        recurrent_init: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -162,6 +168,7 @@ class Recurrent(nn.Module):
         self.activations = _copied(activations or {})
         self.clip = clip
         self.forget_bias = forget_bias
+        self.chrono_steps = chrono_steps
         self.recurrent_init = recurrent_init
         options.check(self)
         self._changes = 0
@@ -244,7 +251,10 @@ class Recurrent(nn.Module):
         return [found[i : i + rows] for i in range(0, len(found), rows)]
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew, uniformly from -1/sqrt(H) to 1/sqrt(H) but for the options.
+        """Draws all weights anew, uniformly from -1/sqrt(H) to 1/sqrt(H).
+
+        Others start as the cell declares it (``Cell.initial_weights``, ``Parameter.initial``), or
+        as the options ``forget_bias`` and ``recurrent_init`` say.
 
         With the same seed ``lstm``, ``gru`` and ``rnn-*`` start from the very weights with which
         the layers of ``torch.nn`` start.
