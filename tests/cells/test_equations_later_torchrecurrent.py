@@ -132,7 +132,9 @@ def compared(name, other, mapping, constants, delay=0):
         for k, parameter in cell.named_parameters():
             assert parameter.shape == moved[k].shape
             parameter.copy_(moved[k])
-        ours, _ = layer(x)
+        # Theirs begin at 0, whatever the authors of the cell do.
+        zeros = tuple(torch.zeros(1, B, H, dtype=torch.float64) for _ in layer.cell.state_specs)
+        ours, _ = layer(x, zeros)
         made, outputs = None, []
         for t in range(T):
             if delay and t > delay:
