@@ -1,6 +1,7 @@
 """The contract of a cell and the registry: what a user may declare, and what is refused how."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -100,6 +101,16 @@ def test_a_cell_says_what_it_is_and_where_it_comes_from(name):
     arguments = ", ".join(f"{k}={v!r}" for k, v in cell.constants.items())
     assert repr(cell) == f"{type(cell).__name__}({arguments})"
     cell.check()
+
+
+def test_every_family_of_cells_is_stated_in_a_file_of_its_own():
+    """A new file of cells brings tests/cells/test_<file>.py, with its equations in numpy."""
+    modules = {type(tt.cells.get(name)).__module__ for name in tt.cells.names()}
+    families = {module.removeprefix("throughtime.cells.") for module in modules}
+    assert len(families) > 15
+    for family in families:
+        text = (Path(__file__).parent / f"test_{family}.py").read_text()
+        assert f'all_stated("{family}", STATED, BY_HAND)' in text
 
 
 # A user's cell.
