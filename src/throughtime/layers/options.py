@@ -187,7 +187,7 @@ def _check_start(layer: Recurrent) -> None:
 
 
 def _without_its_diagonal(cell: Cell) -> str | None:
-    """A recurrent block that the cell transforms so that an identity is as good as zeros."""
+    """The first recurrent block of which the cell's transform drops the diagonal; None if none."""
     names = cell.recurrent_block_names
     if not cell.has_transform:
         return None

@@ -64,10 +64,10 @@ def initial_names(layer: Recurrent) -> dict[str, float]:
 
 @torch.no_grad()
 def draw(layer: Recurrent) -> None:
-    """Draws them anew; see :meth:`throughtime.Recurrent.reset_parameters`.
+    """Draws all parameters anew; see :meth:`throughtime.Recurrent.reset_parameters`.
 
-    First all are drawn in their order, those of ``torch.nn`` with its numbers; then come the
-    weights for which the cell declares another start, then those that an option sets.
+    First all are drawn in their order, so that a seed gives the numbers of ``torch.nn``. Then the
+    blocks for which the cell declares another start are filled, then those that an option sets.
     """
     bound = 1 / math.sqrt(layer.hidden_size)
     learned = initial_names(layer) if layer.learned_state else {}
@@ -85,7 +85,7 @@ def draw(layer: Recurrent) -> None:
 
 
 def fill(weight: Tensor, start: Start) -> None:
-    """Lets a weight, or a part of one, start so; None leaves it as it is."""
+    """Fills a weight, or a part of one, as ``start`` says; None leaves it as it is."""
     if callable(start):
         # The decompositions behind orthogonal matrices and eigenvalues know no half precision.
         wide = torch.promote_types(weight.dtype, torch.float32)
@@ -100,7 +100,7 @@ def fill(weight: Tensor, start: Start) -> None:
 
 
 def _starts_of_options(layer: Recurrent) -> dict[str, Start]:
-    """What the options of the layer set, under the names of ``Cell.initial_weights``."""
+    """How the options of the layer let weights start, by the names of ``Cell.initial_weights``."""
     starts: dict[str, Start] = {}
     if layer.recurrent_init is not None:
         blocks = layer.cell.recurrent_block_names
@@ -119,7 +119,12 @@ RECURRENT_INITS: dict[str, Start] = {
 
 
 def _start(layer: Recurrent, suffix: str, name: str, start: Start) -> None:
-    """Lets what a cell calls ``R.f``, ``b.f`` or ``p_f`` start so, of one layer and direction."""
+    """Fills one weight of one layer and direction as ``start`` says.
+
+    Args:
+        suffix: of the layer and direction.
+        name: as in ``Cell.initial_weights`` or ``Cell.chrono``: ``R.f``, ``b.f``, ``p_f``.
+    """
     letter, _, block = name.partition(".")
     if not block:
         fill(getattr(layer, f"{name}{suffix}"), start)
@@ -141,10 +146,13 @@ def _start(layer: Recurrent, suffix: str, name: str, start: Start) -> None:
 
 
 def _start_chrono(layer: Recurrent, suffix: str) -> None:
-    """Sets the biases of the gates by the number of steps that each unit is to remember.
+    """Sets the biases that the cell names in ``chrono``, for one layer and direction.
+
+    Each unit is to remember a number u of steps, drawn uniformly from 1 to T_max - 1. The bias of a
+    gate that keeps is log(u), that of a gate that writes -log(u).
 
     Source: Tallec and Ollivier, "Can recurrent neural networks warp time?", ICLR 2018, arXiv
-    1804.11188, section 2: log(u) for a gate that keeps, u drawn uniformly from 1 to T_max - 1.
+    1804.11188, section 2.
     """
     assert layer.chrono_steps is not None
     weight: Tensor = getattr(layer, f"weight_ih{suffix}")

@@ -253,8 +253,9 @@ class Recurrent(nn.Module):
     def reset_parameters(self) -> None:
         """Draws all weights anew, uniformly from -1/sqrt(H) to 1/sqrt(H).
 
-        Others start as the cell declares it (``Cell.initial_weights``, ``Parameter.initial``), or
-        as the options ``forget_bias`` and ``recurrent_init`` say.
+        Excepted are the weights for which the cell declares another start
+        (``Cell.initial_weights``, ``Parameter.initial``), and those that the options
+        ``forget_bias`` and ``recurrent_init`` set.
 
         With the same seed ``lstm``, ``gru`` and ``rnn-*`` start from the very weights with which
         the layers of ``torch.nn`` start.
