@@ -17,6 +17,7 @@ from throughtime.interchange import from_pretrained, save_pretrained, to_torch
 from throughtime.interchange.keras import to_keras
 from throughtime.interchange.onnx import save_onnx
 from throughtime.layers.attributes import WithSpec
+from throughtime.layers.parameters import RECURRENT_INITS
 from throughtime.layers.spec import FORMATS, OPTIONS, LayerSpec, check_option, default_of
 
 NAN = math.nan
@@ -29,7 +30,7 @@ USED = {
     **dict(strict=True, locked_dropout=True, recurrent_dropout=0.5, zoneout={"h": 0.5}),
     **dict(weight_drop=0.5, learned_state=True, residual=True, independent=True),
     **dict(proj_size=2, activations={"tanh": "relu"}, clip=3.0, forget_bias=1.0),
-    **dict(recurrent_init="orthogonal"),
+    **dict(chrono_steps=100.0, recurrent_init="orthogonal"),
 }
 """For each option a value that is not its default."""
 
@@ -40,6 +41,7 @@ def using(option):
         "merge": {"bidirectional": True},
         "independent": {"bidirectional": True},
         "locked_dropout": {"dropout": 0.5},
+        "chrono_steps": {"forget_bias": "chrono"},
     }
     uses = {**needs.get(option, {}), option: USED[option]}
     return dataclasses.replace(LayerSpec(3, 5, 2), **uses)
@@ -56,6 +58,13 @@ def without_description(spec):
             and set(field.metadata.get("formats", ["?"])) <= set(FORMATS)
         )
     ]
+
+
+def names_of(kind):
+    """The names that a type allows, also beside other values."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [name for part in get_args(kind) for name in names_of(part)]
 
 
 def arguments(function):
@@ -162,7 +171,14 @@ def test_dropout_that_is_set_later_drops():
             "here: expected zoneout of c as a probability from 0 to below 1, got nan.",
         ),
         ("clip", 0.0, "here: expected clip as a number above 0, got 0.0."),
-        ("forget_bias", NAN, "here: expected forget_bias as a finite number, got nan."),
+        ("forget_bias", NAN, 'here: expected forget_bias as a number or "chrono", got nan.'),
+        ("forget_bias", "long", 'unknown forget_bias "long". Known: chrono.'),
+        (
+            "chrono_steps",
+            2,
+            'here: forget_bias="chrono" needs chrono_steps, the longest dependency that is '
+            "expected, as a number of steps above 2; got 2.",
+        ),
         ("merge", "cat", 'unknown merge "cat"; did you mean "concat"? Known: concat, sum, mean'),
         ("save", "gate", 'unknown save "gate"; did you mean "gates"? Known: gates, states.'),
         ("backend", "ccp", 'unknown backend "ccp"; did you mean "cpp"? Known: auto, cpp, torch'),
@@ -219,6 +235,7 @@ def test_every_option_can_be_a_flag():
     assert vars(parser.parse_args(words).clone()) == USED
     assert parser.parse_args(["--zoneout", "0.5"]).zoneout == 0.5
     assert parser.parse_args(["--clip", "null"]).clip is None
+    assert parser.parse_args(["--forget_bias", "chrono"]).forget_bias == "chrono"
 
 
 def test_no_two_options_say_the_same_of_themselves():
@@ -226,9 +243,11 @@ def test_no_two_options_say_the_same_of_themselves():
 
 
 def test_names_are_chosen_from_those_that_the_layer_knows():
-    names = {n: get_args(o.type) for n, o in OPTIONS.items() if get_origin(o.type) is Literal}
-    assert names.keys() == {"merge", "save", "recurrent_init"}
-    assert names["merge"] == tuple(tt.Recurrent.MERGES)
+    names = {n: allowed for n, o in OPTIONS.items() if (allowed := names_of(o.type))}
+    assert names.keys() == {"merge", "save", "forget_bias", "recurrent_init"}
+    assert names["merge"] == list(tt.Recurrent.MERGES)
+    assert names["recurrent_init"] == list(RECURRENT_INITS)
+    del names["forget_bias"]
     for name, known in names.items():
         for value in known:
             options = {name: value, "bidirectional": True}

@@ -61,5 +61,6 @@ class WithSpec(nn.Module):
     proj_size = _Option[int]()
     activations = _Option[Mapping[str, Any]]()
     clip = _Option["float | None"]()
-    forget_bias = _Option["float | None"]()
-    recurrent_init = _Option[str]()
+    forget_bias = _Option["float | str | None"]()
+    chrono_steps = _Option["float | None"]()
+    recurrent_init = _Option["str | None"]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +14,9 @@ from throughtime.kernels import dispatch
 __all__ = [
     "Check",
     "a_backend",
+    "a_forget_bias",
     "a_number",
+    "a_number_of_steps",
     "a_rate",
     "a_size",
     "a_switch",
@@ -57,6 +60,23 @@ def rate_or_rates(where: str, name: str, value: Any) -> None:
 
 def or_none(check: Check) -> Check:
     return lambda where, name, value: None if value is None else check(where, name, value)
+
+
+def a_forget_bias(where: str, name: str, value: Any) -> None:
+    if isinstance(value, str):
+        if value != "chrono":
+            raise unknown(name, value, ("chrono",))
+    else:
+        a_number('a number or "chrono"', math.isfinite)(where, name, value)
+
+
+def a_number_of_steps(where: str, name: str, value: Any) -> None:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (is_number and 2 < float(value) < math.inf):
+        raise ValueError(
+            f'{where}: forget_bias="chrono" needs {name}, the longest dependency that is '
+            f"expected, as a number of steps above 2; got {value!r}."
+        )
 
 
 def a_backend(where: str, name: str, value: Any) -> None:

@@ -65,8 +65,13 @@ class Recurrent(Stack):
         strict: whether ``backend="auto"`` refuses what no kernel can run, rather than taking the
             slow reference.
         forget_bias: the bias from which the forget gate (block f) starts; 1 makes a long memory
-            the beginning rather than the end of learning.
-        recurrent_init: ``uniform`` as torch.nn draws it, or ``orthogonal``, block by block.
+            the beginning rather than the end of learning. ``chrono`` draws the biases of all gates
+            that decide how long a state is kept (arXiv 1804.11188); it needs ``chrono_steps``.
+        chrono_steps: T_max of ``forget_bias="chrono"``, the longest dependency that is expected, in
+            steps.
+        recurrent_init: how each block of the recurrent matrix starts: ``uniform`` as torch.nn draws
+            it, ``orthogonal``, or ``identity``; None is as the cell declares it, which is
+            ``uniform`` for most.
         device, dtype: of the parameters.
 
     Shapes:
@@ -117,8 +122,9 @@ class Recurrent(Stack):
         proj_size: int = 0,
         activations: Mapping[str, str | Callable[[Tensor], Tensor]] | None = None,
         clip: float | None = None,
-        forget_bias: float | None = None,
-        recurrent_init: str = "uniform",
+        forget_bias: float | str | None = None,
+        chrono_steps: float | None = None,
+        recurrent_init: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:

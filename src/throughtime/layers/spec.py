@@ -26,13 +26,15 @@ import numbers
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from throughtime.checks import unknown
 from throughtime.layers.option_checks import (
     Check,
     a_backend,
+    a_forget_bias,
     a_number,
+    a_number_of_steps,
     a_rate,
     a_size,
     a_switch,
@@ -48,9 +50,16 @@ FORMATS = ("torch.nn", "keras", "onnx")
 
 
 def _one_of_its_names(where: str, name: str, value: Any) -> None:
-    known = get_args(OPTIONS[name].type)
+    known = _names(OPTIONS[name].type)
     if value not in known:
         raise unknown(name, value, known)
+
+
+def _names(kind: Any) -> tuple[str, ...]:
+    """The names that an annotation allows."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(name for part in get_args(kind) for name in _names(part))
 
 
 def _plain(kind: Any, value: Any) -> Any:
@@ -188,16 +197,22 @@ class LayerSpec:
         default=None,
         formats=("onnx",),
     )
-    forget_bias: float | None = _option(
-        "the bias from which the forget gates start",
-        or_none(a_number("a finite number", math.isfinite)),
+    forget_bias: float | Literal["chrono"] | None = _option(
+        "the bias from which the forget gates start; or chrono, which draws the biases of all "
+        "gates that decide how long a state is kept",
+        or_none(a_forget_bias),
         default=None,
     )
-    recurrent_init: Literal["uniform", "orthogonal"] = _option(
-        "how the recurrent matrices are drawn: uniform as torch.nn draws them, or orthogonal, "
-        "block by block",
-        _one_of_its_names,
-        default="uniform",
+    chrono_steps: float | None = _option(
+        "T_max of --forget_bias chrono, the longest dependency that is expected, in steps",
+        or_none(a_number_of_steps),
+        default=None,
+    )
+    recurrent_init: Literal["uniform", "orthogonal", "identity"] | None = _option(
+        "how each block of the recurrent matrix starts: uniform as torch.nn draws it, orthogonal, "
+        "or identity; without it, as the cell declares",
+        or_none(_one_of_its_names),
+        default=None,
     )
 
     def __post_init__(self) -> None:

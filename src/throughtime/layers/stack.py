@@ -149,7 +149,11 @@ class Stack(WithSpec):
         return [found[i : i + rows] for i in range(0, len(found), rows)]
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew, uniformly from -1/sqrt(H) to 1/sqrt(H) but for the options.
+        """Draws all weights anew, uniformly from -1/sqrt(H) to 1/sqrt(H).
+
+        Excepted are the weights for which the cell declares another start
+        (``Cell.initial_weights``, ``Parameter.initial``), and those that the options
+        ``forget_bias`` and ``recurrent_init`` set.
 
         With the same seed ``lstm``, ``gru`` and ``rnn-*`` start from the very weights with which
         the layers of ``torch.nn`` start.
