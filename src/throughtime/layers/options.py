@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from numbers import Real
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from throughtime.cells.cell import Cell
 from throughtime.cells.wrapped import (
@@ -21,7 +18,7 @@ from throughtime.cells.wrapped import (
 from throughtime.checks import unknown
 from throughtime.kernels.graph import reachable
 from throughtime.kernels.trace import Untraceable, trace
-from throughtime.layers.parameters import RECURRENT_INITS
+from throughtime.layers import starts
 
 if TYPE_CHECKING:
     from throughtime.layers.recurrent import Recurrent
@@ -168,72 +165,7 @@ def _check_start(layer: Recurrent) -> None:
     ):
         if value and any(s.size is not None for s in cell.state_specs.values()):
             raise ValueError(f"{who}: {name} needs states of H units.")
-    if layer.recurrent_init is not None and layer.recurrent_init not in RECURRENT_INITS:
-        raise unknown("recurrent_init", layer.recurrent_init, RECURRENT_INITS)
-    if layer.recurrent_init in ("orthogonal", "identity"):
-        if not cell.recurrent_block_names:
-            raise ValueError(
-                f"{who}: the cell has no recurrent block to be {layer.recurrent_init}."
-            )
-        if layer.recurrent_init == "identity" and (lost := _without_its_diagonal(cell)):
-            raise ValueError(
-                f'{who}: recurrent_init="identity" would start block {lost} at zero, as the cell '
-                f"uses nothing of its diagonal."
-            )
-    if layer.forget_bias is not None:
-        _check_forget_bias(layer)
-    if layer.chrono_steps is not None and layer.forget_bias != "chrono":
-        raise ValueError(f'{who}: chrono_steps goes with forget_bias="chrono".')
-
-
-def _without_its_diagonal(cell: Cell) -> str | None:
-    """The first recurrent block of which the cell's transform drops the diagonal; None if none."""
-    names = cell.recurrent_block_names
-    if not cell.has_transform:
-        return None
-    identities = cell.transform({name: torch.eye(2) for name in names})
-    zeros = cell.transform({name: torch.zeros(2, 2) for name in names})
-    return next((name for name in names if torch.equal(identities[name], zeros[name])), None)
-
-
-def _check_forget_bias(layer: Recurrent) -> None:
-    who, cell, bias = layer.who, layer.cell, layer.forget_bias
-    if isinstance(bias, str):
-        if bias != "chrono":
-            raise unknown("forget_bias", bias, ("chrono",))
-        _check_chrono(layer)
-    elif isinstance(bias, bool) or not isinstance(bias, Real) or not math.isfinite(bias):
-        raise ValueError(f'{who}: expected forget_bias as a number or "chrono", got {bias!r}.')
-    elif "f" not in cell.gates:
-        raise ValueError(
-            f"{who}: forget_bias is the bias of block f, and the cell's blocks are "
-            f"{', '.join(cell.gates)}."
-        )
-    elif not layer.bias:
-        raise ValueError(f"{who}: forget_bias needs bias=True.")
-
-
-def _check_chrono(layer: Recurrent) -> None:
-    who, cell, steps = layer.who, layer.cell, layer.chrono_steps
-    if not any(cell.chrono.values()):
-        raise ValueError(
-            f'{who}: forget_bias="chrono" sets the biases of the sigmoids that decide how long a '
-            f"state is kept, and the cell declares none (Cell.chrono)."
-        )
-    if not layer.bias and any(
-        s and name not in cell.parameter_specs for name, s in cell.chrono.items()
-    ):
-        raise ValueError(f'{who}: forget_bias="chrono" needs bias=True.')
-    if "sigmoid" in layer.activations:
-        raise ValueError(
-            f'{who}: forget_bias="chrono" needs the sigmoids of the gates, which activations '
-            f"replaces."
-        )
-    if isinstance(steps, bool) or not isinstance(steps, Real) or not 2 < float(steps) < math.inf:
-        raise ValueError(
-            f'{who}: forget_bias="chrono" needs chrono_steps, the longest dependency that is '
-            f"expected, as a number of steps above 2; got {steps!r}."
-        )
+    starts.check(who, cell, layer)
 
 
 def _check_projection(layer: Recurrent) -> None:

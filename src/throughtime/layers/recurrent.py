@@ -15,7 +15,7 @@ from throughtime.cells.cell import Cell, get
 from throughtime.checks import ShapeError
 from throughtime.kernels import Call, Explanation, Weights, dispatch, operators
 from throughtime.kernels.random import new_seed
-from throughtime.layers import options, parameters
+from throughtime.layers import options, parameters, starts
 from throughtime.layers.incoming import Incoming, prepared
 from throughtime.layers.stream import Stream
 
@@ -260,7 +260,7 @@ class Recurrent(nn.Module):
         With the same seed ``lstm``, ``gru`` and ``rnn-*`` start from the very weights with which
         the layers of ``torch.nn`` start.
         """
-        parameters.draw(self)
+        starts.draw(self)
 
     # What it does.
 
