@@ -17,8 +17,8 @@ from throughtime.interchange import from_pretrained, save_pretrained, to_torch
 from throughtime.interchange.keras import to_keras
 from throughtime.interchange.onnx import save_onnx
 from throughtime.layers.attributes import WithSpec
-from throughtime.layers.parameters import RECURRENT_INITS
 from throughtime.layers.spec import FORMATS, OPTIONS, LayerSpec, check_option, default_of
+from throughtime.layers.starts import RECURRENT_INITS
 
 NAN = math.nan
 NO_OPTIONS = {"self", "cell", "device", "dtype"}

@@ -6,8 +6,6 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from throughtime.cells.cell import Cell
 from throughtime.cells.wrapped import (
     ACTIVATIONS,
@@ -19,7 +17,7 @@ from throughtime.cells.wrapped import (
 from throughtime.checks import unknown
 from throughtime.kernels.graph import reachable
 from throughtime.kernels.trace import Untraceable, trace
-from throughtime.layers.option_checks import a_number_of_steps
+from throughtime.layers import starts
 from throughtime.layers.spec import LayerSpec
 
 __all__ = ["changes_equations", "check", "check_cell", "equations", "rates_of_zoneout"]
@@ -137,59 +135,7 @@ def _check_start(who: str, cell: Cell, spec: LayerSpec) -> None:
     ):
         if value and any(s.size is not None for s in cell.state_specs.values()):
             raise ValueError(f"{who}: {name} needs states of H units.")
-    if spec.recurrent_init in ("orthogonal", "identity"):
-        if not cell.recurrent_block_names:
-            raise ValueError(f"{who}: the cell has no recurrent block to be {spec.recurrent_init}.")
-        if spec.recurrent_init == "identity" and (lost := _without_its_diagonal(cell)):
-            raise ValueError(
-                f'{who}: recurrent_init="identity" would start block {lost} at zero, as the cell '
-                f"uses nothing of its diagonal."
-            )
-    if spec.forget_bias is not None:
-        _check_forget_bias(who, cell, spec)
-    if spec.chrono_steps is not None and spec.forget_bias != "chrono":
-        raise ValueError(f'{who}: chrono_steps goes with forget_bias="chrono".')
-
-
-def _without_its_diagonal(cell: Cell) -> str | None:
-    """The first recurrent block of which the cell's transform drops the diagonal; None if none."""
-    names = cell.recurrent_block_names
-    if not cell.has_transform:
-        return None
-    identities = cell.transform({name: torch.eye(2) for name in names})
-    zeros = cell.transform({name: torch.zeros(2, 2) for name in names})
-    return next((name for name in names if torch.equal(identities[name], zeros[name])), None)
-
-
-def _check_forget_bias(who: str, cell: Cell, spec: LayerSpec) -> None:
-    if spec.forget_bias == "chrono":
-        _check_chrono(who, cell, spec)
-    elif "f" not in cell.gates:
-        raise ValueError(
-            f"{who}: forget_bias is the bias of block f, and the cell's blocks are "
-            f"{', '.join(cell.gates)}."
-        )
-    elif not spec.bias:
-        raise ValueError(f"{who}: forget_bias needs bias=True.")
-
-
-def _check_chrono(who: str, cell: Cell, spec: LayerSpec) -> None:
-    if not any(cell.chrono.values()):
-        raise ValueError(
-            f'{who}: forget_bias="chrono" sets the biases of the sigmoids that decide how long a '
-            f"state is kept, and the cell declares none (Cell.chrono)."
-        )
-    if not spec.bias and any(
-        s and name not in cell.parameter_specs for name, s in cell.chrono.items()
-    ):
-        raise ValueError(f'{who}: forget_bias="chrono" needs bias=True.')
-    if "sigmoid" in spec.activations:
-        raise ValueError(
-            f'{who}: forget_bias="chrono" needs the sigmoids of the gates, which activations '
-            f"replaces."
-        )
-    if spec.chrono_steps is None:
-        a_number_of_steps(who, "chrono_steps", spec.chrono_steps)
+    starts.check(who, cell, spec)
 
 
 def _check_projection(who: str, cell: Cell, spec: LayerSpec) -> None:

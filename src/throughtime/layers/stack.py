@@ -14,7 +14,7 @@ from throughtime.cells.cell import Cell, get
 from throughtime.checks import ShapeError
 from throughtime.kernels import Call, Weights, dispatch, operators
 from throughtime.kernels.random import new_seed
-from throughtime.layers import options, parameters
+from throughtime.layers import options, parameters, starts
 from throughtime.layers.attributes import WithSpec
 from throughtime.layers.sequence import Steps
 from throughtime.layers.spec import LayerSpec
@@ -158,7 +158,7 @@ class Stack(WithSpec):
         With the same seed ``lstm``, ``gru`` and ``rnn-*`` start from the very weights with which
         the layers of ``torch.nn`` start.
         """
-        parameters.draw(self, self.cell, self.spec)
+        starts.draw(self, self.cell, self.spec)
 
     # What it does.
 
