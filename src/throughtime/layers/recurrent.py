@@ -188,13 +188,23 @@ class Recurrent(nn.Module):
     # What it is made of.
 
     @property
+    def dropout(self) -> float:
+        """The probability to drop an output of a layer before the next layer reads it."""
+        return self._dropout
+
+    @dropout.setter
+    def dropout(self, probability: float) -> None:
+        # A float that every call compares is a symbol to torch.compile, which then begins again.
+        self._dropout, self._drops = probability, probability != 0
+
+    @property
     def weight_drop(self) -> float:
         """The probability to drop a weight of the recurrent matrices."""
         return self._weight_drop
 
     @weight_drop.setter
     def weight_drop(self, probability: float) -> None:
-        # A float that every call compares is a symbol to torch.compile, which then begins again.
+        # As for dropout.
         self._weight_drop, self._drops_weights = probability, probability != 0
 
     @property
@@ -401,7 +411,7 @@ class Recurrent(nn.Module):
 
     def _dropped(self, inputs: list[Tensor]) -> list[Tensor]:
         """What the next layer reads, less what dropout takes; the directions read the same."""
-        if not self.training or self.dropout == 0:
+        if not self.training or not self._drops:
             return inputs
         apart = inputs if self.independent else inputs[:1]
         if self.locked_dropout:
