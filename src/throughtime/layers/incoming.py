@@ -100,7 +100,11 @@ def _initial(layer: Stack, x: Tensor, hx: Any, layout: Layout) -> tuple[Tensor, 
             f"{'a tuple' if len(specs) > 1 else 'a tensor'}, got "
             f"{'a tensor' if isinstance(hx, Tensor) else f'a tuple of {len(states)}'}."
         )
-    why = f"num_layers={layer.num_layers}, bidirectional={layer.bidirectional}, x has {B} rows"
+
+    def why() -> str:
+        of_layer = f"num_layers={layer.num_layers}, bidirectional={layer.bidirectional}"
+        return f"{of_layer}, x has {B} rows"
+
     for (name, value), shape in zip(zip(specs, states, strict=True), shapes, strict=True):
         if not isinstance(value, Tensor):
             raise ValueError(
