@@ -14,6 +14,7 @@ from throughtime.checks import unknown
 from throughtime.kernels import operators, reference, torch_native
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp.gemm import has_amx
+from throughtime.kernels.transforms import is_transformed
 
 __all__ = ["BACKENDS", "Explanation", "check", "explain", "run", "trace"]
 
@@ -134,7 +135,7 @@ def run(
 def trace(call: Call, backend: str = "auto") -> dict[str, Tensor]:
     """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
     # The kernel is called as it is, with nothing around it that transforms and compilation know.
-    by_steps = backend == "reference" or torch.compiler.is_compiling() or operators.is_transformed()
+    by_steps = backend == "reference" or torch.compiler.is_compiling() or is_transformed()
     refused = by_steps or [*operators.missing(), *operators.reasons(call)]
     return (reference if refused else operators).trace(call)
 

@@ -24,83 +24,42 @@ import dataclasses
 import math
 import numbers
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
-from throughtime.cells.wrapped import ACTIVATIONS
 from throughtime.checks import unknown
-from throughtime.kernels import dispatch
+from throughtime.layers.option_checks import (
+    Check,
+    a_backend,
+    a_forget_bias,
+    a_number,
+    a_number_of_steps,
+    a_rate,
+    a_size,
+    a_switch,
+    functions,
+    or_none,
+    rate_or_rates,
+)
 
 __all__ = ["FORMATS", "OPTIONS", "LayerSpec", "check_option", "default_of"]
 
 FORMATS = ("torch.nn", "keras", "onnx")
 """The formats that ``formats`` in the metadata of a field names."""
 
-Check = Callable[[str, str, Any], None]
-"""``check(where, name, value)``: raises a TypeError or ValueError if the value cannot be."""
-
-
-def _size(least: int) -> Check:
-    def check(where: str, name: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{where}: expected {name} as a whole number, got {value!r}.")
-        if value < least:
-            raise ValueError(f"{where}: expected {name} of at least {least}, got {value}.")
-
-    return check
-
-
-def _number(words: str, fits: Callable[[Any], bool]) -> Check:
-    def check(where: str, name: str, value: Any) -> None:
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not (is_number and fits(value)):
-            raise ValueError(f"{where}: expected {name} as {words}, got {value!r}.")
-
-    return check
-
-
-_rate = _number("a probability from 0 to below 1", lambda value: 0 <= value < 1)
-
-
-def _rate_or_rates(where: str, name: str, value: Any) -> None:
-    if not isinstance(value, Mapping):
-        return _rate(where, name, value)
-    for state, rate in value.items():
-        _rate(where, f"{name} of {state}", rate)
-
-
-def _or_none(check: Check) -> Check:
-    return lambda where, name, value: None if value is None else check(where, name, value)
-
 
 def _one_of_its_names(where: str, name: str, value: Any) -> None:
-    known = get_args(OPTIONS[name].type)
+    known = _names(OPTIONS[name].type)
     if value not in known:
         raise unknown(name, value, known)
 
 
-def _backend(where: str, name: str, value: Any) -> None:
-    dispatch.check(value)
-
-
-def _functions(where: str, name: str, value: Any) -> None:
-    if not isinstance(value, Mapping):
-        raise ValueError(
-            f'{where}: expected {name} as a dict such as {{"tanh": "relu"}}, got {value!r}.'
-        )
-    for function, other in value.items():
-        for one in (function, other):
-            if isinstance(one, str) and one not in ACTIVATIONS:
-                raise unknown("activation function", one, ACTIVATIONS)
-            # The function to replace has a name; the one in its place may be a function itself.
-            if not isinstance(one, str) and (one is function or not callable(one)):
-                raise ValueError(f"{where}: expected {name} as names of functions, got {one!r}.")
-
-
-def _switch(where: str, name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"{where}: expected {name} as True or False, got {value!r}.")
+def _names(kind: Any) -> tuple[str, ...]:
+    """The names that an annotation allows."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(name for part in get_args(kind) for name in _names(part))
 
 
 def _plain(kind: Any, value: Any) -> Any:
@@ -119,7 +78,7 @@ def _plain(kind: Any, value: Any) -> Any:
 
 def _option(
     help: str,
-    check: Check = _switch,
+    check: Check = a_switch,
     *,
     default: Any = dataclasses.MISSING,
     default_factory: Any = dataclasses.MISSING,
@@ -147,16 +106,16 @@ class LayerSpec:
     ValueError: here: expected dropout as a probability from 0 to 1, got 2.0.
     """
 
-    input_size: int = _option("I, the features of one step", _size(1))
-    hidden_size: int = _option("H, the units of each recurrent layer in one direction", _size(1))
-    num_layers: int = _option("L, how many recurrent layers are stacked", _size(1), default=1)
+    input_size: int = _option("I, the features of one step", a_size(1))
+    hidden_size: int = _option("H, the units of each recurrent layer in one direction", a_size(1))
+    num_layers: int = _option("L, how many recurrent layers are stacked", a_size(1), default=1)
     bias: bool = _option("whether the blocks of the cell have biases", default=True)
     batch_first: bool = _option(
         "whether sequences are (B, T, …) rather than (T, B, …)", default=False
     )
     dropout: float = _option(
         "the probability to drop an output of a layer before the next layer reads it",
-        _number("a probability from 0 to 1", lambda value: 0 <= value <= 1),
+        a_number("a probability from 0 to 1", lambda value: 0 <= value <= 1),
         default=0.0,
     )
     bidirectional: bool = _option(
@@ -168,7 +127,7 @@ class LayerSpec:
         default="concat",
         formats=("keras", "onnx"),
     )
-    backend: str = _option("auto, or the one backend that must run", _backend, default="auto")
+    backend: str = _option("auto, or the one backend that must run", a_backend, default="auto")
     save: Literal["gates", "states"] = _option(
         "what is kept for the backward pass: gates, all that it needs; or states, a few states, "
         "from which the gates are computed again: less memory, more time",
@@ -188,20 +147,20 @@ class LayerSpec:
     recurrent_dropout: float = _option(
         "the probability to drop a unit of what the recurrent matrices are applied to, the same "
         "units at all steps of a sequence",
-        _rate,
+        a_rate,
         default=0.0,
         formats=("keras", "onnx"),
     )
     zoneout: float | Mapping[str, float] = _option(
         "the probability that a unit keeps its value of the step before: one for all states, or by "
         'name, {"h": 0.05, "c": 0.5}',
-        _rate_or_rates,
+        rate_or_rates,
         default=0.0,
         formats=("onnx",),
     )
     weight_drop: float = _option(
         "the probability to drop a weight of the recurrent matrices, drawn anew for each call",
-        _rate,
+        a_rate,
         default=0.0,
         formats=("onnx",),
     )
@@ -221,33 +180,39 @@ class LayerSpec:
     # torch.nn projects in its LSTM alone; interchange/torch_nn.py refuses the rest.
     proj_size: int = _option(
         "P, the units to which the output, and what is fed back, is projected; 0 is none",
-        _size(0),
+        a_size(0),
         default=0,
         formats=("torch.nn", "onnx"),
     )
     # Python code may pass functions too; a type that says so cannot be a flag.
     activations: Mapping[str, Any] = _option(
         'other activation functions, {"tanh": "relu", "sigmoid": "hardsigmoid"}',
-        _functions,
+        functions,
         default_factory=dict,
         formats=("onnx",),
     )
     clip: float | None = _option(
         "a limit to what activation functions are given, from -clip to clip",
-        _or_none(_number("a number above 0", lambda value: 0 < value < math.inf)),
+        or_none(a_number("a number above 0", lambda value: 0 < value < math.inf)),
         default=None,
         formats=("onnx",),
     )
-    forget_bias: float | None = _option(
-        "the bias from which the forget gates start",
-        _or_none(_number("a finite number", math.isfinite)),
+    forget_bias: float | Literal["chrono"] | None = _option(
+        "the bias from which the forget gates start; or chrono, which draws the biases of all "
+        "gates that decide how long a state is kept",
+        or_none(a_forget_bias),
         default=None,
     )
-    recurrent_init: Literal["uniform", "orthogonal"] = _option(
-        "how the recurrent matrices are drawn: uniform as torch.nn draws them, or orthogonal, "
-        "block by block",
-        _one_of_its_names,
-        default="uniform",
+    chrono_steps: float | None = _option(
+        "T_max of --forget_bias chrono, the longest dependency that is expected, in steps",
+        or_none(a_number_of_steps),
+        default=None,
+    )
+    recurrent_init: Literal["uniform", "orthogonal", "identity"] | None = _option(
+        "how each block of the recurrent matrix starts: uniform as torch.nn draws it, orthogonal, "
+        "or identity; without it, as the cell declares",
+        or_none(_one_of_its_names),
+        default=None,
     )
 
     def __post_init__(self) -> None:
@@ -267,6 +232,20 @@ class LayerSpec:
         """
         for name in OPTIONS:
             check_option(where, name, getattr(self, name))
+
+    def lost_in(self, format: str) -> list[str]:
+        """The options in use that an interchange format cannot hold.
+
+        Args:
+            format: one of ``FORMATS``.
+        """
+        return [
+            name
+            for name, option in OPTIONS.items()
+            if format not in option.metadata["formats"]
+            and (value := getattr(self, name))
+            and value != default_of(option)
+        ]
 
     @property
     def num_directions(self) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import ShapeError, integer_lengths, unknown
+from throughtime.checks import ShapeError, bounds, integer_lengths, unknown
 from throughtime.layers import Attention, Recurrent
 from throughtime.layers.attention import KINDS
 from throughtime.layers.dropout import Dropout
@@ -285,9 +285,7 @@ def check_tokens(who: str, name: str, tokens: Tensor, size: int) -> None:
             f"{tuple(tokens.shape)}."
         )
     # A GPU would have to be waited for; it refuses by itself.
-    if torch.compiler.is_compiling() or tokens.device.type != "cpu" or not tokens.numel():
-        return
-    low, high = int(tokens.min()), int(tokens.max())
+    low, high = (bounds(tokens) if tokens.device.type == "cpu" else None) or (0, 0)
     if low < 0 or high >= size:
         raise ValueError(
             f"{who}: expected tokens from 0 to {size - 1} in {name}, got {low} to {high}. Padding "

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import integer_lengths, unknown
+from throughtime.checks import bounds, integer_lengths, unknown
 from throughtime.layers import Recurrent
 from throughtime.layers.attention import not_empty
 from throughtime.layers.dropout import Dropout
@@ -204,8 +203,8 @@ class EncoderDecoder(Writer):
             lengths = integer_lengths("EncoderDecoder", lengths, B, S).cpu()
             lengths = not_empty("EncoderDecoder", lengths)
             # Rows of one length need no mask; torch.compile does not know whether they are.
-            is_ragged = torch.compiler.is_compiling() or bool((lengths < S).any())
-            lengths = lengths if is_ragged else None
+            low, _ = bounds(lengths) or (0, S)
+            lengths = lengths if low < S else None
         x = self.dropout(self.embedding(source))  # (B, S, E)
         k, last = self.encoder(x, lengths=lengths)  # (B, S, M)
         return self.decoder.begin(self.bridge(last), k, lengths)
