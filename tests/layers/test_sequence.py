@@ -71,10 +71,10 @@ def row(name, state, b):
 @every_layer
 def test_batch_first_and_time_first_are_the_same_numbers(name):
     layer, turned = make(name), make(name, batch_first=True)
-    given, hx = sequences(name), initial(name, layer)
+    arguments, hx = sequences(name), initial(name, layer)
     resets = torch.rand(T, B) < 0.3
-    output, last = layer(*given, hx, lengths=LENGTHS, resets=resets)
-    flipped = [v.transpose(0, 1) for v in given]
+    output, last = layer(*arguments, hx, lengths=LENGTHS, resets=resets)
+    flipped = [v.transpose(0, 1) for v in arguments]
     got, end = turned(*flipped, hx, lengths=LENGTHS, resets=resets.T)
     close(got.transpose(0, 1), output)
     close(end, last)
@@ -84,15 +84,15 @@ def test_batch_first_and_time_first_are_the_same_numbers(name):
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_one_sequence_alone_is_a_batch_of_one(name, batch_first):
     layer = make(name, batch_first=batch_first)
-    given, hx = sequences(name), initial(name, make(name))
+    arguments, hx = sequences(name), initial(name, make(name))
     resets = torch.rand(T, B) < 0.3
-    output, last = make(name)(*given, hx, resets=resets)
+    output, last = make(name)(*arguments, hx, resets=resets)
     for b in range(B):
-        apart, end = layer(*(v[:, b] for v in given), row(name, hx, b), resets=resets[:, b])
+        apart, end = layer(*(v[:, b] for v in arguments), row(name, hx, b), resets=resets[:, b])
         close(apart, output[:, b])
         close(end, row(name, last, b))
-    begun, _ = layer(*(v[:, 0] for v in given))
-    close(begun, make(name)(*given)[0][:, 0])
+    begun, _ = layer(*(v[:, 0] for v in arguments))
+    close(begun, make(name)(*arguments)[0][:, 0])
 
 
 @every_layer
@@ -101,23 +101,23 @@ def test_one_sequence_alone_is_a_batch_of_one(name, batch_first):
 def test_packed_sequences_are_lengths_in_another_word(name, batch_first, is_sorted):
     layer, plain = make(name, batch_first=batch_first), make(name)
     lengths = sorted(LENGTHS, reverse=True) if is_sorted else LENGTHS
-    given, hx = sequences(name), initial(name, plain)
-    for v in given:
+    arguments, hx = sequences(name), initial(name, plain)
+    for v in arguments:
         if v.is_floating_point():
             v.requires_grad_()
-    output, last = plain(*given, hx, lengths=lengths)
-    packed = [pack_padded_sequence(v, lengths, enforce_sorted=is_sorted) for v in given]
+    output, last = plain(*arguments, hx, lengths=lengths)
+    packed = [pack_padded_sequence(v, lengths, enforce_sorted=is_sorted) for v in arguments]
     got, end = layer(*packed, hx)
     close(got, pack_padded_sequence(output, lengths, enforce_sorted=is_sorted))
     close(end, last)
-    padded, found = pad_packed_sequence(got)
-    assert found.tolist() == lengths
+    padded, ends = pad_packed_sequence(got)
+    assert ends.tolist() == lengths
     upstream = torch.randn_like(padded)
     of_packed, of_lengths = (
         torch.autograd.grad((y * upstream).sum() + sum(s.sum() for s in state), leaves)
         for (y, state), leaves in zip(
             ((padded, end), (output, last)),
-            [[given[0], *layer.parameters()], [given[0], *plain.parameters()]],
+            [[arguments[0], *layer.parameters()], [arguments[0], *plain.parameters()]],
             strict=True,
         )
     )
@@ -131,12 +131,12 @@ def test_resets_run_the_segments_apart(name):
     resets[2, 0] = resets[3, 0] = resets[1, 1] = resets[6, 1] = resets[0, 3] = True
     # Past the end of its row.
     resets[3, 2] = True
-    given, hx = sequences(name, resets), initial(name, layer)
-    output, last = layer(*given, hx, lengths=LENGTHS, resets=resets)
+    arguments, hx = sequences(name, resets), initial(name, layer)
+    output, last = layer(*arguments, hx, lengths=LENGTHS, resets=resets)
     for b, length in enumerate(LENGTHS):
         begins = [0, *(t for t in range(1, length) if resets[t, b]), length]
         for start, stop in pairwise(begins):
-            part = [v[start:stop, b] for v in given]
+            part = [v[start:stop, b] for v in arguments]
             apart, end = layer(*part, row(name, hx, b))
             close(output[start:stop, b], apart)
         close(row(name, last, b), end)
@@ -163,8 +163,8 @@ def test_gaps_begin_anew_where_a_row_does():
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_what_does_not_fit_is_refused_in_the_same_words(name, batch_first):
     layer = make(name, batch_first=batch_first)
-    given = [v.transpose(0, 1) if batch_first else v for v in sequences(name)]
-    x, *beside = given
+    entering = [v.transpose(0, 1) if batch_first else v for v in sequences(name)]
+    x, *beside = entering
     letters, shape = ("B, T", "4, 7") if batch_first else ("T, B", "7, 4")
     resets = torch.zeros(x.shape[:2], dtype=torch.bool)
     for arguments, options, error, message in [
@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_refused_in_the_same_words(name, batch_first):
     ]:
         with pytest.raises(error, match=rf"^{name}\S*: .*{message}"):
             layer(*arguments, *beside, **options)
-    packed = [pack_padded_sequence(v, LENGTHS, batch_first, False) for v in given]
+    packed = [pack_padded_sequence(v, LENGTHS, batch_first, False) for v in entering]
     for option in ({"lengths": LENGTHS}, {"resets": resets}):
         words = rf"^{name}\S*: a PackedSequence brings its own lengths; lengths.* and \w+ go with a"
         with pytest.raises(ValueError, match=words):

@@ -57,7 +57,8 @@ def main(argv: Sequence[str]) -> int:
     model = run.load_model(task)
     inputs = _inputs(args["text"], args["files"], args["batch_size"])
     remarks = _Remarks()
-    predicted = task.predictions(model, inputs, options, remarks.say, explain=pictures is not None)
+    explain: dict[str, Any] = {} if pictures is None else {"explain": True}
+    predicted = task.predictions(model, inputs, options, remarks.say, **explain)
     with (
         _output(args["output"]) as write,
         closing(cast(Any, predicted)) as predictions,

@@ -128,7 +128,7 @@ class GRUD(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.recurrent = Recurrent(
             "gru-d",
             2 * input_size,
@@ -139,15 +139,15 @@ class GRUD(nn.Module):
             strict=strict,
             zoneout=zoneout,
             recurrent_dropout=recurrent_dropout,
-            **made,
+            **factory,
         )
         self.input_size, self.hidden_size = input_size, hidden_size
         self.batch_first = bool(batch_first)
-        self.decay_x_weight = nn.Parameter(torch.empty(input_size, **made))
-        self.decay_x_bias = nn.Parameter(torch.empty(input_size, **made))
-        self.decay_h_weight = nn.Parameter(torch.empty(hidden_size, input_size, **made))
-        self.decay_h_bias = nn.Parameter(torch.empty(hidden_size, **made))
-        self.register_buffer("x_mean", torch.zeros(input_size, **made))
+        self.decay_x_weight = nn.Parameter(torch.empty(input_size, **factory))
+        self.decay_x_bias = nn.Parameter(torch.empty(input_size, **factory))
+        self.decay_h_weight = nn.Parameter(torch.empty(hidden_size, input_size, **factory))
+        self.decay_h_bias = nn.Parameter(torch.empty(hidden_size, **factory))
+        self.register_buffer("x_mean", torch.zeros(input_size, **factory))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -169,10 +169,10 @@ class Recurrent(Stack):
             (``f_l0``, ``c_l0_reverse``) what the step returned at each step, (T, B, H) or as the
             input has them; zero past a row's end, and without a gradient.
         """
-        given = prepared(self, input, hx, lengths, resets, inputs)
+        incoming = prepared(self, input, hx, lengths, resets, inputs)
         seen: dict[str, Tensor] | None = {} if return_trace else None
-        output, last = self._through_layers(given, seen)
-        layout = given.layout
+        output, last = self._through_layers(incoming, seen)
+        layout = incoming.layout
         state = tuple(layout.without_batch(s, 1) for s in last)
         results = (layout.restored(output), state[0] if len(state) == 1 else state)
         if seen is None:
@@ -202,10 +202,10 @@ class Recurrent(Stack):
         inputs: Mapping[str, Tensor] | None = None,
     ) -> Explanation:
         """Which backend would run this input, and why the faster ones would not."""
-        given = prepared(self, input, hx, lengths, resets, inputs)
+        incoming = prepared(self, input, hx, lengths, resets, inputs)
         # The weights that weight_drop takes away are drawn; the next call draws the same anew.
-        with torch.random.fork_rng([given.x.device] if given.x.is_cuda else []):
-            call = self._call(given, given.x, 0, 0)
+        with torch.random.fork_rng([incoming.x.device] if incoming.x.is_cuda else []):
+            call = self._call(incoming, incoming.x, 0, 0)
         return dispatch.explain(call, self.backend, self.strict)
 
     def extra_repr(self) -> str:

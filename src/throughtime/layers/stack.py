@@ -190,34 +190,35 @@ class Stack(WithSpec):
         self, given: Incoming, seen: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """The output of the last layer, and the last states of all; notes the trace in seen."""
+        spec = self.spec
         last: list[tuple[Tensor, ...]] = []
         # What each direction reads: the same, unless they run apart.
-        inputs = [given.x] * self.num_directions
-        for layer in range(self.num_layers):
+        inputs = [given.x] * spec.num_directions
+        for layer in range(spec.num_layers):
             if layer > 0:
                 inputs = self._dropped(inputs)
             outputs = []
             for direction, suffix in enumerate(self._suffixes(layer)):
                 seed = new_seed(given.x.device) if self.equations.drawn_inputs else None
                 call = self._call(given, inputs[direction], layer, direction, seed)
-                output, states = dispatch.run(call, self.backend, self.strict)
+                output, states = dispatch.run(call, spec.backend, spec.strict)
                 if seen is not None:
                     seen |= self._trace(call, suffix)
-                if self.proj_size:
-                    output = output[..., : self.proj_size]
+                if spec.proj_size:
+                    output = output[..., : spec.proj_size]
                     sizes = self.state_sizes.values()
                     states = tuple(s[:, :n] for s, n in zip(states, sizes, strict=True))
                 outputs.append(output)
                 last.append(states)
-            is_apart = self.independent and layer + 1 < self.num_layers
-            merged = self.MERGES[self.merge]
-            if self.bidirectional and not self.independent:
+            is_apart = spec.independent and layer + 1 < spec.num_layers
+            merged = self.MERGES[spec.merge]
+            if spec.bidirectional and not spec.independent:
                 outputs = [merged(outputs)]
-            if self.residual and layer > 0:
+            if spec.residual and layer > 0:
                 outputs = [y + x for x, y in zip(inputs, outputs, strict=False)]
-            if self.independent and not is_apart:
+            if spec.independent and not is_apart:
                 outputs = [merged(outputs)]
-            inputs = outputs if is_apart else outputs * self.num_directions
+            inputs = outputs if is_apart else outputs * spec.num_directions
         x = inputs[0]
         if len(last) == 1:
             return x, [rows.unsqueeze(0) for rows in last[0]]

@@ -335,7 +335,6 @@ class MissingWord(BatchTask):
         inputs: Iterable[Sequence[str]],
         options: FillingOptions,
         say: Callable[[str], None],
-        explain: bool = False,
     ) -> Iterator[Prediction]:
         unknown, most = UnknownTokens(self.tokeniser), options.n_best
         try:

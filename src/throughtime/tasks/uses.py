@@ -83,7 +83,6 @@ class Predicts(Protocol):
         inputs: Iterable[Sequence[str]],
         options: Any,
         say: Callable[[str], None],
-        explain: bool = False,
     ) -> Iterator[Prediction]:
         """One prediction for each input, in order; that of an empty line writes an empty line.
 
@@ -91,7 +90,6 @@ class Predicts(Protocol):
             inputs: the lines, some at a time, as they come in.
             options: of :attr:`PredictionOptions`.
             say: takes remarks for the person, a line each.
-            explain: whether the predictions say where the model looked, which takes memory.
 
         Raises:
             ValueError: before the first prediction for options that do not fit this task; later
@@ -102,7 +100,11 @@ class Predicts(Protocol):
 
 @runtime_checkable
 class Explains(Protocol):
-    """A task that can show where its model looks."""
+    """A task that can show where its model looks.
+
+    One that also predicts takes ``explain=True`` in ``predictions``, which then say where the model
+    looked; otherwise they do not, because that takes memory.
+    """
 
     @property
     def nothing_to_explain(self) -> str:
