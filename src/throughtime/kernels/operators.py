@@ -20,9 +20,9 @@ from throughtime.kernels import reference
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
-from throughtime.kernels.program import Program, looked_at, program
+from throughtime.kernels.graph.program import Program, looked_at, program
+from throughtime.kernels.graph.trace import Untraceable, held, same
 from throughtime.kernels.samples import as_rows, one_by_one
-from throughtime.kernels.trace import Untraceable, held, same
 from throughtime.kernels.transforms import alive, has_tangent, is_batched, is_transformed
 
 __all__ = [
