@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["ShapeError", "integer_lengths", "nearest", "shape_is", "unknown"]
+__all__ = ["ShapeError", "device_is", "integer_lengths", "nearest", "shape_is", "unknown"]
 
 
 class ShapeError(ValueError):
@@ -57,6 +57,23 @@ def shape_is(where: str, name: str, value: Tensor, expected: Sequence[Any], why:
         raise ShapeError(f"{where}: expected {name} of shape ({letters}){because}, got {shape}.")
 
 
+def device_is(where: str, name: str, value: Tensor, x: Tensor, or_cpu: bool = False) -> None:
+    """Raises a ValueError unless ``value`` is on the device of x.
+
+    Args:
+        where: who asks, the first word of the message.
+        name: what the value is called there.
+        or_cpu: whether the CPU will do whatever x is on, as for the lengths of packed sequences.
+    """
+    if value.device != x.device and not (or_cpu and value.device.type == "cpu"):
+        has_meta = "meta" in (value.device.type, x.device.type)
+        raise ValueError(
+            f"{where}: x and {name} are not at the same device: x is on {x.device}, {name} on "
+            f"{value.device}. "
+            + ("A tensor on meta has no numbers; load it." if has_meta else "Move one of them.")
+        )
+
+
 def integer_lengths(where: str, lengths: Any, batch: int, steps: int) -> Tensor:
     """The lengths of the rows as a tensor (B,) of int64, each checked to lie in 0..T."""
     # An empty list would be a tensor of float32.
@@ -67,7 +84,7 @@ def integer_lengths(where: str, lengths: Any, batch: int, steps: int) -> Tensor:
     shape_is(where, "lengths", values, (batch,), f"x has {batch} rows")
     values = values.to(torch.int64)
     # torch.compile knows no numbers: there the caller answers for them.
-    is_known = not torch.compiler.is_compiling()
+    is_known = not torch.compiler.is_compiling() and not values.is_meta
     if is_known and batch and (int(values.min()) < 0 or int(values.max()) > steps):
         raise ValueError(
             f"{where}: expected lengths from 0 to {steps}, the number of steps of x, "

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from throughtime.checks import unknown
 from throughtime.kernels import operators, reference, torch_native
+from throughtime.kernels.autocast import outside_autocast
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp.gemm import has_amx
 
@@ -75,6 +76,7 @@ def _order(call: Call) -> tuple[list[str], str]:
     return list(BACKENDS), ""
 
 
+@outside_autocast
 def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanation:
     """Chooses the backend of a call.
 
@@ -111,10 +113,14 @@ def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanat
     raise AssertionError("the reference refuses nothing")
 
 
+@outside_autocast
 def run(
     call: Call, backend: str = "auto", strict: bool = False
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Runs a call: the outputs (T, B, H) and the last states, each (B, H)."""
+    """Runs a call: the outputs (T, B, H) and the last states, each (B, H).
+
+    Under autocast all of them are of its type, whichever backend runs the call.
+    """
     if torch.compiler.is_compiling():
         return _run_traced(call, backend, strict)
     chosen = explain(call, backend, strict)
@@ -126,15 +132,15 @@ def run(
             warnings.warn(
                 f"{what[0]} runs step by step in Python, which is several times slower: "
                 f"{'; '.join(operators.missing())}.",
-                stacklevel=6,
+                stacklevel=7,
             )
     return BACKENDS[chosen.backend].run(call)
 
 
+@outside_autocast
 def trace(call: Call, backend: str = "auto") -> dict[str, Tensor]:
     """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
-    # The kernel is called as it is, with nothing around it that transforms and compilation know.
-    by_steps = backend == "reference" or torch.compiler.is_compiling() or operators.is_transformed()
+    by_steps = backend == "reference" or operators.is_seen_through(call)
     refused = by_steps or [*operators.missing(), *operators.reasons(call)]
     return (reference if refused else operators).trace(call)
 

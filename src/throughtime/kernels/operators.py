@@ -18,6 +18,7 @@ from torch._C._functorch import peek_interpreter_stack
 
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.kernels import reference
+from throughtime.kernels.arguments import check, of_call
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
@@ -27,6 +28,7 @@ from throughtime.kernels.trace import Untraceable, held, same
 
 __all__ = [
     "identity",
+    "is_seen_through",
     "is_transformed",
     "kernel_of",
     "missing",
@@ -97,6 +99,7 @@ def _opened(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
     """The kernel, and its call."""
     lengths, resets, seed, text, reverse, save = arguments[8:]
     call = _call_of(_cell(text), arguments[:8], lengths, resets, seed, reverse, save)
+    check(call, of_call(call, STORAGE))
     return kernel(_programs[text], call.x.dtype), call
 
 
@@ -153,9 +156,28 @@ def _forward_shapes(*arguments: Any) -> list[Tensor]:
     return results
 
 
+def _opened_backward(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
+    """The same of the backward operator, whose further arguments are checked too."""
+    made, call = _opened(arguments[:_LENGTH_OF_CALL])
+    output, kept, d_output, d_last, _ = arguments[_LENGTH_OF_CALL:]
+    arrays, state, dtype = _kept_arrays(made, call), call.state[0].shape, call.x.dtype
+    sequence = (call.x.shape[0], *state)
+    further = [
+        ("output", output, sequence, dtype),
+        *(
+            (name, array, shape, made.type_of(name))
+            for (name, shape), array in zip(arrays, kept, strict=True)
+        ),
+        ("d_output", d_output, sequence, dtype),
+        *(("d_last", d, state, dtype) for d in d_last),
+    ]
+    check(call, further)
+    return made, call
+
+
 def _backward(*arguments: Any) -> list[Tensor]:
     """The gradients: of x where it is wanted, of the weights that there are, of the states."""
-    made, call = _opened(arguments[:_LENGTH_OF_CALL])
+    made, call = _opened_backward(arguments)
     output, kept, d_output, d_last, of_input = arguments[_LENGTH_OF_CALL:]
     names = [name for name, _ in _kept_arrays(made, call)]
     # They are slices where vmap took them apart.
@@ -166,6 +188,7 @@ def _backward(*arguments: Any) -> list[Tensor]:
 
 
 def _backward_shapes(*arguments: Any) -> list[Tensor]:
+    _opened_backward(arguments)
     x, *matrices, parameters, state, inputs = arguments[:8]
     of_input = arguments[-1]
     tensors = [x if of_input else None, *matrices, *parameters, *state, *inputs]
@@ -386,7 +409,7 @@ def reasons(call: Call) -> list[str]:
     found = []
     if call.x.device.type != "cpu":
         found.append(f"x is on {call.x.device.type} (needs cpu)")
-    dtype = _dtype(call)
+    dtype = call.x.dtype
     if dtype not in STORAGE:
         names = ", ".join(str(d).removeprefix("torch.") for d in STORAGE)
         found.append(f"x is of {str(dtype).removeprefix('torch.')} (needs {names})")
@@ -422,13 +445,6 @@ def traced_identity(cell: Cell, weight: Tensor) -> str:
     return identity(cell)
 
 
-def _dtype(call: Call) -> torch.dtype:
-    # As all of PyTorch, float64 stays what it is.
-    if torch.is_autocast_enabled("cpu") and call.x.dtype is not torch.float64:
-        return torch.get_autocast_dtype("cpu")
-    return call.x.dtype
-
-
 def _tensors(call: Call) -> tuple[Tensor | None, ...]:
     w = call.weights
     matrices = (call.x, w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh)
@@ -446,12 +462,29 @@ def is_transformed() -> bool:
     return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
 
 
+def is_seen_through(call: Call) -> bool:
+    """Whether what is done to the tensors must go through PyTorch's dispatcher.
+
+    Tensors on meta and fake tensors have no memory; transforms, modes, tracing and subclasses of
+    Tensor want to see each operation. A kernel that is called directly would pass them by.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or is_transformed()
+        or torch._C._is_tracing()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or call.x.device.type != "cpu"
+        or any(
+            torch._C._dispatch_keys(t).has(torch._C.DispatchKey.Python)
+            for t in _tensors(call)
+            if t is not None
+        )
+    )
+
+
 def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Applies the cell through time; see :func:`throughtime.kernels.reference.run`."""
-    tensors, dtype = _tensors(call), _dtype(call)
-    if torch.is_autocast_enabled("cpu"):
-        # Each on its own: what an operator before has cast meets weights that none has.
-        tensors = tuple(None if t is None else t.to(dtype) for t in tensors)
+    tensors = _tensors(call)
     text, owned = call.identity or identity(call.cell), len(call.weights.parameters)
     given, trains = len(call.inputs), _trains(call)
     varying = (call.lengths, call.resets, call.seed)
@@ -468,9 +501,11 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
 
 @torch.no_grad()
 def trace(call: Call) -> dict[str, Tensor]:
-    """All that the step returns by name, of all steps; see ``reference.trace``."""
-    tensors, dtype = _tensors(call), _dtype(call)
-    tensors = tuple(None if t is None else t.detach().to(dtype) for t in tensors)
+    """All that the step returns by name, of all steps; see ``reference.trace``.
+
+    Not for a call that :func:`is_seen_through`.
+    """
+    tensors, dtype = tuple(None if t is None else t.detach() for t in _tensors(call)), call.x.dtype
     parts = _parts(tensors, len(call.weights.parameters), len(call.inputs))
     varying = (call.lengths, call.resets, call.seed, call.reverse)
     made = _call_of(call.cell, parts, *varying)

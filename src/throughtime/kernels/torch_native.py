@@ -32,7 +32,9 @@ def reasons(call: Call) -> list[str]:
         found.append("resets are given, and PyTorch's operators take none")
     if peek_interpreter_stack() is not None:
         found.append("a transform of torch.func is at work, and not all know PyTorch's operators")
-    if call.lengths is not None and bool((call.lengths == 0).any()):
+    if call.lengths is not None and call.x.is_meta:
+        found.append("x is on meta, where PyTorch cannot pack rows of several lengths")
+    elif call.lengths is not None and bool((call.lengths == 0).any()):
         found.append("a row has length 0, which PyTorch's packed sequences refuse")
     elif call.lengths is not None and call.x.shape[1] == 0:
         found.append("the batch is empty, which PyTorch's packed sequences refuse")

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from throughtime.checks import integer_lengths, shape_is
+from throughtime.checks import device_is, integer_lengths, shape_is
 from throughtime.layers.recurrent import Recurrent
+from throughtime.layers.weights import weight_of
 
 __all__ = ["GRUD", "time_gaps"]
 
@@ -94,6 +95,8 @@ class GRUD(nn.Module):
     torch.Size([7, 2, 5])
     """
 
+    who = "GRUD"
+    """What error messages call it."""
     x_mean: Tensor
 
     def __init__(
@@ -182,11 +185,15 @@ class GRUD(nn.Module):
         leading = ("B", "T") if self.batch_first else ("T", "B")
         shape_is("GRUD", "x", x, (*leading, self.input_size), f"input_size={self.input_size}")
         for name, value in (("mask", mask), ("gaps", gaps)):
+            device_is("GRUD", name, value, x)
             shape_is("GRUD", name, value, tuple(x.shape), "x has this shape")
+        x_mean = self._weight("x_mean", x)
         if self.batch_first:
             x, mask, gaps = (v.transpose(0, 1) for v in (x, mask, gaps))
         T, B, I = x.shape
-        h, x_last, elapsed = self._begin(hx, x)
+        h, x_last, elapsed = self._begin(hx, x, x_mean)
+        if isinstance(lengths, Tensor):
+            device_is("GRUD", "lengths", lengths, x, or_cpu=True)
         if lengths is not None:
             lengths = integer_lengths("GRUD", lengths, B, T).to(x.device)
             valid = (torch.arange(T, device=x.device).unsqueeze(1) < lengths).unsqueeze(-1)
@@ -196,9 +203,11 @@ class GRUD(nn.Module):
         seen = _last_seen(mask)
         gaps = gaps + torch.where(_seen_before(seen) < 0, elapsed, 0.0)
         carried = torch.where(seen < 0, x_last, x.gather(0, seen.clamp(min=0)))
-        gamma_x = torch.exp(-torch.relu(self.decay_x_weight * gaps + self.decay_x_bias))
-        gamma_h = torch.exp(-torch.relu(F.linear(gaps, self.decay_h_weight, self.decay_h_bias)))
-        filled = torch.where(mask, x, gamma_x * carried + (1 - gamma_x) * self.x_mean)
+        w_x, b_x = self._weight("decay_x_weight", x), self._weight("decay_x_bias", x)
+        w_h, b_h = self._weight("decay_h_weight", x), self._weight("decay_h_bias", x)
+        gamma_x = torch.exp(-torch.relu(w_x * gaps + b_x))
+        gamma_h = torch.exp(-torch.relu(F.linear(gaps, w_h, b_h)))
+        filled = torch.where(mask, x, gamma_x * carried + (1 - gamma_x) * x_mean)
         read = torch.cat([filled, mask.to(x.dtype)], -1)  # (T, B, 2*I)
         output, h = self.recurrent(read, h, lengths=lengths, inputs={"decay": gamma_h})
 
@@ -211,15 +220,24 @@ class GRUD(nn.Module):
         output = output.transpose(0, 1) if self.batch_first else output
         return output, (h, carried[-1:], elapsed.unsqueeze(0))
 
-    def _begin(self, hx: GRUDState | None, x: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def _weight(self, name: str, x: Tensor) -> Tensor:
+        shape = (self.input_size,)
+        if name.startswith("decay_h"):
+            shape = (self.hidden_size, *shape) if name.endswith("weight") else (self.hidden_size,)
+        return weight_of(self, name, shape, x)
+
+    def _begin(
+        self, hx: GRUDState | None, x: Tensor, x_mean: Tensor
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
         """h as the recurrent layer takes it; the last values and their gaps, (B, I)."""
         shape = (x.shape[1], self.input_size)
         if hx is None:
-            return None, self.x_mean.expand(shape), x.new_zeros(shape)
+            return None, x_mean.expand(shape), x.new_zeros(shape)
         if not isinstance(hx, (tuple, list)) or len(hx) != 3:
             raise ValueError(f"GRUD: expected hx as the three tensors of a state, got {hx!r}.")
         for name, value in zip(("the last values", "their gaps"), hx[1:], strict=True):
             shape_is("GRUD", f"{name} in hx", value, (1, *shape), "x has these rows and features")
+            device_is("GRUD", f"{name} in hx", value, x)
         return hx[0], hx[1][0], hx[2][0]
 
     def extra_repr(self) -> str:

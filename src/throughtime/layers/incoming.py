@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from throughtime.checks import ShapeError, integer_lengths, nearest, shape_is
+from throughtime.checks import ShapeError, device_is, integer_lengths, nearest, shape_is
+from throughtime.kernels.autocast import are_of_one_type
 
 if TYPE_CHECKING:
     from throughtime.layers.recurrent import Recurrent
@@ -60,9 +61,7 @@ def prepared(
     alone = x.dim() == 2
     leading = ("T",) if alone else ("B", "T") if batch_first else ("T", "B")
     shape_is(who, "x", x, (*leading, layer.input_size), f"input_size={layer.input_size}")
-    if x.dtype != layer.dtype and not (
-        torch.is_autocast_enabled(x.device.type) and x.is_floating_point()
-    ):
+    if not are_of_one_type(layer.dtype, x):
         raise ValueError(
             f"{who}: expected x of {layer.dtype} as the weights are, got "
             f"{x.dtype}. Convert one of them, for example layer.to(x.dtype)."
@@ -72,23 +71,26 @@ def prepared(
         return value.unsqueeze(1) if alone else value.transpose(0, 1) if batch_first else value
 
     given = x.shape[:1] if alone else x.shape[:2]
-    inputs = _inputs(layer, inputs, given)
+    inputs = _inputs(layer, x, inputs, given)
     x = time_and_batch(x)
     T, B, _ = x.shape
     if T == 0:
         raise ShapeError(f"{who}: expected at least one time step, got x with none.")
+    if isinstance(lengths, Tensor):
+        device_is(who, "lengths", lengths, x, or_cpu=True)
     if lengths is not None:
         lengths = integer_lengths(who, lengths, B, T)
     if resets is not None:
         if resets.dtype != torch.bool:
             raise ValueError(f"{who}: expected resets of torch.bool, got {resets.dtype}.")
+        device_is(who, "resets", resets, x)
         shape_is(who, "resets", resets, tuple(given), "x has these steps and rows")
         resets = time_and_batch(resets)
     state = _initial(layer, x, hx, alone)
     return Incoming(x, state, lengths, resets, tuple(time_and_batch(v) for v in inputs))
 
 
-def _inputs(layer: Recurrent, inputs: Any, leading: torch.Size) -> list[Tensor]:
+def _inputs(layer: Recurrent, x: Tensor, inputs: Any, leading: torch.Size) -> list[Tensor]:
     """What enters each step besides x, spread over the units."""
     specs, who = layer.cell.given_inputs, layer.who
     if inputs is None:
@@ -111,10 +113,10 @@ def _inputs(layer: Recurrent, inputs: Any, leading: torch.Size) -> list[Tensor]:
             value = value.unsqueeze(-1)
         width = spec.size or layer.hidden_size
         shape_is(who, f"the input {name}", value, (*leading, width), "x has these steps and rows")
-        if value.dtype != layer.dtype and not torch.is_autocast_enabled(value.device.type):
+        device_is(who, f"the input {name}", value, x)
+        if not are_of_one_type(value.dtype, x):
             raise ValueError(
-                f"{who}: expected the input {name} of {layer.dtype} as the weights are, got "
-                f"{value.dtype}."
+                f"{who}: expected the input {name} of {x.dtype} as x is, got {value.dtype}."
             )
         found.append(value.expand(*leading, layer.hidden_size))
     return found
@@ -125,7 +127,7 @@ def _initial(layer: Recurrent, x: Tensor, hx: Any, alone: bool) -> tuple[Tensor,
     specs, rows = layer.cell.state_specs, layer.num_layers * layer.num_directions
     shapes = [(rows, B, size) for size in layer.state_sizes.values()]
     if hx is None and layer.learned_state:
-        learned = layer.learned_states()
+        learned = layer.learned_states(x)
         return tuple(torch.stack(r).unsqueeze(1).expand(-1, B, -1) for r in learned)
     if hx is None:
         return tuple(
@@ -147,7 +149,8 @@ def _initial(layer: Recurrent, x: Tensor, hx: Any, alone: bool) -> tuple[Tensor,
             raise ValueError(
                 f"{who}: expected the initial state {name} as a tensor, got {value!r}."
             )
-        if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        device_is(who, f"the initial state {name}", value, x)
+        if not are_of_one_type(value.dtype, x):
             raise ValueError(
                 f"{who}: expected the initial state {name} of {x.dtype} as x is, got {value.dtype}."
             )

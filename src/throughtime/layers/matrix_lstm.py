@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from throughtime.checks import ShapeError, integer_lengths, shape_is, unknown
+from throughtime.checks import ShapeError, device_is, integer_lengths, shape_is, unknown
+from throughtime.kernels.autocast import are_of_one_type
 from throughtime.layers.matrix_memory import MatrixState, chunkwise, step_by_step
 from throughtime.layers.stream import Stream
+from throughtime.layers.weights import weight_of
 
 __all__ = ["MatrixLSTM"]
 
@@ -77,6 +79,9 @@ class MatrixLSTM(nn.Module):
     >>> output.shape, C.shape
     (torch.Size([7, 5, 8]), torch.Size([5, 2, 4, 4]))
     """
+
+    who = "MatrixLSTM"
+    """What error messages call it."""
 
     def __init__(
         self,
@@ -175,9 +180,12 @@ class MatrixLSTM(nn.Module):
     ) -> tuple[Tensor, MatrixState]:
         B, T, _ = x.shape
         N, d = self.num_heads, self.hidden_size // self.num_heads
-        q, k, v, o, i, f = self.weight_ih_l0.split(self._blocks)
+        rows = sum(self._blocks)
+        weight = weight_of(self, "weight_ih_l0", (rows, self.input_size), x)
+        bias = weight_of(self, "bias_ih_l0", (rows,), x) if self.bias else None
+        q, k, v, o, i, f = weight.split(self._blocks)
         weight = torch.cat([q, k / math.sqrt(d), v, o, i, f])
-        q, k, v, o, i, f = F.linear(x, weight, self.bias_ih_l0).split(self._blocks, -1)
+        q, k, v, o, i, f = F.linear(x, weight, bias).split(self._blocks, -1)
         wide = state[0].dtype
         q, k, v = (a.to(wide).view(B, T, N, d).transpose(1, 2) for a in (q, k, v))  # (B, N, T, d)
         i, f = i.to(wide).transpose(1, 2), f.to(wide).transpose(1, 2)  # (B, N, T)
@@ -225,8 +233,7 @@ class MatrixLSTM(nn.Module):
         leading = ("T",) if alone else ("B", "T") if self.batch_first else ("T", "B")
         why = f"input_size={self.input_size}"
         shape_is("MatrixLSTM", "x", x, (*leading, self.input_size), why)
-        is_autocast = torch.is_autocast_enabled(x.device.type) and x.is_floating_point()
-        if x.dtype != dtype and not is_autocast:
+        if not are_of_one_type(dtype, x):
             raise ValueError(
                 f"MatrixLSTM: expected x of {dtype} as the weights are, got {x.dtype}. Convert one "
                 f"of them, for example layer.to(x.dtype)."
@@ -236,6 +243,8 @@ class MatrixLSTM(nn.Module):
         if T == 0:
             raise ShapeError("MatrixLSTM: expected at least one time step, got x with none.")
         valid = None
+        if isinstance(lengths, Tensor):
+            device_is("MatrixLSTM", "lengths", lengths, x, or_cpu=True)
         if lengths is not None:
             ends = integer_lengths("MatrixLSTM", lengths, B, T).to(x.device)
             valid = torch.arange(T, device=x.device) < ends.unsqueeze(1)  # (B, T)
@@ -244,6 +253,7 @@ class MatrixLSTM(nn.Module):
         if resets is not None:
             if resets.dtype != torch.bool:
                 raise ValueError(f"MatrixLSTM: expected resets of torch.bool, got {resets.dtype}.")
+            device_is("MatrixLSTM", "resets", resets, x)
             rows = ("T",) if alone else (B, T) if self.batch_first else (T, B)
             rows = tuple(T if r == "T" else r for r in rows)
             shape_is("MatrixLSTM", "resets", resets, rows, "x has these steps and rows")
@@ -267,6 +277,7 @@ class MatrixLSTM(nn.Module):
                     got = value.dtype if isinstance(value, Tensor) else repr(value)
                     raise ValueError(f"MatrixLSTM: expected {where} of {dtype}, got {got}.")
                 shape_is("MatrixLSTM", where, value, shape, f"num_heads={N} of {d} units")
+                device_is("MatrixLSTM", where, value, x)
             C, n, m = hx
         return (C.unsqueeze(0), n.unsqueeze(0), m.unsqueeze(0)) if alone else (C, n, m)
 

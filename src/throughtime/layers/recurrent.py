@@ -18,6 +18,7 @@ from throughtime.kernels.random import new_seed
 from throughtime.layers import options, parameters
 from throughtime.layers.incoming import Incoming, prepared
 from throughtime.layers.stream import Stream
+from throughtime.layers.weights import weight_of
 
 __all__ = ["Recurrent", "RecurrentState"]
 
@@ -167,7 +168,8 @@ class Recurrent(nn.Module):
         self._changes = 0
         self._equations = {learns: options.equations(self, learns) for learns in (False, True)}
 
-        for name, shape in parameters.shapes(self).items():
+        self._shapes = parameters.shapes(self)
+        for name, shape in self._shapes.items():
             empty = torch.empty(shape, device=device, dtype=dtype)
             self.register_parameter(name, nn.Parameter(empty))
         self.reset_parameters()
@@ -237,9 +239,18 @@ class Recurrent(nn.Module):
     def _suffixes(self, layer: int) -> list[str]:
         return parameters.suffixes(self, layer)
 
-    def learned_states(self) -> list[list[Tensor]]:
-        """The learned initial states: for each state those of all layers and directions."""
-        found = [getattr(self, name) for name in parameters.initial_names(self)]
+    def _weight(self, name: str, x: Tensor | None) -> Any:
+        """A weight that a call with the input x can read; None where the layer has none."""
+        shape = self._shapes.get(name)
+        return None if shape is None else weight_of(self, name, shape, x)
+
+    def learned_states(self, x: Tensor | None = None) -> list[list[Tensor]]:
+        """The learned initial states: for each state those of all layers and directions.
+
+        Args:
+            x: the input whose device and type they must have; None checks their shapes only.
+        """
+        found = [self._weight(name, x) for name in parameters.initial_names(self)]
         rows = self.num_layers * self.num_directions
         return [found[i : i + rows] for i in range(0, len(found), rows)]
 
@@ -342,7 +353,7 @@ class Recurrent(nn.Module):
         return Call(
             cell=cell,
             x=x,
-            weights=self._weights(suffix),
+            weights=self._weights(suffix, x),
             state=tuple(
                 F.pad(s[row], (0, n)) if n and self.proj_size else s[row]
                 for s, n in zip(given.state, missing.values(), strict=True)
@@ -418,29 +429,33 @@ class Recurrent(nn.Module):
 
         It is asked again when the number of changes is another.
         """
-        return operators.traced_identity(self.equations, self._weights("_l0").weight_ih)
+        weight: Any = self.weight_ih_l0
+        return operators.traced_identity(self.equations, weight)
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
     _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-    def _weights(self, suffix: str) -> Weights:
+    def _weights(self, suffix: str, x: Tensor | None = None) -> Weights:
         def named(name: str) -> Any:
-            return getattr(self, f"{name}{suffix}", None)
+            return self._weight(f"{name}{suffix}", x)
 
-        own = {name: named(name) for name in self.cell.parameter_specs}
-        bias_ih, bias_hh = named("bias_ih"), named("bias_hh")
-        return Weights(named("weight_ih"), self._recurrent(suffix), bias_ih, bias_hh, own)
+        return Weights(
+            named("weight_ih"),
+            self._recurrent(suffix, x),
+            *(named("bias_ih"), named("bias_hh")),
+            {name: named(name) for name in self.cell.parameter_specs},
+        )
 
-    def _recurrent(self, suffix: str) -> Tensor | None:
+    def _recurrent(self, suffix: str, x: Tensor | None) -> Tensor | None:
         """The blocks of R as the step uses them."""
-        learned: Tensor | None = getattr(self, f"weight_hh{suffix}", None)
+        learned: Tensor | None = self._weight(f"weight_hh{suffix}", x)
         if learned is not None and self._drops_weights:
             learned = F.dropout(learned, self.weight_drop, self.training)
         cell, H, P = self.equations, self.hidden_size, self.proj_size
         if P:
             # Square blocks: h has zeros after its P units, and the projection makes no more.
             before = [] if learned is None else [F.pad(learned, (0, H - P))]
-            projection = F.pad(getattr(self, f"weight_hr{suffix}"), (0, 0, 0, H - P))
+            projection = F.pad(self._weight(f"weight_hr{suffix}", x), (0, 0, 0, H - P))
             learned = torch.cat([*before, projection])
         if learned is None or not cell.has_transform:
             return learned
