@@ -505,8 +505,9 @@ def trace(call: Call) -> dict[str, Tensor]:
 
     Not for a call that :func:`is_seen_through`.
     """
-    tensors, dtype = tuple(None if t is None else t.detach() for t in _tensors(call)), call.x.dtype
+    # What PyTorch negates only when it is read is negated here, as an operator's arguments are.
+    tensors = tuple(None if t is None else t.detach().resolve_neg() for t in _tensors(call))
     parts = _parts(tensors, len(call.weights.parameters), len(call.inputs))
     varying = (call.lengths, call.resets, call.seed, call.reverse)
     made = _call_of(call.cell, parts, *varying)
-    return kernel(looked_at(call.cell), dtype).trace(replace(made, x=made.x.contiguous()))
+    return kernel(looked_at(call.cell), made.x.dtype).trace(replace(made, x=made.x.contiguous()))

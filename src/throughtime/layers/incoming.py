@@ -131,7 +131,7 @@ def _initial(layer: Recurrent, x: Tensor, hx: Any, alone: bool) -> tuple[Tensor,
         return tuple(torch.stack(r).unsqueeze(1).expand(-1, B, -1) for r in learned)
     if hx is None:
         return tuple(
-            torch.full(shape, spec.initial, dtype=layer.dtype, device=x.device)
+            torch.full(shape, spec.initial, dtype=x.dtype, device=x.device)
             for shape, spec in zip(shapes, specs.values(), strict=True)
         )
     if not isinstance(hx, (Tensor, tuple, list)):

@@ -233,8 +233,7 @@ class Recurrent(nn.Module):
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         # Not get_parameter: torch.func.functional_call puts plain tensors in its place.
-        weight: Any = self.weight_ih_l0
-        return weight.dtype
+        return self._weight("weight_ih_l0", None).dtype
 
     def _suffixes(self, layer: int) -> list[str]:
         return parameters.suffixes(self, layer)
@@ -429,7 +428,7 @@ class Recurrent(nn.Module):
 
         It is asked again when the number of changes is another.
         """
-        weight: Any = self.weight_ih_l0
+        weight = self._weight("weight_ih_l0", None)
         return operators.traced_identity(self.equations, weight)
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
