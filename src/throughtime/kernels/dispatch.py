@@ -15,6 +15,7 @@ from throughtime.kernels import operators, reference, torch_native
 from throughtime.kernels.autocast import outside_autocast
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp.gemm import has_amx
+from throughtime.kernels.cpp.recurrence import STORAGE
 
 __all__ = ["BACKENDS", "Explanation", "check", "explain", "run", "trace"]
 
@@ -147,7 +148,8 @@ def trace(call: Call, backend: str = "auto") -> dict[str, Tensor]:
 
 def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The same inside torch.compile, which cannot look into the choice."""
-    if backend in ("auto", "cpp") and call.identity:
+    # The layer knows the type of its weights, and not that autocast takes another.
+    if backend in ("auto", "cpp") and call.identity and call.x.dtype in STORAGE:
         return operators.run(call)
     if backend == "cpp" or (strict and backend == "auto"):
         # With fullgraph this is what the user sees; without, the call is run outside the graph.

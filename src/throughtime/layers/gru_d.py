@@ -218,7 +218,8 @@ class GRUD(nn.Module):
             last = (lengths - 1).clamp(min=0).view(1, B, 1).expand(1, B, I)
             elapsed = torch.where(lengths.unsqueeze(-1) > 0, left.gather(0, last)[0], elapsed)
         output = output.transpose(0, 1) if self.batch_first else output
-        return output, (h, carried[-1:], elapsed.unsqueeze(0))
+        # Copies: the caller may write into them, and the backward pass needs what they are taken from.
+        return output, (h, carried[-1:].clone(), elapsed.unsqueeze(0).clone())
 
     def _weight(self, name: str, x: Tensor) -> Tensor:
         shape = (self.input_size,)

@@ -200,6 +200,8 @@ class MatrixLSTM(nn.Module):
             else:
                 L = min(self.chunk_length, T)
                 y, last = chunkwise(q, k, v, i, log_f, state, starts, is_zero, L)
+        # Copies: the caller may write into them, and the backward pass needs what they are.
+        last = tuple(s.clone() for s in last)
         output = torch.sigmoid(o) * y.transpose(1, 2).reshape(B, T, -1).to(o.dtype)
         return (output if valid is None else torch.where(valid.unsqueeze(-1), output, 0.0)), last
 

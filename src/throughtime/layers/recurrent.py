@@ -399,8 +399,9 @@ class Recurrent(nn.Module):
                 outputs = [merged(outputs)]
             inputs = outputs if is_apart else outputs * self.num_directions
         x = inputs[0]
-        if len(last) == 1:
-            return x, [rows.unsqueeze(0) for rows in last[0]]
+        if x.requires_grad:
+            # The caller may write into the results; what the backward pass keeps stays as it is.
+            x = x.clone()
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
 
     def _trace(self, call: Call, suffix: str) -> dict[str, Tensor]:
