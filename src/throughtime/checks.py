@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["ShapeError", "device_is", "integer_lengths", "nearest", "shape_is", "unknown"]
+__all__ = [
+    "ShapeError",
+    "device_is",
+    "integer_lengths",
+    "nearest",
+    "shape_is",
+    "unknown",
+    "whole_number",
+]
 
 
 class ShapeError(ValueError):
@@ -55,6 +64,33 @@ def shape_is(where: str, name: str, value: Tensor, expected: Sequence[Any], why:
         letters = ", ".join(str(e) for e in expected)
         because = f" because {why}" if why else ""
         raise ShapeError(f"{where}: expected {name} of shape ({letters}){because}, got {shape}.")
+
+
+def whole_number(where: str, name: str, value: Any, least: int = 1) -> int:
+    """A size as a Python int, whatever integer type it comes in: NumPy's, a tensor of one element.
+
+    Args:
+        where: who asks, the first word of the message.
+        name: what the value is called there.
+        least: the smallest that is allowed.
+
+    Raises:
+        TypeError: for anything that is no whole number; a bool is none.
+        ValueError: for a number below ``least``.
+
+    >>> whole_number("LSTM", "num_layers", torch.tensor(2))
+    2
+    """
+    is_bool = isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool)
+    try:
+        number = None if is_bool else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"{where}: expected {name} as a whole number, got {value!r}.")
+    if number < least:
+        raise ValueError(f"{where}: expected {name} of at least {least}, got {number}.")
+    return number
 
 
 def device_is(where: str, name: str, value: Tensor, x: Tensor, or_cpu: bool = False) -> None:

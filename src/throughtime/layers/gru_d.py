@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from throughtime.checks import device_is, integer_lengths, shape_is
+from throughtime.checks import device_is, integer_lengths, shape_is, whole_number
 from throughtime.layers.recurrent import Recurrent
 from throughtime.layers.weights import weight_of
 
@@ -115,6 +115,8 @@ class GRUD(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        input_size = whole_number(self.who, "input_size", input_size)
+        hidden_size = whole_number(self.who, "hidden_size", hidden_size)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         self.recurrent = Recurrent(
             "gru-d",
@@ -218,7 +220,7 @@ class GRUD(nn.Module):
             last = (lengths - 1).clamp(min=0).view(1, B, 1).expand(1, B, I)
             elapsed = torch.where(lengths.unsqueeze(-1) > 0, left.gather(0, last)[0], elapsed)
         output = output.transpose(0, 1) if self.batch_first else output
-        # Copies: the caller may write into them, and the backward pass needs what they are taken from.
+        # Copies: the caller may write into them, and the backward pass needs what they came from.
         return output, (h, carried[-1:].clone(), elapsed.unsqueeze(0).clone())
 
     def _weight(self, name: str, x: Tensor) -> Tensor:

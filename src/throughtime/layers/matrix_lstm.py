@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from throughtime.checks import ShapeError, device_is, integer_lengths, shape_is, unknown
+from throughtime.checks import (
+    ShapeError,
+    device_is,
+    integer_lengths,
+    shape_is,
+    unknown,
+    whole_number,
+)
 from throughtime.kernels.autocast import are_of_one_type
 from throughtime.layers.matrix_memory import MatrixState, chunkwise, step_by_step
 from throughtime.layers.stream import Stream
@@ -98,13 +105,11 @@ class MatrixLSTM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        sizes = dict(input_size=input_size, hidden_size=hidden_size, num_heads=num_heads)
-        sizes |= {} if chunk_length is None else dict(chunk_length=chunk_length)
-        for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int):
-                raise TypeError(f"MatrixLSTM: expected {name} as a whole number, got {size!r}.")
-            if size < 1:
-                raise ValueError(f"MatrixLSTM: expected {name} of at least 1, got {size}.")
+        input_size = whole_number(self.who, "input_size", input_size)
+        hidden_size = whole_number(self.who, "hidden_size", hidden_size)
+        num_heads = whole_number(self.who, "num_heads", num_heads)
+        if chunk_length is not None:
+            chunk_length = whole_number(self.who, "chunk_length", chunk_length)
         if hidden_size % num_heads:
             raise ValueError(
                 f"MatrixLSTM: expected hidden_size as a multiple of num_heads={num_heads}, got "
@@ -201,9 +206,10 @@ class MatrixLSTM(nn.Module):
                 L = min(self.chunk_length, T)
                 y, last = chunkwise(q, k, v, i, log_f, state, starts, is_zero, L)
         # Copies: the caller may write into them, and the backward pass needs what they are.
-        last = tuple(s.clone() for s in last)
+        C, n, m = (s.clone() for s in last)
         output = torch.sigmoid(o) * y.transpose(1, 2).reshape(B, T, -1).to(o.dtype)
-        return (output if valid is None else torch.where(valid.unsqueeze(-1), output, 0.0)), last
+        output = output if valid is None else torch.where(valid.unsqueeze(-1), output, 0.0)
+        return output, (C, n, m)
 
     def _forward_packed(
         self, packed: PackedSequence, hx: MatrixState | None, lengths: Any, resets: Any

@@ -15,7 +15,7 @@ from throughtime.cells.wrapped import (
     RecurrentDropout,
     Zoneout,
 )
-from throughtime.checks import unknown
+from throughtime.checks import unknown, whole_number
 from throughtime.kernels.graph import reachable
 from throughtime.kernels.trace import Untraceable, trace
 
@@ -53,7 +53,7 @@ def rates_of_zoneout(layer: Recurrent) -> dict[str, float]:
 
 
 def check_sizes(layer: Recurrent, cell: Any) -> None:
-    """Raises where the cell is none, or a size is no size.
+    """Makes the sizes Python ints; raises where the cell is none, or a size is no size.
 
     Args:
         cell: as the layer was given it.
@@ -63,11 +63,8 @@ def check_sizes(layer: Recurrent, cell: Any) -> None:
         raise TypeError(f"Recurrent: expected a cell or the name of one, got {cell!r}.{hint}")
     layer.cell.check()
     for name in ("input_size", "hidden_size", "num_layers", "proj_size"):
-        size, least = getattr(layer, name), 0 if name == "proj_size" else 1
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"{layer.who}: expected {name} as a whole number, got {size!r}.")
-        if size < least:
-            raise ValueError(f"{layer.who}: expected {name} of at least {least}, got {size}.")
+        least = 0 if name == "proj_size" else 1
+        setattr(layer, name, whole_number(layer.who, name, getattr(layer, name), least))
 
 
 def check(layer: Recurrent) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import ShapeError, integer_lengths, unknown
+from throughtime.checks import ShapeError, integer_lengths, unknown, whole_number
 from throughtime.layers import Attention, Recurrent
 from throughtime.layers.attention import KINDS
 from throughtime.layers.dropout import Dropout
@@ -64,7 +64,10 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         E = hidden_size if embedding_size is None else embedding_size
-        H, M = hidden_size, memory_size
+        E = whole_number("Decoder", "embedding_size", E)
+        H = whole_number("Decoder", "hidden_size", hidden_size)
+        M = whole_number("Decoder", "memory_size", memory_size)
+        vocab_size = whole_number("Decoder", "vocab_size", vocab_size)
         if attention not in ATTENTIONS:
             raise unknown("attention", attention, ATTENTIONS)
         if input_feeding and attention == "none":

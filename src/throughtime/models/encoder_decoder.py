@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import integer_lengths, unknown
+from throughtime.checks import integer_lengths, unknown, whole_number
 from throughtime.layers import Recurrent
 from throughtime.layers.attention import not_empty
 from throughtime.layers.dropout import Dropout
@@ -113,8 +113,11 @@ class EncoderDecoder(Writer):
                 f"EncoderDecoder: shared=True is for one vocabulary of both sides, so expected "
                 f"source_size and target_size to be the same, got {source_size} and {target_size}."
             )
+        source_size = whole_number("EncoderDecoder", "source_size", source_size)
+        target_size = whole_number("EncoderDecoder", "target_size", target_size)
         both: dict[str, Any] = {"forget_bias": forget_bias, "backend": backend}
         embedding_size = hidden_size if embedding_size is None else embedding_size
+        embedding_size = whole_number("EncoderDecoder", "embedding_size", embedding_size)
         self.encoder = Recurrent(
             cell if encoder_cell is None else encoder_cell,
             embedding_size,

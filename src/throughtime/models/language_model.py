@@ -7,6 +7,7 @@ import math
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
+from throughtime.checks import whole_number
 from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent, RecurrentState
 from throughtime.layers.stream import Stream
@@ -53,8 +54,11 @@ class LanguageModel(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
+        vocab_size = whole_number("LanguageModel", "vocab_size", vocab_size)
+        hidden_size = whole_number("LanguageModel", "hidden_size", hidden_size)
         if embedding_size is None:
             embedding_size = hidden_size if tied else min(64, vocab_size)
+        embedding_size = whole_number("LanguageModel", "embedding_size", embedding_size)
         if tied and embedding_size != hidden_size:
             raise ValueError(
                 f"LanguageModel: tied=True scores with the embedding itself, so expected "
