@@ -70,7 +70,8 @@ def _order(call: Call) -> tuple[list[str], str]:
     threads before its first step, which a step or two do not bring in again. PyTorch's LSTM
     multiplies bfloat16 by AMX where there is one, and the compiled kernels do not yet.
     """
-    if call.x.shape[0] <= _FEW_STEPS:
+    # The reference, traced, would hold for this number of steps only.
+    if call.x.shape[0] <= _FEW_STEPS and not torch._C._is_tracing():
         return ["torch", "reference", "cpp"], "cpp could, but so few steps are done sooner without"
     if call.x.dtype is torch.bfloat16 and call.cell.torch_equivalent == "LSTM" and has_amx():
         return ["torch", "cpp", "reference"], "cpp could, but has no use of this processor's AMX"

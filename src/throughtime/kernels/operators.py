@@ -488,6 +488,14 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     text, owned = call.identity or identity(call.cell), len(call.weights.parameters)
     given, trains = len(call.inputs), _trains(call)
     varying = (call.lengths, call.resets, call.seed)
+    if trains and not torch.compiler.is_compiling() and torch._C._is_tracing():
+        # The autograd function would be traced, and such a trace cannot be saved.
+        raise ValueError(
+            "torch.jit.trace cannot record how the gradients of the compiled kernels are derived, "
+            "and TorchScript is deprecated. Export the model with torch.export.export or "
+            "throughtime.save_onnx; for a trace that runs forward only, trace it under "
+            "torch.no_grad()."
+        )
     if trains or is_transformed():
         save = call.save if trains else "nothing"
         constants = (text, call.reverse, save, owned, given)
