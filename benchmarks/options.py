@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import throughtime as tt
-from throughtime.inspection.machine import machine
+from throughtime.measuring.machine import machine
 
 RESULT = Path(__file__).parent / "results" / "options.json"
 CELLS, SIZES, T = ("lstm", "gru", "lstm-peephole"), ((16, 128), (32, 256), (64, 512)), 100

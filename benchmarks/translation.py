@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.data import PairBatch, PairBatches
-from throughtime.inspection.machine import machine
+from throughtime.measuring.machine import machine
 from throughtime.models import EncoderDecoder
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 

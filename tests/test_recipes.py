@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch.utils._pytree import tree_map
 
 from throughtime import tasks
 from throughtime.cli.main import main
@@ -47,7 +48,7 @@ def test_a_recipe_says_what_it_is_and_takes_two_steps(path):
     assert str(path.relative_to(ROOT)) in content["about"]["command"]
     task, training = opened(path)
     try:
-        batches = task.data("train")
+        batches = task.batches("train")
     except DownloadError as error:
         # The data are never committed; without a mirror and a network there is nothing to step on.
         pytest.skip(str(error))
@@ -55,8 +56,14 @@ def test_a_recipe_says_what_it_is_and_takes_two_steps(path):
     optimizer = torch.optim.AdamW(model.parameters(), training.learning_rate)
     losses, state = [], None
     for batch, _ in zip(batches, range(2), strict=False):
-        loss, state = task.loss(model, batch, state)
-        state = tuple(s.detach() for s in state)
+        result = task.loss(model, batch, state)
+        loss, state = (
+            result.mean,
+            tree_map(
+                lambda leaf: leaf.detach() if isinstance(leaf, torch.Tensor) else leaf,
+                result.carried,
+            ),
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -74,4 +81,4 @@ def test_a_recipe_reaches_its_figure(name, bar, tmp_path):
     assert main(["train", "char-lm", "--config", str(recipe), "--run", str(tmp_path / "run")]) == 0
     task = Run(tmp_path / "run").task()
     model = Run(tmp_path / "run").load_model(task)
-    assert task.metrics(model, "valid")["loss"] <= bar
+    assert task.evaluate(model, "valid").figures["loss"] <= bar

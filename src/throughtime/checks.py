@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 
 __all__ = [
     "ShapeError",
+    "bounds",
     "device_is",
     "integer_lengths",
     "nearest",
@@ -47,14 +49,22 @@ def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
     return ValueError(f'unknown {what} "{name}"{hint} Known: {", ".join(known)}.')
 
 
-def shape_is(where: str, name: str, value: Tensor, expected: Sequence[Any], why: str = "") -> None:
+def shape_is(
+    where: str,
+    name: str,
+    value: Tensor,
+    expected: Sequence[Any],
+    why: str | Callable[[], str] = "",
+) -> None:
     """Raises a ShapeError unless ``value`` has the shape, in which a string stands for any size.
 
     Args:
         where: who asks, the first word of the message.
         name: what the value is called there.
         expected: numbers, or letters (``"T"``) where any size will do.
-        why: the reason, appended after "because".
+        why: the reason, appended after "because"; or a function that gives it. A reason that names
+            a size of a call is a function: torch.compile fixes a size that a text contains, and
+            compiles again for every other.
     """
     shape = tuple(value.shape)
     fits = len(shape) == len(expected) and all(
@@ -62,7 +72,8 @@ def shape_is(where: str, name: str, value: Tensor, expected: Sequence[Any], why:
     )
     if not fits:
         letters = ", ".join(str(e) for e in expected)
-        because = f" because {why}" if why else ""
+        reason = why() if callable(why) else why
+        because = f" because {reason}" if reason else ""
         raise ShapeError(f"{where}: expected {name} of shape ({letters}){because}, got {shape}.")
 
 
@@ -117,13 +128,25 @@ def integer_lengths(where: str, lengths: Any, batch: int, steps: int) -> Tensor:
     values = torch.as_tensor(lengths, dtype=torch.int64 if is_empty else None)
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise ValueError(f"{where}: expected whole numbers in lengths, got {values.dtype}.")
-    shape_is(where, "lengths", values, (batch,), f"x has {batch} rows")
+    shape_is(where, "lengths", values, (batch,), lambda: f"x has {batch} rows")
     values = values.to(torch.int64)
-    # torch.compile knows no numbers: there the caller answers for them.
-    is_known = not torch.compiler.is_compiling() and not values.is_meta
-    if is_known and batch and (int(values.min()) < 0 or int(values.max()) > steps):
+    low, high = bounds(values) or (0, steps)
+    if low < 0 or high > steps:
         raise ValueError(
             f"{where}: expected lengths from 0 to {steps}, the number of steps of x, "
-            f"got {int(values.min())} to {int(values.max())}."
+            f"got {low} to {high}."
         )
     return values
+
+
+def bounds(values: Tensor) -> tuple[int, int] | None:
+    """The least and the greatest of whole numbers, under ``torch.vmap`` those of all samples.
+
+    None where there are no numbers, or none that are known: torch.compile and tensors on meta know
+    shapes only, so that there the caller answers for the values.
+    """
+    if torch.compiler.is_compiling() or values.is_meta:
+        return None
+    while is_functorch_wrapped_tensor(values):
+        values = get_unwrapped(values)
+    return (int(values.min()), int(values.max())) if values.numel() else None

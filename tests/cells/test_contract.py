@@ -1,6 +1,7 @@
 """The contract of a cell and the registry: what a user may declare, and what is refused how."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -102,6 +103,16 @@ def test_a_cell_says_what_it_is_and_where_it_comes_from(name):
     cell.check()
 
 
+def test_every_family_of_cells_is_stated_in_a_file_of_its_own():
+    """A new file of cells brings tests/cells/test_<file>.py, with its equations in numpy."""
+    modules = {type(tt.cells.get(name)).__module__ for name in tt.cells.names()}
+    families = {module.removeprefix("throughtime.cells.") for module in modules}
+    assert len(families) > 15
+    for family in families:
+        text = (Path(__file__).parent / f"test_{family}.py").read_text()
+        assert f'all_stated("{family}", STATED, BY_HAND)' in text
+
+
 # A user's cell.
 
 
@@ -182,6 +193,38 @@ def test_a_parameter_may_be_drawn_between_two_numbers():
         assert not torch.equal(layer.phase_l0, phase)
 
 
+def test_a_function_may_fill_a_weight():
+    def count(weight):
+        weight.copy_(torch.arange(weight.numel()).view_as(weight))
+
+    declared = {
+        "parameters": {"p": tt.Parameter(initial=count)},
+        "initial_weights": {"W.h": count, "R.h": torch.nn.init.eye_, "b_W.h": count, "b_R.h": 7},
+    }
+    layer = tt.Recurrent(cell_of(**declared), 2, 3, 2, dtype=torch.bfloat16)
+    for suffix in ("_l0", "_l1"):
+        assert getattr(layer, f"p{suffix}").tolist() == [0, 1, 2]
+        assert torch.equal(getattr(layer, f"weight_hh{suffix}").float(), torch.eye(3))
+        assert getattr(layer, f"bias_ih{suffix}").tolist() == [0, 1, 2]
+        assert getattr(layer, f"bias_hh{suffix}").tolist() == [7] * 3
+    assert layer.weight_ih_l0.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert all(p.requires_grad and p.is_leaf for p in layer.parameters())
+
+
+def test_a_function_that_fills_nothing_leaves_no_number_behind():
+    layer = tt.Recurrent(cell_of(initial_weights={"R.h": torch.zeros_like}), 2, 3)
+    assert layer.weight_hh_l0.isnan().all()
+
+
+def test_a_bias_that_is_declared_as_a_sum_starts_on_the_side_of_the_input():
+    layer = tt.Recurrent(cell_of(initial_weights={"b.h": (2.0, 3.0)}), 2, 50)
+    assert 2 <= layer.bias_ih_l0.min() < layer.bias_ih_l0.max() <= 3
+    assert not layer.bias_hh_l0.any()
+    drawn = tt.Recurrent(cell_of(initial_weights={"b.h": None}), 2, 50)
+    assert drawn.bias_hh_l0.all()
+    assert drawn.bias_ih_l0.abs().max() <= 50**-0.5
+
+
 def test_the_output_may_be_a_value_that_is_no_state():
     def step(self, x, W, R, s, p):
         h = torch.tanh(W.h(x) + R.h(s.h))
@@ -227,6 +270,34 @@ def test_any_name_of_a_gate_will_do():
                 r"Mine: expected the parameter p to start from a number, from two, \(low, high\),",
             )
             for start in ((1.0, 0.0), (1.0, 1.0), (1.0,), (0, 1, 2), [0, 1], ("0", 1), "1", True)
+        ),
+        *(
+            ({"initial_weights": {"b.h": start}}, r"Mine: expected b\.h to start from a number, fr")
+            for start in ((1.0, 0.0), [0, 1], "identity", True)
+        ),
+        ({"initial_weights": {"b.g": 1}}, r'weight in initial_weights of Mine "b.g"; did you mean'),
+        ({"initial_weights": {"bias.h": 1}}, r'unknown weight in initial_weights of Mine "bias.h"'),
+        ({"initial_weights": {"h": 1}}, r"Known: W\.h, R\.h, b\.h, b_W\.h, b_R\.h\."),
+        (
+            {"initial_weights": {"R.h": 1}, "recurrent_blocks": ()},
+            r'unknown weight in initial_weights of Mine "R.h"',
+        ),
+        (
+            {"initial_weights": {"b_R.h": 1}, "recurrent_blocks": ("k",)},
+            r'unknown weight in initial_weights of Mine "b_R.h"',
+        ),
+        ({"initial_weights": {"p": 1}, "parameters": ("p",)}, 'initial_weights of Mine "p"'),
+        ({"initial_weights": ("b.h",)}, "Mine: expected initial_weights as a dict from names of"),
+        (
+            {"initial_weights": {"b.h": 1, "b_W.h": 1}},
+            r"Mine: initial_weights has b\.h, a sum of biases, and a part of it",
+        ),
+        ({"chrono": {"R.h": 1}}, r'unknown weight in chrono of Mine "R\.h".*Known: b\.h, b_W\.h'),
+        ({"chrono": {"b.h": 2}}, r"Mine: expected chrono\['b\.h'\] as -1, 0 or 1, got 2"),
+        ({"chrono": "b.h"}, "Mine: expected chrono as a dict from names of weights"),
+        (
+            {"chrono": {"p": 1}, "parameters": {"p": tt.Parameter(size=5)}},
+            'unknown weight in chrono of Mine "p"',
         ),
         ({"parameters": ("weight_ih",)}, "Mine: the parameter name weight_ih is the layer's own"),
     ],

@@ -17,7 +17,7 @@ from throughtime.cells.wrapped import (
     Wrapped,
     Zoneout,
 )
-from throughtime.kernels.equations import describe
+from throughtime.kernels.printing.equations import describe
 from throughtime.kernels.program import program
 from throughtime.kernels.trace import same, trace
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from throughtime.cli.main import main
-from throughtime.inspection import benchmark, own_process
 from throughtime.kernels import operators, reference
+from throughtime.measuring import benchmark, own_process
 
 # The reference needs no compiler; what the figures are worth is another test's matter.
 TINY = "--sizes 2x8 3x5 --steps 4 --rounds 1 --backend reference".split()

@@ -8,7 +8,7 @@ import pytest
 
 import throughtime as tt
 from throughtime.cli.main import main
-from throughtime.kernels.equations import describe
+from throughtime.kernels.printing.equations import describe
 
 ROOT = Path(__file__).parent.parent.parent
 

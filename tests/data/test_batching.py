@@ -84,25 +84,13 @@ def test_a_text_with_gaps_in_memory_is_read_like_any_other():
 
 
 @pytest.mark.parametrize("seen", range(5))
-def test_a_state_taken_after_a_batch_resumes_behind_it(seen):
+def test_an_iteration_begins_where_it_is_told_and_the_next_one_at_the_start(seen):
     batches = ContiguousBatches(text(40), 3, 3)
     assert len(batches) == 5
     whole = as_lists(batches)
-    iterator = iter(batches)
-    for _ in range(seen):
-        next(iterator)
-    resumed = ContiguousBatches(text(40), 3, 3)
-    resumed.load_state_dict(batches.state_dict())
-    assert resumed.state_dict() == batches.state_dict()
-    assert as_lists(resumed) == whole[seen:]
-    assert as_lists(resumed) == whole
-
-
-def test_behind_the_last_batch_comes_the_first_even_before_the_iteration_has_ended():
-    batches = ContiguousBatches(text(40), 3, 3)
-    for _ in zip(range(5), batches, strict=False):
-        pass
-    assert batches.state_dict()["position"] == 0
+    batches.seek(7, seen)
+    assert as_lists(batches) == whole[seen:]
+    assert as_lists(batches) == whole
 
 
 def test_an_iteration_that_was_left_starts_again():
@@ -112,33 +100,18 @@ def test_an_iteration_that_was_left_starts_again():
     assert as_lists(batches) == whole
 
 
-def test_a_state_serves_every_process():
-    of_first = ContiguousBatches(text(40), 4, 3, rank=0, world_size=2)
-    next(iter(of_first))
+def test_every_process_seeks_its_own_rows():
     of_second = ContiguousBatches(text(40), 4, 3, rank=1, world_size=2)
     whole = as_lists(of_second)
-    of_second.load_state_dict(of_first.state_dict())
+    of_second.seek(0, 1)
     assert as_lists(of_second) == whole[1:]
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        ContiguousBatches(text(41), 3, 3),
-        ContiguousBatches(text(40), 6, 3),
-        ContiguousBatches(text(40), 3, 4),
-    ],
-)
-def test_a_state_of_another_cut_is_refused(other):
-    with pytest.raises(ValueError, match=r"expected a state of .*'num_tokens': 40.*Resume with"):
-        ContiguousBatches(text(40), 3, 3).load_state_dict(other.state_dict())
-
-
-@pytest.mark.parametrize("position", [-1, 5])
-def test_a_position_that_there_is_not_is_refused(position):
+@pytest.mark.parametrize(("name", "value"), [("position", -1), ("position", 5), ("epoch", -1)])
+def test_a_place_that_does_not_exist_is_refused(name, value):
     batches = ContiguousBatches(text(40), 3, 3)
-    with pytest.raises(ValueError, match=f"expected position from 0 to 4, got {position}"):
-        batches.load_state_dict({**batches.state_dict(), "position": position})
+    with pytest.raises(ValueError, match=f"expected {name} .*got {value}"):
+        batches.seek(**{"epoch": 0, "position": 0, name: value})
 
 
 # Errors

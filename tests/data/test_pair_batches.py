@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from throughtime.data import RaggedBatches, pad_rows
 from throughtime.data.pair_batches import PairBatches, collate
 
 
@@ -118,23 +119,17 @@ def test_the_processes_share_each_batch(world_size, size, by):
 # Resuming
 
 
-def test_a_state_taken_after_a_batch_resumes_behind_it_in_the_same_epoch():
+def test_an_iteration_begins_where_it_is_told_and_the_epochs_after_it_as_they_would():
     sources, targets = pairs(50)
     whole = PairBatches(sources, targets, 8)
     order = [numbers(batch) for _ in range(6) for batch in whole]
     for seen in range(3 * len(whole) + 1):
-        batches = PairBatches(sources, targets, 8)
-        stream = (batch for _ in range(4) for batch in batches)
-        for _ in range(seen):
-            next(stream)
-        state = batches.state_dict()
-        assert (state["epoch"], state["position"]) == divmod(seen, len(whole))
+        epoch, position = divmod(seen, len(whole))
         resumed = PairBatches(sources, targets, 8)
-        resumed.load_state_dict(state)
-        assert resumed.state_dict() == state
+        resumed.seek(epoch, position)
         rest = [numbers(batch) for _ in range(2) for batch in resumed]
         assert rest == order[seen : seen + len(rest)]
-        assert len(rest) == 2 * len(whole) - state["position"]
+        assert len(rest) == 2 * len(whole) - position
 
 
 def test_an_iteration_that_was_left_starts_again_in_its_order():
@@ -144,26 +139,25 @@ def test_an_iteration_that_was_left_starts_again_in_its_order():
     assert epoch(batches) == first
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        PairBatches(*pairs(49), 8),
-        PairBatches(*pairs(50), 9),
-        PairBatches(*pairs(50), 8, by="tokens"),
-        PairBatches(*pairs(50), 8, seed=1),
-        PairBatches(*pairs(50, most=31), 8),
-    ],
-)
-def test_a_state_of_other_pairs_or_settings_is_refused(other):
-    with pytest.raises(ValueError, match=r"expected a state of .*'num_pairs': 50.*Resume with"):
-        PairBatches(*pairs(50), 8).load_state_dict(other.state_dict())
-
-
 @pytest.mark.parametrize(("name", "value"), [("position", -1), ("position", 7), ("epoch", -1)])
-def test_a_place_that_there_is_not_is_refused(name, value):
+def test_a_place_that_does_not_exist_is_refused(name, value):
     batches = PairBatches(*pairs(50), 8)
     with pytest.raises(ValueError, match=f"expected {name} .*got {value}"):
-        batches.load_state_dict({**batches.state_dict(), name: value})
+        batches.seek(**{"epoch": 0, "position": 0, name: value})
+
+
+def test_rows_of_features_are_batched_like_ids_and_no_symbols_are_added():
+    rows = [torch.randn(length, 3) for length in (2, 5, 2, 4)]
+    batches = RaggedBatches(
+        [len(row) for row in rows],
+        lambda some: pad_rows([rows[i] for i in some], torch.float32),
+        2,
+        is_shuffled=False,
+    )
+    first, second = batches
+    assert torch.equal(first.rows, torch.stack([rows[0], rows[2]]))
+    assert second.lengths.tolist() == [4, 5]
+    assert torch.equal(second.rows[0, 4], torch.zeros(3))
 
 
 # Errors

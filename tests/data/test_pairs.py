@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from throughtime.data.download import ChecksumError
-from throughtime.data.pairs import Pair, PairSet, load_pairs, warn_of_long_sources
+from throughtime.data.pairs import Pair, PairSet, load_pairs, num_read, warn_of_long_sources
 
 
 def written(path: Path, content: str | bytes) -> str:
@@ -82,12 +82,12 @@ def test_a_file_with_tabs_is_source_and_target(tmp_path, said):
     ]
 
 
-def test_lines_end_with_line_feeds_and_returns_alone(tmp_path):
+def test_lines_end_with_line_feeds_or_in_an_old_file_with_returns(tmp_path):
     odd = "a\u2028b\x0bc\x85d"
     source = written(tmp_path / "s", f"\ufeff{odd}\r\nx\ry")
-    target = written(tmp_path / "t", "1\n2\n3\n")
+    target = written(tmp_path / "t", "1\r2\r")
     pairs = load_pairs([source, target], valid_fraction=0)
-    assert pairs.splits["train"] == [Pair(odd, "1"), Pair("x", "2"), Pair("y", "3")]
+    assert pairs.splits["train"] == [Pair(odd, "1"), Pair("x\ry", "2")]
 
 
 # What is wrong with them
@@ -227,3 +227,20 @@ def test_sources_far_longer_than_any_of_the_training_are_warned_of(said):
     )
     warn_of_long_sources([9] * 8, longest=2)
     assert said()[-1] == "3 more sources are as long."
+
+
+@pytest.mark.parametrize(("longest", "most"), [(1, 1000), (100, 1000), (101, 1010)])
+def test_sources_that_are_cut_are_told(said, longest, most):
+    assert num_read(longest) == most
+    warn_of_long_sources([most, most + 1], longest, "words")
+    kept, cut = said()
+    assert kept.endswith(": what is made of it may be poor. Cut it into shorter ones.")
+    assert cut == (
+        f"line 2: the source has {most + 1} words, the longest of the training {longest}: "
+        f"only its first {most} are read. Cut it into shorter ones."
+    )
+    warn_of_long_sources([*[most] * 5, most + 1, most + 2], longest, "words")
+    assert said()[-2:] == [
+        "2 more sources are as long.",
+        f"Of 2 sources only the first {most} words are read.",
+    ]

@@ -156,7 +156,9 @@ def test_the_splits_are_the_text_in_order(tmp_path, num, fraction):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        pytest.param("a\r\nb\rc\n\r\n", "a\nb\nc\n\n", id="newlines"),
+        pytest.param("a\r\nb\n\r\n", "a\nb\n\n", id="newlines"),
+        pytest.param("a\r\nb\rc\n\r\n", "a\nb\rc\n\n", id="a stray return"),
+        pytest.param("a\rb\r", "a\nb\n", id="returns alone"),
         pytest.param("\ufeffa", "a", id="byte-order mark"),
         pytest.param("a\ufeff", "a\ufeff", id="mark elsewhere is kept"),
         pytest.param("a\0b\0", "a\0b\0", id="NUL"),
@@ -230,7 +232,9 @@ def test_a_folder_without_text_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "encoding", "where", "likely"),
     [
-        ("one\r\ntwo\rcafé".encode("cp1252"), "utf-8", "0xe9 at byte offset 12, line 3", "cp1252"),
+        ("one\r\ntwo\ncafé".encode("cp1252"), "utf-8", "0xe9 at byte offset 12, line 3", "cp1252"),
+        ("one\r\ntwo\rcafé".encode("cp1252"), "utf-8", "0xe9 at byte offset 12, line 2", "cp1252"),
+        ("one\rtwo\rcafé".encode("cp1252"), "utf-8", "0xe9 at byte offset 11, line 3", "cp1252"),
         (b"\x81\x8d", "cp1252", "0x81 at byte offset 0, line 1", "latin-1"),
         ("é".encode(), "ascii", "0xc3 at byte offset 0, line 1", "utf-8"),
         ("é\n".encode("utf-16"), "utf-8", "0x.. at byte offset 0, line 1", "utf-16"),

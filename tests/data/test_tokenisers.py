@@ -1,6 +1,8 @@
 import json
 import subprocess
 import sys
+import unicodedata
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -188,6 +190,29 @@ def test_lower_case_is_a_choice_and_is_kept():
     again = tokeniser_from_json(tokeniser.to_json())
     assert again.encode("The CAT") == tokeniser.encode("the cat")
     assert WordTokeniser.fit(["The Cat"]).unknown("the cat") == ["the", "cat"]
+
+
+def test_a_long_text_is_composed_as_a_short_one():
+    text = "cafe\u0301s e\u0323\u0302 가 \u0301x 中文 " * 100
+    assert split_words(text) == split_words(text[: len(text) // 100]) * 100
+
+
+def test_a_letter_with_marks_without_end_is_composed_in_parts(monkeypatch):
+    composed = unicodedata.normalize
+    normalized = []
+    monkeypatch.setattr(
+        "unicodedata.normalize", lambda form, text: normalized.append(text) or composed(form, text)
+    )
+    text = "b a" + "\u0301\u0327" * 2000 + " c"
+    parts = split_words(text)
+    assert max(map(len, normalized)) <= 35
+    assert "".join(normalized) == text
+    assert (parts[0], parts[1][0], parts[-1]) == ("b", "\u00e1", "c")
+
+
+def test_a_long_unknown_word_is_named_by_its_beginning():
+    told = in_words(Counter({"a" * 1_000_000: 1}), 1, "words")
+    assert told.endswith(f"1 different ones: '{'a' * 60}…' (1)")
 
 
 def test_what_is_unknown_is_told_in_words():

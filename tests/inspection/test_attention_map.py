@@ -1,5 +1,6 @@
 """The heat map: words on both axes, a cell for each weight, and how the report comes to it."""
 
+import json
 import re
 import warnings
 
@@ -7,17 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.inspection.alignments import (
-    align,
-    has_attention,
-    record_alignments,
-    recorded_alignments,
-    tokens_of,
-)
-from throughtime.inspection.attention_map import AttentionMap, attention_svg, write_attention
+from throughtime.inspection.alignments import record_alignments, recorded_alignments
+from throughtime.inspection.attention_map import attention_svg, write_attention
 from throughtime.inspection.report import write_report
 from throughtime.tasks.addition import Addition, AdditionConfig
+from throughtime.tasks.alignments import align, tokens_of
 from throughtime.tasks.run import Run
+from throughtime.tasks.uses import AttentionMap
 from throughtime.training.journal import Journal
 
 SMALL = {"digits": 1, "num_pairs": 40, "num_test": 10, "hidden_size": 8, "batch_size": 8}
@@ -120,7 +117,7 @@ def test_the_weights_are_those_of_the_model(task):
     model = task.model()
     ids = task.tokenisers[0].encode("2+1")
     ((best,),) = hypotheses(model, [ids], longest_target=2)
-    drawn = align(task, "2+1", best)
+    drawn = align(task.tokenisers, "2+1", best, task.shown("2+1"))
     assert drawn.source == ["2", "+", "1"]
     assert "".join(drawn.target) == task.tokenisers[1].decode(best.tokens)
     assert drawn.title.startswith("1+2 → ")
@@ -162,12 +159,15 @@ def test_a_model_without_attention_has_no_map(tmp_path):
     task = Addition(AdditionConfig(**SMALL | {"attention": "none"}))
     run = Run(tmp_path / "run")
     run.create(task, {})
-    assert not has_attention(task)
+    assert task.nothing_to_explain == "attention=none"
     record_alignments(run, task, task.model(), 1)
     assert not run.attention_file.exists()
 
 
-def test_the_figures_of_the_validation_are_drawn_by_their_scale(run):
+def test_the_figures_of_the_validation_are_drawn_by_their_unit(run):
+    config = json.loads(run.config_file.read_text())
+    config["figures"]["bleu"] = {"unit": "BLEU", "better": "higher"}
+    run.config_file.write_text(json.dumps(config))
     journal = Journal(run, ["loss", "bleu", "exact_match", "accuracy", "gradient_norm"], 0)
     # A validation before the first row of the training is drawn, too.
     for step in (1, 2):

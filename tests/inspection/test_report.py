@@ -1,5 +1,8 @@
 """The report: a page that holds what the run folder holds."""
 
+import csv
+import html
+import json
 import re
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from throughtime.inspection.report import write_report
 from throughtime.tasks.char_lm import CharLM, CharLMConfig
 from throughtime.tasks.run import Run
+from throughtime.tasks.shown import Text
 from throughtime.training.journal import Journal
 
 
@@ -25,7 +29,7 @@ def filled(run, num):
         figures = {"loss": 3 / step, "gradient_norm": 0.5, "learning_rate": 0.01}
         journal.record(step, step / 10, step, "train", figures)
     journal.record(num, 1.0, num, "valid", {"loss": 1.25})
-    journal.sample(num, "<script>alert(1)</script> & more")
+    journal.show(num, [Text("<script>alert(1)</script> & more")])
     journal.close()
     return write_report(run).read_text(encoding="utf-8")
 
@@ -44,6 +48,35 @@ def test_text_from_outside_cannot_become_markup(run):
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page
     assert "text &lt;b&gt;.txt" in page
+
+
+HOSTILE = "</pre></svg>--><script>alert(1)</script><!-- $\\frac{$ &"
+
+
+def test_no_value_of_any_file_becomes_markup_or_a_formula(run):
+    filled(run, 3)
+    # The files of a run folder may have been written by anybody.
+    config = json.loads(run.config_file.read_text())
+    config["task"] = config["assets"]["data"] = HOSTILE + "\ud800"
+    for part in ("settings", "training", "versions"):
+        config[part] |= {HOSTILE: HOSTILE, "other": [HOSTILE, "\ud800"]}
+    run.config_file.write_text(json.dumps(config))
+    rows = list(csv.reader(run.metrics_file.read_text().splitlines()))
+    rows = [[*row, *(["2", "3"] if "valid" in row else ["", ""])] for row in rows]
+    rows[0][-2:] = HOSTILE, f"other {HOSTILE}"
+    with run.metrics_file.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    run.samples_file.write_text(f"=== step 3 ===\n{HOSTILE}\n")
+    token = {"source": [HOSTILE], "target": [HOSTILE], "weights": [[1.0]], "title": HOSTILE}
+    run.attention_file.write_text(json.dumps({"step": HOSTILE, "maps": [token]}))
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert page.count("</svg>") == page.count("<svg") == 5
+    escaped = html.escape(HOSTILE)
+    assert f"<h2>Attention at step {escaped}</h2>" in page
+    assert f"<figcaption>{escaped}</figcaption>" in page
+    assert page.count(f"<td>{escaped}</td><td>{escaped}</td>") == 1
+    assert f"<pre>{escaped}</pre>" in page
 
 
 def test_it_needs_nothing_from_elsewhere(run):

@@ -197,3 +197,18 @@ else:
     command = [sys.executable, "-c", code, str(tmp_path / "a.onnx")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_writing_leaves_a_frozen_part_in_evaluation_mode(tmp_path):
+    model = LanguageModel(5, hidden_size=4, dropout=0.5).train()
+    model.embedding.eval()
+    save_onnx(model, tmp_path / "a.onnx")
+    assert model.training
+    assert model.recurrent.training
+    assert not model.embedding.training
+    # Also where it is refused.
+    model.to(torch.bfloat16)
+    with pytest.raises(ValueError, match=r"expected weights of torch\.float32"):
+        save_onnx(model, tmp_path / "a.onnx")
+    assert model.recurrent.training
+    assert not model.embedding.training

@@ -56,14 +56,32 @@ def test_peepholes_bear_their_gate_their_layer_and_their_direction():
     assert len(names) == 4 * 7
 
 
+def undeclared(layer):
+    """The parts of all weights for which the cell declares no start of its own."""
+    cell, declared = layer.cell, layer.cell.initial_weights
+    for name, weight in layer.named_parameters():
+        key = name.rsplit("_l", 1)[0]
+        if key in cell.parameter_specs:
+            blocks = {} if cell.parameter_specs[key].initial is not None else {"": weight}
+        elif key.startswith("weight"):
+            letter, names = ("W", cell.gates)
+            if key == "weight_hh":
+                letter, names = ("R", cell.recurrent_block_names)
+            blocks = dict(zip((f"{letter}.{n}" for n in names), weight.split(H), strict=True))
+        else:
+            letter, names = ("b_W", cell.gates)
+            if key == "bias_hh":
+                letter, names = ("b_R", cell.recurrent_bias_names)
+            blocks = dict(zip((f"{letter}.{n}" for n in names), weight.split(H), strict=True))
+            blocks = {k: v for k, v in blocks.items() if "b." + k[4:] not in declared}
+        yield from (part.flatten() for k, part in blocks.items() if k not in declared)
+
+
 @every_cell
 def test_the_seed_decides_the_weights_and_they_lie_within_their_bound(name):
-    fixed = {k for k, p in tt.cells.get(name).parameter_specs.items() if p.initial is not None}
-
     def drawn(seed):
         torch.manual_seed(seed)
-        named = tt.Recurrent(name, I, H, 2).named_parameters()
-        return torch.cat([p.flatten() for k, p in named if k.rsplit("_l", 1)[0] not in fixed])
+        return torch.cat([*undeclared(tt.Recurrent(name, I, H, 2))])
 
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))

@@ -130,6 +130,19 @@ def test_generating_carries_the_state_instead_of_reading_again(monkeypatch):
     assert lengths == [3, 1, 1, 1, 1, 1]
 
 
+def test_a_long_prime_is_read_in_pieces(monkeypatch):
+    model, lengths = small_model(), []
+    forward = model.forward
+    monkeypatch.setattr(
+        model, "forward", lambda t, s=None: lengths.append(t.shape[1]) or forward(t, s)
+    )
+    prime = torch.randint(5, (1300,))
+    drawn = list(generate(model, prime, 3, Sampling(temperature=0)))
+    assert lengths == [512, 512, 276, 1, 1, 1]
+    read = torch.cat([prime, torch.tensor(drawn)])
+    assert forward(read.unsqueeze(0))[0][0, 1299:-1].argmax(-1).tolist() == drawn
+
+
 def test_generated_text_has_the_likelihood_of_the_model_run_at_once():
     model, prime = small_model(), torch.tensor([0, 3])
     drawn = list(generate(model, prime, 12, Sampling(temperature=0)))
@@ -144,6 +157,28 @@ def test_generating_leaves_the_mode_and_the_random_numbers_alone():
     list(generate(model, torch.tensor([0]), 3, Sampling(), seed=0))
     assert model.training
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_generating_leaves_a_frozen_part_in_evaluation_mode():
+    model = small_model().train()
+    model.embedding.eval()
+    assert len(list(generate(model, torch.tensor([0]), 3, Sampling(), seed=0))) == 3
+    assert model.training
+    assert model.recurrent.training
+    assert not model.embedding.training
+
+
+def test_the_mode_between_two_generated_tokens_is_the_callers():
+    model = LanguageModel(9, hidden_size=8, num_layers=2, dropout=0.5).train()
+    greedy = Sampling(temperature=0)
+    alone = list(generate(model, torch.tensor([0]), 8, greedy))
+    # Two at a time, and one that is never finished.
+    first, second = (generate(model, torch.tensor([0]), 8, greedy) for _ in range(2))
+    assert next(second) == alone[0]
+    assert model.training
+    assert list(first) == alone
+    assert list(second) == alone[1:]
+    assert model.training
 
 
 def test_a_very_low_temperature_takes_the_likeliest():

@@ -172,6 +172,15 @@ def test_attention_is_that_of_teacher_forcing(search, attention, input_feeding):
             torch.testing.assert_close(h.attention, expected[0, : len(h.tokens)])
 
 
+@every_search
+def test_attention_that_is_not_kept_changes_nothing_else(search):
+    model, sources = some_model(8, 1.0, attention="general"), some_sources()
+    # Hypotheses are compared without their attention.
+    dropped = search(model, sources, keep_attention=False)
+    assert dropped == search(model, sources)
+    assert all(h.attention is None for hypotheses in dropped for h in hypotheses)
+
+
 @pytest.mark.parametrize("search", [SEARCHES["greedy"], SEARCHES["beam"]], ids=["greedy", "beam"])
 @pytest.mark.parametrize(("attention", "input_feeding"), WAYS)
 def test_a_batch_is_searched_as_its_sentences_one_by_one(search, attention, input_feeding):

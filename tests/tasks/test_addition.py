@@ -32,12 +32,12 @@ def test_eight_sums_are_learned_by_heart(padded, reverse):
     model = task.model()
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     for _ in range(120):
-        for batch in task.data("train"):
-            loss, _ = task.loss(model, batch, None)
+        for batch in task.batches("train"):
+            loss = task.loss(model, batch).mean
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    figures = task.metrics(model, "train")
+    figures = task.evaluate(model, "train").figures
     assert figures["exact_match"] == figures["character_accuracy"] == 1.0
     assert figures["loss"] < 0.1
     a, b = task.shown(task.split("train")[0].source).split("+")
@@ -67,9 +67,9 @@ def test_the_command_trains_judges_and_answers(tmp_path, capsys):
     assert main(["evaluate", str(run), "--split", "test", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     task = Run(run).task()
-    own = task.metrics(Run(run).load_model(task), "test")
+    own = task.evaluate(Run(run).load_model(task), "test").figures
     assert {name: figures[name] for name in own} == own
-    assert main(["translate", str(run), "--text", "3+4"]) == 0
+    assert main(["predict", str(run), "--text", "3+4"]) == 0
     assert capsys.readouterr().out == task.rewrite(Run(run).load_model(task), ["4+3"])[0] + "\n"
-    assert main(["translate", str(run), "--text", "3+4", "--n_best", "3"]) == 0
+    assert main(["predict", str(run), "--text", "3+4", "--n_best", "3"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3

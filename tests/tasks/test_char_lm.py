@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from throughtime import tasks
 from throughtime.models import LanguageModel
-from throughtime.tasks.char_lm import CharLM, CharLMConfig, log_likelihood
+from throughtime.models.likelihood import log_likelihood
+from throughtime.tasks.char_lm import CharLM, CharLMConfig
 
 TEXT = "the cat sat on the mat.\n" * 40
 
@@ -28,23 +29,34 @@ def test_it_is_found_by_its_name_and_a_near_name_is_named():
 
 
 def test_the_loss_is_the_mean_cross_entropy_in_nats(task):
-    model, (x, y) = task.model(), next(iter(task.data("train")))
-    loss, _ = task.loss(model, (x, y), None)
+    model, (x, y) = task.model(), next(iter(task.batches("train")))
+    loss = task.loss(model, (x, y)).mean
     scores, _ = model(x)
     by_hand = -torch.stack(
         [scores[b, t].log_softmax(-1)[y[b, t]] for b in range(4) for t in range(10)]
     ).mean()
     torch.testing.assert_close(loss, by_hand)
-    assert task.readable(math.log(2)) == {"loss": math.log(2), "bits_per_character": 1.0}
+    assert task.figures_of_loss(math.log(2)) == {"loss": math.log(2), "bits_per_character": 1.0}
 
 
 def test_a_model_that_knows_nothing_scores_the_logarithm_of_the_vocabulary(task):
     model = task.model()
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)
-    figures = task.metrics(model, "valid")
+    figures = task.evaluate(model, "valid").figures
     assert figures["loss"] == pytest.approx(math.log(len(set(TEXT))))
     assert figures["bits_per_character"] == pytest.approx(math.log2(len(set(TEXT))))
+
+
+def test_scoring_leaves_a_frozen_part_in_evaluation_mode(task):
+    model = task.model().train()
+    model.embedding.eval()
+    task.evaluate(model, "valid")
+    task.score(model, "the cat")
+    task.show(model)
+    assert model.training
+    assert model.recurrent.training
+    assert not model.embedding.training
 
 
 @pytest.mark.parametrize("rows", [1, 3, 7])
@@ -66,18 +78,18 @@ def test_every_character_but_the_first_is_scored_once(rows):
 def test_the_likelihood_of_a_text_is_the_product_over_its_characters(task):
     model = task.model().eval()
     whole = task.score(model, "the cat")
-    parts = [task.score(model, "the cat"[: n + 1])["log_likelihood"] for n in range(1, 7)]
-    assert whole["log_likelihood"] == pytest.approx(parts[-1])
+    parts = [task.score(model, "the cat"[: n + 1]).figures["log_likelihood"] for n in range(1, 7)]
+    assert whole.figures["log_likelihood"] == pytest.approx(parts[-1])
     assert parts == sorted(parts, reverse=True)
-    assert whole["characters"] == 6
-    assert whole["loss"] == pytest.approx(-whole["log_likelihood"] / 6)
+    assert whole.about["characters"] == 6
+    assert whole.figures["loss"] == pytest.approx(-whole.figures["log_likelihood"] / 6)
 
 
 def test_unknown_characters_are_refused_or_skipped_and_counted(task):
     model = task.model()
     with pytest.raises(ValueError, match="'€'"):
         task.score(model, "the € cat")
-    assert task.score(model, "the €cat", "skip")["skipped"] == 1
+    assert task.score(model, "the €cat", "skip").about["skipped"] == 1
     with pytest.raises(ValueError, match="at least 2 characters to score"):
         task.score(model, "t")
 
@@ -116,7 +128,7 @@ def test_a_text_too_short_is_refused_before_training(tmp_path):
 
 def test_an_unknown_split_is_refused(task):
     with pytest.raises(ValueError, match='no split "test", only train, valid'):
-        task.metrics(task.model(), "test")
+        task.evaluate(task.model(), "test")
 
 
 def test_the_path_is_kept_whole_so_that_the_run_opens_from_anywhere(task, tmp_path, monkeypatch):
@@ -127,6 +139,6 @@ def test_the_path_is_kept_whole_so_that_the_run_opens_from_anywhere(task, tmp_pa
 
 def test_the_sample_is_text_of_the_asked_length_and_the_same_each_time(task):
     model = task.model()
-    first = task.sample(model)
+    first = task.show(model)[0].text
     assert len(first) == task.config.sample_length
-    assert first == task.sample(model)
+    assert first == task.show(model)[0].text

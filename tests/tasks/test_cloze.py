@@ -33,8 +33,8 @@ def learned(cloze, steps=200):
     model = cloze.model()
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     while steps > 0:
-        for batch in cloze.data("train"):
-            loss, _ = cloze.loss(model, batch, None)
+        for batch in cloze.batches("train"):
+            loss = cloze.loss(model, batch).mean
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -48,13 +48,36 @@ def test_from_both_sides_every_word_of_eight_sentences_is_found(file, num_layers
     cloze = task(file, num_layers=num_layers)
     cloze.check()
     model = learned(cloze)
-    figures = cloze.metrics(model, "train")
+    figures = cloze.evaluate(model, "train").figures
     assert figures["accuracy"] == figures["accuracy_of_known"] == 1.0
     assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"]))
     assert figures["loss"] < 0.1
     assert cloze.guesses(model, "a3 ___ c3", 1)[0][0] == "b3"
     assert len(cloze.guesses(model, "a3 ___ c3", 1000)) == len(cloze.tokeniser)
-    assert cloze.sample(model).splitlines()[0].startswith("a")
+    assert cloze.show(model)[0].text.splitlines()[0].startswith("a")
+
+
+def test_of_a_long_line_only_the_gap_is_scored(file):
+    cloze = task(file)
+    model, scored = cloze.model().eval(), []
+    line = "a1 b1 c1 " * 500 + "a3 ___ c3"
+    words = cloze.tokeniser.encode(line.replace("___", "b3"))
+    expected = model(torch.tensor([words]))[0, -2].softmax(-1).max().item()
+    model.scores.register_forward_hook(lambda module, x, y: scored.append(y.shape))
+    ((_, chance),) = cloze.guesses(model, line, 1)
+    assert chance == pytest.approx(expected)
+    assert scored == [(len(cloze.tokeniser),)]
+
+
+def test_judging_leaves_a_frozen_part_in_evaluation_mode(file):
+    cloze = task(file)
+    model = cloze.model().train()
+    model.embedding.eval()
+    cloze.evaluate(model, "valid")
+    cloze.guesses(model, "a3 ___ c3")
+    assert model.training
+    assert not model.embedding.training
+    assert all(part.training for name, part in model.named_modules() if name != "embedding")
 
 
 def test_a_name_is_a_data_set_whatever_lies_in_the_folder(tmp_path, monkeypatch):
@@ -68,7 +91,7 @@ def test_a_name_is_a_data_set_whatever_lies_in_the_folder(tmp_path, monkeypatch)
 def test_forward_the_first_word_of_a_sentence_stays_a_guess_among_eight(file):
     cloze = task(file, direction="forward", valid_fraction=0.33)
     model = learned(cloze, 400)
-    figures = cloze.metrics(model, "train")
+    figures = cloze.evaluate(model, "train").figures
     # What is missing stands before all that would tell it.
     assert figures["loss"] == pytest.approx(math.log(8) / 3, abs=0.05)
     assert figures["accuracy"] == pytest.approx((2 + 1 / 8) / 3, abs=0.02)
@@ -80,10 +103,11 @@ def test_the_loss_is_the_mean_over_words_and_padding_does_not_count(tmp_path):
     path.write_text("one two three four\nfive six\n" * 10)
     cloze = task(path, batch_size=100)
     model = cloze.model()
-    from throughtime.data import collate
+    from throughtime.data import pad_rows
 
     rows = cloze.ids("train")[:2]
-    loss, state = cloze.loss(model, collate(rows, [[], []]), None)
+    result = cloze.loss(model, pad_rows(rows))
+    loss = result.mean
     by_hand = [
         -model(torch.tensor([row]))[0, t].log_softmax(-1)[word]
         for row in rows
@@ -91,7 +115,7 @@ def test_the_loss_is_the_mean_over_words_and_padding_does_not_count(tmp_path):
     ]
     torch.testing.assert_close(loss, torch.stack(by_hand).mean())
     assert len(by_hand) == 6
-    assert state == ()
+    assert result.carried is None
 
 
 def test_unknown_words_are_kept_counted_and_told(tmp_path, caplog):
@@ -105,7 +129,7 @@ def test_unknown_words_are_kept_counted_and_told(tmp_path, caplog):
     model = cloze.model()
     with torch.no_grad():
         model.scores.bias[UNK] = 100.0
-    figures = cloze.metrics(model, "valid")
+    figures = cloze.evaluate(model, "valid").figures
     assert figures["accuracy"] == pytest.approx(1 / 3)
     assert figures["accuracy_of_known"] == 0.0
 
@@ -151,7 +175,7 @@ def test_the_command_trains_evaluates_and_opens_without_the_text(file, tmp_path,
     assert len(again.guesses(Run(run).load_model(again), "a1 ___ c1")) == 5
     file.write_text("other words\n" * 30)
     with pytest.raises(ValueError, match="no longer the one of the training"):
-        Run(run).task().metrics(again.model(), "valid")
+        Run(run).task().evaluate(again.model(), "valid")
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def learned(task, steps=150):
     model = task.model()
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     for _ in range(steps):
-        for batch in task.data("train"):
-            loss, _ = task.loss(model, batch, None)
+        for batch in task.batches("train"):
+            loss = task.loss(model, batch).mean
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -47,7 +47,7 @@ def learned(task, steps=150):
 def test_eight_forms_are_learned_by_heart(task):
     assert tasks.get("inflection") is Inflection
     task.check()
-    figures = task.metrics(learned(task), "train")
+    figures = task.evaluate(learned(task), "train").figures
     assert figures["exact_match"] == 1.0
     assert figures["edit_distance"] == 0.0
     assert set(figures) == {"loss", *task.figures}
@@ -65,7 +65,7 @@ def test_a_person_writes_the_tags_as_the_files_have_them(task):
     assert task.read("go<V><PST>") == "go<V><PST>"
     assert task.read("go") == "go"
     model = learned(task, 1)
-    assert task.sample(model).startswith("walk V;PST → ")
+    assert task.show(model)[0].text.startswith("walk V;PST → ")
 
 
 @pytest.mark.parametrize("language", ["english", "german", "spanish", "finnish", "turkish"])

@@ -34,12 +34,12 @@ def test_eight_expressions_are_learned_by_heart(task, monkeypatch):
     model = task.model()
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     for _ in range(200):
-        for batch in task.data("train"):
-            loss, _ = task.loss(model, batch, None)
+        for batch in task.batches("train"):
+            loss = task.loss(model, batch).mean
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    figures = task.metrics(model, "train")
+    figures = task.evaluate(model, "train").figures
     assert figures["exact_match"] == 1.0
     assert figures["exact_match_depth_1"] == figures["exact_match_depth_2"] == 1.0
 
@@ -50,10 +50,14 @@ def test_every_depth_has_its_figure_and_the_test_the_greater_ones(answer):
     task.check()
     model = task.model()
     own = {"loss", "exact_match", "exact_match_depth_1", "exact_match_depth_2"}
-    assert set(task.metrics(model, "valid")) == own
+    assert set(task.evaluate(model, "valid").figures) == own
     deeper = {"exact_match_depth_3", "exact_match_depth_4"}
-    assert set(task.metrics(model, "test")) == own | deeper
-    assert set(task.metrics(model, "depth3")) == {"loss", "exact_match", "exact_match_depth_3"}
+    assert set(task.evaluate(model, "test").figures) == own | deeper
+    assert set(task.evaluate(model, "depth3").figures) == {
+        "loss",
+        "exact_match",
+        "exact_match_depth_3",
+    }
     assert {"loss", *task.figures} == own
     assert all(depth_of(p.source) <= 2 for split in ("train", "valid") for p in task.split(split))
 
@@ -77,7 +81,7 @@ def test_the_figure_of_a_greater_depth_is_that_of_its_own_expressions(task, monk
         return ["" if text in wrong else answers.get(text, "") for text in texts]
 
     monkeypatch.setattr(Prefix, "written", knows)
-    figures = task.metrics(task.model(), "test")
+    figures = task.evaluate(task.model(), "test").figures
     assert figures["exact_match"] < 0.1
     assert figures["exact_match_depth_3"] == 1.0
     assert figures["exact_match_depth_4"] == 0.6

@@ -39,8 +39,8 @@ def learned(task, steps=150):
     model = task.model()
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     for _ in range(steps):
-        for batch in task.data("train"):
-            loss, _ = task.loss(model, batch, None)
+        for batch in task.batches("train"):
+            loss = task.loss(model, batch).mean
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -52,7 +52,7 @@ def test_eight_pronunciations_are_learned_by_heart(words, stress):
     assert tasks.get("pronunciation") is Pronunciation
     pronunciation = task(stress=stress)
     pronunciation.check()
-    figures = pronunciation.metrics(learned(pronunciation), "train")
+    figures = pronunciation.evaluate(learned(pronunciation), "train").figures
     assert figures["word_error_rate"] == figures["phoneme_error_rate"] == 0.0
     assert set(figures) == {"loss", *pronunciation.figures}
 
@@ -109,7 +109,7 @@ def test_a_person_writes_small_letters(words):
     pronunciation = task()
     model = learned(pronunciation)
     assert pronunciation.rewrite(model, [pronunciation.read("cats")]) == ["K AE T S"]
-    assert "cat → K AE T" in pronunciation.sample(model)
+    assert "cat → K AE T" in pronunciation.show(model)[0].text
 
 
 def test_a_word_without_letters_that_are_known_is_said_somehow(words):

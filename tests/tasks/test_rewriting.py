@@ -5,6 +5,7 @@ import torch
 
 from throughtime.data import Pair
 from throughtime.models import EncoderDecoder
+from throughtime.tasks import rewriting
 from throughtime.tasks.rewriting import character_error_rate, hypotheses
 
 
@@ -33,6 +34,25 @@ def test_what_stands_beside_a_source_does_not_matter(model, options):
         for a, b in zip(alone, best, strict=True):
             assert a.score == pytest.approx(b.score, abs=1e-9)
             torch.testing.assert_close(a.attention, b.attention)
+
+
+@pytest.mark.parametrize("options", [{}, {"beam_width": 3, "n_best": 2}])
+def test_a_source_far_beyond_the_training_is_cut_and_its_output_bounded(
+    model, options, monkeypatch
+):
+    monkeypatch.setattr(rewriting, "num_read", lambda longest: max(10 * longest, 40))
+    torch.nn.init.constant_(model.head.bias[model.eos : model.eos + 1], -50.0)
+    long = torch.randint(4, 12, (5000,)).tolist()
+    options |= {"longest_target": 4, "longest_source": 3}
+    found = hypotheses(model, [[5], long], **options)[1]
+    expected = hypotheses(model, [long[:40]], **options)[0]
+    assert [(h.tokens, h.score) for h in found] == [(h.tokens, h.score) for h in expected]
+    assert found[0].attention.shape == (106, 40)
+    # Ten times the longest of the training, where that is more.
+    options["longest_source"] = 8
+    kept = hypotheses(model, [long], **options, keep_attention=False)[0]
+    assert [h.tokens for h in kept] != [h.tokens for h in found]
+    assert all(h.attention is None and len(h.tokens) == 170 for h in kept)
 
 
 def test_the_power_of_the_length_decides_between_short_and_long(model):

@@ -34,12 +34,12 @@ def test_eight_commands_are_learned_by_heart(task):
     model = task.model()
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     for _ in range(150):
-        for batch in task.data("train"):
-            loss, _ = task.loss(model, batch, None)
+        for batch in task.batches("train"):
+            loss = task.loss(model, batch).mean
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    figures = task.metrics(model, "train")
+    figures = task.evaluate(model, "train").figures
     assert figures["exact_match"] == 1.0
     assert set(figures) == {"loss", "exact_match"}
     assert task.rewrite(model, ["walk after turn left"]) == ["I_TURN_LEFT I_WALK"]

@@ -28,10 +28,10 @@ def trained(task, steps: int = 150):
     """A model that has learned the training by heart."""
     model = task.model()
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    batches = task.data("train")
+    batches = task.batches("train")
     while steps > 0:
         for batch in batches:
-            loss, _ = task.loss(model, batch, None)
+            loss = task.loss(model, batch).mean
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -51,8 +51,9 @@ def test_it_is_found_by_its_name():
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 def test_the_loss_is_the_mean_over_all_tokens_and_ends(task, label_smoothing):
     task.config.label_smoothing = label_smoothing
-    model, batch = task.model(), next(iter(task.data("train")))
-    loss, state = task.loss(model, batch, None)
+    model, batch = task.model(), next(iter(task.batches("train")))
+    result = task.loss(model, batch)
+    loss = result.mean
     logs = model(batch.source, batch.source_lengths, batch.target_in).log_softmax(-1)
     by_hand = []
     for b, length in enumerate(batch.target_lengths.tolist()):
@@ -61,8 +62,8 @@ def test_the_loss_is_the_mean_over_all_tokens_and_ends(task, label_smoothing):
             right = -logs[b, t, batch.target_out[b, t]]
             by_hand.append((1 - label_smoothing) * right - label_smoothing * logs[b, t].mean())
     torch.testing.assert_close(loss, torch.stack(by_hand).mean())
-    assert task.count(batch) == len(by_hand)
-    assert state == ()
+    assert result.count == len(by_hand)
+    assert result.carried is None
 
 
 def test_padding_does_not_count():
@@ -71,8 +72,8 @@ def test_padding_does_not_count():
     sources, targets = task.ids("train")
     from throughtime.data import collate
 
-    whole, _ = task.loss(model, collate(sources[:6], targets[:6]), None)
-    alone = [task.loss(model, collate([s], [t]), None)[0] for s, t in zip(sources, targets)][:6]  # noqa: B905
+    whole = task.loss(model, collate(sources[:6], targets[:6])).mean
+    alone = [task.loss(model, collate([s], [t])).mean for s, t in zip(sources, targets)][:6]  # noqa: B905
     lengths = torch.tensor([len(t) + 1.0 for t in targets[:6]])
     assert len(set(lengths.tolist())) > 1
     torch.testing.assert_close(whole, (torch.stack(alone) * lengths).sum() / lengths.sum())
@@ -82,20 +83,31 @@ def test_a_model_that_knows_nothing_scores_the_logarithm_of_the_vocabulary(task)
     model = task.model()
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)
-    figures = task.metrics(model, "valid")
+    figures = task.evaluate(model, "valid").figures
     assert figures["loss"] == pytest.approx(math.log(len(task.tokenisers[1])))
 
 
 def test_the_training_is_learned_by_heart_and_the_figures_say_so(task):
     model = trained(task)
-    figures = task.metrics(model, "train")
+    figures = task.evaluate(model, "train").figures
     assert figures["exact_match"] == figures["character_accuracy"] == 1.0
     assert figures["loss"] < 0.1
-    for line in task.sample(model).splitlines():
+    for line in task.show(model)[0].text.splitlines():
         sum_, _, answer = line.partition(" → ")
         a, b = sum_.split("+")
         assert answer.strip() == str(int(a) + int(b)) or answer.endswith(f"({int(a) + int(b):<2})")
     assert model.training
+
+
+def test_judging_leaves_a_frozen_part_in_evaluation_mode(task):
+    model = task.model().train()
+    model.encoder.eval()
+    before = [part.training for part in model.modules()]
+    task.evaluate(model, "valid")
+    task.show(model)
+    assert [part.training for part in model.modules()] == before
+    assert model.decoder.training
+    assert not model.encoder.training
 
 
 @pytest.mark.parametrize("feed", [{"feed": "scheduled", "forcing": 0.5}, {"feed": "free"}])
@@ -103,9 +115,9 @@ def test_every_feed_learns(feed):
     task = Addition(AdditionConfig(**SMALL | {"attention": "none", "bidirectional": False} | feed))
     task.check()
     model = task.model()
-    before = task.metrics(model, "train")["loss"]
+    before = task.evaluate(model, "train").figures["loss"]
     model = trained(task, 40)
-    assert task.metrics(model, "train")["loss"] < before
+    assert task.evaluate(model, "train").figures["loss"] < before
 
 
 @pytest.mark.parametrize(
@@ -115,39 +127,36 @@ def test_every_feed_learns(feed):
 def test_the_true_token_grows_rarer_over_the_training(decay, quarter):
     options = {"feed": "scheduled", "forcing": 0.2, "forcing_decay": decay}
     task = Addition(AdditionConfig(**SMALL | options))
-    found = []
-    for task.fraction in (0.0, 0.25, 1.0):
-        found.append(task.forcing)
+    found = [task.config.forcing_at(progress) for progress in (0.0, 0.25, 1.0)]
     first = 0.2 if decay == "none" else 1.0
     assert found == pytest.approx([first, quarter, 0.2], abs=0.003)
 
 
 def test_scheduled_sampling_begins_as_teacher_forcing_and_ends_with_its_own_tokens():
     task = Addition(AdditionConfig(**SMALL | {"feed": "scheduled", "forcing": 0.0}))
-    model, batch = task.model(), next(iter(task.data("train")))
-    forced, _ = Addition(AdditionConfig(**SMALL)).loss(model, batch, None)
-    torch.testing.assert_close(task.loss(model, batch, None)[0], forced)
-    task.fraction = 1.0
-    assert task.loss(model, batch, None)[0] != forced
+    model, batch = task.model(), next(iter(task.batches("train")))
+    forced = Addition(AdditionConfig(**SMALL)).loss(model, batch).mean
+    torch.testing.assert_close(task.loss(model, batch).mean, forced)
+    assert task.loss(model, batch, progress=1.0).mean != forced
 
 
 def test_the_training_tells_the_task_how_far_it_is(tmp_path, monkeypatch):
     from throughtime.training.config import GradientConfig
-    from throughtime.training.gradient import fit
+    from throughtime.training.fit import fit
 
     seen = []
-    forcing = Addition.forcing.fget
+    forcing_at = AdditionConfig.forcing_at
 
-    def looked_at(self):
-        seen.append(forcing(self))
+    def noting(self, progress):
+        seen.append(forcing_at(self, progress))
         return seen[-1]
 
-    monkeypatch.setattr(Addition, "forcing", property(looked_at))
+    monkeypatch.setattr(AdditionConfig, "forcing_at", noting)
     task = Addition(AdditionConfig(**SMALL | {"feed": "scheduled", "forcing": 0.0}))
     run = Run(tmp_path / "run")
     run.create(task, {})
     fit(task, GradientConfig(epochs=2), run)
-    steps = 2 * len(task.data("train"))
+    steps = 2 * len(task.batches("train"))
     assert seen == pytest.approx([1 - k / steps for k in range(steps)])
 
 
@@ -156,7 +165,7 @@ def test_a_beam_is_at_least_as_likely_as_the_greedy_output(task):
     sources = [pair.source for pair in task.split("valid")]
     assert len(task.rewrite(model, sources, beam_width=3)) == len(sources)
     task.config.beam_width = 3
-    assert set(task.metrics(model, "valid")) == {"loss", *task.figures}
+    assert set(task.evaluate(model, "valid").figures) == {"loss", *task.judged}
 
 
 def test_an_output_is_right_where_it_is_any_target_of_its_source():
@@ -229,7 +238,7 @@ def test_other_pairs_than_those_of_the_training_are_refused(task):
 
 def test_an_unknown_split_is_refused(task):
     with pytest.raises(ValueError, match='no split "test2", only train, valid, test'):
-        task.metrics(task.model(), "test2")
+        task.evaluate(task.model(), "test2")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +279,7 @@ def test_the_command_trains_writes_every_figure_and_evaluates(tmp_path, capsys):
         rows = list(csv.DictReader(file))
     valid = [row for row in rows if row["split"] == "valid"]
     assert len(valid) == 2
-    assert all(0 <= float(row[name]) <= 1 for row in valid for name in Addition.figures)
+    assert all(0 <= float(row[name]) <= 1 for row in valid for name in Addition.judged)
     train = [row for row in rows if row["split"] == "train"]
     assert {row["exact_match"] for row in train} == {""}
     assert all(math.isfinite(float(row["loss"])) for row in train)
@@ -279,10 +288,10 @@ def test_the_command_trains_writes_every_figure_and_evaluates(tmp_path, capsys):
     assert main(["evaluate", str(run), "--split", "test", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     task = Run(run).task()
-    own = task.metrics(Run(run).load_model(task), "test")
-    wrong = character_error_rate(task.split("test"), task.outputs["test"])
+    own = task.evaluate(Run(run).load_model(task), "test")
+    wrong = character_error_rate(task.split("test"), own.outputs)
     shape = {"split": "test", "pairs": len(task.split("test")), "beam_width": 1}
-    assert figures == {**shape, **own, "character_error_rate": wrong}
+    assert figures == {**shape, **own.figures, "character_error_rate": wrong}
 
 
 def test_a_resumed_run_takes_its_own_settings_and_no_others(tmp_path, capsys):
@@ -300,7 +309,8 @@ def test_a_resumed_run_takes_its_own_settings_and_no_others(tmp_path, capsys):
 
 def test_a_training_that_was_cut_off_in_its_first_epoch_goes_on_as_if_it_had_not_been(tmp_path):
     from throughtime.training.config import GradientConfig
-    from throughtime.training.gradient import GradientTraining, fit
+    from throughtime.training.fit import fit
+    from throughtime.training.loop import Loop
 
     class CutOff(Exception):
         pass
@@ -310,15 +320,16 @@ def test_a_training_that_was_cut_off_in_its_first_epoch_goes_on_as_if_it_had_not
         config = GradientConfig(epochs=1, save_every=0.0)
         run = Run(tmp_path / folder)
         run.create(task, {})
-        before = GradientTraining.on_train_batch_end
+        after_step = Loop._after_step
 
-        def stopping(self, *args):
-            before(self, *args)
+        def stopping(self, report):
+            is_ended = after_step(self, report)
             if self.position.step == stop_at:
                 raise CutOff
+            return is_ended
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(GradientTraining, "on_train_batch_end", stopping)
+            patch.setattr(Loop, "_after_step", stopping)
             fit(task, config, run, resume=resume)
         return run.load_model(task).state_dict()
 

@@ -2,11 +2,14 @@
 
 import json
 import sys
+from importlib.util import find_spec
 
 import pytest
 
 from throughtime.cli.main import main
-from throughtime.tasks.translation import Translation, TranslationConfig, bleu
+from throughtime.data import MissingLibraryError
+from throughtime.tasks.run import Run
+from throughtime.tasks.translation import Translation, TranslationConfig, bleu, bleu_tokeniser
 
 pytest.importorskip("sacrebleu")
 
@@ -55,6 +58,86 @@ def test_case_counts_in_the_one_figure_and_not_in_the_other():
     assert result.lower_tokenised == pytest.approx(100)
 
 
+@pytest.mark.parametrize("tokenize", ["13a", "intl", "zh", "char", "none"])
+def test_every_tokeniser_of_bleu_is_that_of_sacrebleu(tokenize):
+    import sacrebleu
+
+    references, outputs = (
+        ["猫坐在垫子上睡觉。", "A man, sleeping."],
+        ["猫坐在椅子上睡觉。", "A man, asleep."],
+    )
+    result = bleu(references, outputs, tokenize)
+    expected = sacrebleu.corpus_bleu(outputs, [references], tokenize=tokenize).score
+    assert result.cased == pytest.approx(expected)
+    assert f"tok:{tokenize}|" in result.cased_signature
+    assert "tok:none|" in result.lower_tokenised_signature
+
+
+def test_chinese_is_compared_by_its_characters_and_not_as_one_word():
+    reference, output = ["猫坐在垫子上睡觉。"], ["猫坐在椅子上睡觉。"]
+    # 8 of 9 characters, 6 of 8 pairs, 4 of 7 triples, 2 of 6 quadruples.
+    expected = 100 * (8 / 9 * 6 / 8 * 4 / 7 * 2 / 6) ** 0.25
+    assert bleu(reference, output, "zh").cased == pytest.approx(expected)
+    assert bleu(reference, output).cased == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "languages", "expected"),
+    [
+        ("multi30k-en-de", None, "13a"),
+        ("train", "de-en", "13a"),
+        ("zh", "zh-en", "13a"),
+        ("train", "en-zh", "zh"),
+        ("train", "en-zh_CN", "zh"),
+        ("train", "en-cmn", "zh"),
+        ("train", "en-ja", "ja-mecab"),
+        ("train", "en-kor", "ko-mecab"),
+        ("/x/t.zh,/x/t.en", None, "13a"),
+        ("/x.zh/t.en,/x.ja/t.fr", None, "13a"),
+        ("/x/t.en,/x/t.zh", None, "zh"),
+        ("/x/t.en, /x/t.ja.gz", None, "ja-mecab"),
+        ("/x/t.en,/x/t.ko.txt", None, "ko-mecab"),
+        ("/x/zh.tsv", None, "13a"),
+    ],
+)
+def test_the_tokeniser_of_bleu_goes_by_the_language_of_the_target(data, languages, expected):
+    assert bleu_tokeniser(data, languages) == expected
+
+
+def test_a_run_says_by_which_tokeniser_it_is_judged(files):
+    for name, expected in (("de", "13a"), ("zh", "zh")):
+        (files / f"x.{name}").write_text((files / "t.de").read_text())
+        translation = task(files, data=f"{files / 't.en'},{files / f'x.{name}'}")
+        translation.check()
+        assert f"tok:{expected}|" in translation.assets["signatures"]["bleu"]
+    chosen = task(files, data=f"{files / 't.en'},{files / 'x.zh'}", bleu_tokenize="intl")
+    assert "tok:intl|" in chosen.signatures["bleu"]
+    assert chosen.judge(chosen.split("valid"), [""] * len(chosen.split("valid")))["bleu"] == 0
+
+
+@pytest.mark.skipif(find_spec("MeCab") is not None, reason="the library is there")
+def test_a_tokeniser_without_its_library_is_refused_before_the_training(files):
+    (files / "t.ja").write_text((files / "t.en").read_text())
+    with pytest.raises(MissingLibraryError, match=r"sacrebleu\[ja\].*--bleu_tokenize char"):
+        task(files, data=f"{files / 't.de'},{files / 't.ja'}").check()
+
+
+def test_a_run_from_before_there_was_a_choice_keeps_its_tokeniser(files, tmp_path, capsys):
+    (files / "t.zh").write_text((files / "t.en").read_text())
+    data, run = f"{files / 't.de'},{files / 't.zh'}", tmp_path / "run"
+    options = ["--hidden_size", "8", "--batch_size", "4", "--run", str(run)]
+    argv = ["train", "translation", "--data", data, *options]
+    assert main([*argv, "--epochs", "1"]) == 0
+    config = json.loads((run / "config.json").read_text())
+    assert config["settings"].pop("bleu_tokenize", "absent") is None
+    (run / "config.json").write_text(json.dumps(config))
+    assert "tok:13a|" in Run(run).task().signatures["bleu"]
+    assert main([*argv, "--epochs", "2", "--resume"]) == 0
+    capsys.readouterr()
+    assert main([*argv, "--resume", "--bleu_tokenize", "zh"]) == 1
+    assert "the run has bleu_tokenize=13a, got zh" in capsys.readouterr().err
+
+
 def test_an_empty_output_is_worth_nothing_and_no_error():
     assert bleu(["A man."], [""]).cased == 0.0
 
@@ -65,9 +148,9 @@ def test_every_tokenisation_trains_a_step_and_is_judged(files, tokenisation):
     translation = task(files, tokenisation=tokenisation)
     translation.check()
     model = translation.model()
-    loss, _ = translation.loss(model, next(iter(translation.data("train"))), None)
+    loss = translation.loss(model, next(iter(translation.batches("train")))).mean
     loss.backward()
-    figures = translation.metrics(model, "valid")
+    figures = translation.evaluate(model, "valid").figures
     assert set(figures) == {"loss", "bleu", "bleu_lower_tokenised"}
     assert translation.tokenisers[0].kind == ("words" if tokenisation == "auto" else tokenisation)
 

@@ -7,20 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from throughtime.data import PairBatches
 from throughtime.tasks.char_lm import CharLM, CharLMConfig
 from throughtime.tasks.run import Run, RunError
 from throughtime.training import checkpoint
 from throughtime.training.config import GradientConfig
-from throughtime.training.gradient import Diverged, _Stream, clip_norm_, fit
-from throughtime.training.supervisor import Supervisor
+from throughtime.training.fit import fit
+from throughtime.training.gradient import clip_norm_
+from throughtime.training.learner import Diverged
+from throughtime.training.loop import Loop
 
 SMALL = dict(hidden_size=12, num_layers=2, dropout=0.2, batch_size=4, num_steps=10)
 
@@ -108,7 +109,7 @@ def test_the_model_that_is_kept_is_the_best_and_has_its_figures(trained):
     assert len(validations) == 3
     assert outcome.figures["loss"] == pytest.approx(min(validations), rel=1e-5)
     task = run.task()
-    again = task.metrics(run.load_model(task), "valid")
+    again = task.evaluate(run.load_model(task), "valid").figures
     assert again["loss"] == pytest.approx(outcome.figures["loss"], rel=1e-5)
 
 
@@ -119,7 +120,7 @@ def test_the_first_row_is_what_a_bare_loop_computes(trained):
     model = task.model()
     optimizer = torch.optim.AdamW(model.parameters(), 0.004, betas=(0.9, 0.99))
     state = None
-    for (x, y), row in zip(task.data("train"), rows(run)[:5], strict=False):
+    for (x, y), row in zip(task.batches("train"), rows(run)[:5], strict=False):
         scores, state = model(x, state)
         state = tuple(s.detach() for s in state)
         loss = nn.functional.cross_entropy(scores.flatten(0, 1), y.flatten())
@@ -152,12 +153,12 @@ def test_it_stops_at_its_time_and_decays_the_learning_rate_within_it(trained):
 def test_memory_does_not_grow_with_the_steps(trained, monkeypatch):
     counts = []
 
-    def sample(self, model):
+    def show(self, model):
         gc.collect()
         counts.append(sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects()))
-        return ""
+        return []
 
-    monkeypatch.setattr(CharLM, "sample", sample)
+    monkeypatch.setattr(CharLM, "show", show)
     trained(epochs=4, validate_every=20)
     assert len(counts) > 8
     assert max(counts[2:]) <= counts[1]
@@ -171,10 +172,11 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
 ):
     loss = CharLM.loss
 
-    def broken(self, model, batch, state):
-        value, state = loss(self, model, batch, state)
+    def broken(self, model, *args):
+        result = loss(self, model, *args)
         broken.calls += 1
-        return (value * float("nan") if broken.calls == 30 else value), state
+        is_broken = broken.calls == 30
+        return replace(result, total=result.total * float("nan")) if is_broken else result
 
     broken.calls = 0
     monkeypatch.setattr(CharLM, "loss", broken)
@@ -242,19 +244,9 @@ def uninterrupted(tmp_path_factory):
     return text, run
 
 
-def test_batches_in_a_new_order_every_epoch_go_on_as_they_would_have_come():
-    def stream(step):
-        sides = [[[i] * (1 + i % 3) for i in range(4, 24)] for _ in range(2)]
-        return _Stream(PairBatches(*sides, 4, by="pairs"), 3, step)
-
-    whole = list(stream(0))
-    # In the middle of the second of three epochs.
-    step = len(whole) // 3 + 2
-    for came, would in zip(stream(step), whole[step:], strict=True):
-        assert torch.equal(came.source, would.source)
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name
+)
 def test_a_stopped_training_resumes_to_the_same_numbers(uninterrupted, tmp_path, how):
     text, whole = uninterrupted
     run = Run(tmp_path / "run")
@@ -263,14 +255,16 @@ def test_a_stopped_training_resumes_to_the_same_numbers(uninterrupted, tmp_path,
     until(lambda: run.metrics_file.is_file() and len(rows(run)) >= 14, process)
     process.send_signal(how)
     said, _ = process.communicate()
-    if how == signal.SIGINT:
-        assert process.returncode == 0
-        assert "Stopped at step" in said
+    status = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
+    assert process.returncode == status[how]
+    if how != signal.SIGKILL:
+        assert f"{how.name}: Stopped at step" in said
+        assert str(run.checkpoint_file) in said
     assert checkpoint.load(run.checkpoint_file)["step"] < 3 * 70
 
     subprocess.run(command(text, run.folder, "--resume"), check=True, stdout=subprocess.DEVNULL)
-    at_epochs = [row for row in without_times(run) if row["split"] == "train"]
-    assert at_epochs == [row for row in without_times(whole) if row["split"] == "train"]
+    # All rows, those of the validations among them.
+    assert without_times(run) == without_times(whole)
     ours, theirs = load_file(run.model_file), load_file(whole.model_file)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
@@ -329,14 +323,11 @@ def test_two_processes_that_are_interrupted_resume_to_the_same_numbers(tmp_path,
     process = subprocess.Popen(command(text, parts.folder, *more), stdout=subprocess.DEVNULL)
     until(lambda: parts.metrics_file.is_file() and len(rows(parts)) >= 14, process)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=300) == 0
+    assert process.wait(timeout=300) == 130
     assert checkpoint.load(parts.checkpoint_file)["step"] < 3 * 70
     subprocess.run(command(text, parts.folder, "--resume", *more), check=True, **quiet)
 
-    ours, theirs = (
-        [row for row in without_times(run) if row["split"] == "train"] for run in (parts, whole)
-    )
-    assert ours == theirs
+    assert without_times(parts) == without_times(whole)
     weights, others = load_file(parts.model_file), load_file(whole.model_file)
     assert all(torch.equal(weights[name], others[name]) for name in others)
 
@@ -351,14 +342,15 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(trained):
 
 def test_double_precision_is_resumed_to_the_same_numbers(trained, monkeypatch):
     whole, _ = trained("whole", precision="64-true", epochs=1)
-    after = Supervisor.after_step
+    after = Loop._after_step
 
-    def interrupted(self, *args):
-        self.training.is_interrupted = self.training.position.step == 7
-        return after(self, *args)
+    def interrupted(self, report):
+        if self.position.step == 6:
+            self.stop.signal = signal.SIGINT
+        return after(self, report)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Supervisor, "after_step", interrupted)
+        patch.setattr(Loop, "_after_step", interrupted)
         trained("parts", precision="64-true", epochs=1)
     parts, _ = trained("parts", precision="64-true", epochs=1, resume=True)
     a, b = (checkpoint.load(run.checkpoint_file)["model"] for run in (whole, parts))

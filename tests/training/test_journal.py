@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from throughtime.tasks.run import Run
+from throughtime.tasks.shown import Text
 from throughtime.training.journal import Journal
 
 
@@ -17,7 +18,7 @@ def written(run, steps, start=0):
     journal = Journal(run, ["loss"], start)
     for step in steps:
         journal.record(step, step / 10, 1.0, "train", {"loss": step / 7})
-        journal.sample(step, f"=== text of {step}\n")
+        journal.show(step, [Text(f"=== text of {step}\n")])
     journal.close()
 
 

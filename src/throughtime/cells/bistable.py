@@ -9,7 +9,7 @@ memory", PLoS ONE 16 (2021), arXiv 2006.05252.
 
 from torch import sigmoid, tanh
 
-from throughtime.cells.cell import Cell
+from throughtime.cells.cell import Cell, Parameter
 
 _SOURCE = "Vecoven, Ernst and Drion, arXiv 2006.05252"
 
@@ -21,16 +21,19 @@ class BR(Cell):
         c_t = sigmoid(W_c x_t + w_c * h_{t-1} + b_c)
         h_t = c_t * h_{t-1} + (1 - c_t) * tanh(W_h x_t + a_t * h_{t-1} + b_h)
 
-    w_a and w_c are per-unit parameters; there is no recurrent matrix.
+    w_a and w_c are per-unit parameters, which start at 1 as in the authors' code: each unit then
+    has two stable states. There is no recurrent matrix.
 
-    Source: see the file; the BRC. Differs: there no bias is written.
+    Source: see the file; the BRC. Differs: there no bias is written; here all start at 0.
     """
 
     name = "br"
     gates = ("a", "c", "h")
     states = ("h",)
-    parameters = ("w_a", "w_c")
+    parameters = dict.fromkeys(("w_a", "w_c"), Parameter(initial=1.0))
     recurrent_blocks = ()
+    initial_weights = {f"b.{gate}": 0.0 for gate in gates}
+    chrono = {"b.c": 1}
     source, year = _SOURCE, 2020
 
     def step(self, x, W, R, s, p):
@@ -47,13 +50,15 @@ class NBR(Cell):
         c_t = sigmoid(W_c x_t + R_c h_{t-1} + b_c)
         h_t = c_t * h_{t-1} + (1 - c_t) * tanh(W_h x_t + a_t * h_{t-1} + b_h)
 
-    Source: see the file; the nBRC. Differs: there no bias is written.
+    Source: see the file; the nBRC. Differs: there no bias is written; here all start at 0.
     """
 
     name = "nbr"
     gates = ("a", "c", "h")
     states = ("h",)
     recurrent_blocks = ("a", "c")
+    initial_weights = {f"b.{gate}": 0.0 for gate in gates}
+    chrono = {"b.c": 1}
     source, year = _SOURCE, 2020
 
     def step(self, x, W, R, s, p):

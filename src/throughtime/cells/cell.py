@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import numbers
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,7 +18,12 @@ from torch import Tensor
 
 from throughtime.checks import unknown
 
-__all__ = ["Cell", "Input", "Parameter", "State", "get", "names", "register"]
+__all__ = ["Cell", "Input", "Parameter", "Start", "State", "get", "names", "register"]
+
+Start = float | tuple[float, float] | Callable[[Tensor], Any] | None
+"""How a weight starts. A number: all its elements are that. Two, ``(low, high)``: they are drawn
+uniformly between them. A function that fills a tensor, such as those of ``torch.nn.init``: as it
+does. None: uniformly from -1/sqrt(H) to 1/sqrt(H), as ``torch.nn`` draws its recurrent layers."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,11 @@ class Parameter:
 
     Args:
         size: how many there are; None is one for each hidden unit.
-        initial: the value to start from; two, ``(low, high)``, draw it uniformly between them;
-            None draws it as the weight matrices are drawn.
+        initial: how it starts, see :data:`Start`.
     """
 
     size: int | None = None
-    initial: float | tuple[float, float] | None = None
+    initial: Start = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,14 @@ class Cell:
             A block that bears a gate's name carries a bias, any other carries none.
         output: the name, among those that ``step`` returns, that the layer gives out;
             by default the first state.
+        initial_weights: how blocks start for which the default, None, does not do: name to
+            :data:`Start`. ``"W.f"`` and ``"R.f"`` are block f of the input and of the recurrent
+            matrix, ``"b_W.f"`` and ``"b_R.f"`` their biases; ``"b.f"`` is the sum of the biases of
+            gate f, of which the recurrent one then starts at 0. A layer without biases leaves them
+            out.
+        chrono: the biases and per-unit parameters that chrono initialisation sets, named as in
+            ``initial_weights``: 1 for a gate that keeps the state, -1 for one that writes over it,
+            0 for what is added to such a gate and must start at 0. The gate is a sigmoid.
         torch_equivalent: ``"LSTM"``, ``"GRU"``, ``"RNN_TANH"`` or ``"RNN_RELU"`` where the
             equations and the order of the blocks are exactly PyTorch's.
         source, year: where the equations come from.
@@ -113,6 +125,8 @@ class Cell:
     inputs: Mapping[str, Input] | Iterable[str] = ()
     recurrent_blocks: tuple[str, ...] | None = None
     output: str | None = None
+    initial_weights: Mapping[str, Start] = {}
+    chrono: Mapping[str, int] = {}
     torch_equivalent: str | None = None
     source: str = ""
     year: int | None = None
@@ -243,11 +257,13 @@ class Cell:
                         f"got {spec!r} for {name}."
                     )
         for name, spec in self.parameter_specs.items():
-            if not _is_a_start(spec.initial):
-                raise ValueError(
-                    f"{who}: expected the parameter {name} to start from a number, from two, "
-                    f"(low, high), or from None, got {spec.initial!r}."
-                )
+            _check_start(self, f"the parameter {name}", spec.initial)
+        _check_names_of_weights(self)
+        for name, start in self.initial_weights.items():
+            _check_start(self, name, start)
+        for name, sign in self.chrono.items():
+            if sign not in (-1, 0, 1):
+                raise ValueError(f"{who}: expected chrono[{name!r}] as -1, 0 or 1, got {sign!r}.")
         for name, spec in self.input_specs.items():
             if name == "x":
                 raise ValueError(f"{who}: the input x is what W is applied to; name another.")
@@ -271,11 +287,40 @@ class Cell:
         return f"{type(self).__name__}({arguments})"
 
 
-def _is_a_start(initial: object) -> bool:
-    """Whether a parameter can start from it."""
-    if not isinstance(initial, tuple):
-        return initial is None or _is_number(initial)
-    return len(initial) == 2 and all(map(_is_number, initial)) and initial[0] < initial[1]
+def _check_start(cell: Cell, what: str, start: object) -> None:
+    """Raises a ValueError if ``what``, a weight of the cell, cannot start so."""
+    if isinstance(start, tuple):
+        fits = len(start) == 2 and all(map(_is_number, start)) and start[0] < start[1]
+    else:
+        fits = start is None or callable(start) or _is_number(start)
+    if not fits:
+        raise ValueError(
+            f"{type(cell).__name__}: expected {what} to start from a number, from two, "
+            f"(low, high), from a function that fills a tensor, or from None, got {start!r}."
+        )
+
+
+def _check_names_of_weights(cell: Cell) -> None:
+    """Raises a ValueError if ``initial_weights`` or ``chrono`` name what the cell has not."""
+    who, gates, biased = type(cell).__name__, cell.gates, cell.recurrent_bias_names
+    biases = [*(f"b.{g}" for g in gates), *(f"b_W.{g}" for g in gates)]
+    biases += [f"b_R.{block}" for block in biased]
+    matrices = [*(f"W.{g}" for g in gates), *(f"R.{b}" for b in cell.recurrent_block_names)]
+    for what, known in (
+        ("initial_weights", [*matrices, *biases]),
+        ("chrono", [*biases, *(k for k, p in cell.parameter_specs.items() if p.size is None)]),
+    ):
+        declared = getattr(cell, what)
+        if not isinstance(declared, Mapping):
+            raise ValueError(
+                f"{who}: expected {what} as a dict from names of weights, such as "
+                f'{{"b.{gates[0]}": 1}}, got {declared!r}.'
+            )
+        for name in declared:
+            if name not in known:
+                raise unknown(f"weight in {what} of {who}", name, known)
+            if name.startswith("b.") and {f"b_W.{name[2:]}", f"b_R.{name[2:]}"} & set(declared):
+                raise ValueError(f"{who}: {what} has {name}, a sum of biases, and a part of it.")
 
 
 def _is_number(value: object) -> bool:

@@ -25,13 +25,15 @@ class DecayingGRU(Cell):
     keeps.
 
     Source: Che et al., "Recurrent neural networks for multivariate time series with missing
-    values", Scientific Reports 8 (2018), arXiv 1606.01865, section 2.3.
+    values", Scientific Reports 8 (2018), arXiv 1606.01865, section 2.3. In the authors' code z
+    keeps, and what it keeps is h_{t-1}, which has not decayed; only the gates and n see left_t.
     """
 
     name = "gru-d"
     gates = ("r", "z", "n")
     states = ("h",)
     inputs = ("decay",)
+    chrono = {"b.z": -1}
     source, year = "Che et al., GRU-D, arXiv 1606.01865", 2018
 
     def step(self, x, W, R, s, p, u: Any = None):

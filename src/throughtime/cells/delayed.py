@@ -5,7 +5,7 @@ Letters: * is elementwise.
 
 from torch import sigmoid, tanh
 
-from throughtime.cells.cell import Cell
+from throughtime.cells.cell import Cell, State
 
 
 class DelayedGRU(Cell):
@@ -25,11 +25,14 @@ class DelayedGRU(Cell):
             and copying grow with it.
 
     Source: Erichson, Lim and Mahoney, "Gated recurrent neural networks with weighted time-delay
-    feedback", arXiv 2212.00228, with alpha = beta = 1. Differs: there are biases.
+    feedback", arXiv 2212.00228, with alpha = beta = 1. In the authors' code z and a both read the
+    state and the input of ``delay`` steps ago, where the paper and this cell read x_t. Differs:
+    there are biases.
     """
 
     name = "tau-gru"
     gates = ("u", "z", "g", "a")
+    chrono = {"b.g": -1}
     source, year = "Erichson, Lim and Mahoney, tau-GRU, arXiv 2212.00228", 2022
 
     def __init__(self, delay: int = 3):
@@ -58,7 +61,8 @@ class StructurallyConstrained(Cell):
         h_t = sigmoid(R_p s_t + W_h x_t + R_h h_{t-1} + b_h)
         y_t = R_u h_t + R_v s_t
 
-    The output is y, which no later step reads.
+    The output is y, which no later step reads. Before the first step h and s are 0.1, as in the
+    authors' code.
 
     Shapes: weight_hh (4 H, H): the blocks h, p, u, v; only h carries a bias.
 
@@ -66,13 +70,14 @@ class StructurallyConstrained(Cell):
         alpha: the share of the context that stays.
 
     Source: Mikolov et al., "Learning longer memory in recurrent neural networks", arXiv 1412.7753,
-    equations 3 to 5. Differs: the context has as many units as the hidden layer; y is left before
-    the softmax f of the paper, which is the model's; there are biases.
+    equations 3 to 5. In the authors' code h_t reads the context of the step before, s_{t-1}.
+    Differs: the context has as many units as the hidden layer; y is left before the softmax f of
+    the paper, which is the model's; there are biases.
     """
 
     name = "scrn"
     gates = ("s", "h")
-    states = ("y", "h", "s")
+    states = {"y": State(), "h": State(initial=0.1), "s": State(initial=0.1)}
     recurrent_blocks = ("h", "p", "u", "v")
     source, year = "Mikolov et al., Learning longer memory, arXiv 1412.7753", 2015
 

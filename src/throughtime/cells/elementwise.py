@@ -6,7 +6,7 @@ state at all, the recurrence is linear in it.
 
 from torch import relu, sigmoid, tanh
 
-from throughtime.cells.cell import Cell
+from throughtime.cells.cell import Cell, Parameter
 
 
 class IndRNN(Cell):
@@ -14,7 +14,8 @@ class IndRNN(Cell):
 
         h_t = max(0, W_h x_t + u * h_{t-1} + b_h)
 
-    u is a per-unit parameter.
+    u is a per-unit parameter. It starts between 0 and 1, as in the authors' code: a unit with a
+    negative u and the rectifier remembers nothing.
 
     Source: Li et al., "Independently recurrent neural network (IndRNN): building a longer and
     deeper RNN", CVPR 2018, arXiv 1803.04831, with the rectifier.
@@ -23,7 +24,7 @@ class IndRNN(Cell):
     name = "ind-rnn"
     gates = ("h",)
     states = ("h",)
-    parameters = ("u",)
+    parameters = {"u": Parameter(initial=(0.0, 1.0))}
     recurrent_blocks = ()
     source, year = "Li et al., arXiv 1803.04831", 2018
 
@@ -39,7 +40,8 @@ class SRU(Cell):
         c_t = f_t * c_{t-1} + (1 - f_t) * (W_c x_t + b_c)
         h_t = r_t * c_t + (1 - r_t) * (W_x x_t + b_x)
 
-    v_f and v_r are per-unit parameters.
+    v_f and v_r are per-unit parameters. They start with the variance 1/2, as in the authors' code:
+    uniformly between the roots of 3/2.
 
     Source: Lei et al., "Simple recurrent units for highly parallelizable recurrence", EMNLP
     2018, arXiv 1709.02755, equations 1 to 4, before the highway is scaled. Differs: there the
@@ -50,8 +52,9 @@ class SRU(Cell):
     name = "sru"
     gates = ("c", "f", "r", "x")
     states = ("h", "c")
-    parameters = ("v_f", "v_r")
+    parameters = dict.fromkeys(("v_f", "v_r"), Parameter(initial=(-(1.5**0.5), 1.5**0.5)))
     recurrent_blocks = ()
+    chrono = {"b.f": 1}
     source, year = "Lei et al., arXiv 1709.02755", 2017
 
     def step(self, x, W, R, s, p):
@@ -75,14 +78,16 @@ class QRNN(Cell):
     window, computed when that input is there and kept for one step. With W_v = 0 the window is 1.
 
     Source: Bradbury et al., "Quasi-recurrent neural networks", ICLR 2017, arXiv 1611.01576,
-    equations 2 (a filter of width 2) and 4 (fo-pooling). Differs: no bias is written
-    there; here v has one, absent in the first step, where the kept product is zero.
+    equations 2 (a filter of width 2) and 4 (fo-pooling). In the authors' code f and 1 - f are
+    exchanged: there f writes. Differs: no bias is written there; here v has one, absent in the
+    first step, where the kept product is zero.
     """
 
     name = "qrnn"
     gates = ("z", "f", "o", "vz", "vf", "vo")
     states = ("h", "c", "vz", "vf", "vo")
     recurrent_blocks = ()
+    chrono = {"b.f": 1, "b.vf": 0}
     source, year = "Bradbury et al., arXiv 1611.01576", 2016
 
     def step(self, x, W, R, s, p):
@@ -109,6 +114,7 @@ class MinGRU(Cell):
     gates = ("z", "n")
     states = ("h",)
     recurrent_blocks = ()
+    chrono = {"b.z": -1}
     source, year = "Feng et al., arXiv 2410.01201", 2024
 
     def step(self, x, W, R, s, p):
@@ -134,6 +140,7 @@ class MinLSTM(Cell):
     gates = ("f", "i", "n")
     states = ("h",)
     recurrent_blocks = ()
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = "Feng et al., arXiv 2410.01201", 2024
 
     def step(self, x, W, R, s, p):

@@ -21,13 +21,15 @@ class FastRNN(Cell):
 
     Source: see the file; section 3.1. Differs: there alpha and beta are two numbers between 0
     and 1, kept there by the sigmoid in the authors' code; here each unit has its own pair. They
-    start from that code's -3 and 3.
+    start from that code's -3 and 3, and b_n from its 1.
     """
 
     name = "fast-rnn"
     gates = ("n",)
     states = ("h",)
-    parameters = {"alpha": Parameter(initial=-3.0), "beta": Parameter(initial=3.0)}  # noqa: RUF012
+    parameters = {"alpha": Parameter(initial=-3.0), "beta": Parameter(initial=3.0)}
+    initial_weights = {"b.n": 1.0}
+    chrono = {"beta": 1, "alpha": -1}
     source, year = _SOURCE, 2018
 
     def step(self, x, W, R, s, p):
@@ -49,17 +51,20 @@ class FastGRNN(Cell):
 
     Source: see the file; section 3.2. Differs: there zeta and nu are two numbers between 0 and
     1, kept there by the sigmoid in the authors' code; here each unit has its own pair. They
-    start from that code's 1 and -4.
+    start from that code's 1 and -4, and both biases of the paper from its 1: b_n here is 1 at
+    first, and b_z is 0.
     """
 
     name = "fast-grnn"
     gates = ("n",)
     states = ("h",)
-    parameters = {  # noqa: RUF012
-        "b_z": Parameter(),
+    parameters = {
+        "b_z": Parameter(initial=0.0),
         "zeta": Parameter(initial=1.0),
         "nu": Parameter(initial=-4.0),
     }
+    initial_weights = {"b.n": 1.0}
+    chrono = {"b_z": 1, "b.n": 0}
     source, year = _SOURCE, 2018
 
     def step(self, x, W, R, s, p):

@@ -22,13 +22,16 @@ class GRU(Cell):
         h_t = (1 - z_t) * n_t + z_t * h_{t-1}
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014,
-    in the form of Chung et al., arXiv 1412.3555. Differs: there 1 - z keeps (see above).
+    in the form of the first version of the preprint, arXiv 1406.1078v1, and of Cho et al., "On the
+    properties of neural machine translation", arXiv 1409.1259, where r_t multiplies the product
+    R_n h_{t-1}, and of cuDNN, where it multiplies the recurrent bias too.
     """
 
     name = "gru"
     gates = ("r", "z", "n")
     states = ("h",)
     torch_equivalent = "GRU"
+    chrono = {"b.z": 1}
     source, year = "Cho et al., arXiv 1406.1078", 2014
 
     def step(self, x, W, R, s, p):
@@ -53,6 +56,7 @@ class ResetBeforeGRU(Cell):
     name = "gru-reset-before"
     gates = ("r", "z", "n")
     states = ("h",)
+    chrono = {"b.z": 1}
     source, year = "Cho et al., arXiv 1406.1078", 2014
 
     def step(self, x, W, R, s, p):

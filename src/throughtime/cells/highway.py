@@ -5,7 +5,7 @@ Letters: * is elementwise.
 
 from torch import relu, sigmoid, tanh
 
-from throughtime.cells.cell import Cell
+from throughtime.cells.cell import Cell, Parameter
 
 
 class RecurrentHighway(Cell):
@@ -20,6 +20,10 @@ class RecurrentHighway(Cell):
     Shapes: weight_hh (2 depth H, H): the blocks h, t, h2, t2, …; the biases of the layers above
     the first are the parameters b_h2, b_t2, …, which stay where ``bias=False``.
 
+    The biases of the gates t start at -2, so that most of the state is carried: the paper starts
+    them below 0, and the authors' code at -2 or -4. ``forget_bias="chrono"`` sets the time of one
+    layer within the step; a step of ``depth`` layers forgets that much faster.
+
     Args:
         depth: the number of layers within a step, at least 1.
 
@@ -30,6 +34,7 @@ class RecurrentHighway(Cell):
     name = "rhn"
     gates = ("h", "t")
     states = ("y",)
+    initial_weights = {"b.t": -2.0}
     source, year = "Zilly et al., Recurrent highway networks, arXiv 1607.03474", 2017
 
     def __init__(self, depth: int = 3):
@@ -43,7 +48,16 @@ class RecurrentHighway(Cell):
 
     @property
     def parameters(self):  # pyright: ignore[reportIncompatibleVariableOverride]
-        return tuple(f"b_{g}{l}" for l in range(2, self.depth + 1) for g in "ht")
+        starts = {"h": None, "t": -2.0}
+        return {
+            f"b_{g}{l}": Parameter(initial=starts[g])
+            for l in range(2, self.depth + 1)
+            for g in "ht"
+        }
+
+    @property
+    def chrono(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+        return {"b.t": -1, **{f"b_t{l}": -1 for l in range(2, self.depth + 1)}}
 
     def step(self, x, W, R, s, p):
         h, t = tanh(W.h(x) + R.h(s.y)), sigmoid(W.t(x) + R.t(s.y))

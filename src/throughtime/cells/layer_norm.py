@@ -7,7 +7,9 @@ row for itself. Every normalised block then has a gain for each unit; the shifts
 sum are one parameter. * is elementwise.
 
 Where a layer has biases, they stand within the normalised products, as in the authors' code for
-the input; ``bias=False`` leaves them to the shifts, which is what the paper writes.
+the input. The authors' product with h has none: here that bias starts at 0, for a normalised
+random one would be as large as the product. ``bias=False`` leaves all to the shifts, which is what
+the paper writes.
 
 Source: Ba, Kiros and Hinton, "Layer normalization", arXiv 1607.06450, supplementary material.
 """
@@ -48,12 +50,14 @@ class LayerNormLSTM(Cell):
     name = "lstm-layer-norm"
     gates = ("i", "f", "g", "o")
     states = ("h", "c")
-    parameters = {  # noqa: RUF012
+    parameters = {
         **{f"gain_x_{gate}": _GAIN for gate in gates},
         **{f"gain_h_{gate}": _GAIN for gate in gates},
         **{f"shift_{gate}": _SHIFT for gate in gates},
         **{"gain_c": _GAIN, "shift_c": _SHIFT},
     }
+    initial_weights = {f"b_R.{gate}": 0.0 for gate in gates}
+    chrono = {"shift_f": 1, "shift_i": -1}
     source, year = _SOURCE, 2016
 
     def __init__(self, epsilon: float = 1e-5):
@@ -96,12 +100,14 @@ class LayerNormGRU(Cell):
     name = "gru-layer-norm"
     gates = ("r", "z", "n")
     states = ("h",)
-    parameters = {  # noqa: RUF012
+    parameters = {
         **{f"gain_x_{gate}": _GAIN for gate in gates},
         **{f"gain_h_{gate}": _GAIN for gate in gates},
         **{f"shift_{gate}": _SHIFT for gate in gates},
         "shift_h_n": _SHIFT,
     }
+    initial_weights = {f"b_R.{gate}": 0.0 for gate in gates}
+    chrono = {"shift_z": -1}
     source, year = _SOURCE, 2016
 
     def __init__(self, epsilon: float = 1e-5):

@@ -21,6 +21,9 @@ class JANET(Cell):
     Args:
         beta: how much more is written than is forgotten; 0 couples both exactly.
 
+    b_f starts at 1, as in the authors' code where it is given no T_max; with one it starts as
+    ``forget_bias="chrono"`` does.
+
     Source: van der Westhuizen and Lasenby, "The unreasonable effectiveness of the forget gate",
     arXiv 1804.04849 (2018), the form with beta, which is 1 in the paper.
     """
@@ -28,6 +31,8 @@ class JANET(Cell):
     name = "janet"
     gates = ("f", "g")
     states = ("h",)
+    initial_weights = {"b.f": 1.0}
+    chrono = {"b.f": 1}
     source, year = "van der Westhuizen and Lasenby, arXiv 1804.04849", 2018
 
     def __init__(self, beta=1.0):
@@ -59,6 +64,7 @@ class LightRU(Cell):
     gates = ("n", "f")
     states = ("h",)
     recurrent_blocks = ("f",)
+    chrono = {"b.f": -1}
     source, year = "Ye et al., Light recurrent unit", 2024
 
     def step(self, x, W, R, s, p):
@@ -83,6 +89,7 @@ class LiGRU(Cell):
     name = "li-gru"
     gates = ("z", "n")
     states = ("h",)
+    chrono = {"b.z": 1}
     source, year = "Ravanelli et al., arXiv 1803.10225", 2018
 
     def step(self, x, W, R, s, p):
@@ -108,6 +115,7 @@ class ATR(Cell):
     name = "atr"
     gates = ("p",)
     states = ("h",)
+    chrono = {"b_R.p": -1, "b_W.p": 0}
     source, year = "Zhang et al., arXiv 1810.12546", 2018
 
     def step(self, x, W, R, s, p):
@@ -135,6 +143,7 @@ class RAN(Cell):
     gates = ("g", "i", "f")
     states = ("h", "c")
     recurrent_blocks = ("i", "f")
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = "Lee, Levy and Zettlemoyer, arXiv 1705.07393", 2017
 
     def step(self, x, W, R, s, p):
@@ -153,14 +162,18 @@ class STAR(Cell):
         k_t = sigmoid(W_k x_t + R_k h_{t-1} + b_k)
         h_t = tanh((1 - k_t) * h_{t-1} + k_t * z_t)
 
+    ``forget_bias="chrono"`` starts it as the authors do.
+
     Source: Turkoglu et al., "Gating revisited: deep multi-layer RNNs that can be trained", IEEE
-    TPAMI 44 (2022), arXiv 1911.11033.
+    TPAMI 44 (2022), arXiv 1911.11033. The authors' code has JANET's beta, which is not in the
+    paper: with a_k for the logit of k it is tanh((1 - k_t) * h_{t-1} + sigmoid(a_k + 1) * z_t).
     """
 
     name = "star"
     gates = ("z", "k")
     states = ("h",)
     recurrent_blocks = ("k",)
+    chrono = {"b.k": -1}
     source, year = "Turkoglu et al., arXiv 1911.11033", 2019
 
     def step(self, x, W, R, s, p):
@@ -184,6 +197,7 @@ class SGRN(Cell):
     name = "sgrn"
     gates = ("f",)
     states = ("h",)
+    chrono = {"b_R.f": 1, "b_W.f": 0}
     source, year = "Simple gated recurrent network, doi 10.1049/gtd2.12056", 2020
 
     def step(self, x, W, R, s, p):
@@ -200,6 +214,8 @@ class CFN(Cell):
         eta_t   = sigmoid(W_eta x_t + R_eta h_{t-1} + b_eta)
         h_t     = theta_t * tanh(h_{t-1}) + eta_t * tanh(W_g x_t + b_g)
 
+    b_theta starts at 1 and b_eta at -1, as in the paper's experiments.
+
     Source: Laurent and von Brecht, "A recurrent neural network without chaos", ICLR 2017, arXiv
     1612.06212, the definition in its introduction. Differs: there W_g x_t has no bias.
     """
@@ -208,6 +224,8 @@ class CFN(Cell):
     gates = ("theta", "eta", "g")
     states = ("h",)
     recurrent_blocks = ("theta", "eta")
+    initial_weights = {"b.theta": 1.0, "b.eta": -1.0}
+    chrono = {"b.theta": 1, "b.eta": -1}
     source, year = "Laurent and von Brecht, arXiv 1612.06212", 2016
 
     def step(self, x, W, R, s, p):

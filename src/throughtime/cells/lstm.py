@@ -26,6 +26,7 @@ class LSTM(Cell):
     gates = ("i", "f", "g", "o")
     states = ("h", "c")
     torch_equivalent = "LSTM"
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = "Gers, Schmidhuber and Cummins, Learning to forget", 2000
 
     def step(self, x, W, R, s, p):
@@ -55,6 +56,7 @@ class CoupledLSTM(Cell):
     name = "lstm-coupled"
     gates = ("i", "g", "o")
     states = ("h", "c")
+    chrono = {"b.i": -1}
     source, year = "Olah, Understanding LSTM networks", 2015
 
     def step(self, x, W, R, s, p):
@@ -115,6 +117,7 @@ class PeepholeLSTM(Cell):
     gates = ("z", "i", "f", "o")
     states = ("h", "c")
     parameters = ("p_i", "p_f", "p_o")
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = "Greff et al., LSTM: a search space odyssey", 2017
 
     def step(self, x, W, R, s, p):

@@ -11,6 +11,12 @@ from torch.nn.functional import logsigmoid
 from throughtime.cells.cell import Cell, State
 
 
+def _power_law(bias):
+    """Fills the bias with 5 - 12 (k / (H - 1))^0.3 for the units k = 0, …, H - 1."""
+    share = torch.linspace(0, 1, len(bias), dtype=bias.dtype, device=bias.device)
+    bias.copy_(5 - 12 * share**0.3)
+
+
 class MultiplicativeLSTM(Cell):
     r"""mLSTM: the input multiplies the state that is fed back, and so chooses the transition.
 
@@ -30,6 +36,7 @@ class MultiplicativeLSTM(Cell):
     name = "lstm-multiplicative"
     gates = ("m", "i", "f", "g", "o")
     states = ("h", "c")
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = "Krause et al., Multiplicative LSTM, arXiv 1609.07959", 2016
 
     def step(self, x, W, R, s, p):
@@ -65,6 +72,7 @@ class ResidualLSTM(Cell):
     gates = ("i", "f", "g", "o", "s")
     states = ("h", "c")
     parameters = ("p_i", "p_f", "p_o")
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = "Kim, El-Khamy and Lee, Residual LSTM, arXiv 1701.03360", 2017
 
     def step(self, x, W, R, s, p):
@@ -98,6 +106,7 @@ class WorkingMemoryLSTM(Cell):
     gates = ("i", "f", "g", "o")
     states = ("h", "c")
     recurrent_blocks = ("i", "f", "g", "o", "c_i", "c_f", "c_o")
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = "Landi et al., Working memory connections, arXiv 2109.00020", 2021
 
     def step(self, x, W, R, s, p):
@@ -132,6 +141,7 @@ class MemoryControllerLSTM(Cell):
     gates = ("f", "i", "o", "m", "n")
     states = ("v", "c")
     output = "h"
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = "Sequence modeling using a memory controller, NIPS workshop", 2017
 
     def step(self, x, W, R, s, p):
@@ -163,6 +173,8 @@ class ScalarLSTM(Cell):
     Before the first step m is -10,000, so that m_1 = i~_1 whatever f~_1 is: nothing is remembered
     yet that m would have to hold in range. Initial states that are given need n > 0.
 
+    R starts at 0, and b_f falls from 5 to -7 over the units, as in the authors' code of one block.
+
     Source: Beck et al., "xLSTM: extended long short-term memory", NeurIPS 2024, arXiv 2405.04517,
     equations 8 to 17, where i and f above bear a prime; of the two forget gates of the paper,
     sigmoid and exp, the first, as in the authors' code. Differs: one head, so that R is a full
@@ -171,7 +183,9 @@ class ScalarLSTM(Cell):
 
     name = "slstm"
     gates = ("z", "i", "f", "o")
-    states = {"h": State(), "c": State(), "n": State(), "m": State(initial=-1e4)}  # noqa: RUF012
+    states = {"h": State(), "c": State(), "n": State(), "m": State(initial=-1e4)}
+    initial_weights = {**{f"R.{gate}": 0.0 for gate in gates}, "b.f": _power_law}
+    chrono = {"b.f": 1}
     source, year = "Beck et al., xLSTM, arXiv 2405.04517", 2024
 
     def step(self, x, W, R, s, p):

@@ -20,6 +20,7 @@ class NoInputGate(Cell):
     gates = ("z", "f", "o")
     states = ("h", "c")
     parameters = ("p_f", "p_o")
+    chrono = {"b.f": 1}
     source, year = _SOURCE, 2017
 
     def step(self, x, W, R, s, p):
@@ -56,6 +57,7 @@ class NoOutputGate(Cell):
     gates = ("z", "i", "f")
     states = ("h", "c")
     parameters = ("p_i", "p_f")
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = _SOURCE, 2017
 
     def step(self, x, W, R, s, p):
@@ -74,6 +76,7 @@ class NoInputActivation(Cell):
     gates = ("z", "i", "f", "o")
     states = ("h", "c")
     parameters = ("p_i", "p_f", "p_o")
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = _SOURCE, 2017
 
     def step(self, x, W, R, s, p):
@@ -93,6 +96,7 @@ class NoOutputActivation(Cell):
     gates = ("z", "i", "f", "o")
     states = ("h", "c")
     parameters = ("p_i", "p_f", "p_o")
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = _SOURCE, 2017
 
     def step(self, x, W, R, s, p):
@@ -112,6 +116,7 @@ class CoupledGates(Cell):
     gates = ("z", "i", "o")
     states = ("h", "c")
     parameters = ("p_i", "p_o")
+    chrono = {"b.i": -1}
     source, year = _SOURCE, 2017
 
     def step(self, x, W, R, s, p):
@@ -129,6 +134,7 @@ class NoPeepholes(Cell):
     name = "lstm-np"
     gates = ("z", "i", "f", "o")
     states = ("h", "c")
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = _SOURCE, 2017
 
     def step(self, x, W, R, s, p):
@@ -167,6 +173,7 @@ class FullGateRecurrence(Cell):
         *("f_i", "f_f", "f_o"),
         *("o_i", "o_f", "o_o"),
     )
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = _SOURCE, 2017
 
     def step(self, x, W, R, s, p):

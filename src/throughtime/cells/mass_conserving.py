@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, sigmoid
+from torch import Tensor, nn, sigmoid
 
 from throughtime.cells.cell import Cell, Input
 
@@ -17,7 +17,7 @@ from throughtime.cells.cell import Cell, Input
 class MassConservingLSTM(Cell):
     r"""MC-LSTM: at each step sum(c_t) + sum(h_t) = sum(c_{t-1}) + mass_t.
 
-        share_t = c_{t-1} / (sum |c_{t-1}| + epsilon)
+        share_t = c_{t-1} / sum |c_{t-1}|
         i_t     = softmax(W_i x_t + R_i share_t + b_i)
         o_t     = sigmoid(W_o x_t + R_o share_t + b_o)
         m_t     = R_r c_{t-1} + i_t * mass_t
@@ -25,12 +25,16 @@ class MassConservingLSTM(Cell):
         h_t     = o_t * m_t
 
     The softmax is over the units. Of R_r each column is one, over the units that receive: what
-    leaves a unit arrives somewhere. ``mass`` is not negative, and neither are initial states.
+    leaves a unit arrives somewhere. ``mass`` is not negative, and neither are initial states. Where
+    nothing is stored, share is 0.
+
+    As in the authors' code b_o starts at -3, so that little leaves, and the block r of weight_hh,
+    of which the softmax makes R_r, as the identity.
 
     Shapes: weight_hh (3 H, H): the blocks i, o, r, of which r carries no bias.
 
     Args:
-        epsilon: keeps the share of each unit finite where nothing is stored.
+        epsilon: a sum up to which nothing counts as stored.
 
     Source: Hoedt et al., "MC-LSTM: mass-conserving LSTM", ICML 2021, arXiv 2101.05186, section 2.
     Differs: R_r is learned and the same at all steps, where in the paper it may also depend on the
@@ -40,12 +44,14 @@ class MassConservingLSTM(Cell):
     name = "lstm-mass-conserving"
     gates = ("i", "o")
     states = ("c",)
-    inputs = {"mass": Input(size=1)}  # noqa: RUF012
+    inputs = {"mass": Input(size=1)}
     recurrent_blocks = ("i", "o", "r")
     output = "h"
+    initial_weights = {"b.o": -3.0, "R.r": nn.init.eye_}
+    chrono = {"b.o": -1}
     source, year = "Hoedt et al., MC-LSTM, arXiv 2101.05186", 2021
 
-    def __init__(self, epsilon: float = 1e-5) -> None:
+    def __init__(self, epsilon: float = 1e-30) -> None:
         if not epsilon > 0:
             raise ValueError(f"MassConservingLSTM: expected epsilon above 0, got {epsilon!r}.")
         self.epsilon = epsilon
@@ -54,7 +60,9 @@ class MassConservingLSTM(Cell):
         return {**R, "r": torch.softmax(R["r"], 0)}
 
     def step(self, x, W, R, s, p, u: Any = None):
-        share = s.c / (torch.abs(s.c).sum(-1, keepdim=True) + self.epsilon)
+        total = torch.abs(s.c).sum(-1, keepdim=True)
+        is_stored = total > self.epsilon
+        share = torch.where(is_stored, s.c, 0.0) / torch.where(is_stored, total, 1.0)
         i = torch.softmax(W.i(x) + R.i(share), -1)
         o = sigmoid(W.o(x) + R.o(share))
         m = R.r(s.c) + i * u.mass

@@ -30,6 +30,7 @@ class MGU(Cell):
     name = "mgu"
     gates = ("f", "n")
     states = ("h",)
+    chrono = {"b.f": -1}
     source, year = _ZHOU, 2016
 
     def step(self, x, W, R, s, p):
@@ -57,6 +58,7 @@ class MGU1(Cell):
     states = ("h",)
     parameters = ("b_f",)
     recurrent_blocks = ("n", "f")
+    chrono = {"b_f": -1}
     source, year = _HECK, 2017
 
     def step(self, x, W, R, s, p):
@@ -105,6 +107,7 @@ class MGU3(Cell):
     gates = ("n",)
     states = ("h",)
     parameters = ("b_f",)
+    chrono = {"b_f": -1}
     source, year = _HECK, 2017
 
     def step(self, x, W, R, s, p):
@@ -121,7 +124,7 @@ class MinimalRNN(Cell):
         u_t = sigmoid(R_u h_{t-1} + R_z z_t + b_Rz)
         h_t = u_t * h_{t-1} + (1 - u_t) * z_t
 
-    The recurrent bias of block z is the bias of the gate, b_u in the paper.
+    The recurrent bias of block z is the bias of the gate, b_u in the paper. It starts at 1.
 
     Source: Chen, "MinimalRNN: toward more interpretable and trainable recurrent neural
     networks", arXiv 1711.06788 (2017). The paper leaves the embedding of the input open; this is
@@ -132,6 +135,8 @@ class MinimalRNN(Cell):
     gates = ("z",)
     states = ("h",)
     recurrent_blocks = ("z", "u")
+    initial_weights = {"b_R.z": 1.0}
+    chrono = {"b_R.z": 1}
     source, year = "Chen, MinimalRNN, arXiv 1711.06788", 2017
 
     def step(self, x, W, R, s, p):

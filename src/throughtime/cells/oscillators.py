@@ -6,7 +6,7 @@ Letters: y the hidden state, z its velocity (in LEM: its slow companion), dt the
 
 from torch import sigmoid, tanh
 
-from throughtime.cells.cell import Cell
+from throughtime.cells.cell import Cell, Parameter
 
 
 class CoupledOscillators(Cell):
@@ -54,6 +54,8 @@ class IndependentOscillators(Cell):
         dt: the largest step; sigmoid(c) is the share of it that a unit takes.
         alpha: the pull back to rest, to be chosen for each task.
 
+    w starts between 0 and 1, and c between -0.1 and 0.1, as in the authors' code.
+
     Source: Rusch and Mishra, "UnICORNN", ICML 2021, arXiv 2103.05487, section 2, one layer without
     the residual connections between layers.
     """
@@ -61,7 +63,7 @@ class IndependentOscillators(Cell):
     name = "unicornn"
     gates = ("a",)
     states = ("y", "z")
-    parameters = ("w", "c")
+    parameters = {"w": Parameter(initial=(0.0, 1.0)), "c": Parameter(initial=(-0.1, 0.1))}
     recurrent_blocks = ()
     source, year = "Rusch and Mishra, UnICORNN, arXiv 2103.05487", 2021
 
@@ -95,6 +97,7 @@ class LongExpressiveMemory(Cell):
     name = "lem"
     gates = ("dt", "dt_bar", "z", "y")
     states = ("y", "z")
+    chrono = {"b.dt": -1, "b.dt_bar": -1}
     source, year = "Rusch et al., Long expressive memory, arXiv 2110.04744", 2022
 
     def __init__(self, dt: float = 1.0):

@@ -16,9 +16,9 @@ class PhasedLSTM(Cell):
     r"""Phased LSTM: for sequences of many steps, or of steps at any times.
 
         phi_t = remainder(time_t / exp(log_period) - shift, 1)
-        k_t   = 2 phi_t / open        if phi_t < open / 2
-                2 - 2 phi_t / open    if open / 2 <= phi_t < open
-                leak phi_t            else
+        k_t   = 2 phi_t / |open|        if phi_t < |open| / 2
+                2 - 2 phi_t / |open|    if |open| / 2 <= phi_t < |open|
+                leak phi_t              else
         i_t   = sigmoid(W_i x_t + R_i h_{t-1} + p_i * c_{t-1} + b_i)
         f_t   = sigmoid(W_f x_t + R_f h_{t-1} + p_f * c_{t-1} + b_f)
         g_t   = tanh(W_g x_t + R_g h_{t-1} + b_g)
@@ -30,23 +30,25 @@ class PhasedLSTM(Cell):
 
     c' and h', ``c_new`` and ``h_new`` in the code, are what a plain LSTM makes of the states.
 
-    A period is learned as its logarithm, and drawn from 1 to e^3 units of time at first; ``open``
-    is the part of it in which the unit is awake.
+    A period is learned as its logarithm, and drawn from 1 to e^3 units of time at first (in the
+    authors' task from e to e^3); ``|open|`` is the part of it in which the unit is awake.
 
     Args:
         leak: how much passes a gate that is shut, for there to be a gradient. The paper sets it
             to 0 when it tests; a layer of the same weights with ``leak=0`` does that.
 
     Source: Neil, Pfeiffer and Liu, "Phased LSTM: accelerating recurrent network training for long
-    or event-based sequences", NeurIPS 2016, arXiv 1610.09513, equations 6 to 11. Differs: ``shift``
-    is a part of the period, where the paper has a time.
+    or event-based sequences", NeurIPS 2016, arXiv 1610.09513, equations 6 to 11, with |open| as in
+    the authors' code: a negative one would never open, nor get a gradient. That code adds the
+    shift to the time; the paper and this cell subtract it. Differs: ``shift`` is a part of the
+    period, where the paper has a time.
     """
 
     name = "lstm-phased"
     gates = ("i", "f", "g", "o")
     states = ("h", "c")
-    inputs = {"time": Input(size=1)}  # noqa: RUF012
-    parameters = {  # noqa: RUF012
+    inputs = {"time": Input(size=1)}
+    parameters = {
         "log_period": Parameter(initial=(0.0, 3.0)),
         "shift": Parameter(initial=(0.0, 1.0)),
         "open": Parameter(initial=0.05),
@@ -54,6 +56,7 @@ class PhasedLSTM(Cell):
         "p_f": Parameter(),
         "p_o": Parameter(),
     }
+    chrono = {"b.f": 1, "b.i": -1}
     source, year = "Neil, Pfeiffer and Liu, Phased LSTM, arXiv 1610.09513", 2016
 
     def __init__(self, leak: float = 0.001) -> None:
@@ -61,9 +64,12 @@ class PhasedLSTM(Cell):
 
     def step(self, x, W, R, s, p, u: Any = None):
         phi = torch.remainder(u.time / torch.exp(p.log_period) - p.shift, 1.0)
-        rise = 2 * phi / p.open
-        awake = torch.where(phi < 0.5 * p.open, rise, 2 - rise)
-        k = torch.where(phi < p.open, awake, self.leak * phi)
+        width = torch.abs(p.open)
+        is_awake = phi < width
+        # Asleep, the width may be 0: its place is taken, so that no gradient becomes 0 / 0.
+        rise = 2 * phi / torch.where(is_awake, width, 1.0)
+        awake = torch.where(phi < 0.5 * width, rise, 2 - rise)
+        k = torch.where(is_awake, awake, self.leak * phi)
         i = sigmoid(W.i(x) + R.i(s.h) + p.p_i * s.c)
         f = sigmoid(W.f(x) + R.f(s.h) + p.p_f * s.c)
         g = tanh(W.g(x) + R.g(s.h))

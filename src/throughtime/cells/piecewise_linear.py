@@ -2,13 +2,24 @@ r"""The recurrent network as a map that is linear in each orthant, made to be an
 
 import torch
 
-from throughtime.cells.cell import Cell
+from throughtime.cells.cell import Cell, Parameter
+
+
+def _diagonal(a):
+    """Fills a with the diagonal of I + M^T M / H over its largest eigenvalue, M normally drawn."""
+    H = len(a)
+    M = torch.randn(H, H, dtype=a.dtype, device=a.device)
+    matrix = torch.eye(H, dtype=a.dtype, device=a.device) + M.T @ M / H
+    a.copy_(matrix.diagonal() / torch.linalg.eigvalsh(matrix).max())
 
 
 class PiecewiseLinearRNN(Cell):
     r"""PLRNN: each unit decays by itself and sees the others where they pass a threshold.
 
         z_t = a * z_{t-1} + R max(0, z_{t-1} - theta) + W x_t + b,   R without its diagonal
+
+    a starts as the diagonal of a random positive definite matrix whose largest eigenvalue is 1, as
+    in the authors' code (after Talathi and Vartak, arXiv 1511.03771).
 
     Source: Durstewitz, "A state space approach for piecewise-linear recurrent neural networks",
     PLoS Computational Biology 13 (2017), equation 1. Differs: the noise is left out; the bias is
@@ -18,7 +29,7 @@ class PiecewiseLinearRNN(Cell):
     name = "plrnn"
     gates = ("z",)
     states = ("z",)
-    parameters = ("a", "theta")
+    parameters = {"a": Parameter(initial=_diagonal), "theta": Parameter()}
     source, year = "Durstewitz, Piecewise-linear recurrent neural networks", 2017
 
     def transform(self, R):

@@ -32,6 +32,7 @@ class TRNN(Cell):
     gates = ("z", "f")
     states = ("h",)
     recurrent_blocks = ()
+    chrono = {"b.f": 1}
     source, year = _SOURCE, 2016
 
     def step(self, x, W, R, s, p):
@@ -58,6 +59,7 @@ class TGRU(Cell):
     gates = ("z", "f", "o", "vz", "vf", "vo")
     states = ("h", "vz", "vf", "vo")
     recurrent_blocks = ()
+    chrono = {"b.f": 1, "b.vf": 0}
     source, year = _SOURCE, 2016
 
     def step(self, x, W, R, s, p):
@@ -86,6 +88,7 @@ class TLSTM(Cell):
     gates = ("z", "f", "o", "vz", "vf", "vo")
     states = ("h", "c", "vz", "vf", "vo")
     recurrent_blocks = ()
+    chrono = {"b.f": 1, "b.vf": 0}
     source, year = _SOURCE, 2016
 
     def step(self, x, W, R, s, p):

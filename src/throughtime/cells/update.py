@@ -26,6 +26,8 @@ class UGRNN(Cell):
         g_t = sigmoid(W_g x_t + R_g h_{t-1} + b_g)
         h_t = g_t * h_{t-1} + (1 - g_t) * c_t
 
+    b_g starts at 1, as in the code that the authors contributed to TensorFlow.
+
     Source: Collins, Sohl-Dickstein and Sussillo, "Capacity and trainability in recurrent neural
     networks", ICLR 2017, arXiv 1611.09913, with tanh for s.
     """
@@ -33,6 +35,8 @@ class UGRNN(Cell):
     name = "ugrnn"
     gates = ("c", "g")
     states = ("h",)
+    initial_weights = {"b.g": 1.0}
+    chrono = {"b.g": 1}
     source, year = _COLLINS, 2016
 
     def step(self, x, W, R, s, p):
@@ -53,7 +57,8 @@ class IntersectionRNN(Cell):
         h_t = g_t * h_{t-1} + (1 - g_t) * c_t
 
     The output is y, which no later step reads; the paper writes y^in, h^in, g^y and g^h for
-    u, c, k and g.
+    u, c, k and g. b_k and b_g start at 1, as in the code that the authors contributed to
+    TensorFlow.
 
     Source: Collins, Sohl-Dickstein and Sussillo, arXiv 1611.09913. Differs: there the
     first layer maps x_t to the width of the state and the layers above add x_t itself; here
@@ -64,6 +69,8 @@ class IntersectionRNN(Cell):
     gates = ("u", "c", "k", "g", "y")
     states = ("y", "h")
     recurrent_blocks = ("u", "c", "k", "g")
+    initial_weights = {"b.k": 1.0, "b.g": 1.0}
+    chrono = {"b.g": 1}
     source, year = _COLLINS, 2016
 
     def step(self, x, W, R, s, p):
@@ -148,6 +155,7 @@ class MUT1(Cell):
     gates = ("z", "r", "n")
     states = ("h",)
     recurrent_blocks = ("r", "n")
+    chrono = {"b.z": -1}
     source, year = _JOZEFOWICZ, 2015
 
     def step(self, x, W, R, s, p):
@@ -173,6 +181,7 @@ class MUT2(Cell):
     name = "mut-2"
     gates = ("z", "r", "n")
     states = ("h",)
+    chrono = {"b.z": -1}
     source, year = _JOZEFOWICZ, 2015
 
     def step(self, x, W, R, s, p):
@@ -197,6 +206,7 @@ class MUT3(Cell):
     name = "mut-3"
     gates = ("z", "r", "n")
     states = ("h",)
+    chrono = {"b.z": -1}
     source, year = _JOZEFOWICZ, 2015
 
     def step(self, x, W, R, s, p):

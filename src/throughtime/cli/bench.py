@@ -18,9 +18,9 @@ from rich.table import Table
 from throughtime import cells
 from throughtime.checks import unknown
 from throughtime.cli.parser import Parser
-from throughtime.inspection import benchmark
-from throughtime.inspection.benchmark import Point, Setup, Size
 from throughtime.kernels import BACKENDS
+from throughtime.measuring import benchmark
+from throughtime.measuring.benchmark import Point, Setup, Size
 from throughtime.tasks.run import written_whole
 
 __all__ = ["main"]

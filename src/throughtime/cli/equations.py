@@ -18,7 +18,7 @@ from throughtime import cells
 from throughtime.cells import Cell
 from throughtime.checks import nearest
 from throughtime.cli.parser import Parser
-from throughtime.kernels.equations import describe
+from throughtime.kernels.printing.equations import describe
 from throughtime.kernels.trace import Untraceable
 
 __all__ = ["main"]

@@ -16,7 +16,8 @@ _CHUNK = 1 << 16
 def read_lines(stream: BufferedIOBase, most: int) -> Iterator[list[str]]:
     r"""Some lines at a time: those that are there already, and never waiting for a second one.
 
-    Lines end with ``\n`` or ``\r\n``; a byte order mark at the start is left out.
+    The rule is that of :func:`throughtime.data.line_ends.lines`; a byte order mark at the start is
+    left out. Only at the end of a stream without any ``\n`` is it known that its ``\r`` end lines.
 
     Args:
         stream: of bytes, in UTF-8.
@@ -31,7 +32,6 @@ def read_lines(stream: BufferedIOBase, most: int) -> Iterator[list[str]]:
         good: list[str] = []
         for line in raw:
             number += 1
-            line = line.removesuffix(b"\r")
             line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             try:
                 if len(line) > LONGEST_LINE:
@@ -51,21 +51,27 @@ def read_lines(stream: BufferedIOBase, most: int) -> Iterator[list[str]]:
 
 def _raw_lines(stream: BufferedIOBase, most: int) -> Iterator[list[bytes]]:
     begun: list[bytes] = []
-    size = 0
+    size, has_line_feed = 0, False
     while chunk := stream.read1(_CHUNK):
         *ended, rest = chunk.split(b"\n")
         if ended:
             ended[0] = b"".join([*begun, ended[0]])
-            begun, size = [], 0
+            begun, size, has_line_feed = [], 0, True
         begun.append(rest)
         size += len(rest)
         for k in range(0, len(ended), most):
-            yield ended[k : k + most]
+            yield [line.removesuffix(b"\r") for line in ended[k : k + most]]
         # One byte more may be the \r of a line end.
         if size > LONGEST_LINE + 1:
-            break
-    if size:
-        yield [b"".join(begun)]
+            yield [b"".join(begun)]
+            return
+    rest = b"".join(begun)
+    if has_line_feed:
+        ended = [rest] if rest else []
+    else:
+        ended = rest.removesuffix(b"\r").split(b"\r") if rest else []
+    for k in range(0, len(ended), most):
+        yield ended[k : k + most]
 
 
 def _not_utf8(number: int, error: UnicodeDecodeError) -> ValueError:

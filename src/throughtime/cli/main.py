@@ -15,10 +15,9 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "train": "train a network on a task, into a run folder",
-    "generate": "let a trained language model write",
-    "translate": "from each line of the input to what a trained model makes of it",
-    "fill": "the missing word of each line of the input",
-    "evaluate": "score a trained model on a split, a file or a sentence",
+    "generate": "let a trained model create a sequence",
+    "predict": "what a trained model makes of each line of the input",
+    "evaluate": "score a trained model on a split, or on other data",
     "cells": "list the recurrent cells",
     "equations": "print the equations of a cell, and its derived backward step",
     "bench": "measure speed and memory of the layers, beside their peers",

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Optional
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -22,11 +22,29 @@ class Parser(ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
+        self.hints: dict[str, str] = {}
+        """By an option that does not exist here, what to use instead."""
 
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
         """What the command line gives, without the defaults, each value of its type."""
-        given = self.parse_args(self._with_values(argv), defaults=False)
-        return {k: v for k, v in vars(given.clone()).items() if k != "help"}
+        argv = self._with_values(argv)
+        values = vars(self.parse_args(argv, defaults=False).clone())
+        return {k: v for k, v in values.items() if k != "help"} | self._texts(argv)
+
+    def _texts(self, argv: Sequence[str]) -> dict[str, str]:
+        """The values of options that take a text, letter by letter: "null" is a word, too."""
+        texts = {
+            option: action.dest
+            for action in self._actions
+            if getattr(action, "_typehint", None) in (str | None, Optional[str])  # noqa: UP045
+            for option in action.option_strings
+        }
+        values = {}
+        for word, follower in zip(argv, [*argv[1:], ""], strict=False):
+            name, equals, value = word.partition("=")
+            if name in texts:
+                values[texts[name]] = value if equals else follower
+        return values
 
     def complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values, checked against their types, and the defaults for the rest."""
@@ -55,7 +73,8 @@ class Parser(ArgumentParser):
         typed = re.search(r'key "(\w+)":(.*)(?:Given|Got) value: (.*)', message, re.DOTALL)
         if unknown is not None:
             flag = unknown[1].split("=")[0]
-            message = f"unknown option {flag}{nearest(flag, flags)}"
+            hint = f". {self.hints[flag]}" if flag in self.hints else nearest(flag, flags)
+            message = f"unknown option {flag}{hint}"
         elif choice is not None:
             names = [name.strip(" '\"") for name in choice[2].split(",")]
             hint = nearest(choice[3].strip(), names)
@@ -80,6 +99,26 @@ def settings_of_file(path: str, known: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: for an unknown setting, with the nearest; for a file that is none of these.
     """
+    content = _content(path)
+    if "settings" in content:
+        blocks = [content["settings"], content.get("training", {})]
+        if not all(isinstance(block, dict) for block in blocks):
+            raise ValueError(f"{path}: expected settings as `name: value`, got {blocks[0]!r}.")
+        content = {**blocks[0], **blocks[1]}
+    settings = {k: v for k, v in content.items() if k not in ("about", "task", "learner")}
+    for key in settings:
+        if key not in known:
+            raise ValueError(f'{path}: unknown key "{key}"{nearest(str(key), known) or "."}')
+    return settings
+
+
+def learner_of_file(path: str) -> str | None:
+    """The learner that a recipe names, if it names one."""
+    learner = _content(path).get("learner")
+    return None if learner is None else str(learner)
+
+
+def _content(path: str) -> dict[str, Any]:
     text = Path(path).read_text(encoding="utf-8")
     try:
         content = yaml.safe_load(text)
@@ -87,16 +126,7 @@ def settings_of_file(path: str, known: Sequence[str]) -> dict[str, Any]:
         raise ValueError(f"{path}: not YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected settings as `name: value` lines, got {content!r}.")
-    if "settings" in content:
-        blocks = [content["settings"], content.get("training", {})]
-        if not all(isinstance(block, dict) for block in blocks):
-            raise ValueError(f"{path}: expected settings as `name: value`, got {blocks[0]!r}.")
-        content = {**blocks[0], **blocks[1]}
-    settings = {k: v for k, v in content.items() if k not in ("about", "task")}
-    for key in settings:
-        if key not in known:
-            raise ValueError(f'{path}: unknown key "{key}"{nearest(str(key), known) or "."}')
-    return settings
+    return content
 
 
 def fields(config: type) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import sys
@@ -11,18 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from throughtime import tasks
-from throughtime.cli.parser import Parser, fields, settings_of_file
+from throughtime.cli.parser import Parser, fields, learner_of_file, settings_of_file
 from throughtime.tasks.run import Run, RunError
 from throughtime.tasks.task import Task
-from throughtime.training.config import GradientConfig
+from throughtime.training.learner import CONFIGS, Diverged, choose
+from throughtime.training.processes import is_first_by_environment
 
 __all__ = ["main"]
 
-# What a resumed run may change: how far and on what it runs, not what is learned.
-_FREE_ON_RESUME = {
-    "epochs", "max_time", "sample_every", "save_every", "log_every", "sample_length",
-    "accelerator", "strategy", "backend", "learning_rate", "clip_norm",
-}  # fmt: skip
+_STATUS_OF_SIGNAL = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,41 +28,49 @@ def main(argv: Sequence[str]) -> int:
         print(_usage())
         return 0 if argv and argv[0] in ("-h", "--help") else 2
     kind = tasks.get(argv[0])
-    parser = _parser(kind, GradientConfig)
+    learner = choose(kind, _learner_of(argv[1:]))
+    settings = CONFIGS[learner]
+    parser = _parser(kind, settings)
     given = parser.parse(argv[1:])
     folder, resume, recipe = (given.pop(k, None) for k in ("run", "resume", "config"))
-    known = [*fields(kind.Config), *fields(GradientConfig)]
+    given.pop("learner", None)
+    known = [*fields(kind.Config), *fields(settings)]
     if recipe:
         given = settings_of_file(recipe, known) | given
         # Of the type of the setting: YAML takes 4e-3 for a word.
         given = {k: v for k, v in parser.complete(given).items() if k in given}
     if resume and not folder:
         raise ValueError("--resume goes on with a run, so it needs --run FOLDER.")
+    if given.get("num_nodes", 1) > 1 and not folder:
+        raise ValueError(
+            "--num_nodes needs --run FOLDER, on a disk that all nodes share, so that they agree "
+            "on the run."
+        )
 
     # A process that another has started beside itself finds the folder made.
-    is_first = os.environ.get("LOCAL_RANK", "0") == "0"
+    is_first = is_first_by_environment()
     folder = folder if is_first else os.environ.get("THROUGHTIME_RUN", folder)
     run = Run(Path(folder)) if folder else None
     assets = None
     if run is not None and resume and run.config_file.is_file():
-        given, assets = _resumed(run, kind, given)
+        given, assets = _resumed(run, kind, learner, given)
     elif run is not None and is_first and not run.is_free():
         raise RunError(_taken(run))
 
     values = parser.complete(given)
     task = kind(kind.Config(**{k: values[k] for k in fields(kind.Config)}), assets)
-    config = GradientConfig(**{k: values[k] for k in fields(GradientConfig)})
+    config = settings(**{k: values[k] for k in fields(settings)})
     run = run or _new_run(task)
     os.environ["THROUGHTIME_RUN"] = str(run.folder)
-    # Lightning takes seconds to import; a wrong word is answered without it.
-    from throughtime.training.gradient import Diverged, check, fit
+    # Lightning and TensorBoard take seconds to import; a wrong word is answered without them.
+    from throughtime.training.fit import check, fit
 
     lock = None
     try:
         if is_first:
             check(task, config)
             lock = run.lock()
-            run.create(task, asdict(config))
+            run.create(task, asdict(config), learner)
             size = run.config()["parameters"]
             print(f"{task.name}: {task.title}, {size:,} parameters -> {run.folder}", flush=True)
         outcome = fit(task, config, run, resume=bool(resume))
@@ -82,8 +88,24 @@ def main(argv: Sequence[str]) -> int:
         if lock is not None:
             lock.release()
     if is_first:
-        print(_conclusion(task, run, outcome))
-    return 0
+        print(_conclusion(run, outcome), flush=True)
+    return _STATUS_OF_SIGNAL.get(outcome.reason, 0)
+
+
+def _learner_of(argv: Sequence[str]) -> str | None:
+    """The learner that the command line, the recipe or the resumed run names; it has options."""
+    found: dict[str, str] = {}
+    for word, follower in zip(argv, [*argv[1:], ""], strict=False):
+        name, _, value = word.partition("=")
+        found.setdefault(name, value or follower)
+    if "--learner" in found:
+        return found["--learner"]
+    if "--config" in found and Path(found["--config"]).is_file():
+        return learner_of_file(found["--config"])
+    run = Run(Path(found["--run"])) if "--run" in found else None
+    if run is not None and "--resume" in found and run.config_file.is_file():
+        return run.config().get("learner")
+    return None
 
 
 def _parser(kind: type[Task], config: type) -> Parser:
@@ -91,6 +113,9 @@ def _parser(kind: type[Task], config: type) -> Parser:
     parser.add_class_arguments(kind.Config)
     parser.add_class_arguments(config)
     group = parser.add_argument_group("The run")
+    group.add_argument(
+        "--learner", type=str, help=f"how it is learned: {', '.join(CONFIGS)}; has its own options"
+    )
     group.add_argument("--run", type=str, help="the folder to write; a new one, or with --resume")
     group.add_argument("--resume", type=bool, help="go on from the last checkpoint in the folder")
     group.add_argument("--config", type=str, help="settings from a recipe; options go before them")
@@ -102,19 +127,30 @@ def _first_line(kind: type[Task]) -> str:
 
 
 def _resumed(
-    run: Run, kind: type[Task], given: dict[str, Any]
+    run: Run, kind: type[Task], learner: str, given: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings of the run, with what may change; refuses what may not."""
     saved = run.config()
     if saved["task"] != kind.name:
         raise RunError(f"{run.folder}: holds a run of {saved['task']}, not of {kind.name}.")
+    if saved.get("learner", "gradient") != learner:
+        raise RunError(
+            f"{run.folder}: the run was learned by {saved.get('learner', 'gradient')}, got "
+            f"--learner {learner}. Leave it out, or train into another --run."
+        )
     # Tells of settings that it lacks.
     run.task()
+    free = {
+        option.name
+        for settings in (kind.Config, CONFIGS[learner])
+        for option in dataclasses.fields(settings)
+        if option.metadata.get("free_on_resume")
+    }
     before = {**saved["settings"], **saved["training"]}
     # The time is that of each call.
     before.pop("max_time", None)
     for name, value in given.items():
-        if name in _FREE_ON_RESUME or name not in before or before[name] == value:
+        if name in free or name not in before or before[name] == value:
             continue
         if name not in saved["settings"] or _settled(kind, saved, name, value) != before[name]:
             raise RunError(
@@ -151,14 +187,18 @@ def _new_run(task: Task) -> Run:
     raise AssertionError
 
 
-def _conclusion(task: Task, run: Run, outcome: Any) -> str:
+def _conclusion(run: Run, outcome: Any) -> str:
     figures = ", ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in outcome.figures.items())
     ended = {
         "complete": f"The run is complete after {outcome.step} steps.",
         "time": f"The time is over after {outcome.step} steps; go on with --resume.",
-        "interrupted": f"Stopped at step {outcome.step}; go on with --resume.",
-    }[outcome.reason]
-    return f"{ended} Best validation: {figures}.\nReport: {run.report_file}"
+    }.get(
+        outcome.reason,
+        f"{outcome.reason}: Stopped at step {outcome.step}, saved in {run.checkpoint_file}; go on "
+        "with --resume.",
+    )
+    judged = f"Best validation: {figures}." if figures else "No validation yet."
+    return f"{ended} {judged}\nReport: {run.report_file}"
 
 
 def _usage() -> str:

@@ -7,10 +7,13 @@ from throughtime.data.characters import (
     TaggedCharacterTokeniser,
 )
 from throughtime.data.download import FILES, ChecksumError, DownloadError, RemoteFile, fetch
+from throughtime.data.files import reopenable
 from throughtime.data.generated_pairs import addition, prefix_expressions
+from throughtime.data.line_ends import lines, one_line, with_line_feeds
 from throughtime.data.pair_batches import PairBatch, PairBatches, collate
 from throughtime.data.pair_sets import PAIR_SETS
-from throughtime.data.pairs import Pair, PairSet, load_pairs, warn_of_long_sources
+from throughtime.data.pairs import Pair, PairSet, load_pairs, num_read, warn_of_long_sources
+from throughtime.data.ragged_batches import RaggedBatch, RaggedBatches, pad_rows
 from throughtime.data.subwords import MissingLibraryError, SubwordTokeniser
 from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load
 from throughtime.data.tokenisation import TOKENISERS, fit_tokeniser, tokeniser_from_json
@@ -38,6 +41,8 @@ __all__ = [
     "PairBatch",
     "PairBatches",
     "PairSet",
+    "RaggedBatch",
+    "RaggedBatches",
     "RemoteFile",
     "SubwordTokeniser",
     "SymbolTokeniser",
@@ -52,10 +57,16 @@ __all__ = [
     "fingerprint",
     "fit_tokeniser",
     "in_words",
+    "lines",
     "load",
     "load_pairs",
+    "num_read",
+    "one_line",
+    "pad_rows",
     "prefix_expressions",
+    "reopenable",
     "rows_for_scoring",
     "tokeniser_from_json",
     "warn_of_long_sources",
+    "with_line_feeds",
 ]

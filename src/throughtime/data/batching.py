@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from throughtime.checks import shape_is
+from throughtime.data.ragged_batches import check_range
 
 __all__ = ["ContiguousBatches", "rows_for_scoring"]
 
@@ -56,9 +57,9 @@ class ContiguousBatches:
         world_size: int = 1,
     ) -> None:
         _check_tokens(tokens, batch_size)
-        _check_range("steps", steps, 1)
-        _check_range("world_size", world_size, 1)
-        _check_range("rank", rank, 0, world_size - 1)
+        check_range("ContiguousBatches", "steps", steps, 1)
+        check_range("ContiguousBatches", "world_size", world_size, 1)
+        check_range("ContiguousBatches", "rank", rank, 0, world_size - 1)
         if batch_size % world_size:
             raise ValueError(
                 f"ContiguousBatches: expected a batch_size that {world_size} processes can share "
@@ -70,46 +71,27 @@ class ContiguousBatches:
         self._x = tokens[: B * L].view(B, L)[mine]
         self._y = tokens[1 : 1 + B * L].view(B, L)[mine]
         self._steps = T
-        self._cut = {"num_tokens": len(tokens), "batch_size": B, "steps": T}
         self.num_characters = B * L
         self.num_left_over = N - 1 - B * L
-        # The batch that comes next, and the one that the next iteration begins with.
-        self._position = self._start = 0
+        # The batch that the next iteration begins with.
+        self._start = 0
 
     def __len__(self) -> int:
         """How many batches one iteration has."""
         return -(-self._x.shape[1] // self._steps)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches in order, from the first, or from where `load_state_dict` says."""
+        """The batches in order, from the first, or from where :meth:`seek` says."""
         start, self._start = self._start, 0
         for k in range(start, len(self)):
-            # Moved on before the batch is out, so that a state saved after it resumes behind it.
-            self._position = (k + 1) % len(self)
             columns = slice(k * self._steps, (k + 1) * self._steps)
             yield self._x[:, columns], self._y[:, columns]  # (B / world_size, T)
 
-    def state_dict(self) -> dict[str, int]:
-        """The place in the iteration, and the cut of the text that it belongs to."""
-        return {"position": self._position, **self._cut}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Makes the next iteration go on behind the last batch that was seen.
-
-        Args:
-            state: what `state_dict` returned, in any of the processes.
-
-        Raises:
-            ValueError: the state belongs to another text, or to another cut of it.
-        """
-        cut = {name: state.get(name) for name in self._cut}
-        if cut != self._cut:
-            raise ValueError(
-                f"ContiguousBatches.load_state_dict: expected a state of {self._cut}, got {cut}. "
-                "Resume with the data and settings that it was saved with."
-            )
-        _check_range("position", state["position"], 0, len(self) - 1)
-        self._position = self._start = state["position"]
+    def seek(self, epoch: int, position: int) -> None:
+        """Makes the next iteration begin with batch ``position``; every epoch is the same."""
+        check_range("ContiguousBatches", "epoch", epoch, 0)
+        check_range("ContiguousBatches", "position", position, 0, len(self) - 1)
+        self._start = position
 
 
 def rows_for_scoring(num_characters: int, most: int = 32, least_length: int = 4096) -> int:
@@ -133,16 +115,10 @@ def _check_tokens(tokens: Tensor, batch_size: int) -> None:
             f"ContiguousBatches: expected tokens of int64, got {tokens.dtype}. "
             "Use Vocabulary.encode."
         )
-    _check_range("batch_size", batch_size, 1)
+    check_range("ContiguousBatches", "batch_size", batch_size, 1)
     if len(tokens) < batch_size + 1:
         raise ValueError(
             f"ContiguousBatches: expected at least {batch_size + 1} characters because "
             f"batch_size={batch_size}, got {len(tokens)}. "
             "Give more text, or a smaller --batch_size."
         )
-
-
-def _check_range(name: str, value: int, least: int, most: int | None = None) -> None:
-    if value < least or (most is not None and value > most):
-        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"ContiguousBatches: expected {name} {bounds}, got {value}.")

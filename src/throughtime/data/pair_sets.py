@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from throughtime.data.download import FILES, fetch
+from throughtime.data.line_ends import lines
 
 __all__ = ["PAIR_SETS", "Content"]
 
@@ -24,7 +25,7 @@ class Content(NamedTuple):
 
 
 def _lines(name: str, part: str) -> list[str]:
-    return fetch(FILES[name][part]).decode("utf-8").removesuffix("\n").split("\n")
+    return lines(fetch(FILES[name][part]).decode("utf-8"))
 
 
 def _multi30k(source: str, target: str) -> Content:
@@ -86,11 +87,11 @@ def _cmudict() -> Content:
     """
     content = fetch(FILES["cmudict"]["all"])
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        lines = archive.read("cmudict/cmudict").decode("utf-8").removesuffix("\n").split("\n")
+        entries = lines(archive.read("cmudict/cmudict").decode("utf-8"))
     splits: dict[str, list[Sides]] = {"train": [], "valid": [], "test": []}
-    for line in lines:
+    for entry in entries:
         # The number counts the pronunciations of the word.
-        word, _, phonemes = line.split(" ", 2)
+        word, _, phonemes = entry.split(" ", 2)
         place = _place(word)
         split = "valid" if place < 5 else "test" if place < 15 else "train"
         splits[split].append((word, phonemes))
@@ -105,8 +106,8 @@ def _scan(split: str) -> Content:
     """
 
     def pairs(part: str) -> list[Sides]:
-        lines = _lines("scan", f"tasks_{part}_{split}.txt")
-        rows = [line.removeprefix("IN: ").partition(" OUT: ") for line in lines]
+        entries = _lines("scan", f"tasks_{part}_{split}.txt")
+        rows = [entry.removeprefix("IN: ").partition(" OUT: ") for entry in entries]
         return [(command, actions) for command, _, actions in rows]
 
     train = pairs("train")

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from throughtime.checks import unknown
+from throughtime.data.files import reopenable
+from throughtime.data.line_ends import lines
 from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.data.splits import split_in_order
-from throughtime.data.text import _decode
+from throughtime.data.text import decoded
 
-__all__ = ["Pair", "PairSet", "load_pairs", "warn_of_long_sources"]
+__all__ = ["Pair", "PairSet", "load_pairs", "num_read", "warn_of_long_sources"]
 
 _SPLIT_NAMES = {"val": "valid", "dev": "valid"}
 _log = logging.getLogger(__name__)
@@ -70,8 +72,8 @@ def load_pairs(
 ) -> PairSet:
     r"""Reads pairs of texts; what comes without splits is split in order: train, valid, test.
 
-    Lines end with ``\n``, ``\r\n`` or ``\r``, and with nothing else. Files whose names end with
-    ``.gz`` are unpacked.
+    Lines end with ``\n`` or ``\r\n``; see :func:`throughtime.data.line_ends.with_line_feeds`. Files
+    whose names end with ``.gz`` are unpacked.
 
     Args:
         data: the name of one of `PAIR_SETS`; two files whose lines belong together, as a list or
@@ -85,9 +87,9 @@ def load_pairs(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: an unknown name; files of which the lines do not belong together, that are
-            empty, damaged or not in this encoding; a line without a tab; fractions out of range,
-            or that leave a split empty; an option without effect.
+        ValueError: an unknown name; a pipe; files of which the lines do not belong together, that
+            are empty, damaged or not in this encoding; a line without a tab; fractions out of
+            range, or that leave a split empty; an option without effect.
         DownloadError, ChecksumError: as `throughtime.data.fetch`.
 
     >>> load_pairs("scan-length").splits["train"][0]  # doctest: +SKIP
@@ -118,10 +120,23 @@ def load_pairs(
     return _without_empty_training(name, parts, ("words", "words"))
 
 
+def num_read(longest: int) -> int:
+    """How many tokens of a source are read at most; what stands behind them is cut off.
+
+    Ten times the longest source of the training, and at least 1,000: no network makes anything of
+    more, while its time and memory grow with the source and with the output, which may be longer.
+
+    Args:
+        longest: the tokens of the longest source of the training.
+    """
+    return max(10 * longest, 1000)
+
+
 def warn_of_long_sources(lengths: Sequence[int], longest: int, unit: str = "tokens") -> list[int]:
     """The places of the sources that are more than twice as long as any of the training.
 
-    A warning tells of them, for a network has not learned what to do with them.
+    A warning tells of them, for a network has not learned what to do with them; and of those that
+    are longer than :func:`num_read`, which are cut.
 
     Args:
         lengths: of the sources.
@@ -129,14 +144,19 @@ def warn_of_long_sources(lengths: Sequence[int], longest: int, unit: str = "toke
         unit: what the lengths count.
     """
     far = [place for place, length in enumerate(lengths) if length > 2 * longest]
+    most = num_read(longest)
+    cut = [place for place in far if lengths[place] > most]
     for place in far[:5]:
         _log.warning(
-            "line %d: the source has %d %s, the longest of the training %d: "
-            "what is made of it may be poor. Cut it into shorter ones.",
+            "line %d: the source has %d %s, the longest of the training %d: %s. "
+            "Cut it into shorter ones.",
             *(place + 1, lengths[place], unit, longest),
+            f"only its first {most} are read" if place in cut else "what is made of it may be poor",
         )
     if len(far) > 5:
         _log.warning("%d more sources are as long.", len(far) - 5)
+    if cut and cut[-1] not in far[:5]:
+        _log.warning("Of %d sources only the first %d %s are read.", len(cut), most, unit)
     return far
 
 
@@ -150,7 +170,7 @@ def _read(
         are_two = "," in data and Path(data.partition(",")[0]).expanduser().is_file()
         if languages is not None and not are_two:
             return path.name, _read_languages(path, languages, encoding)
-        if path.is_file():
+        if path.exists() and not path.is_dir():
             return path.name, {"all": _read_tabs(path, encoding)}
         if path.is_dir():
             raise ValueError(
@@ -243,9 +263,9 @@ def _read_tabs(path: Path, encoding: str) -> list[Pair]:
 
 
 def _read_lines(path: Path, encoding: str) -> list[str]:
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Give --data a path that exists.")
-    content = path.read_bytes()
+    content = reopenable(path).read_bytes()
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(content)
@@ -253,10 +273,10 @@ def _read_lines(path: Path, encoding: str) -> list[str]:
             raise ValueError(
                 f"{path}: expected a gzip file, got a damaged one ({error}). Copy it again."
             ) from error
-    text = _decode(content, encoding, path)
+    text = decoded(content, encoding, path)
     if not text:
         raise ValueError(f"{path}: expected lines of text, got an empty file.")
-    return text.removesuffix("\n").split("\n")
+    return lines(text)
 
 
 def _without_empty_training(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from throughtime.checks import unknown
 from throughtime.data.download import FILES, fetch
+from throughtime.data.line_ends import with_line_feeds
 from throughtime.data.text import TEXT_SETS, load
 
 __all__ = ["SENTENCE_SETS", "Sentences", "load_sentences"]
@@ -71,7 +72,10 @@ def load_sentences(
                     f'load_sentences: expected no {option} because "ptb" comes with its own, got '
                     f"{value}. Leave --{option} out."
                 )
-        texts = {part: fetch(file).decode("utf-8") for part, file in FILES["ptb"].items()}
+        texts = {
+            part: with_line_feeds(fetch(file).decode("utf-8"))
+            for part, file in FILES["ptb"].items()
+        }
         return Sentences("ptb", {part: _lines(text) for part, text in texts.items()}, "symbols")
     if data not in SENTENCE_SETS and data == Path(data).name and not Path(data).exists():
         raise ValueError(
@@ -103,4 +107,5 @@ def _between_lines(splits: dict[str, str]) -> dict[str, str]:
 
 
 def _lines(text: str) -> list[str]:
+    """The sentences of a text, or part of a text, that has line feeds."""
     return [line.strip() for line in text.split("\n") if line.strip()]

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from throughtime.checks import unknown
 from throughtime.data.download import FILES, DownloadError, fetch
+from throughtime.data.files import read_once
+from throughtime.data.line_ends import with_line_feeds
 from throughtime.data.splits import split_in_order
 
-__all__ = ["TEXT_SETS", "Corpus", "fingerprint", "load"]
+__all__ = ["TEXT_SETS", "Corpus", "decoded", "fingerprint", "load"]
 
 _ENCODINGS = ("utf-8", "utf-16", "ascii", "latin-1", "cp1252", "cp1251", "gb18030", "shift_jis")
 _log = logging.getLogger(__name__)
@@ -55,11 +57,13 @@ def load(
 ) -> Corpus:
     r"""Reads a text and splits it in order: first train, then valid, then test.
 
-    Line ends become ``\n``, and a byte-order mark at the start is dropped.
+    Line ends become ``\n``, by the rule of :func:`throughtime.data.line_ends.with_line_feeds`. A
+    byte-order mark at the start is dropped.
 
     Args:
-        data: the name of one of `TEXT_SETS`; or the path of a text file, or of a folder (its
-            ``*.txt`` and ``*.py``, by name); or None for the source of Python's standard library.
+        data: the name of one of `TEXT_SETS`; or the path of a text file, of a pipe, which is read
+            once, or of a folder (its ``*.txt`` and ``*.py``, by name); or None for the source of
+            Python's standard library.
         encoding: of the user's own file or folder.
         valid_fraction: of the characters, for validation; None is 0.1.
         test_fraction: of the characters, for the test; None is 0.
@@ -99,7 +103,9 @@ def _read(data: str | None, encoding: str) -> tuple[str, dict[str, str]]:
     """The name of a source, and its texts by split; or one text, "all", that is to be split."""
     is_set = data in TEXT_SETS
     if data and not is_set and (path := Path(data).expanduser()).exists():
-        return path.resolve().name, {"all": _read_path(path, encoding)}
+        # A pipe has no name but that by which it was given.
+        name = path.resolve().name if path.is_file() or path.is_dir() else path.name
+        return name, {"all": _read_path(path, encoding)}
     if data is not None and not is_set:
         raise _not_found(data)
     if encoding != "utf-8":
@@ -121,7 +127,7 @@ def _read_path(path: Path, encoding: str) -> str:
                 f"{path}: expected *.txt or *.py files in this folder, got none. "
                 "Give --data a folder that has some, or the path of one file."
             )
-    texts = [_decode(file.read_bytes(), encoding, file) for file in files]
+    texts = [with_line_feeds(decoded(read_once(file), encoding, file)) for file in files]
     if not any(texts):
         raise ValueError(f"{path}: expected a text, got no characters. Give --data another path.")
     return "\n".join(texts)
@@ -138,14 +144,17 @@ def _read_set(name: str) -> dict[str, str]:
                 raise
             _log.warning("%s is used without its %s split. %s", name, part, error)
         else:
-            texts[part] = TEXT_SETS[name](_decode(content, "utf-8", file.mirror))
+            text = with_line_feeds(decoded(content, "utf-8", file.mirror))
+            texts[part] = TEXT_SETS[name](text)
     return texts
 
 
 def _read_standard_library() -> str:
     folder = Path(sysconfig.get_path("stdlib"))
     sources = [path.read_bytes() for path in sorted(folder.glob("*.py"))]
-    texts = [_decode(source, "ascii", folder) for source in sources if source.isascii()]
+    texts = [
+        with_line_feeds(decoded(source, "ascii", folder)) for source in sources if source.isascii()
+    ]
     if not texts:
         raise FileNotFoundError(
             f"{folder}: expected the *.py files of the standard library, got none. "
@@ -154,24 +163,30 @@ def _read_standard_library() -> str:
     return "\n".join(texts)
 
 
-def _decode(content: bytes, encoding: str, where: Path | str) -> str:
+def decoded(content: bytes, encoding: str, where: Path | str) -> str:
+    """The text of a file, without a byte-order mark at its start; line ends are as they were.
+
+    Args:
+        content: all bytes of the file.
+        encoding: of the file.
+        where: what an error calls the file.
+
+    Raises:
+        ValueError: an unknown encoding, or bytes that are not in it.
+    """
     try:
         text = content.decode(encoding)
     except LookupError:
         raise unknown("encoding", encoding, _ENCODINGS) from None
     except UnicodeDecodeError as error:
-        before = _newlines(content[: error.start].decode(encoding, "replace"))
-        line = before.count("\n") + 1
+        line_end = "\n" if "\n" in content.decode(encoding, "replace") else "\r"
+        line = content[: error.start].decode(encoding, "replace").count(line_end) + 1
         raise ValueError(
             f"{where}: expected text in {encoding}, got byte 0x{content[error.start]:02x} at byte "
             f"offset {error.start}, line {line}. "
             f"Pass its encoding, perhaps --encoding {_likely_encoding(content)}."
         ) from error
-    return _newlines(text).removeprefix("\ufeff")
-
-
-def _newlines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.removeprefix("\ufeff")
 
 
 def _likely_encoding(content: bytes) -> str:

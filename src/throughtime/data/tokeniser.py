@@ -23,6 +23,9 @@ PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 """What the first four ids of every tokeniser stand for."""
 
+# A text without spaces is one word, and a message names words.
+_LONGEST_NAMED = 60
+
 
 class Tokeniser(ABC):
     """Texts as numbers, and back.
@@ -213,8 +216,12 @@ def in_words(counts: Counter[str], total: int, unit: str, most: int = 5) -> str:
     if not number:
         return f"all {total:,} {unit} are known"
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    named = ", ".join(f"{token!r} ({count})" for token, count in ranked[:most])
+    named = ", ".join(f"{_shortened(token)!r} ({count})" for token, count in ranked[:most])
     return (
         f"{number:,} of {total:,} {unit} ({100 * number / total:.2f} %) are unknown, "
         f"{len(counts):,} different ones: {named}{', …' if len(counts) > most else ''}"
     )
+
+
+def _shortened(token: str) -> str:
+    return token if len(token) <= _LONGEST_NAMED else f"{token[:_LONGEST_NAMED]}…"

@@ -69,7 +69,28 @@ def split_words(text: str) -> list[str]:
     >>> split_words("A man's T-shirt, isn't it? 3.5 m (or so)...")
     ['A', 'man', "'s", 'T-shirt', ',', "isn't", 'it', '?', '3.5', 'm', '(', 'or', 'so', ')', '...']
     """
-    return _TOKENS.findall(unicodedata.normalize("NFC", text))
+    return _TOKENS.findall(_composed(text))
+
+
+# The limit of the Stream-Safe Text Format of Unicode (UAX 15), which no word of a language reaches.
+_MOST_MARKS = 30
+
+
+def _composed(text: str) -> str:
+    """The text in NFC; more than 30 marks on one letter are composed 30 at a time.
+
+    The time of ``unicodedata.normalize`` grows with the square of the marks on one letter.
+    """
+    if len(text) <= 1000:
+        return unicodedata.normalize("NFC", text)
+    pieces, begin, num_marks = [], 0, 0
+    for place, character in enumerate(text):
+        num_marks = num_marks + 1 if unicodedata.combining(character) else 0
+        if num_marks > _MOST_MARKS:
+            pieces.append(text[begin:place])
+            begin, num_marks = place, 1
+    pieces.append(text[begin:])
+    return "".join(unicodedata.normalize("NFC", piece) for piece in pieces)
 
 
 def join_words(tokens: Sequence[str]) -> str:

@@ -1,81 +1,29 @@
-"""Where a model of sequence to sequence looked, as its run folder keeps it for the report."""
+"""Where a model looked, as its run folder keeps it for the report."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 
-from throughtime.data import UNK, Tokeniser
-from throughtime.inspection.attention_map import AttentionMap
-from throughtime.models import Hypothesis
 from throughtime.tasks.run import Run, written_whole
-from throughtime.tasks.sequence_to_sequence import SequenceToSequence
 from throughtime.tasks.task import Task
+from throughtime.tasks.uses import AttentionMap, Explains
 
-__all__ = ["align", "has_attention", "record_alignments", "recorded_alignments", "tokens_of"]
-
-_PAIRS, _MOST_TOKENS = 4, 40
-
-
-def has_attention(task: Task) -> bool:
-    """Whether the models of this task look back at a source."""
-    return isinstance(task, SequenceToSequence) and task.config.attention != "none"
-
-
-def align(task: SequenceToSequence, source: str, found: Hypothesis) -> AttentionMap | None:
-    """The map of one hypothesis; None where it is empty, or there is no attention.
-
-    Args:
-        task: of which the tokenisers are.
-        source: as the model read it.
-        found: what it wrote.
-    """
-    if found.attention is None or not found.tokens:
-        return None
-    reads, writes = task.tokenisers
-    return AttentionMap(
-        tokens_of(reads, reads.encode(source), reads.unknown(source)),
-        tokens_of(writes, found.tokens),
-        [[round(w, 4) for w in row] for row in found.attention.tolist()],
-        f"{task.shown(source)} → {writes.decode(found.tokens)}",
-    )
-
-
-def tokens_of(tokeniser: Tokeniser, ids: Sequence[int], unknown: Sequence[str] = ()) -> list[str]:
-    """Each id as text; the unknown ones as they were written, where that is known."""
-    left = iter(unknown)
-    return [
-        next(left, tokeniser.decode([i])) if i == UNK else tokeniser.decode([i]) or "·" for i in ids
-    ]
+__all__ = ["record_alignments", "recorded_alignments"]
 
 
 def record_alignments(run: Run, task: Task, model: nn.Module, step: int) -> None:
-    """Writes where the model looks for the first pairs of the validation; else does nothing.
+    """Writes where the model looks for some examples of the validation; else does nothing.
 
     Args:
         run: the folder; see :attr:`throughtime.tasks.run.Run.attention_file`.
         task, model: what is learned, and how far it is.
         step: of the training.
     """
-    if not isinstance(task, SequenceToSequence) or not has_attention(task):
+    if not isinstance(task, Explains) or task.nothing_to_explain:
         return
-    reads, writes = task.tokenisers
-    pairs = [p for p in task.split("valid")[:50] if 0 < len(reads.encode(p.source)) <= _MOST_TOKENS]
-    pairs = pairs[:_PAIRS]
-    coded = [reads.encode(pair.source) for pair in pairs]
-    found = task.search(model, coded)
-    maps: list[dict[str, Any]] = []
-    for pair, (best,) in zip(pairs, found, strict=True):
-        drawn = align(task, pair.source, best)
-        if drawn is not None:
-            is_right = writes.decode(best.tokens) == pair.target
-            title = drawn.title if is_right else f"{drawn.title} ({pair.target})"
-            # A model that has learned little may write without end.
-            kept = {"target": drawn.target[:_MOST_TOKENS], "weights": drawn.weights[:_MOST_TOKENS]}
-            maps.append(drawn._replace(title=title, **kept)._asdict())
+    maps = [drawn._asdict() for drawn in task.explanations(model)]
     text = json.dumps({"step": step, "maps": maps}) + "\n"
     written_whole(run.attention_file, lambda path: path.write_text(text, encoding="utf-8"))
 

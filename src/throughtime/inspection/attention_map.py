@@ -10,36 +10,21 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from throughtime.tasks.run import written_whole
+from throughtime.tasks.uses import AttentionMap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["AttentionMap", "attention_svg", "can_write_attention", "write_attention"]
+__all__ = ["attention_svg", "can_write_attention", "write_attention"]
 
 _SUFFIXES = (".html", ".png")
 _INCHES_WIDE, _INCHES_HIGH, _CELL = 11.0, 14.0, 0.27
 _LONGEST_LABEL = 24
-
-
-class AttentionMap(NamedTuple):
-    """Where a model looked while it wrote.
-
-    Args:
-        source: S tokens that were read.
-        target: T tokens that were written.
-        weights: (T, S), a row for each token that was written; each sums to 1.
-        title: the two texts, for a page to show above.
-    """
-
-    source: Sequence[str]
-    target: Sequence[str]
-    weights: Sequence[Sequence[float]]
-    title: str = ""
 
 
 def attention_svg(drawn: AttentionMap) -> str:

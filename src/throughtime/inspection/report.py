@@ -7,12 +7,15 @@ import html
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from throughtime.inspection.alignments import recorded_alignments
 from throughtime.inspection.attention_map import attention_svg
+from throughtime.inspection.shown_files import shown_html
 from throughtime.tasks.run import Run, written_whole
+from throughtime.tasks.task import Figure
 
 __all__ = ["write_report"]
 
@@ -29,42 +32,29 @@ def write_report(run: Run) -> Path:
     learning rate, the samples along the way, where the model looked, and the configuration.
     """
     config = run.config()
+    monitor, figures = config.get("monitor", "loss"), _figures(config)
     rows = _rows(run.metrics_file)
-    training = {"cell": "", **config["settings"]}
+    settings = {"cell": "", **config["settings"]}
     title = f"{config['task']} · {config['assets'].get('data', run.folder.name)}"
     body = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(_summary(rows, config.get('parameters')))}</p>",
-        _figure(
-            "Loss",
-            "nats",
-            {
-                "training": _points(rows, "train", "loss"),
-                "validation": _points(rows, "valid", "loss"),
-            },
-        ),
-        *(_figure("Validation", "", curves) for curves in _figures_of_a_split(rows)),
-        _figure(
-            "Norm of the gradient before clipping",
-            "norm",
-            {"gradient": _points(rows, "train", "gradient_norm")},
-            level=float(config["training"].get("clip_norm", math.nan)),
-            is_log=True,
-        ),
-        _figure(
-            "Learning rate",
-            "",
-            {"learning rate": _points(rows, "train", "learning_rate")},
-            height=1.8,
-        ),
+        f"<p>{html.escape(_summary(rows, monitor, figures, config.get('parameters')))}</p>",
+        *_while_learning(rows, monitor, figures),
+        *(_figure("Validation", unit, curves) for unit, curves in _of_a_split(rows, figures)),
+        *_of_the_learner(rows, config),
         "<h2>Samples along the way</h2>",
         *_samples(run.samples_file),
+        *shown_html(run),
         *_attention(run),
         "<h2>Configuration</h2>",
-        _table({**training, **config["training"], **config["versions"]}),
+        _table({**settings, **config["training"], **config["versions"]}),
     ]
     page = _PAGE.format(title=html.escape(title), body="\n".join(body))
-    written_whole(run.report_file, lambda path: path.write_text(page, encoding="utf-8"))
+    # The JSON files may hold half of a surrogate pair, which UTF-8 cannot.
+    written_whole(
+        run.report_file,
+        lambda path: path.write_text(page, encoding="utf-8", errors="backslashreplace"),
+    )
     return run.report_file
 
 
@@ -103,22 +93,86 @@ def _points(rows: list[dict[str, str]], split: str, column: str) -> Points:
     ]
 
 
-def _figures_of_a_split(rows: list[dict[str, str]]) -> list[dict[str, Points]]:
-    """The curves of what is only known of a whole split, those of one scale together."""
-    known = {name for row in rows if row["split"] == "train" for name in row if row[name]}
-    known |= {*_PLACE, "loss"}
-    names = [name for name in (rows[0] if rows else ()) if name not in known]
-    found = {name.replace("_", " "): _points(rows, "valid", name) for name in names}
-    found = {name: points for name, points in found.items() if points}
-    small = {k: points for k, points in found.items() if max(y for _, y in points) <= 1}
-    return [part for part in (small, {k: v for k, v in found.items() if k not in small}) if part]
+def _columns(rows: list[dict[str, str]], split: str) -> list[str]:
+    """The figures that rows of a split hold."""
+    names = dict.fromkeys(name for row in rows if row["split"] == split for name in row)
+    return [
+        name
+        for name in names
+        if name not in _PLACE and not name.endswith("_per_second") and _points(rows, split, name)
+    ]
 
 
-def _summary(rows: list[dict[str, str]], parameters: int | None) -> str:
-    valid = [row for row in rows if row["split"] == "valid"]
-    if not rows or not valid:
+def _figures(config: dict[str, Any]) -> dict[str, Figure]:
+    """What the figures say; a run of an older version does not tell, but for its loss."""
+    entries = config.get("figures", {"loss": {"unit": "nats", "better": "lower"}})
+    return {name: Figure(**entry) for name, entry in entries.items()}
+
+
+def _while_learning(
+    rows: list[dict[str, str]], monitor: str, figures: Mapping[str, Figure]
+) -> list[str]:
+    """The loss, and the figure that is monitored, of training and validation side by side."""
+    charts = []
+    for name in dict.fromkeys(("loss", monitor)):
+        curves = {"training": _points(rows, "train", name)}
+        curves |= {"validation": _points(rows, "valid", name)}
+        # A figure of whole splits only stands among the others.
+        if curves["training"] or (name == "loss" and curves["validation"]) or not rows:
+            unit = figures[name].unit if name in figures else ""
+            charts.append(_figure(_in_words(name), unit, curves))
+    return charts
+
+
+def _of_a_split(
+    rows: list[dict[str, str]], figures: Mapping[str, Figure]
+) -> list[tuple[str, dict[str, Points]]]:
+    """The curves of what is only known of a whole split, those of one unit together."""
+    in_training = {*_columns(rows, "train"), "loss"}
+    by_unit: dict[str, dict[str, Points]] = {}
+    for name in _columns(rows, "valid"):
+        if name not in in_training:
+            unit = figures[name].unit if name in figures else ""
+            by_unit.setdefault(unit, {})[_in_words(name).lower()] = _points(rows, "valid", name)
+    return list(by_unit.items())
+
+
+def _of_the_learner(rows: list[dict[str, str]], config: dict[str, Any]) -> list[str]:
+    """What the learner tells of itself: the norm of the gradient, the learning rate, a fitness."""
+    in_validation = {*_columns(rows, "valid"), "loss"}
+    names = _columns(rows, "train")
+    if not rows and config.get("learner", "gradient") == "gradient":
+        names = ["gradient_norm", "learning_rate"]
+    charts = []
+    for name in names:
+        if name in in_validation:
+            continue
+        points = {_in_words(name).lower(): _points(rows, "train", name)}
+        if name == "gradient_norm":
+            clip_norm = float(config["training"].get("clip_norm", math.nan))
+            what = "Norm of the gradient before clipping"
+            charts.append(_figure(what, "norm", points, level=clip_norm, is_log=True))
+        else:
+            charts.append(_figure(_in_words(name), "", points, height=1.8))
+    return charts
+
+
+def _in_words(name: str) -> str:
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _summary(
+    rows: list[dict[str, str]],
+    monitor: str,
+    figures: Mapping[str, Figure],
+    parameters: int | None,
+) -> str:
+    valid = [row for row in rows if row["split"] == "valid" and row.get(monitor)]
+    if not valid:
         return "No validation yet."
-    best = min(valid, key=lambda row: float(row["loss"]))
+    is_higher = monitor in figures and figures[monitor].better == "higher"
+    best = (max if is_higher else min)(valid, key=lambda row: float(row[monitor]))
     minutes = float(rows[-1]["seconds"]) / 60
     figures = ", ".join(
         f"{name.replace('_', ' ')} {float(value):.4f}"
@@ -159,11 +213,13 @@ def _figure(
     if is_log:
         axes.set_yscale("log")
     axes.set_xlabel("step")
-    axes.set_ylabel(unit)
+    axes.set_ylabel(unit, parse_math=False)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if len(curves) > 1 or level is not None:
-        axes.legend(frameon=False)
+        for text in axes.legend(frameon=False).get_texts():
+            # A dollar sign in the name of a column begins no formula.
+            text.set_parse_math(False)
     drawing = io.StringIO()
     FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
     svg = drawing.getvalue()
@@ -190,7 +246,7 @@ def _samples(path: Path, most: int = 12) -> list[str]:
     step = max(1, math.ceil(len(found) / most))
     kept = found[::-step][::-1]
     return [
-        f"<details{' open' if i == len(kept) - 1 else ''}><summary>{title}</summary>"
+        f"<details{' open' if i == len(kept) - 1 else ''}><summary>{html.escape(title)}</summary>"
         f"<pre>{html.escape(sample.strip())}</pre></details>"
         for i, (title, sample) in enumerate(kept)
     ]
@@ -201,7 +257,7 @@ def _attention(run: Run) -> list[str]:
     if not maps:
         return []
     return [
-        f"<h2>Attention at step {step}</h2>",
+        f"<h2>Attention at step {html.escape(str(step))}</h2>",
         "<p>Pairs of the validation. Rows: what was written. Columns: what was read. "
         "White is a weight of 0, dark of 1.</p>",
         *(

@@ -53,10 +53,6 @@ _MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product"}
 _ARRAYS = ("kernel", "recurrent_kernel", "bias")
 _BIASES = ("bias_ih", "bias_hh")
 _LIBRARIES = ("keras", "tf_keras", "tensorflow")
-_OURS_ALONE = (
-    *("weight_drop", "learned_state", "residual", "independent"),
-    *("proj_size", "zoneout", "activations", "clip"),
-)
 # What acts while Keras trains, and leaves the function of the layer as it is.
 _TRAINING = (
     *("dropout", "recurrent_dropout", "activity_regularizer"),
@@ -186,9 +182,8 @@ def to_keras(layer: Recurrent) -> list[np.ndarray]:
             f"to_keras: Keras has no layer for the cell {cell or '?'} ({layer.cell}); it "
             f"has those of {', '.join(_ORDERS)}."
         )
-    for option in _OURS_ALONE:
-        if getattr(layer, option, None):
-            raise ValueError(f"to_keras: Keras has no {option}, which this layer uses.")
+    for option in layer.spec.lost_in("keras"):
+        raise ValueError(f"to_keras: Keras has no {option}, which this layer uses.")
     arrays = []
     for suffix in _suffixes(layer):
         rows = [getattr(layer, f"{name}{suffix}").detach() for name in _names(layer.bias)]

@@ -18,19 +18,13 @@ from torch import nn
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.checks import unknown
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
+from throughtime.layers.spec import OPTIONS
 from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork, Writer
 from throughtime.models.cloze import Cloze
 
 __all__ = ["from_pretrained", "save_pretrained"]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-
-_RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout")
-_OPTIONS = (
-    *("bidirectional", "merge", "backend", "save", "strict", "forget_bias", "recurrent_init"),
-    *("locked_dropout", "weight_drop", "learned_state", "residual", "independent"),
-    *("recurrent_dropout", "zoneout", "proj_size", "activations", "clip"),
-)
 
 
 def _of_recurrent(layer: Recurrent) -> dict[str, Any]:
@@ -41,7 +35,7 @@ def _of_recurrent(layer: Recurrent) -> dict[str, Any]:
                 f"can hold. Name one of throughtime.cells.wrapped.ACTIVATIONS; or save the state "
                 f"dict alone."
             )
-    return {name: getattr(layer, name) for name in (*_RECURRENT, *_OPTIONS)}
+    return {name: getattr(layer, name) for name in OPTIONS}
 
 
 def _of_layers(inner: Recurrent) -> dict[str, Any]:

@@ -73,10 +73,6 @@ def _converted(
     return module
 
 
-_OURS_ALONE = (
-    *("weight_drop", "recurrent_dropout", "zoneout", "learned_state", "residual", "independent"),
-    *("activations", "clip"),
-)
 _THEIRS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN_TANH": nn.RNN, "RNN_RELU": nn.RNN}
 
 
@@ -88,17 +84,19 @@ def _torch_layer(ours: Recurrent) -> nn.Module:
             f"{ours.cell.name or type(ours.cell).__name__}; it has those of lstm, gru, rnn-tanh "
             f"and rnn-relu."
         )
-    extra = [option for option in _OURS_ALONE if getattr(ours, option)]
-    extra += ["proj_size"] if ours.proj_size and equivalent != "LSTM" else []
-    if extra or (ours.locked_dropout and ours.dropout > 0):
-        raise ValueError(
-            f"to_torch: the layers of torch.nn have no {(extra or ['locked_dropout'])[0]}, which "
-            f"this layer uses."
-        )
     if ours.merge != "concat":
         raise ValueError(
             f'to_torch: the layers of torch.nn concatenate their directions, got merge="'
             f'{ours.merge}".'
+        )
+    lost = ours.spec.lost_in("torch.nn")
+    lost += ["proj_size"] if ours.proj_size and equivalent != "LSTM" else []
+    if lost == ["locked_dropout"] and ours.dropout == 0:
+        # It drops nothing, since dropout was set to 0 later.
+        lost = []
+    if lost:
+        raise ValueError(
+            f"to_torch: the layers of torch.nn have no {lost[0]}, which this layer uses."
         )
     more: dict[str, Any] = {}
     if equivalent.startswith("RNN"):

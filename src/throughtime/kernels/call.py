@@ -63,3 +63,10 @@ class Call:
     reverse: bool = False
     save: str = "gates"
     identity: str | None = None
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """All that can have a gradient: x, the weights, states and further inputs, in order."""
+        w = self.weights
+        matrices = (self.x, w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh)
+        return (*matrices, *w.parameters.values(), *self.state, *self.inputs)

@@ -16,6 +16,7 @@ from throughtime.kernels.autocast import outside_autocast
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp.gemm import has_amx
 from throughtime.kernels.cpp.recurrence import STORAGE
+from throughtime.kernels.transforms import is_direct
 
 __all__ = ["BACKENDS", "Explanation", "check", "explain", "run", "trace"]
 
@@ -142,7 +143,7 @@ def run(
 @outside_autocast
 def trace(call: Call, backend: str = "auto") -> dict[str, Tensor]:
     """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
-    by_steps = backend == "reference" or operators.is_seen_through(call)
+    by_steps = backend == "reference" or not is_direct(call.tensors)
     refused = by_steps or [*operators.missing(), *operators.reasons(call)]
     return (reference if refused else operators).trace(call)
 

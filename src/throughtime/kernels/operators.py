@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack
 
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.kernels import reference
@@ -25,11 +24,10 @@ from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
 from throughtime.kernels.program import Program, looked_at, program
 from throughtime.kernels.samples import as_rows, one_by_one
 from throughtime.kernels.trace import Untraceable, held, same
+from throughtime.kernels.transforms import alive, has_tangent, is_batched, is_transformed
 
 __all__ = [
     "identity",
-    "is_seen_through",
-    "is_transformed",
     "kernel_of",
     "missing",
     "reasons",
@@ -164,13 +162,11 @@ def _opened_backward(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
     sequence = (call.x.shape[0], *state)
     further = [
         ("output", output, sequence, dtype),
-        *(
-            (name, array, shape, made.type_of(name))
-            for (name, shape), array in zip(arrays, kept, strict=True)
-        ),
         ("d_output", d_output, sequence, dtype),
         *(("d_last", d, state, dtype) for d in d_last),
     ]
+    for (name, shape), array in zip(arrays, kept, strict=True):
+        further.append((name, array, shape, made.type_of(name)))
     check(call, further)
     return made, call
 
@@ -257,17 +253,20 @@ class _Recurrence(torch.autograd.Function):
         count, states = ctx.counts
         lengths, resets, seed, *rest = ctx.saved_tensors
         tensors, (output, *others) = rest[:count], rest[count:]
+        of_input, gradients = ctx.needs_input_grad[_FIRST], (d_output, *d_rest[:states])
+        call = (*ctx.constants, of_input, count, states, lengths, resets, seed)
         # Inside torch.compile there is no second derivative, and its view of a function that is
         # called by another's backward has the arguments wrong. Elsewhere few ask for one.
-        again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        is_function = again or is_transformed()
-        derive = _RecurrenceBackward.apply if is_function else _RecurrenceBackward.forward
-        found = derive(
-            *(*ctx.constants, ctx.needs_input_grad[_FIRST], count, states),
-            *(lengths, resets, seed),
-            *(*tensors, output, *others[states:], d_output, *d_rest[:states]),
-        )
-        return *(None,) * _FIRST, *_spread(found, tensors, ctx.needs_input_grad[_FIRST])
+        if torch.compiler.is_compiling():
+            derive = _RecurrenceBackward.forward
+        elif has_tangent((*tensors, *gradients)) or is_batched(gradients):
+            derive = _by_reference
+        elif torch.is_grad_enabled() or is_transformed():
+            derive = _RecurrenceBackward.apply
+        else:
+            derive = _RecurrenceBackward.forward
+        found = derive(*call, *tensors, output, *others[states:], *gradients)
+        return *(None,) * _FIRST, *_spread(found, tensors, of_input)
 
     @staticmethod
     def vmap(info, in_dims, *arguments):
@@ -284,8 +283,11 @@ class _Recurrence(torch.autograd.Function):
         # Of the values: lengths, resets, seed, x, and from here on what belongs to a layer.
         shared = range(4, 8 + owned)
         weights_are_shared = all(dims[i] is None for i in shared)
-        # What is drawn at random depends on a row's place in the batch.
-        if not weights_are_shared or save == "states" or values[2] is not None:
+        # What is kept of ragged rows stands in the order of their lengths, which one sample cannot
+        # know of the others; of states there are as many as chunks. What is drawn at random
+        # depends on a row's place in the batch.
+        is_apart = save != "nothing" and (save == "states" or values[0] is not None)
+        if not weights_are_shared or is_apart or values[2] is not None:
             return one_by_one(apply, info.batch_size, dims, values)
         # All samples are rows of one batch.
         rows = [
@@ -305,6 +307,31 @@ def _spread(found: Sequence[Tensor], tensors: Sequence[Tensor | None], of_input:
     rest = iter(found)
     wanted = [of_input, *(t is not None for t in tensors[1:])]
     return [next(rest) if is_wanted else None for is_wanted in wanted]
+
+
+def _by_reference(
+    cell, reverse, save, owned, given, of_input, count, states, lengths, resets, seed, *rest
+) -> tuple[Tensor, ...]:
+    """What :class:`_RecurrenceBackward` gives, of the same arguments, by plain operations.
+
+    They can be derived again, and know whatever PyTorch does with a gradient.
+    """
+    rest = alive(rest)
+    tensors, gradients = rest[:count], rest[-1 - states :]
+    wanted = [i for i, t in enumerate(tensors) if t is not None and (i > 0 or of_input)]
+    there = [i for i, g in enumerate(gradients) if g is not None]
+
+    def results(*differentiable: Tensor) -> tuple[Tensor, ...]:
+        filled = list(tensors)
+        for i, value in zip(wanted, differentiable, strict=True):
+            filled[i] = value
+        parts = _parts(filled, owned, given)
+        output, last = reference.run(_call_of(_cell(cell), parts, lengths, resets, seed, reverse))
+        every = (output, *last)
+        return tuple(every[i] for i in there)
+
+    _, pull = torch.func.vjp(results, *(tensors[i] for i in wanted))
+    return pull(tuple(gradients[i] for i in there))
 
 
 class _RecurrenceBackward(torch.autograd.Function):
@@ -331,63 +358,25 @@ class _RecurrenceBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *seconds):
-        cell, reverse, _, owned, given, of_input, count, states, total = ctx.constants
-        lengths, resets, seed, *rest = ctx.saved_tensors
-        tensors, gradients = rest[:count], rest[count:]
-        options = (lengths, resets, seed, reverse)
+        *constants, count, states, total = ctx.constants
+        saved = alive(ctx.saved_tensors)
+        options, values = saved[:3], saved[3:]
+        there = [i for i, v in enumerate(values) if v is not None]
 
-        def first(*differentiable: Tensor) -> list[Tensor]:
-            """The first derivatives, by way of the reference."""
-            it = iter(differentiable)
-            values = [None if t is None else next(it) for t in tensors]
-            d_results = [None if g is None else next(it) for g in gradients]
-            call = _call_of(_cell(cell), _parts(values, owned, given), *options)
-            output, last = reference.run(call)
-            results = [output, *last]
-            pairs = [(r, d) for r, d in zip(results, d_results, strict=True) if d is not None]
-            wrt = [v for i, v in enumerate(values) if v is not None and (i > 0 or of_input)]
-            return list(
-                torch.autograd.grad(
-                    [r for r, _ in pairs],
-                    wrt,
-                    [d for _, d in pairs],
-                    create_graph=True,
-                    allow_unused=True,
-                    materialize_grads=True,
-                )
-            )
+        def first(*differentiable: Tensor) -> tuple[Tensor, ...]:
+            filled = list(values)
+            for i, value in zip(there, differentiable, strict=True):
+                filled[i] = value
+            return _by_reference(*constants, count, states, *options, *filled)
 
-        there = [t for t in (*tensors, *gradients) if t is not None]
-        goes_on = torch.is_grad_enabled()
-        with torch.enable_grad():
-            # Views, where third derivatives may follow: they stand apart from one another, and
-            # yet lead on to what they were made from.
-            inputs = [
-                t.view_as(t) if goes_on and t.requires_grad else t.detach().requires_grad_()
-                for t in there
-            ]
-            firsts = first(*inputs)
-            pairs = [
-                (f, s)
-                for f, s in zip(firsts, seconds, strict=True)
-                if s is not None and f.requires_grad
-            ]
-            found: list[Any] = [None] * len(inputs)
-            if pairs:
-                found = list(
-                    torch.autograd.grad(
-                        [f for f, _ in pairs],
-                        inputs,
-                        [s for _, s in pairs],
-                        allow_unused=True,
-                        create_graph=goes_on,
-                    )
-                )
-        it = iter(found)
-        of_tensors = [None if t is None else next(it) for t in tensors]
-        of_gradients = [None if g is None else next(it) for g in gradients]
-        between = (None,) * (total - count - 1 - states)
-        return *(None,) * (_CONSTANTS + 6), *of_tensors, *between, *of_gradients
+        firsts, pull = torch.func.vjp(first, *(values[i] for i in there))
+        pairs = zip(firsts, seconds, strict=True)
+        found: list[Any] = [None] * len(values)
+        weights = tuple(torch.zeros_like(f) if s is None else s for f, s in pairs)
+        for i, gradient in zip(there, pull(weights), strict=True):
+            found[i] = gradient
+        between = (None,) * (total - len(values))
+        return *(None,) * (_CONSTANTS + 6), *found[:count], *between, *found[count:]
 
     @staticmethod
     def vmap(info, in_dims, *arguments):
@@ -413,6 +402,8 @@ def reasons(call: Call) -> list[str]:
     if dtype not in STORAGE:
         names = ", ".join(str(d).removeprefix("torch.") for d in STORAGE)
         found.append(f"x is of {str(dtype).removeprefix('torch.')} (needs {names})")
+    if has_tangent(call.tensors):
+        found.append("an input has a tangent, and the kernels have no forward-mode derivative")
     if call.x.shape[1] == 0:
         found.append("the batch is empty")
     if found:
@@ -445,46 +436,14 @@ def traced_identity(cell: Cell, weight: Tensor) -> str:
     return identity(cell)
 
 
-def _tensors(call: Call) -> tuple[Tensor | None, ...]:
-    w = call.weights
-    matrices = (call.x, w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh)
-    return (*matrices, *w.parameters.values(), *call.state, *call.inputs)
-
-
 def _trains(call: Call) -> bool:
-    needs = (t is not None and t.requires_grad for t in _tensors(call))
+    needs = (t is not None and t.requires_grad for t in call.tensors)
     return torch.is_grad_enabled() and any(needs)
-
-
-def is_transformed() -> bool:
-    """Whether a transform of torch.func is at work."""
-    # Not to be asked inside torch.compile, where there is no transformation from outside.
-    return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
-
-
-def is_seen_through(call: Call) -> bool:
-    """Whether what is done to the tensors must go through PyTorch's dispatcher.
-
-    Tensors on meta and fake tensors have no memory; transforms, modes, tracing and subclasses of
-    Tensor want to see each operation. A kernel that is called directly would pass them by.
-    """
-    return (
-        torch.compiler.is_compiling()
-        or is_transformed()
-        or torch._C._is_tracing()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or call.x.device.type != "cpu"
-        or any(
-            torch._C._dispatch_keys(t).has(torch._C.DispatchKey.Python)
-            for t in _tensors(call)
-            if t is not None
-        )
-    )
 
 
 def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Applies the cell through time; see :func:`throughtime.kernels.reference.run`."""
-    tensors = _tensors(call)
+    tensors = call.tensors
     text, owned = call.identity or identity(call.cell), len(call.weights.parameters)
     given, trains = len(call.inputs), _trains(call)
     varying = (call.lengths, call.resets, call.seed)
@@ -511,10 +470,10 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
 def trace(call: Call) -> dict[str, Tensor]:
     """All that the step returns by name, of all steps; see ``reference.trace``.
 
-    Not for a call that :func:`is_seen_through`.
+    For tensors that :func:`throughtime.kernels.transforms.is_direct` allows.
     """
     # What PyTorch negates only when it is read is negated here, as an operator's arguments are.
-    tensors = tuple(None if t is None else t.detach().resolve_neg() for t in _tensors(call))
+    tensors = tuple(None if t is None else t.detach().resolve_neg() for t in call.tensors)
     parts = _parts(tensors, len(call.weights.parameters), len(call.inputs))
     varying = (call.lengths, call.resets, call.seed, call.reverse)
     made = _call_of(call.cell, parts, *varying)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import _VF, Tensor
-from torch._C._functorch import peek_interpreter_stack
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.cells.cell import Cell
 from throughtime.kernels.call import Call
+from throughtime.kernels.transforms import has_tangent, is_transformed
 
 __all__ = ["is_equal", "missing", "reasons", "run"]
 
@@ -30,9 +30,11 @@ def reasons(call: Call) -> list[str]:
         )
     if call.resets is not None:
         found.append("resets are given, and PyTorch's operators take none")
-    if peek_interpreter_stack() is not None:
+    if is_transformed():
         found.append("a transform of torch.func is at work, and not all know PyTorch's operators")
-    if call.lengths is not None and call.x.is_meta:
+    elif has_tangent(call.tensors):
+        found.append("an input has a tangent, and not all of PyTorch's operators have forward mode")
+    elif call.lengths is not None and call.x.is_meta:
         found.append("x is on meta, where PyTorch cannot pack rows of several lengths")
     elif call.lengths is not None and bool((call.lengths == 0).any()):
         found.append("a row has length 0, which PyTorch's packed sequences refuse")

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.checks import integer_lengths, shape_is, unknown, whole_number
+from throughtime.checks import bounds, integer_lengths, shape_is, unknown, whole_number
+from throughtime.kernels.transforms import is_transformed
 
 __all__ = ["KINDS", "Attention", "AttentionMemory"]
 
@@ -152,11 +153,11 @@ def valid_steps(who: str, lengths: Any, values: Tensor) -> Tensor:
 
 def not_empty(who: str, lengths: Tensor) -> Tensor:
     """The lengths, unless one of them is zero."""
-    # torch.compile knows no numbers: there the caller answers for them.
-    if torch.compiler.is_compiling() or not lengths.numel() or int(lengths.min()) > 0:
+    low, _ = bounds(lengths) or (1, 1)
+    if low > 0:
         return lengths
-    row = int(lengths.argmin())
+    where = "" if is_transformed() else f" in row {int(lengths.argmin())}"
     raise ValueError(
-        f"{who}: expected at least one valid step in every row, got length 0 in row {row}: "
+        f"{who}: expected at least one valid step in every row, got length 0{where}: "
         f"there is nothing to look at. Leave such rows out."
     )

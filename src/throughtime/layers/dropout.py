@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.kernels.transforms import is_transformed
+
 __all__ = ["Dropout", "dropout"]
 
 _STEPS = 1 << 16
@@ -31,11 +33,19 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     >>> dropout(torch.ones(1000), 0.5).unique()
     tensor([0., 2.])
     """
+    if not training:
+        # Before p is looked at: torch.compile with dynamic=True makes a symbol of a float.
+        return x
     dropped = round(p * _STEPS)
     is_ours = x.device.type == "cpu" and x.is_floating_point() and _LEAST <= p
-    if not training or not is_ours or dropped >= _STEPS or torch.compiler.is_compiling():
-        return F.dropout(x, p, training)
-    drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    if not is_ours or dropped >= _STEPS or torch.compiler.is_compiling():
+        return F.dropout(x, p)
+    count = -(-x.numel() // 4)
+    if is_transformed():
+        # torch.vmap needs numbers that are not drawn in place. These are the same.
+        drawn = torch.randint(-(2**63), 2**63 - 1, (count,)) ^ -(2**63)
+    else:
+        drawn = torch.empty(count, dtype=torch.int64).random_(-(2**63), None)
     bits = drawn.view(torch.int16)[: x.numel()].view(x.shape)
     is_kept = bits >= dropped - _STEPS // 2
     return x * is_kept.to(x.dtype).mul_(_STEPS / (_STEPS - dropped))

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from throughtime.checks import device_is, integer_lengths, shape_is, whole_number
+from throughtime.checks import device_is, shape_is, whole_number
 from throughtime.layers.recurrent import Recurrent
+from throughtime.layers.sequence import Layout, enter
 from throughtime.layers.weights import weight_of
 
 __all__ = ["GRUD", "time_gaps"]
@@ -20,7 +22,11 @@ GRUDState = tuple[Tensor, Tensor, Tensor]
 
 
 def time_gaps(
-    times: Tensor, mask: Tensor, before: Tensor | None = None, batch_first: bool = False
+    times: Tensor,
+    mask: Tensor,
+    before: Tensor | None = None,
+    batch_first: bool = False,
+    resets: Tensor | None = None,
 ) -> Tensor:
     r"""How long each feature has not been observed when a step comes.
 
@@ -33,9 +39,10 @@ def time_gaps(
         mask: True where a feature is observed.
         before: of a later piece of a sequence, when the last step before it happened, (B,).
         batch_first: whether the first two dimensions are (B, T) rather than (T, B).
+        resets: True where a row begins anew: t is then a first step, of which d is 0.
 
     Shapes:
-        times: (T, B). mask: (T, B, I). returns: (T, B, I).
+        times, resets: (T, B). mask: (T, B, I). returns: (T, B, I). All without B for one sequence.
 
     Source: Che et al., arXiv 1606.01865, equation 2.
 
@@ -44,16 +51,24 @@ def time_gaps(
     [[0.0, 0.0], [0.5, 0.5], [2.0, 1.5], [3.0, 2.5]]
     """
     _is_bool("time_gaps", mask)
-    shape_is("time_gaps", "mask", mask, (*("BT" if batch_first else "TB"), "I"))
-    shape_is("time_gaps", "times", times, tuple(mask.shape[:2]), "mask has these steps and rows")
-    if batch_first:
-        return time_gaps(times.transpose(0, 1), mask.transpose(0, 1), before).transpose(0, 1)
-    first = times[0] if before is None else before
+    layout = Layout(batch_first, mask.dim() == 2)
+    shape_is("time_gaps", "mask", mask, (*layout.leading, "I"))
+    leading, why = tuple(mask.shape[:-1]), "mask has these steps and rows"
+    shape_is("time_gaps", "times", times, leading, why)
+    times, mask = layout.time_first(times), layout.time_first(mask)
+    first = times[0] if before is None else layout.with_batch(before, 0)
     shape_is("time_gaps", "before", first, (times.shape[1],), "times has so many rows")
-    times = times.unsqueeze(-1).expand(mask.shape)
-    seen = _seen_before(_last_seen(mask))
-    since = torch.where(seen < 0, first.unsqueeze(-1), times.gather(0, seen.clamp(min=0)))
-    return times - since
+    if resets is not None:
+        _is_bool("time_gaps", resets, "resets")
+        shape_is("time_gaps", "resets", resets, leading, why)
+        resets = layout.time_first(resets)
+        # The time of the step at which the row last began anew.
+        begins = _latest(resets)
+        first = torch.where(begins < 0, first, times.gather(0, begins.clamp(min=0)))
+    times, first = times.unsqueeze(-1).expand(mask.shape), first.unsqueeze(-1)
+    seen = _seen_before(_last_seen(mask, resets), resets)
+    since = torch.where(seen < 0, first, times.gather(0, seen.clamp(min=0)))
+    return layout.restored(times - since)
 
 
 class GRUD(nn.Module):
@@ -75,9 +90,10 @@ class GRUD(nn.Module):
         device, dtype: of the parameters.
 
     Shapes:
-        x, mask, gaps: (T, B, I), or (B, T, I) where ``batch_first``.
-        output: (T, B, H), or (B, T, H); zero past a row's end.
-        state: see :data:`GRUDState`; of each row's last valid step.
+        x, mask, gaps: (T, B, I); (B, T, I) where ``batch_first``; (T, I) for one sequence alone; or
+            each a ``PackedSequence``, of the same lengths.
+        output: as x, with H features; zero past a row's end.
+        state: see :data:`GRUDState`; of each row's last valid step. Without B for one sequence.
 
     The parameters are ``decay_x_weight``, ``decay_x_bias`` (I), ``decay_h_weight`` (H, I),
     ``decay_h_bias`` (H), and those of ``recurrent``, the cell ``gru-d`` of 2*I features. The buffer
@@ -117,7 +133,7 @@ class GRUD(nn.Module):
         super().__init__()
         input_size = whole_number(self.who, "input_size", input_size)
         hidden_size = whole_number(self.who, "hidden_size", hidden_size)
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.recurrent = Recurrent(
             "gru-d",
             2 * input_size,
@@ -128,15 +144,15 @@ class GRUD(nn.Module):
             strict=strict,
             zoneout=zoneout,
             recurrent_dropout=recurrent_dropout,
-            **made,
+            **factory,
         )
         self.input_size, self.hidden_size = input_size, hidden_size
         self.batch_first = bool(batch_first)
-        self.decay_x_weight = nn.Parameter(torch.empty(input_size, **made))
-        self.decay_x_bias = nn.Parameter(torch.empty(input_size, **made))
-        self.decay_h_weight = nn.Parameter(torch.empty(hidden_size, input_size, **made))
-        self.decay_h_bias = nn.Parameter(torch.empty(hidden_size, **made))
-        self.register_buffer("x_mean", torch.zeros(input_size, **made))
+        self.decay_x_weight = nn.Parameter(torch.empty(input_size, **factory))
+        self.decay_x_bias = nn.Parameter(torch.empty(input_size, **factory))
+        self.decay_h_weight = nn.Parameter(torch.empty(hidden_size, input_size, **factory))
+        self.decay_h_bias = nn.Parameter(torch.empty(hidden_size, **factory))
+        self.register_buffer("x_mean", torch.zeros(input_size, **factory))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -163,13 +179,14 @@ class GRUD(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
-        mask: Tensor,
-        gaps: Tensor,
+        x: Tensor | PackedSequence,
+        mask: Tensor | PackedSequence,
+        gaps: Tensor | PackedSequence,
         hx: GRUDState | None = None,
         *,
         lengths: Tensor | list[int] | None = None,
-    ) -> tuple[Tensor, GRUDState]:
+        resets: Tensor | None = None,
+    ) -> tuple[Any, GRUDState]:
         """Runs the sequence.
 
         Args:
@@ -179,31 +196,37 @@ class GRUD(nn.Module):
                 step before the piece (``before``); what was before that is in ``hx``.
             hx: the state after the piece before; None begins anew.
             lengths: (B,) whole numbers, how many steps of each row are valid.
+            resets: (T, B), or (B, T) where ``batch_first``: True where a row is set back to its
+                initial state before step t. The gaps must begin anew there, too; see the argument
+                of the same name of :func:`time_gaps`.
 
         Returns:
             The output, and the last state.
         """
+        steps = enter(
+            "GRUD",
+            x,
+            input_size=self.input_size,
+            dtype=self._weight("decay_x_bias", None).dtype,
+            batch_first=self.batch_first,
+            lengths=lengths,
+            resets=resets,
+        )
+        layout, x, lengths, resets = steps.layout, steps.x, steps.lengths, steps.resets
+        mask, gaps = steps.beside("GRUD", "mask", mask), steps.beside("GRUD", "gaps", gaps)
         _is_bool("GRUD", mask)
-        leading = ("B", "T") if self.batch_first else ("T", "B")
-        shape_is("GRUD", "x", x, (*leading, self.input_size), f"input_size={self.input_size}")
-        for name, value in (("mask", mask), ("gaps", gaps)):
-            device_is("GRUD", name, value, x)
-            shape_is("GRUD", name, value, tuple(x.shape), "x has this shape")
+        _, B, I = x.shape
         x_mean = self._weight("x_mean", x)
-        if self.batch_first:
-            x, mask, gaps = (v.transpose(0, 1) for v in (x, mask, gaps))
-        T, B, I = x.shape
-        h, x_last, elapsed = self._begin(hx, x, x_mean)
-        if isinstance(lengths, Tensor):
-            device_is("GRUD", "lengths", lengths, x, or_cpu=True)
-        if lengths is not None:
-            lengths = integer_lengths("GRUD", lengths, B, T).to(x.device)
-            valid = (torch.arange(T, device=x.device).unsqueeze(1) < lengths).unsqueeze(-1)
-            mask, gaps = mask & valid, torch.where(valid, gaps, 0.0)
+        h, x_last, elapsed = self._begin(hx, x, x_mean, layout)
+        valid = steps.valid()
+        if valid is not None:
+            mask = mask & valid.unsqueeze(-1)
+            gaps = torch.where(valid.unsqueeze(-1), gaps, 0.0)
+            resets = None if resets is None else resets & valid
 
         # What is missing may be NaN: nothing is computed of it, it is only ever chosen or not.
-        seen = _last_seen(mask)
-        gaps = gaps + torch.where(_seen_before(seen) < 0, elapsed, 0.0)
+        seen = _last_seen(mask, resets)
+        gaps = gaps + torch.where(_seen_before(seen, resets) < 0, elapsed, 0.0)
         carried = torch.where(seen < 0, x_last, x.gather(0, seen.clamp(min=0)))
         w_x, b_x = self._weight("decay_x_weight", x), self._weight("decay_x_bias", x)
         w_h, b_h = self._weight("decay_h_weight", x), self._weight("decay_h_bias", x)
@@ -211,54 +234,72 @@ class GRUD(nn.Module):
         gamma_h = torch.exp(-torch.relu(F.linear(gaps, w_h, b_h)))
         filled = torch.where(mask, x, gamma_x * carried + (1 - gamma_x) * x_mean)
         read = torch.cat([filled, mask.to(x.dtype)], -1)  # (T, B, 2*I)
-        output, h = self.recurrent(read, h, lengths=lengths, inputs={"decay": gamma_h})
+        decays = {"decay": gamma_h}
+        output, h = self.recurrent(read, h, lengths=lengths, resets=resets, inputs=decays)
 
         left = torch.where(mask, 0.0, gaps)
         if lengths is None:
             elapsed = left[-1]
         else:
+            lengths = lengths.to(x.device)
             last = (lengths - 1).clamp(min=0).view(1, B, 1).expand(1, B, I)
             elapsed = torch.where(lengths.unsqueeze(-1) > 0, left.gather(0, last)[0], elapsed)
-        output = output.transpose(0, 1) if self.batch_first else output
         # Copies: the caller may write into them, and the backward pass needs what they came from.
-        return output, (h, carried[-1:].clone(), elapsed.unsqueeze(0).clone())
+        state = (h, carried[-1:].clone(), elapsed.unsqueeze(0).clone())
+        h, x_last, elapsed = (layout.without_batch(s, 1) for s in state)
+        return layout.restored(output), (h, x_last, elapsed)
 
-    def _weight(self, name: str, x: Tensor) -> Tensor:
+    def _weight(self, name: str, x: Tensor | None) -> Tensor:
         shape = (self.input_size,)
         if name.startswith("decay_h"):
             shape = (self.hidden_size, *shape) if name.endswith("weight") else (self.hidden_size,)
         return weight_of(self, name, shape, x)
 
     def _begin(
-        self, hx: GRUDState | None, x: Tensor, x_mean: Tensor
+        self, hx: GRUDState | None, x: Tensor, x_mean: Tensor, layout: Layout
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         """h as the recurrent layer takes it; the last values and their gaps, (B, I)."""
         shape = (x.shape[1], self.input_size)
         if hx is None:
             return None, x_mean.expand(shape), x.new_zeros(shape)
-        if not isinstance(hx, (tuple, list)) or len(hx) != 3:
+        is_tuple = isinstance(hx, (tuple, list)) and len(hx) == 3
+        if not is_tuple or not all(isinstance(s, Tensor) for s in hx):
             raise ValueError(f"GRUD: expected hx as the three tensors of a state, got {hx!r}.")
+        expected = (1, self.input_size) if layout.is_single else (1, *shape)
         for name, value in zip(("the last values", "their gaps"), hx[1:], strict=True):
-            shape_is("GRUD", f"{name} in hx", value, (1, *shape), "x has these rows and features")
+            shape_is("GRUD", f"{name} in hx", value, expected, "x has these rows and features")
             device_is("GRUD", f"{name} in hx", value, x)
-        return hx[0], hx[1][0], hx[2][0]
+        h, x_last, elapsed = (layout.with_batch(s, 1) for s in hx)
+        return h, x_last[0], elapsed[0]
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, batch_first={self.batch_first}"
 
 
-def _is_bool(who: str, mask: Any) -> None:
+def _is_bool(who: str, mask: Any, name: str = "mask") -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = mask.dtype if isinstance(mask, Tensor) else repr(mask)
-        raise ValueError(f"{who}: expected mask of torch.bool, got {got}.")
+        raise ValueError(f"{who}: expected {name} of torch.bool, got {got}.")
 
 
-def _last_seen(mask: Tensor) -> Tensor:
-    """For each step the last one, up to it, at which a feature was observed; -1 before any."""
-    steps = torch.arange(mask.shape[0], device=mask.device).view(-1, 1, 1)
-    return torch.where(mask, steps, -1).cummax(0).values
+def _latest(events: Tensor) -> Tensor:
+    """For each step the latest one, up to it, at which an event was; -1 before any."""
+    steps = torch.arange(len(events), device=events.device).view(-1, *[1] * (events.dim() - 1))
+    return torch.where(events, steps, -1).cummax(0).values
 
 
-def _seen_before(seen: Tensor) -> Tensor:
-    """The same for the steps before, of what :func:`_last_seen` gives."""
-    return torch.cat([torch.full_like(seen[:1], -1), seen[:-1]])
+def _last_seen(mask: Tensor, resets: Tensor | None) -> Tensor:
+    """For each step the last one, up to it, at which a feature was observed; -1 before any.
+
+    What was observed before a reset does not count.
+    """
+    seen = _latest(mask)
+    if resets is None:
+        return seen
+    return torch.where(seen < _latest(resets).unsqueeze(-1), -1, seen)
+
+
+def _seen_before(seen: Tensor, resets: Tensor | None) -> Tensor:
+    """The same up to the step before, of what :func:`_last_seen` gives."""
+    before = torch.cat([torch.full_like(seen[:1], -1), seen[:-1]])
+    return before if resets is None else torch.where(resets.unsqueeze(-1), -1, before)

@@ -3,94 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from throughtime.checks import ShapeError, device_is, integer_lengths, nearest, shape_is
+from throughtime.checks import device_is, nearest, shape_is
 from throughtime.kernels.autocast import are_of_one_type
+from throughtime.layers.sequence import Layout, enter
+from throughtime.layers.stack import Incoming, Stack
 
-if TYPE_CHECKING:
-    from throughtime.layers.recurrent import Recurrent
-
-__all__ = ["Incoming", "prepared"]
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """Everything that comes into a layer, in one form.
-
-    Args:
-        x: (T, B, I).
-        state: in the cell's order, each (L*D, B, H).
-        lengths: (B,) int64, or None.
-        resets: (T, B) bool, or None.
-        inputs: what enters each step besides x, in the cell's order, each (T, B, H).
-    """
-
-    x: Tensor
-    state: tuple[Tensor, ...]
-    lengths: Tensor | None
-    resets: Tensor | None
-    inputs: tuple[Tensor, ...]
+__all__ = ["prepared"]
 
 
 def prepared(
-    layer: Recurrent,
+    layer: Stack,
     x: Any,
     hx: Any,
     lengths: Any = None,
     resets: Any = None,
     inputs: Any = None,
-    time_first: bool = False,
 ) -> Incoming:
     """Checks what a layer is called with, and brings it into one form.
 
     Args:
         layer: whose arguments they are.
         x, hx, lengths, resets, inputs: as its ``forward`` takes them.
-        time_first: whether x is time first though the layer is ``batch_first``.
     """
-    who = layer.who
-    batch_first = layer.batch_first and not time_first
-    for name, value in (("x", x), ("resets", resets)):
-        if not isinstance(value, Tensor) and (value is not None or name == "x"):
-            raise TypeError(f"{who}: expected {name} as a tensor, got {value!r}.")
-    alone = x.dim() == 2
-    leading = ("T",) if alone else ("B", "T") if batch_first else ("T", "B")
-    shape_is(who, "x", x, (*leading, layer.input_size), f"input_size={layer.input_size}")
-    if not are_of_one_type(layer.dtype, x):
-        raise ValueError(
-            f"{who}: expected x of {layer.dtype} as the weights are, got "
-            f"{x.dtype}. Convert one of them, for example layer.to(x.dtype)."
-        )
-
-    def time_and_batch(value: Tensor) -> Tensor:
-        return value.unsqueeze(1) if alone else value.transpose(0, 1) if batch_first else value
-
-    given = x.shape[:1] if alone else x.shape[:2]
-    inputs = _inputs(layer, x, inputs, given)
-    x = time_and_batch(x)
-    T, B, _ = x.shape
-    if T == 0:
-        raise ShapeError(f"{who}: expected at least one time step, got x with none.")
-    if isinstance(lengths, Tensor):
-        device_is(who, "lengths", lengths, x, or_cpu=True)
-    if lengths is not None:
-        lengths = integer_lengths(who, lengths, B, T)
-    if resets is not None:
-        if resets.dtype != torch.bool:
-            raise ValueError(f"{who}: expected resets of torch.bool, got {resets.dtype}.")
-        device_is(who, "resets", resets, x)
-        shape_is(who, "resets", resets, tuple(given), "x has these steps and rows")
-        resets = time_and_batch(resets)
-    state = _initial(layer, x, hx, alone)
-    return Incoming(x, state, lengths, resets, tuple(time_and_batch(v) for v in inputs))
+    steps = enter(
+        layer.who,
+        x,
+        input_size=layer.input_size,
+        dtype=layer.dtype,
+        batch_first=layer.batch_first,
+        lengths=lengths,
+        resets=resets,
+        inputs=inputs,
+    )
+    layout = steps.layout
+    T, B, _ = steps.x.shape
+    leading = (T,) if layout.is_single else (B, T) if layout.batch_first else (T, B)
+    further = tuple(layout.time_first(v) for v in _inputs(layer, steps.x, inputs, leading))
+    state = _initial(layer, steps.x, hx, layout)
+    return Incoming(steps.x, steps.lengths, steps.resets, layout, state, further)
 
 
-def _inputs(layer: Recurrent, x: Tensor, inputs: Any, leading: torch.Size) -> list[Tensor]:
+def _inputs(layer: Stack, x: Tensor, inputs: Any, leading: tuple[int, ...]) -> list[Tensor]:
     """What enters each step besides x, spread over the units."""
     specs, who = layer.cell.given_inputs, layer.who
     if inputs is None:
@@ -122,7 +80,7 @@ def _inputs(layer: Recurrent, x: Tensor, inputs: Any, leading: torch.Size) -> li
     return found
 
 
-def _initial(layer: Recurrent, x: Tensor, hx: Any, alone: bool) -> tuple[Tensor, ...]:
+def _initial(layer: Stack, x: Tensor, hx: Any, layout: Layout) -> tuple[Tensor, ...]:
     who, B = layer.who, x.shape[1]
     specs, rows = layer.cell.state_specs, layer.num_layers * layer.num_directions
     shapes = [(rows, B, size) for size in layer.state_sizes.values()]
@@ -143,7 +101,11 @@ def _initial(layer: Recurrent, x: Tensor, hx: Any, alone: bool) -> tuple[Tensor,
             f"{'a tuple' if len(specs) > 1 else 'a tensor'}, got "
             f"{'a tensor' if isinstance(hx, Tensor) else f'a tuple of {len(states)}'}."
         )
-    why = f"num_layers={layer.num_layers}, bidirectional={layer.bidirectional}, x has {B} rows"
+
+    def why() -> str:
+        of_layer = f"num_layers={layer.num_layers}, bidirectional={layer.bidirectional}"
+        return f"{of_layer}, x has {B} rows"
+
     for (name, value), shape in zip(zip(specs, states, strict=True), shapes, strict=True):
         if not isinstance(value, Tensor):
             raise ValueError(
@@ -154,6 +116,6 @@ def _initial(layer: Recurrent, x: Tensor, hx: Any, alone: bool) -> tuple[Tensor,
             raise ValueError(
                 f"{who}: expected the initial state {name} of {x.dtype} as x is, got {value.dtype}."
             )
-        expected = (shape[0], shape[2]) if alone else shape
+        expected = (shape[0], shape[2]) if layout.is_single else shape
         shape_is(who, f"the initial state {name}", value, expected, why)
-    return tuple(s.unsqueeze(1) for s in states) if alone else states
+    return tuple(layout.with_batch(s, 1) for s in states)

@@ -8,18 +8,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
-from throughtime.checks import (
-    ShapeError,
-    device_is,
-    integer_lengths,
-    shape_is,
-    unknown,
-    whole_number,
-)
-from throughtime.kernels.autocast import are_of_one_type
+from throughtime.checks import device_is, shape_is, unknown, whole_number
 from throughtime.layers.matrix_memory import MatrixState, chunkwise, step_by_step
+from throughtime.layers.sequence import Steps, enter
 from throughtime.layers.stream import Stream
 from throughtime.layers.weights import weight_of
 
@@ -162,33 +155,38 @@ class MatrixLSTM(nn.Module):
         Returns:
             The output, and the last state.
         """
-        if isinstance(input, PackedSequence):
-            return self._forward_packed(input, hx, lengths, resets)
-        x, state, valid, starts = self._prepared(input, hx, lengths, resets)
-        output, last = self._run(x, state, valid, starts, hx is None)
-        if input.dim() == 2:
-            C, n, m = last
-            return output.squeeze(0), (C.squeeze(0), n.squeeze(0), m.squeeze(0))
-        return (output if self.batch_first else output.transpose(0, 1)), last
+        steps = enter(
+            "MatrixLSTM",
+            input,
+            input_size=self.input_size,
+            dtype=self._weight("weight_ih_l0", None).dtype,
+            batch_first=self.batch_first,
+            lengths=lengths,
+            resets=resets,
+        )
+        layout = steps.layout
+        output, last = self._run(steps, self._initial(steps, hx), hx is None)
+        C, n, m = (layout.without_batch(s, 0) for s in last)
+        return layout.restored(output.transpose(0, 1)), (C, n, m)
 
     def stream(self) -> Stream:
         """A running sequence, which is given its steps as they come."""
         return Stream(self, self.batch_first)
 
-    def _run(
-        self,
-        x: Tensor,
-        state: MatrixState,
-        valid: Tensor | None,
-        starts: Tensor | None,
-        is_zero: bool,
-    ) -> tuple[Tensor, MatrixState]:
+    def _run(self, steps: Steps, state: MatrixState, is_zero: bool) -> tuple[Tensor, MatrixState]:
+        """The output (B, T, H), and the last state, from a state that may be known to be zero."""
+        x, starts = steps.x.transpose(0, 1), steps.resets
         B, T, _ = x.shape
+        valid = steps.valid()
+        if valid is not None:
+            valid = valid.transpose(0, 1)  # (B, T)
+            # What lies past a row's end may be anything, NaN included.
+            x = torch.where(valid.unsqueeze(-1), x, 0.0)
+        if starts is not None:
+            starts = starts.transpose(0, 1) if valid is None else starts.transpose(0, 1) & valid
         N, d = self.num_heads, self.hidden_size // self.num_heads
-        rows = sum(self._blocks)
-        weight = weight_of(self, "weight_ih_l0", (rows, self.input_size), x)
-        bias = weight_of(self, "bias_ih_l0", (rows,), x) if self.bias else None
-        q, k, v, o, i, f = weight.split(self._blocks)
+        bias = self._weight("bias_ih_l0", x) if self.bias else None
+        q, k, v, o, i, f = self._weight("weight_ih_l0", x).split(self._blocks)
         weight = torch.cat([q, k / math.sqrt(d), v, o, i, f])
         q, k, v, o, i, f = F.linear(x, weight, bias).split(self._blocks, -1)
         wide = state[0].dtype
@@ -205,74 +203,22 @@ class MatrixLSTM(nn.Module):
             else:
                 L = min(self.chunk_length, T)
                 y, last = chunkwise(q, k, v, i, log_f, state, starts, is_zero, L)
+        output = torch.sigmoid(o) * y.transpose(1, 2).reshape(B, T, -1).to(o.dtype)
         # Copies: the caller may write into them, and the backward pass needs what they are.
         C, n, m = (s.clone() for s in last)
-        output = torch.sigmoid(o) * y.transpose(1, 2).reshape(B, T, -1).to(o.dtype)
         output = output if valid is None else torch.where(valid.unsqueeze(-1), output, 0.0)
         return output, (C, n, m)
 
-    def _forward_packed(
-        self, packed: PackedSequence, hx: MatrixState | None, lengths: Any, resets: Any
-    ) -> tuple[PackedSequence, MatrixState]:
-        if lengths is not None or resets is not None:
-            raise ValueError(
-                "MatrixLSTM: a PackedSequence brings its own lengths; lengths and resets go with a "
-                "padded tensor."
-            )
-        padded, lengths = pad_packed_sequence(packed, batch_first=self.batch_first)
-        output, last = self(padded, hx, lengths=lengths)
-        rows = packed.sorted_indices
-        if rows is not None:
-            output, lengths = (
-                output.index_select(int(not self.batch_first), rows),
-                lengths[rows.cpu()],
-            )
-        data = pack_padded_sequence(output, lengths, batch_first=self.batch_first).data
-        return packed._replace(data=data), last
+    def _weight(self, name: str, x: Tensor | None) -> Tensor:
+        rows = sum(self._blocks)
+        shape = (rows, self.input_size) if name.startswith("weight") else (rows,)
+        return weight_of(self, name, shape, x)
 
-    def _prepared(
-        self, x: Tensor, hx: Any, lengths: Any, resets: Any
-    ) -> tuple[Tensor, MatrixState, Tensor | None, Tensor | None]:
-        """All that comes in: checked, batch first; which steps are valid, and which start anew."""
-        for name, value in (("x", x), ("resets", resets)):
-            if not isinstance(value, Tensor) and (value is not None or name == "x"):
-                raise TypeError(f"MatrixLSTM: expected {name} as a tensor, got {value!r}.")
-        alone, dtype = x.dim() == 2, self.weight_ih_l0.dtype
-        leading = ("T",) if alone else ("B", "T") if self.batch_first else ("T", "B")
-        why = f"input_size={self.input_size}"
-        shape_is("MatrixLSTM", "x", x, (*leading, self.input_size), why)
-        if not are_of_one_type(dtype, x):
-            raise ValueError(
-                f"MatrixLSTM: expected x of {dtype} as the weights are, got {x.dtype}. Convert one "
-                f"of them, for example layer.to(x.dtype)."
-            )
-        x = x.unsqueeze(0) if alone else x if self.batch_first else x.transpose(0, 1)
-        B, T, _ = x.shape
-        if T == 0:
-            raise ShapeError("MatrixLSTM: expected at least one time step, got x with none.")
-        valid = None
-        if isinstance(lengths, Tensor):
-            device_is("MatrixLSTM", "lengths", lengths, x, or_cpu=True)
-        if lengths is not None:
-            ends = integer_lengths("MatrixLSTM", lengths, B, T).to(x.device)
-            valid = torch.arange(T, device=x.device) < ends.unsqueeze(1)  # (B, T)
-            # What lies there may be anything, NaN included.
-            x = torch.where(valid.unsqueeze(-1), x, 0.0)
-        if resets is not None:
-            if resets.dtype != torch.bool:
-                raise ValueError(f"MatrixLSTM: expected resets of torch.bool, got {resets.dtype}.")
-            device_is("MatrixLSTM", "resets", resets, x)
-            rows = ("T",) if alone else (B, T) if self.batch_first else (T, B)
-            rows = tuple(T if r == "T" else r for r in rows)
-            shape_is("MatrixLSTM", "resets", resets, rows, "x has these steps and rows")
-            resets = resets.unsqueeze(0) if alone else resets if self.batch_first else resets.T
-            resets = resets if valid is None else resets & valid
-        return x, self._initial(x, hx, alone), valid, resets
-
-    def _initial(self, x: Tensor, hx: Any, alone: bool) -> MatrixState:
+    def _initial(self, steps: Steps, hx: Any) -> MatrixState:
         N, d = self.num_heads, self.hidden_size // self.num_heads
-        dtype = torch.promote_types(self.weight_ih_l0.dtype, torch.float32)
-        rows = () if alone else (x.shape[0],)
+        layout, x = steps.layout, steps.x
+        dtype = torch.promote_types(self._weight("weight_ih_l0", x).dtype, torch.float32)
+        rows = () if layout.is_single else (x.shape[1],)
         shapes = {"C": (*rows, N, d, d), "n": (*rows, N, d), "m": (*rows, N)}
         if hx is None:
             C, n, m = (x.new_zeros(shape, dtype=dtype) for shape in shapes.values())
@@ -287,7 +233,7 @@ class MatrixLSTM(nn.Module):
                 shape_is("MatrixLSTM", where, value, shape, f"num_heads={N} of {d} units")
                 device_is("MatrixLSTM", where, value, x)
             C, n, m = hx
-        return (C.unsqueeze(0), n.unsqueeze(0), m.unsqueeze(0)) if alone else (C, n, m)
+        return layout.with_batch(C, 0), layout.with_batch(n, 0), layout.with_batch(m, 0)
 
     def extra_repr(self) -> str:
         parts = [str(self.input_size), str(self.hidden_size), str(self.num_heads)]

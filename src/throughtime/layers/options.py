@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from throughtime.cells.cell import Cell
 from throughtime.cells.wrapped import (
@@ -15,170 +14,135 @@ from throughtime.cells.wrapped import (
     RecurrentDropout,
     Zoneout,
 )
-from throughtime.checks import unknown, whole_number
+from throughtime.checks import unknown
 from throughtime.kernels.graph import reachable
 from throughtime.kernels.trace import Untraceable, trace
+from throughtime.layers import starts
+from throughtime.layers.spec import LayerSpec
 
-if TYPE_CHECKING:
-    from throughtime.layers.recurrent import Recurrent
+__all__ = ["changes_equations", "check", "check_cell", "equations", "rates_of_zoneout"]
 
-__all__ = ["OF_EQUATIONS", "check", "check_sizes", "equations", "rates_of_zoneout"]
-
-OF_EQUATIONS = ("cell", "zoneout", "recurrent_dropout", "activations", "clip")
-"""What changes the equations, and may be set anew at any time."""
+_OF_EQUATIONS = ("zoneout", "recurrent_dropout", "activations", "clip", "proj_size")
 
 
-def equations(layer: Recurrent, learns: bool) -> Cell:
+def changes_equations(before: LayerSpec, after: LayerSpec) -> bool:
+    """Whether :func:`equations` makes another cell of the options than it did before."""
+    return any(getattr(before, name) != getattr(after, name) for name in _OF_EQUATIONS)
+
+
+def equations(cell: Cell, spec: LayerSpec, learns: bool) -> Cell:
     """The cell that runs: the layer's own, and around it those that its options ask for.
 
     Args:
+        cell: the layer's own.
+        spec: the options.
         learns: whether the layer is in training mode, where values are dropped.
     """
-    cell = layer.cell
-    if layer.activations or layer.clip is not None:
-        cell = Activated(cell, layer.activations, layer.clip)
-    if layer.recurrent_dropout > 0 and learns:
-        cell = RecurrentDropout(cell, layer.recurrent_dropout)
-    if layer.proj_size:
-        cell = Projected(cell, layer.proj_size)
-    rates = rates_of_zoneout(layer)
+    rates = rates_of_zoneout(cell, spec)
+    if spec.activations or spec.clip is not None:
+        cell = Activated(cell, spec.activations, spec.clip)
+    if spec.recurrent_dropout > 0 and learns:
+        cell = RecurrentDropout(cell, spec.recurrent_dropout)
+    if spec.proj_size:
+        cell = Projected(cell, spec.proj_size)
     return Zoneout(cell, rates, learns) if rates else cell
 
 
-def rates_of_zoneout(layer: Recurrent) -> dict[str, float]:
+def rates_of_zoneout(cell: Cell, spec: LayerSpec) -> dict[str, float]:
     """For each state the probability to keep its value, where that is more than 0."""
-    given = layer.zoneout
-    of_state = given if isinstance(given, Mapping) else dict.fromkeys(layer.cell.state_specs, given)
+    rate = spec.zoneout
+    of_state = rate if isinstance(rate, Mapping) else dict.fromkeys(cell.state_specs, rate)
     return {name: float(rate) for name, rate in of_state.items() if rate > 0}
 
 
-def check_sizes(layer: Recurrent, cell: Any) -> None:
-    """Makes the sizes Python ints; raises where the cell is none, or a size is no size.
+def check_cell(cell: Any, argument: Any) -> None:
+    """Raises unless a layer has a cell, and one that keeps the contract.
 
     Args:
-        cell: as the layer was given it.
+        cell: what the layer takes for its cell.
+        argument: what the constructor of the layer was called with.
     """
-    if not isinstance(layer.cell, Cell):
-        hint = f" Write {cell.__name__}()." if isinstance(cell, type) else ""
-        raise TypeError(f"Recurrent: expected a cell or the name of one, got {cell!r}.{hint}")
-    layer.cell.check()
-    for name in ("input_size", "hidden_size", "num_layers", "proj_size"):
-        least = 0 if name == "proj_size" else 1
-        setattr(layer, name, whole_number(layer.who, name, getattr(layer, name), least))
+    if not isinstance(cell, Cell):
+        hint = f" Write {argument.__name__}()." if isinstance(argument, type) else ""
+        raise TypeError(f"Recurrent: expected a cell or the name of one, got {argument!r}.{hint}")
+    cell.check()
 
 
-def check(layer: Recurrent) -> None:
-    """Raises a ValueError for an option that is out of range, unknown, or without an effect."""
-    _check_rates(layer)
-    _check_choices(layer)
-    _check_effects(layer)
-    _check_start(layer)
-    if layer.proj_size:
-        _check_projection(layer)
-    _check_activations(layer)
+def check(who: str, cell: Cell, spec: LayerSpec) -> None:
+    """Raises a ValueError for options that do not go with the cell, or have no effect.
 
-
-def _check_rates(layer: Recurrent) -> None:
-    who = layer.who
-    if isinstance(layer.dropout, bool) or not 0 <= layer.dropout <= 1:
-        raise ValueError(
-            f"{who}: expected dropout as a probability from 0 to 1, got {layer.dropout!r}."
-        )
-    if layer.dropout > 0 and layer.num_layers == 1:
+    Args:
+        who: what error messages call the layer.
+        cell: the layer's own.
+        spec: the options, of which each by itself has a value that it can have.
+    """
+    _check_states(cell, spec)
+    _check_effects(who, cell, spec)
+    _check_start(who, cell, spec)
+    if spec.proj_size:
+        _check_projection(who, cell, spec)
+    _check_activations(who, cell, spec)
+    if spec.dropout > 0 and spec.num_layers == 1:
         warnings.warn(
-            f"{who}: dropout={layer.dropout} acts between layers, and num_layers is 1: "
+            f"{who}: dropout={spec.dropout} acts between layers, and num_layers is 1: "
             f"nothing will be dropped.",
-            stacklevel=4,
+            stacklevel=5,
         )
-    rates: dict[str, Any] = {
-        "weight_drop": layer.weight_drop,
-        "recurrent_dropout": layer.recurrent_dropout,
-    }
-    if isinstance(layer.zoneout, Mapping):
-        states = layer.cell.state_specs
-        for name in layer.zoneout:
-            if name not in states:
-                raise unknown("state in zoneout", name, states)
-        rates |= {f"zoneout of {name}": rate for name, rate in layer.zoneout.items()}
-    else:
-        rates["zoneout"] = layer.zoneout
-    for name, rate in rates.items():
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-            raise ValueError(
-                f"{who}: expected {name} as a probability from 0 to below 1, got {rate!r}."
-            )
-    clip = layer.clip
-    is_number = isinstance(clip, (int, float)) and not isinstance(clip, bool)
-    if clip is not None and not (is_number and 0 < clip < math.inf):
-        raise ValueError(f"{who}: expected clip as a number above 0, got {clip!r}.")
 
 
-def _check_choices(layer: Recurrent) -> None:
-    for name, known in (
-        ("merge", layer.MERGES),
-        ("save", ("gates", "states")),
-        ("recurrent_init", ("uniform", "orthogonal")),
-    ):
-        if getattr(layer, name) not in known:
-            raise unknown(name, getattr(layer, name), known)
-    if layer.merge != "concat" and not layer.bidirectional:
+def _check_states(cell: Cell, spec: LayerSpec) -> None:
+    if isinstance(spec.zoneout, Mapping):
+        for name in spec.zoneout:
+            if name not in cell.state_specs:
+                raise unknown("state in zoneout", name, cell.state_specs)
+
+
+def _check_effects(who: str, cell: Cell, spec: LayerSpec) -> None:
+    if spec.merge != "concat" and not spec.bidirectional:
         raise ValueError(
-            f'{layer.who}: merge="{layer.merge}" merges two directions; set bidirectional=True.'
+            f'{who}: merge="{spec.merge}" merges two directions; set bidirectional=True.'
         )
-
-
-def _check_effects(layer: Recurrent) -> None:
-    has_no_matrix = not layer.cell.recurrent_block_names
+    has_no_matrix = not cell.recurrent_block_names
     without_effect = {
         "weight_drop": (
-            layer.weight_drop > 0 and has_no_matrix,
+            spec.weight_drop > 0 and has_no_matrix,
             "the cell has no recurrent matrix",
         ),
         "recurrent_dropout": (
-            layer.recurrent_dropout > 0 and has_no_matrix,
+            spec.recurrent_dropout > 0 and has_no_matrix,
             "the cell has no recurrent matrix",
         ),
-        "locked_dropout": (layer.locked_dropout and layer.dropout == 0, "dropout is 0"),
+        "locked_dropout": (spec.locked_dropout and spec.dropout == 0, "dropout is 0"),
         "residual": (
-            layer.residual and layer.num_layers == 1,
+            spec.residual and spec.num_layers == 1,
             "num_layers is 1, and the first layer adds nothing",
         ),
         "independent": (
-            layer.independent and (layer.num_layers == 1 or not layer.bidirectional),
+            spec.independent and (spec.num_layers == 1 or not spec.bidirectional),
             "there are not two directions and several layers",
         ),
     }
     for name, (has_none, why) in without_effect.items():
         if has_none:
-            raise ValueError(f"{layer.who}: {name} would have no effect, as {why}.")
+            raise ValueError(f"{who}: {name} would have no effect, as {why}.")
 
 
-def _check_start(layer: Recurrent) -> None:
-    who, cell = layer.who, layer.cell
+def _check_start(who: str, cell: Cell, spec: LayerSpec) -> None:
     for name, value in (
-        ("learned_state=True", layer.learned_state),
-        ("zoneout", rates_of_zoneout(layer)),
-        ("recurrent_dropout", layer.recurrent_dropout > 0),
+        ("learned_state=True", spec.learned_state),
+        ("zoneout", rates_of_zoneout(cell, spec)),
+        ("recurrent_dropout", spec.recurrent_dropout > 0),
     ):
         if value and any(s.size is not None for s in cell.state_specs.values()):
             raise ValueError(f"{who}: {name} needs states of H units.")
-    if layer.recurrent_init == "orthogonal" and not cell.recurrent_block_names:
-        raise ValueError(f"{who}: the cell has no recurrent block to be orthogonal.")
-    if layer.forget_bias is not None:
-        if "f" not in cell.gates:
-            raise ValueError(
-                f"{who}: forget_bias is the bias of block f, and the cell's blocks are "
-                f"{', '.join(cell.gates)}."
-            )
-        if not layer.bias:
-            raise ValueError(f"{who}: forget_bias needs bias=True.")
+    starts.check(who, cell, spec)
 
 
-def _check_projection(layer: Recurrent) -> None:
-    who, cell, size = layer.who, layer.cell, layer.proj_size
-    if size >= layer.hidden_size:
+def _check_projection(who: str, cell: Cell, spec: LayerSpec) -> None:
+    size = spec.proj_size
+    if size >= spec.hidden_size:
         raise ValueError(
-            f"{who}: expected proj_size below hidden_size={layer.hidden_size}, got {size}."
+            f"{who}: expected proj_size below hidden_size={spec.hidden_size}, got {size}."
         )
     name = cell.output_name
     why = None
@@ -205,35 +169,22 @@ def _check_projection(layer: Recurrent) -> None:
         raise ValueError(f"{who}: proj_size does not go with this cell: {why}.")
 
 
-def _check_activations(layer: Recurrent) -> None:
-    if not isinstance(layer.activations, Mapping):
-        raise ValueError(
-            f'{layer.who}: expected activations as a dict such as {{"tanh": "relu"}}, got '
-            f"{layer.activations!r}."
-        )
-    for name, other in layer.activations.items():
-        for one in (name, other):
-            if isinstance(one, str) and one not in ACTIVATIONS:
-                raise unknown("activation function", one, ACTIVATIONS)
-            if not isinstance(one, str) and (one is name or not callable(one)):
-                raise ValueError(
-                    f"{layer.who}: expected activations as names of functions, got {one!r}."
-                )
+def _check_activations(who: str, cell: Cell, spec: LayerSpec) -> None:
     try:
-        plain = trace(layer.cell)
-        for name, other in layer.activations.items():
-            changed = trace(Activated(layer.cell, {name: other}, None))
+        plain = trace(cell)
+        for name, other in spec.activations.items():
+            changed = trace(Activated(cell, {name: other}, None))
             if changed.graph.nodes == plain.graph.nodes:
                 raise ValueError(
-                    f"{layer.who}: activations[{name!r}] would have no effect: the equations "
+                    f"{who}: activations[{name!r}] would have no effect: the equations "
                     f"call no such function, or the same one."
                 )
         if (
-            layer.clip is not None
-            and trace(Activated(layer.cell, {}, layer.clip)).graph.nodes == plain.graph.nodes
+            spec.clip is not None
+            and trace(Activated(cell, {}, spec.clip)).graph.nodes == plain.graph.nodes
         ):
             raise ValueError(
-                f"{layer.who}: clip would have no effect: the equations call none of "
+                f"{who}: clip would have no effect: the equations call none of "
                 f"{', '.join(ACTIVATIONS)}."
             )
     except Untraceable:

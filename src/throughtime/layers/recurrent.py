@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
-from throughtime.cells.cell import Cell, get
-from throughtime.checks import ShapeError
-from throughtime.kernels import Call, Explanation, Weights, dispatch, operators
-from throughtime.kernels.random import new_seed
-from throughtime.layers import options, parameters
-from throughtime.layers.incoming import Incoming, prepared
+from throughtime.cells.cell import Cell
+from throughtime.kernels import Explanation, dispatch
+from throughtime.layers.incoming import prepared
+from throughtime.layers.spec import OPTIONS, LayerSpec, default_of
+from throughtime.layers.stack import Stack
 from throughtime.layers.stream import Stream
-from throughtime.layers.weights import weight_of
 
 __all__ = ["Recurrent", "RecurrentState"]
 
@@ -26,12 +22,7 @@ RecurrentState = Tensor | tuple[Tensor, ...]
 """One state: a tensor. Several: a tuple. Each of shape (L*D, B, H)."""
 
 
-def _copied(value: Any) -> Any:
-    """What the caller does to a dict later changes nothing here."""
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-class Recurrent(nn.Module):
+class Recurrent(Stack):
     r"""A cell applied through time, with everything that ``torch.nn.LSTM`` has.
 
     Layer l reads the output of layer l - 1. With ``bidirectional`` a second set of weights reads
@@ -74,8 +65,13 @@ class Recurrent(nn.Module):
         strict: whether ``backend="auto"`` refuses what no kernel can run, rather than taking the
             slow reference.
         forget_bias: the bias from which the forget gate (block f) starts; 1 makes a long memory
-            the beginning rather than the end of learning.
-        recurrent_init: ``uniform`` as torch.nn draws it, or ``orthogonal``, block by block.
+            the beginning rather than the end of learning. ``chrono`` draws the biases of all gates
+            that decide how long a state is kept (arXiv 1804.11188); it needs ``chrono_steps``.
+        chrono_steps: T_max of ``forget_bias="chrono"``, the longest dependency that is expected, in
+            steps.
+        recurrent_init: how each block of the recurrent matrix starts: ``uniform`` as torch.nn draws
+            it, ``orthogonal``, or ``identity``; None is as the cell declares it, which is
+            ``uniform`` for most.
         device, dtype: of the parameters.
 
     Shapes:
@@ -100,13 +96,6 @@ class Recurrent(nn.Module):
     >>> output.shape, h.shape
     (torch.Size([7, 2, 5]), torch.Size([2, 2, 5]))
     """
-
-    MERGES: ClassVar[dict[str, Callable[[list[Tensor]], Tensor]]] = {
-        "concat": lambda outputs: torch.cat(outputs, -1),
-        "sum": lambda outputs: outputs[0] + outputs[1],
-        "mean": lambda outputs: (outputs[0] + outputs[1]) / 2,
-        "product": lambda outputs: outputs[0] * outputs[1],
-    }
 
     def __init__(
         self,
@@ -133,94 +122,16 @@ class Recurrent(nn.Module):
         proj_size: int = 0,
         activations: Mapping[str, str | Callable[[Tensor], Tensor]] | None = None,
         clip: float | None = None,
-        forget_bias: float | None = None,
-        recurrent_init: str = "uniform",
+        forget_bias: float | str | None = None,
+        chrono_steps: float | None = None,
+        recurrent_init: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.cell = get(cell) if isinstance(cell, str) else cell
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.proj_size = proj_size
-        options.check_sizes(self, cell)
-        self.bias = bool(bias)
-        self.batch_first = bool(batch_first)
-        self.dropout = dropout
-        self.bidirectional = bool(bidirectional)
-        self.merge = merge
-        self.backend = dispatch.check(backend)
-        self.save = save
-        self.strict = bool(strict)
-        self.locked_dropout = bool(locked_dropout)
-        self.recurrent_dropout = recurrent_dropout
-        self.zoneout: float | Mapping[str, float] = _copied(zoneout)
-        self.weight_drop = weight_drop
-        self.learned_state = bool(learned_state)
-        self.residual = bool(residual)
-        self.independent = bool(independent)
-        self.activations = _copied(activations or {})
-        self.clip = clip
-        self.forget_bias = forget_bias
-        self.recurrent_init = recurrent_init
-        options.check(self)
-        self._changes = 0
-        self._equations = {learns: options.equations(self, learns) for learns in (False, True)}
-
-        self._shapes = parameters.shapes(self)
-        for name, shape in self._shapes.items():
-            empty = torch.empty(shape, device=device, dtype=dtype)
-            self.register_parameter(name, nn.Parameter(empty))
-        self.reset_parameters()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        before: Any = vars(self).get(name)
-        super().__setattr__(name, value)
-        # An option that is changed later holds from then on.
-        if name in options.OF_EQUATIONS and "_equations" in vars(self):
-            try:
-                options.check(self)
-            except ValueError:
-                super().__setattr__(name, before)
-                raise
-            self._equations = {learns: options.equations(self, learns) for learns in (False, True)}
-            self._changes += 1
-
-    # What it is made of.
-
-    @property
-    def weight_drop(self) -> float:
-        """The probability to drop a weight of the recurrent matrices."""
-        return self._weight_drop
-
-    @weight_drop.setter
-    def weight_drop(self, probability: float) -> None:
-        # A float that every call compares is a symbol to torch.compile, which then begins again.
-        self._weight_drop, self._drops_weights = probability, probability != 0
-
-    @property
-    def num_directions(self) -> int:
-        """D: 2 where bidirectional, else 1."""
-        return 2 if self.bidirectional else 1
-
-    @property
-    def equations(self) -> Cell:
-        """The cell that runs: the layer's, and around it what its options change of it."""
-        return self._equations[self.training]
-
-    @property
-    def output_size(self) -> int:
-        """The features of one step of the output."""
-        return (self.proj_size or self.hidden_size) * (
-            self.num_directions if self.merge == "concat" else 1
-        )
-
-    @property
-    def state_sizes(self) -> dict[str, int]:
-        """The units of each state."""
-        sizes = {k: spec.size or self.hidden_size for k, spec in self.cell.state_specs.items()}
-        return sizes | ({self.cell.output_name: self.proj_size} if self.proj_size else {})
+        arguments: dict[str, Any] = locals() | {"activations": activations or {}}
+        # Every option of LayerSpec is an argument of the same name.
+        spec = LayerSpec(**{name: arguments[name] for name in OPTIONS})
+        super().__init__(cell, spec, device, dtype)
 
     @property
     def who(self) -> str:
@@ -228,38 +139,6 @@ class Recurrent(nn.Module):
         name = type(self).__name__
         cell = f'"{self.cell.name}"' if self.cell.name else f"{type(self.cell).__name__}()"
         return f"{name}({cell})" if type(self) is Recurrent else name
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        # Not get_parameter: torch.func.functional_call puts plain tensors in its place.
-        return self._weight("weight_ih_l0", None).dtype
-
-    def _suffixes(self, layer: int) -> list[str]:
-        return parameters.suffixes(self, layer)
-
-    def _weight(self, name: str, x: Tensor | None) -> Any:
-        """A weight that a call with the input x can read; None where the layer has none."""
-        shape = self._shapes.get(name)
-        return None if shape is None else weight_of(self, name, shape, x)
-
-    def learned_states(self, x: Tensor | None = None) -> list[list[Tensor]]:
-        """The learned initial states: for each state those of all layers and directions.
-
-        Args:
-            x: the input whose device and type they must have; None checks their shapes only.
-        """
-        found = [self._weight(name, x) for name in parameters.initial_names(self)]
-        rows = self.num_layers * self.num_directions
-        return [found[i : i + rows] for i in range(0, len(found), rows)]
-
-    def reset_parameters(self) -> None:
-        """Draws all weights anew, uniformly from -1/sqrt(H) to 1/sqrt(H) but for the options.
-
-        With the same seed ``lstm``, ``gru`` and ``rnn-*`` start from the very weights with which
-        the layers of ``torch.nn`` start.
-        """
-        parameters.draw(self)
 
     # What it does.
 
@@ -290,23 +169,15 @@ class Recurrent(nn.Module):
             (``f_l0``, ``c_l0_reverse``) what the step returned at each step, (T, B, H) or as the
             input has them; zero past a row's end, and without a gradient.
         """
-        if isinstance(input, PackedSequence):
-            return self._forward_packed(input, hx, lengths, resets, inputs, return_trace)
-        given = prepared(self, input, hx, lengths, resets, inputs)
+        incoming = prepared(self, input, hx, lengths, resets, inputs)
         seen: dict[str, Tensor] | None = {} if return_trace else None
-        x, last = self._through_layers(given, seen)
-        found = [self._as_given(x, input.dim()), self._joined(last)]
-        if input.dim() == 2:
-            found[1] = self._joined([s.squeeze(1) for s in last])
-        if seen is not None:
-            found.append({name: self._as_given(v, input.dim()) for name, v in seen.items()})
-        return tuple(found)
-
-    def _as_given(self, sequence: Tensor, dim: int) -> Tensor:
-        """A sequence (T, B, …) in the form in which the input came."""
-        if dim == 2:
-            return sequence.squeeze(1)
-        return sequence.transpose(0, 1) if self.batch_first else sequence
+        output, last = self._through_layers(incoming, seen)
+        layout = incoming.layout
+        state = tuple(layout.without_batch(s, 1) for s in last)
+        results = (layout.restored(output), state[0] if len(state) == 1 else state)
+        if seen is None:
+            return results
+        return *results, {name: layout.restored(v) for name, v in seen.items()}
 
     def stream(self) -> Stream:
         """A running sequence, which is given its steps as they come.
@@ -331,185 +202,16 @@ class Recurrent(nn.Module):
         inputs: Mapping[str, Tensor] | None = None,
     ) -> Explanation:
         """Which backend would run this input, and why the faster ones would not."""
-        if isinstance(input, PackedSequence):
-            self._refuse_twice(lengths, resets, inputs)
-            padded, lengths = pad_packed_sequence(input)
-            given = prepared(self, padded, hx, lengths, time_first=True)
-        else:
-            given = prepared(self, input, hx, lengths, resets, inputs)
+        incoming = prepared(self, input, hx, lengths, resets, inputs)
         # The weights that weight_drop takes away are drawn; the next call draws the same anew.
-        with torch.random.fork_rng([given.x.device] if given.x.is_cuda else []):
-            call = self._call(given, given.x, 0, 0)
+        with torch.random.fork_rng([incoming.x.device] if incoming.x.is_cuda else []):
+            call = self._call(incoming, incoming.x, 0, 0)
         return dispatch.explain(call, self.backend, self.strict)
-
-    def _call(
-        self, given: Incoming, x: Tensor, layer: int, direction: int, seed: Tensor | None = None
-    ) -> Call:
-        """One layer in one direction, as a backend is asked to run it."""
-        cell, suffix = self.equations, self._suffixes(layer)[direction]
-        row = layer * self.num_directions + direction
-        missing = {k: self.hidden_size - size for k, size in self.state_sizes.items()}
-        return Call(
-            cell=cell,
-            x=x,
-            weights=self._weights(suffix, x),
-            state=tuple(
-                F.pad(s[row], (0, n)) if n and self.proj_size else s[row]
-                for s, n in zip(given.state, missing.values(), strict=True)
-            ),
-            inputs=given.inputs,
-            lengths=given.lengths,
-            resets=given.resets,
-            seed=seed,
-            reverse=direction == 1,
-            save=self.save,
-            identity=self._identity(self._changes) if torch.compiler.is_compiling() else None,
-        )
-
-    def _through_layers(
-        self, given: Incoming, seen: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The output of the last layer, and the last states of all; notes the trace in seen."""
-        last: list[tuple[Tensor, ...]] = []
-        # What each direction reads: the same, unless they run apart.
-        inputs = [given.x] * self.num_directions
-        for layer in range(self.num_layers):
-            if layer > 0:
-                inputs = self._dropped(inputs)
-            outputs = []
-            for direction, suffix in enumerate(self._suffixes(layer)):
-                seed = new_seed(given.x.device) if self.equations.drawn_inputs else None
-                call = self._call(given, inputs[direction], layer, direction, seed)
-                output, states = dispatch.run(call, self.backend, self.strict)
-                if seen is not None:
-                    seen |= self._trace(call, suffix)
-                if self.proj_size:
-                    output = output[..., : self.proj_size]
-                    sizes = self.state_sizes.values()
-                    states = tuple(s[:, :n] for s, n in zip(states, sizes, strict=True))
-                outputs.append(output)
-                last.append(states)
-            is_apart = self.independent and layer + 1 < self.num_layers
-            merged = self.MERGES[self.merge]
-            if self.bidirectional and not self.independent:
-                outputs = [merged(outputs)]
-            if self.residual and layer > 0:
-                outputs = [y + x for x, y in zip(inputs, outputs, strict=False)]
-            if self.independent and not is_apart:
-                outputs = [merged(outputs)]
-            inputs = outputs if is_apart else outputs * self.num_directions
-        x = inputs[0]
-        if x.requires_grad:
-            # The caller may write into the results; what the backward pass keeps stays as it is.
-            x = x.clone()
-        return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
-
-    def _trace(self, call: Call, suffix: str) -> dict[str, Tensor]:
-        """All that the step returns, of all steps."""
-        found = dispatch.trace(call, self.backend)
-        narrow = self.state_sizes if self.proj_size else {}
-        return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in found.items()}
-
-    def _dropped(self, inputs: list[Tensor]) -> list[Tensor]:
-        """What the next layer reads, less what dropout takes; the directions read the same."""
-        if not self.training or self.dropout == 0:
-            return inputs
-        apart = inputs if self.independent else inputs[:1]
-        if self.locked_dropout:
-            # One draw for all steps.
-            kept = [F.dropout(x.new_ones(1, *x.shape[1:]), self.dropout) for x in apart]
-            dropped = [x * mask for x, mask in zip(apart, kept, strict=True)]
-        else:
-            # The numbers of torch.nn, under the same seed.
-            dropped = [F.dropout(x, self.dropout) for x in apart]
-        return dropped if self.independent else dropped * self.num_directions
-
-    def _identity(self, changes: int) -> str:
-        """The cell as torch.compile may know it: a text; empty where no kernel runs the cell.
-
-        It is asked again when the number of changes is another.
-        """
-        weight = self._weight("weight_ih_l0", None)
-        return operators.traced_identity(self.equations, weight)
-
-    # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
-    _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-    def _weights(self, suffix: str, x: Tensor | None = None) -> Weights:
-        def named(name: str) -> Any:
-            return self._weight(f"{name}{suffix}", x)
-
-        return Weights(
-            named("weight_ih"),
-            self._recurrent(suffix, x),
-            *(named("bias_ih"), named("bias_hh")),
-            {name: named(name) for name in self.cell.parameter_specs},
-        )
-
-    def _recurrent(self, suffix: str, x: Tensor | None) -> Tensor | None:
-        """The blocks of R as the step uses them."""
-        learned: Tensor | None = self._weight(f"weight_hh{suffix}", x)
-        if learned is not None and self._drops_weights:
-            learned = F.dropout(learned, self.weight_drop, self.training)
-        cell, H, P = self.equations, self.hidden_size, self.proj_size
-        if P:
-            # Square blocks: h has zeros after its P units, and the projection makes no more.
-            before = [] if learned is None else [F.pad(learned, (0, H - P))]
-            projection = F.pad(self._weight(f"weight_hr{suffix}", x), (0, 0, 0, H - P))
-            learned = torch.cat([*before, projection])
-        if learned is None or not cell.has_transform:
-            return learned
-        names = cell.recurrent_block_names
-        blocks = cell.transform(dict(zip(names, learned.split(H), strict=True)))
-        shapes = {name: tuple(block.shape) for name, block in blocks.items()}
-        if shapes != dict.fromkeys(names, (H, H)):
-            raise ShapeError(
-                f"{type(self.cell).__name__}.transform: expected the blocks {', '.join(names)}, "
-                f"each of shape ({H}, {H}), got {shapes}."
-            )
-        return torch.cat([blocks[name] for name in names])
-
-    def _joined(self, states: list[Tensor]) -> RecurrentState:
-        return states[0] if len(states) == 1 else tuple(states)
-
-    def _forward_packed(
-        self,
-        packed: PackedSequence,
-        hx: RecurrentState | None,
-        lengths: Any,
-        resets: Any,
-        inputs: Any,
-        return_trace: bool,
-    ) -> Any:
-        self._refuse_twice(lengths, resets, inputs)
-        x, lengths = pad_packed_sequence(packed)
-        given = prepared(self, x, hx, lengths, time_first=True)
-        seen: dict[str, Tensor] | None = {} if return_trace else None
-        output, last = self._through_layers(given, seen)
-
-        def as_packed(sequence: Tensor) -> PackedSequence:
-            order, of_row = packed.sorted_indices, lengths
-            if order is not None:
-                sequence, of_row = sequence.index_select(1, order), lengths[order.cpu()]
-            return packed._replace(data=pack_padded_sequence(sequence, of_row).data)
-
-        found = [as_packed(output), self._joined(last)]
-        if seen is not None:
-            found.append({name: as_packed(v) for name, v in seen.items()})
-        return tuple(found)
-
-    def _refuse_twice(self, lengths: Any, resets: Any, inputs: Any) -> None:
-        if lengths is not None or resets is not None or inputs is not None:
-            raise ValueError(
-                f"{self.who}: a PackedSequence brings its own lengths; "
-                f"lengths, resets and inputs go with a padded tensor."
-            )
 
     def extra_repr(self) -> str:
         parts = [repr(self.cell), str(self.input_size), str(self.hidden_size)]
-        for name, parameter in inspect.signature(Recurrent).parameters.items():
-            is_told = name in ("cell", "input_size", "hidden_size", "device", "dtype")
-            default = {} if name == "activations" else parameter.default
-            if not is_told and getattr(self, name) != default:
-                parts.append(f"{name}={getattr(self, name)!r}")
+        for name, option in OPTIONS.items():
+            is_told = name in ("input_size", "hidden_size")
+            if not is_told and getattr(self.spec, name) != default_of(option):
+                parts.append(f"{name}={getattr(self.spec, name)!r}")
         return ", ".join(parts)

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from throughtime.layers.evaluation import evaluating
 
 __all__ = ["Stream"]
 
@@ -54,14 +55,9 @@ class Stream:
     def read(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor:
         """Takes a piece of any number of steps, and gives its outputs; see :meth:`step`."""
         more = {} if inputs is None else {"inputs": inputs}
-        was_training = self.module.training
         # Dropout would make other numbers of the same sequence.
-        self.module.eval()
-        try:
-            with torch.no_grad():
-                y, self.state = self.module(x, self.state, **more)
-        finally:
-            self.module.train(was_training)
+        with evaluating(self.module):
+            y, self.state = self.module(x, self.state, **more)
         return y
 
     def fork(self) -> Stream:

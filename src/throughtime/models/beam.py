@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from throughtime.layers.evaluation import evaluating
 from throughtime.models.memory import Memory
 from throughtime.models.search import (
     Hypothesis,
@@ -14,7 +15,6 @@ from throughtime.models.search import (
     at_least_one,
     attention_of,
     log_probabilities,
-    looking,
     read,
 )
 from throughtime.models.writer import Writer
@@ -31,6 +31,7 @@ def beam_search(
     n_best: int = 1,
     length_power: float = 1.0,
     max_length: int | None = None,
+    keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
     r"""Follows the ``width`` likeliest beginnings of each source side by side.
 
@@ -44,7 +45,7 @@ def beam_search(
     the means. A hypothesis that the limit cut off is ranked after all that ended.
 
     Args:
-        model, source, source_lengths, max_length: see :func:`greedy_search`.
+        model, source, source_lengths, max_length, keep_attention: see :func:`greedy_search`.
         width: K, how many are followed; 1 is greedy search.
         n_best: how many are given back, at most ``width``.
         length_power: see above.
@@ -60,9 +61,10 @@ def beam_search(
         raise ValueError(f"beam_search: expected length_power of 0 or more, got {length_power}.")
     if n_best > width:
         raise ValueError(f"beam_search: expected n_best of at most width={width}, got {n_best}.")
-    with looking(model):
+    with evaluating(model):
         memory, limits = read(model, source, source_lengths, max_length)
-        return _Beams(model, memory, limits, width, n_best, length_power).search()
+        beams = _Beams(model, memory, limits, width, n_best, length_power, keep_attention)
+        return beams.search()
 
 
 class _Beams:
@@ -80,9 +82,11 @@ class _Beams:
         K: int,
         n_best: int,
         power: float,
+        keep_attention: bool,
     ) -> None:
         self.model, self.memory, self.limits = model, memory, limits
         self.K, self.n_best, self.power = K, n_best, power
+        self.keep_attention = keep_attention
         self.lengths = memory.lengths.tolist()
         self.sources = list(range(len(limits)))
         rows = torch.arange(len(limits), device=memory.state.recurrent[0].device)
@@ -98,7 +102,7 @@ class _Beams:
 
     def search(self) -> list[list[Hypothesis]]:
         while self.sources:
-            self._advance(len(self.weights))
+            self._advance(len(self.tokens))
         parents, tokens = ([t.tolist() for t in steps] for steps in (self.parents, self.tokens))
         found = []
         for length, ended in zip(self.lengths, self.ended, strict=True):
@@ -109,7 +113,8 @@ class _Beams:
     def _advance(self, step: int) -> None:
         K, eos = self.K, self.model.eos
         scores, state = self.model.step(self.token, self.state, self.memory)
-        self.weights.append(state.weights)
+        if self.keep_attention:
+            self.weights.append(state.weights)
         logs = log_probabilities(self.model, scores).unflatten(0, (-1, K))  # (A, K, V)
         A, _, V = logs.shape
         best, place = (self.total.unsqueeze(-1) + logs).flatten(1).topk(K)  # (A, K)
@@ -161,9 +166,11 @@ class _Beams:
             written.append(tokens[step][row])
             row = parents[step][row]
             looked.append((step, row))
-        weights = [self.weights[step] for step, _ in looked[::-1]]
-        rows = [w[r] for w, (_, r) in zip(weights, looked[::-1], strict=True) if w is not None]
-        attention = attention_of(self.memory, rows, length)
+        attention = None
+        if self.keep_attention:
+            weights = [self.weights[step] for step, _ in looked[::-1]]
+            rows = [w[r] for w, (_, r) in zip(weights, looked[::-1], strict=True) if w is not None]
+            attention = attention_of(self.memory, rows, length)
         return Hypothesis(written[::-1], end.score, end.token is None, attention)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,8 @@ class Cloze(nn.Module):
         tied: whether the score is E (P [f; b]) + c, with the embedding itself, and P of the width
             of E.
         bos, eos: the tokens that stand before and behind a sentence.
-        forget_bias, backend: see :class:`throughtime.Recurrent`.
+        forget_bias, backend, options: see :class:`throughtime.Recurrent`; any of its options but
+            ``merge`` and ``independent``, which the equations fix.
 
     Shapes:
         tokens: (B, T) int64. lengths: (B). scores: (B, T, V), of x_t at t; past a row's end they
@@ -66,6 +68,7 @@ class Cloze(nn.Module):
         eos: int = 2,
         forget_bias: float | None = None,
         backend: str = "auto",
+        **options: Any,
     ) -> None:
         super().__init__()
         vocab_size = whole_number("Cloze", "vocab_size", vocab_size)
@@ -85,6 +88,7 @@ class Cloze(nn.Module):
             independent=bidirectional and num_layers > 1,
             forget_bias=forget_bias,
             backend=backend,
+            **options,
         )
         self.dropout = Dropout(dropout)
         context_size = self.recurrent.output_size
@@ -120,5 +124,5 @@ class Cloze(nn.Module):
         before = hidden[:, :-2]  # at t - 1
         if not self.recurrent.bidirectional:
             return before
-        H = hidden.shape[-1] // 2
+        H = self.recurrent.output_size // 2
         return torch.cat([before[..., :H], hidden[:, 2:, H:]], -1)  # (B, T, 2H)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import ShapeError, integer_lengths, unknown, whole_number
+from throughtime.checks import ShapeError, bounds, integer_lengths, unknown, whole_number
 from throughtime.layers import Attention, Recurrent
 from throughtime.layers.attention import KINDS
 from throughtime.layers.dropout import Dropout
@@ -61,11 +61,17 @@ class Decoder(nn.Module):
         eos: int = 2,
         forget_bias: float | None = None,
         backend: str = "auto",
+        **options: Any,
     ) -> None:
         super().__init__()
+        for name in ("bidirectional", "learned_state"):
+            if options.get(name):
+                why = "writes in one direction" if name == "bidirectional" else "is given its state"
+                raise ValueError(f"Decoder: {name}=True would have no effect, as it {why}.")
         E = hidden_size if embedding_size is None else embedding_size
         E = whole_number("Decoder", "embedding_size", E)
-        H = whole_number("Decoder", "hidden_size", hidden_size)
+        width = "proj_size" if options.get("proj_size") else "hidden_size"
+        H = whole_number("Decoder", width, options.get("proj_size") or hidden_size)
         M = whole_number("Decoder", "memory_size", memory_size)
         vocab_size = whole_number("Decoder", "vocab_size", vocab_size)
         if attention not in ATTENTIONS:
@@ -78,7 +84,7 @@ class Decoder(nn.Module):
         if tied and E != H:
             raise ValueError(
                 f"Decoder: tied=True scores with the embedding itself, so expected "
-                f"embedding_size={H} like hidden_size, got {E}."
+                f"embedding_size={H} like {width}, got {E}."
             )
         check_specials("Decoder", vocab_size, pad, bos, eos)
         self.vocab_size, self.pad, self.bos, self.eos = vocab_size, pad, bos, eos
@@ -89,12 +95,13 @@ class Decoder(nn.Module):
         self.recurrent = Recurrent(
             cell,
             E + fed,
-            H,
+            hidden_size,
             num_layers,
             batch_first=True,
             dropout=dropout if num_layers > 1 else 0.0,
             forget_bias=forget_bias,
             backend=backend,
+            **options,
         )
         self.attention = Attention(attention, H, M) if attention != "none" else None
         self.combine = nn.Linear(M + H, H) if attention != "none" else None
@@ -119,7 +126,7 @@ class Decoder(nn.Module):
         B, S, _ = values.shape
         attention = None if self.attention is None else self.attention.prepare(values, lengths)
         feeds_attended = self.input_feeding and not self.is_before
-        attended = values.new_zeros(B, self.recurrent.hidden_size) if feeds_attended else None
+        attended = values.new_zeros(B, self.recurrent.output_size) if feeds_attended else None
         lengths = torch.as_tensor([S] * B if lengths is None else lengths)
         return Memory(DecoderState(states, attended), lengths, attention)
 
@@ -255,11 +262,11 @@ class Decoder(nn.Module):
         cell = self.recurrent.cell
         names = list(cell.state_specs)
         name = cell.output_name if cell.output_name in names else names[0]
-        width = cell.state_specs[name].size
-        if self.is_before and width not in (None, self.recurrent.hidden_size):
+        width = self.recurrent.state_sizes[name]
+        if self.is_before and width != self.recurrent.output_size:
             raise ValueError(
                 f'Decoder: attention="additive" with input_feeding=True is sought by the state '
-                f"{name}, expected of hidden_size={self.recurrent.hidden_size} features, got "
+                f"{name}, expected of hidden_size={self.recurrent.output_size} features, got "
                 f"{width}. Use another cell, or input_feeding=False."
             )
         return names.index(name)
@@ -281,9 +288,7 @@ def check_tokens(who: str, name: str, tokens: Tensor, size: int) -> None:
             f"{tuple(tokens.shape)}."
         )
     # A GPU would have to be waited for; it refuses by itself.
-    if torch.compiler.is_compiling() or tokens.device.type != "cpu" or not tokens.numel():
-        return
-    low, high = int(tokens.min()), int(tokens.max())
+    low, high = (bounds(tokens) if tokens.device.type == "cpu" else None) or (0, 0)
     if low < 0 or high >= size:
         raise ValueError(
             f"{who}: expected tokens from 0 to {size - 1} in {name}, got {low} to {high}. Padding "

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from throughtime.layers.evaluation import evaluating
+
 __all__ = ["Sampling", "draw", "generate"]
+
+_PIECE = 512
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,6 @@ def draw(scores: Tensor, sampling: Sampling, generator: torch.Generator | None =
     return tokens.gather(-1, place).squeeze(-1)
 
 
-@torch.no_grad()
 def generate(
     model: nn.Module, prime: Tensor, length: int, sampling: Sampling, seed: int | None = None
 ) -> Iterator[int]:
@@ -92,13 +95,13 @@ def generate(
         generator.seed()
     else:
         generator.manual_seed(seed)
-    was_training = model.training
-    model.eval()
-    try:
-        scores, state = model(prime.to(device).unsqueeze(0))
-        for _ in range(length):
-            token = draw(scores[:, -1].cpu(), sampling, generator)
-            yield int(token)
+    scores, state = torch.empty(0), None
+    with evaluating(model):
+        # In pieces: of a long prime only the last scores are needed.
+        for piece in prime.split(_PIECE):
+            scores, state = model(piece.to(device).unsqueeze(0), state)
+    for _ in range(length):
+        token = draw(scores[:, -1].cpu(), sampling, generator)
+        yield int(token)
+        with evaluating(model):
             scores, state = model(token.to(device).unsqueeze(0), state)
-    finally:
-        model.train(was_training)

@@ -2,22 +2,25 @@ r"""Encoder and decoder: from one sequence to another, of another length."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import integer_lengths, unknown, whole_number
+from throughtime.checks import bounds, integer_lengths, unknown, whole_number
 from throughtime.layers import Recurrent
 from throughtime.layers.attention import not_empty
 from throughtime.layers.dropout import Dropout
-from throughtime.models.bridge import Bridge
+from throughtime.models.bridge import Bridge, MeanBridge
 from throughtime.models.decoder import ATTENTIONS, Decoder, check_tokens
 from throughtime.models.memory import DecoderState, Memory
 from throughtime.models.writer import Writer
 
 __all__ = ["EncoderDecoder"]
+
+_OF_ENCODER = ("merge", "independent", "learned_state")
+"""Options of the shared settings that a decoder has no use for."""
 
 
 class EncoderDecoder(Writer):
@@ -63,7 +66,14 @@ class EncoderDecoder(Writer):
         shared: whether E_x is E_y, for one vocabulary of both sides.
         pad, bos, eos: the tokens that fill up, begin and end a target; the first two are never
             written by a search.
-        forget_bias, backend: see :class:`throughtime.Recurrent`.
+        forget_bias, backend, options: of both recurrent networks; see
+            :class:`throughtime.Recurrent`. ``merge``, ``independent`` and ``learned_state`` are
+            the encoder's: the decoder writes in one direction, from a state that it is given.
+        encoder: settings of the encoder that differ from the shared ones, by name; or a module of
+            your own, called with source and lengths, which returns what the decoder looks at
+            (B, S, M) and the valid lengths (B) or None, and has M as its ``output_size``. The
+            source is then whatever the module reads, and ``source_size`` None.
+        decoder: settings of the decoder that differ from the shared ones, by name.
 
     Shapes:
         source: (B, S) int64. target_in: (B, T) int64, ``bos`` and the target. scores: (B, T, V),
@@ -85,7 +95,7 @@ class EncoderDecoder(Writer):
 
     def __init__(
         self,
-        source_size: int,
+        source_size: int | None,
         target_size: int,
         *,
         cell: Cell | str = "gru",
@@ -104,6 +114,9 @@ class EncoderDecoder(Writer):
         eos: int = 2,
         forget_bias: float | None = None,
         backend: str = "auto",
+        encoder: Mapping[str, Any] | nn.Module | None = None,
+        decoder: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
         if attention not in ATTENTIONS:
@@ -113,45 +126,61 @@ class EncoderDecoder(Writer):
                 f"EncoderDecoder: shared=True is for one vocabulary of both sides, so expected "
                 f"source_size and target_size to be the same, got {source_size} and {target_size}."
             )
-        source_size = whole_number("EncoderDecoder", "source_size", source_size)
         target_size = whole_number("EncoderDecoder", "target_size", target_size)
-        both: dict[str, Any] = {"forget_bias": forget_bias, "backend": backend}
-        embedding_size = hidden_size if embedding_size is None else embedding_size
-        embedding_size = whole_number("EncoderDecoder", "embedding_size", embedding_size)
-        self.encoder = Recurrent(
-            cell if encoder_cell is None else encoder_cell,
-            embedding_size,
-            hidden_size,
-            num_layers,
-            batch_first=True,
-            dropout=dropout if num_layers > 1 else 0.0,
-            bidirectional=bidirectional,
-            merge="sum" if bidirectional and attention == "dot" else "concat",
-            **both,
-        )
+        if source_size is not None:
+            source_size = whole_number("EncoderDecoder", "source_size", source_size)
+        E = hidden_size if embedding_size is None else embedding_size
+        E = whole_number("EncoderDecoder", "embedding_size", E)
+        both: dict[str, Any] = {"cell": cell, "hidden_size": hidden_size, "num_layers": num_layers}
+        both |= {"dropout": dropout, "forget_bias": forget_bias, "backend": backend, **options}
+        ours = {k: v for k, v in both.items() if k not in _OF_ENCODER} | dict(decoder or {})
+        theirs: dict[str, Any] = both | {"bidirectional": bidirectional}
+        theirs |= {} if encoder_cell is None else {"cell": encoder_cell}
+        self.dropout = Dropout(dropout)
+        is_module = isinstance(encoder, nn.Module)
+        if is_module:
+            self.encoder: Any = encoder
+        else:
+            theirs |= dict(encoder or {})
+            self.dropout = Dropout(theirs["dropout"])
+            is_summed = theirs["bidirectional"] and attention == "dot"
+            theirs.setdefault("merge", "sum" if is_summed else "concat")
+            # One layer has nothing between layers to drop.
+            theirs["dropout"] = theirs["dropout"] if theirs["num_layers"] > 1 else 0.0
+            self.encoder = Recurrent(
+                input_size=E,
+                batch_first=True,
+                **theirs,
+            )
         self.decoder = Decoder(
             target_size,
             self.encoder.output_size,
-            cell=cell,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            embedding_size=embedding_size,
+            embedding_size=E,
             attention=attention,
             input_feeding=input_feeding,
-            dropout=dropout,
             tied=tied,
             pad=pad,
             bos=bos,
             eos=eos,
-            **both,
+            **ours,
         )
-        self.bridge = Bridge(self.encoder, self.decoder.recurrent)
+        self.bridge: Any = (
+            MeanBridge(self.encoder.output_size, self.decoder.recurrent)
+            if is_module
+            else Bridge(self.encoder, self.decoder.recurrent)
+        )
         self.source_size, self.target_size, self.shared = source_size, target_size, shared
         self.pad, self.bos, self.eos = pad, bos, eos
-        self.embedding = (
-            self.decoder.embedding if shared else nn.Embedding(source_size, embedding_size)
-        )
-        self.dropout = Dropout(dropout)
+        self.embedding: nn.Embedding | None = None
+        if shared:
+            self.embedding = self.decoder.embedding
+        elif not is_module:
+            if source_size is None:
+                raise ValueError(
+                    "EncoderDecoder: expected source_size, the number of tokens of the source, "
+                    "got None. Only an encoder that is a module of its own does without."
+                )
+            self.embedding = nn.Embedding(source_size, E)
 
     @property
     def head(self) -> nn.Linear:
@@ -168,14 +197,18 @@ class EncoderDecoder(Writer):
         Returns:
             The memory: its ``state`` is the one in which the decoder begins.
         """
+        if self.embedding is None:
+            values, ends = self.encoder(source, lengths)  # (B, S, M)
+            return self.decoder.begin(self.bridge(values, ends), values, ends)
+        assert self.source_size is not None
         check_tokens("EncoderDecoder", "source", source, self.source_size)
         B, S = source.shape
         if lengths is not None:
             lengths = integer_lengths("EncoderDecoder", lengths, B, S).cpu()
             lengths = not_empty("EncoderDecoder", lengths)
             # Rows of one length need no mask; torch.compile does not know whether they are.
-            is_ragged = torch.compiler.is_compiling() or bool((lengths < S).any())
-            lengths = lengths if is_ragged else None
+            low, _ = bounds(lengths) or (0, S)
+            lengths = lengths if low < S else None
         x = self.dropout(self.embedding(source))  # (B, S, E)
         k, last = self.encoder(x, lengths=lengths)  # (B, S, M)
         return self.decoder.begin(self.bridge(last), k, lengths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -29,7 +30,8 @@ class LanguageModel(nn.Module):
         hidden_size, num_layers: H and L of the recurrent layers.
         dropout: of what enters every recurrent layer but the first, and of what is scored.
         tied: whether W is E itself (Press and Wolf, arXiv 1608.05859); needs E as wide as H.
-        forget_bias, backend: see :class:`throughtime.Recurrent`.
+        forget_bias, backend, options: see :class:`throughtime.Recurrent`; any of its options but
+            ``bidirectional``.
 
     Shapes:
         tokens: (B, T) int64. scores: (B, T, V). state: as of the recurrent layers.
@@ -52,17 +54,24 @@ class LanguageModel(nn.Module):
         tied: bool = False,
         forget_bias: float | None = None,
         backend: str = "auto",
+        **options: Any,
     ) -> None:
         super().__init__()
+        if options.get("bidirectional"):
+            raise ValueError(
+                "LanguageModel: bidirectional=True would let the model read the tokens that it "
+                "shall predict. Leave it out."
+            )
+        width = "proj_size" if options.get("proj_size") else "hidden_size"
+        output_size = whole_number("LanguageModel", width, options.get("proj_size") or hidden_size)
         vocab_size = whole_number("LanguageModel", "vocab_size", vocab_size)
-        hidden_size = whole_number("LanguageModel", "hidden_size", hidden_size)
         if embedding_size is None:
-            embedding_size = hidden_size if tied else min(64, vocab_size)
+            embedding_size = output_size if tied else min(64, vocab_size)
         embedding_size = whole_number("LanguageModel", "embedding_size", embedding_size)
-        if tied and embedding_size != hidden_size:
+        if tied and embedding_size != output_size:
             raise ValueError(
                 f"LanguageModel: tied=True scores with the embedding itself, so expected "
-                f"embedding_size={hidden_size} like hidden_size, got {embedding_size}."
+                f"embedding_size={output_size} like {width}, got {embedding_size}."
             )
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         self.recurrent = Recurrent(
@@ -74,12 +83,13 @@ class LanguageModel(nn.Module):
             dropout=dropout if num_layers > 1 else 0.0,
             forget_bias=forget_bias,
             backend=backend,
+            **options,
         )
         self.dropout = Dropout(dropout)
-        self.scores = nn.Linear(hidden_size, vocab_size)
+        self.scores = nn.Linear(output_size, vocab_size)
         if tied:
             self.scores.weight = self.embedding.weight
-            bound = 1 / math.sqrt(hidden_size)
+            bound = 1 / math.sqrt(output_size)
             nn.init.uniform_(self.embedding.weight, -bound, bound)
 
     def stream(self) -> Stream:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +39,8 @@ class OneNetwork(Writer):
         embedding_size: the width of E; None is H.
         dropout: of the embeddings, of what enters each layer but the first, and of what is scored.
         pad, bos, eos: see :class:`throughtime.models.EncoderDecoder`; ``bos`` is the blank, too.
-        forget_bias, backend: see :class:`throughtime.Recurrent`.
+        forget_bias, backend, options: see :class:`throughtime.Recurrent`; any of its options but
+            ``bidirectional``: the network says while it reads.
 
     Shapes:
         source: (B, S) int64. target_in: (B, T) int64, of which nothing but T is read.
@@ -66,8 +69,14 @@ class OneNetwork(Writer):
         eos: int = 2,
         forget_bias: float | None = None,
         backend: str = "auto",
+        **options: Any,
     ) -> None:
         super().__init__()
+        if options.get("bidirectional"):
+            raise ValueError(
+                "OneNetwork: bidirectional=True would need the end of the target before it is "
+                "said. Use EncoderDecoder, whose encoder may read both directions."
+            )
         source_size = whole_number("OneNetwork", "source_size", source_size)
         target_size = whole_number("OneNetwork", "target_size", target_size)
         check_specials("OneNetwork", target_size, pad, bos, eos)
@@ -90,6 +99,7 @@ class OneNetwork(Writer):
             dropout=dropout if num_layers > 1 else 0.0,
             forget_bias=forget_bias,
             backend=backend,
+            **options,
         )
         self.dropout = Dropout(dropout)
         self.scores = nn.Linear(self.recurrent.output_size, target_size)
@@ -134,8 +144,21 @@ class OneNetwork(Writer):
         source_lengths: Tensor | list[int] | None,
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
+        *,
+        feed: str = "teacher",
+        forcing: float | None = None,
+        feedback: str | None = None,
     ) -> Tensor:
-        """The scores of each token, said behind the source; past a row's end they mean nothing."""
+        """The scores of each token, said behind the source; past a row's end they mean nothing.
+
+        Raises:
+            ValueError: for a ``feed`` other than ``teacher``: what was said is not read again.
+        """
+        if feed != "teacher" or forcing is not None or feedback is not None:
+            raise ValueError(
+                f'OneNetwork: feed="{feed}" would have no effect, as the network does not read '
+                "what it says. Use EncoderDecoder."
+            )
         return self.scores(self.unscored(source, source_lengths, target_in, target_lengths))
 
     def _read(

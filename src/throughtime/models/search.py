@@ -2,14 +2,13 @@ r"""From a source to a target: the likeliest token each time, or a drawn one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from throughtime.checks import whole_number
+from throughtime.layers.evaluation import evaluating
 from throughtime.models.decoding import Sampling, draw
 from throughtime.models.memory import Memory
 from throughtime.models.writer import Writer
@@ -28,7 +27,7 @@ class Hypothesis:
         score: the sum of the log-probabilities of its tokens, that of ``eos`` among them, in nats.
         is_finished: whether it ended with ``eos``; else the limit cut it off.
         attention: (len(tokens), S), where the decoder looked for each token, S the source's own
-            length; None without attention.
+            length; None without attention, or where the search did not keep it.
     """
 
     tokens: list[int]
@@ -43,6 +42,7 @@ def greedy_search(
     source_lengths: Lengths = None,
     *,
     max_length: int | None = None,
+    keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
     """Takes the likeliest token, again and again.
 
@@ -50,12 +50,14 @@ def greedy_search(
         model, source, source_lengths: see :meth:`throughtime.models.EncoderDecoder.encode`.
         max_length: how many tokens are written at most, ``eos`` among them; None is
             2 S + 10 for a source of S tokens.
+        keep_attention: whether the hypotheses say where the decoder looked, which takes memory for
+            S weights for every token written.
 
     Returns:
         For each source a list of one hypothesis.
     """
     greedy = Sampling(temperature=0)
-    return _write(model, source, source_lengths, greedy, 1, max_length, None)
+    return _write(model, source, source_lengths, greedy, 1, max_length, keep_attention, None)
 
 
 def sample_search(
@@ -67,11 +69,12 @@ def sample_search(
     num: int = 1,
     seed: int | None = None,
     max_length: int | None = None,
+    keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
     """Draws each token from its scores.
 
     Args:
-        model, source, source_lengths, max_length: see :func:`greedy_search`.
+        model, source, source_lengths, max_length, keep_attention: see :func:`greedy_search`.
         sampling: how; None is ``Sampling()``.
         num: how many targets are drawn for each source.
         seed: of the drawing; None draws differently every time.
@@ -87,7 +90,8 @@ def sample_search(
     else:
         generator.manual_seed(seed)
     sampling = Sampling() if sampling is None else sampling
-    return _write(model, source, source_lengths, sampling, num, max_length, generator)
+    how = (sampling, num, max_length, keep_attention, generator)
+    return _write(model, source, source_lengths, *how)
 
 
 @dataclass
@@ -107,10 +111,11 @@ def _write(
     sampling: Sampling,
     num: int,
     max_length: int | None,
+    keep_attention: bool,
     generator: torch.Generator | None,
 ) -> list[list[Hypothesis]]:
     """Draws ``num`` targets for each source, token by token."""
-    with looking(model):
+    with evaluating(model):
         memory, limits = read(model, source, source_lengths, max_length)
         lengths = memory.lengths.tolist()
         drafts = [[_Draft() for _ in range(num)] for _ in limits]
@@ -132,7 +137,8 @@ def _write(
                 draft.is_finished = y == model.eos
                 if not draft.is_finished:
                     draft.tokens.append(y)
-                    draft.weights += [] if state.weights is None else [state.weights[r]]
+                    if keep_attention and state.weights is not None:
+                        draft.weights.append(state.weights[r])
             step += 1
             going = [
                 place
@@ -148,7 +154,10 @@ def _write(
         sorted(
             (
                 Hypothesis(
-                    d.tokens, d.score, d.is_finished, attention_of(memory, d.weights, length)
+                    d.tokens,
+                    d.score,
+                    d.is_finished,
+                    attention_of(memory, d.weights, length) if keep_attention else None,
                 )
                 for d in of_source
             ),
@@ -157,20 +166,6 @@ def _write(
         )
         for of_source, length in zip(drafts, lengths, strict=True)
     ]
-
-
-@contextmanager
-def looking(model: Writer) -> Iterator[None]:
-    """Nothing is derived or dropped inside."""
-    # Each by itself: an encoder that is kept as it is may stand in eval() alone.
-    were_training = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, was_training in were_training:
-            module.training = was_training
 
 
 def read(

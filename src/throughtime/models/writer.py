@@ -47,6 +47,25 @@ class Writer(nn.Module, ABC):
     ) -> Tensor:
         """(B, T, H), of which ``head`` makes the scores of each next token of given targets."""
 
+    @abstractmethod
+    def forward(
+        self,
+        source: Tensor,
+        source_lengths: Tensor | list[int] | None,
+        target_in: Tensor,
+        target_lengths: Tensor | list[int] | None = None,
+        *,
+        feed: str = "teacher",
+        forcing: float | None = None,
+        feedback: str | None = None,
+    ) -> Tensor:
+        """The scores (B, T, V) of each next token.
+
+        Args:
+            feed: what is read after the first token: ``teacher``, the true tokens; or what the
+                model has written itself, see :meth:`throughtime.models.EncoderDecoder.forward`.
+        """
+
     @property
     @abstractmethod
     def head(self) -> nn.Linear:

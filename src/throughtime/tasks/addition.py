@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -10,10 +10,14 @@ from throughtime.data import Pair, PairSet, addition
 from throughtime.models import OneNetwork, Writer
 from throughtime.tasks.rewriting import match_figures
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
+from throughtime.tasks.task import Figure
 
 __all__ = ["Addition", "AdditionConfig"]
 
-_FOR_TWO = ("bidirectional", "attention", "input_feeding", "tied", "feed", "forcing")
+_FOR_TWO = (
+    *("bidirectional", "merge", "independent", "encoder", "decoder"),
+    *("attention", "input_feeding", "tied", "feed", "forcing"),
+)
 
 
 @dataclass
@@ -64,7 +68,10 @@ class Addition(SequenceToSequence):
 
     name = "addition"
     Config = AdditionConfig
-    figures = ("character_accuracy", "exact_match")
+    judged: Mapping[str, Figure] = {
+        "character_accuracy": Figure(better="higher"),
+        "exact_match": Figure(better="higher"),
+    }
 
     def read_pairs(self) -> PairSet:
         c = self.config
@@ -99,13 +106,5 @@ class Addition(SequenceToSequence):
             return super().model()
         source, target = self.tokenisers
         return OneNetwork(
-            len(source),
-            len(target),
-            cell=c.cell,
-            hidden_size=c.hidden_size,
-            num_layers=c.num_layers,
-            embedding_size=c.embedding_size,
-            dropout=c.dropout,
-            forget_bias=c.forget_bias,
-            backend=c.backend,
+            len(source), len(target), embedding_size=c.embedding_size, **c.recurrent()
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,13 +23,17 @@ from throughtime.data import (
 from throughtime.layers.recurrent import RecurrentState
 from throughtime.models.decoding import Sampling, generate
 from throughtime.models.language_model import LanguageModel
-from throughtime.tasks.task import Task
+from throughtime.models.likelihood import log_likelihood
+from throughtime.tasks.network import NetworkConfig, free
+from throughtime.tasks.run_data import absolute, check_unchanged, split_of
+from throughtime.tasks.shown import Shown, Text
+from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
 
-__all__ = ["CharLM", "CharLMConfig", "log_likelihood"]
+__all__ = ["CharLM", "CharLMConfig"]
 
 
 @dataclass
-class CharLMConfig:
+class CharLMConfig(NetworkConfig):
     """The text, the model, and how the text is cut.
 
     Args:
@@ -40,45 +43,97 @@ class CharLMConfig:
         valid_fraction: how much of a text without splits of its own, at its end, is kept for
             validation (0.1 where not given).
         test_fraction: likewise for the test, behind the validation text (0 where not given).
-        cell: the recurrence; `throughtime cells` lists them.
-        hidden_size: units of each recurrent layer.
-        num_layers: recurrent layers.
         embedding_size: width of the character embedding; where not given, hidden_size if tied,
             else 64.
         dropout: probability to drop a unit between the layers and before the scores.
         tied: score with the embedding itself.
-        forget_bias: the bias from which the forget gates start.
-        backend: auto, or the one backend that must run (reference, torch).
         batch_size: rows of text that are read side by side, in all processes together.
         num_steps: characters between two updates, over which the gradient flows back.
         sample_length: characters of the samples that are written along the way.
     """
 
+    REFUSED: ClassVar = {
+        "bidirectional": "a language model must not read the characters that it predicts",
+        "merge": "a language model reads in one direction",
+        "independent": "a language model reads in one direction",
+    }
+
     data: str | None = None
     encoding: str = "utf-8"
     valid_fraction: float | None = None
     test_fraction: float | None = None
-    cell: str = "lstm"
-    hidden_size: int = 256
+    _: KW_ONLY
     num_layers: int = 2
     embedding_size: int | None = None
-    dropout: float = 0.0
     tied: bool = False
-    forget_bias: float | None = None
-    backend: str = "auto"
     batch_size: int = 32
     num_steps: int = 100
-    sample_length: int = 300
+    sample_length: int = free(300)
 
     def __post_init__(self) -> None:
-        # A run is opened from other folders too.
-        if self.data and self.data not in TEXT_SETS and Path(self.data).exists():
-            self.data = str(Path(self.data).resolve())
+        super().__post_init__()
+        if self.data:
+            self.data = absolute(self.data, TEXT_SETS)
         if self.sample_length < 0:
             raise ValueError(f"--sample_length: expected 0 or more, got {self.sample_length}.")
 
 
-class CharLM(Task):
+@dataclass
+class ScoringOptions:
+    """What is scored, if it is not a split of the run's own data.
+
+    Args:
+        data: a data set or the path of a text; with --split one of its splits, else all of it.
+        text: a sentence.
+        encoding: of the text at --data; utf-8 if not given.
+        unknown: what to do with characters that the training never saw: error, which is the
+            default, or skip.
+    """
+
+    data: str | None = None
+    text: str | None = None
+    encoding: str | None = None
+    unknown: Literal["error", "skip"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.text is not None and self.data is not None:
+            raise ValueError("--text is scored by itself; leave out --data and --split")
+        if self.encoding is not None and self.data is None:
+            raise ValueError("--encoding is that of the text at --data, which is not given")
+        if self.unknown is not None and self.data is None and self.text is None:
+            raise ValueError("--unknown is for --data and --text; the run knows its own characters")
+
+
+@dataclass
+class WritingOptions:
+    """How a text is written on.
+
+    Args:
+        length: characters to draw.
+        prime: the text to go on from.
+        seed: the same seed draws the same text.
+        temperature: below 1 keeps to the likely, above 1 dares more; 0 takes the likeliest
+            (greedy).
+        top_k: draw among this many of the likeliest characters.
+        top_p: draw among the fewest characters whose probabilities sum to this (nucleus).
+    """
+
+    length: int = 500
+    prime: str = ""
+    seed: int | None = None
+    temperature: float = 0.8
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.length < 0:
+            raise ValueError(f"--length: expected 0 or more, got {self.length}")
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed: expected 0 to {2**32 - 1}, got {self.seed}")
+        self.sampling = Sampling(self.temperature, self.top_k, self.top_p)
+
+
+class CharLM(BatchTask):
     r"""Next-character prediction with truncated backpropagation through time:
 
         L = -1/T sum_t log P(x_{t+1} | x_1 … x_t)
@@ -93,11 +148,13 @@ class CharLM(Task):
 
     name = "char-lm"
     Config = CharLMConfig
+    EvaluationOptions = ScoringOptions
+    ContinuationOptions = WritingOptions
     unit = "characters"
-
-    def __init__(self, config: CharLMConfig, assets: dict[str, Any] | None = None) -> None:
-        super().__init__(config)
-        self._assets = assets
+    figures: Mapping[str, Figure] = {
+        "loss": Figure("nats per character"),
+        "bits_per_character": Figure("bits per character"),
+    }
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -109,12 +166,7 @@ class CharLM(Task):
             valid_fraction=c.valid_fraction,
             test_fraction=c.test_fraction,
         )
-        if self._assets is not None and self._assets["data_sha256"] != fingerprint(corpus):
-            raise ValueError(
-                f"char-lm: the text {corpus.name} is no longer the one of the training "
-                f"({self._assets['data']}): its checksum differs. Restore it, or train "
-                f"another run on the new one."
-            )
+        check_unchanged(self.name, "the text", corpus.name, fingerprint(corpus), self._assets)
         return corpus
 
     @cached_property
@@ -145,12 +197,8 @@ class CharLM(Task):
 
     def tokens(self, split: str) -> Tensor:
         """A split of the text as numbers (N)."""
-        if split not in self.corpus.splits:
-            raise ValueError(
-                f'char-lm: {self.corpus.name} has no split "{split}", only '
-                f"{', '.join(self.corpus.splits)}."
-            )
-        return self.vocabulary.encode(self.corpus.splits[split])
+        text = split_of(self.name, self.corpus.name, self.corpus.splits, split)
+        return self.vocabulary.encode(text)
 
     def check(self) -> None:
         super().check()
@@ -161,50 +209,52 @@ class CharLM(Task):
                 f"--valid_fraction."
             )
 
-    def data(self, split: str, rank: int = 0, world_size: int = 1) -> ContiguousBatches:
-        return ContiguousBatches(
-            self.tokens(split),
-            self.config.batch_size,
-            self.config.num_steps,
-            rank=rank,
-            world_size=world_size,
-        )
+    def batches(self, split: str, share: Share = WHOLE) -> ContiguousBatches:
+        c = self.config
+        return ContiguousBatches(self.tokens(split), c.batch_size, c.num_steps, **share._asdict())
 
     def model(self) -> LanguageModel:
         c = self.config
         return LanguageModel(
-            len(self.vocabulary),
-            cell=c.cell,
-            embedding_size=c.embedding_size,
-            hidden_size=c.hidden_size,
-            num_layers=c.num_layers,
-            dropout=c.dropout,
-            tied=c.tied,
-            forget_bias=c.forget_bias,
-            backend=c.backend,
+            len(self.vocabulary), embedding_size=c.embedding_size, tied=c.tied, **c.recurrent()
         )
 
     def loss(
-        self, model: nn.Module, batch: tuple[Tensor, Tensor], state: RecurrentState | None
-    ) -> tuple[Tensor, RecurrentState]:
+        self,
+        model: nn.Module,
+        batch: tuple[Tensor, Tensor],
+        carried: RecurrentState | None = None,
+        progress: float = 0.0,
+    ) -> Loss:
         x, y = batch
-        scores, last = model(x, state)  # (B, T, V)
-        return F.cross_entropy(scores.flatten(0, 1), y.flatten()), last
+        scores, last = model(x, carried)  # (B, T, V)
+        total = F.cross_entropy(scores.flatten(0, 1), y.flatten(), reduction="sum")
+        return Loss(total, y.numel(), last)
 
-    def count(self, batch: tuple[Tensor, Tensor]) -> int:
-        return batch[0].numel()
-
-    def readable(self, loss: float) -> dict[str, float]:
+    def figures_of_loss(self, loss: float) -> dict[str, float]:
         return {"loss": loss, "bits_per_character": loss / math.log(2)}
 
-    def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
-        tokens = self.tokens(split)
+    def evaluate(
+        self, model: nn.Module, split: str | None = None, options: ScoringOptions | None = None
+    ) -> Evaluation:
+        o = options or ScoringOptions()
+        if o.text is not None and split is not None:
+            raise ValueError("--text is scored by itself; leave out --data and --split")
+        if o.text is not None:
+            return self.score(model, o.text, o.unknown or "error")
+        if o.data is not None:
+            splits = load(o.data, encoding=o.encoding or "utf-8").splits
+            if split is not None and split not in splits:
+                raise ValueError(f'{o.data} has no split "{split}", only {", ".join(splits)}.')
+            text = "".join(splits.values()) if split is None else splits[split]
+            return self.score(model, text, o.unknown or "error")
+        tokens = self.tokens(split or "valid")
         total, count = log_likelihood(model, tokens, rows_for_scoring(len(tokens)))
-        return self.readable(-total / count)
+        return Evaluation(self.figures_of_loss(-total / count), {"split": split or "valid"})
 
     def score(
         self, model: nn.Module, text: str, unknown: Literal["error", "skip"] = "error"
-    ) -> dict[str, float]:
+    ) -> Evaluation:
         """The likelihood of any text.
 
         Args:
@@ -212,69 +262,17 @@ class CharLM(Task):
         """
         tokens = self.vocabulary.encode(text, unknown=unknown)
         total, count = log_likelihood(model, tokens, rows_for_scoring(len(tokens)))
-        return {
-            **self.readable(-total / count),
-            "log_likelihood": total,
-            "characters": count,
-            "skipped": len(text) - len(tokens),
-        }
+        figures = {**self.figures_of_loss(-total / count), "log_likelihood": total}
+        return Evaluation(figures, {"characters": count, "skipped": len(text) - len(tokens)})
 
-    def sample(self, model: nn.Module) -> str:
+    def show(self, model: nn.Module) -> list[Shown]:
         prime = self.vocabulary.encode(self.start)
         drawn = generate(model, prime, self.config.sample_length, Sampling(), seed=0)
-        return self.vocabulary.decode(list(drawn))
+        return [Text(self.vocabulary.decode(list(drawn)))]
 
-
-@torch.no_grad()
-def log_likelihood(model: nn.Module, tokens: Tensor, rows: int = 1) -> tuple[float, int]:
-    """The log-likelihood of a text under the model, and of how many characters it is the sum.
-
-    The first character of the text is given. A text in several rows is scored faster, but each
-    row begins with no memory of what stands before it.
-
-    Args:
-        tokens: (N) int64.
-        rows: in how many parts, one below the other, the text is read.
-
-    Units: nats.
-
-    Raises:
-        ValueError: for a text of fewer than two characters.
-    """
-    if len(tokens) < 2:
-        raise ValueError(
-            f"expected a text of at least 2 characters to score, as the first is given, "
-            f"got {len(tokens)}."
-        )
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    total, state = 0.0, None
-    count = len(tokens) - 1
-    # Rows of one length; the characters that are left over follow the last row, whose state they
-    # go on from. So each character but the first of the text is scored exactly once.
-    length, left_over = divmod(count, rows)
-    main = count - left_over
-    x, y = tokens[:main].view(rows, length), tokens[1 : main + 1].view(rows, length)
-    parts = [(x[:, a : a + 512], y[:, a : a + 512]) for a in range(0, length, 512)]
-    for x, y in parts:
-        scores, state = model(x.to(device), state)
-        total -= _summed_loss(scores, y)
-    if left_over:
-        state = _last_row(state)
-        scores, _ = model(tokens[main:-1].unsqueeze(0).to(device), state)
-        total -= _summed_loss(scores, tokens[main + 1 :].unsqueeze(0))
-    model.train(was_training)
-    return total, count
-
-
-def _summed_loss(scores: Tensor, targets: Tensor) -> float:
-    targets = targets.to(scores.device)
-    loss = F.cross_entropy(scores.flatten(0, 1).float(), targets.flatten(), reduction="none")
-    return loss.double().sum().item()
-
-
-def _last_row(state: Any) -> Any:
-    if isinstance(state, Tensor):
-        return state[:, -1:].contiguous()
-    return None if state is None else tuple(_last_row(s) for s in state)
+    def continuation(self, model: nn.Module, options: WritingOptions) -> Iterator[str]:
+        prime = self.vocabulary.encode(options.prime or self.start)
+        tokens = generate(model, prime, options.length, options.sampling, options.seed)
+        yield options.prime
+        for token in tokens:
+            yield self.vocabulary.tokens[token]

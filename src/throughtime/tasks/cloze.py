@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from throughtime.data import (
     PAD,
     UNK,
-    PairBatch,
-    PairBatches,
+    RaggedBatch,
+    RaggedBatches,
     Tokeniser,
     fit_tokeniser,
     in_words,
+    pad_rows,
     tokeniser_from_json,
 )
 from throughtime.data.sentences import SENTENCE_SETS, Sentences, load_sentences
+from throughtime.layers.evaluation import evaluating
 from throughtime.models.cloze import Cloze
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
-from throughtime.tasks.task import Task
+from throughtime.tasks.network import NetworkConfig
+from throughtime.tasks.run_data import absolute, check_unchanged, split_of
+from throughtime.tasks.shown import Shown, Text
+from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.unknown_tokens import UnknownTokens
+from throughtime.tasks.uses import Prediction
 
 __all__ = ["GAP", "ClozeConfig", "MissingWord"]
 
@@ -36,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class ClozeConfig:
+class ClozeConfig(NetworkConfig):
     """The text, the sides that are read, the model, and the batches.
 
     Args:
@@ -54,49 +61,62 @@ class ClozeConfig:
         vocab_size: words that are known, at most.
         longest: words of a sentence; a longer line is cut.
         direction: predict a word from those before it (forward), or from both sides (both).
-        cell: the recurrence; `throughtime cells` lists them.
         hidden_size: units of each recurrent layer, in each direction.
-        num_layers: recurrent layers.
         embedding_size: width of the embeddings; where not given, hidden_size.
         dropout: probability to drop a unit of embeddings, between layers, and before the scores.
         tied: score with the embedding itself.
-        forget_bias: the bias from which the forget gates start.
-        backend: auto, or the one backend that must run.
         batch_size: words of a batch, padding among them, in all processes together.
         data_seed: of the order of the sentences.
     """
+
+    REFUSED: ClassVar = {
+        "bidirectional": "the sides that are read are those of --direction",
+        "merge": "the two sides of a missing word are never merged",
+        "independent": "the two sides of a missing word are always read apart",
+    }
 
     data: str = "ptb"
     encoding: str = "utf-8"
     valid_fraction: float | None = None
     test_fraction: float | None = None
+    _: KW_ONLY
     tokenisation: Literal["auto", "words", "symbols"] = "auto"
     lower_case: bool = False
     min_count: int | None = None
     vocab_size: int | None = None
     longest: int = 100
     direction: Literal["forward", "both"] = "both"
-    cell: str = "lstm"
     hidden_size: int = 200
-    num_layers: int = 1
     embedding_size: int | None = None
-    dropout: float = 0.0
     tied: bool = False
-    forget_bias: float | None = None
-    backend: str = "auto"
     batch_size: int = 1024
     data_seed: int = 0
 
     def __post_init__(self) -> None:
-        # A run is opened from other folders too; a name stays one where a folder has it, too.
-        if self.data not in SENTENCE_SETS and Path(self.data).expanduser().exists():
-            self.data = str(Path(self.data).expanduser().resolve())
+        super().__post_init__()
+        self.data = absolute(self.data, SENTENCE_SETS)
         for name in ("longest", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name}: expected at least 1, got {getattr(self, name)}.")
 
 
-class MissingWord(Task):
+@dataclass
+class FillingOptions:
+    """How a gap is filled.
+
+    Args:
+        n_best: write so many words for each line instead, the likeliest first, each as the number
+            of its line, a tab, its probability, a tab, and the word.
+    """
+
+    n_best: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_best is not None and self.n_best < 1:
+            raise ValueError(f"--n_best: expected at least 1, got {self.n_best}")
+
+
+class MissingWord(BatchTask):
     r"""Every word of a sentence, each as if it alone were missing:
 
         L = -1/N sum_t log P(x_t | x_1 … x_{t-1})                        direction forward
@@ -117,12 +137,19 @@ class MissingWord(Task):
 
     name = "cloze"
     Config = ClozeConfig
+    PredictionOptions = FillingOptions
+    reads = f"a line with {GAP} where a word is missing"
+    writes = "the line with the likeliest word in its place"
     unit = "words"
-    figures = ("accuracy", "accuracy_of_known")
+    figures: Mapping[str, Figure] = {
+        "loss": Figure("nats per word"),
+        "perplexity": Figure("perplexity"),
+        "accuracy": Figure(better="higher"),
+        "accuracy_of_known": Figure(better="higher"),
+    }
 
     def __init__(self, config: ClozeConfig, assets: dict[str, Any] | None = None) -> None:
-        super().__init__(config)
-        self._assets = assets
+        super().__init__(config, assets)
         self._ids: dict[str, list[list[int]]] = {}
 
     @cached_property
@@ -135,12 +162,8 @@ class MissingWord(Task):
             valid_fraction=c.valid_fraction,
             test_fraction=c.test_fraction,
         )
-        if self._assets is not None and self._assets["data_sha256"] != sentences.fingerprint():
-            raise ValueError(
-                f"cloze: the text {sentences.name} is no longer the one of the training "
-                f"({self._assets['data']}): its checksum differs. Restore it, or train another "
-                f"run on the new one."
-            )
+        sha256 = sentences.fingerprint()
+        check_unchanged(self.name, "the text", sentences.name, sha256, self._assets)
         return sentences
 
     @cached_property
@@ -187,17 +210,14 @@ class MissingWord(Task):
 
     def ids(self, split: str) -> list[list[int]]:
         """The sentences of a split as ids; those without a word are left out, long ones cut."""
-        if split not in self.sentences.splits:
-            raise ValueError(
-                f'cloze: {self.sentences.name} has no split "{split}", only '
-                f"{', '.join(self.sentences.splits)}."
-            )
         if split not in self._ids:
-            rows, most = (
-                map(self.tokeniser.encode, self.sentences.splits[split]),
-                self.config.longest,
-            )
-            self._ids[split] = [row[a : a + most] for row in rows for a in range(0, len(row), most)]
+            lines = split_of(self.name, self.sentences.name, self.sentences.splits, split)
+            most = self.config.longest
+            self._ids[split] = [
+                row[a : a + most]
+                for row in map(self.tokeniser.encode, lines)
+                for a in range(0, len(row), most)
+            ]
             if not self._ids[split]:
                 raise ValueError(f'cloze: {self.sentences.name} has no words in "{split}".')
         return self._ids[split]
@@ -212,68 +232,64 @@ class MissingWord(Task):
             told = in_words(counts, total, "words")
             _log.warning("%s: of the validation %s.", self.sentences.name, told)
 
-    def data(self, split: str, rank: int = 0, world_size: int = 1) -> PairBatches:
+    def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[RaggedBatch]:
         c = self.config
-        return self._batches(
-            split, c.batch_size, seed=c.data_seed, rank=rank, world_size=world_size
-        )
+        return self._batches(split, c.batch_size, seed=c.data_seed, **share._asdict())
 
-    def _batches(self, split: str, size: int, **options: Any) -> PairBatches:
-        """Sentences of similar lengths: pairs without a second side."""
+    def _batches(self, split: str, size: int, **options: Any) -> RaggedBatches[RaggedBatch]:
         rows = self.ids(split)
-        return PairBatches(rows, [[]] * len(rows), size, by="tokens", **options)
+        return RaggedBatches(
+            [len(row) for row in rows],
+            lambda places: pad_rows([rows[i] for i in places]),
+            size,
+            by="tokens",
+            **options,
+        )
 
     def model(self) -> Cloze:
         c = self.config
         return Cloze(
             len(self.tokeniser),
             bidirectional=c.direction == "both",
-            cell=c.cell,
-            hidden_size=c.hidden_size,
-            num_layers=c.num_layers,
             embedding_size=c.embedding_size,
-            dropout=c.dropout,
             tied=c.tied,
-            forget_bias=c.forget_bias,
-            backend=c.backend,
+            **c.recurrent(),
         )
 
-    def loss(self, model: nn.Module, batch: PairBatch, state: Any) -> tuple[Tensor, tuple[()]]:
+    def loss(
+        self, model: nn.Module, batch: RaggedBatch, carried: Any = None, progress: float = 0.0
+    ) -> Loss:
         assert isinstance(model, Cloze)
-        is_word = batch.source != PAD
-        h = model.unscored(batch.source, batch.source_lengths)[is_word]
-        total = linear_cross_entropy(h, model.scores, batch.source[is_word])
-        return total / self.count(batch), ()
+        is_word = batch.rows != PAD
+        h = model.unscored(batch.rows, batch.lengths)[is_word]
+        total = linear_cross_entropy(h, model.scores, batch.rows[is_word])
+        return Loss(total, int(batch.lengths.sum()))
 
-    def count(self, batch: PairBatch) -> int:
-        return int(batch.source_lengths.sum())
-
-    def readable(self, loss: float) -> dict[str, float]:
+    def figures_of_loss(self, loss: float) -> dict[str, float]:
         return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf}
 
-    @torch.no_grad()
-    def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
-        was_training, device = model.training, next(model.parameters()).device
-        model.eval()
+    def evaluate(
+        self, model: nn.Module, split: str | None = None, options: Any = None
+    ) -> Evaluation:
+        split = split or "valid"
         total, count, right, known, known_right = 0.0, 0, 0, 0, 0
-        for batch in self._batches(split, 2048, is_shuffled=False):
-            batch = PairBatch(*(part.to(device) for part in batch))
-            loss, _ = self.loss(model, batch, None)
-            guesses = model(batch.source, batch.source_lengths).argmax(-1)
-            is_right = (guesses == batch.source) & (batch.source != PAD)
-            is_known = (batch.source != PAD) & (batch.source != UNK)
-            n = self.count(batch)
-            total, count = total + loss.item() * n, count + n
-            right, known = right + int(is_right.sum()), known + int(is_known.sum())
-            known_right += int((is_right & is_known).sum())
-        model.train(was_training)
-        return {
-            **self.readable(total / count),
+        device = next(model.parameters()).device
+        with evaluating(model):
+            for batch in self._batches(split, 2048, is_shuffled=False):
+                rows, lengths = batch.rows.to(device), batch.lengths
+                loss = self.loss(model, RaggedBatch(rows, lengths))
+                is_right = (model(rows, lengths).argmax(-1) == rows) & (rows != PAD)
+                is_known = (rows != PAD) & (rows != UNK)
+                total, count = total + loss.total.item(), count + loss.count
+                right, known = right + int(is_right.sum()), known + int(is_known.sum())
+                known_right += int((is_right & is_known).sum())
+        figures = {
+            **self.figures_of_loss(total / count),
             "accuracy": right / count,
             "accuracy_of_known": known_right / max(1, known),
         }
+        return Evaluation(figures, {"split": split})
 
-    @torch.no_grad()
     def guesses(self, model: nn.Module, text: str, most: int = 5) -> list[tuple[str, float]]:
         """The likeliest words for the gap of a text, with their probabilities.
 
@@ -288,19 +304,20 @@ class MissingWord(Task):
         if len(sides) != 2:
             raise ValueError(f"expected a text with one {GAP}, got {len(sides) - 1}: {text!r}.")
         before, after = map(self.tokeniser.encode, sides)
-        was_training, device = model.training, next(model.parameters()).device
-        model.eval()
-        # What stands in the gap is not read.
-        ids = torch.tensor([[*before, UNK, *after]], device=device)
-        chances, words = model(ids)[0, len(before)].softmax(-1).topk(min(most, len(self.tokeniser)))
-        model.train(was_training)
+        # The word in the gap is not read.
+        ids = torch.tensor([[*before, UNK, *after]], device=next(model.parameters()).device)
+        assert isinstance(model, Cloze)
+        with evaluating(model):
+            # Not all scores: those of a long line would fill the memory.
+            scores = model.scores(model.unscored(ids)[0, len(before)])
+        chances, words = scores.softmax(-1).topk(min(most, len(self.tokeniser)))
         return [
             (self.tokeniser.decode([word]), chance)
             for word, chance in zip(words.tolist(), chances.tolist(), strict=True)
         ]
 
-    def sample(self, model: nn.Module) -> str:
-        shown = []
+    def show(self, model: nn.Module) -> list[Shown]:
+        lines = []
         for row in self.ids("valid")[:4]:
             place = len(row) // 2
             before, word, after = (
@@ -308,6 +325,35 @@ class MissingWord(Task):
                 for part in (row[:place], [row[place]], row[place + 1 :])
             )
             text = f"{before} {GAP} {after}".strip()
-            found = [guess for guess, _ in self.guesses(model, text, min(3, len(self.tokeniser)))]
-            shown.append(f"{text} → {', '.join(found)} ({word})")
-        return "\n".join(shown)
+            words = [guess for guess, _ in self.guesses(model, text, min(3, len(self.tokeniser)))]
+            lines.append(f"{text} → {', '.join(words)} ({word})")
+        return [Text("\n".join(lines))]
+
+    def predictions(
+        self,
+        model: nn.Module,
+        inputs: Iterable[Sequence[str]],
+        options: FillingOptions,
+        say: Callable[[str], None],
+    ) -> Iterator[Prediction]:
+        unknown, most = UnknownTokens(self.tokeniser), options.n_best
+        try:
+            for number, line in enumerate((line for lines in inputs for line in lines), 1):
+                if not line.strip():
+                    yield Prediction([""] if most is None else [], {"text": "", "words": []})
+                    continue
+                try:
+                    words = self.guesses(model, line, most or 1)
+                except ValueError as error:
+                    raise ValueError(f"line {number}: {error}") from error
+                for side in line.split(GAP):
+                    unknown.add(side)
+                text = line.replace(GAP, words[0][0])
+                best = [f"{number}\t{chance:.4f}\t{word}" for word, chance in words]
+                yield Prediction(
+                    [text] if most is None else best,
+                    {"text": text, "words": [{"word": w, "probability": p} for w, p in words]},
+                )
+        finally:
+            if told := str(unknown):
+                say(told)

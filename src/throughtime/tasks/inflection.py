@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from throughtime.data import Pair, PairSet, load_pairs
 from throughtime.tasks.edit_distance import edit_distance
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
+from throughtime.tasks.task import Figure
 
 __all__ = ["Inflection", "InflectionConfig", "inflection_figures"]
 
@@ -43,7 +44,10 @@ class Inflection(SequenceToSequence):
 
     name = "inflection"
     Config = InflectionConfig
-    figures = ("exact_match", "edit_distance")
+    judged: Mapping[str, Figure] = {
+        "exact_match": Figure(better="higher"),
+        "edit_distance": Figure("letters"),
+    }
 
     def read_pairs(self) -> PairSet:
         c = self.config

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from throughtime.data import Pair, PairSet, prefix_expressions
 from throughtime.tasks.rewriting import match_figures
-from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
+from throughtime.tasks.sequence_to_sequence import (
+    JudgingOptions,
+    SequenceToSequence,
+    SequenceToSequenceConfig,
+)
+from throughtime.tasks.task import Evaluation, Figure
 
 __all__ = ["Prefix", "PrefixConfig", "depth_of"]
 
@@ -59,11 +63,10 @@ class Prefix(SequenceToSequence):
     name = "prefix"
     Config = PrefixConfig
 
-    # Of a validation; which they are depends on the settings.
-    @property
-    def figures(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        depths = range(1, self.config.depth + 1)
-        return ("exact_match", *(f"exact_match_depth_{d}" for d in depths))
+    def __init__(self, config: PrefixConfig, assets: dict[str, Any] | None = None) -> None:
+        names = ("exact_match", *(f"exact_match_depth_{d + 1}" for d in range(config.depth)))
+        self.judged = {name: Figure(better="higher") for name in names}
+        super().__init__(config, assets)
 
     def read_pairs(self) -> PairSet:
         c = self.config
@@ -80,17 +83,17 @@ class Prefix(SequenceToSequence):
     def title(self) -> str:
         return f"{super().title}-{self.config.attention}"
 
-    @torch.no_grad()
-    def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
-        figures = super().metrics(model, split)
+    def evaluate(
+        self, model: nn.Module, split: str | None = None, options: JudgingOptions | None = None
+    ) -> Evaluation:
+        evaluation = super().evaluate(model, split, options)
         deeper = range(self.config.depth + 1, self.config.depth + 1 + self.config.deeper)
         for d in deeper if split == "test" else ():
-            pairs = self.split(f"depth{d}")
             # That they are longer than those of the training is the question.
-            sources = [self.tokenisers[0].encode(pair.source) for pair in pairs]
-            outputs = self.written(model, sources, self.config.beam_width)
-            figures[f"exact_match_depth_{d}"] = self.judge(pairs, outputs)["exact_match"]
-        return figures
+            outputs = self.outputs(model, f"depth{d}", evaluation.about["beam_width"])
+            figures = self.judge(self.split(f"depth{d}"), outputs)
+            evaluation.figures[f"exact_match_depth_{d}"] = figures["exact_match"]
+        return evaluation
 
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
         figures = {"exact_match": match_figures(pairs, outputs)["exact_match"]}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from throughtime.data import Pair, PairSet, load_pairs
 from throughtime.tasks.edit_distance import edit_distance
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
+from throughtime.tasks.task import Figure
 
 __all__ = ["Pronunciation", "PronunciationConfig", "pronunciation_figures"]
 
@@ -43,7 +44,7 @@ class Pronunciation(SequenceToSequence):
 
     name = "pronunciation"
     Config = PronunciationConfig
-    figures = ("word_error_rate", "phoneme_error_rate")
+    judged: Mapping[str, Figure] = {"word_error_rate": Figure(), "phoneme_error_rate": Figure()}
 
     def read_pairs(self) -> PairSet:
         pairs, stress = load_pairs("cmudict"), self.config.stress

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import nn
 
-from throughtime.data import Pair, collate
+from throughtime.data import Pair, collate, num_read
 from throughtime.models import Hypothesis, Writer, beam_search, greedy_search
 from throughtime.tasks.edit_distance import edit_distance
 
@@ -20,9 +20,11 @@ def hypotheses(
     sources: Sequence[Sequence[int]],
     *,
     longest_target: int,
+    longest_source: int | None = None,
     beam_width: int = 1,
     n_best: int = 1,
     length_power: float = 1.0,
+    keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
     """The best targets of each source, the best first; of an empty source none.
 
@@ -33,11 +35,16 @@ def hypotheses(
         sources: the ids of texts, of any lengths.
         longest_target: of the training, in tokens. An output has at most ten tokens more than
             that, or than twice its source (rounded up to a multiple of 16), whichever is more.
+        longest_source: of the training, in tokens. A longer source is cut to its first
+            :func:`throughtime.data.num_read`; None cuts none.
         beam_width: how many hypotheses are followed; 1 is greedy.
-        n_best, length_power: see :func:`throughtime.models.beam_search`.
+        n_best, length_power, keep_attention: see :func:`throughtime.models.beam_search`.
+            Attention that is kept is of the source as it was read, after the cut.
     """
     assert isinstance(model, Writer)
     device = next(model.parameters()).device
+    if longest_source is not None:
+        sources = [ids[: num_read(longest_source)] for ids in sources]
     found: list[list[Hypothesis]] = [[] for _ in sources]
     # Sources of similar lengths side by side waste no steps.
     places = sorted((i for i, ids in enumerate(sources) if ids), key=lambda i: len(sources[i]))
@@ -47,7 +54,7 @@ def hypotheses(
         limit = limits[some[0]]
         given = (model, batch.source.to(device), batch.source_lengths)
         if beam_width == n_best == 1:
-            best = greedy_search(*given, max_length=limit)
+            best = greedy_search(*given, max_length=limit, keep_attention=keep_attention)
         else:
             best = beam_search(
                 *given,
@@ -55,6 +62,7 @@ def hypotheses(
                 n_best=n_best,
                 length_power=length_power,
                 max_length=limit,
+                keep_attention=keep_attention,
             )
         for i, of_source in zip(some, best, strict=True):
             found[i] = of_source

@@ -5,6 +5,7 @@ model.safetensors   the best model by validation
 last.ckpt           everything that --resume goes on from
 metrics.csv         losses and gradient norms along the way
 samples.txt         what the model wrote along the way
+shown/              tables, pictures, sounds and scores that it made along the way
 attention.json      where it looked meanwhile, for some pairs of the last validation
 tensorboard/        the same for TensorBoard
 report.html         curves and samples on one page
@@ -28,7 +29,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from throughtime.checks import nearest
-from throughtime.tasks.task import Task, get
+from throughtime.tasks.task import Task, get, names
 
 __all__ = ["Run", "RunError", "written_whole"]
 
@@ -85,6 +86,10 @@ class Run:
         return self.folder / "samples.txt"
 
     @property
+    def shown_folder(self) -> Path:
+        return self.folder / "shown"
+
+    @property
     def attention_file(self) -> Path:
         return self.folder / "attention.json"
 
@@ -102,15 +107,19 @@ class Run:
             return True
         return self.folder.is_dir() and all(p.name == ".lock" for p in self.folder.iterdir())
 
-    def create(self, task: Task, training: dict[str, Any]) -> None:
+    def create(self, task: Task, training: dict[str, Any], learner: str = "gradient") -> None:
         """Makes the folder and writes its configuration.
 
         Args:
             task: what is learned.
             training: the settings of the training.
+            learner: its name.
         """
         config = {
             "task": task.name,
+            "learner": learner,
+            "monitor": task.monitor,
+            "figures": {name: asdict(figure) for name, figure in task.figures.items()},
             "settings": asdict(task.config),
             "training": training,
             "assets": task.assets,
@@ -141,6 +150,9 @@ class Run:
     def config(self) -> dict[str, Any]:
         """What :meth:`create` wrote.
 
+        A setting that is newer than the run, and whose field says by ``older_runs`` in its
+        metadata what was done before there was a choice, has that value.
+
         Raises:
             RunError: where this is no run folder, or its configuration is damaged.
         """
@@ -153,18 +165,24 @@ class Run:
             )
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
-            return config | {k: config[k] for k in _CONFIG}
+            config |= {k: config[k] for k in _CONFIG}
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.config_file}: the configuration is damaged ({error}). Restore it from a "
                 f"copy, or train again into another folder."
             ) from error
+        config["settings"] = _settings_of_older_runs(config["task"]) | config["settings"]
+        return config
 
     def task(self) -> Task:
         """The task with the settings of this run."""
         config = self.config()
         kind = get(config["task"])
-        missing = [f.name for f in fields(kind.Config) if f.name not in config["settings"]]
+        missing = [
+            f.name
+            for f in fields(kind.Config)
+            if f.name not in config["settings"] and not f.metadata.get("may_be_missing")
+        ]
         if missing:
             raise RunError(
                 f"{self.config_file}: expected all settings of {kind.name}, got no "
@@ -217,6 +235,14 @@ class Run:
                 f"{', '.join(wrong)} {'is missing' if alone & set(missing) else 'is unknown'}."
             )
         return model.eval()
+
+
+def _settings_of_older_runs(task: str) -> dict[str, Any]:
+    # A task that is not known is refused where it is opened.
+    if task not in names():
+        return {}
+    newer = [f for f in fields(get(task).Config) if "older_runs" in f.metadata]
+    return {f.name: f.metadata["older_runs"] for f in newer}
 
 
 def versions() -> dict[str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from throughtime.data import Pair, PairSet, load_pairs
 from throughtime.tasks.rewriting import match_figures
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
+from throughtime.tasks.task import Figure
 
 __all__ = ["Scan", "ScanConfig"]
 
@@ -46,7 +47,7 @@ class Scan(SequenceToSequence):
 
     name = "scan"
     Config = ScanConfig
-    figures = ("exact_match",)
+    judged: Mapping[str, Figure] = {"exact_match": Figure(better="higher")}
 
     def read_pairs(self) -> PairSet:
         return load_pairs(f"scan-{self.config.data_split}")

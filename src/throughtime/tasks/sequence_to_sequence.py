@@ -1,16 +1,14 @@
-"""What all tasks from one sequence to another share: encoder and decoder, loss, and search."""
+"""What all tasks from one sequence to another share: data, model, loss and judgement."""
 
 from __future__ import annotations
 
 import logging
-import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,106 +19,53 @@ from throughtime.data import (
     PairBatches,
     PairSet,
     Tokeniser,
-    collate,
     fit_tokeniser,
     in_words,
     tokeniser_from_json,
     warn_of_long_sources,
 )
+from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderDecoder, Hypothesis, Writer
+from throughtime.tasks.alignments import align, shortened
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
-from throughtime.tasks.rewriting import hypotheses
-from throughtime.tasks.task import Task
+from throughtime.tasks.pair_predictions import SearchOptions, predict_lines
+from throughtime.tasks.rewriting import character_error_rate, hypotheses, match_figures
+from throughtime.tasks.run_data import check_unchanged, split_of
+from throughtime.tasks.sequence_settings import SequenceToSequenceConfig
+from throughtime.tasks.shown import Shown, Text
+from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.uses import AttentionMap, Prediction
 
-__all__ = ["SequenceToSequence", "SequenceToSequenceConfig"]
+__all__ = ["JudgingOptions", "SequenceToSequence", "SequenceToSequenceConfig"]
 
 _log = logging.getLogger(__name__)
 
+# Of the pairs whose attention a report shows: how many, and how long their sources are at most.
+_NUM_EXPLAINED, _LONGEST = 4, 40
+
 
 @dataclass
-class SequenceToSequenceConfig:
-    """The model, what it is fed, and the batches.
+class JudgingOptions:
+    """How a split is judged.
 
     Args:
-        cell: the recurrence; `throughtime cells` lists them.
-        hidden_size: units of each recurrent layer.
-        num_layers: recurrent layers of encoder and decoder, each.
-        embedding_size: width of the embeddings; where not given, hidden_size.
-        bidirectional: read the source from its end, too.
-        attention: how the decoder looks at the source; none leaves it the last state alone.
-        input_feeding: let the decoder read what it saw in the step before.
-        dropout: probability to drop a unit of embeddings, between layers, and before the scores.
-        tied: score with the embedding of the target itself.
-        feed: what the decoder reads in training: teacher, the true token; scheduled, its own
-            with probability 1 - forcing; free, its own expectation.
-        forcing: the probability of the true token in the end, for --feed scheduled.
-        forcing_decay: how it falls to that from 1 over the training (with --max_time, within its
-            minutes); none is at once.
-        label_smoothing: how much of the probability is spread over all tokens in training.
-        forget_bias: the bias from which the forget gates start.
-        backend: auto, or the one backend that must run.
-        batch_size: pairs of a batch, in all processes together; or its tokens, see batch_by.
-        batch_by: pairs, or tokens: the padded length of the longer side times the pairs.
-        data_seed: of the order of the pairs, and of pairs that are made up.
-        beam_width: hypotheses that are followed when a split is judged; 1 is greedy.
+        beam_width: hypotheses that are followed; 1 is greedy, and where not given it is that of
+            the run.
     """
 
-    cell: str = "lstm"
-    hidden_size: int = 256
-    num_layers: int = 1
-    embedding_size: int | None = None
-    bidirectional: bool = True
-    attention: Literal["none", "dot", "general", "additive"] = "general"
-    input_feeding: bool = False
-    dropout: float = 0.0
-    tied: bool = False
-    feed: Literal["teacher", "scheduled", "free"] = "teacher"
-    forcing: float | None = None
-    forcing_decay: Literal["linear", "exponential", "sigmoid", "none"] = "linear"
-    label_smoothing: float = 0.0
-    forget_bias: float | None = None
-    backend: str = "auto"
-    batch_size: int = 64
-    batch_by: Literal["pairs", "tokens"] = "pairs"
-    data_seed: int = 0
-    beam_width: int = 1
+    beam_width: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(
-                f"--label_smoothing: expected 0 to less than 1, got {self.label_smoothing}."
-            )
-        for name in ("batch_size", "beam_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name}: expected at least 1, got {getattr(self, name)}.")
-        self._check_forcing()
-
-    def _check_forcing(self) -> None:
-        for name, usual in {"forcing": None, "forcing_decay": "linear"}.items():
-            if self.feed != "scheduled" and getattr(self, name) != usual:
-                raise ValueError(
-                    f"--{name} {getattr(self, name)}: is for --feed scheduled, and would have no "
-                    f"effect with --feed {self.feed}. Leave it out."
-                )
-        if self.feed == "scheduled" and (self.forcing is None or not 0 <= self.forcing <= 1):
-            raise ValueError(
-                f"--forcing: expected a probability from 0 to 1, as --feed scheduled needs one, "
-                f"got {self.forcing}."
-            )
-        if self.forcing in (0, 1) and self.forcing_decay == "exponential":
-            raise ValueError(
-                f"--forcing {self.forcing:g}: no exponential falls to it from 1. Use "
-                f"--forcing_decay linear."
-            )
+        if self.beam_width is not None and self.beam_width < 1:
+            raise ValueError(f"--beam_width: expected at least 1, got {self.beam_width}")
 
 
-class SequenceToSequence(Task):
+class SequenceToSequence(BatchTask):
     r"""One sequence from another:
 
         L = -1/N sum_pairs sum_t log P(y_t | y_1 … y_{t-1}, x)
 
-    The sum goes over the tokens of the targets and their ends, N of them. The state of a batch is
-    not that of the next.
+    The sum goes over the tokens of the targets and their ends, N of them.
 
     A task of this kind says where its pairs come from and how an output is judged.
 
@@ -128,30 +73,70 @@ class SequenceToSequence(Task):
         config: the settings.
         assets: the tokenisers of a training, to open its run without its data.
 
-    Attributes:
-        figures: the names of what `judge` gives.
-        outputs: what the model made of each split that `metrics` judged, the last time it did.
-
     Units: the loss is in nats per token.
     """
 
+    EvaluationOptions = JudgingOptions
+    PredictionOptions = SearchOptions
+    has_outputs = True
+    reads = "a source"
+    writes = "what the model makes of it"
     unit = "tokens"
 
     def __init__(
         self, config: SequenceToSequenceConfig, assets: dict[str, Any] | None = None
     ) -> None:
-        super().__init__(config)
-        self._assets = assets
+        super().__init__(config, assets)
+        self.figures = {"loss": Figure("nats per token"), **self.judged}
         self._ids: dict[str, tuple[list[list[int]], list[list[int]]]] = {}
-        self.outputs: dict[str, list[str]] = {}
+
+    # What a task of this kind says.
 
     @abstractmethod
     def read_pairs(self) -> PairSet:
         """The pairs, from wherever they come."""
 
+    judged: Mapping[str, Figure]
+    """What :meth:`judge` returns, by name."""
+
     @abstractmethod
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
-        """What the outputs are worth, by the names of `figures`."""
+        """What the outputs are worth, by the names of :attr:`judged`."""
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """How the libraries that measure `figures` name what they measure, where there are any."""
+        return {}
+
+    def shown(self, source: str) -> str:
+        """A source as people read it."""
+        return source
+
+    def read(self, text: str) -> str:
+        """The source that a text of a person is; of the pairs' own the inverse of `shown`."""
+        return text
+
+    # The data.
+
+    @cached_property
+    def pairs(self) -> PairSet:
+        """The pairs; of a run that was loaded, only if they are still those of its training."""
+        pairs = self.read_pairs()
+        what = "the pairs"
+        check_unchanged(self.name, what, pairs.name, pairs.fingerprint(), self._assets)
+        return pairs
+
+    @property
+    def tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
+        """Those of source and target."""
+        return self._tokenisers
+
+    @cached_property
+    def _tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
+        if self._assets is not None:
+            source, target = (self._assets[f"{side}_tokeniser"] for side in ("source", "target"))
+            return tokeniser_from_json(source), tokeniser_from_json(target)
+        return self.fit_tokenisers()
 
     def fit_tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
         """The tokenisers of source and target, learned from the training split."""
@@ -161,26 +146,6 @@ class SequenceToSequence(Task):
             fit_tokeniser(source, [pair.source for pair in pairs]),
             fit_tokeniser(target, [pair.target for pair in pairs]),
         )
-
-    @cached_property
-    def pairs(self) -> PairSet:
-        """The pairs; of a run that was loaded, only if they are still those of its training."""
-        pairs = self.read_pairs()
-        if self._assets is not None and self._assets["data_sha256"] != pairs.fingerprint():
-            raise ValueError(
-                f"{self.name}: the pairs of {pairs.name} are no longer those of the training "
-                f"({self._assets['data']}): their checksum differs. Restore them, or train "
-                f"another run on the new ones."
-            )
-        return pairs
-
-    @cached_property
-    def tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
-        """Those of source and target."""
-        if self._assets is not None:
-            source, target = (self._assets[f"{side}_tokeniser"] for side in ("source", "target"))
-            return tokeniser_from_json(source), tokeniser_from_json(target)
-        return self.fit_tokenisers()
 
     @property
     def assets(self) -> dict[str, Any]:
@@ -203,9 +168,9 @@ class SequenceToSequence(Task):
         }
 
     @property
-    def signatures(self) -> dict[str, str]:
-        """How the libraries that measure `figures` name what they measure, where there are any."""
-        return {}
+    def longest_target(self) -> int:
+        """The tokens of the longest target that is expected."""
+        return self.assets["longest_target"]
 
     @property
     def title(self) -> str:
@@ -214,13 +179,7 @@ class SequenceToSequence(Task):
 
     def split(self, split: str) -> list[Pair]:
         """The pairs of a split."""
-        if split not in self.pairs.splits:
-            hint = " No training goes without it: raise --valid_fraction."
-            raise ValueError(
-                f'{self.name}: {self.pairs.name} has no split "{split}", only '
-                f"{', '.join(self.pairs.splits)}.{hint if split == 'valid' else ''}"
-            )
-        return self.pairs.splits[split]
+        return split_of(self.name, self.pairs.name, self.pairs.splits, split)
 
     def ids(self, split: str) -> tuple[list[list[int]], list[list[int]]]:
         """The sources and the targets of a split as ids, without pairs whose source is empty."""
@@ -233,13 +192,17 @@ class SequenceToSequence(Task):
             self._ids[split] = ([s for s, _ in coded], [t for _, t in coded])
         return self._ids[split]
 
+    def batches(self, split: str, share: Share = WHOLE) -> PairBatches:
+        c = self.config
+        size = c.batch_size
+        return PairBatches(
+            *self.ids(split), size, by=c.batch_by, seed=c.data_seed, **share._asdict()
+        )
+
+    # What is checked before a training, and told of.
+
     def check(self) -> None:
         super().check()
-        model = self.model()
-        sources, targets = self.ids("train")
-        # What the decoder refuses is answered before anything is written.
-        with torch.no_grad():
-            self.loss(model, collate(sources[:2], targets[:2]), None)
         self.ids("valid")
         self.judge(self.split("valid")[:1], [""])
         self.warn("valid")
@@ -265,16 +228,7 @@ class SequenceToSequence(Task):
                 told[side] = in_words(counts, total, tokeniser.unit)
         return told
 
-    def data(self, split: str, rank: int = 0, world_size: int = 1) -> PairBatches:
-        c = self.config
-        return PairBatches(
-            *self.ids(split),
-            c.batch_size,
-            by=c.batch_by,
-            seed=c.data_seed,
-            rank=rank,
-            world_size=world_size,
-        )
+    # The model, and how it learns.
 
     def model(self) -> Writer:
         c = self.config
@@ -282,77 +236,74 @@ class SequenceToSequence(Task):
         return EncoderDecoder(
             len(source),
             len(target),
-            cell=c.cell,
-            hidden_size=c.hidden_size,
-            num_layers=c.num_layers,
             embedding_size=c.embedding_size,
-            bidirectional=c.bidirectional,
             attention=c.attention,
             input_feeding=c.input_feeding,
-            dropout=c.dropout,
             tied=c.tied,
-            forget_bias=c.forget_bias,
-            backend=c.backend,
+            encoder=c.override("encoder", c.encoder),
+            decoder=c.override("decoder", c.decoder),
+            **{"bidirectional": c.bidirectional} | c.recurrent(),
         )
 
-    def loss(self, model: nn.Module, batch: PairBatch, state: Any) -> tuple[Tensor, tuple[()]]:
+    def loss(
+        self, model: nn.Module, batch: PairBatch, carried: Any = None, progress: float = 0.0
+    ) -> Loss:
         c = self.config
-        if c.feed == "teacher" and c.forcing is None:
-            total = _loss(model, batch, c.label_smoothing)
-        else:
-            given = (batch.source, batch.source_lengths, batch.target_in, batch.target_lengths)
-            scores = model(*given, feed=c.feed, forcing=self.forcing)  # (B, T, V)
-            total = F.cross_entropy(
-                scores.flatten(0, 1),
-                batch.target_out.flatten(),
-                ignore_index=PAD,
-                reduction="sum",
-                label_smoothing=c.label_smoothing,
-            )
-        return total / self.count(batch), ()
+        count = int(batch.target_lengths.sum())
+        if c.feed == "teacher":
+            return Loss(_forced_loss(model, batch, c.label_smoothing), count)
+        source, source_lengths, target_in, target_out, target_lengths = batch
+        scores = model(
+            source,
+            source_lengths,
+            target_in,
+            target_lengths,
+            feed=c.feed,
+            forcing=c.forcing_at(progress),
+        )  # (B, T, V)
+        total = F.cross_entropy(
+            scores.flatten(0, 1),
+            target_out.flatten(),
+            ignore_index=PAD,
+            reduction="sum",
+            label_smoothing=c.label_smoothing,
+        )
+        return Loss(total, count)
 
-    @property
-    def forcing(self) -> float | None:
-        r"""The probability p of the true token, u of the training done and p_1 that of its end:
+    # How it is judged.
 
-            linear:       p = 1 - (1 - p_1) u
-            exponential:  p = p_1^u
-            sigmoid:      p = p_1 + (1 - p_1) / (1 + exp(12 u - 6))
-
-        Source: Bengio et al., arXiv 1506.03099, section 2.4. Differs: the curves go by the part of
-            the training that is done, not by its steps, so that they need no constants.
-        """
-        last, u = self.config.forcing, self.fraction
-        if last is None:
-            return None
-        return {
-            "linear": lambda: 1 - (1 - last) * u,
-            "exponential": lambda: last**u,
-            "sigmoid": lambda: last + (1 - last) / (1 + math.exp(12 * u - 6)),
-            "none": lambda: last,
-        }[self.config.forcing_decay]()
-
-    def count(self, batch: PairBatch) -> int:
-        return int(batch.target_lengths.sum())
-
-    def readable(self, loss: float) -> dict[str, float]:
-        return {"loss": loss}
-
-    @torch.no_grad()
-    def metrics(self, model: nn.Module, split: str) -> dict[str, float]:
-        was_training, device = model.training, next(model.parameters()).device
-        model.eval()
-        total, count = 0.0, 0
-        for batch in PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False):
-            batch = PairBatch(*(part.to(device) for part in batch))
-            total += _loss(model, batch).item()
-            count += self.count(batch)
-        model.train(was_training)
+    def evaluate(
+        self, model: nn.Module, split: str | None = None, options: JudgingOptions | None = None
+    ) -> Evaluation:
+        split = split or "valid"
         pairs = self.split(split)
-        sources = [self.tokenisers[0].encode(pair.source) for pair in pairs]
-        outputs = self.written(model, sources, self.config.beam_width)
-        self.outputs[split] = outputs
-        return {"loss": total / count, **self.judge(pairs, outputs)}
+        if options is not None:
+            self.warn(split)
+        beam_width = (options and options.beam_width) or self.config.beam_width
+        outputs = self.outputs(model, split, beam_width)
+        figures = {"loss": self._mean_loss(model, split), **self.judge(pairs, outputs)}
+        if options is not None:
+            further = {"exact_match": match_figures(pairs, outputs)["exact_match"]}
+            # Symbols have names, not letters.
+            if self.tokenisers[1].kind != "symbols":
+                further["character_error_rate"] = character_error_rate(pairs, outputs)
+            figures |= {name: value for name, value in further.items() if name not in figures}
+        about = {"split": split, "pairs": len(pairs), "beam_width": beam_width}
+        return Evaluation(figures, about, outputs, self.signatures if options else {})
+
+    def _mean_loss(self, model: nn.Module, split: str) -> float:
+        total, count, device = 0.0, 0, next(model.parameters()).device
+        with evaluating(model):
+            for batch in PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False):
+                batch = PairBatch(*(part.to(device) for part in batch))
+                total += _forced_loss(model, batch).item()
+                count += int(batch.target_lengths.sum())
+        return total / count
+
+    def outputs(self, model: nn.Module, split: str, beam_width: int) -> list[str]:
+        """What the model makes of each source of a split."""
+        sources = [self.tokenisers[0].encode(pair.source) for pair in self.split(split)]
+        return self.written(model, sources, beam_width)
 
     def rewrite(
         self, model: nn.Module, sources: Sequence[str], *, beam_width: int = 1
@@ -371,43 +322,65 @@ class SequenceToSequence(Task):
         self, model: nn.Module, sources: Sequence[Sequence[int]], beam_width: int
     ) -> list[str]:
         """The texts of the best targets of each source."""
-        found = self.search(model, sources, beam_width=beam_width)
-        return [self.tokenisers[1].decode(best[0].tokens) if best else "" for best in found]
+        best = self.search(model, sources, beam_width=beam_width, keep_attention=False)
+        return [self.tokenisers[1].decode(some[0].tokens) if some else "" for some in best]
 
     def search(
         self, model: nn.Module, sources: Sequence[Sequence[int]], **how: Any
     ) -> list[list[Hypothesis]]:
         """The best targets of each source; see :func:`throughtime.tasks.rewriting.hypotheses`."""
-        return hypotheses(model, sources, longest_target=self.longest_target, **how)
+        lengths = {
+            "longest_source": self.assets["longest_source"],
+            "longest_target": self.longest_target,
+        }
+        return hypotheses(model, sources, **lengths, **how)
 
-    @property
-    def longest_target(self) -> int:
-        """The tokens of the longest target that is expected."""
-        return self.assets["longest_target"]
+    # What it can do.
 
-    def sample(self, model: nn.Module) -> str:
+    def show(self, model: nn.Module) -> list[Shown]:
         pairs = self.split("valid")[:4]
         sources = [self.tokenisers[0].encode(pair.source) for pair in pairs]
         outputs = self.written(model, sources, beam_width=1)
-        return "\n".join(
+        lines = (
             f"{self.shown(pair.source)} → {output}"
             + ("" if output == pair.target else f" ({pair.target})")
             for pair, output in zip(pairs, outputs, strict=True)
         )
+        return [Text("\n".join(lines))]
 
-    def shown(self, source: str) -> str:
-        """A source as people read it."""
-        return source
+    def predictions(
+        self,
+        model: nn.Module,
+        inputs: Iterable[Sequence[str]],
+        options: SearchOptions,
+        say: Callable[[str], None],
+        explain: bool = False,
+    ) -> Iterator[Prediction]:
+        return predict_lines(self, model, inputs, options, say, explain)
 
-    def read(self, text: str) -> str:
-        """The source that a text of a person is; of the pairs' own the inverse of `shown`."""
-        return text
+    @property
+    def nothing_to_explain(self) -> str:
+        return "attention=none" if self.config.attention == "none" else ""
+
+    def explanations(self, model: nn.Module) -> list[AttentionMap]:
+        reads, writes = self.tokenisers
+        pairs = [p for p in self.split("valid")[:50] if 0 < len(reads.encode(p.source)) <= _LONGEST]
+        pairs = pairs[:_NUM_EXPLAINED]
+        maps = []
+        best = self.search(model, [reads.encode(pair.source) for pair in pairs])
+        for pair, (hypothesis,) in zip(pairs, best, strict=True):
+            drawn = align(self.tokenisers, pair.source, hypothesis, self.shown(pair.source))
+            if drawn is not None:
+                is_right = writes.decode(hypothesis.tokens) == pair.target
+                title = drawn.title if is_right else f"{drawn.title} ({pair.target})"
+                maps.append(shortened(drawn, _LONGEST)._replace(title=title))
+        return maps
 
 
-def _loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
-    """The loss of all tokens together, the true ones given."""
+def _forced_loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
+    """The sum of the losses of all tokens, given the true tokens before each."""
     assert isinstance(model, Writer)
-    given = (batch.source, batch.source_lengths, batch.target_in, batch.target_lengths)
-    is_token = batch.target_out != PAD
-    h = model.unscored(*given)[is_token]  # (N, H)
-    return linear_cross_entropy(h, model.head, batch.target_out[is_token], label_smoothing)
+    source, source_lengths, target_in, target_out, target_lengths = batch
+    is_token = target_out != PAD
+    h = model.unscored(source, source_lengths, target_in, target_lengths)[is_token]  # (N, H)
+    return linear_cross_entropy(h, model.head, target_out[is_token], label_smoothing)

@@ -3,19 +3,62 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
-__all__ = ["GradientConfig"]
+__all__ = ["EvolutionConfig", "GradientConfig", "LoopConfig", "ReinforceConfig"]
+
+_FREE = {"free_on_resume": True}
+
+
+def _free(default: Any) -> Any:
+    """A field that a resumed run may change: how far and on what it runs, not what is learned."""
+    return field(default=default, metadata=_FREE)
 
 
 @dataclass
-class GradientConfig:
-    """How it is learned.
+class LoopConfig:
+    """What the loop of every learner knows.
+
+    Args:
+        max_time: minutes that this call may take, validation and all.
+        seed: of the weights and of everything that is drawn.
+        validate_every: steps between validations; where not given, one after every epoch.
+        sample_every: minutes between the samples that are shown.
+        save_every: minutes between checkpoints.
+        log_every: steps that one row of metrics.csv stands for.
+    """
+
+    POSITIVE: ClassVar[tuple[str, ...]] = ("max_time", "validate_every", "log_every")
+    NOT_NEGATIVE: ClassVar[tuple[str, ...]] = ("sample_every", "save_every")
+
+    max_time: float | None = _free(None)
+    seed: int = 0
+    validate_every: int | None = None
+    sample_every: float = _free(1.0)
+    save_every: float = _free(1.0)
+    log_every: int = _free(10)
+
+    def __post_init__(self) -> None:
+        for name in self.POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"--{name}: expected more than 0, got {value}.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed: expected 0 to {2**32 - 1}, got {self.seed}.")
+        for name in self.NOT_NEGATIVE:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"--{name}: expected 0 or more, got {getattr(self, name)}.")
+
+
+@dataclass
+class GradientConfig(LoopConfig):
+    """How it is learned by gradient descent.
 
     Args:
         epochs: how often the training split is read.
-        max_time: minutes after which this call stops; the learning rate decays within them.
+        max_time: minutes that this call may take, validation and all; the learning rate decays
+            within them.
         learning_rate: of Adam, after the warm-up and before the decay.
         decay: how the learning rate falls over the whole training.
         warmup_steps: steps over which the learning rate rises.
@@ -28,35 +71,85 @@ class GradientConfig:
         log_every: steps that one row of metrics.csv stands for.
         precision: of the arithmetic, as Lightning names it.
         accelerator: cpu, gpu, or auto.
-        devices: how many processes or devices share each batch.
+        devices: how many processes or devices of each node share each batch.
+        num_nodes: how many machines share each batch.
         strategy: how they work together; ddp is one process each.
     """
 
-    epochs: int = 10
-    max_time: float | None = None
-    learning_rate: float = 0.004
+    POSITIVE = (
+        *LoopConfig.POSITIVE,
+        *("epochs", "learning_rate", "clip_norm", "devices", "num_nodes"),
+    )
+    NOT_NEGATIVE = (*LoopConfig.NOT_NEGATIVE, "warmup_steps", "weight_decay")
+
+    epochs: int = _free(10)
+    max_time: float | None = _free(None)
+    learning_rate: float = _free(0.004)
     decay: Literal["cosine", "linear", "none"] = "cosine"
     warmup_steps: int = 100
     weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    seed: int = 0
-    validate_every: int | None = None
-    sample_every: float = 1.0
-    save_every: float = 1.0
-    log_every: int = 10
+    clip_norm: float = _free(1.0)
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = _free("auto")
     devices: int = 1
-    strategy: Literal["auto", "ddp"] = "auto"
+    num_nodes: int = 1
+    strategy: Literal["auto", "ddp"] = _free("auto")
+
+
+@dataclass
+class ReinforceConfig(LoopConfig):
+    """How it is learned from the returns of episodes.
+
+    Args:
+        updates: how often the policy is changed.
+        episodes: that are played for each update.
+        learning_rate: of Adam.
+        discount: of a reward for each step that it lies ahead, from 0 to 1.
+        entropy: how much the entropy of the policy counts, against an early end of exploration.
+        clip_norm: the norm to which a longer gradient is shortened.
+        validate_every: updates between validations; where not given, 20.
+    """
+
+    POSITIVE = (*LoopConfig.POSITIVE, "updates", "episodes", "learning_rate", "clip_norm")
+    NOT_NEGATIVE = (*LoopConfig.NOT_NEGATIVE, "entropy")
+
+    updates: int = _free(300)
+    episodes: int = 8
+    learning_rate: float = _free(0.01)
+    discount: float = 0.99
+    entropy: float = 0.0
+    clip_norm: float = _free(1.0)
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "max_time", "learning_rate", "clip_norm", "devices", "log_every")
-        for name in (*positive, "validate_every"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"--{name}: expected more than 0, got {value}.")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"--seed: expected 0 to {2**32 - 1}, got {self.seed}.")
-        for name in ("warmup_steps", "weight_decay", "sample_every", "save_every"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"--{name}: expected 0 or more, got {getattr(self, name)}.")
+        super().__post_init__()
+        if not 0 <= self.discount <= 1:
+            raise ValueError(f"--discount: expected 0 to 1, got {self.discount}.")
+
+
+@dataclass
+class EvolutionConfig(LoopConfig):
+    """How it is learned by an evolution strategy.
+
+    Args:
+        generations: how often the mean of the population is moved.
+        population: individuals of a generation; an even number, as they come in mirrored pairs.
+        cases: batches or episodes by which the fitness of each individual is measured.
+        sigma: the standard deviation of the individuals around the mean, per weight.
+        learning_rate: of Adam, by which the mean is moved.
+        validate_every: generations between validations; where not given, 10.
+    """
+
+    POSITIVE = (*LoopConfig.POSITIVE, "generations", "cases", "sigma", "learning_rate")
+
+    generations: int = _free(200)
+    population: int = 32
+    cases: int = 1
+    sigma: float = 0.1
+    learning_rate: float = _free(0.05)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.population < 2 or self.population % 2:
+            raise ValueError(
+                f"--population: expected an even number of at least 2, got {self.population}."
+            )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from throughtime.tasks.shown import Shown, as_text
 
 __all__ = ["Display"]
 
@@ -90,7 +92,8 @@ class Display:
         """Prints a line above the bar."""
         self.console.print(escape(text), soft_wrap=True)
 
-    def show_sample(self, text: str) -> None:
-        """Prints what the model made, indented."""
-        body = "\n".join(f"    {line}" for line in text.splitlines())
+    def show(self, items: Sequence[Shown]) -> None:
+        """Prints what a task shows, indented."""
+        lines = (line for item in items for line in as_text(item).splitlines())
+        body = "\n".join(f"    {line}" for line in lines)
         self.console.print(f"[dim]{escape(body)}[/dim]", soft_wrap=True)

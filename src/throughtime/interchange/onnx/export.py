@@ -14,6 +14,7 @@ from throughtime.interchange.onnx.installed import onnx_package
 from throughtime.interchange.onnx.layers import further, write_layers
 from throughtime.interchange.onnx.writing import GraphWriter
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
+from throughtime.layers.evaluation import evaluating
 from throughtime.models import LanguageModel
 
 __all__ = ["save_onnx"]
@@ -60,13 +61,9 @@ def save_onnx(module: nn.Module, path: str | Path, *, lengths: bool = False) -> 
         raise unknown("class of module", type(module).__name__, [k.__name__ for k in _CLASSES])
     if lengths and isinstance(module, LanguageModel):
         raise ValueError("save_onnx: a LanguageModel takes no lengths; use lengths=False.")
-    was_training = module.training
     # A layer in training mode draws numbers at random.
-    module.eval()
-    try:
+    with evaluating(module):
         made = _model(module, lengths)
-    finally:
-        module.train(was_training)
     onnx = onnx_package("save_onnx")
     onnx.checker.check_model(made, full_check=True)
     onnx.save(made, str(path))

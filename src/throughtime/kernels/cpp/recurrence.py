@@ -24,7 +24,7 @@ from throughtime.kernels.cpp.compile import CompileError, prebuild
 from throughtime.kernels.cpp.emit import COMPUTE, Source, emit
 from throughtime.kernels.cpp.gemm import matmul
 from throughtime.kernels.cpp.packing import Packed, Packing
-from throughtime.kernels.cpp.walk import Library, Memory, Walk, chunks, width
+from throughtime.kernels.cpp.walk import Library, Memory, Walk, num_chunks, width
 from throughtime.kernels.cpp.weight_gradients import Gradients, WeightGradients
 from throughtime.kernels.program import Program
 
@@ -112,10 +112,7 @@ class Kernel:
         W = width(H)
         # The kernel's own output, where the caller gets another: padded, or its rows sorted.
         found = [("own", (T, B, W))] if W != H or is_ragged else []
-        # Not counted where nothing is kept by chunks: exported programs leave T and B open.
-        count = 0
-        if save == "states":
-            count = len(chunks(T, B, len(self.program.slots) * W * self.compute.itemsize, save))
+        count = num_chunks(T, B, len(self.program.slots) * W * self.compute.itemsize, save)
         for array in self._forward_source.arrays:
             kind = array.name.partition(":")[0]
             if array.name == self.output:

@@ -22,7 +22,7 @@ from throughtime.kernels.cpp.compile import load
 from throughtime.kernels.cpp.emit import Source
 from throughtime.kernels.cpp.gemm import num_threads
 
-__all__ = ["Library", "Memory", "Walk", "chunks", "pad", "width"]
+__all__ = ["Library", "Memory", "Walk", "chunks", "num_chunks", "pad", "width"]
 
 # The rows of H units are padded to whole vectors of every width.
 _UNITS = 16
@@ -90,12 +90,21 @@ def chunks(T: int, B: int, bytes_of_a_row: int, save: str | None) -> list[tuple[
         bytes_of_a_row: what a chunk makes for each row of each step.
         save: with ``states`` memory is to be saved: chunks are short, and hardly slower.
     """
+    steps = _steps_of_a_chunk(B, bytes_of_a_row, save)
+    return [(t, min(steps, T - t)) for t in range(0, T, steps)]
+
+
+def num_chunks(T: int, B: int, bytes_of_a_row: int, save: str | None) -> int:
+    """How many :func:`chunks` there are; T and B may be symbols of torch.compile."""
+    return -(-T // _steps_of_a_chunk(B, bytes_of_a_row, save))
+
+
+def _steps_of_a_chunk(B: int, bytes_of_a_row: int, save: str | None) -> int:
     # A step without products makes none.
     rows = max(_BYTES_OF_A_CHUNK // max(bytes_of_a_row, 1), _FEWEST_ROWS)
     rows = -(-_FEWEST_ROWS // 2) if save == "states" else rows
     # Even, so that two steps that take turns stay in turn from chunk to chunk.
-    steps = max(2, -(-rows // max(B, 1)) // 2 * 2)
-    return [(t, min(steps, T - t)) for t in range(0, T, steps)]
+    return torch.sym_max(2, -(-rows // torch.sym_max(B, 1)) // 2 * 2)
 
 
 class Walk:

@@ -1,0 +1,120 @@
+"""Tables, pictures, sounds and scores that a task showed, as files of the run folder.
+
+``shown/`` holds a file for each, named by its step and its number, and ``index.jsonl`` with their
+kinds and titles. Texts are in samples.txt.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from throughtime.tasks.run import Run, written_whole
+from throughtime.tasks.shown import Picture, Score, Shown, Sound, Table, Text
+
+__all__ = ["drop_shown", "shown_html", "write_shown"]
+
+
+def write_shown(run: Run, step: int, number: int, item: Shown) -> None:
+    """Writes an item that is not a text.
+
+    Args:
+        number: of the item among those of its step.
+    """
+    if isinstance(item, Text):
+        return
+    run.shown_folder.mkdir(exist_ok=True)
+    entry: dict[str, Any] = {"step": step, "kind": type(item).__name__, "title": item.title}
+    stem = f"{step:08d}-{number}"
+    if isinstance(item, Table):
+        entry |= {"columns": list(item.columns), "rows": [list(map(str, r)) for r in item.rows]}
+    elif isinstance(item, Picture):
+        # matplotlib takes a while to import, and few processes draw.
+        from matplotlib.image import imsave
+
+        entry["file"] = f"{stem}.png"
+        pixels = item.pixels.detach().float().clamp(0, 1).cpu().numpy()
+        imsave(run.shown_folder / entry["file"], pixels, cmap="gray", vmin=0.0, vmax=1.0)
+    elif isinstance(item, Sound):
+        entry["file"] = f"{stem}.wav"
+        samples = item.samples.detach().float().clamp(-1, 1).cpu().numpy()
+        with wave.open(str(run.shown_folder / entry["file"]), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(item.rate)
+            file.writeframes((samples * 32767).astype(np.int16).tobytes())
+    else:
+        assert isinstance(item, Score)
+        entry["file"] = f"{stem}.{item.suffix}"
+        (run.shown_folder / entry["file"]).write_bytes(item.content)
+    with _index(run).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def drop_shown(run: Run, step: int) -> None:
+    """Forgets what was shown beyond a step, for it will be shown again; 0 forgets everything."""
+    if not run.shown_folder.is_dir():
+        return
+    entries = _entries(run)
+    kept = [entry for entry in entries if step > 0 and entry["step"] <= step]
+    for entry in entries:
+        if entry not in kept and "file" in entry:
+            (run.shown_folder / Path(entry["file"]).name).unlink(missing_ok=True)
+    text = "".join(json.dumps(entry) + "\n" for entry in kept)
+    written_whole(_index(run), lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def shown_html(run: Run) -> list[str]:
+    """The items of the last step that showed any, as elements of a page."""
+    entries = _entries(run)
+    if not entries:
+        return []
+    last = max(entry["step"] for entry in entries)
+    parts = [f"<h2>Shown at step {html.escape(str(last))}</h2>"]
+    for entry in entries:
+        if entry["step"] == last:
+            caption = f"<figcaption>{html.escape(str(entry['title']))}</figcaption>"
+            parts.append(f"<figure>{caption}{_element(run, entry)}</figure>")
+    return parts
+
+
+def _element(run: Run, entry: dict[str, Any]) -> str:
+    if entry["kind"] == "Table":
+        rows = [entry["columns"], *entry["rows"]]
+        cells = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in rows)
+        return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+    file = run.shown_folder / Path(entry["file"]).name
+    if not file.is_file():
+        return "<p>The file is missing.</p>"
+    data = base64.b64encode(file.read_bytes()).decode()
+    if entry["kind"] == "Picture":
+        return f'<img alt="" style="max-width:100%" src="data:image/png;base64,{data}">'
+    if entry["kind"] == "Sound":
+        return f'<audio controls src="data:audio/wav;base64,{data}"></audio>'
+    name = html.escape(file.name)
+    return f'<a download="{name}" href="data:application/octet-stream;base64,{data}">{name}</a>'
+
+
+def _index(run: Run) -> Path:
+    return run.shown_folder / "index.jsonl"
+
+
+def _entries(run: Run) -> list[dict[str, Any]]:
+    """The entries of the index; a line that a kill has cut short is left out."""
+    if not _index(run).is_file():
+        return []
+    entries = []
+    for line in _index(run).read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and {"step", "kind", "title"} <= set(entry):
+            entries.append(entry)
+    return entries

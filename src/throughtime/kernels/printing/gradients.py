@@ -1,0 +1,85 @@
+"""The backward step of a named step: its gradients, derived, and what they are called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from throughtime.kernels.differentiate import gradients
+from throughtime.kernels.graph import Node, Operand
+from throughtime.kernels.printing.expressions import Name
+from throughtime.kernels.printing.names import GIVEN, NamedStep
+from throughtime.kernels.trace import Product
+
+__all__ = ["NamedGradients"]
+
+
+class NamedGradients:
+    """The gradients of a step, and how they are called.
+
+    Attributes:
+        d: the gradient of each value.
+        sent: what the products send back to a value: the seed that stands for it, and the value.
+        backward: the gradients that have an equation, by name.
+        delta: the name of the gradient of a product, by its result.
+    """
+
+    def __init__(self, step: NamedStep) -> None:
+        self.step = step
+        self._differentiate()
+        self._name_deltas()
+
+    def _differentiate(self) -> None:
+        live = set(self.step.live)
+        inner = list(
+            dict.fromkeys(
+                p.operand
+                for p in self.step.products
+                if p.result in live and p.operand.op not in GIVEN
+            )
+        )
+        leaf = self.step.graph.leaf
+        seeds: list[tuple[Operand, Operand]] = []
+        for name, written in self.step.state.items():
+            seed = leaf("gradient", f"state:{name}")
+            self.step.names[seed] = replace(written, mark="d", prime=True)
+            seeds.append((self.step.values[name], seed))
+        seed = leaf("gradient", "output")
+        self.step.names[seed] = self.step.loss
+        seeds.append((self.step.values[self.step.output], seed))
+        # What the products send to a value that the step makes; written out where it is used.
+        self.sent = {leaf("gradient", f"operand:{i}"): v for i, v in enumerate(inner)}
+        seeds += [(v, seed) for seed, v in self.sent.items()]
+        leaves = [leaf("state", name) for name in self.step.cell.state_specs]
+        leaves += [leaf("parameter", name, "unit") for name in self.step.cell.parameter_specs]
+        leaves += [leaf("input", name) for name in ("x", *self.step.cell.given_inputs)]
+        self.d = gradients(self.step.graph, seeds, [*self.step.live, *leaves])
+
+    def _name_deltas(self) -> None:
+        """The gradients of the states, and of what enters the gates."""
+        self.backward: dict[Name, Operand] = {}
+        for name in dict.fromkeys([*self.step.cell.state_specs, self.step.output]):
+            value = self.step.values[name]
+            d = self.d.get(value, 0.0) if isinstance(value, Node) else 0.0
+            if isinstance(d, Node) and d not in self.step.names and d not in self.sent:
+                self._define(self.step.take(name, "d"), d)
+        self.delta: dict[Node, Name] = {}
+        groups: dict[Node, list[Product]] = {}
+        for product in self.step.products:
+            d = self.d.get(product.result, 0.0)
+            if isinstance(d, Node):
+                groups.setdefault(d, []).append(product)
+        order = [*self.step.cell.gates, *self.step.cell.recurrent_block_names]
+        taken: set[str] = set()
+        for d, group in sorted(
+            groups.items(), key=lambda g: min((p.matrix == "R", order.index(p.block)) for p in g[1])
+        ):
+            first = min(group, key=lambda p: p.matrix == "R")
+            base = first.block if first.block not in taken else f"{first.matrix}{first.block}"
+            taken.add(first.block)
+            name = self.step.take(base, "δ")
+            self._define(name, d)
+            self.delta.update({p.result: name for p in group})
+
+    def _define(self, name: Name, node: Node) -> None:
+        self.step.names.setdefault(node, name)
+        self.backward[name] = node

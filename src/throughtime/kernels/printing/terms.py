@@ -1,0 +1,117 @@
+"""In which order terms and factors are written, and what stands before a bracket."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from throughtime.kernels.printing.expressions import (
+    ONE,
+    ZERO,
+    Apply,
+    Expr,
+    Infix,
+    Name,
+    Sum,
+    Term,
+    as_plain,
+    as_term,
+    as_terms,
+    is_gradient,
+    sum_of,
+    without_factors,
+    write_expression,
+)
+from throughtime.kernels.printing.names import NamedStep
+
+__all__ = ["Arrangement"]
+
+
+class Arrangement:
+    """Sums, products and fractions as a reader expects them, by what the names of a step mean."""
+
+    def __init__(self, step: NamedStep) -> None:
+        self.step = step
+
+    def added(self, terms: list[Term], as_written: bool) -> Expr:
+        """A sum; in the backward equations what all terms share stands before a bracket."""
+        like: dict[tuple[Expr, ...], Term] = {}
+        for term in terms:
+            key = (*term.over, ONE, *term.under)
+            like[key] = replace(term, number=term.number + (like[key].number if key in like else 0))
+        terms = sorted((t for t in like.values() if t.number), key=self._place_in_sum)
+        if not terms:
+            return ZERO
+        if terms[0].number < 0 and any(t.number > 0 for t in terms):
+            terms.sort(key=lambda t: t.number < 0)
+        if as_written or len(terms) < 2:
+            return sum_of(terms)
+        shared = Counter(terms[0].over)
+        for term in terms[1:]:
+            shared &= Counter(term.over)
+        common = list(shared.elements())
+        if not common:
+            return sum_of(terms)
+        rest: list[Term] = []
+        for term in terms:
+            rest += as_terms(as_plain(without_factors(term, common)))
+        return self.times(*common, self.added(rest, True))
+
+    def _place_in_sum(self, term: Term) -> int:
+        first = term.over[0] if len(term.over) == 1 and not term.under else None
+        if not term.over and not term.under:
+            return 0
+        if first == self.step.loss or (isinstance(first, Name) and first.prime):
+            return 1 if first == self.step.loss else 2
+        if isinstance(first, Apply):
+            return 3 if first.matrix.base.startswith("W") else 4
+        return 9 if first in self.step.biases else 5
+
+    def times(self, *factors: Expr) -> Expr:
+        """A product, in the order in which a reader expects the factors."""
+        number, over, under = 1.0, [], []
+        for factor in map(as_term, factors):
+            number *= factor.number
+            over += factor.over
+            under += factor.under
+        if number == 0.0:
+            return ZERO
+        of_gradient = any(map(is_gradient, over))
+        over.sort(key=lambda f: self._place_in_product(f, over, of_gradient))
+        return as_plain(Term(number, tuple(over), tuple(under)))
+
+    def over(self, above: Expr, below: Expr) -> Expr:
+        """A fraction; fractions in it become one."""
+        a, b = as_term(above), as_term(below)
+        made = self.times(replace(a, number=a.number / b.number), Term(1.0, b.under))
+        made = as_term(made)
+        return as_plain(replace(made, under=(*made.under, *b.over)))
+
+    def _place_in_product(self, f: Expr, all_: list[Expr], of_gradient: bool) -> tuple[int, str]:
+        """Parameters, gradients, values, then derivatives: y * (1 - y) side by side."""
+        if f in self.step.parameters.values():
+            return 0, ""
+        if is_gradient(f):
+            return 1, ""
+        if isinstance(f, Infix):
+            return 7, ""
+        rest = self._one_minus(f)
+        if not of_gradient:
+            # A gate stands before what it lets through.
+            return (2 if f in self._gates or rest in self._gates else 3), ""
+        if f in map(self._one_minus, all_):
+            return 4, f"{write_expression(f, False)} 0"
+        if rest is not None and rest in all_:
+            return 4, f"{write_expression(rest, False)} 1"
+        return (5 if rest is not None else 3), ""
+
+    def _one_minus(self, f: Expr) -> Expr | None:
+        """What is taken from 1, if the expression is of that form."""
+        if isinstance(f, Sum) and len(f.terms) == 2 and f.terms[0] == ONE:
+            if f.terms[1].number == -1.0:
+                return as_plain(replace(f.terms[1], number=1.0))
+        return None
+
+    @property
+    def _gates(self) -> set[Expr]:
+        return {name for node, name in self.step.names.items() if node.op == "sigmoid"}

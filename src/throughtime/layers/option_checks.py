@@ -1,0 +1,99 @@
+"""The values that a single option of a layer can have, whatever the others are."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from throughtime.cells.wrapped import ACTIVATIONS
+from throughtime.checks import unknown, whole_number
+from throughtime.kernels import dispatch
+
+__all__ = [
+    "Check",
+    "a_backend",
+    "a_forget_bias",
+    "a_number",
+    "a_number_of_steps",
+    "a_rate",
+    "a_size",
+    "a_switch",
+    "functions",
+    "or_none",
+    "rate_or_rates",
+]
+
+Check = Callable[[str, str, Any], None]
+"""``check(where, name, value)``: raises a TypeError or ValueError if the value cannot be."""
+
+
+def a_size(least: int) -> Check:
+    def check(where: str, name: str, value: Any) -> None:
+        whole_number(where, name, value, least)
+
+    return check
+
+
+def a_number(words: str, fits: Callable[[Any], bool]) -> Check:
+    def check(where: str, name: str, value: Any) -> None:
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not (is_number and fits(value)):
+            raise ValueError(f"{where}: expected {name} as {words}, got {value!r}.")
+
+    return check
+
+
+a_rate = a_number("a probability from 0 to below 1", lambda value: 0 <= value < 1)
+
+
+def rate_or_rates(where: str, name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        return a_rate(where, name, value)
+    for state, rate in value.items():
+        a_rate(where, f"{name} of {state}", rate)
+
+
+def or_none(check: Check) -> Check:
+    return lambda where, name, value: None if value is None else check(where, name, value)
+
+
+def a_forget_bias(where: str, name: str, value: Any) -> None:
+    if isinstance(value, str):
+        if value != "chrono":
+            raise unknown(name, value, ("chrono",))
+    else:
+        a_number('a number or "chrono"', math.isfinite)(where, name, value)
+
+
+def a_number_of_steps(where: str, name: str, value: Any) -> None:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (is_number and 2 < float(value) < math.inf):
+        raise ValueError(
+            f'{where}: forget_bias="chrono" needs {name}, the longest dependency that is '
+            f"expected, as a number of steps above 2; got {value!r}."
+        )
+
+
+def a_backend(where: str, name: str, value: Any) -> None:
+    dispatch.check(value)
+
+
+def functions(where: str, name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f'{where}: expected {name} as a dict such as {{"tanh": "relu"}}, got {value!r}.'
+        )
+    for function, other in value.items():
+        for one in (function, other):
+            if isinstance(one, str) and one not in ACTIVATIONS:
+                raise unknown("activation function", one, ACTIVATIONS)
+            # The function to replace has a name; the one in its place may be a function itself.
+            if not isinstance(one, str) and (one is function or not callable(one)):
+                raise ValueError(f"{where}: expected {name} as names of functions, got {one!r}.")
+
+
+def a_switch(where: str, name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{where}: expected {name} as True or False, got {value!r}.")

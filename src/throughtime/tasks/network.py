@@ -1,0 +1,151 @@
+"""The settings of a recurrent network, once for all tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from throughtime import cells
+from throughtime.cells.cell import Cell
+from throughtime.checks import nearest
+from throughtime.layers.spec import LayerSpec, default_of
+
+__all__ = ["FREE", "MAY_BE_MISSING", "NetworkConfig", "free"]
+
+FREE = {"free_on_resume": True}
+"""The metadata of a setting that a resumed run may change."""
+
+MAY_BE_MISSING = {"may_be_missing": True}
+"""The metadata of a setting that runs of older versions do not have: they have its default."""
+
+# A task chooses the layout of its own tensors and the width of its input.
+_NOT_SETTINGS = ("cell", "input_size", "hidden_size", "num_layers", "batch_first")
+_WITHOUT_INFLUENCE = ("backend", "save", "strict")
+
+
+def free(default: Any) -> Any:
+    """A field of settings that a resumed run may change."""
+    return dataclasses.field(default=default, metadata=FREE)
+
+
+def _option_fields() -> list[tuple[str, Any, Any]]:
+    """The options of a recurrent layer as fields of a configuration."""
+    options = []
+    for option in dataclasses.fields(LayerSpec):
+        if option.name in _NOT_SETTINGS:
+            continue
+        metadata: dict[str, Any] = {"help": option.metadata["help"], **MAY_BE_MISSING}
+        metadata |= FREE if option.name in _WITHOUT_INFLUENCE else {}
+        # A mutable default needs a factory.
+        default: dict[str, Any] = (
+            {"default": option.default}
+            if option.default is not dataclasses.MISSING
+            else {"default_factory": option.default_factory}
+        )
+        options.append((option.name, option.type, dataclasses.field(**default, metadata=metadata)))
+    return options
+
+
+class _Network:
+    """What every configuration of a recurrent network can do."""
+
+    REFUSED: ClassVar[Mapping[str, str]] = {}
+    """The options that a task cannot use, and why."""
+
+    def __post_init__(self) -> None:
+        config: Any = self
+        for option in dataclasses.fields(config):
+            reason = self.REFUSED.get(option.name)
+            if reason is not None and getattr(self, option.name) != default_of(option):
+                raise ValueError(
+                    f"--{option.name} {getattr(self, option.name)}: {reason}. Leave it out."
+                )
+
+    def recurrent(self) -> dict[str, Any]:
+        """The arguments of a recurrent network, as the models of the package take them.
+
+        Returns:
+            ``cell`` (a Cell), ``hidden_size``, ``num_layers``, and the options of the layer that
+            differ from its defaults, or that this configuration has another default for.
+        """
+        config: Any = self
+        arguments: dict[str, Any] = {"cell": self._cell({})}
+        for option in dataclasses.fields(config):
+            name, value = option.name, getattr(self, option.name)
+            if name in ("hidden_size", "num_layers"):
+                arguments[name] = value
+            elif name in _OPTIONS and name not in self.REFUSED:
+                default = default_of(_OPTIONS[name])
+                if value != default or default_of(option) != default:
+                    arguments[name] = value
+        return arguments
+
+    def override(self, name: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The arguments of one part of a model that differ from those of :meth:`recurrent`.
+
+        Args:
+            name: of the part, the prefix of its flags ("encoder").
+            settings: of this class, by name.
+
+        Raises:
+            ValueError: for an unknown setting, with the nearest.
+        """
+        settings = dict(settings or {})
+        for key in settings:
+            if key not in _NAMES:
+                flags = [f"--{name}.{known}" for known in _NAMES]
+                hint = nearest(f"--{name}.{key}", flags) or "."
+                raise ValueError(f"unknown option --{name}.{key}{hint}")
+        if {"cell", "cell_options"} & set(settings):
+            settings["cell"] = self._cell(settings)
+            settings.pop("cell_options", None)
+        return settings
+
+    def _cell(self, settings: Mapping[str, Any]) -> Cell:
+        config: Any = self
+        name = settings.get("cell", config.cell)
+        # The constants of another cell are not those of this one.
+        shared = config.cell_options if name == config.cell else None
+        constants = settings.get("cell_options", shared) or {}
+        try:
+            return cells.get(name, **constants)
+        except TypeError as error:
+            raise ValueError(f"--cell_options {constants}: {error}.") from error
+
+
+_SIZES: list[tuple[str, Any, Any]] = [
+    ("cell", str, dataclasses.field(default="lstm")),
+    (
+        "cell_options",
+        dict[str, Any] | None,
+        dataclasses.field(default=None, metadata=MAY_BE_MISSING),
+    ),
+    ("hidden_size", int, dataclasses.field(default=256)),
+    ("num_layers", int, dataclasses.field(default=1)),
+]
+_FIELDS = [*_SIZES, *_option_fields()]
+_NAMES = [name for name, _, _ in _FIELDS]
+_OPTIONS = {option.name: option for option in dataclasses.fields(LayerSpec)}
+_HELP = {
+    "cell": "the recurrence; `throughtime cells` lists them.",
+    "cell_options": "the arguments of the cell's constructor, by name.",
+    "hidden_size": "units of each recurrent layer.",
+    "num_layers": "number of recurrent layers.",
+} | {name: entry.metadata["help"] for name, _, entry in _option_fields()}
+
+if TYPE_CHECKING:
+    # The fields are derived; a type checker takes any.
+    NetworkConfig: Any
+else:
+    NetworkConfig = dataclasses.make_dataclass(
+        "NetworkConfig",
+        _FIELDS,
+        bases=(_Network,),
+        kw_only=True,
+        namespace={
+            "__module__": __name__,
+            "__doc__": "The settings of a recurrent network.\n\n    Args:\n"
+            + "".join(f"        {name}: {text}\n" for name, text in _HELP.items()),
+        },
+    )

@@ -1,0 +1,100 @@
+"""What a task shows a person along the way: texts, tables, pictures, sounds and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["Picture", "Score", "Shown", "Sound", "Table", "Text", "as_text"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """Lines of text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells.
+
+    Args:
+        columns: the names of the columns.
+        rows: as many cells each as there are columns.
+        title: a caption.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture.
+
+    Args:
+        pixels: (height, width) grey, or (height, width, 3) colours, from 0 to 1.
+        title: a caption.
+    """
+
+    pixels: Tensor
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A sound.
+
+    Args:
+        samples: (N) of one channel, from -1 to 1.
+        rate: samples a second, in Hz.
+        title: a caption.
+    """
+
+    samples: Tensor
+    rate: int
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A piece of music as a file.
+
+    Args:
+        content: of the file.
+        suffix: of its name, which says the format: ``mid``, ``abc``, ``musicxml``.
+        title: a caption.
+    """
+
+    content: bytes
+    suffix: str = "mid"
+    title: str = ""
+
+
+Shown = Text | Table | Picture | Sound | Score
+
+
+def as_text(item: Shown) -> str:
+    """The item as lines for a terminal: a text as it is, a table in columns, else its title.
+
+    >>> print(as_text(Table(["n", "right"], [[1, "yes"], [10, "no"]])))
+    n   right
+    1   yes
+    10  no
+    """
+    if isinstance(item, Text):
+        return item.text
+    if isinstance(item, Table):
+        cells = [[str(cell) for cell in row] for row in (item.columns, *item.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = (
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in cells
+        )
+        return "\n".join([item.title, *lines] if item.title else lines)
+    kind = type(item).__name__.lower()
+    return f"[{kind}: {item.title}]" if item.title else f"[{kind}]"

@@ -1,0 +1,76 @@
+"""Ctrl-C, termination and the end of the time, taken in an orderly way."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["Interrupted", "Stop"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """What runs now shall be left; raised inside :meth:`Stop.leaving` only."""
+
+
+class Stop:
+    """Whether a training shall stop, and why.
+
+    While it is installed, SIGINT (Ctrl-C), SIGTERM and SIGHUP only leave a note, so that the step
+    at hand is finished and the checkpoint is written whole, however often they come. Work that may
+    be dropped (a validation, a sample) runs inside :meth:`leaving`, which a signal, or the end of
+    the time, leaves at once.
+
+    Attributes:
+        signal: the first signal that came; None so far.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._may_leave = False
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Takes the signals; in a thread other than the main one Python does not give them."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._note)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def leaving(self, seconds: float | None = None) -> Iterator[None]:
+        """Inside, a signal raises :class:`Interrupted`, and so does the end of the seconds.
+
+        Args:
+            seconds: that are left; None is any number.
+        """
+        is_main = threading.current_thread() is threading.main_thread()
+        if self.signal is not None or (seconds is not None and seconds <= 0):
+            raise Interrupted
+        try:
+            self._may_leave = True
+            if seconds is not None and is_main:
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+            yield
+        finally:
+            self._may_leave = False
+            if is_main:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGALRM:
+            self.signal = self.signal or signal.Signals(number)
+        if self._may_leave:
+            self._may_leave = False
+            raise Interrupted
