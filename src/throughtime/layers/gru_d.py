@@ -240,4 +240,5 @@ def _last_seen(mask: Tensor) -> Tensor:
 
 def _seen_before(seen: Tensor) -> Tensor:
     """The same for the steps before, of what :func:`_last_seen` gives."""
-    return torch.cat([torch.full_like(seen[:1], -1), seen[:-1]])
+    # Not a slice of T - 1 steps: torch.export would refuse T = 2.
+    return F.pad(seen, (0, 0, 0, 0, 1, 0), value=-1)[:-1]

@@ -212,7 +212,8 @@ class MatrixLSTM(nn.Module):
                 lengths[rows.cpu()],
             )
         data = pack_padded_sequence(output, lengths, batch_first=self.batch_first).data
-        return packed._replace(data=data), last
+        # Not _replace: torch.compile makes an empty tuple of it.
+        return PackedSequence(data, *packed[1:]), last
 
     def _prepared(
         self, x: Tensor, hx: Any, lengths: Any, resets: Any

@@ -486,7 +486,9 @@ class Recurrent(nn.Module):
             order, of_row = packed.sorted_indices, lengths
             if order is not None:
                 sequence, of_row = sequence.index_select(1, order), lengths[order.cpu()]
-            return packed._replace(data=pack_padded_sequence(sequence, of_row).data)
+            data = pack_padded_sequence(sequence, of_row).data
+            # Not _replace: torch.compile makes an empty tuple of it.
+            return PackedSequence(data, *packed[1:])
 
         found = [as_packed(output), self._joined(last)]
         if seen is not None:
