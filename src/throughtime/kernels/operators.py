@@ -437,8 +437,10 @@ def traced_identity(cell: Cell, weight: Tensor) -> str:
 
 
 def _trains(call: Call) -> bool:
-    needs = (t is not None and t.requires_grad for t in call.tensors)
-    return torch.is_grad_enabled() and any(needs)
+    # An exported program has no backward pass.
+    if not torch.is_grad_enabled() or torch.compiler.is_exporting():
+        return False
+    return any(t is not None and t.requires_grad for t in call.tensors)
 
 
 def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
