@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell, get
 from throughtime.checks import ShapeError
-from throughtime.kernels import Call, Weights, dispatch, operators
+from throughtime.kernels import Call, Weights, dispatch
 from throughtime.kernels.graph.random import new_seed
 from throughtime.layers import options, parameters, starts
 from throughtime.layers.attributes import WithSpec
@@ -237,7 +237,7 @@ class Stack(WithSpec):
 
     def _trace(self, call: Call, suffix: str) -> dict[str, Tensor]:
         """All that the step returns, of all steps."""
-        found = dispatch.trace(call, self.backend)
+        found = dispatch.record(call, self.backend)
         narrow = self.state_sizes if self.proj_size else {}
         return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in found.items()}
 
@@ -260,7 +260,7 @@ class Stack(WithSpec):
 
         It is asked again when the number of changes is another.
         """
-        return operators.traced_identity(self.equations, self._weight("weight_ih_l0", None))
+        return dispatch.compiled_identity(self.equations, self._weight("weight_ih_l0", None))
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
     _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]
