@@ -55,7 +55,7 @@ ELSEWHERE = {
     *("bidirectional", "merge", "backend", "strict"),
     *("forget_bias", "chrono_steps", "recurrent_init"),
 }
-"""Options with tests of their own: the sizes and layouts of torch.nn, which backend may run, and how
+"""Options with tests of their own: the sizes and layouts of torch.nn, the backend, and how
 weights start (test_starting_options.py)."""
 
 

@@ -8,6 +8,7 @@ in every layer, on every backend.
 from __future__ import annotations
 
 import inspect
+import numbers
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -224,8 +225,8 @@ class Cell:
 
     @property
     def constants(self) -> dict[str, Any]:
-        """The constructor arguments by name."""
-        return {name: getattr(self, name) for name in _constructor_arguments(self)}
+        """The constructor arguments by name; numbers of other libraries as Python's own."""
+        return {name: _plain(getattr(self, name)) for name in _constructor_arguments(self)}
 
     def check(self) -> None:
         """Raises a ValueError that says what the declaration lacks."""
@@ -324,6 +325,17 @@ def _check_names_of_weights(cell: Cell) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy, or a tensor of one, as Python's own, which can be written into a file."""
+    if isinstance(value, Tensor) and value.dim() == 0:
+        return value.item()
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    return (
+        float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else value
+    )
 
 
 def _constructor_arguments(cell: Cell) -> list[str]:

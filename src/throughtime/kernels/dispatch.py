@@ -12,9 +12,11 @@ from torch import Tensor
 
 from throughtime.checks import unknown
 from throughtime.kernels import operators, reference, torch_native
+from throughtime.kernels.autocast import outside_autocast
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp.gemm import has_amx
-from throughtime.kernels.transforms import is_transformed
+from throughtime.kernels.cpp.recurrence import STORAGE
+from throughtime.kernels.transforms import is_direct
 
 __all__ = ["BACKENDS", "Explanation", "check", "explain", "run", "trace"]
 
@@ -69,13 +71,15 @@ def _order(call: Call) -> tuple[list[str], str]:
     threads before its first step, which a step or two do not bring in again. PyTorch's LSTM
     multiplies bfloat16 by AMX where there is one, and the compiled kernels do not yet.
     """
-    if call.x.shape[0] <= _FEW_STEPS:
+    # The reference, traced, would hold for this number of steps only.
+    if call.x.shape[0] <= _FEW_STEPS and not torch._C._is_tracing():
         return ["torch", "reference", "cpp"], "cpp could, but so few steps are done sooner without"
     if call.x.dtype is torch.bfloat16 and call.cell.torch_equivalent == "LSTM" and has_amx():
         return ["torch", "cpp", "reference"], "cpp could, but has no use of this processor's AMX"
     return list(BACKENDS), ""
 
 
+@outside_autocast
 def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanation:
     """Chooses the backend of a call.
 
@@ -112,10 +116,14 @@ def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanat
     raise AssertionError("the reference refuses nothing")
 
 
+@outside_autocast
 def run(
     call: Call, backend: str = "auto", strict: bool = False
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Runs a call: the outputs (T, B, H) and the last states, each (B, H)."""
+    """Runs a call: the outputs (T, B, H) and the last states, each (B, H).
+
+    Under autocast all of them are of its type, whichever backend runs the call.
+    """
     if torch.compiler.is_compiling():
         return _run_traced(call, backend, strict)
     chosen = explain(call, backend, strict)
@@ -127,22 +135,23 @@ def run(
             warnings.warn(
                 f"{what[0]} runs step by step in Python, which is several times slower: "
                 f"{'; '.join(operators.missing())}.",
-                stacklevel=6,
+                stacklevel=7,
             )
     return BACKENDS[chosen.backend].run(call)
 
 
+@outside_autocast
 def trace(call: Call, backend: str = "auto") -> dict[str, Tensor]:
     """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
-    # The kernel is called as it is, with nothing around it that transforms and compilation know.
-    by_steps = backend == "reference" or torch.compiler.is_compiling() or is_transformed()
+    by_steps = backend == "reference" or not is_direct(call.tensors)
     refused = by_steps or [*operators.missing(), *operators.reasons(call)]
     return (reference if refused else operators).trace(call)
 
 
 def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The same inside torch.compile, which cannot look into the choice."""
-    if backend in ("auto", "cpp") and call.identity:
+    # The layer knows the type of its weights, and not that autocast takes another.
+    if backend in ("auto", "cpp") and call.identity and call.x.dtype in STORAGE:
         return operators.run(call)
     if backend == "cpp" or (strict and backend == "auto"):
         # With fullgraph this is what the user sees; without, the call is run outside the graph.

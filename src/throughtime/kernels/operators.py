@@ -17,12 +17,13 @@ from torch import Tensor
 
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.kernels import reference
+from throughtime.kernels.arguments import check, of_call
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
-from throughtime.kernels.program import Program, looked_at, program
+from throughtime.kernels.graph.program import Program, looked_at, program
+from throughtime.kernels.graph.trace import Untraceable, held, same
 from throughtime.kernels.samples import as_rows, one_by_one
-from throughtime.kernels.trace import Untraceable, held, same
 from throughtime.kernels.transforms import alive, has_tangent, is_batched, is_transformed
 
 __all__ = [
@@ -96,6 +97,7 @@ def _opened(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
     """The kernel, and its call."""
     lengths, resets, seed, text, reverse, save = arguments[8:]
     call = _call_of(_cell(text), arguments[:8], lengths, resets, seed, reverse, save)
+    check(call, of_call(call, STORAGE))
     return kernel(_programs[text], call.x.dtype), call
 
 
@@ -152,9 +154,26 @@ def _forward_shapes(*arguments: Any) -> list[Tensor]:
     return results
 
 
+def _opened_backward(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
+    """The same of the backward operator, whose further arguments are checked too."""
+    made, call = _opened(arguments[:_LENGTH_OF_CALL])
+    output, kept, d_output, d_last, _ = arguments[_LENGTH_OF_CALL:]
+    arrays, state, dtype = _kept_arrays(made, call), call.state[0].shape, call.x.dtype
+    sequence = (call.x.shape[0], *state)
+    further = [
+        ("output", output, sequence, dtype),
+        ("d_output", d_output, sequence, dtype),
+        *(("d_last", d, state, dtype) for d in d_last),
+    ]
+    for (name, shape), array in zip(arrays, kept, strict=True):
+        further.append((name, array, shape, made.type_of(name)))
+    check(call, further)
+    return made, call
+
+
 def _backward(*arguments: Any) -> list[Tensor]:
     """The gradients: of x where it is wanted, of the weights that there are, of the states."""
-    made, call = _opened(arguments[:_LENGTH_OF_CALL])
+    made, call = _opened_backward(arguments)
     output, kept, d_output, d_last, of_input = arguments[_LENGTH_OF_CALL:]
     names = [name for name, _ in _kept_arrays(made, call)]
     # They are slices where vmap took them apart.
@@ -165,6 +184,7 @@ def _backward(*arguments: Any) -> list[Tensor]:
 
 
 def _backward_shapes(*arguments: Any) -> list[Tensor]:
+    _opened_backward(arguments)
     x, *matrices, parameters, state, inputs = arguments[:8]
     of_input = arguments[-1]
     tensors = [x if of_input else None, *matrices, *parameters, *state, *inputs]
@@ -378,7 +398,7 @@ def reasons(call: Call) -> list[str]:
     found = []
     if call.x.device.type != "cpu":
         found.append(f"x is on {call.x.device.type} (needs cpu)")
-    dtype = _dtype(call)
+    dtype = call.x.dtype
     if dtype not in STORAGE:
         names = ", ".join(str(d).removeprefix("torch.") for d in STORAGE)
         found.append(f"x is of {str(dtype).removeprefix('torch.')} (needs {names})")
@@ -416,13 +436,6 @@ def traced_identity(cell: Cell, weight: Tensor) -> str:
     return identity(cell)
 
 
-def _dtype(call: Call) -> torch.dtype:
-    # As all of PyTorch, float64 stays what it is.
-    if torch.is_autocast_enabled("cpu") and call.x.dtype is not torch.float64:
-        return torch.get_autocast_dtype("cpu")
-    return call.x.dtype
-
-
 def _trains(call: Call) -> bool:
     needs = (t is not None and t.requires_grad for t in call.tensors)
     return torch.is_grad_enabled() and any(needs)
@@ -430,13 +443,18 @@ def _trains(call: Call) -> bool:
 
 def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Applies the cell through time; see :func:`throughtime.kernels.reference.run`."""
-    tensors, dtype = call.tensors, _dtype(call)
-    if torch.is_autocast_enabled("cpu"):
-        # Each on its own: what an operator before has cast meets weights that none has.
-        tensors = tuple(None if t is None else t.to(dtype) for t in tensors)
+    tensors = call.tensors
     text, owned = call.identity or identity(call.cell), len(call.weights.parameters)
     given, trains = len(call.inputs), _trains(call)
     varying = (call.lengths, call.resets, call.seed)
+    if trains and not torch.compiler.is_compiling() and torch._C._is_tracing():
+        # The autograd function would be traced, and such a trace cannot be saved.
+        raise ValueError(
+            "torch.jit.trace cannot record how the gradients of the compiled kernels are derived, "
+            "and TorchScript is deprecated. Export the model with torch.export.export or "
+            "throughtime.save_onnx; for a trace that runs forward only, trace it under "
+            "torch.no_grad()."
+        )
     if trains or is_transformed():
         save = call.save if trains else "nothing"
         constants = (text, call.reverse, save, owned, given)
@@ -450,10 +468,13 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
 
 @torch.no_grad()
 def trace(call: Call) -> dict[str, Tensor]:
-    """All that the step returns by name, of all steps; see ``reference.trace``."""
-    tensors, dtype = call.tensors, _dtype(call)
-    tensors = tuple(None if t is None else t.detach().to(dtype) for t in tensors)
+    """All that the step returns by name, of all steps; see ``reference.trace``.
+
+    For tensors that :func:`throughtime.kernels.transforms.is_direct` allows.
+    """
+    # What PyTorch negates only when it is read is negated here, as an operator's arguments are.
+    tensors = tuple(None if t is None else t.detach().resolve_neg() for t in call.tensors)
     parts = _parts(tensors, len(call.weights.parameters), len(call.inputs))
     varying = (call.lengths, call.resets, call.seed, call.reverse)
     made = _call_of(call.cell, parts, *varying)
-    return kernel(looked_at(call.cell), dtype).trace(replace(made, x=made.x.contiguous()))
+    return kernel(looked_at(call.cell), made.x.dtype).trace(replace(made, x=made.x.contiguous()))

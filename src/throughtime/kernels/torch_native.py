@@ -34,6 +34,8 @@ def reasons(call: Call) -> list[str]:
         found.append("a transform of torch.func is at work, and not all know PyTorch's operators")
     elif has_tangent(call.tensors):
         found.append("an input has a tangent, and not all of PyTorch's operators have forward mode")
+    elif call.lengths is not None and call.x.is_meta:
+        found.append("x is on meta, where PyTorch cannot pack rows of several lengths")
     elif call.lengths is not None and bool((call.lengths == 0).any()):
         found.append("a row has length 0, which PyTorch's packed sequences refuse")
     elif call.lengths is not None and call.x.shape[1] == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch._C._functorch import (
     get_dynamic_layer_stack_depth,
@@ -13,12 +14,31 @@ from torch._C._functorch import (
 )
 from torch.autograd import forward_ad
 
-__all__ = ["alive", "has_tangent", "is_batched", "is_transformed"]
+__all__ = ["alive", "has_tangent", "is_batched", "is_direct", "is_transformed"]
 
 
 def is_transformed() -> bool:
     """Whether a transform of torch.func is active; torch.compile knows the answer too."""
     return get_dynamic_layer_stack_depth() > 0
+
+
+def is_direct(tensors: Iterable[Tensor | None]) -> bool:
+    """Whether a kernel may read the tensors by their addresses, past PyTorch's dispatcher.
+
+    Tensors on meta and fake tensors have no memory. Compilation, tracing, transforms, modes and
+    subclasses of Tensor have to see each operation, and do not see such a call.
+    """
+    return not (
+        torch.compiler.is_compiling()
+        or is_transformed()
+        or torch._C._is_tracing()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or any(
+            t.device.type != "cpu" or torch._C._dispatch_keys(t).has(torch._C.DispatchKey.Python)
+            for t in tensors
+            if t is not None
+        )
+    )
 
 
 def alive(values: Sequence[Any]) -> list[Any]:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from throughtime.checks import ShapeError, integer_lengths, shape_is
+from throughtime.checks import ShapeError, device_is, integer_lengths, shape_is
+from throughtime.kernels.autocast import are_of_one_type
 
 __all__ = ["Layout", "Steps", "enter"]
 
@@ -94,7 +95,7 @@ class Steps:
 
         Raises:
             TypeError: for a tensor beside a ``PackedSequence``, or the other way round.
-            ValueError: for other rows or steps than those of x.
+            ValueError: for other rows or steps than those of x, or another device.
         """
         packed = self.layout.packed
         kind = Tensor if packed is None else PackedSequence
@@ -111,8 +112,10 @@ class Steps:
                     f"order. Pack both with the same lengths."
                 )
             padded, _ = pad_packed_sequence(value)
+            device_is(where, name, padded, self.x)
             shape_is(where, name, padded, tuple(self.x.shape), "x has this shape")
             return padded
+        device_is(where, name, value, self.x)
         shape_is(where, name, value, tuple(self.layout.restored(self.x).shape), "x has this shape")
         return self.layout.time_first(value)
 
@@ -143,7 +146,7 @@ def enter(
     Raises:
         TypeError: for an x or resets that are no tensors.
         ShapeError: for a wrong shape, or x without steps.
-        ValueError: for another dtype, or a ``PackedSequence`` beside lengths.
+        ValueError: for another dtype or device, or a ``PackedSequence`` beside lengths.
     """
     if isinstance(x, PackedSequence):
         beside = {"lengths": lengths, "resets": resets, **padded_alone}
@@ -161,9 +164,7 @@ def enter(
                 raise TypeError(f"{where}: expected {name} as a tensor, got {value!r}.")
         layout = Layout(bool(batch_first), x.dim() == 2)
     shape_is(where, "x", x, (*layout.leading, input_size), f"input_size={input_size}")
-    if x.dtype != dtype and not (
-        torch.is_autocast_enabled(x.device.type) and x.is_floating_point()
-    ):
+    if not are_of_one_type(dtype, x):
         raise ValueError(
             f"{where}: expected x of {dtype} as the weights are, got "
             f"{x.dtype}. Convert one of them, for example layer.to(x.dtype)."
@@ -173,11 +174,14 @@ def enter(
     T, B, _ = x.shape
     if T == 0:
         raise ShapeError(f"{where}: expected at least one time step, got x with none.")
+    if isinstance(lengths, Tensor):
+        device_is(where, "lengths", lengths, x, or_cpu=True)
     if lengths is not None:
         lengths = integer_lengths(where, lengths, B, T)
     if resets is not None:
         if resets.dtype != torch.bool:
             raise ValueError(f"{where}: expected resets of torch.bool, got {resets.dtype}.")
+        device_is(where, "resets", resets, x)
         shape_is(where, "resets", resets, tuple(leading), "x has these steps and rows")
         resets = layout.time_first(resets)
     return Steps(x, lengths, resets, layout)

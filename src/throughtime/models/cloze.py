@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import integer_lengths, shape_is
+from throughtime.checks import integer_lengths, shape_is, whole_number
 from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent
 
@@ -71,7 +71,9 @@ class Cloze(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        vocab_size = whole_number("Cloze", "vocab_size", vocab_size)
         E = hidden_size if embedding_size is None else embedding_size
+        E = whole_number("Cloze", "embedding_size", E)
         self.bos, self.eos = bos, eos
         self.embedding = nn.Embedding(vocab_size, E)
         self.recurrent = Recurrent(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import ShapeError, bounds, integer_lengths, unknown
+from throughtime.checks import ShapeError, bounds, integer_lengths, unknown, whole_number
 from throughtime.layers import Attention, Recurrent
 from throughtime.layers.attention import KINDS
 from throughtime.layers.dropout import Dropout
@@ -69,8 +69,11 @@ class Decoder(nn.Module):
                 why = "writes in one direction" if name == "bidirectional" else "is given its state"
                 raise ValueError(f"Decoder: {name}=True would have no effect, as it {why}.")
         E = hidden_size if embedding_size is None else embedding_size
-        H, M = options.get("proj_size") or hidden_size, memory_size
+        E = whole_number("Decoder", "embedding_size", E)
         width = "proj_size" if options.get("proj_size") else "hidden_size"
+        H = whole_number("Decoder", width, options.get("proj_size") or hidden_size)
+        M = whole_number("Decoder", "memory_size", memory_size)
+        vocab_size = whole_number("Decoder", "vocab_size", vocab_size)
         if attention not in ATTENTIONS:
             raise unknown("attention", attention, ATTENTIONS)
         if input_feeding and attention == "none":

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import bounds, integer_lengths, unknown
+from throughtime.checks import bounds, integer_lengths, unknown, whole_number
 from throughtime.layers import Recurrent
 from throughtime.layers.attention import not_empty
 from throughtime.layers.dropout import Dropout
@@ -126,7 +126,11 @@ class EncoderDecoder(Writer):
                 f"EncoderDecoder: shared=True is for one vocabulary of both sides, so expected "
                 f"source_size and target_size to be the same, got {source_size} and {target_size}."
             )
+        target_size = whole_number("EncoderDecoder", "target_size", target_size)
+        if source_size is not None:
+            source_size = whole_number("EncoderDecoder", "source_size", source_size)
         E = hidden_size if embedding_size is None else embedding_size
+        E = whole_number("EncoderDecoder", "embedding_size", E)
         both: dict[str, Any] = {"cell": cell, "hidden_size": hidden_size, "num_layers": num_layers}
         both |= {"dropout": dropout, "forget_bias": forget_bias, "backend": backend, **options}
         ours = {k: v for k, v in both.items() if k not in _OF_ENCODER} | dict(decoder or {})

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import ShapeError, integer_lengths
+from throughtime.checks import ShapeError, integer_lengths, whole_number
 from throughtime.layers.attention import not_empty
 from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent
@@ -77,6 +77,8 @@ class OneNetwork(Writer):
                 "OneNetwork: bidirectional=True would need the end of the target before it is "
                 "said. Use EncoderDecoder, whose encoder may read both directions."
             )
+        source_size = whole_number("OneNetwork", "source_size", source_size)
+        target_size = whole_number("OneNetwork", "target_size", target_size)
         check_specials("OneNetwork", target_size, pad, bos, eos)
         if bos >= source_size:
             raise ValueError(
@@ -84,6 +86,7 @@ class OneNetwork(Writer):
                 f"that is read, got {bos}."
             )
         E = hidden_size if embedding_size is None else embedding_size
+        E = whole_number("OneNetwork", "embedding_size", E)
         self.source_size, self.target_size = source_size, target_size
         self.pad, self.bos, self.eos = pad, bos, eos
         self.embedding = nn.Embedding(source_size, E)

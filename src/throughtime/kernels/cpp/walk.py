@@ -129,6 +129,12 @@ class Walk:
         self.lengths, self._order, self._inverse = call.lengths, None, None
         if call.lengths is not None:
             self.lengths, self._order = torch.sort(call.lengths, descending=True, stable=True)
+            if not (self.lengths[-1] >= 0 and self.lengths[0] <= self.T):
+                # Inside torch.compile the layer could not look at them.
+                raise ValueError(
+                    f"expected lengths from 0 to {self.T}, the number of steps of x, got "
+                    f"{int(self.lengths[-1])} to {int(self.lengths[0])}."
+                )
             self._inverse = torch.argsort(self._order)
             self.resets = None if call.resets is None else call.resets[:, self._order]
         self.chunks = chunks(self.T, self.B, slots * self.W * compute.itemsize, save)
