@@ -66,6 +66,52 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
         assert again.decoder.scores.weight is again.embedding.weight
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_digit_of_the_weights_comes_back(name, dtype, tmp_path):
+    model = MODELS[name]().to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # Drawn in float64: a number that float32 could hold would not show a rounding.
+            parameter.copy_(torch.randn(parameter.shape, dtype=torch.float64))
+    tt.save_pretrained(model, tmp_path)
+    again = tt.from_pretrained(tmp_path)
+    for (key, a), (_, b) in zip(again.named_parameters(), model.named_parameters(), strict=True):
+        assert a.dtype == dtype, key
+        assert torch.equal(a, b), key
+
+
+def test_each_weight_comes_back_with_its_own_dtype(tmp_path):
+    model = LanguageModel(7, hidden_size=8)
+    model.embedding.double()
+    model.scores.bfloat16()
+    tt.save_pretrained(model, tmp_path)
+    again = tt.from_pretrained(tmp_path)
+    assert again.embedding.weight.dtype == torch.float64
+    assert again.recurrent.weight_hh_l0.dtype == torch.float32
+    assert again.scores.weight.dtype == torch.bfloat16
+
+
+def test_learned_states_come_back_with_every_digit(tmp_path):
+    layer = tt.LSTM(3, 4, learned_state=True, dtype=torch.float64)
+    with torch.no_grad():
+        layer.initial_c_l0.copy_(torch.randn(4, dtype=torch.float64))
+    tt.save_pretrained(layer, tmp_path)
+    assert torch.equal(tt.from_pretrained(tmp_path).initial_c_l0, layer.initial_c_l0)
+
+
+def test_a_loaded_model_does_not_depend_on_the_file(tmp_path):
+    model = MODELS["gru"]()
+    tt.save_pretrained(model, tmp_path)
+    again = tt.from_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.write(b"\xff" * size)
+        file.truncate(8)
+    assert torch.equal(again.weight_hh_l0, model.weight_hh_l0)
+
+
 def folder(tmp_path, name="gru"):
     tt.save_pretrained(MODELS[name](), tmp_path)
     return tmp_path

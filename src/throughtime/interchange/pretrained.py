@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import nn
 
 from throughtime.cells.cell import Cell, get, is_registered
@@ -182,7 +182,8 @@ def from_pretrained(folder: str | Path) -> nn.Module:
                 cell = config[argument]
                 arguments[argument] = get(cell["name"], **cell["constants"])
         model = _CLASSES[name](**arguments)
-        weights = load_file(str(path / WEIGHTS))
+        # Not load_file, which maps the file: the process dies where it is cut off meanwhile.
+        weights = load((path / WEIGHTS).read_bytes())
     except (TypeError, KeyError) as error:
         raise ValueError(f"{path / CONFIG}: the configuration is damaged ({error}).") from error
     except SafetensorError as error:
@@ -196,6 +197,8 @@ def from_pretrained(folder: str | Path) -> nn.Module:
             f"{path / WEIGHTS}: expected {key} of shape {own.get(key, '(none)')} as {CONFIG} has "
             f"it, got {given.get(key, '(none)')}. Both must be of one save."
         )
+    # Each parameter takes the type of its saved weight first: copying into another would round.
+    for key, parameter in model.named_parameters():
+        parameter.data = parameter.data.to(weights[key].dtype)
     model.load_state_dict(weights, strict=False)
-    model = model.to(next(iter(weights.values())).dtype)
     return model.eval()
