@@ -104,7 +104,7 @@ def test_a_file_that_holds_no_state_is_refused(damage, tmp_path):
         save_file(layer.state_dict(), path)
     else:
         path.write_bytes({"empty": b"", "short": whole[:-1], "text": b"no state at all"}[damage])
-    with pytest.raises(ValueError, match="expected the state of a stream, as Stream.save writes"):
+    with pytest.raises(ValueError, match="expected the state of a stream, as Stream"):
         stream.load(path)
 
 

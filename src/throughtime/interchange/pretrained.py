@@ -14,9 +14,11 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.checks import unknown
+from throughtime.interchange.computed_weights import with_plain_weights
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork, Writer
 from throughtime.models.cloze import Cloze
@@ -133,12 +135,17 @@ _CLASSES = {kind.__name__: kind for kind in _ARGUMENTS}
 def save_pretrained(model: nn.Module, folder: str | Path) -> None:
     """Writes a model into a folder; :func:`from_pretrained` reads it.
 
+    A weight that is computed for each call, as by ``weight_norm``, is written with its present
+    value: the model that is read computes the same, and has that weight as a parameter.
+
     Raises:
-        ValueError: for a model that is none of ours, or with a cell that is not registered.
+        ValueError: for a model that is none of ours, or with a cell that is not registered, or
+            with a weight that has no value.
     """
-    kind = type(model)
+    kind = type_before_parametrizations(model)
     if kind not in _ARGUMENTS:
         raise unknown("class of model", kind.__name__, _CLASSES)
+    model = with_plain_weights("save_pretrained", model)
     config: dict[str, Any] = {"class": kind.__name__, "arguments": _ARGUMENTS[kind](model)}
     for argument, cell in _CELLS.get(kind, lambda _: {})(model).items():
         if not is_registered(cell):
