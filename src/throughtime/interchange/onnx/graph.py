@@ -19,7 +19,7 @@ __all__ = ["Node", "OperatorNode", "in_order", "operator_for", "versions_of"]
 
 # Nodes that hold a graph of their own.
 _WITH_GRAPHS = ("If", "Loop", "Scan", "SequenceMap")
-_QUANTISED = re.compile(r"Quantize|Integer$|^QLinear|NBits$|^QGemm|^QAttention|^QMoE")
+_QUANTISED = re.compile(r"quantize|Integer$|^QLinear|NBits$|^QGemm|^QAttention|^QMoE", re.I)
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,15 @@ def _fused_mat_mul(
     transBatchA: int = 0,
     transBatchB: int = 0,
 ) -> Tensor:
-    if transBatchA or transBatchB:
-        raise ValueError("expected transBatchA and transBatchB as 0, got 1.")
-    a = a.transpose(-1, -2) if transA and a.dim() > 1 else a
-    b = b.transpose(-1, -2) if transB and b.dim() > 1 else b
-    return alpha * (a @ b)
+    left, right = _turned(a, transA, transBatchA), _turned(b, transB, transBatchB)
+    return alpha * (left @ right)
+
+
+def _turned(x: Tensor, trans: int, trans_batch: int) -> Tensor:
+    """One of the factors: first the batch is brought to the front, then the matrix is turned."""
+    # With trans_batch the first axis is the one before the last, and the batch comes behind it.
+    x = x.movedim(0, -2) if trans_batch else x
+    return x.transpose(-1, -2) if trans and x.dim() > 1 else x
 
 
 @operator("FusedGemm", domain=MICROSOFT)
@@ -89,7 +93,7 @@ def _skip_layer_normalization(
     beta: Tensor | None = None,
     bias: Tensor | None = None,
     *,
-    epsilon: float = 1e-5,
+    epsilon: float = 1e-12,
 ) -> tuple[Tensor, ...]:
     total = x + skip if bias is None else x + skip + bias
     return (*layer_norm(total, gamma, beta, -1, epsilon), total)
