@@ -160,6 +160,18 @@ def test_settings_of_the_exporter(kind, settings, tmp_path):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_one_sequence_alone_in_any_dtype(kind, dtype, tmp_path):
+    model = LAYERS[kind](I, H, bidirectional=True, dtype=dtype).eval()
+    x = torch.randn(T, I, dtype=dtype)
+    exported(model, (x,), tmp_path / "a.onnx", False, 17)
+    module = load_onnx(tmp_path / "a.onnx", backend="reference")
+    tolerance = {torch.float32: 1e-5, torch.float64: 1e-12}.get(dtype, 2e-2)
+    for a, b in zip(module(x), flat(model(x)), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
+
+
 def test_weights_that_are_not_folded_can_be_trained(tmp_path):
     """The file computes the node's weights from those of the layer, and the gradient gets there."""
     model, (x,), _ = layer_and_inputs("gru", {}, "plain")
