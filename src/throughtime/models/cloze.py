@@ -69,7 +69,10 @@ class Cloze(nn.Module):
     ) -> None:
         super().__init__()
         E = hidden_size if embedding_size is None else embedding_size
-        self.bos, self.eos = bos, eos
+        self.vocab_size, self.bidirectional = vocab_size, bidirectional
+        self.hidden_size, self.num_layers, self.embedding_size = hidden_size, num_layers, E
+        self.tied, self.bos, self.eos = tied, bos, eos
+        self.forget_bias, self.backend = forget_bias, backend
         self.embedding = nn.Embedding(vocab_size, E)
         self.recurrent = Recurrent(
             cell,
@@ -84,6 +87,7 @@ class Cloze(nn.Module):
             forget_bias=forget_bias,
             backend=backend,
         )
+        self.cell = self.recurrent.cell
         self.dropout = Dropout(dropout)
         context_size = self.recurrent.output_size
         self.projection = nn.Linear(context_size, E, bias=False) if tied else nn.Identity()

@@ -144,7 +144,12 @@ class EncoderDecoder(Writer):
         )
         self.bridge = Bridge(self.encoder, self.decoder.recurrent)
         self.source_size, self.target_size, self.shared = source_size, target_size, shared
+        self.cell, self.encoder_cell = self.decoder.recurrent.cell, self.encoder.cell
+        self.hidden_size, self.num_layers = hidden_size, num_layers
+        self.embedding_size, self.bidirectional = embedding_size, bidirectional
+        self.attention, self.input_feeding, self.tied = attention, input_feeding, tied
         self.pad, self.bos, self.eos = pad, bos, eos
+        self.forget_bias, self.backend = forget_bias, backend
         self.embedding = (
             self.decoder.embedding if shared else nn.Embedding(source_size, embedding_size)
         )

@@ -60,6 +60,9 @@ class LanguageModel(nn.Module):
                 f"LanguageModel: tied=True scores with the embedding itself, so expected "
                 f"embedding_size={hidden_size} like hidden_size, got {embedding_size}."
             )
+        self.vocab_size, self.embedding_size = vocab_size, embedding_size
+        self.hidden_size, self.num_layers = hidden_size, num_layers
+        self.tied, self.forget_bias, self.backend = tied, forget_bias, backend
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         self.recurrent = Recurrent(
             cell,
@@ -71,6 +74,7 @@ class LanguageModel(nn.Module):
             forget_bias=forget_bias,
             backend=backend,
         )
+        self.cell = self.recurrent.cell
         self.dropout = Dropout(dropout)
         self.scores = nn.Linear(hidden_size, vocab_size)
         if tied:

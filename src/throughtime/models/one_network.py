@@ -76,7 +76,9 @@ class OneNetwork(Writer):
             )
         E = hidden_size if embedding_size is None else embedding_size
         self.source_size, self.target_size = source_size, target_size
+        self.hidden_size, self.num_layers, self.embedding_size = hidden_size, num_layers, E
         self.pad, self.bos, self.eos = pad, bos, eos
+        self.forget_bias, self.backend = forget_bias, backend
         self.embedding = nn.Embedding(source_size, E)
         self.recurrent = Recurrent(
             cell,
@@ -88,6 +90,7 @@ class OneNetwork(Writer):
             forget_bias=forget_bias,
             backend=backend,
         )
+        self.cell = self.recurrent.cell
         self.dropout = Dropout(dropout)
         self.scores = nn.Linear(self.recurrent.output_size, target_size)
 
