@@ -74,7 +74,10 @@ class Cloze(nn.Module):
         vocab_size = whole_number("Cloze", "vocab_size", vocab_size)
         E = hidden_size if embedding_size is None else embedding_size
         E = whole_number("Cloze", "embedding_size", E)
-        self.bos, self.eos = bos, eos
+        self.vocab_size, self.bidirectional = vocab_size, bidirectional
+        self.hidden_size, self.num_layers, self.embedding_size = hidden_size, num_layers, E
+        self.tied, self.bos, self.eos = tied, bos, eos
+        self.forget_bias, self.backend = forget_bias, backend
         self.embedding = nn.Embedding(vocab_size, E)
         self.recurrent = Recurrent(
             cell,
@@ -90,6 +93,7 @@ class Cloze(nn.Module):
             backend=backend,
             **options,
         )
+        self.cell, self.options = self.recurrent.cell, options
         self.dropout = Dropout(dropout)
         context_size = self.recurrent.output_size
         self.projection = nn.Linear(context_size, E, bias=False) if tied else nn.Identity()

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from throughtime.cells.cell import Cell
+from throughtime.cells.cell import Cell, get
 from throughtime.checks import bounds, integer_lengths, unknown, whole_number
 from throughtime.layers import Recurrent
 from throughtime.layers.attention import not_empty
@@ -69,11 +69,12 @@ class EncoderDecoder(Writer):
         forget_bias, backend, options: of both recurrent networks; see
             :class:`throughtime.Recurrent`. ``merge``, ``independent`` and ``learned_state`` are
             the encoder's: the decoder writes in one direction, from a state that it is given.
-        encoder: settings of the encoder that differ from the shared ones, by name; or a module of
-            your own, called with source and lengths, which returns what the decoder looks at
-            (B, S, M) and the valid lengths (B) or None, and has M as its ``output_size``. The
-            source is then whatever the module reads, and ``source_size`` None.
-        decoder: settings of the decoder that differ from the shared ones, by name.
+        encoder: a module of your own in place of the recurrent encoder. It is called with the
+            source and its lengths, returns what the decoder looks at (B, S, M) and the valid
+            lengths (B) or None, and has M as its ``output_size``. The source is then whatever the
+            module reads, and ``source_size`` is None.
+        encoder_options, decoder_options: settings of one side that differ from the shared ones, by
+            name.
 
     Shapes:
         source: (B, S) int64. target_in: (B, T) int64, ``bos`` and the target. scores: (B, T, V),
@@ -114,8 +115,9 @@ class EncoderDecoder(Writer):
         eos: int = 2,
         forget_bias: float | None = None,
         backend: str = "auto",
-        encoder: Mapping[str, Any] | nn.Module | None = None,
-        decoder: Mapping[str, Any] | None = None,
+        encoder: nn.Module | None = None,
+        encoder_options: Mapping[str, Any] | None = None,
+        decoder_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -133,15 +135,19 @@ class EncoderDecoder(Writer):
         E = whole_number("EncoderDecoder", "embedding_size", E)
         both: dict[str, Any] = {"cell": cell, "hidden_size": hidden_size, "num_layers": num_layers}
         both |= {"dropout": dropout, "forget_bias": forget_bias, "backend": backend, **options}
-        ours = {k: v for k, v in both.items() if k not in _OF_ENCODER} | dict(decoder or {})
+        ours = {k: v for k, v in both.items() if k not in _OF_ENCODER} | dict(decoder_options or {})
         theirs: dict[str, Any] = both | {"bidirectional": bidirectional}
         theirs |= {} if encoder_cell is None else {"cell": encoder_cell}
         self.dropout = Dropout(dropout)
-        is_module = isinstance(encoder, nn.Module)
+        is_module = encoder is not None
+        if is_module and encoder_options:
+            raise ValueError(
+                "EncoderDecoder: encoder_options would have no effect on an encoder of your own."
+            )
         if is_module:
             self.encoder: Any = encoder
         else:
-            theirs |= dict(encoder or {})
+            theirs |= dict(encoder_options or {})
             self.dropout = Dropout(theirs["dropout"])
             is_summed = theirs["bidirectional"] and attention == "dot"
             theirs.setdefault("merge", "sum" if is_summed else "concat")
@@ -170,6 +176,14 @@ class EncoderDecoder(Writer):
             else Bridge(self.encoder, self.decoder.recurrent)
         )
         self.source_size, self.target_size, self.shared = source_size, target_size, shared
+        self.cell = get(cell) if isinstance(cell, str) else cell
+        other = self.cell if encoder_cell is None else encoder_cell
+        self.encoder_cell = get(other) if isinstance(other, str) else other
+        self.encoder_options, self.decoder_options = encoder_options, decoder_options
+        self.forget_bias, self.backend, self.options = forget_bias, backend, options
+        self.hidden_size, self.num_layers = hidden_size, num_layers
+        self.embedding_size, self.bidirectional = E, bidirectional
+        self.attention, self.input_feeding, self.tied = attention, input_feeding, tied
         self.pad, self.bos, self.eos = pad, bos, eos
         self.embedding: nn.Embedding | None = None
         if shared:

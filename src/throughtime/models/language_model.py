@@ -73,6 +73,9 @@ class LanguageModel(nn.Module):
                 f"LanguageModel: tied=True scores with the embedding itself, so expected "
                 f"embedding_size={output_size} like {width}, got {embedding_size}."
             )
+        self.vocab_size, self.embedding_size = vocab_size, embedding_size
+        self.hidden_size, self.num_layers = hidden_size, num_layers
+        self.tied, self.forget_bias, self.backend = tied, forget_bias, backend
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         self.recurrent = Recurrent(
             cell,
@@ -85,6 +88,7 @@ class LanguageModel(nn.Module):
             backend=backend,
             **options,
         )
+        self.cell, self.options = self.recurrent.cell, options
         self.dropout = Dropout(dropout)
         self.scores = nn.Linear(output_size, vocab_size)
         if tied:

@@ -88,7 +88,9 @@ class OneNetwork(Writer):
         E = hidden_size if embedding_size is None else embedding_size
         E = whole_number("OneNetwork", "embedding_size", E)
         self.source_size, self.target_size = source_size, target_size
+        self.hidden_size, self.num_layers, self.embedding_size = hidden_size, num_layers, E
         self.pad, self.bos, self.eos = pad, bos, eos
+        self.forget_bias, self.backend = forget_bias, backend
         self.embedding = nn.Embedding(source_size, E)
         self.recurrent = Recurrent(
             cell,
@@ -101,6 +103,7 @@ class OneNetwork(Writer):
             backend=backend,
             **options,
         )
+        self.cell, self.options = self.recurrent.cell, options
         self.dropout = Dropout(dropout)
         self.scores = nn.Linear(self.recurrent.output_size, target_size)
 
