@@ -114,7 +114,7 @@ def test_a_weight_that_was_not_loaded_is_named(backend):
     loaded = {k: v for k, v in tt.GRU(I, H, 2).state_dict().items() if "l1" not in k}
     layer.load_state_dict(loaded, strict=False, assign=True)
     for steps in (1, T):
-        with pytest.raises(ValueError, match="weight_ih_l1 on meta. A tensor on meta has no"):
+        with pytest.raises(ValueError, match=r"weight_ih_l1 on meta\. A tensor on meta has no"):
             layer(torch.randn(steps, B, I))
 
 

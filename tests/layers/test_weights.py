@@ -153,7 +153,7 @@ def test_a_parametrization_is_read_for_what_it_returns():
     parametrize.register_parametrization(layer, "weight_hh_l0", _Doubled())
     torch.testing.assert_close(layer(x), plain(x))
     parametrize.register_parametrization(layer, "weight_hh_l0", _Cast(), unsafe=True)
-    with pytest.raises(ValueError, match="weight_hh_l0 of torch.float32 as x is"):
+    with pytest.raises(ValueError, match=r"weight_hh_l0 of torch\.float32 as x is"):
         layer(x)
 
 
@@ -187,11 +187,9 @@ def test_the_other_layers_check_theirs(make):
     layer, inputs = make()
     tensors = {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
     for name, weight in tensors.items():
-        for became, (changed, _) in REFUSED.items():
-            value = changed(weight.detach())
-            with pytest.raises(ValueError, match="expected|not at the same device"):
-                functional_call(layer, {name: value}, inputs)
-                pytest.fail(f"{name} of {became} was read")
+        for changed, message in REFUSED.values():
+            with pytest.raises(ValueError, match=message):
+                functional_call(layer, {name: changed(weight.detach())}, inputs)
 
 
 # What is read as it is.
