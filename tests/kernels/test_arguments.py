@@ -152,7 +152,7 @@ def test_lengths_beyond_the_sequence_are_refused(lengths):
 @pytest.mark.parametrize("save", ["gates", "states"])
 def test_the_backward_operator_checks_what_it_is_given(save):
     call = arguments(save=save)
-    output, h, c, *kept = FORWARD(*call)
+    output, _, _, *kept = FORWARD(*call)
     d_last = [torch.randn(B, H), None]
     rest = [output, kept, torch.randn(T, B, H), d_last, True]
     gradients = BACKWARD(*call, *rest)
@@ -165,8 +165,8 @@ def test_the_backward_operator_checks_what_it_is_given(save):
         BACKWARD(*call, *rest[:3], [torch.randn(1, H), None], True)
     for i, array in enumerate(kept):
         for other in (array[:, :1], array.double(), array.to("meta")):
-            with pytest.raises(ValueError, match="of shape|of torch|same device"):
-                mixed = [other if j == i else a for j, a in enumerate(kept)]
+            mixed = [other if j == i else a for j, a in enumerate(kept)]
+            with pytest.raises(ValueError, match=r"of shape|of torch|same device"):
                 BACKWARD(*call, output, mixed, *rest[2:])
     with pytest.raises(ValueError, match=r"expected weight_hh of torch\.float32"):
         BACKWARD(*changed(call, HH, call[HH].double()), *rest)
