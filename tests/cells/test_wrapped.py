@@ -17,9 +17,9 @@ from throughtime.cells.wrapped import (
     Wrapped,
     Zoneout,
 )
+from throughtime.kernels.graph.program import program
+from throughtime.kernels.graph.trace import same, trace
 from throughtime.kernels.printing.equations import describe
-from throughtime.kernels.program import program
-from throughtime.kernels.trace import same, trace
 
 H = 3
 MAKERS = {

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import throughtime as tt
 from throughtime.kernels import Call, Weights, operators, reference
-from throughtime.kernels.program import program
+from throughtime.kernels.graph.program import program
 
 from ..given_inputs import RANGES, drawn
 from .noted import noted_runs

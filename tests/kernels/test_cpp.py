@@ -16,8 +16,8 @@ import throughtime as tt
 from throughtime.kernels import operators
 from throughtime.kernels.cpp import packing, recurrence, walk
 from throughtime.kernels.cpp.compile import load, missing
-from throughtime.kernels.graph import OPERATIONS, reachable
-from throughtime.kernels.program import program
+from throughtime.kernels.graph.graph import OPERATIONS, reachable
+from throughtime.kernels.graph.program import program
 
 from .cpp_calls import (
     CELLS,

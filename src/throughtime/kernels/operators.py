@@ -21,9 +21,9 @@ from throughtime.kernels.arguments import check, of_call
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
-from throughtime.kernels.program import Program, looked_at, program
+from throughtime.kernels.graph.program import Program, looked_at, program
+from throughtime.kernels.graph.trace import Untraceable, held, same
 from throughtime.kernels.samples import as_rows, one_by_one
-from throughtime.kernels.trace import Untraceable, held, same
 from throughtime.kernels.transforms import alive, has_tangent, is_batched, is_transformed
 
 __all__ = [
@@ -437,8 +437,10 @@ def traced_identity(cell: Cell, weight: Tensor) -> str:
 
 
 def _trains(call: Call) -> bool:
-    needs = (t is not None and t.requires_grad for t in call.tensors)
-    return torch.is_grad_enabled() and any(needs)
+    # An exported program has no backward pass.
+    if not torch.is_grad_enabled() or torch.compiler.is_exporting():
+        return False
+    return any(t is not None and t.requires_grad for t in call.tensors)
 
 
 def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:

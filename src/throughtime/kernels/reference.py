@@ -18,9 +18,9 @@ from torch import Tensor
 from throughtime.cells.cell import Cell
 from throughtime.checks import ShapeError
 from throughtime.kernels.call import Call
-from throughtime.kernels.random import uniform
-from throughtime.kernels.trace import Untraceable
-from throughtime.kernels.trace import trace as trace_step
+from throughtime.kernels.graph.random import uniform
+from throughtime.kernels.graph.trace import Untraceable
+from throughtime.kernels.graph.trace import trace as trace_step
 
 __all__ = ["missing", "reasons", "run", "trace"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import _VF, Tensor
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from throughtime.cells.cell import Cell
 from throughtime.kernels.call import Call
@@ -76,7 +76,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         data, *last = operator(
             packed.data, packed.batch_sizes, state if several else state[0], flat, *options
         )
-        output, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
+        output, _ = pad_packed_sequence(PackedSequence(data, *packed[1:]), total_length=x.shape[0])
         last = [s.index_select(1, back) for s in last]
     output = _reversed(output, call.lengths) if call.reverse else output
     return output, tuple(s.squeeze(0) for s in last)

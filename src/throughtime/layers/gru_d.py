@@ -301,5 +301,6 @@ def _last_seen(mask: Tensor, resets: Tensor | None) -> Tensor:
 
 def _seen_before(seen: Tensor, resets: Tensor | None) -> Tensor:
     """The same up to the step before, of what :func:`_last_seen` gives."""
-    before = torch.cat([torch.full_like(seen[:1], -1), seen[:-1]])
+    # Not a slice of T - 1 steps: torch.export would refuse T = 2.
+    before = F.pad(seen, (0, 0, 0, 0, 1, 0), value=-1)[:-1]
     return before if resets is None else torch.where(resets.unsqueeze(-1), -1, before)

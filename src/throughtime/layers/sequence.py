@@ -194,7 +194,8 @@ def _repacked(sequence: Tensor, packed: PackedSequence) -> PackedSequence:
     lengths = (packed.batch_sizes.unsqueeze(1) > rows).sum(0)
     if packed.sorted_indices is not None:
         sequence = sequence.index_select(1, packed.sorted_indices)
-    return packed._replace(data=pack_padded_sequence(sequence, lengths).data)
+    # Not _replace: torch.compile makes an empty tuple of it.
+    return PackedSequence(pack_padded_sequence(sequence, lengths).data, *packed[1:])
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from throughtime.cells.cell import Cell, get
 from throughtime.checks import ShapeError
 from throughtime.kernels import Call, Weights, dispatch, operators
-from throughtime.kernels.random import new_seed
+from throughtime.kernels.graph.random import new_seed
 from throughtime.layers import options, parameters, starts
 from throughtime.layers.attributes import WithSpec
 from throughtime.layers.sequence import Steps

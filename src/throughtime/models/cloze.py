@@ -115,7 +115,7 @@ class Cloze(nn.Module):
         """
         shape_is("Cloze", "tokens", tokens, ["B", "T"])
         B, T = tokens.shape
-        ends = integer_lengths("Cloze", [T] * B if lengths is None else lengths, B, T)
+        ends = integer_lengths("Cloze", torch.full((B,), T) if lengths is None else lengths, B, T)
         framed = tokens.new_full((B, T + 2), self.eos)
         framed[:, 0], framed[:, 1:-1] = self.bos, tokens
         framed[torch.arange(B), ends.cpu() + 1] = self.eos

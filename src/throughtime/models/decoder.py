@@ -127,7 +127,7 @@ class Decoder(nn.Module):
         attention = None if self.attention is None else self.attention.prepare(values, lengths)
         feeds_attended = self.input_feeding and not self.is_before
         attended = values.new_zeros(B, self.recurrent.output_size) if feeds_attended else None
-        lengths = torch.as_tensor([S] * B if lengths is None else lengths)
+        lengths = torch.full((B,), S) if lengths is None else torch.as_tensor(lengths)
         return Memory(DecoderState(states, attended), lengths, attention)
 
     # What is written: all at once, or token by token.

@@ -111,7 +111,8 @@ class OneNetwork(Writer):
     def encode(self, source: Tensor, lengths: Tensor | list[int] | None = None) -> Memory:
         check_tokens("OneNetwork", "source", source, self.source_size)
         B, S = source.shape
-        ends = integer_lengths("OneNetwork", [S] * B if lengths is None else lengths, B, S).cpu()
+        ends = torch.full((B,), S) if lengths is None else lengths
+        ends = integer_lengths("OneNetwork", ends, B, S).cpu()
         _, state = self._read(source, lengths=not_empty("OneNetwork", ends))
         return Memory(state, ends, None)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.interchange.onnx.writing import GraphWriter
-from throughtime.kernels.trace import same
+from throughtime.kernels.graph.trace import same
 from throughtime.layers import Recurrent
 
 __all__ = ["NATIVE", "Native", "native", "write"]

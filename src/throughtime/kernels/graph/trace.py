@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function
 
 from throughtime.cells.cell import Cell, Input, Parameter, State
-from throughtime.kernels.functions import (
+from throughtime.kernels.graph.functions import (
     CHANGING,
     FUNCTIONS,
     OPERATORS,
@@ -28,7 +28,7 @@ from throughtime.kernels.functions import (
     Writer,
     operand,
 )
-from throughtime.kernels.graph import Graph, Node, Operand, is_mask
+from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
 
 __all__ = ["Product", "Step", "Untraceable", "held", "once_for_same", "same", "trace"]
 

@@ -13,13 +13,14 @@ import torch
 
 import throughtime as tt
 from throughtime.cells.cell import Input
-from throughtime.kernels import Call, Weights, operators, random, reference
+from throughtime.kernels import Call, Weights, operators, reference
 from throughtime.kernels.cpp import walk
 from throughtime.kernels.cpp.compile import missing
-from throughtime.kernels.random import new_seed, uniform
+from throughtime.kernels.graph import random
+from throughtime.kernels.graph.random import new_seed, uniform
 
-from .cpp_calls import ragged
-from .noted import noted_runs
+from ..cpp_calls import ragged
+from ..noted import noted_runs
 
 compiled = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 SEEDS = [0, 1, 2**63 - 1, 6457827717110365317, -1]

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from throughtime.cells.cell import Cell
-from throughtime.kernels.differentiate import gradients
-from throughtime.kernels.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
-from throughtime.kernels.trace import Product, Step, Untraceable, once_for_same, trace
+from throughtime.kernels.graph.differentiate import gradients
+from throughtime.kernels.graph.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
+from throughtime.kernels.graph.trace import Product, Step, Untraceable, once_for_same, trace
 
 __all__ = ["Program", "Slot", "looked_at", "program"]
 
