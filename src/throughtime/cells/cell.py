@@ -8,7 +8,6 @@ in every layer, on every backend.
 from __future__ import annotations
 
 import inspect
-import numbers
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -329,13 +328,7 @@ def _is_number(value: object) -> bool:
 
 def _plain(value: Any) -> Any:
     """A number of NumPy, or a tensor of one, as Python's own, which can be written into a file."""
-    if isinstance(value, Tensor) and value.dim() == 0:
-        return value.item()
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    return (
-        float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else value
-    )
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _constructor_arguments(cell: Cell) -> list[str]:
