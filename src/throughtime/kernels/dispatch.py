@@ -14,7 +14,7 @@ from throughtime.checks import unknown
 from throughtime.kernels import operators, reference, torch_native
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp.gemm import has_amx
-from throughtime.kernels.transforms import is_transformed
+from throughtime.kernels.transforms import has_tangent, is_transformed
 
 __all__ = ["BACKENDS", "Explanation", "check", "explain", "run", "trace"]
 
@@ -142,6 +142,13 @@ def trace(call: Call, backend: str = "auto") -> dict[str, Tensor]:
 
 def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The same inside torch.compile, which cannot look into the choice."""
+    if is_transformed() or has_tangent(call.tensors):
+        # torch.compile takes wrong derivatives of an autograd function inside a transform. Without
+        # fullgraph this sends the call to the code outside the graph.
+        raise ValueError(
+            "torch.compile cannot put a recurrence under torch.func or forward-mode "
+            "differentiation into one graph. Use fullgraph=False."
+        )
     if backend in ("auto", "cpp") and call.identity:
         return operators.run(call)
     if backend == "cpp" or (strict and backend == "auto"):

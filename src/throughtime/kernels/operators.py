@@ -23,7 +23,13 @@ from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
 from throughtime.kernels.program import Program, looked_at, program
 from throughtime.kernels.samples import as_rows, one_by_one
 from throughtime.kernels.trace import Untraceable, held, same
-from throughtime.kernels.transforms import alive, has_tangent, is_batched, is_transformed
+from throughtime.kernels.transforms import (
+    alive,
+    gradients_of,
+    has_tangent,
+    is_batched,
+    is_transformed,
+)
 
 __all__ = [
     "identity",
@@ -291,27 +297,24 @@ def _spread(found: Sequence[Tensor], tensors: Sequence[Tensor | None], of_input:
 
 def _by_reference(
     cell, reverse, save, owned, given, of_input, count, states, lengths, resets, seed, *rest
-) -> tuple[Tensor, ...]:
+) -> list[Tensor]:
     """What :class:`_RecurrenceBackward` gives, of the same arguments, by plain operations.
 
     They can be derived again, and know whatever PyTorch does with a gradient.
     """
     rest = alive(rest)
-    tensors, gradients = rest[:count], rest[-1 - states :]
+    tensors, d_results = rest[:count], rest[-1 - states :]
     wanted = [i for i, t in enumerate(tensors) if t is not None and (i > 0 or of_input)]
-    there = [i for i, g in enumerate(gradients) if g is not None]
 
-    def results(*differentiable: Tensor) -> tuple[Tensor, ...]:
+    def run(*differentiable: Tensor) -> list[Tensor]:
         filled = list(tensors)
         for i, value in zip(wanted, differentiable, strict=True):
             filled[i] = value
-        parts = _parts(filled, owned, given)
-        output, last = reference.run(_call_of(_cell(cell), parts, lengths, resets, seed, reverse))
-        every = (output, *last)
-        return tuple(every[i] for i in there)
+        call = _call_of(_cell(cell), _parts(filled, owned, given), lengths, resets, seed, reverse)
+        output, last = reference.run(call)
+        return [output, *last]
 
-    _, pull = torch.func.vjp(results, *(tensors[i] for i in wanted))
-    return pull(tuple(gradients[i] for i in there))
+    return gradients_of(run, [tensors[i] for i in wanted], d_results)
 
 
 class _RecurrenceBackward(torch.autograd.Function):
@@ -343,17 +346,15 @@ class _RecurrenceBackward(torch.autograd.Function):
         options, values = saved[:3], saved[3:]
         there = [i for i, v in enumerate(values) if v is not None]
 
-        def first(*differentiable: Tensor) -> tuple[Tensor, ...]:
+        def first(*differentiable: Tensor) -> list[Tensor]:
             filled = list(values)
             for i, value in zip(there, differentiable, strict=True):
                 filled[i] = value
             return _by_reference(*constants, count, states, *options, *filled)
 
-        firsts, pull = torch.func.vjp(first, *(values[i] for i in there))
-        pairs = zip(firsts, seconds, strict=True)
         found: list[Any] = [None] * len(values)
-        weights = tuple(torch.zeros_like(f) if s is None else s for f, s in pairs)
-        for i, gradient in zip(there, pull(weights), strict=True):
+        seconds = gradients_of(first, [values[i] for i in there], seconds)
+        for i, gradient in zip(there, seconds, strict=True):
             found[i] = gradient
         between = (None,) * (total - len(values))
         return *(None,) * (_CONSTANTS + 6), *found[:count], *between, *found[count:]

@@ -74,9 +74,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         data, *last = operator(
             packed.data, packed.batch_sizes, state if several else state[0], flat, *options
         )
-        output, _ = pad_packed_sequence(
-            PackedSequence(data, *packed[1:]), total_length=x.shape[0]
-        )
+        output, _ = pad_packed_sequence(PackedSequence(data, *packed[1:]), total_length=x.shape[0])
         last = [s.index_select(1, back) for s in last]
     output = _reversed(output, call.lengths) if call.reverse else output
     return output, tuple(s.squeeze(0) for s in last)

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.checks import ShapeError, integer_lengths, shape_is, unknown
 from throughtime.layers.matrix_memory import MatrixState, chunkwise, step_by_step
+from throughtime.layers.packed import packed_like, padded
 from throughtime.layers.stream import Stream
 
 __all__ = ["MatrixLSTM"]
@@ -203,17 +204,9 @@ class MatrixLSTM(nn.Module):
                 "MatrixLSTM: a PackedSequence brings its own lengths; lengths and resets go with a "
                 "padded tensor."
             )
-        padded, lengths = pad_packed_sequence(packed, batch_first=self.batch_first)
-        output, last = self(padded, hx, lengths=lengths)
-        rows = packed.sorted_indices
-        if rows is not None:
-            output, lengths = (
-                output.index_select(int(not self.batch_first), rows),
-                lengths[rows.cpu()],
-            )
-        data = pack_padded_sequence(output, lengths, batch_first=self.batch_first).data
-        # Not _replace: torch.compile makes an empty tuple of it.
-        return PackedSequence(data, *packed[1:]), last
+        x, lengths = padded(packed)
+        output, last = self(x.transpose(0, 1) if self.batch_first else x, hx, lengths=lengths)
+        return packed_like(output.transpose(0, 1) if self.batch_first else output, packed), last
 
     def _prepared(
         self, x: Tensor, hx: Any, lengths: Any, resets: Any

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.cells.cell import Cell, get
 from throughtime.checks import ShapeError
@@ -17,6 +17,7 @@ from throughtime.kernels import Call, Explanation, Weights, dispatch, operators
 from throughtime.kernels.random import new_seed
 from throughtime.layers import options, parameters
 from throughtime.layers.incoming import Incoming, prepared
+from throughtime.layers.packed import packed_like, padded
 from throughtime.layers.stream import Stream
 
 __all__ = ["Recurrent", "RecurrentState"]
@@ -333,8 +334,8 @@ class Recurrent(nn.Module):
         """Which backend would run this input, and why the faster ones would not."""
         if isinstance(input, PackedSequence):
             self._refuse_twice(lengths, resets, inputs)
-            padded, lengths = pad_packed_sequence(input)
-            given = prepared(self, padded, hx, lengths, time_first=True)
+            x, lengths = padded(input)
+            given = prepared(self, x, hx, lengths, time_first=True)
         else:
             given = prepared(self, input, hx, lengths, resets, inputs)
         # The weights that weight_drop takes away are drawn; the next call draws the same anew.
@@ -477,22 +478,14 @@ class Recurrent(nn.Module):
         return_trace: bool,
     ) -> Any:
         self._refuse_twice(lengths, resets, inputs)
-        x, lengths = pad_packed_sequence(packed)
+        x, lengths = padded(packed)
         given = prepared(self, x, hx, lengths, time_first=True)
         seen: dict[str, Tensor] | None = {} if return_trace else None
         output, last = self._through_layers(given, seen)
 
-        def as_packed(sequence: Tensor) -> PackedSequence:
-            order, of_row = packed.sorted_indices, lengths
-            if order is not None:
-                sequence, of_row = sequence.index_select(1, order), lengths[order.cpu()]
-            data = pack_padded_sequence(sequence, of_row).data
-            # Not _replace: torch.compile makes an empty tuple of it.
-            return PackedSequence(data, *packed[1:])
-
-        found = [as_packed(output), self._joined(last)]
+        found = [packed_like(output, packed), self._joined(last)]
         if seen is not None:
-            found.append({name: as_packed(v) for name, v in seen.items()})
+            found.append({name: packed_like(v, packed) for name, v in seen.items()})
         return tuple(found)
 
     def _refuse_twice(self, lengths: Any, resets: Any, inputs: Any) -> None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,7 +105,8 @@ def _steps_of_a_chunk(B: int, bytes_of_a_row: int, save: str | None) -> int:
     rows = max(_BYTES_OF_A_CHUNK // max(bytes_of_a_row, 1), _FEWEST_ROWS)
     rows = -(-_FEWEST_ROWS // 2) if save == "states" else rows
     # Even, so that two steps that take turns stay in turn from chunk to chunk.
-    return torch.sym_max(2, -(-rows // torch.sym_max(B, 1)) // 2 * 2)
+    steps: Any = torch.sym_max(2, -(-rows // torch.sym_max(B, 1)) // 2 * 2)
+    return steps
 
 
 class Walk:
