@@ -17,7 +17,7 @@ from throughtime.kernels.autocast import outside_autocast
 from throughtime.kernels.backend import Backend
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.transforms import is_direct
+from throughtime.kernels.transforms import has_tangent, is_direct, is_transformed
 
 __all__ = [
     "BACKENDS",
@@ -173,6 +173,13 @@ def compiled_identity(cell: Cell, weight: Tensor) -> str:
 
 def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The same inside torch.compile, which cannot look into the choice."""
+    if is_transformed() or has_tangent(call.tensors):
+        # torch.compile takes wrong derivatives of an autograd function inside a transform. Without
+        # fullgraph this sends the call to the code outside the graph.
+        raise ValueError(
+            "torch.compile cannot put a recurrence under torch.func or forward-mode "
+            "differentiation into one graph. Use fullgraph=False."
+        )
     for name, module in BACKENDS.items():
         if backend in ("auto", name) and not module.IS_TRACEABLE and module.runs_compiled(call):
             return module.run(call)
