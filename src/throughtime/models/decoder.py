@@ -313,7 +313,7 @@ def check_tokens(who: str, name: str, tokens: Tensor, size: int) -> None:
     if low < 0 or high >= size:
         raise ValueError(
             f"{who}: expected tokens from 0 to {size - 1} in {name}, got {low} to {high}. Padding "
-            f"is a token too: pad with the token pad."
+            f"is a token too: fill up with pad."
         )
 
 
