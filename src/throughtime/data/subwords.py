@@ -1,4 +1,4 @@
-"""Subwords: frequent strings of letters, learned from the training texts (byte-pair encoding)."""
+"""A tokeniser of subwords, frequent strings of letters learned by byte-pair encoding."""
 
 from __future__ import annotations
 
@@ -19,20 +19,24 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class MissingLibraryError(ImportError, ValueError):
-    """A library that a setting needs is not there; for the user, the setting is wrong."""
+    """A library that a setting needs is not installed.
+
+    Also a ValueError, because it is reported to the user like any other setting that cannot be
+    used.
+    """
 
 
 class SubwordTokeniser(Tokeniser):
-    """Byte-pair encoding by the library tokenizers: rare words are cut, frequent ones are whole.
+    """Byte-pair encoding with the library tokenizers.
 
-    A space is part of the piece that follows it, so that a text comes back as it was, but for a
-    space at its start.
+    Frequent words are single tokens, and rare words are split into several. A space is part of the
+    token that follows it, so decoding restores the text, except for a space at its start.
 
     Args:
-        model: of the library, trained with the special ids 0 to 3; :meth:`fit` makes one.
+        model: a model of the library, trained with the special ids 0 to 3; see :meth:`fit`.
 
     Raises:
-        MissingLibraryError: the library is not there.
+        MissingLibraryError: if the library is not installed.
 
     Source: Sennrich, Haddow and Birch, arXiv 1508.07909.
     """
@@ -47,7 +51,7 @@ class SubwordTokeniser(Tokeniser):
                     f"SubwordTokeniser: expected a model in which {special} has the id {number}, "
                     f"got {model.token_to_id(special)}. Make one with SubwordTokeniser.fit."
                 )
-        # A text that spells the name of a special id is a text still.
+        # Otherwise "<eos>" in a text would become the end token.
         model.encode_special_tokens = True
         self._model = model
 
@@ -55,16 +59,16 @@ class SubwordTokeniser(Tokeniser):
     def fit(
         cls, texts: Iterable[str], *, max_size: int | None = None, min_count: int = 2
     ) -> SubwordTokeniser:
-        """Learns the pieces from the texts of the training.
+        """Learns the vocabulary of subwords.
 
         Args:
-            texts: of the training split alone.
-            max_size: V at most; None is 8000. Where there are more characters, the rarest are
-                not known.
-            min_count: how often two pieces must stand together to become one.
+            texts: the texts of the training split.
+            max_size: the largest V; None is 8000. If the texts have more different characters, the
+                rarest ones are unknown.
+            min_count: how often two neighbouring pieces must occur to be merged.
 
         Raises:
-            ValueError: a number out of its range.
+            ValueError: if a number is out of range.
         """
         check_limits(cls.__name__, min_count, max_size)
         size = 8000 if max_size is None else max_size
@@ -76,7 +80,7 @@ class SubwordTokeniser(Tokeniser):
         model.decoder = decoders.Metaspace()
         trainer = trainers.BpeTrainer(
             vocab_size=size,
-            # The library counts the characters as they come, without regard to the size.
+            # Without this the library includes all characters, even beyond vocab_size.
             limit_alphabet=size - len(SPECIALS),
             min_frequency=min_count,
             special_tokens=list(SPECIALS),
@@ -92,7 +96,7 @@ class SubwordTokeniser(Tokeniser):
         return self._encoded(text).ids
 
     def _encoded(self, text: str) -> Encoding:
-        # Half a character, as of bytes that are no UTF-8, is nothing that the library takes.
+        # The library refuses surrogates, which Python uses for bytes that are not UTF-8.
         text = _SURROGATE.sub("\ufffd", text)
         return self._model.encode(text, add_special_tokens=False)
 
@@ -100,10 +104,10 @@ class SubwordTokeniser(Tokeniser):
         return self._model.decode(self._ids_up_to_the_end(ids), skip_special_tokens=False)
 
     def unknown(self, text: str) -> list[str]:
-        found = self._encoded(text)
+        encoding = self._encoded(text)
         return [
             text[begin:end]
-            for number, (begin, end) in zip(found.ids, found.offsets, strict=True)
+            for number, (begin, end) in zip(encoding.ids, encoding.offsets, strict=True)
             if number == UNK
         ]
 
@@ -119,7 +123,7 @@ class SubwordTokeniser(Tokeniser):
             return cls(Tokenizer.from_str(json.dumps(value["model"])))
         except ValueError:
             raise
-        # The library raises bare exceptions.
+        # The library raises Exception itself, which has to be caught here.
         except Exception as error:
             raise ValueError(
                 f"SubwordTokeniser.from_json: the model cannot be read ({error}). "
