@@ -124,8 +124,8 @@ def test_padded_steps_repeat_the_last_output_in_keras_and_are_0_here(keras, cell
     repeated = output(layer).gather(1, step.unsqueeze(-1).expand(-1, -1, H))
     np.testing.assert_allclose(repeated, theirs(layer, x, mask=mask), rtol=1e-5, atol=1e-6)
     both = keras.layers.Bidirectional(made(keras, cell))
-    for same in (built(made(keras, cell, zero_output_for_mask=True)), built(both)):
-        np.testing.assert_allclose(output(same), theirs(same, x, mask=mask), rtol=1e-5, atol=1e-6)
+    for other in (built(made(keras, cell, zero_output_for_mask=True)), built(both)):
+        np.testing.assert_allclose(output(other), theirs(other, x, mask=mask), rtol=1e-5, atol=1e-6)
 
 
 @keras_warns

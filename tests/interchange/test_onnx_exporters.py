@@ -250,8 +250,9 @@ class Classifier(Network):
 
 class Ragged(Network):
     def forward(self, tokens, lengths):
-        x, given = self.embedding(tokens), lengths
-        packed = pack_padded_sequence(x, given, batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(
+            self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False
+        )
         y, (h, c) = self.lstm(packed)
         return pad_packed_sequence(y, batch_first=True)[0], h, c
 
@@ -262,11 +263,11 @@ class Masked(Network):
         mask = torch.arange(tokens.shape[1]) < lengths[:, None]
         y = y.masked_fill(~mask[..., None], 0.0)
         last = y[torch.arange(tokens.shape[0]), lengths - 1]
-        same = y.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, 2 * H))[:, 0]
+        gathered = y.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, 2 * H))[:, 0]
         where = (y @ self.query(last)[..., None]).squeeze(-1)
         where = where.masked_fill(~mask, float("-inf")).softmax(-1)
         mean = (y * mask[..., None].float()).sum(1) / lengths[:, None].float()
-        return (where[..., None] * y).sum(1), mean, same
+        return (where[..., None] * y).sum(1), mean, gathered
 
 
 class Deep(Network):

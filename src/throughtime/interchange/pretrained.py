@@ -63,7 +63,7 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
             config[name] = _of_cell(value)
         else:
             config["arguments"][name] = _plain(name, value)
-    _check_arguments(model, _made(kind, config, device="meta"))
+    _check_arguments(model, _from_config(kind, config, device="meta"))
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     # Weights that are tied stand in the file once.
@@ -95,7 +95,7 @@ def from_pretrained(folder: str | Path) -> nn.Module:
     if name not in _CLASSES:
         raise unknown("class of model", name, _CLASSES)
     try:
-        model = _made(_CLASSES[name], config)
+        model = _from_config(_CLASSES[name], config)
         # Not load_file, which maps the file: the process dies where it is cut off meanwhile.
         weights = load((path / WEIGHTS).read_bytes())
     except (TypeError, KeyError) as error:
@@ -165,7 +165,9 @@ def _plain(name: str, value: Any) -> Any:
     )
 
 
-def _made(kind: type[nn.Module], config: Mapping[str, Any], device: str | None = None) -> nn.Module:
+def _from_config(
+    kind: type[nn.Module], config: Mapping[str, Any], device: str | None = None
+) -> nn.Module:
     """A model from its configuration, with weights that are drawn, or on meta have no values."""
     cells = {name: value for name, value in config.items() if name not in ("class", "arguments")}
     arguments = dict(config["arguments"])

@@ -87,9 +87,9 @@ def operator_for(who: str, node: Any, versions: dict[str, int]) -> Operator:
     if not domain and domain not in versions:
         raise ValueError(f"{who}: the file does not say which version of the operators it uses.")
     # Other domains have had one version only.
-    found = operator_of(domain, name, versions.get(domain, 1))
-    if found is not None:
-        return found
+    operator = operator_of(domain, name, versions.get(domain, 1))
+    if operator is not None:
+        return operator
     if name in _WITH_GRAPHS and not domain:
         raise ValueError(
             f'{who}: unknown operator "{name}": a graph inside a node cannot be run. Write the '

@@ -76,11 +76,11 @@ class OnnxModule(nn.Module):
     """The graph of an ONNX file; :func:`load_onnx` makes it.
 
     It is called with the graph's inputs in their order, and returns a tuple of its outputs in
-    theirs. What the file stores as floating-point numbers are its parameters, whole numbers and
-    the values of Constant nodes its buffers, under the names of the file with ``_`` for what is
-    no letter or digit. What depends on buffers alone is computed once, when the file is loaded.
-    ``.to(dtype)`` converts the module as a whole: where the file converts to a floating-point type
-    (Cast), the converted module converts to its own.
+    theirs. What the file stores as floating-point numbers are its parameters; whole numbers, a
+    number alone (of the shape ()) and the values of Constant nodes are its buffers. They have the
+    names of the file, with ``_`` for what is no letter or digit. What depends on buffers alone is
+    computed once, when the file is loaded. ``.to(dtype)`` converts the module as a whole: where
+    the file converts to a floating-point type (Cast), the converted module converts to its own.
 
     Shapes:
         as the file declares them; a size that it gives a name there may be any, the same for all
@@ -124,11 +124,13 @@ class OnnxModule(nn.Module):
         return self.outputs
 
     def _store(self, name: str, tensor: Tensor) -> None:
-        """Stores a value of the graph: a parameter where it can be trained, else a buffer."""
+        """Stores a value of the graph: floating-point numbers as a parameter, else as a buffer."""
         if name in self._places:
             raise ValueError(f"{self.file}: the value {name} is stored twice.")
         place = self._places[name] = self._free_place(name)
-        if tensor.is_floating_point():
+        # A number alone is a constant that the writer of the file put there, such as the 0 of an
+        # initial state or the epsilon of a norm.
+        if tensor.is_floating_point() and tensor.dim() > 0:
             self.stored.register_parameter(place, nn.Parameter(tensor))
         else:
             self._store_buffer(name, place, tensor)

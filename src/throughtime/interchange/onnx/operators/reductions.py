@@ -46,13 +46,13 @@ _REDUCTIONS: dict[str, Callable[[Tensor, list[int]], Tensor]] = {
 def _reducing(function: Callable[[Tensor, list[int]], Tensor]) -> Function:
     def run(
         x: Tensor,
-        given: Tensor | None = None,
+        axes_input: Tensor | None = None,
         *,
         axes: list[int] | None = None,
         keepdims: int = 1,
         noop_with_empty_axes: int = 0,
     ) -> Tensor:
-        along = axes_of(given, axes, x.dim())
+        along = axes_of(axes_input, axes, x.dim())
         if not along and noop_with_empty_axes:
             return x
         along = along or list(range(x.dim()))

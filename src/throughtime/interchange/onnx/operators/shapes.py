@@ -30,8 +30,10 @@ def _transpose(x: Tensor, *, perm: list[int] | None = None) -> Tensor:
 
 
 @operator("Squeeze")
-def _squeeze(x: Tensor, given: Tensor | None = None, *, axes: list[int] | None = None) -> Tensor:
-    along = axes_of(given, axes, x.dim())
+def _squeeze(
+    x: Tensor, axes_input: Tensor | None = None, *, axes: list[int] | None = None
+) -> Tensor:
+    along = axes_of(axes_input, axes, x.dim())
     if along is None:
         return x.squeeze()
     wide = [axis for axis in along if x.shape[axis] != 1]
@@ -41,9 +43,11 @@ def _squeeze(x: Tensor, given: Tensor | None = None, *, axes: list[int] | None =
 
 
 @operator("Unsqueeze")
-def _unsqueeze(x: Tensor, given: Tensor | None = None, *, axes: list[int] | None = None) -> Tensor:
-    count = len(axes or []) if given is None else given.numel()
-    for axis in sorted(axes_of(given, axes, x.dim() + count) or []):
+def _unsqueeze(
+    x: Tensor, axes_input: Tensor | None = None, *, axes: list[int] | None = None
+) -> Tensor:
+    count = len(axes or []) if axes_input is None else axes_input.numel()
+    for axis in sorted(axes_of(axes_input, axes, x.dim() + count) or []):
         x = x.unsqueeze(axis)
     return x
 

@@ -109,13 +109,13 @@ def integers(value: Tensor) -> list[int]:
     return [int(v) for v in value.reshape(-1).tolist()]
 
 
-def axes_of(given: Tensor | None, attribute: list[int] | None, rank: int) -> list[int] | None:
+def axes_of(axes_input: Tensor | None, attribute: list[int] | None, rank: int) -> list[int] | None:
     """Axes that stand in an input, or in older files in an attribute, counted from the front.
 
     Returns:
         None where the node names no axes.
     """
-    axes = attribute if given is None else integers(given)
+    axes = attribute if axes_input is None else integers(axes_input)
     if axes is None:
         return None
     for axis in axes:
