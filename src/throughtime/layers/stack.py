@@ -38,7 +38,7 @@ class Incoming(Steps):
 class Stack(WithSpec):
     """The weights of layers of one cell, and the call that runs one layer in one direction.
 
-    :class:`throughtime.Recurrent` runs the layers one after the other, and documents the parameters.
+    :class:`throughtime.Recurrent` runs the layers in turn, and documents the parameters.
 
     Args:
         cell: the equations, or their name.
