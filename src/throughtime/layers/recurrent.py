@@ -229,7 +229,7 @@ class Recurrent(Stack):
 
     def _trace(self, call: Call, suffix: str) -> dict[str, Tensor]:
         """All that the step returns, of all steps."""
-        found = dispatch.trace(call, self.backend)
+        found = dispatch.record(call, self.backend)
         narrow = self.state_sizes if self.proj_size else {}
         return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in found.items()}
 

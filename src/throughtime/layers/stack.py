@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell, get
 from throughtime.checks import ShapeError
-from throughtime.kernels import Call, Weights, operators
+from throughtime.kernels import Call, Weights, dispatch
 from throughtime.layers import options, parameters, starts
 from throughtime.layers.attributes import WithSpec
 from throughtime.layers.sequence import Steps
@@ -192,7 +192,7 @@ class Stack(WithSpec):
 
         It is asked again when the number of changes is another.
         """
-        return operators.traced_identity(self.equations, self._weight("weight_ih_l0", None))
+        return dispatch.compiled_identity(self.equations, self._weight("weight_ih_l0", None))
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
     _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]

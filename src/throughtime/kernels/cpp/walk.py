@@ -104,7 +104,8 @@ def _steps_of_a_chunk(B: int, bytes_of_a_row: int, save: str | None) -> int:
     rows = max(_BYTES_OF_A_CHUNK // max(bytes_of_a_row, 1), _FEWEST_ROWS)
     rows = -(-_FEWEST_ROWS // 2) if save == "states" else rows
     # Even, so that two steps that take turns stay in turn from chunk to chunk.
-    return torch.sym_max(2, -(-rows // torch.sym_max(B, 1)) // 2 * 2)
+    # A symbol where B is one, which the type of sym_max does not know.
+    return torch.sym_max(2, -(-rows // torch.sym_max(B, 1)) // 2 * 2)  # type: ignore[return-value]
 
 
 class Walk:
