@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor
 
 from throughtime.checks import unknown
-from throughtime.kernels import operators, reference, torch_native
+from throughtime.kernels import operators, reference, slowness, torch_native
 from throughtime.kernels.call import Call
+from throughtime.kernels.cpp.compiler import Failure
 from throughtime.kernels.cpp.gemm import has_amx
 
 __all__ = ["BACKENDS", "Explanation", "check", "explain", "run", "trace"]
@@ -37,7 +37,7 @@ class Explanation:
     Args:
         backend: the one that runs.
         reasons: for every faster backend that cannot run the call, why.
-        note: why a backend that could run it is not the fastest for it.
+        note: why a backend that could run it is not the fastest for it, or is slower here.
     """
 
     backend: str
@@ -92,7 +92,7 @@ def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanat
             raise ValueError(
                 f'backend="{backend}" cannot run this: {"; ".join(why)}. Use backend="auto".'
             )
-        return Explanation(backend, {})
+        return Explanation(backend, {}, slowness.about_threads() if backend == "cpp" else "")
     order, why_not_cpp = _order(call)
     refused: dict[str, list[str]] = {}
     for name in order:
@@ -106,7 +106,8 @@ def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanat
                 )
                 raise ValueError(f"strict=True, and no kernel runs this: {reasons}.")
         if not why:
-            return Explanation(name, refused, "" if name == "cpp" else why_not_cpp)
+            note = slowness.about_threads() if name == "cpp" else why_not_cpp
+            return Explanation(name, refused, note)
         refused[name] = why
     raise AssertionError("the reference refuses nothing")
 
@@ -122,12 +123,11 @@ def run(
     if what not in _logged:
         _logged.add(what)
         _logger.info("%s: %s", what[0], chosen)
-        if chosen.backend == "reference" and backend == "auto" and operators.missing():
-            warnings.warn(
-                f"{what[0]} runs step by step in Python, which is several times slower: "
-                f"{'; '.join(operators.missing())}.",
-                stacklevel=6,
-            )
+    if chosen.backend == "cpp":
+        slowness.warn_of_threads(stacklevel=6)
+    elif chosen.backend == "reference" and "cpp" in chosen.reasons:
+        failures = [why for why in chosen.reasons["cpp"] if isinstance(why, Failure)]
+        slowness.warn_of_steps(what[0], operators.missing() or failures, stacklevel=6)
     return BACKENDS[chosen.backend].run(call)
 
 

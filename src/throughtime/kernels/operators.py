@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 
 from throughtime.cells.cell import Cell, get, is_registered
-from throughtime.kernels import reference
+from throughtime.kernels import reference, slowness
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel, kernel
@@ -405,20 +405,31 @@ def reasons(call: Call) -> list[str]:
             made.build(_trains(call))
         except compiler.CompileError as error:
             first = str(error).splitlines()[0].rstrip(":")
-            found.append(f"its C++ does not compile ({first})")
+            why = f"its C++ does not compile ({first})"
+            found.append(compiler.Failure(why) if error.command else why)
     return found
 
 
 def traced_identity(cell: Cell, weight: Tensor) -> str:
     """The :func:`identity` where these kernels run the cell with such weights; else empty."""
-    if missing() or weight.device.type != "cpu" or weight.dtype not in STORAGE:
+    if weight.device.type != "cpu" or weight.dtype not in STORAGE:
         return ""
+    why = missing()
     try:
         if "x" in program(cell).inputs:
             return ""
-        kernel_of(cell, weight.dtype).build(trains=True)
-    except (Untraceable, compiler.CompileError):
+        if not why:
+            kernel_of(cell, weight.dtype).build(trains=True)
+    except Untraceable:
         return ""
+    except compiler.CompileError as error:
+        if not error.command:
+            return ""
+        why = [str(error).splitlines()[0]]
+    if why:
+        slowness.warn_of_steps(cell.name or type(cell).__name__, why, stacklevel=2)
+        return ""
+    slowness.warn_of_threads(stacklevel=2)
     return identity(cell)
 
 
