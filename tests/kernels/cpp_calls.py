@@ -3,6 +3,7 @@ every result of the compiled kernels with that of the reference in float64."""
 
 from dataclasses import replace
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -177,6 +178,15 @@ SOME = ["lstm", "gru-reset-before", "LayerNormRNN", "PeepholeGRU"]
 MANY = [*SOME, "lstm-fgr", "Kinked", "IndependentRNN", "OutputApart", "UnitByUnit", "SoftmaxRNN"]
 # With inputs besides x.
 MANY += ["Chained", "Still", "Decays", "gru-d", "lstm-mass-conserving"]
+# Every feature of the kernels between them. Each adds seconds of compiling for each processor.
+_CHOSEN = ("lstm", "gru-reset-before", "LayerNormRNN", "SoftmaxRNN", "Chained", "UnitByUnit")
+_CHOSEN += ("Kinked", "EveryOperation")
+
+
+def chosen(names):
+    """The names as parameters of a test, which the chosen ones run everywhere."""
+    everywhere = pytest.mark.everywhere
+    return [pytest.param(n, marks=everywhere) if n in _CHOSEN else n for n in names]
 
 
 def make(name, T=7, B=5, H=3, *, I=4, dtype=torch.float64, bias=True, seed=0, **options):

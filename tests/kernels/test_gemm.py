@@ -18,7 +18,10 @@ from throughtime.kernels.cpp import gemm
 from throughtime.kernels.cpp.compile import missing, prebuild
 from throughtime.kernels.cpp.gemm import matmul, num_threads, source
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
+pytestmark = [
+    pytest.mark.skipif(bool(missing()), reason="; ".join(missing())),
+    pytest.mark.everywhere,
+]
 
 
 TYPES = [

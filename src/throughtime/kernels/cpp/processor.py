@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["IS_X86", "cpu", "limit", "limit_flags", "limit_problem", "vectors"]
+__all__ = ["IS_X86", "cpu", "features", "limit", "limit_flags", "limit_problem", "vectors"]
 
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
 
