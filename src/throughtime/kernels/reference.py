@@ -31,6 +31,7 @@ __all__ = [
     "record",
     "run",
     "runs_compiled",
+    "slower_because",
 ]
 
 IS_KERNEL = False
@@ -268,3 +269,8 @@ def _output_and_states(
 def runs_compiled(call: Call) -> bool:
     """Not needed: torch.compile looks into this backend."""
     return True
+
+
+def slower_because() -> str:
+    """Nothing on any machine."""
+    return ""

@@ -192,7 +192,8 @@ class Stack(WithSpec):
 
         It is asked again when the number of changes is another.
         """
-        return dispatch.compiled_identity(self.equations, self._weight("weight_ih_l0", None))
+        weight = self._weight("weight_ih_l0", None)
+        return dispatch.compiled_identity(self.equations, weight, self.backend)
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
     _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]

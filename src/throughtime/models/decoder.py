@@ -249,9 +249,8 @@ class Decoder(nn.Module):
             return h, None
         assert self.combine is not None
         assert memory.attention is not None
-        if context_and_weights is None:
-            context_and_weights = self.attention(h, memory.attention)
-        context, weights = context_and_weights
+        known = context_and_weights
+        context, weights = self.attention(h, memory.attention) if known is None else known
         return self.combine(torch.cat([context, h], -1)).tanh(), weights
 
     def _own(self, scores: Tensor, feedback: str | None) -> Tensor:

@@ -11,6 +11,7 @@ states at the beginning of each chunk, and runs a chunk forward again before its
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,10 +56,13 @@ class Kernel:
     Args:
         program: what a step does.
         storage: ``float``, ``double`` or ``bfloat16``.
+
+    Attributes:
+        used: the larger, the later it was asked for.
     """
 
     def __init__(self, program: Program, storage: str) -> None:
-        self.program, self.storage = program, storage
+        self.program, self.storage, self.used = program, storage, next(_clock)
         self.dtype, self.compute = _TYPES[storage], _TYPES[COMPUTE[storage]]
         self.packing = Packing(program, self.compute)
         self.hoisted = self.packing.hoisted
@@ -98,11 +102,13 @@ class Kernel:
             texts += [product.source(self.dtype, result) for result in results]
             try:
                 prebuild([(text, ()) for text in texts])
+                _ = self.forward_library, trains and self.backward_library
+                for result in results:
+                    product.function(self.dtype, result)
             except CompileError as error:
                 # Once is enough: what was refused will be refused again.
                 self._refused = error
                 raise
-            _ = self.forward_library, trains and self.backward_library
             self._built.update({trains, False})
 
     def kept_arrays(
@@ -440,12 +446,23 @@ class Kernel:
         return memory
 
 
+MOST_KERNELS = 256
+"""How many kernels are kept in memory. One takes about 0.1 MiB."""
+
 _kernels: dict[tuple[int, str], Kernel] = {}
+_clock = itertools.count()
 
 
 def kernel(program: Program, dtype: torch.dtype) -> Kernel:
-    """The kernel of a program for one type; made once."""
+    """The kernel of a program for one type; made once, unless too many others were used since.
+
+    One that is at work, or belongs to an operator that is at work, lives on until that is done.
+    """
     key = (id(program), STORAGE[dtype])
-    if key not in _kernels:
-        _kernels[key] = Kernel(program, STORAGE[dtype])
-    return _kernels[key]
+    found = _kernels.get(key)
+    if found is None:
+        while len(_kernels) >= MOST_KERNELS:
+            _kernels.pop(min(list(_kernels.items()), key=lambda one: one[1].used)[0], None)
+        found = _kernels.setdefault(key, Kernel(program, STORAGE[dtype]))
+    found.used = next(_clock)
+    return found

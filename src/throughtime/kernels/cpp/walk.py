@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -398,7 +398,7 @@ def _second_cache() -> int:
         return 1 << 20
 
 
-@cache
+@lru_cache(1024)
 def _split(
     B: int,
     W: int,
