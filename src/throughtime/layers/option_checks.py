@@ -29,12 +29,14 @@ Check = Callable[[str, str, Any], None]
 """``check(where, name, value)``: raises a TypeError or ValueError if the value cannot be."""
 
 
-def a_size(least: int) -> Check:
+def a_size(least: int, most: int = 2**31 - 1) -> Check:
     def check(where: str, name: str, value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{where}: expected {name} as a whole number, got {value!r}.")
         if value < least:
             raise ValueError(f"{where}: expected {name} of at least {least}, got {value}.")
+        if value > most:
+            raise ValueError(f"{where}: expected {name} of at most {most:,}, got {value}.")
 
     return check
 

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.checks import unknown
+from throughtime.reading import Entries
 from throughtime.tasks.shown import Shown
+from throughtime.tasks.size import check_size
 
 __all__ = [
     "WHOLE",
@@ -147,6 +149,7 @@ class Task(ABC):
         name: what the command line calls the task.
         Config: a dataclass of the settings. A field's metadata may hold ``free_on_resume=True``: a
             resumed run may change the setting.
+        Assets: the kinds of the entries of :attr:`assets`, by which those of a run are checked.
         EvaluationOptions: a dataclass of the options of :meth:`evaluate`, flags of
             ``throughtime evaluate``.
         unit: what is counted, in the plural, for the speed ("characters").
@@ -157,6 +160,7 @@ class Task(ABC):
 
     name: ClassVar[str] = ""
     Config: ClassVar[type]
+    Assets: ClassVar[Entries] = Entries(others=Any)
     EvaluationOptions: ClassVar[type] = NoOptions
     unit: ClassVar[str] = "examples"
     has_outputs: ClassVar[bool] = False
@@ -201,6 +205,7 @@ class Task(ABC):
         """Raises a ValueError, before anything is written, if this cannot be trained."""
         if self.monitor not in self.figures:
             raise unknown("figure to monitor", self.monitor, self.figures)
+        check_size(self.name, self.model)
         self.model()
 
 
