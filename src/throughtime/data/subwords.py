@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from throughtime.data.tokeniser import SPECIALS, UNK, Tokeniser, check_limits
+from throughtime.reading import Entries, ReadError, entry, shown, typed
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -72,12 +73,9 @@ class SubwordTokeniser(Tokeniser):
         """
         check_limits(cls.__name__, min_count, max_size)
         size = 8000 if max_size is None else max_size
-        _library()
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        model = _assembled({}, [])
+        from tokenizers import trainers
 
-        model = Tokenizer(models.BPE(unk_token=SPECIALS[UNK], fuse_unk=False))
-        model.pre_tokenizer = pre_tokenizers.Metaspace()
-        model.decoder = decoders.Metaspace()
         trainer = trainers.BpeTrainer(
             vocab_size=size,
             # Without this the library includes all characters, even beyond vocab_size.
@@ -117,18 +115,63 @@ class SubwordTokeniser(Tokeniser):
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         _library()
-        from tokenizers import Tokenizer
+        content = typed("model", value.get("model"), Entries({"model": dict[str, Any]}, others=Any))
+        vocabulary, merges = _pieces(content["model"])
+        model = _assembled(vocabulary, merges)
+        model.add_special_tokens(list(SPECIALS))
+        written = json.loads(model.to_str())
+        for where, ours, theirs in (
+            ("model", written, content),
+            ("model: model", written["model"], content["model"]),
+        ):
+            for name in theirs:
+                # Versions of the library differ in what they write where there is nothing.
+                is_other = (theirs[name] or None) != (ours.get(name) or None)
+                if is_other and name not in ("model", "version", "vocab", "merges"):
+                    raise ReadError(
+                        entry(where, name),
+                        f"expected {shown(ours.get(name))}, as SubwordTokeniser.fit makes it, got "
+                        f"{shown(theirs[name])}.",
+                    )
+        return cls(model)
 
-        try:
-            return cls(Tokenizer.from_str(json.dumps(value["model"])))
-        except ValueError:
-            raise
-        # The library raises Exception itself, which has to be caught here.
-        except Exception as error:
-            raise ValueError(
-                f"SubwordTokeniser.from_json: the model cannot be read ({error}). "
-                "Pass what to_json returned."
-            ) from error
+
+def _pieces(content: dict[str, Any]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The pieces with their ids, and the merges; the library itself dies of wrong ones."""
+    where = "model: model"
+    kinds = {"vocab": dict[str, int], "merges": list[list[str] | str]}
+    content = typed(where, content, Entries(kinds, others=Any))
+    vocabulary = content["vocab"]
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise ReadError(
+            entry(where, "vocab"), f"expected the ids from 0 to {len(vocabulary) - 1}, each once."
+        )
+    merges = []
+    for number, merge in enumerate(content["merges"]):
+        # Older versions of the library write a space between the two.
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if len(parts) != 2 or not {*parts, "".join(parts)} <= vocabulary.keys():
+            raise ReadError(
+                entry(entry(where, "merges"), number),
+                f"expected two pieces that make a third, got {shown(merge)}.",
+            )
+        merges.append((parts[0], parts[1]))
+    if any(map(_SURROGATE.search, vocabulary)):
+        raise ReadError(entry(where, "vocab"), "expected pieces of whole characters.")
+    return vocabulary, merges
+
+
+def _assembled(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:
+    """The library's tokeniser of these pieces, and of the merges by which they come about."""
+    _library()
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    model = Tokenizer(
+        models.BPE(vocab=vocabulary, merges=merges, unk_token=SPECIALS[UNK], fuse_unk=False)
+    )
+    model.pre_tokenizer = pre_tokenizers.Metaspace()
+    model.decoder = decoders.Metaspace()
+    return model
 
 
 def _library() -> None:

@@ -59,6 +59,6 @@ def tokeniser_from_json(value: object) -> Tokeniser:
             f"tokeniser_from_json: expected an object with a kind, got {type(value).__name__}. "
             "Pass what to_json of a tokeniser returned."
         )
-    if value["kind"] not in TOKENISERS:
+    if not isinstance(value["kind"], str) or value["kind"] not in TOKENISERS:
         raise unknown("tokenisation", value["kind"], TOKENISERS)
     return TOKENISERS[value["kind"]].from_json(value)

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
+from throughtime.reading import Entries, kinds_of, typed
+
 __all__ = [
     "BOS",
     "EOS",
@@ -180,14 +182,10 @@ class TokenListTokeniser(Tokeniser):
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        options = {k: v for k, v in value.items() if k not in ("kind", "tokens")}
-        if not isinstance(value.get("tokens"), list) or set(options) != set(cls.options):
-            raise ValueError(
-                f"{cls.__name__}.from_json: expected a list of tokens and "
-                f"{', '.join(cls.options) or 'nothing more'}, got {', '.join(value)}. "
-                "Pass what to_json returned."
-            )
-        return cls(value["tokens"], **options)
+        kinds = kinds_of(cls)
+        required = {"tokens": list[str], **{name: kinds[name] for name in cls.options}}
+        content = typed(f"{cls.__name__}.from_json", value, Entries(required, {"kind": str}))
+        return cls(content["tokens"], **{name: content[name] for name in cls.options})
 
 
 def check_limits(who: str, min_count: int, max_size: int | None) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from throughtime.data import Pair, PairSet, addition
 from throughtime.models import OneNetwork, Writer
+from throughtime.tasks.network import check_range
 from throughtime.tasks.rewriting import match_figures
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 from throughtime.tasks.task import Figure
@@ -45,6 +46,8 @@ class AdditionConfig(SequenceToSequenceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_range(self, ("digits",), least=0, most=1000)
+        check_range(self, ("num_pairs", "num_test"), least=0, most=10**8)
         defaults = {field.name: field.default for field in fields(self)}
         for name in _OF_TWO_NETWORKS if self.network == "one" else ():
             if getattr(self, name) != defaults[name]:

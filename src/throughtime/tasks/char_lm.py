@@ -24,8 +24,9 @@ from throughtime.layers.recurrent import RecurrentState
 from throughtime.models.decoding import Sampling, generate
 from throughtime.models.language_model import LanguageModel
 from throughtime.models.likelihood import log_likelihood
-from throughtime.tasks.network import NetworkConfig, free
-from throughtime.tasks.run_data import absolute, check_unchanged, split_of
+from throughtime.reading import Entries
+from throughtime.tasks.network import NetworkConfig, check_range, free
+from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
 
@@ -76,6 +77,8 @@ class CharLMConfig(NetworkConfig):
             self.data = absolute(self.data, TEXT_SETS)
         if self.sample_length < 0:
             raise ValueError(f"--sample_length: expected 0 or more, got {self.sample_length}.")
+        check_range(self, ("sample_length",), least=0, most=10**7)
+        check_range(self, ("batch_size", "num_steps"), most=2**31 - 1)
 
 
 @dataclass
@@ -134,6 +137,13 @@ class WritingOptions:
         self.sampling = Sampling(self.temperature, self.top_k, self.top_p)
 
 
+def _vocabulary(tokens: object) -> Vocabulary:
+    vocabulary = Vocabulary.from_json(tokens)
+    if not len(vocabulary):
+        raise ValueError("expected at least one character, got none.")
+    return vocabulary
+
+
 class CharLM(BatchTask):
     r"""Next-character prediction with truncated backpropagation through time:
 
@@ -150,6 +160,10 @@ class CharLM(BatchTask):
 
     name = "char-lm"
     Config = CharLMConfig
+    Assets = Entries(
+        {"vocabulary": _vocabulary, "data": str, "data_sha256": str},
+        {"num_characters": COUNTS},
+    )
     EvaluationOptions = ScoringOptions
     ContinuationOptions = WritingOptions
     unit = "characters"

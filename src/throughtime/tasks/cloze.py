@@ -26,9 +26,10 @@ from throughtime.data import (
 from throughtime.data.sentences import SENTENCE_SETS, Sentences, load_sentences
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.cloze import Cloze
+from throughtime.reading import Entries
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
-from throughtime.tasks.network import NetworkConfig
-from throughtime.tasks.run_data import absolute, check_unchanged, split_of
+from throughtime.tasks.network import NetworkConfig, check_range
+from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
 from throughtime.tasks.unknown_tokens import UnknownTokens
@@ -97,9 +98,7 @@ class ClozeConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.data = absolute(self.data, SENTENCE_SETS)
-        for name in ("longest", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name}: expected at least 1, got {getattr(self, name)}.")
+        check_range(self, ("longest", "batch_size"), most=2**31 - 1)
 
 
 @dataclass
@@ -139,6 +138,10 @@ class MissingWord(BatchTask):
 
     name = "cloze"
     Config = ClozeConfig
+    Assets = Entries(
+        {"tokeniser": tokeniser_from_json, "data": str, "data_sha256": str},
+        dict.fromkeys(("num_sentences", "num_words", "num_unknown"), COUNTS),
+    )
     PredictionOptions = FillingOptions
     reads = f"a line with {GAP} where a word is missing"
     writes = "the line with the likeliest word in its place"

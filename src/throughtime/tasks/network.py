@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from throughtime import cells
 from throughtime.cells.cell import Cell
 from throughtime.checks import nearest
-from throughtime.layers.spec import LayerSpec, default_of
+from throughtime.layers.named_cell import named_cell
+from throughtime.layers.spec import LayerSpec, check_option, default_of
+from throughtime.reading import typed
 
-__all__ = ["FREE", "MAY_BE_MISSING", "NetworkConfig", "free"]
+__all__ = ["FREE", "MAY_BE_MISSING", "NetworkConfig", "check_range", "free"]
 
 FREE = {"free_on_resume": True}
 """The metadata of a setting that a resumed run may change."""
@@ -49,6 +50,16 @@ def _option_fields() -> list[tuple[str, Any, Any]]:
     return options
 
 
+def check_range(config: Any, names: Sequence[str], *, most: int, least: int = 1) -> None:
+    """Raises a ValueError for a setting that is out of its range; None is a setting not made."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name}: expected at least {least}, got {value}.")
+        if value is not None and value > most:
+            raise ValueError(f"--{name}: expected at most {most:,}, got {value:,}.")
+
+
 class _Network:
     """The methods of :class:`NetworkConfig`, whose fields are created at run time below."""
 
@@ -63,6 +74,10 @@ class _Network:
                 raise ValueError(
                     f"--{option.name} {getattr(self, option.name)}: {reason}. Leave it out."
                 )
+            if option.name in _OPTIONS:
+                check_option(f"--{option.name}", option.name, getattr(self, option.name))
+        if hasattr(self, "embedding_size"):
+            check_range(self, ("embedding_size",), most=2**31 - 1)
 
     def recurrent(self) -> dict[str, Any]:
         """The constructor arguments of a recurrent network, for the models of the package.
@@ -92,14 +107,17 @@ class _Network:
             settings: the settings of this class that differ for the part, by name.
 
         Raises:
-            ValueError: for an unknown setting, with the nearest one.
+            ValueError: for an unknown setting, with the nearest, and for one of a wrong type.
         """
         settings = dict(settings or {})
-        for key in settings:
+        for key, value in settings.items():
             if key not in _NAMES:
                 flags = [f"--{name}.{known}" for known in _NAMES]
                 hint = nearest(f"--{name}.{key}", flags) or "."
                 raise ValueError(f"unknown option --{name}.{key}{hint}")
+            settings[key] = typed(f"--{name}.{key}", value, _KINDS[key])
+            if key in _OPTIONS:
+                check_option(f"--{name}.{key}", key, settings[key])
         if {"cell", "cell_options"} & set(settings):
             settings["cell"] = self._cell(settings)
             settings.pop("cell_options", None)
@@ -110,11 +128,7 @@ class _Network:
         name = settings.get("cell", config.cell)
         # The shared cell_options are for the shared cell; another cell has other arguments.
         shared = config.cell_options if name == config.cell else None
-        cell_options = settings.get("cell_options", shared) or {}
-        try:
-            return cells.get(name, **cell_options)
-        except TypeError as error:
-            raise ValueError(f"--cell_options {cell_options}: {error}.") from error
+        return named_cell("--cell_options", name, settings.get("cell_options", shared))
 
 
 _SIZES: list[tuple[str, Any, Any]] = [
@@ -129,6 +143,7 @@ _SIZES: list[tuple[str, Any, Any]] = [
 ]
 _FIELDS = [*_SIZES, *_option_fields()]
 _NAMES = [name for name, _, _ in _FIELDS]
+_KINDS = {name: kind for name, kind, _ in _FIELDS}
 _OPTIONS = {option.name: option for option in dataclasses.fields(LayerSpec)}
 _HELP = {
     "cell": "name of the recurrent cell; `throughtime cells` lists the names.",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from throughtime.data import Pair, PairSet, prefix_expressions
+from throughtime.tasks.network import check_range
 from throughtime.tasks.rewriting import match_figures
 from throughtime.tasks.sequence_to_sequence import (
     JudgingOptions,
@@ -46,6 +47,9 @@ class PrefixConfig(SequenceToSequenceConfig):
         super().__post_init__()
         if self.deeper < 0:
             raise ValueError(f"--deeper: expected 0 or more, got {self.deeper}.")
+        # The expressions grow faster than any power of their depth.
+        check_range(self, ("depth", "deeper"), least=0, most=30)
+        check_range(self, ("num_pairs", "num_test"), least=0, most=10**8)
 
 
 class Prefix(SequenceToSequence):

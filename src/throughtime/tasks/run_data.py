@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from throughtime.data import reopenable
+from throughtime.reading import Entries, Whole
 
-__all__ = ["absolute", "check_unchanged", "split_of"]
+__all__ = ["COUNTS", "LONGEST", "absolute", "check_unchanged", "split_of"]
 
 Split = TypeVar("Split")
+
+COUNTS = Entries(others=Whole(0))
+"""The kind of an asset that counts something in each split."""
+
+LONGEST = 1 << 20
+"""The tokens that the longest text of a training may have; a model writes as many at least."""
 
 
 def absolute(data: str, known: Container[str]) -> str:

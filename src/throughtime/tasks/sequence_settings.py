@@ -6,9 +6,12 @@ import math
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
-from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig
+from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
 
-__all__ = ["SequenceToSequenceConfig"]
+__all__ = ["MOST_BEAMS", "SequenceToSequenceConfig"]
+
+MOST_BEAMS = 10_000
+"""Hypotheses of one source that are followed side by side."""
 
 
 @dataclass
@@ -68,9 +71,8 @@ class SequenceToSequenceConfig(NetworkConfig):
             raise ValueError(
                 f"--label_smoothing: expected 0 to less than 1, got {self.label_smoothing}."
             )
-        for name in ("batch_size", "beam_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name}: expected at least 1, got {getattr(self, name)}.")
+        check_range(self, ("batch_size",), most=2**31 - 1)
+        check_range(self, ("beam_width",), most=MOST_BEAMS)
         self._check_forcing()
 
     def _check_forcing(self) -> None:

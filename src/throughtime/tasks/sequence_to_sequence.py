@@ -26,12 +26,14 @@ from throughtime.data import (
 )
 from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderDecoder, Hypothesis, Writer
+from throughtime.reading import Entries, Whole
 from throughtime.tasks.alignments import align, shortened
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
+from throughtime.tasks.network import check_range
 from throughtime.tasks.pair_predictions import SearchOptions, predict_lines
 from throughtime.tasks.rewriting import character_error_rate, hypotheses, match_figures
-from throughtime.tasks.run_data import check_unchanged, split_of
-from throughtime.tasks.sequence_settings import SequenceToSequenceConfig
+from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, split_of
+from throughtime.tasks.sequence_settings import MOST_BEAMS, SequenceToSequenceConfig
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
 from throughtime.tasks.uses import AttentionMap, Prediction
@@ -56,8 +58,7 @@ class JudgingOptions:
     beam_width: int | None = None
 
     def __post_init__(self) -> None:
-        if self.beam_width is not None and self.beam_width < 1:
-            raise ValueError(f"--beam_width: expected at least 1, got {self.beam_width}")
+        check_range(self, ("beam_width",), most=MOST_BEAMS)
 
 
 class SequenceToSequence(BatchTask):
@@ -77,6 +78,17 @@ class SequenceToSequence(BatchTask):
     Units: the loss is in nats per token.
     """
 
+    Assets = Entries(
+        {
+            "data": str,
+            "data_sha256": str,
+            "longest_source": Whole(1, LONGEST),
+            "longest_target": Whole(0, LONGEST),
+            "source_tokeniser": tokeniser_from_json,
+            "target_tokeniser": tokeniser_from_json,
+        },
+        {"num_pairs": COUNTS, "num_left_out": Whole(0), "signatures": dict[str, str]},
+    )
     EvaluationOptions = JudgingOptions
     PredictionOptions = SearchOptions
     has_outputs = True

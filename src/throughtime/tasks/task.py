@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.checks import unknown
+from throughtime.reading import Entries
 from throughtime.tasks.shown import Shown
+from throughtime.tasks.size import check_size
 
 __all__ = [
     "WHOLE",
@@ -148,6 +150,7 @@ class Task(ABC):
         name: the name of the task on the command line.
         Config: a dataclass of the settings. A field's metadata may hold ``free_on_resume=True``: a
             resumed run may change the setting.
+        Assets: the kinds of the entries of :attr:`assets`, by which those of a run are checked.
         EvaluationOptions: a dataclass of the options of :meth:`evaluate`, flags of
             ``throughtime evaluate``.
         unit: the plural of what is counted to measure the speed of a training ("characters").
@@ -158,6 +161,7 @@ class Task(ABC):
 
     name: ClassVar[str] = ""
     Config: ClassVar[type]
+    Assets: ClassVar[Entries] = Entries(others=Any)
     EvaluationOptions: ClassVar[type] = NoOptions
     unit: ClassVar[str] = "examples"
     has_outputs: ClassVar[bool] = False
@@ -204,6 +208,7 @@ class Task(ABC):
         """Raises a ValueError if the task cannot be trained; called before a run is created."""
         if self.monitor not in self.figures:
             raise unknown("figure to monitor", self.monitor, self.figures)
+        check_size(self.name, self.model)
         self.model()
 
 
