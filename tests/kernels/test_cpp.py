@@ -14,7 +14,7 @@ import torch
 
 import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp import packing, recurrence, walk
+from throughtime.kernels.cpp import backward, forward, packing, recurrence, walk
 from throughtime.kernels.cpp.compile import load, missing
 from throughtime.kernels.graph.graph import OPERATIONS, reachable
 from throughtime.kernels.graph.program import program
@@ -128,7 +128,7 @@ def test_no_result_depends_on_memory_that_was_not_written(
     clean = [results(cpp, call) for call in calls]
     poisoned = _Poisoned()
     monkeypatch.setattr(walk, "_MOST_HELD", 0)
-    for module in (packing, recurrence, walk):
+    for module in (backward, forward, packing, walk):
         monkeypatch.setattr(module, "torch", poisoned)
     for call, expected in zip(calls, clean, strict=True):
         for key, value in results(cpp, call).items():
