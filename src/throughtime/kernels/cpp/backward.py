@@ -19,10 +19,12 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Call
+from throughtime.kernels.cpp.context import StepArray
 from throughtime.kernels.cpp.emit import Source, emit
 from throughtime.kernels.cpp.forward import Forward, Kept
 from throughtime.kernels.cpp.gemm import matmul
-from throughtime.kernels.cpp.walk import Library, Memory
+from throughtime.kernels.cpp.library import Library
+from throughtime.kernels.cpp.scratch import empty, scratch
 from throughtime.kernels.cpp.weight_gradients import Gradients, WeightGradients
 
 __all__ = ["Backward"]
@@ -97,8 +99,8 @@ class _Chunk:
     n: int
     x: Tensor
     d_slots: Tensor
-    states: dict[str, Memory]
-    memory: dict[str, Memory] = field(default_factory=dict)
+    states: dict[str, StepArray]
+    memory: dict[str, StepArray] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -124,13 +126,13 @@ class _Pass:
         self.backward, self.forward = backward, backward.forward
         self.call, self.kept, self.d_output = call, kept, d_output
         self.walk = walk = self.forward.walk(call, kept.save)
-        self.d_last = [None if d is None else walk.sorted(d) for d in d_last]
+        self.d_last = [None if d is None else walk.rows.sorted(d) for d in d_last]
         self.is_ragged, self.runs_again = call.lengths is not None, kept.save == "states"
         self.num_slots, self.num_hoisted = (
             len(self.forward.program.slots),
             len(self.forward.hoisted),
         )
-        self.initial = self.forward.initial([walk.sorted(s) for s in call.state], walk)
+        self.initial = self.forward.initial([walk.rows.sorted(s) for s in call.state], walk)
         library = self.forward.library if self.runs_again else None
         self.weights = self.forward.packing.pack(call.weights, walk, library)
         R = call.weights.weight_hh
@@ -144,45 +146,45 @@ class _Pass:
         walk, compute, shape = self.walk, self.forward.compute, (self.walk.B, self.walk.W)
         self.zero = torch.zeros(shape, dtype=compute)
         self.d_initial: list[Tensor] = []
-        self.fixed: dict[str, Memory] = dict(self.initial)
-        self.fixed["parameters"] = Memory(self.weights.parameters, mask=0)
+        self.fixed: dict[str, StepArray] = dict(self.initial)
+        self.fixed["parameters"] = StepArray(self.weights.parameters, mask=0)
         zeros = torch.zeros(walk.W, dtype=self.forward.dtype)
-        self.fixed["zeros"] = Memory(zeros, mask=0)
+        self.fixed["zeros"] = StepArray(zeros, mask=0)
         for name, d in zip(self.forward.program.states, self.d_last, strict=True):
             last = self.zero if d is None else walk.padded(d.to(compute)).contiguous()
             self.d_initial.append(torch.zeros(shape, dtype=compute))
-            self.fixed[f"d_last:{name}"] = Memory(last, mask=0)
-            self.fixed[f"d_state:{name}"] = Memory(walk.empty(shape, compute), mask=0)
-            self.fixed[f"d_initial:{name}"] = Memory(self.d_initial[-1], mask=0)
+            self.fixed[f"d_last:{name}"] = StepArray(last, mask=0)
+            self.fixed[f"d_state:{name}"] = StepArray(empty(shape, compute), mask=0)
+            self.fixed[f"d_initial:{name}"] = StepArray(self.d_initial[-1], mask=0)
         # Each group of threads adds up its own rows. Threads never add to the same sum, so that
         # the numbers do not depend on which of them is faster.
         groups, sums = walk.groups(self.backward.library), len(self.backward.source.sums)
         self.sums = torch.zeros(groups, sums, walk.W, dtype=compute)
 
     def _make_scratch(self) -> None:
-        """Memory that every chunk overwrites."""
+        """StepArray that every chunk overwrites."""
         walk, dtype, per_row = self.walk, self.forward.dtype, self.num_slots * self.walk.W
         most = max(n for _, n in walk.chunks)
         # One step more on either side. On the one a chunk reads the gradients of the slots at the
         # step that comes after it; which side that is depends on the direction of time. On the
         # other nothing is read: there lies the step before the sequence.
-        self.d_slots = walk.scratch("slots", ((most + 2) * walk.B * per_row,), dtype)
-        self.d_slots_after = walk.scratch("other slots", (walk.B, per_row), dtype)
+        self.d_slots = scratch.take("slots", ((most + 2) * walk.B * per_row,), dtype)
+        self.d_slots_after = scratch.take("other slots", (walk.B, per_row), dtype)
         self.again = self.forward.chunk_arrays(walk, most) if self.runs_again else {}
 
     def _make_gradients(self, of_input: bool) -> None:
         """Room for the gradients that the chunks write or add to."""
-        walk, x, W, compute = self.walk, self.call.x, self.walk.W, self.forward.compute
+        x, W, compute = self.call.x, self.walk.W, self.forward.compute
         self.dx = self.dW = self.dR = None
         if of_input:
             is_zero = not self.num_hoisted or self.is_ragged
-            self.dx = walk.empty(tuple(x.shape), x.dtype, zero=is_zero)
+            self.dx = empty(tuple(x.shape), x.dtype, zero=is_zero)
         if self.num_hoisted:
-            self.dW = walk.empty((self.num_hoisted * W, x.shape[2]), compute)
+            self.dW = empty((self.num_hoisted * W, x.shape[2]), compute)
         if self.call.weights.weight_hh is not None:
             blocks = len(self.forward.program.cell.recurrent_block_names)
             is_zero = self.backward.weight_gradients.needs_zeros
-            self.dR = walk.empty((blocks * W, W), compute, zero=is_zero)
+            self.dR = empty((blocks * W, W), compute, zero=is_zero)
         self.d_inputs = [torch.zeros_like(value) for value in self.call.inputs]
 
     def run_chunk(self, number: int) -> None:
@@ -210,8 +212,8 @@ class _Pass:
             states = self._run_again(number)
         else:
             arrays = {self.forward.output: self.kept.output, **self.kept.arrays}
-            states = {name: Memory(array).at(t0) for name, array in arrays.items()}
-        x = walk.chunk(self.call.x, t0, n)
+            states = {name: StepArray(array).at(t0) for name, array in arrays.items()}
+        x = walk.rows.chunk(self.call.x, t0, n)
         rows, per_row = x.shape[1], self.num_slots * walk.W
         d_slots = self.d_slots[: (n + 2) * rows * per_row].view(n + 2, rows, per_row)
         if self.is_ragged:
@@ -220,11 +222,11 @@ class _Pass:
         if number + 1 < len(walk.chunks):
             # The step after this chunk belongs to the chunk that was run before. A ragged batch
             # has fewer rows there, or more where time runs backward.
-            both = min(rows, walk.rows(walk.chunks[number + 1][0]))
+            both = min(rows, walk.rows.count(walk.chunks[number + 1][0]))
             d_slots[0 if self.call.reverse else n + 1, :both] = self.d_slots_after[:both]
         return _Chunk(number, t0, n, x, d_slots, states)
 
-    def _run_again(self, number: int) -> dict[str, Memory]:
+    def _run_again(self, number: int) -> dict[str, StepArray]:
         """Runs a chunk forward again from the states before it; returns what its steps write."""
         walk, (t0, n) = self.walk, self.walk.chunks[number]
         # The step before the chunk lies on the side from which time comes.
@@ -237,7 +239,7 @@ class _Pass:
                 tensor[boundary] = self.kept.output[before]
             elif number > 0 and name in self.kept.arrays:
                 tensor[boundary] = self.kept.arrays[name][number]
-        states = {name: Memory(tensor).at(1) for name, tensor in self.again.items()}
+        states = {name: StepArray(tensor).at(1) for name, tensor in self.again.items()}
         self.forward.run_chunk(walk, self.weights, states | self.initial, self.call, t0, n)
         return states
 
@@ -246,15 +248,15 @@ class _Pass:
         walk, dtype, t0, n = self.walk, self.forward.dtype, chunk.t0, chunk.n
         chunk.memory = self.fixed | chunk.states
         if self.d_output is None:
-            chunk.memory["d_output"] = Memory(self.zero.to(dtype), mask=0)
+            chunk.memory["d_output"] = StepArray(self.zero.to(dtype), mask=0)
         else:
-            part = walk.padded(walk.chunk(self.d_output, t0, n).to(dtype))
-            chunk.memory["d_output"] = Memory(part.contiguous())
+            part = walk.padded(walk.rows.chunk(self.d_output, t0, n).to(dtype))
+            chunk.memory["d_output"] = StepArray(part.contiguous())
         chunk.memory |= self.forward.inputs(walk, self.call, chunk.x, t0, n)
         for name in self.forward.program.inputs:
-            d_input = walk.empty((n, chunk.rows, walk.W), dtype, zero=self.is_ragged)
-            chunk.memory[f"d_input:{name}"] = Memory(d_input)
-        chunk.memory["d_slots"] = Memory(chunk.d_slots).at(1)
+            d_input = empty((n, chunk.rows, walk.W), dtype, zero=self.is_ragged)
+            chunk.memory[f"d_input:{name}"] = StepArray(d_input)
+        chunk.memory["d_slots"] = StepArray(chunk.d_slots).at(1)
         # One step before the sequence: there the gradients of the initial states come out.
         count = n + 1 if chunk.number == 0 else n
         begin, direction = (0, 1) if self.call.reverse else (n - 1, -1)
@@ -271,7 +273,7 @@ class _Pass:
             x = chunk.x.reshape(n * rows, -1)
             matmul(d_hoisted.T, x, self.dW, accumulate=not self._is_first(chunk))
         if self.dx is not None:
-            dx = walk.own(self.dx, chunk.t0, n, rows)
+            dx = walk.rows.place(self.dx, chunk.t0, n, rows)
             if self.dW is not None:
                 assert self.weights.input is not None
                 matmul(d_hoisted, self.weights.input, dx.view(n * rows, -1))
@@ -279,16 +281,16 @@ class _Pass:
                 dx.zero_()
             if "x" in self.forward.program.inputs:
                 dx += walk.unpadded(chunk.memory["d_input:x"].tensor)
-            walk.put_chunk(self.dx, dx, chunk.t0)
+            walk.rows.put_chunk(self.dx, dx, chunk.t0)
 
     def _write_further_inputs(self, chunk: _Chunk) -> None:
         """Writes the chunk's steps of the gradients of the inputs besides x."""
         names = self.forward.program.cell.given_inputs
         for name, whole in zip(names, self.d_inputs, strict=True):
             if name in self.forward.program.inputs:
-                part = self.walk.own(whole, chunk.t0, chunk.n, chunk.rows)
+                part = self.walk.rows.place(whole, chunk.t0, chunk.n, chunk.rows)
                 part.copy_(self.walk.unpadded(chunk.memory[f"d_input:{name}"].tensor))
-                self.walk.put_chunk(whole, part, chunk.t0)
+                self.walk.rows.put_chunk(whole, part, chunk.t0)
 
     def gradients(self) -> Gradients:
         """The gradients, once all chunks were run."""
@@ -311,8 +313,8 @@ class _Pass:
         """
         gradients = []
         for d, last in zip(self.d_initial, self.d_last, strict=True):
-            if self.walk.lengths is not None and last is not None:
-                empty = (self.walk.lengths == 0).unsqueeze(-1)
+            if self.walk.rows.lengths is not None and last is not None:
+                empty = (self.walk.rows.lengths == 0).unsqueeze(-1)
                 d = torch.where(empty, self.walk.padded(last.to(d.dtype)), d)
-            gradients.append(self.walk.unsorted(self.walk.unpadded(d)).to(self.forward.dtype))
+            gradients.append(self.walk.rows.unsorted(self.walk.unpadded(d)).to(self.forward.dtype))
         return gradients

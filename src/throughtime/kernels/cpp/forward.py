@@ -15,10 +15,15 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Call
+from throughtime.kernels.cpp.chunks import num_chunks
+from throughtime.kernels.cpp.context import StepArray
 from throughtime.kernels.cpp.emit import COMPUTE, Array, Source, emit
 from throughtime.kernels.cpp.gemm import matmul
+from throughtime.kernels.cpp.library import Library
 from throughtime.kernels.cpp.packing import Packed, Packing
-from throughtime.kernels.cpp.walk import Library, Memory, Walk, num_chunks, width
+from throughtime.kernels.cpp.scratch import empty, scratch
+from throughtime.kernels.cpp.units import width
+from throughtime.kernels.cpp.walk import Walk
 from throughtime.kernels.graph.program import Program
 
 __all__ = ["STORAGE", "Forward", "Kept"]
@@ -108,7 +113,7 @@ class Forward:
             The outputs (T, B, H), the last states (B, H), and what the backward call needs.
         """
         walk = self.walk(call, save)
-        state = [walk.sorted(s) for s in call.state]
+        state = [walk.rows.sorted(s) for s in call.state]
         arrays = self._arrays(walk, save)
         initial = self.initial(state, walk)
         packed = self.packing.pack(call.weights, walk, self.library)
@@ -125,10 +130,10 @@ class Forward:
         if kept is not None and save == "gates":
             kept.arrays = {name: a.tensor for name, a in arrays.items() if name != self.output}
         last = [
-            walk.unsorted(self._last(walk, arrays, name, s))
+            walk.rows.unsorted(self._last(walk, arrays, name, s))
             for name, s in zip(self.program.states, state, strict=True)
         ]
-        output = walk.unsorted(walk.unpadded(arrays[self.output].tensor), 1)
+        output = walk.rows.unsorted(walk.unpadded(arrays[self.output].tensor), 1)
         return output, last, kept
 
     def values(self, call: Call, kept: Kept) -> dict[str, Tensor]:
@@ -147,53 +152,53 @@ class Forward:
         for name in (*self.program.states, self.program.cell.output_name, *self.program.others):
             kinds = (f"value:{name}", f"state:{name}", f"other:{name}", "output")
             array = next(arrays[kind] for kind in kinds if kind in arrays)
-            values[name] = walk.unsorted(walk.unpadded(array), 1).to(self.dtype)
+            values[name] = walk.rows.unsorted(walk.unpadded(array), 1).to(self.dtype)
         return values
 
     def run_chunk(
         self,
         walk: Walk,
         packed: Packed,
-        memory: dict[str, Memory],
+        memory: dict[str, StepArray],
         call: Call,
         t0: int,
         n: int,
     ) -> None:
         """Runs the steps t0 to t0 + n of a call; writes them to the arrays in ``memory``."""
-        part = walk.chunk(call.x, t0, n)
+        part = walk.rows.chunk(call.x, t0, n)
         if self.hoisted:
             rows = part.reshape(-1, walk.I)
             hoisted = walk.hoisted(len(self.hoisted), self.compute)[: len(rows)]
             assert packed.input is not None
             matmul(rows, packed.input.T, hoisted, bias=packed.input_bias)
-            memory["hoisted"] = Memory(hoisted.view(n, len(rows) // n, -1))
-        memory["bias"] = Memory(packed.bias, mask=0)
-        memory["parameters"] = Memory(packed.parameters, mask=0)
+            memory["hoisted"] = StepArray(hoisted.view(n, len(rows) // n, -1))
+        memory["bias"] = StepArray(packed.bias, mask=0)
+        memory["parameters"] = StepArray(packed.parameters, mask=0)
         memory |= self.inputs(walk, call, part, t0, n)
         begin, direction = (n - 1, -1) if walk.reverse else (0, 1)
         walk.run(self.library, packed.recurrent, memory, t0, begin, n, direction)
 
-    def inputs(self, walk: Walk, call: Call, x: Tensor, t0: int, n: int) -> dict[str, Memory]:
+    def inputs(self, walk: Walk, call: Call, x: Tensor, t0: int, n: int) -> dict[str, StepArray]:
         """The arrays of the inputs that the equations use unit by unit, for one chunk.
 
         Args:
-            x: the chunk's steps of x, as :meth:`Walk.chunk` returns them.
+            x: the chunk's steps of x, as :meth:`Rows.chunk` returns them.
         """
         further = dict(zip(self.program.cell.given_inputs, call.inputs, strict=True))
         arrays = {}
         for name in self.program.inputs:
-            part = x if name == "x" else walk.chunk(further[name], t0, n)
-            arrays[f"input:{name}"] = Memory(walk.padded(part).contiguous())
+            part = x if name == "x" else walk.rows.chunk(further[name], t0, n)
+            arrays[f"input:{name}"] = StepArray(walk.padded(part).contiguous())
         return arrays
 
-    def initial(self, state: Sequence[Tensor], walk: Walk) -> dict[str, Memory]:
+    def initial(self, state: Sequence[Tensor], walk: Walk) -> dict[str, StepArray]:
         """The arrays of the initial states, whose rows are sorted."""
         of_name = dict(zip(self.program.states, state, strict=True))
         arrays = {}
         for array in self.library.source.arrays:
             if array.name.startswith("initial_"):
                 value = of_name[array.name.partition(":")[2]].to(self._dtype(array))
-                arrays[array.name] = Memory(walk.padded(value).contiguous(), mask=0)
+                arrays[array.name] = StepArray(walk.padded(value).contiguous(), mask=0)
         return arrays
 
     def chunk_arrays(self, walk: Walk, most: int) -> dict[str, Tensor]:
@@ -206,13 +211,13 @@ class Forward:
         for array in self.library.source.arrays:
             if _kind(array) in ("state", "value", "operand", "output", "saved"):
                 shape = (most + 2, walk.B, array.per_row * walk.W)
-                arrays[array.name] = walk.scratch(array.name, shape, self._dtype(array))
+                arrays[array.name] = scratch.take(array.name, shape, self._dtype(array))
         return arrays
 
     def _dtype(self, array: Array) -> torch.dtype:
         return self.dtype if array.stored else self.compute
 
-    def _arrays(self, walk: Walk, save: str | None) -> dict[str, Memory]:
+    def _arrays(self, walk: Walk, save: str | None) -> dict[str, StepArray]:
         """The arrays that the kernel writes in a whole call.
 
         An array that nobody reads later has room for as many steps as the kernel itself needs: a
@@ -220,44 +225,46 @@ class Forward:
         """
         T, B, W = walk.T, walk.B, walk.W
         # Products take all rows of a chunk, also those that have ended: they must be zero.
-        is_ragged = walk.lengths is not None
-        arrays: dict[str, Memory] = {}
+        is_ragged = walk.rows.lengths is not None
+        arrays: dict[str, StepArray] = {}
         for array in self.library.source.arrays:
             kind, dtype = _kind(array), self._dtype(array)
             has_all_steps = save == "gates" and kind in ("state", "value", "operand", "other")
             if array.name == self.output or has_all_steps:
-                arrays[array.name] = Memory(walk.empty((T, B, W), dtype, is_ragged))
+                arrays[array.name] = StepArray(empty((T, B, W), dtype, is_ragged))
             elif kind in ("state", "value"):
-                arrays[array.name] = Memory(walk.empty((2, B, W), dtype, is_ragged), mask=1)
+                arrays[array.name] = StepArray(empty((2, B, W), dtype, is_ragged), mask=1)
             elif kind == "operand":
-                arrays[array.name] = Memory(walk.empty((1, B, W), dtype), mask=0)
+                arrays[array.name] = StepArray(empty((1, B, W), dtype), mask=0)
             elif kind == "saved" and save == "gates":
                 shape = (T, B, array.per_row * W)
-                arrays[array.name] = Memory(walk.empty(shape, dtype, is_ragged))
+                arrays[array.name] = StepArray(empty(shape, dtype, is_ragged))
         return arrays
 
-    def _starts(self, walk: Walk, arrays: Mapping[str, Memory]) -> dict[str, Tensor]:
+    def _starts(self, walk: Walk, arrays: Mapping[str, StepArray]) -> dict[str, Tensor]:
         """Room for the states before each chunk; the output is kept whole and needs none."""
         return {
-            name: walk.empty((len(walk.chunks), walk.B, walk.W), array.tensor.dtype, True)
+            name: empty((len(walk.chunks), walk.B, walk.W), array.tensor.dtype, True)
             for name, array in arrays.items()
             if name.startswith(("state", "value")) and name != self.output
         }
 
-    def _last(self, walk: Walk, arrays: Mapping[str, Memory], name: str, initial: Tensor) -> Tensor:
+    def _last(
+        self, walk: Walk, arrays: Mapping[str, StepArray], name: str, initial: Tensor
+    ) -> Tensor:
         """A state after the last step of each row, (B, H), the rows sorted."""
         memory = arrays.get(f"value:{name}") or arrays[f"state:{name}"]
-        if walk.lengths is None:
+        if walk.rows.lengths is None:
             t = (0 if walk.reverse else walk.T - 1) & memory.mask
             last = memory.tensor[t]
         elif walk.reverse:
             last = memory.tensor[0]
         else:
-            t = (walk.lengths - 1).clamp(min=0) & memory.mask
+            t = (walk.rows.lengths - 1).clamp(min=0) & memory.mask
             last = memory.tensor[t, torch.arange(walk.B)]
-        if walk.lengths is not None:
+        if walk.rows.lengths is not None:
             # A row of length 0 has no step: its last state is its initial one.
-            empty = (walk.lengths == 0).unsqueeze(-1)
+            empty = (walk.rows.lengths == 0).unsqueeze(-1)
             last = torch.where(empty, walk.padded(initial).to(last.dtype), last)
         return walk.unpadded(last).to(initial.dtype, copy=True)
 
