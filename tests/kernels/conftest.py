@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels.cpp import walk
+from throughtime.kernels.cpp import chunks
 
 from .noted import noted_runs
 
@@ -160,8 +160,8 @@ def chunks_of(monkeypatch):
     """Sets how many rows a chunk has; one is two steps."""
 
     def set_rows(rows):
-        monkeypatch.setattr(walk, "_BYTES_OF_A_CHUNK", 0)
-        monkeypatch.setattr(walk, "_FEWEST_ROWS", rows)
+        monkeypatch.setattr(chunks, "_BYTES_OF_A_CHUNK", 0)
+        monkeypatch.setattr(chunks, "_FEWEST_ROWS", rows)
 
     return set_rows
 
@@ -170,4 +170,4 @@ def chunks_of(monkeypatch):
 def short_chunks(chunks_of):
     """Chunks of two steps: every sequence of the tests is several."""
     chunks_of(1)
-    assert walk.chunks(9, 5, 100, "gates") == [(0, 2), (2, 2), (4, 2), (6, 2), (8, 1)]
+    assert chunks.chunks(9, 5, 100, "gates") == [(0, 2), (2, 2), (4, 2), (6, 2), (8, 1)]

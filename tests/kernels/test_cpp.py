@@ -14,7 +14,16 @@ import torch
 
 import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp import packing, recurrence, walk
+from throughtime.kernels.cpp import (
+    backward,
+    forward,
+    library,
+    packing,
+    recurrence,
+    rows,
+    scratch,
+    walk,
+)
 from throughtime.kernels.cpp.compile import load, missing
 from throughtime.kernels.graph.graph import OPERATIONS, reachable
 from throughtime.kernels.graph.program import program
@@ -128,8 +137,8 @@ def test_no_result_depends_on_memory_that_was_not_written(
     calls = [make(name, 5, 3, 17, dtype=dtype, save=save, **options) for options in variants]
     clean = [results(cpp, call) for call in calls]
     poisoned = _Poisoned()
-    monkeypatch.setattr(walk, "_MOST_HELD", 0)
-    for module in (packing, recurrence, walk):
+    monkeypatch.setattr(scratch, "_LARGEST_KEPT", 0)
+    for module in (backward, forward, packing, rows, scratch, walk):
         monkeypatch.setattr(module, "torch", poisoned)
     for call, expected in zip(calls, clean, strict=True):
         for key, value in results(cpp, call).items():
@@ -183,7 +192,7 @@ def test_narrow_vectors_give_the_same(monkeypatch, name, width):
         return library
 
     monkeypatch.setattr(recurrence, "_kernels", {})
-    monkeypatch.setattr(walk, "load", narrow)
+    monkeypatch.setattr(library, "load", narrow)
     monkeypatch.setattr(recurrence, "prebuild", lambda *sources: None)
     dtypes = DTYPES if name == "lstm" else [torch.float32]
     lengths, resets = ragged(5, 5)

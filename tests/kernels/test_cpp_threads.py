@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp import walk
+from throughtime.kernels.cpp import threads as sharing
 from throughtime.kernels.cpp.compile import missing
 
 from .cpp_calls import chosen, make, parity, ragged, results, same
@@ -39,7 +39,7 @@ def test_rows_and_units_may_be_split_over_threads_in_any_way(
 ):
     """Also where a group has fewer rows than there are groups, or a thread no units."""
     set_threads(split[0] * split[1])
-    monkeypatch.setattr(walk, "_split", lambda *args: split)
+    monkeypatch.setattr(sharing, "split", lambda *args: split)
     lengths, resets = ragged(5, 6)
     parity(make(name, 5, 6, 100))
     parity(make(name, 5, 6, 20, lengths=lengths, resets=resets, reverse=True, save="states"))

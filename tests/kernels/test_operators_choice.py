@@ -8,7 +8,7 @@ import torch
 import throughtime as tt
 from throughtime.kernels import reference
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp import compiler, recurrence, walk
+from throughtime.kernels.cpp import compiler, library, recurrence
 from throughtime.kernels.cpp.compile import missing
 
 from .operator_layers import (
@@ -145,7 +145,7 @@ def test_a_kernel_that_does_not_compile_is_a_reason_and_not_an_error(monkeypatch
     def refuse(*args):
         raise compiler.CompileError("the compiler refused generated code\nand said why")
 
-    monkeypatch.setattr(walk, "load", refuse)
+    monkeypatch.setattr(library, "load", refuse)
     monkeypatch.setattr(recurrence, "prebuild", refuse)
     layer, x = tt.Recurrent(Refused(), I, H), torch.randn(T, B, I)
     why = layer.explain(x)

@@ -15,7 +15,7 @@ import throughtime as tt
 from throughtime.cells.cell import Input
 from throughtime.kernels import Call, Weights, reference
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp import walk
+from throughtime.kernels.cpp import threads
 from throughtime.kernels.cpp.compile import missing
 from throughtime.kernels.graph import random
 from throughtime.kernels.graph.random import new_seed, uniform
@@ -212,7 +212,7 @@ def test_however_rows_and_units_are_split_over_threads_the_numbers_are_the_same(
     monkeypatch, set_threads, split
 ):
     set_threads(split[0] * split[1])
-    monkeypatch.setattr(walk, "_split", lambda *args: split)
+    monkeypatch.setattr(threads, "split", lambda *args: split)
     lengths, _ = ragged(3, 6)
     for options in ({}, {"lengths": lengths}):
         output, _ = cpp.run(call_of(Drawn(), 3, 6, 100, torch.float32, **options))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from throughtime.kernels.cpp.arrays import COMPUTE, Memory
+from throughtime.kernels.cpp.context import LAYOUT
 from throughtime.kernels.cpp.pointwise import Pointwise
 from throughtime.kernels.cpp.stages import Products, Stages
 
@@ -165,6 +166,12 @@ def file_text(stages: Stages, memory: Memory, structs: list[str]) -> str:
             "    return c->rows * REDUCTIONS * most_tiles(*c) * int64_t(sizeof(T));",
             "}",
             "PUBLIC int64_t vector_bytes() { return BYTES; }",
+            "PUBLIC void context_layout(int64_t* to) {",
+            "    const int64_t values[] = {",
+            *(f"        {expression}," for expression in LAYOUT),
+            "    };",
+            "    for (const int64_t value : values) *to++ = value;",
+            "}",
             "",
         ]
     )

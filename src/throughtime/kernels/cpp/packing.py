@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Weights
-from throughtime.kernels.cpp.walk import Library, Walk, pad
+from throughtime.kernels.cpp.library import Library
+from throughtime.kernels.cpp.units import pad
+from throughtime.kernels.cpp.walk import Walk
 from throughtime.kernels.graph.program import Program
 
 __all__ = ["Packed", "Packing"]

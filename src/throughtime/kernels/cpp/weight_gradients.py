@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Weights
+from throughtime.kernels.cpp.context import StepArray
 from throughtime.kernels.cpp.gemm import matmul
 from throughtime.kernels.cpp.packing import Packing
-from throughtime.kernels.cpp.walk import Memory, Walk
+from throughtime.kernels.cpp.walk import Walk
 from throughtime.kernels.graph.graph import Node
 from throughtime.kernels.graph.program import Program
 
@@ -69,8 +70,8 @@ class WeightGradients:
         walk: Walk,
         dR: Tensor,
         d_slots: Tensor,
-        states: Mapping[str, Memory],
-        initial: Mapping[str, Memory],
+        states: Mapping[str, StepArray],
+        initial: Mapping[str, StepArray],
         t0: int,
         n: int,
         is_first: bool,
@@ -82,7 +83,7 @@ class WeightGradients:
         here, W, narrow = d_slots.shape[1], walk.W, self.program.cell.narrow
         for value, runs in self._runs.items():
             if value.op == "state":
-                parts = walk.before(
+                parts = walk.rows.before(
                     states[f"state:{value.name}"], initial[f"initial_state:{value.name}"], t0, n
                 )
             else:
