@@ -1,12 +1,19 @@
 """What the README and the documentation show, runs."""
 
+import dataclasses
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from throughtime import tasks
+from throughtime.cli.main import main
+from throughtime.training.learner import CONFIGS
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
 
 def blocks(path, language):
@@ -25,15 +32,81 @@ def test_the_readme_reaches_running_code_by_line_35():
     assert lines.index("```python") < 35
 
 
-def test_every_file_that_a_page_links_to_is_there():
-    for path in PAGES:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"
+def anchors(path):
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+def test_every_file_and_heading_that_a_page_links_to_is_there():
+    for path in TEXTS:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", path.read_text()):
+            file = path.parent / target if target else path
+            assert file.exists(), f"{path.name}: {target}"
+            assert not anchor or anchor in anchors(file), f"{path.name}: {target}#{anchor}"
+
+
+def test_every_page_is_reached_from_the_readme():
+    text = (ROOT / "README.md").read_text()
+    missing = {p.name for p in PAGES[1:] if f"(docs/{p.name})" not in text}
+    assert not missing
 
 
 def test_the_tree_in_the_readme_is_the_tree():
     tree = next(b for b in blocks(ROOT / "README.md", "text") if "src/throughtime" in b)
-    named = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
     package = ROOT / "src" / "throughtime"
-    there = {p.name for p in package.iterdir() if (p / "__init__.py").is_file()}
-    assert named == there
+    named = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
+    assert named == {p.name for p in package.iterdir() if (p / "__init__.py").is_file()}
+    # The folders inside them, and those beside the package.
+    inner = re.findall(r"^  (\w+)/.*\n((?:    \w+/.*\n)*)", tree, re.MULTILINE)
+    for folder, lines in inner:
+        for name in re.findall(r"^    (\w+)/", lines, re.MULTILINE):
+            assert (package / folder / name / "__init__.py").is_file(), f"{folder}/{name}"
+    for name in re.findall(r"^(\w+)/  ", tree, re.MULTILINE):
+        assert (ROOT / name).is_dir(), name
+
+
+# The commands.
+
+
+def commands(path):
+    """The calls of ``throughtime`` that a page shows, each as its words."""
+    lines = re.findall(r"^(?: {4}|\$ )?(throughtime [a-z].*)$", path.read_text(), re.MULTILINE)
+    # What stands behind two spaces, a pipe or `<` is not of the command; `…` is for any option.
+    return [shlex.split(re.split(r"  |[|<>]|…", line, maxsplit=1)[0]) for line in lines]
+
+
+def options_of(command, argv, capsys):
+    """The names of the options that a command has."""
+    names = {"run"}
+    if command == "train":
+        kind = tasks.get(argv[0])
+        configs = [kind.Config, *CONFIGS.values()]
+        names |= {"run", "resume", "config", "learner"}
+    else:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        names |= set(re.findall(r"--(\w+)", capsys.readouterr().out))
+        use = {"evaluate": "EvaluationOptions", "predict": "PredictionOptions"}
+        use |= {"generate": "ContinuationOptions"}
+        kinds = [tasks.get(name) for name in tasks.names()]
+        configs = [getattr(kind, use[command], None) for kind in kinds] if command in use else []
+    return names | {f.name for c in configs if c is not None for f in dataclasses.fields(c)}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.name)
+def test_the_commands_of_a_page_have_the_options_that_it_shows(path, capsys):
+    for _, command, *argv in commands(path):
+        if command == "train" and argv[0] == "TASK":
+            argv[0] = "translation"
+        words = [word for word in argv if word.startswith("--")]
+        known = options_of(command, argv, capsys) | {"help"}
+        for word in words:
+            name = word.removeprefix("--").partition("=")[0].partition(".")[0]
+            assert name in known, f"{path.name}: throughtime {command} … {word}"
+
+
+def test_the_commands_of_the_pages_are_found():
+    found = [words for path in PAGES for words in commands(path)]
+    assert len(found) > 25
+    assert {"train", "predict", "generate", "evaluate", "equations"} <= {w[1] for w in found}

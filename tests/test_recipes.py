@@ -1,6 +1,7 @@
 """Every recipe parses, says where it comes from, and takes two steps."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,16 @@ def opened(path):
     return kind(config), GradientConfig(**{k: values[k] for k in fields(GradientConfig)})
 
 
-def test_there_are_the_recipes_that_the_readme_names():
-    names = {f"{path.parent.name}/{path.stem}" for path in RECIPES}
-    assert {f"char-lm/tinyshakespeare-2x{size}" for size in (128, 256, 512)} <= names
+def test_the_page_of_results_has_a_row_for_every_recipe_and_no_other():
+    names = [f"{path.parent.name}/{path.stem}" for path in RECIPES]
+    assert {f"char-lm/tinyshakespeare-2x{size}" for size in (128, 256, 512)} <= set(names)
+    page = (ROOT / "docs" / "results.md").read_text()
+    rows = re.findall(r"^\| \[([\w/-]+)\]\(\.\./recipes/([\w/-]+)\.yaml\)", page, re.MULTILINE)
+    assert all(name == file for name, file in rows)
+    assert sorted(name for name, _ in rows) == sorted(names)
     readme = (ROOT / "README.md").read_text()
-    assert all(name in readme for name in names)
+    assert "(docs/results.md)" in readme
+    assert set(re.findall(r"\(recipes/([\w/-]+)\.yaml\)", readme)) <= set(names)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: f"{p.parent.name}/{p.stem}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -10,7 +11,16 @@ import torch
 from torch import Tensor
 from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 
-__all__ = ["ShapeError", "bounds", "integer_lengths", "nearest", "shape_is", "unknown"]
+__all__ = [
+    "ShapeError",
+    "bounds",
+    "device_is",
+    "integer_lengths",
+    "nearest",
+    "shape_is",
+    "unknown",
+    "whole_number",
+]
 
 
 class ShapeError(ValueError):
@@ -67,6 +77,50 @@ def shape_is(
         raise ShapeError(f"{where}: expected {name} of shape ({letters}){because}, got {shape}.")
 
 
+def whole_number(where: str, name: str, value: Any, least: int = 1) -> int:
+    """A size as a Python int, whatever integer type it comes in: NumPy's, a tensor of one element.
+
+    Args:
+        where: who asks, the first word of the message.
+        name: what the value is called there.
+        least: the smallest that is allowed.
+
+    Raises:
+        TypeError: for anything that is no whole number; a bool is none.
+        ValueError: for a number below ``least``.
+
+    >>> whole_number("LSTM", "num_layers", torch.tensor(2))
+    2
+    """
+    is_bool = isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool)
+    try:
+        number = None if is_bool else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"{where}: expected {name} as a whole number, got {value!r}.")
+    if number < least:
+        raise ValueError(f"{where}: expected {name} of at least {least}, got {number}.")
+    return number
+
+
+def device_is(where: str, name: str, value: Tensor, x: Tensor, or_cpu: bool = False) -> None:
+    """Raises a ValueError unless ``value`` is on the device of x.
+
+    Args:
+        where: who asks, the first word of the message.
+        name: what the value is called there.
+        or_cpu: whether the CPU will do whatever x is on, as for the lengths of packed sequences.
+    """
+    if value.device != x.device and not (or_cpu and value.device.type == "cpu"):
+        has_meta = "meta" in (value.device.type, x.device.type)
+        raise ValueError(
+            f"{where}: x and {name} are not at the same device: x is on {x.device}, {name} on "
+            f"{value.device}. "
+            + ("A tensor on meta has no numbers; load it." if has_meta else "Move one of them.")
+        )
+
+
 def integer_lengths(where: str, lengths: Any, batch: int, steps: int) -> Tensor:
     """The lengths of the rows as a tensor (B,) of int64, each checked to lie in 0..T."""
     # An empty list would be a tensor of float32.
@@ -88,10 +142,10 @@ def integer_lengths(where: str, lengths: Any, batch: int, steps: int) -> Tensor:
 def bounds(values: Tensor) -> tuple[int, int] | None:
     """The least and the greatest of whole numbers, under ``torch.vmap`` those of all samples.
 
-    None where there are no numbers, or none that are known: torch.compile knows shapes only, so
-    that there the caller answers for the values.
+    None where there are no numbers, or none that are known: torch.compile and tensors on meta know
+    shapes only, so that there the caller answers for the values.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or values.is_meta:
         return None
     while is_functorch_wrapped_tensor(values):
         values = get_unwrapped(values)

@@ -5,7 +5,7 @@ import torch
 
 from throughtime.interchange.onnx.operations import OPERATIONS, operation
 from throughtime.interchange.onnx.writing import GraphWriter
-from throughtime.kernels.graph import OPERATIONS as MEANING
+from throughtime.kernels.graph.graph import OPERATIONS as MEANING
 
 from .onnx_runs import onnx, onnxruntime
 

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 import throughtime as tt
-from throughtime.kernels import Call, Weights, operators, reference
-from throughtime.kernels.program import program
+from throughtime.kernels import Call, Weights, reference
+from throughtime.kernels.cpp import backend as cpp
+from throughtime.kernels.graph.program import program
 
 from ..given_inputs import RANGES, drawn
 from .noted import noted_runs
@@ -276,7 +277,7 @@ def parity(call, of="both"):
     """The compiled kernel gives what the reference gives in float64."""
     theirs = results(reference, call, of, torch.float64)
     with noted_runs() as ran:
-        ours = results(operators, call, of)
+        ours = results(cpp, call, of)
     assert ran == ["forward", "backward"]
     same(ours, theirs, call.x.dtype)
     return ours

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import packing, recurrence, walk
 from throughtime.kernels.cpp.compile import load, missing
-from throughtime.kernels.graph import OPERATIONS, reachable
-from throughtime.kernels.program import program
+from throughtime.kernels.graph.graph import OPERATIONS, reachable
+from throughtime.kernels.graph.program import program
 
 from .cpp_calls import (
     CELLS,
@@ -125,13 +125,13 @@ def test_no_result_depends_on_memory_that_was_not_written(
     variants = [{}, {"reverse": True}, {"lengths": lengths, "resets": resets}]
     variants.append({"lengths": lengths, "reverse": True})
     calls = [make(name, 5, 3, 17, dtype=dtype, save=save, **options) for options in variants]
-    clean = [results(operators, call) for call in calls]
+    clean = [results(cpp, call) for call in calls]
     poisoned = _Poisoned()
     monkeypatch.setattr(walk, "_MOST_HELD", 0)
     for module in (packing, recurrence, walk):
         monkeypatch.setattr(module, "torch", poisoned)
     for call, expected in zip(calls, clean, strict=True):
-        for key, value in results(operators, call).items():
+        for key, value in results(cpp, call).items():
             assert torch.equal(value, expected[key]), key
     assert poisoned.count > 0
 
@@ -141,7 +141,7 @@ def test_no_result_depends_on_memory_that_was_not_written(
 def test_a_backward_pass_can_be_repeated_and_changes_nothing_that_was_kept(name, save):
     call = make(name, save=save, lengths=ragged(7, 5)[0])
     leaves = {k: v.detach().requires_grad_() for k, v in tensors(call).items()}
-    output, last = operators.run(with_tensors(call, leaves))
+    output, last = cpp.run(with_tensors(call, leaves))
     kept = [v for v in output.grad_fn.saved_tensors if v is not None]
     before = [v.clone() for v in kept]
     arguments = ([output, *last], list(leaves.values()), seeds(output, last, torch.float64))
@@ -159,7 +159,7 @@ def test_states_alone_are_far_less_memory():
     def kept(save):
         leaf = make("lstm", 64, 16, 32, save=save)
         leaf.x.requires_grad_()
-        output, _ = operators.run(leaf)
+        output, _ = cpp.run(leaf)
         saved = {id(v): v for v in output.grad_fn.saved_tensors if v is not None}
         return sum(v.numel() for v in saved.values())
 

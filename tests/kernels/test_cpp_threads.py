@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import walk
 from throughtime.kernels.cpp.compile import missing
 
@@ -51,9 +51,9 @@ def test_several_python_threads_at_once(set_threads, threads):
     set_threads(threads)
     names = ["lstm", "LayerNormRNN", "Chained", "lstm"]
     calls = [make(names[i % 4], 9, 3 + i, 33, seed=i) for i in range(8)]
-    alone = [results(operators, call) for call in calls]
+    alone = [results(cpp, call) for call in calls]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
-            together = list(pool.map(lambda call: results(operators, call), calls))
+            together = list(pool.map(lambda call: results(cpp, call), calls))
             for ours, theirs in zip(together, alone, strict=True):
                 same(ours, theirs, torch.float64)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels import operators, reference
+from throughtime.kernels import reference
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import compiler, recurrence, walk
 from throughtime.kernels.cpp.compile import missing
 
@@ -195,7 +196,7 @@ def test_tensors_that_are_no_leaves_and_calls_without_gradients(ran):
         layer.cell, x, layer._weights("_l0"), tuple(torch.zeros(2, B, H).double())
     )
     with torch.inference_mode():
-        output, _ = operators.run(call)
+        output, _ = cpp.run(call)
     with torch.no_grad():
         close([output.clone()], [reference.run(replace(call))[0]])
     assert not output.requires_grad

@@ -1,7 +1,7 @@
 """Two cells through time, worked out from their equations and what options make of them.
 
 Nothing here is of the package but the weights of a layer, by their names, and the numbers drawn
-(``tests/kernels/test_random.py`` has those). Row by row and step by step, in float64.
+(``tests/kernels/graph/test_random.py`` has those). Row by row and step by step, in float64.
 """
 
 from contextlib import contextmanager
@@ -9,15 +9,15 @@ from unittest import mock
 
 import torch
 
-from throughtime.kernels.random import uniform
-from throughtime.layers import recurrent
+from throughtime.kernels.graph.random import uniform
+from throughtime.layers import stack
 
 
 @contextmanager
 def seeds(*given):
     """The seeds that the calls of layers use meanwhile, one for each layer and direction."""
     numbers = [torch.tensor(n) for n in given]
-    with mock.patch.object(recurrent, "new_seed", side_effect=numbers) as draw:
+    with mock.patch.object(stack, "new_seed", side_effect=numbers) as draw:
         yield
     assert draw.call_count == len(numbers), "not all seeds were used"
 

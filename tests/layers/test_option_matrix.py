@@ -14,15 +14,16 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import recurrence
+from throughtime.layers.spec import OPTIONS
 
 I, H, T, B = 4, 4, 6, 5
 LENGTHS = [6, 3, 1, 0, 5]
 CELLS = tt.cells.names()
 PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
 every_cell = pytest.mark.parametrize("name", CELLS)
-needs_compiler = pytest.mark.skipif(bool(operators.missing()), reason="no compiler")
+needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 
 CHANGING = {
     "zoneout": {"zoneout": 0.3},
@@ -47,6 +48,22 @@ NEUTRAL = {
 
 GIVEN = {"lengths": {"lengths": LENGTHS}, "resets": {"resets": True}, "trace": {}}
 """What a call is given: all three go with everything."""
+
+
+ELSEWHERE = {
+    *("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout"),
+    *("bidirectional", "merge", "backend", "strict"),
+    *("forget_bias", "chrono_steps", "recurrent_init"),
+}
+"""Options with tests of their own: the sizes and layouts of torch.nn, the backend, and how
+weights start (test_starting_options.py)."""
+
+
+def test_every_option_of_the_layers_is_in_the_matrix():
+    """A new option goes into CHANGING or NEUTRAL."""
+    used = {name for options in (CHANGING | NEUTRAL).values() for name in options}
+    assert used | ELSEWHERE == set(OPTIONS)
+    assert not {option.partition(" ")[0] for option in CHANGING | NEUTRAL} & ELSEWHERE
 
 
 # What is refused.

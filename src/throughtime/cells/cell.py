@@ -233,8 +233,8 @@ class Cell:
 
     @property
     def constants(self) -> dict[str, Any]:
-        """The constructor arguments by name."""
-        return {name: getattr(self, name) for name in _constructor_arguments(self)}
+        """The constructor arguments by name; numbers of other libraries as Python's own."""
+        return {name: _plain(getattr(self, name)) for name in _constructor_arguments(self)}
 
     def check(self) -> None:
         """Raises a ValueError if the declaration is incomplete or contradictory."""
@@ -336,6 +336,11 @@ def _check_names_of_weights(cell: Cell) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy, or a tensor of one, as Python's own, which can be written into a file."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _constructor_arguments(cell: Cell) -> list[str]:

@@ -18,8 +18,8 @@ from throughtime import cells
 from throughtime.cells import Cell
 from throughtime.checks import nearest
 from throughtime.cli.parser import Parser
+from throughtime.kernels.graph.trace import Untraceable
 from throughtime.kernels.printing.equations import describe
-from throughtime.kernels.trace import Untraceable
 
 __all__ = ["main"]
 

@@ -174,7 +174,7 @@ def _summary(
     is_higher = monitor in figures and figures[monitor].better == "higher"
     best = (max if is_higher else min)(valid, key=lambda row: float(row[monitor]))
     minutes = float(rows[-1]["seconds"]) / 60
-    figures = ", ".join(
+    shown = ", ".join(
         f"{name.replace('_', ' ')} {float(value):.4f}"
         for name, value in best.items()
         if value and name not in _ROW_KEYS
@@ -182,7 +182,7 @@ def _summary(
     return (
         f"{'' if parameters is None else f'{parameters:,} parameters, '}{rows[-1]['step']} steps, "
         f"{float(rows[-1]['epoch']):.2f} epochs, {minutes:.1f} minutes. "
-        f"Best validation at step {best['step']}: {figures}."
+        f"Best validation at step {best['step']}: {shown}."
     )
 
 

@@ -44,7 +44,7 @@ class Call:
         lengths: (B,) int64, the valid steps of each row, or None where all are valid.
         resets: (T, B) bool, True where a row starts anew before step t, or None.
         seed: a whole number, (), from which the cell's random inputs are drawn, where it has any;
-            see :func:`throughtime.kernels.random.uniform`.
+            see :func:`throughtime.kernels.graph.random.uniform`.
         reverse: whether time runs from each row's last step to its first.
         save: what is kept for the backward pass, ``gates`` (all that it needs) or ``states`` (few
             states; the gates are computed again). A backend without the choice keeps all.

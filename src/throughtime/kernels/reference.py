@@ -18,11 +18,23 @@ from torch import Tensor
 from throughtime.cells.cell import Cell
 from throughtime.checks import ShapeError
 from throughtime.kernels.call import Call
-from throughtime.kernels.random import uniform
-from throughtime.kernels.trace import Untraceable
-from throughtime.kernels.trace import trace as trace_step
+from throughtime.kernels.graph.random import uniform
+from throughtime.kernels.graph.trace import Untraceable, trace
 
-__all__ = ["missing", "reasons", "run", "trace"]
+__all__ = [
+    "IS_KERNEL",
+    "IS_TRACEABLE",
+    "compiled_identity",
+    "missing",
+    "rank",
+    "reasons",
+    "record",
+    "run",
+    "runs_compiled",
+]
+
+IS_KERNEL = False
+IS_TRACEABLE = True
 
 
 def missing() -> list[str]:
@@ -45,23 +57,34 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     return _run(call, None)
 
 
+def rank(call: Call) -> tuple[int, str]:
+    """See :class:`throughtime.kernels.backend.Backend`."""
+    return 20, ""
+
+
+def compiled_identity(cell: Cell, weight: Tensor) -> str:
+    """Nothing: torch.compile looks into the loop."""
+    return ""
+
+
 @torch.no_grad()
-def trace(call: Call) -> dict[str, Tensor]:
+def record(call: Call) -> dict[str, Tensor]:
     """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
     steps: list[dict[str, Tensor]] = [{}] * call.x.shape[0]
     _run(call, steps)
-    shape = call.state[0].shape
     return {
-        name: torch.stack([_spread(made[name], shape, call.state[0].dtype) for made in steps])
+        name: torch.stack([_spread(made[name], call.state[0]) for made in steps])
         for name in steps[0]
     }
 
 
-def _spread(value: Any, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+def _spread(value: Any, state: Tensor) -> Tensor:
     """A number, or one for each row or unit, as one for each of both; a state's own width stays."""
-    value = torch.as_tensor(value, dtype=dtype)
-    is_wider = value.dim() == 2 and value.shape[0] == shape[0] and value.shape[1] != 1
-    return value if is_wider else value.expand(shape)
+    # Not as_tensor for both: torch.jit.trace takes what it returns for a constant.
+    is_tensor = isinstance(value, Tensor)
+    value = value.to(state.dtype) if is_tensor else state.new_tensor(value)
+    is_wider = value.dim() == 2 and value.shape[0] == state.shape[0] and value.shape[1] != 1
+    return value if is_wider else value.expand(state.shape)
 
 
 def _run(call: Call, seen: list[dict[str, Tensor]] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -180,7 +203,7 @@ def _blocks_by_value(cell: Cell) -> tuple[list[str], dict[str, list[str]]]:
     Nothing is known of a step that cannot be traced: its products are taken one by one.
     """
     try:
-        products = trace_step(cell).products
+        products = trace(cell).products
     except Untraceable:
         return [], {}
     x = ("input", "x")
@@ -240,3 +263,8 @@ def _output_and_states(
             f"as the layer has {H} units, got {tuple(output.shape)}."
         )
     return output, {name: made[name] for name in state}
+
+
+def runs_compiled(call: Call) -> bool:
+    """Not needed: torch.compile looks into this backend."""
+    return True

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import torch
 from torch import _VF, Tensor
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from throughtime.cells.cell import Cell
 from throughtime.kernels.call import Call
 from throughtime.kernels.transforms import has_tangent, is_transformed
 
-__all__ = ["is_equal", "missing", "reasons", "run"]
+__all__ = [
+    "IS_KERNEL",
+    "IS_TRACEABLE",
+    "compiled_identity",
+    "is_equal",
+    "missing",
+    "rank",
+    "reasons",
+    "record",
+    "run",
+    "runs_compiled",
+]
+
+IS_KERNEL = True
+IS_TRACEABLE = True
 
 _OPERATORS = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
 
@@ -34,11 +48,28 @@ def reasons(call: Call) -> list[str]:
         found.append("a transform of torch.func is at work, and not all know PyTorch's operators")
     elif has_tangent(call.tensors):
         found.append("an input has a tangent, and not all of PyTorch's operators have forward mode")
+    elif call.lengths is not None and call.x.is_meta:
+        found.append("x is on meta, where PyTorch cannot pack rows of several lengths")
     elif call.lengths is not None and bool((call.lengths == 0).any()):
         found.append("a row has length 0, which PyTorch's packed sequences refuse")
     elif call.lengths is not None and call.x.shape[1] == 0:
         found.append("the batch is empty, which PyTorch's packed sequences refuse")
     return found
+
+
+def rank(call: Call) -> tuple[int, str]:
+    """See :class:`throughtime.kernels.backend.Backend`."""
+    return 10, ""
+
+
+def record(call: Call) -> None:
+    """Nothing: PyTorch's operators keep no gates."""
+    return None
+
+
+def compiled_identity(cell: Cell, weight: Tensor) -> str:
+    """Nothing: torch.compile knows PyTorch's operators."""
+    return ""
 
 
 def is_equal(cell: Cell) -> bool:
@@ -74,7 +105,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         data, *last = operator(
             packed.data, packed.batch_sizes, state if several else state[0], flat, *options
         )
-        output, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
+        output, _ = pad_packed_sequence(PackedSequence(data, *packed[1:]), total_length=x.shape[0])
         last = [s.index_select(1, back) for s in last]
     output = _reversed(output, call.lengths) if call.reverse else output
     return output, tuple(s.squeeze(0) for s in last)
@@ -88,3 +119,8 @@ def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
     source = lengths.to(x.device) - 1 - t
     source = torch.where(source < 0, t, source)  # (T, B)
     return x.gather(0, source.unsqueeze(-1).expand_as(x))
+
+
+def runs_compiled(call: Call) -> bool:
+    """Not needed: torch.compile looks into this backend."""
+    return True

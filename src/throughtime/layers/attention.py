@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.checks import bounds, integer_lengths, shape_is, unknown
+from throughtime.checks import bounds, integer_lengths, shape_is, unknown, whole_number
 from throughtime.kernels.transforms import is_transformed
 
 __all__ = ["KINDS", "Attention", "AttentionMemory"]
@@ -79,6 +79,11 @@ class Attention(nn.Module):
         super().__init__()
         if kind not in KINDS:
             raise unknown("attention", kind, KINDS)
+        who = f'Attention("{kind}")'
+        query_size = whole_number(who, "query_size", query_size)
+        memory_size = whole_number(who, "memory_size", memory_size)
+        if hidden_size is not None:
+            hidden_size = whole_number(who, "hidden_size", hidden_size)
         if kind == "dot" and query_size != memory_size:
             raise ValueError(
                 f'Attention("dot"): expected a memory as wide as the query, because they are '

@@ -19,7 +19,8 @@ class Dropout(nn.Dropout):
     """As ``torch.nn.Dropout``; see :func:`dropout`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return dropout(input, self.p, self.training)
+        # torch.compile makes a symbol of a float that is read, and then begins again.
+        return dropout(input, self.p) if self.training else input
 
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
@@ -34,7 +35,6 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     tensor([0., 2.])
     """
     if not training:
-        # Before p is looked at: torch.compile with dynamic=True makes a symbol of a float.
         return x
     dropped = round(p * _STEPS)
     is_ours = x.device.type == "cpu" and x.is_floating_point() and _LEAST <= p

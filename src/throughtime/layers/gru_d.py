@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from throughtime.checks import shape_is
+from throughtime.checks import device_is, shape_is, whole_number
 from throughtime.layers.recurrent import Recurrent
 from throughtime.layers.sequence import Layout, enter
+from throughtime.layers.weights import weight_of
 
 __all__ = ["GRUD", "time_gaps"]
 
@@ -110,6 +111,8 @@ class GRUD(nn.Module):
     torch.Size([7, 2, 5])
     """
 
+    who = "GRUD"
+    """What error messages call it."""
     x_mean: Tensor
 
     def __init__(
@@ -128,6 +131,8 @@ class GRUD(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        input_size = whole_number(self.who, "input_size", input_size)
+        hidden_size = whole_number(self.who, "hidden_size", hidden_size)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.recurrent = Recurrent(
             "gru-d",
@@ -202,7 +207,7 @@ class GRUD(nn.Module):
             "GRUD",
             x,
             input_size=self.input_size,
-            dtype=self.decay_x_bias.dtype,
+            dtype=self._weight("decay_x_bias", None).dtype,
             batch_first=self.batch_first,
             lengths=lengths,
             resets=resets,
@@ -211,7 +216,8 @@ class GRUD(nn.Module):
         mask, gaps = steps.beside("GRUD", "mask", mask), steps.beside("GRUD", "gaps", gaps)
         _is_bool("GRUD", mask)
         _, B, I = x.shape
-        h, x_last, elapsed = self._begin(hx, x, layout)
+        x_mean = self._weight("x_mean", x)
+        h, x_last, elapsed = self._begin(hx, x, x_mean, layout)
         valid = steps.valid()
         if valid is not None:
             mask = mask & valid.unsqueeze(-1)
@@ -222,9 +228,11 @@ class GRUD(nn.Module):
         seen = _last_seen(mask, resets)
         gaps = gaps + torch.where(_seen_before(seen, resets) < 0, elapsed, 0.0)
         carried = torch.where(seen < 0, x_last, x.gather(0, seen.clamp(min=0)))
-        gamma_x = torch.exp(-torch.relu(self.decay_x_weight * gaps + self.decay_x_bias))
-        gamma_h = torch.exp(-torch.relu(F.linear(gaps, self.decay_h_weight, self.decay_h_bias)))
-        filled = torch.where(mask, x, gamma_x * carried + (1 - gamma_x) * self.x_mean)
+        w_x, b_x = self._weight("decay_x_weight", x), self._weight("decay_x_bias", x)
+        w_h, b_h = self._weight("decay_h_weight", x), self._weight("decay_h_bias", x)
+        gamma_x = torch.exp(-torch.relu(w_x * gaps + b_x))
+        gamma_h = torch.exp(-torch.relu(F.linear(gaps, w_h, b_h)))
+        filled = torch.where(mask, x, gamma_x * carried + (1 - gamma_x) * x_mean)
         read = torch.cat([filled, mask.to(x.dtype)], -1)  # (T, B, 2*I)
         decays = {"decay": gamma_h}
         output, h = self.recurrent(read, h, lengths=lengths, resets=resets, inputs=decays)
@@ -236,23 +244,31 @@ class GRUD(nn.Module):
             lengths = lengths.to(x.device)
             last = (lengths - 1).clamp(min=0).view(1, B, 1).expand(1, B, I)
             elapsed = torch.where(lengths.unsqueeze(-1) > 0, left.gather(0, last)[0], elapsed)
-        state = (h, carried[-1:], elapsed.unsqueeze(0))
+        # Copies: the caller may write into them, and the backward pass needs what they came from.
+        state = (h, carried[-1:].clone(), elapsed.unsqueeze(0).clone())
         h, x_last, elapsed = (layout.without_batch(s, 1) for s in state)
         return layout.restored(output), (h, x_last, elapsed)
 
+    def _weight(self, name: str, x: Tensor | None) -> Tensor:
+        shape = (self.input_size,)
+        if name.startswith("decay_h"):
+            shape = (self.hidden_size, *shape) if name.endswith("weight") else (self.hidden_size,)
+        return weight_of(self, name, shape, x)
+
     def _begin(
-        self, hx: GRUDState | None, x: Tensor, layout: Layout
+        self, hx: GRUDState | None, x: Tensor, x_mean: Tensor, layout: Layout
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         """h as the recurrent layer takes it; the last values and their gaps, (B, I)."""
         shape = (x.shape[1], self.input_size)
         if hx is None:
-            return None, self.x_mean.expand(shape), x.new_zeros(shape)
+            return None, x_mean.expand(shape), x.new_zeros(shape)
         is_tuple = isinstance(hx, (tuple, list)) and len(hx) == 3
         if not is_tuple or not all(isinstance(s, Tensor) for s in hx):
             raise ValueError(f"GRUD: expected hx as the three tensors of a state, got {hx!r}.")
         expected = (1, self.input_size) if layout.is_single else (1, *shape)
         for name, value in zip(("the last values", "their gaps"), hx[1:], strict=True):
             shape_is("GRUD", f"{name} in hx", value, expected, "x has these rows and features")
+            device_is("GRUD", f"{name} in hx", value, x)
         h, x_last, elapsed = (layout.with_batch(s, 1) for s in hx)
         return h, x_last[0], elapsed[0]
 
@@ -285,5 +301,6 @@ def _last_seen(mask: Tensor, resets: Tensor | None) -> Tensor:
 
 def _seen_before(seen: Tensor, resets: Tensor | None) -> Tensor:
     """The same up to the step before, of what :func:`_last_seen` gives."""
-    before = torch.cat([torch.full_like(seen[:1], -1), seen[:-1]])
+    # Not a slice of T - 1 steps: torch.export would refuse T = 2.
+    before = F.pad(seen, (0, 0, 0, 0, 1, 0), value=-1)[:-1]
     return before if resets is None else torch.where(resets.unsqueeze(-1), -1, before)

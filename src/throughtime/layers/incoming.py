@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from throughtime.checks import nearest, shape_is
+from throughtime.checks import device_is, nearest, shape_is
+from throughtime.kernels.autocast import are_of_one_type
 from throughtime.layers.sequence import Layout, enter
 from throughtime.layers.stack import Incoming, Stack
 
@@ -42,12 +43,12 @@ def prepared(
     layout = steps.layout
     T, B, _ = steps.x.shape
     leading = (T,) if layout.is_single else (B, T) if layout.batch_first else (T, B)
-    further = tuple(layout.time_first(v) for v in _inputs(layer, inputs, leading))
+    further = tuple(layout.time_first(v) for v in _inputs(layer, steps.x, inputs, leading))
     state = _initial(layer, steps.x, hx, layout)
     return Incoming(steps.x, steps.lengths, steps.resets, layout, state, further)
 
 
-def _inputs(layer: Stack, inputs: Any, leading: tuple[int, ...]) -> list[Tensor]:
+def _inputs(layer: Stack, x: Tensor, inputs: Any, leading: tuple[int, ...]) -> list[Tensor]:
     """What enters each step besides x, spread over the units."""
     specs, who = layer.cell.given_inputs, layer.who
     if inputs is None:
@@ -70,10 +71,10 @@ def _inputs(layer: Stack, inputs: Any, leading: tuple[int, ...]) -> list[Tensor]
             value = value.unsqueeze(-1)
         width = spec.size or layer.hidden_size
         shape_is(who, f"the input {name}", value, (*leading, width), "x has these steps and rows")
-        if value.dtype != layer.dtype and not torch.is_autocast_enabled(value.device.type):
+        device_is(who, f"the input {name}", value, x)
+        if not are_of_one_type(value.dtype, x):
             raise ValueError(
-                f"{who}: expected the input {name} of {layer.dtype} as the weights are, got "
-                f"{value.dtype}."
+                f"{who}: expected the input {name} of {x.dtype} as x is, got {value.dtype}."
             )
         found.append(value.expand(*leading, layer.hidden_size))
     return found
@@ -84,11 +85,11 @@ def _initial(layer: Stack, x: Tensor, hx: Any, layout: Layout) -> tuple[Tensor, 
     specs, rows = layer.cell.state_specs, layer.num_layers * layer.num_directions
     shapes = [(rows, B, size) for size in layer.state_sizes.values()]
     if hx is None and layer.learned_state:
-        learned = layer.learned_states()
+        learned = layer.learned_states(x)
         return tuple(torch.stack(r).unsqueeze(1).expand(-1, B, -1) for r in learned)
     if hx is None:
         return tuple(
-            torch.full(shape, spec.initial, dtype=layer.dtype, device=x.device)
+            torch.full(shape, spec.initial, dtype=x.dtype, device=x.device)
             for shape, spec in zip(shapes, specs.values(), strict=True)
         )
     if not isinstance(hx, (Tensor, tuple, list)):
@@ -110,7 +111,8 @@ def _initial(layer: Stack, x: Tensor, hx: Any, layout: Layout) -> tuple[Tensor, 
             raise ValueError(
                 f"{who}: expected the initial state {name} as a tensor, got {value!r}."
             )
-        if value.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        device_is(who, f"the initial state {name}", value, x)
+        if not are_of_one_type(value.dtype, x):
             raise ValueError(
                 f"{who}: expected the initial state {name} of {x.dtype} as x is, got {value.dtype}."
             )

@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from throughtime.checks import shape_is, unknown
+from throughtime.checks import device_is, shape_is, unknown, whole_number
+from throughtime.kernels.autocast import autocast_off
 from throughtime.layers.matrix_memory import MatrixState, chunkwise, step_by_step
 from throughtime.layers.sequence import Steps, enter
 from throughtime.layers.stream import Stream
+from throughtime.layers.weights import weight_of
 
 __all__ = ["MatrixLSTM"]
 
@@ -79,6 +81,9 @@ class MatrixLSTM(nn.Module):
     (torch.Size([7, 5, 8]), torch.Size([5, 2, 4, 4]))
     """
 
+    who = "MatrixLSTM"
+    """What error messages call it."""
+
     def __init__(
         self,
         input_size: int,
@@ -94,13 +99,11 @@ class MatrixLSTM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        sizes = dict(input_size=input_size, hidden_size=hidden_size, num_heads=num_heads)
-        sizes |= {} if chunk_length is None else dict(chunk_length=chunk_length)
-        for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int):
-                raise TypeError(f"MatrixLSTM: expected {name} as a whole number, got {size!r}.")
-            if size < 1:
-                raise ValueError(f"MatrixLSTM: expected {name} of at least 1, got {size}.")
+        input_size = whole_number(self.who, "input_size", input_size)
+        hidden_size = whole_number(self.who, "hidden_size", hidden_size)
+        num_heads = whole_number(self.who, "num_heads", num_heads)
+        if chunk_length is not None:
+            chunk_length = whole_number(self.who, "chunk_length", chunk_length)
         if hidden_size % num_heads:
             raise ValueError(
                 f"MatrixLSTM: expected hidden_size as a multiple of num_heads={num_heads}, got "
@@ -157,7 +160,7 @@ class MatrixLSTM(nn.Module):
             "MatrixLSTM",
             input,
             input_size=self.input_size,
-            dtype=self.weight_ih_l0.dtype,
+            dtype=self._weight("weight_ih_l0", None).dtype,
             batch_first=self.batch_first,
             lengths=lengths,
             resets=resets,
@@ -183,9 +186,10 @@ class MatrixLSTM(nn.Module):
         if starts is not None:
             starts = starts.transpose(0, 1) if valid is None else starts.transpose(0, 1) & valid
         N, d = self.num_heads, self.hidden_size // self.num_heads
-        q, k, v, o, i, f = self.weight_ih_l0.split(self._blocks)
+        bias = self._weight("bias_ih_l0", x) if self.bias else None
+        q, k, v, o, i, f = self._weight("weight_ih_l0", x).split(self._blocks)
         weight = torch.cat([q, k / math.sqrt(d), v, o, i, f])
-        q, k, v, o, i, f = F.linear(x, weight, self.bias_ih_l0).split(self._blocks, -1)
+        q, k, v, o, i, f = F.linear(x, weight, bias).split(self._blocks, -1)
         wide = state[0].dtype
         q, k, v = (a.to(wide).view(B, T, N, d).transpose(1, 2) for a in (q, k, v))  # (B, N, T, d)
         i, f = i.to(wide).transpose(1, 2), f.to(wide).transpose(1, 2)  # (B, N, T)
@@ -194,19 +198,27 @@ class MatrixLSTM(nn.Module):
             # Past a row's end all is kept and nothing written.
             i = i.masked_fill(~valid.unsqueeze(1), -math.inf)
             log_f = log_f.masked_fill(~valid.unsqueeze(1), 0.0)
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast_off(x):
             if self.chunk_length is None:
                 y, last = step_by_step(q, k, v, i, log_f, state, starts)
             else:
                 L = min(self.chunk_length, T)
                 y, last = chunkwise(q, k, v, i, log_f, state, starts, is_zero, L)
         output = torch.sigmoid(o) * y.transpose(1, 2).reshape(B, T, -1).to(o.dtype)
-        return (output if valid is None else torch.where(valid.unsqueeze(-1), output, 0.0)), last
+        # Copies: the caller may write into them, and the backward pass needs what they are.
+        C, n, m = (s.clone() for s in last)
+        output = output if valid is None else torch.where(valid.unsqueeze(-1), output, 0.0)
+        return output, (C, n, m)
+
+    def _weight(self, name: str, x: Tensor | None) -> Tensor:
+        rows = sum(self._blocks)
+        shape = (rows, self.input_size) if name.startswith("weight") else (rows,)
+        return weight_of(self, name, shape, x)
 
     def _initial(self, steps: Steps, hx: Any) -> MatrixState:
         N, d = self.num_heads, self.hidden_size // self.num_heads
-        dtype = torch.promote_types(self.weight_ih_l0.dtype, torch.float32)
         layout, x = steps.layout, steps.x
+        dtype = torch.promote_types(self._weight("weight_ih_l0", x).dtype, torch.float32)
         rows = () if layout.is_single else (x.shape[1],)
         shapes = {"C": (*rows, N, d, d), "n": (*rows, N, d), "m": (*rows, N)}
         if hx is None:
@@ -220,6 +232,7 @@ class MatrixLSTM(nn.Module):
                     got = value.dtype if isinstance(value, Tensor) else repr(value)
                     raise ValueError(f"MatrixLSTM: expected {where} of {dtype}, got {got}.")
                 shape_is("MatrixLSTM", where, value, shape, f"num_heads={N} of {d} units")
+                device_is("MatrixLSTM", where, value, x)
             C, n, m = hx
         return layout.with_batch(C, 0), layout.with_batch(n, 0), layout.with_batch(m, 0)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from throughtime.cells.wrapped import ACTIVATIONS
-from throughtime.checks import unknown
+from throughtime.checks import unknown, whole_number
 from throughtime.kernels import dispatch
 
 __all__ = [
@@ -31,10 +31,7 @@ Check = Callable[[str, str, Any], None]
 
 def a_size(least: int) -> Check:
     def check(where: str, name: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{where}: expected {name} as a whole number, got {value!r}.")
-        if value < least:
-            raise ValueError(f"{where}: expected {name} of at least {least}, got {value}.")
+        whole_number(where, name, value, least)
 
     return check
 

@@ -15,8 +15,8 @@ from throughtime.cells.wrapped import (
     Zoneout,
 )
 from throughtime.checks import unknown
-from throughtime.kernels.graph import reachable
-from throughtime.kernels.trace import Untraceable, trace
+from throughtime.kernels.graph.graph import reachable
+from throughtime.kernels.graph.trace import Untraceable, trace
 from throughtime.layers import starts
 from throughtime.layers.spec import LayerSpec
 

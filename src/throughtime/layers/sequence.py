@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
-from throughtime.checks import ShapeError, integer_lengths, shape_is
+from throughtime.checks import ShapeError, device_is, integer_lengths, shape_is
+from throughtime.kernels.autocast import are_of_one_type
+from throughtime.layers.packed import packed_like, padded
 
 __all__ = ["Layout", "Steps", "enter"]
 
@@ -48,7 +50,7 @@ class Layout:
     def restored(self, sequence: Tensor) -> Any:
         """A sequence (T, B, …) in this layout, packed if x was."""
         if self.packed is not None:
-            return _repacked(sequence, self.packed)
+            return packed_like(sequence, self.packed)
         if self.is_single:
             return sequence.squeeze(1)
         return sequence.transpose(0, 1) if self.batch_first else sequence
@@ -94,7 +96,7 @@ class Steps:
 
         Raises:
             TypeError: for a tensor beside a ``PackedSequence``, or the other way round.
-            ValueError: for other rows or steps than those of x.
+            ValueError: for other rows or steps than those of x, or another device.
         """
         packed = self.layout.packed
         kind = Tensor if packed is None else PackedSequence
@@ -110,9 +112,11 @@ class Steps:
                     f"{where}: expected {name} packed as x is, with the same lengths in the same "
                     f"order. Pack both with the same lengths."
                 )
-            padded, _ = pad_packed_sequence(value)
-            shape_is(where, name, padded, tuple(self.x.shape), "x has this shape")
-            return padded
+            steps, _ = padded(value)
+            device_is(where, name, steps, self.x)
+            shape_is(where, name, steps, tuple(self.x.shape), "x has this shape")
+            return steps
+        device_is(where, name, value, self.x)
         shape_is(where, name, value, tuple(self.layout.restored(self.x).shape), "x has this shape")
         return self.layout.time_first(value)
 
@@ -143,7 +147,7 @@ def enter(
     Raises:
         TypeError: for an x or resets that are no tensors.
         ShapeError: for a wrong shape, or x without steps.
-        ValueError: for another dtype, or a ``PackedSequence`` beside lengths.
+        ValueError: for another dtype or device, or a ``PackedSequence`` beside lengths.
     """
     if isinstance(x, PackedSequence):
         beside = {"lengths": lengths, "resets": resets, **padded_alone}
@@ -154,16 +158,14 @@ def enter(
                 f"go with a padded tensor."
             )
         layout = Layout(packed=x)
-        x, lengths = pad_packed_sequence(x)
+        x, lengths = padded(x)
     else:
         for name, value in (("x", x), ("resets", resets)):
             if not isinstance(value, Tensor) and (value is not None or name == "x"):
                 raise TypeError(f"{where}: expected {name} as a tensor, got {value!r}.")
         layout = Layout(bool(batch_first), x.dim() == 2)
     shape_is(where, "x", x, (*layout.leading, input_size), f"input_size={input_size}")
-    if x.dtype != dtype and not (
-        torch.is_autocast_enabled(x.device.type) and x.is_floating_point()
-    ):
+    if not are_of_one_type(dtype, x):
         raise ValueError(
             f"{where}: expected x of {dtype} as the weights are, got "
             f"{x.dtype}. Convert one of them, for example layer.to(x.dtype)."
@@ -173,24 +175,17 @@ def enter(
     T, B, _ = x.shape
     if T == 0:
         raise ShapeError(f"{where}: expected at least one time step, got x with none.")
+    if isinstance(lengths, Tensor):
+        device_is(where, "lengths", lengths, x, or_cpu=True)
     if lengths is not None:
         lengths = integer_lengths(where, lengths, B, T)
     if resets is not None:
         if resets.dtype != torch.bool:
             raise ValueError(f"{where}: expected resets of torch.bool, got {resets.dtype}.")
+        device_is(where, "resets", resets, x)
         shape_is(where, "resets", resets, tuple(leading), "x has these steps and rows")
         resets = layout.time_first(resets)
     return Steps(x, lengths, resets, layout)
-
-
-def _repacked(sequence: Tensor, packed: PackedSequence) -> PackedSequence:
-    """A sequence (T, B, …) packed as another one is, whose rows it has."""
-    rows = torch.arange(int(packed.batch_sizes[0]))
-    # Of the rows in the order in which they are packed, the longest first.
-    lengths = (packed.batch_sizes.unsqueeze(1) > rows).sum(0)
-    if packed.sorted_indices is not None:
-        sequence = sequence.index_select(1, packed.sorted_indices)
-    return packed._replace(data=pack_padded_sequence(sequence, lengths).data)
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:

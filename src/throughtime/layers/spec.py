@@ -28,6 +28,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
+import torch
+
 from throughtime.checks import unknown
 from throughtime.layers.option_checks import (
     Check,
@@ -68,7 +70,9 @@ def _plain(kind: Any, value: Any) -> Any:
         return bool(value)
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, (bool, int, float)):
+    # A tensor of True would count as 1.
+    is_bool = isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool
+    if is_bool or isinstance(value, (int, float)):
         return value
     try:
         return operator.index(value)

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell, get
 from throughtime.checks import ShapeError
-from throughtime.kernels import Call, Weights, dispatch, operators
-from throughtime.kernels.random import new_seed
+from throughtime.kernels import Call, Weights, dispatch
+from throughtime.kernels.graph.random import new_seed
 from throughtime.layers import options, parameters, starts
 from throughtime.layers.attributes import WithSpec
 from throughtime.layers.sequence import Steps
 from throughtime.layers.spec import LayerSpec
+from throughtime.layers.weights import weight_of
 
 __all__ = ["Incoming", "Stack"]
 
@@ -72,7 +73,8 @@ class Stack(WithSpec):
         self._changes = 0
         self._follow_options()
 
-        for name, shape in parameters.shapes(self.cell, self.spec).items():
+        self._shapes = parameters.shapes(self.cell, self.spec)
+        for name, shape in self._shapes.items():
             empty = torch.empty(shape, device=device, dtype=dtype)
             self.register_parameter(name, nn.Parameter(empty))
         self.reset_parameters()
@@ -135,16 +137,24 @@ class Stack(WithSpec):
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
-        # Not get_parameter: torch.func.functional_call puts plain tensors in its place.
-        weight: Any = self.weight_ih_l0
-        return weight.dtype
+        return self._weight("weight_ih_l0", None).dtype
 
     def _suffixes(self, layer: int) -> list[str]:
         return parameters.suffixes(self.spec, layer)
 
-    def learned_states(self) -> list[list[Tensor]]:
-        """The learned initial states: for each state those of all layers and directions."""
-        found = [getattr(self, name) for name in parameters.initial_names(self.cell, self.spec)]
+    def _weight(self, name: str, x: Tensor | None) -> Any:
+        """A weight that a call with the input x can read; None where the layer has none."""
+        shape = self._shapes.get(name)
+        return None if shape is None else weight_of(self, name, shape, x)
+
+    def learned_states(self, x: Tensor | None = None) -> list[list[Tensor]]:
+        """The learned initial states: for each state those of all layers and directions.
+
+        Args:
+            x: the input whose device and type they must have; None checks their shapes only.
+        """
+        names = parameters.initial_names(self.cell, self.spec)
+        found = [self._weight(name, x) for name in names]
         rows = self.num_layers * self.num_directions
         return [found[i : i + rows] for i in range(0, len(found), rows)]
 
@@ -172,7 +182,7 @@ class Stack(WithSpec):
         return Call(
             cell=cell,
             x=x,
-            weights=self._weights(suffix),
+            weights=self._weights(suffix, x),
             state=tuple(
                 F.pad(s[row], (0, n)) if n and self.proj_size else s[row]
                 for s, n in zip(given.state, missing.values(), strict=True)
@@ -220,13 +230,14 @@ class Stack(WithSpec):
                 outputs = [merged(outputs)]
             inputs = outputs if is_apart else outputs * spec.num_directions
         x = inputs[0]
-        if len(last) == 1:
-            return x, [rows.unsqueeze(0) for rows in last[0]]
+        if x.requires_grad:
+            # The caller may write into the results; what the backward pass keeps stays as it is.
+            x = x.clone()
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
 
     def _trace(self, call: Call, suffix: str) -> dict[str, Tensor]:
         """All that the step returns, of all steps."""
-        found = dispatch.trace(call, self.backend)
+        found = dispatch.record(call, self.backend)
         narrow = self.state_sizes if self.proj_size else {}
         return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in found.items()}
 
@@ -249,29 +260,32 @@ class Stack(WithSpec):
 
         It is asked again when the number of changes is another.
         """
-        return operators.traced_identity(self.equations, self._weights("_l0").weight_ih)
+        return dispatch.compiled_identity(self.equations, self._weight("weight_ih_l0", None))
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
     _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-    def _weights(self, suffix: str) -> Weights:
+    def _weights(self, suffix: str, x: Tensor | None = None) -> Weights:
         def named(name: str) -> Any:
-            return getattr(self, f"{name}{suffix}", None)
+            return self._weight(f"{name}{suffix}", x)
 
-        own = {name: named(name) for name in self.cell.parameter_specs}
-        bias_ih, bias_hh = named("bias_ih"), named("bias_hh")
-        return Weights(named("weight_ih"), self._recurrent(suffix), bias_ih, bias_hh, own)
+        return Weights(
+            named("weight_ih"),
+            self._recurrent(suffix, x),
+            *(named("bias_ih"), named("bias_hh")),
+            {name: named(name) for name in self.cell.parameter_specs},
+        )
 
-    def _recurrent(self, suffix: str) -> Tensor | None:
+    def _recurrent(self, suffix: str, x: Tensor | None) -> Tensor | None:
         """The blocks of R as the step uses them."""
-        learned: Tensor | None = getattr(self, f"weight_hh{suffix}", None)
+        learned: Tensor | None = self._weight(f"weight_hh{suffix}", x)
         if learned is not None and self._drops_weights:
             learned = F.dropout(learned, self.weight_drop, self.training)
         cell, H, P = self.equations, self.hidden_size, self.proj_size
         if P:
             # Square blocks: h has zeros after its P units, and the projection makes no more.
             before = [] if learned is None else [F.pad(learned, (0, H - P))]
-            projection = F.pad(getattr(self, f"weight_hr{suffix}"), (0, 0, 0, H - P))
+            projection = F.pad(self._weight(f"weight_hr{suffix}", x), (0, 0, 0, H - P))
             learned = torch.cat([*before, projection])
         if learned is None or not cell.has_transform:
             return learned

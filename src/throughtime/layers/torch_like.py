@@ -19,15 +19,42 @@ __all__ = ["GRU", "LSTM", "RNN"]
 
 
 class _TorchLike(Recurrent):
-    """What code that was written for ``torch.nn`` also calls."""
+    """What code that was written for ``torch.nn`` also reads and calls.
+
+    The attributes of ``torch.nn.RNNBase``, those with an underscore too, because other libraries
+    read them. They follow from the layer and cannot be set.
+    """
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
         """The parameters, one list for each layer and direction."""
-        suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
+        return [[getattr(self, name) for name in names] for names in self._all_weights]
+
+    @property
+    def mode(self) -> str:
+        """``LSTM``, ``GRU``, ``RNN_TANH`` or ``RNN_RELU``."""
+        return str(self.cell.torch_equivalent)
+
+    @property
+    def _all_weights(self) -> list[list[str]]:
+        """The names of :attr:`all_weights`."""
         names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
         names += ["weight_hr"] if self.proj_size else []
-        return [[getattr(self, f"{name}{suffix}") for name in names] for suffix in suffixes]
+        suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
+        return [[f"{name}{suffix}" for name in names] for suffix in suffixes]
+
+    @property
+    def _flat_weights_names(self) -> list[str]:
+        """The same names in one list."""
+        return [name for names in self._all_weights for name in names]
+
+    @property
+    def _flat_weights(self) -> list[nn.Parameter]:
+        """The parameters in one list, as the operators of PyTorch take them.
+
+        A new list each time: what is put into it does not reach the layer.
+        """
+        return [getattr(self, name) for name in self._flat_weights_names]
 
     def flatten_parameters(self) -> None:
         """There is nothing to flatten; for code that calls it."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import integer_lengths, shape_is
+from throughtime.checks import integer_lengths, shape_is, whole_number
 from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent
 
@@ -73,8 +73,13 @@ class Cloze(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        vocab_size = whole_number("Cloze", "vocab_size", vocab_size)
         E = hidden_size if embedding_size is None else embedding_size
-        self.bos, self.eos = bos, eos
+        E = whole_number("Cloze", "embedding_size", E)
+        self.vocab_size, self.bidirectional = vocab_size, bidirectional
+        self.hidden_size, self.num_layers, self.embedding_size = hidden_size, num_layers, E
+        self.tied, self.bos, self.eos = tied, bos, eos
+        self.forget_bias, self.backend = forget_bias, backend
         self.embedding = nn.Embedding(vocab_size, E)
         self.recurrent = Recurrent(
             cell,
@@ -90,6 +95,7 @@ class Cloze(nn.Module):
             backend=backend,
             **options,
         )
+        self.cell, self.options = self.recurrent.cell, options
         self.dropout = Dropout(dropout)
         context_size = self.recurrent.output_size
         self.projection = nn.Linear(context_size, E, bias=False) if tied else nn.Identity()
@@ -115,7 +121,7 @@ class Cloze(nn.Module):
         """
         shape_is("Cloze", "tokens", tokens, ["B", "T"])
         B, T = tokens.shape
-        ends = integer_lengths("Cloze", [T] * B if lengths is None else lengths, B, T)
+        ends = integer_lengths("Cloze", torch.full((B,), T) if lengths is None else lengths, B, T)
         framed = tokens.new_full((B, T + 2), self.eos)
         framed[:, 0], framed[:, 1:-1] = self.bos, tokens
         framed[torch.arange(B), ends.cpu() + 1] = self.eos

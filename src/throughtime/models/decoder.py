@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import ShapeError, bounds, integer_lengths, unknown
+from throughtime.checks import ShapeError, bounds, integer_lengths, unknown, whole_number
 from throughtime.layers import Attention, Recurrent
 from throughtime.layers.attention import KINDS
 from throughtime.layers.dropout import Dropout
@@ -69,8 +69,11 @@ class Decoder(nn.Module):
                 why = "writes in one direction" if name == "bidirectional" else "is given its state"
                 raise ValueError(f"Decoder: {name}=True would have no effect, as it {why}.")
         E = hidden_size if embedding_size is None else embedding_size
-        H, M = options.get("proj_size") or hidden_size, memory_size
+        E = whole_number("Decoder", "embedding_size", E)
         width = "proj_size" if options.get("proj_size") else "hidden_size"
+        H = whole_number("Decoder", width, options.get("proj_size") or hidden_size)
+        M = whole_number("Decoder", "memory_size", memory_size)
+        vocab_size = whole_number("Decoder", "vocab_size", vocab_size)
         if attention not in ATTENTIONS:
             raise unknown("attention", attention, ATTENTIONS)
         if input_feeding and attention == "none":
@@ -124,7 +127,7 @@ class Decoder(nn.Module):
         attention = None if self.attention is None else self.attention.prepare(values, lengths)
         feeds_attended = self.input_feeding and not self.is_before
         attended = values.new_zeros(B, self.recurrent.output_size) if feeds_attended else None
-        lengths = torch.as_tensor([S] * B if lengths is None else lengths)
+        lengths = torch.full((B,), S) if lengths is None else torch.as_tensor(lengths)
         return Memory(DecoderState(states, attended), lengths, attention)
 
     # Decoding: all steps of a given target at once, or token by token.

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from throughtime.cells.cell import Cell
-from throughtime.checks import bounds, integer_lengths, unknown
+from throughtime.cells.cell import Cell, get
+from throughtime.checks import bounds, integer_lengths, unknown, whole_number
 from throughtime.layers import Recurrent
 from throughtime.layers.attention import not_empty
 from throughtime.layers.dropout import Dropout
@@ -73,11 +73,12 @@ class EncoderDecoder(Writer):
         forget_bias, backend, options: options of both recurrent networks; see
             :class:`throughtime.Recurrent`. ``merge``, ``independent`` and ``learned_state`` apply
             to the encoder only, since the decoder has one direction and a given initial state.
-        encoder: settings of the encoder that differ from the shared ones, by name; or a module of
-            your own. The module is called with source and lengths, returns the values k (B, S, M)
-            and their valid lengths (B) or None, and has M as its ``output_size``. The source may
-            then be anything that the module reads, and ``source_size`` is None.
-        decoder: settings of the decoder that differ from the shared ones, by name.
+        encoder: a module of your own in place of the recurrent encoder. It is called with the
+            source and its lengths, returns the values k (B, S, M) and their valid lengths (B) or
+            None, and has M as its ``output_size``. The source may then be anything that the module
+            reads, and ``source_size`` is None.
+        encoder_options, decoder_options: settings of one side that differ from the shared ones, by
+            name.
 
     Shapes:
         source: (B, S) int64. target_in: (B, T) int64, ``bos`` and the target. scores: (B, T, V),
@@ -118,8 +119,9 @@ class EncoderDecoder(Writer):
         eos: int = 2,
         forget_bias: float | None = None,
         backend: str = "auto",
-        encoder: Mapping[str, Any] | nn.Module | None = None,
-        decoder: Mapping[str, Any] | None = None,
+        encoder: nn.Module | None = None,
+        encoder_options: Mapping[str, Any] | None = None,
+        decoder_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -130,7 +132,11 @@ class EncoderDecoder(Writer):
                 f"EncoderDecoder: shared=True is for one vocabulary of both sides, so expected "
                 f"source_size and target_size to be the same, got {source_size} and {target_size}."
             )
+        target_size = whole_number("EncoderDecoder", "target_size", target_size)
+        if source_size is not None:
+            source_size = whole_number("EncoderDecoder", "source_size", source_size)
         E = hidden_size if embedding_size is None else embedding_size
+        E = whole_number("EncoderDecoder", "embedding_size", E)
         common: dict[str, Any] = {
             "cell": cell,
             "hidden_size": hidden_size,
@@ -141,15 +147,19 @@ class EncoderDecoder(Writer):
             **options,
         }
         of_decoder = {k: v for k, v in common.items() if k not in _ENCODER_ONLY}
-        of_decoder |= dict(decoder or {})
+        of_decoder |= dict(decoder_options or {})
         of_encoder = common | {"bidirectional": bidirectional}
         of_encoder |= {} if encoder_cell is None else {"cell": encoder_cell}
         self.dropout = Dropout(dropout)
-        is_module = isinstance(encoder, nn.Module)
+        is_module = encoder is not None
+        if is_module and encoder_options:
+            raise ValueError(
+                "EncoderDecoder: encoder_options would have no effect on an encoder of your own."
+            )
         if is_module:
             self.encoder: Any = encoder
         else:
-            of_encoder |= dict(encoder or {})
+            of_encoder |= dict(encoder_options or {})
             self.dropout = Dropout(of_encoder["dropout"])
             is_summed = of_encoder["bidirectional"] and attention == "dot"
             of_encoder.setdefault("merge", "sum" if is_summed else "concat")
@@ -174,6 +184,14 @@ class EncoderDecoder(Writer):
             else Bridge(self.encoder, self.decoder.recurrent)
         )
         self.source_size, self.target_size, self.shared = source_size, target_size, shared
+        self.cell = get(cell) if isinstance(cell, str) else cell
+        encoder_cell = self.cell if encoder_cell is None else encoder_cell
+        self.encoder_cell = get(encoder_cell) if isinstance(encoder_cell, str) else encoder_cell
+        self.encoder_options, self.decoder_options = encoder_options, decoder_options
+        self.forget_bias, self.backend, self.options = forget_bias, backend, options
+        self.hidden_size, self.num_layers = hidden_size, num_layers
+        self.embedding_size, self.bidirectional = E, bidirectional
+        self.attention, self.input_feeding, self.tied = attention, input_feeding, tied
         self.pad, self.bos, self.eos = pad, bos, eos
         self.embedding: nn.Embedding | None = None
         if shared:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
+from throughtime.checks import whole_number
 from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent, RecurrentState
 from throughtime.layers.stream import Stream
@@ -62,15 +63,20 @@ class LanguageModel(nn.Module):
                 "LanguageModel: bidirectional=True would let the model read the tokens that it "
                 "must predict. Leave it out."
             )
-        output_size: int = options.get("proj_size") or hidden_size
         width = "proj_size" if options.get("proj_size") else "hidden_size"
+        output_size = whole_number("LanguageModel", width, options.get("proj_size") or hidden_size)
+        vocab_size = whole_number("LanguageModel", "vocab_size", vocab_size)
         if embedding_size is None:
             embedding_size = output_size if tied else min(64, vocab_size)
+        embedding_size = whole_number("LanguageModel", "embedding_size", embedding_size)
         if tied and embedding_size != output_size:
             raise ValueError(
                 f"LanguageModel: tied=True scores with the embedding itself, so expected "
                 f"embedding_size={output_size} like {width}, got {embedding_size}."
             )
+        self.vocab_size, self.embedding_size = vocab_size, embedding_size
+        self.hidden_size, self.num_layers = hidden_size, num_layers
+        self.tied, self.forget_bias, self.backend = tied, forget_bias, backend
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         self.recurrent = Recurrent(
             cell,
@@ -83,6 +89,7 @@ class LanguageModel(nn.Module):
             backend=backend,
             **options,
         )
+        self.cell, self.options = self.recurrent.cell, options
         self.dropout = Dropout(dropout)
         self.scores = nn.Linear(output_size, vocab_size)
         if tied:

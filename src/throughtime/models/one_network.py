@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import ShapeError, integer_lengths
+from throughtime.checks import ShapeError, integer_lengths, whole_number
 from throughtime.layers.attention import not_empty
 from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent
@@ -78,6 +78,8 @@ class OneNetwork(Writer):
                 "OneNetwork: bidirectional=True would need the end of the target before it is "
                 "written. Use EncoderDecoder, whose encoder may read both directions."
             )
+        source_size = whole_number("OneNetwork", "source_size", source_size)
+        target_size = whole_number("OneNetwork", "target_size", target_size)
         check_specials("OneNetwork", target_size, pad, bos, eos)
         if bos >= source_size:
             raise ValueError(
@@ -85,8 +87,11 @@ class OneNetwork(Writer):
                 f"that is read, got {bos}."
             )
         E = hidden_size if embedding_size is None else embedding_size
+        E = whole_number("OneNetwork", "embedding_size", E)
         self.source_size, self.target_size = source_size, target_size
+        self.hidden_size, self.num_layers, self.embedding_size = hidden_size, num_layers, E
         self.pad, self.bos, self.eos = pad, bos, eos
+        self.forget_bias, self.backend = forget_bias, backend
         self.embedding = nn.Embedding(source_size, E)
         self.recurrent = Recurrent(
             cell,
@@ -99,6 +104,7 @@ class OneNetwork(Writer):
             backend=backend,
             **options,
         )
+        self.cell, self.options = self.recurrent.cell, options
         self.dropout = Dropout(dropout)
         self.scores = nn.Linear(self.recurrent.output_size, target_size)
 
@@ -109,7 +115,8 @@ class OneNetwork(Writer):
     def encode(self, source: Tensor, lengths: Tensor | list[int] | None = None) -> Memory:
         check_tokens("OneNetwork", "source", source, self.source_size)
         B, S = source.shape
-        ends = integer_lengths("OneNetwork", [S] * B if lengths is None else lengths, B, S).cpu()
+        ends = torch.full((B,), S) if lengths is None else lengths
+        ends = integer_lengths("OneNetwork", ends, B, S).cpu()
         _, state = self._read(source, lengths=not_empty("OneNetwork", ends))
         return Memory(state, ends, None)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from throughtime.checks import whole_number
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.decoding import Sampling, draw
 from throughtime.models.memory import Memory
@@ -205,5 +206,9 @@ def attention_of(memory: Memory, rows: list[Tensor], length: int) -> Tensor | No
 
 def at_least_one(who: str, name: str, value: int) -> None:
     """Raises a ValueError unless ``value`` is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{who}: expected {name} as a whole number of at least 1, got {value!r}.")
+    try:
+        whole_number(who, name, value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{who}: expected {name} as a whole number of at least 1, got {value!r}."
+        ) from None

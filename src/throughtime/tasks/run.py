@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import nn
 
 from throughtime.checks import nearest
@@ -219,7 +219,8 @@ class Run:
             )
         model = task.model()
         try:
-            weights = load_file(self.model_file)
+            # Not load_file, which maps the file: the process dies where it is cut off meanwhile.
+            weights = load(self.model_file.read_bytes())
             missing, unexpected = model.load_state_dict(weights, strict=False)
         except (SafetensorError, RuntimeError, OSError) as error:
             raise RunError(

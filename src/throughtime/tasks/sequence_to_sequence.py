@@ -242,8 +242,8 @@ class SequenceToSequence(BatchTask):
             attention=c.attention,
             input_feeding=c.input_feeding,
             tied=c.tied,
-            encoder=c.override("encoder", c.encoder),
-            decoder=c.override("decoder", c.decoder),
+            encoder_options=c.override("encoder", c.encoder),
+            decoder_options=c.override("decoder", c.decoder),
             **{"bidirectional": c.bidirectional} | c.recurrent(),
         )
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import throughtime as tt
+from throughtime.kernels.graph.trace import Untraceable
 from throughtime.kernels.printing.equations import describe
-from throughtime.kernels.trace import Untraceable
 
 from ..given_inputs import bounded, drawn
 

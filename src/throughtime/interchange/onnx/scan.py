@@ -12,8 +12,8 @@ from torch import Tensor
 from throughtime.cells.cell import Cell
 from throughtime.interchange.onnx.operations import operation
 from throughtime.interchange.onnx.writing import GraphWriter
-from throughtime.kernels.graph import Node, Operand, is_mask, reachable
-from throughtime.kernels.trace import Step, Untraceable, trace
+from throughtime.kernels.graph.graph import Node, Operand, is_mask, reachable
+from throughtime.kernels.graph.trace import Step, Untraceable, trace
 from throughtime.layers import Recurrent
 
 __all__ = ["further_inputs", "scan", "traced"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from throughtime.kernels.graph import Node, reachable
-from throughtime.kernels.program import Program
+from throughtime.kernels.graph.graph import Node, reachable
+from throughtime.kernels.graph.program import Program
 
 __all__ = ["COMPUTE", "Array", "Memory"]
 

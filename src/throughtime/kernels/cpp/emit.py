@@ -16,7 +16,7 @@ from throughtime.kernels.cpp.arrays import COMPUTE, Array, Memory
 from throughtime.kernels.cpp.frame import file_text, stage_text
 from throughtime.kernels.cpp.pointwise import Pointwise
 from throughtime.kernels.cpp.stages import Stages
-from throughtime.kernels.program import Program
+from throughtime.kernels.graph.program import Program
 
 __all__ = ["COMPUTE", "Array", "Source", "emit"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from throughtime.kernels.call import Weights
 from throughtime.kernels.cpp.walk import Library, Walk, pad
-from throughtime.kernels.program import Program
+from throughtime.kernels.graph.program import Program
 
 __all__ = ["Packed", "Packing"]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from throughtime.kernels.cpp.arrays import Memory
 from throughtime.kernels.cpp.stages import REDUCTIONS, Stages
-from throughtime.kernels.graph import Node, Operand
+from throughtime.kernels.graph.graph import Node, Operand
 
 __all__ = ["Pointwise"]
 

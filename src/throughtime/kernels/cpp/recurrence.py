@@ -26,7 +26,7 @@ from throughtime.kernels.cpp.gemm import matmul
 from throughtime.kernels.cpp.packing import Packed, Packing
 from throughtime.kernels.cpp.walk import Library, Memory, Walk, num_chunks, width
 from throughtime.kernels.cpp.weight_gradients import Gradients, WeightGradients
-from throughtime.kernels.program import Program
+from throughtime.kernels.graph.program import Program
 
 __all__ = ["STORAGE", "Kept", "Kernel", "kernel"]
 

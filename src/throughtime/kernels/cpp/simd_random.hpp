@@ -1,4 +1,4 @@
-// Numbers drawn by counting, for generated kernels: see throughtime/kernels/random.py, which has the
+// Numbers drawn by counting, for generated kernels: see throughtime/kernels/graph/random.py, which has the
 // formulas and draws the very same numbers.
 #pragma once
 

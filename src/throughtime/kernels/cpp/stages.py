@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from throughtime.kernels.cpp.arrays import Memory
-from throughtime.kernels.graph import Node, Operand, is_mask
-from throughtime.kernels.program import Program, Slot
+from throughtime.kernels.graph.graph import Node, Operand, is_mask
+from throughtime.kernels.graph.program import Program, Slot
 
 __all__ = ["REDUCTIONS", "Input", "Products", "Stages"]
 

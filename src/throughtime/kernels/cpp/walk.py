@@ -104,7 +104,8 @@ def _steps_of_a_chunk(B: int, bytes_of_a_row: int, save: str | None) -> int:
     rows = max(_BYTES_OF_A_CHUNK // max(bytes_of_a_row, 1), _FEWEST_ROWS)
     rows = -(-_FEWEST_ROWS // 2) if save == "states" else rows
     # Even, so that two steps that take turns stay in turn from chunk to chunk.
-    return torch.sym_max(2, -(-rows // torch.sym_max(B, 1)) // 2 * 2)
+    # A symbol where B is one, which the type of sym_max does not know.
+    return torch.sym_max(2, -(-rows // torch.sym_max(B, 1)) // 2 * 2)  # type: ignore[return-value]
 
 
 class Walk:
@@ -129,6 +130,12 @@ class Walk:
         self.lengths, self._order, self._inverse = call.lengths, None, None
         if call.lengths is not None:
             self.lengths, self._order = torch.sort(call.lengths, descending=True, stable=True)
+            if not (self.lengths[-1] >= 0 and self.lengths[0] <= self.T):
+                # Inside torch.compile the layer could not look at them.
+                raise ValueError(
+                    f"expected lengths from 0 to {self.T}, the number of steps of x, got "
+                    f"{int(self.lengths[-1])} to {int(self.lengths[0])}."
+                )
             self._inverse = torch.argsort(self._order)
             self.resets = None if call.resets is None else call.resets[:, self._order]
         self.chunks = chunks(self.T, self.B, slots * self.W * compute.itemsize, save)

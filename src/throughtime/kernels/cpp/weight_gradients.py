@@ -13,8 +13,8 @@ from throughtime.kernels.call import Weights
 from throughtime.kernels.cpp.gemm import matmul
 from throughtime.kernels.cpp.packing import Packing
 from throughtime.kernels.cpp.walk import Memory, Walk
-from throughtime.kernels.graph import Node
-from throughtime.kernels.program import Program
+from throughtime.kernels.graph.graph import Node
+from throughtime.kernels.graph.program import Program
 
 __all__ = ["Gradients", "WeightGradients"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from throughtime.kernels.differentiate import gradients
-from throughtime.kernels.graph import Node, Operand
+from throughtime.kernels.graph.differentiate import gradients
+from throughtime.kernels.graph.graph import Node, Operand
+from throughtime.kernels.graph.trace import Product
 from throughtime.kernels.printing.expressions import Name
 from throughtime.kernels.printing.names import GIVEN, NamedStep
-from throughtime.kernels.trace import Product
 
 __all__ = ["NamedGradients"]
 

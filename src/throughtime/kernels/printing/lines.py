@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from throughtime.kernels.graph import Node, Operand
+from throughtime.kernels.graph.graph import Node, Operand
+from throughtime.kernels.graph.trace import Product
 from throughtime.kernels.printing.expressions import (
     ONE,
     ZERO,
@@ -27,7 +28,6 @@ from throughtime.kernels.printing.expressions import (
 from throughtime.kernels.printing.gradients import NamedGradients
 from throughtime.kernels.printing.names import NamedStep
 from throughtime.kernels.printing.terms import Arrangement
-from throughtime.kernels.trace import Product
 
 __all__ = ["Line", "Writer", "in_order"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from throughtime.cells.cell import Cell
-from throughtime.kernels.graph import Graph, Node, Operand, reachable
+from throughtime.kernels.graph.graph import Graph, Node, Operand, reachable
+from throughtime.kernels.graph.trace import Product, trace
 from throughtime.kernels.printing.expressions import Name, write_expression
-from throughtime.kernels.trace import Product, trace
 
 __all__ = ["GIVEN", "NamedStep"]
 

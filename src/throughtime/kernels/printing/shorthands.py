@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 
-from throughtime.kernels.graph import LEAVES, Node, Operand, reachable
+from throughtime.kernels.graph.graph import LEAVES, Node, Operand, reachable
 from throughtime.kernels.printing.expressions import Name, parts_of
 from throughtime.kernels.printing.gradients import NamedGradients
 from throughtime.kernels.printing.lines import Writer, in_order

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from throughtime.kernels.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
+from throughtime.kernels.graph.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
 
 __all__ = ["RULES", "gradients"]
 

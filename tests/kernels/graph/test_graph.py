@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from throughtime.kernels.graph import Graph, Node, is_mask, reachable
+from throughtime.kernels.graph.graph import Graph, Node, is_mask, reachable
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from throughtime.cells.cell import Cell
-from throughtime.kernels.differentiate import gradients
-from throughtime.kernels.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
-from throughtime.kernels.trace import Product, Step, Untraceable, once_for_same, trace
+from throughtime.kernels.graph.differentiate import gradients
+from throughtime.kernels.graph.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
+from throughtime.kernels.graph.trace import Product, Step, Untraceable, once_per_key, trace
 
-__all__ = ["Program", "Slot", "looked_at", "program"]
+__all__ = ["Program", "Slot", "program", "recording_program"]
 
 
 @dataclass(frozen=True)
@@ -209,28 +209,28 @@ def _numbers_under(mask: Node) -> list[Node]:
     return found
 
 
-@once_for_same
+@once_per_key
 def program(cell: Cell) -> Program:
     """The program of a cell; made once for all cells that do the same.
 
     Raises:
         Untraceable: where no kernel can be made of it.
     """
-    return _made(trace(cell), {})
+    return _program_of(trace(cell), {})
 
 
-@once_for_same
-def looked_at(cell: Cell) -> Program:
+@once_per_key
+def recording_program(cell: Cell) -> Program:
     """The program that also gives out what the step returns besides states and output."""
     step = trace(cell)
     rows = {
         k: step.graph.node("where", v, 1.0, 0.0) if is_mask(v) else v
         for k, v in step.others.items()
     }
-    return _made(step, rows)
+    return _program_of(step, rows)
 
 
-def _made(step: Step, others: Mapping[str, Operand]) -> Program:
+def _program_of(step: Step, others: Mapping[str, Operand]) -> Program:
     names = list(step.states)
     roots = [*step.states.values(), step.output, *others.values()]
     made = [p.operand for p in step.products if p.matrix == "R"]

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels.graph import Node, reachable
-from throughtime.kernels.program import program
-from throughtime.kernels.trace import Untraceable
+from throughtime.kernels.graph.graph import Node, reachable
+from throughtime.kernels.graph.program import program
+from throughtime.kernels.graph.trace import Untraceable
 
 
 def slots(made):

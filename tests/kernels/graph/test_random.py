@@ -13,13 +13,15 @@ import torch
 
 import throughtime as tt
 from throughtime.cells.cell import Input
-from throughtime.kernels import Call, Weights, operators, random, reference
+from throughtime.kernels import Call, Weights, reference
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import walk
 from throughtime.kernels.cpp.compile import missing
-from throughtime.kernels.random import new_seed, uniform
+from throughtime.kernels.graph import random
+from throughtime.kernels.graph.random import new_seed, uniform
 
-from .cpp_calls import ragged
-from .noted import noted_runs
+from ..cpp_calls import ragged
+from ..noted import noted_runs
 
 compiled = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 SEEDS = [0, 1, 2**63 - 1, 6457827717110365317, -1]
@@ -161,7 +163,7 @@ def test_the_compiled_kernels_draw_the_very_same_numbers(short_chunks, dtype, H)
             expected = expected_of(T, B, H, options.get("lengths"), seed, once).to(dtype)
             call = call_of(cell, T, B, H, dtype, **options)
             with noted_runs() as ran:
-                output, (h, k) = operators.run(call)
+                output, (h, k) = cpp.run(call)
             assert ran == ["forward"]
             assert torch.equal(output, expected)
             if not options:
@@ -182,7 +184,7 @@ def test_the_reference_draws_the_very_same_numbers(dtype):
 
 @compiled
 @pytest.mark.parametrize("save", ["gates", "states"])
-@pytest.mark.parametrize("backend", [operators, reference])
+@pytest.mark.parametrize("backend", [cpp, reference])
 def test_the_backward_pass_sees_the_numbers_of_the_forward_pass(short_chunks, backend, save):
     lengths, resets = ragged(9, 5)
     for options in ({}, {"reverse": True}, {"lengths": lengths, "resets": resets}):
@@ -210,7 +212,7 @@ def test_however_rows_and_units_are_split_over_threads_the_numbers_are_the_same(
     monkeypatch.setattr(walk, "_split", lambda *args: split)
     lengths, _ = ragged(3, 6)
     for options in ({}, {"lengths": lengths}):
-        output, _ = operators.run(call_of(Drawn(), 3, 6, 100, torch.float32, **options))
+        output, _ = cpp.run(call_of(Drawn(), 3, 6, 100, torch.float32, **options))
         expected = expected_of(3, 6, 100, options.get("lengths"))
         assert torch.equal(output.double(), expected)
 

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 
 import throughtime as tt
-from throughtime.kernels import functions
-from throughtime.kernels import trace as tracer
-from throughtime.kernels.graph import OPERATIONS, Graph, evaluate, is_mask, reachable
-from throughtime.kernels.trace import Untraceable, trace
+from throughtime.kernels.graph import functions
+from throughtime.kernels.graph import trace as tracer
+from throughtime.kernels.graph.graph import OPERATIONS, Graph, evaluate, is_mask, reachable
+from throughtime.kernels.graph.trace import Untraceable, trace
 
 B, H = 4, 6
 

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 
 import throughtime as tt
-from throughtime.kernels.differentiate import RULES, gradients
-from throughtime.kernels.graph import LEAVES, OPERATIONS, Graph, Node, evaluate
-from throughtime.kernels.program import program
-from throughtime.kernels.trace import trace
+from throughtime.kernels.graph.differentiate import RULES, gradients
+from throughtime.kernels.graph.graph import LEAVES, OPERATIONS, Graph, Node, evaluate
+from throughtime.kernels.graph.program import program
+from throughtime.kernels.graph.trace import trace
 
-from ..given_inputs import RANGES, drawn
+from ...given_inputs import RANGES, drawn
 
 B, H, I = 3, 5, 4
 

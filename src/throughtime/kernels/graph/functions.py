@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from throughtime.kernels.graph import Graph, Node, Operand, is_mask
+from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
 
 __all__ = ["CHANGING", "FUNCTIONS", "OPERATORS", "SHARING", "Untraceable", "Writer", "operand"]
 

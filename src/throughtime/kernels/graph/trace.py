@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function
 
 from throughtime.cells.cell import Cell, Input, Parameter, State
-from throughtime.kernels.functions import (
+from throughtime.kernels.graph.functions import (
     CHANGING,
     FUNCTIONS,
     OPERATORS,
@@ -28,9 +28,9 @@ from throughtime.kernels.functions import (
     Writer,
     operand,
 )
-from throughtime.kernels.graph import Graph, Node, Operand, is_mask
+from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
 
-__all__ = ["Product", "Step", "Untraceable", "held", "once_for_same", "same", "trace"]
+__all__ = ["Product", "Step", "Untraceable", "cell_key", "once_per_key", "snapshot", "trace"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Step:
     others: dict[str, Operand] = field(default_factory=dict)
 
 
-def same(cell: Cell) -> Hashable:
+def cell_key(cell: Cell) -> Hashable:
     """A key that is equal for cells whose steps do the same, and changes with their constants.
 
     Numbers count by their value, wherever the step reads them: from the cell, its class, or the
@@ -105,7 +105,7 @@ def _value(v: Any) -> Hashable:
     if isinstance(v, _PLAIN):
         return v
     if isinstance(v, Cell):
-        return same(v)
+        return cell_key(v)
     if isinstance(v, (list, tuple)):
         return tuple(_value(one) for one in v)
     if isinstance(v, dict):
@@ -120,19 +120,19 @@ def _value(v: Any) -> Hashable:
     return _Object(v)
 
 
-def held(cell: Cell) -> Cell:
+def snapshot(cell: Cell) -> Cell:
     """A copy that nothing reaches which happens to the cell later, or to cells or lists in it."""
     found = copy(cell)
-    vars(found).update({name: _held(v) for name, v in vars(cell).items()})
+    vars(found).update({name: _snapshot_of(v) for name, v in vars(cell).items()})
     return found
 
 
-def _held(v: Any) -> Any:
+def _snapshot_of(v: Any) -> Any:
     if isinstance(v, Cell):
-        return held(v)
+        return snapshot(v)
     if type(v) in (list, tuple):
-        return type(v)(map(_held, v))
-    return {k: _held(one) for k, one in v.items()} if type(v) is dict else v
+        return type(v)(map(_snapshot_of, v))
+    return {k: _snapshot_of(one) for k, one in v.items()} if type(v) is dict else v
 
 
 @cache
@@ -152,13 +152,13 @@ def _outside(kind: type[Cell]) -> list[tuple[Mapping[str, Any], str]]:
 _Made = TypeVar("_Made")
 
 
-def once_for_same(make: Callable[[Cell], _Made]) -> Callable[[Cell], _Made]:
-    """Makes a thing only once for all cells that are the :func:`same`, or refuses them for good."""
+def once_per_key(make: Callable[[Cell], _Made]) -> Callable[[Cell], _Made]:
+    """Makes a thing once for all cells with the same :func:`cell_key`, or refuses them for good."""
     known: dict[Hashable, _Made | Untraceable] = {}
 
     @wraps(make)
     def made(cell: Cell) -> _Made:
-        key = same(cell)
+        key = cell_key(cell)
         if key not in known:
             try:
                 known[key] = make(cell)
@@ -173,9 +173,9 @@ def once_for_same(make: Callable[[Cell], _Made]) -> Callable[[Cell], _Made]:
     return made
 
 
-@once_for_same
+@once_per_key
 def trace(cell: Cell) -> Step:
-    """Runs the step on symbols; once for all cells that are the :func:`same`.
+    """Runs the step on symbols; once for all cells that are the :func:`cell_key`.
 
     Raises:
         Untraceable: where it does what no graph can hold.
@@ -183,7 +183,7 @@ def trace(cell: Cell) -> Step:
         ValueError: where it does not return its states and its output.
     """
     # A copy: the step may set attributes, and the caller may change them later.
-    mine = held(cell)
+    mine = snapshot(cell)
     first, second = _traced(mine), _traced(mine)
     if first.graph.nodes != second.graph.nodes:
         raise Untraceable("the step does not do the same each time that it is called")

@@ -1,0 +1,85 @@
+"""What ``torch.autocast`` does to a call: all of it runs in one type, whichever backend runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+from throughtime.kernels.call import Call, Weights
+
+__all__ = ["are_of_one_type", "autocast_dtype", "autocast_off", "outside_autocast"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """The type in which autocast runs a call; None where it is off, or leaves x as it is.
+
+    As in all of PyTorch, float64 stays float64.
+    """
+    device = x.device.type
+    # Not every device has autocast: meta has none.
+    if x.dtype is torch.float64 or not torch.amp.is_autocast_available(device):
+        return None
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
+def autocast_off(x: Tensor) -> AbstractContextManager[Any]:
+    """Autocast is off inside, where the device of x has it."""
+    device = x.device.type
+    is_there = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if is_there else nullcontext()
+
+
+def are_of_one_type(dtype: torch.dtype, x: Tensor) -> bool:
+    """Whether a value of this type can enter a call with x: as x is, or cast by autocast."""
+    if dtype == x.dtype:
+        return True
+    types = (dtype, x.dtype)
+    are_cast = torch.float64 not in types and all(t.is_floating_point for t in types)
+    return are_cast and autocast_dtype(x) is not None
+
+
+def outside_autocast(
+    function: Callable[Concatenate[Call, P], R],
+) -> Callable[Concatenate[Call, P], R]:
+    """The function, which then need know nothing of autocast.
+
+    Under autocast it gets a call of which every number is of autocast's type, and runs with
+    autocast off: autocast would cast some operations of the reference and not others.
+    """
+
+    @wraps(function)
+    def run(call: Call, *args: P.args, **kwargs: P.kwargs) -> R:
+        dtype = autocast_dtype(call.x)
+        if dtype is None:
+            return function(call, *args, **kwargs)
+        with autocast_off(call.x):
+            return function(_cast(call, dtype), *args, **kwargs)
+
+    return run
+
+
+def _cast(call: Call, dtype: torch.dtype) -> Call:
+    def to(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value.to(dtype)
+
+    w = call.weights
+    return replace(
+        call,
+        x=call.x.to(dtype),
+        weights=Weights(
+            w.weight_ih.to(dtype),
+            *(to(w.weight_hh), to(w.bias_ih), to(w.bias_hh)),
+            {name: p.to(dtype) for name, p in w.parameters.items()},
+        ),
+        state=tuple(s.to(dtype) for s in call.state),
+        inputs=tuple(v.to(dtype) for v in call.inputs),
+    )

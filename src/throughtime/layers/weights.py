@@ -1,0 +1,59 @@
+"""The weights of a layer as a call reads them: checked against the layer and against x.
+
+The kernels read weights by their addresses, and a weight may have been replaced since the layer was
+constructed: by ``load_state_dict(assign=True)``, a parametrization, or an assignment. The check
+compares properties of the tensors and reads no element, so that every call can afford it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from throughtime.checks import ShapeError, device_is
+from throughtime.kernels.autocast import are_of_one_type
+
+__all__ = ["Owner", "weight_of"]
+
+
+class Owner(Protocol):
+    """A layer, and what its error messages call it."""
+
+    @property
+    def who(self) -> str: ...
+
+
+def weight_of(owner: Owner, name: str, shape: tuple[int, ...], x: Tensor | None) -> Tensor:
+    """A weight that a call with the input x can read.
+
+    Args:
+        owner: the layer.
+        name: of the attribute, such as ``weight_hh_l0``.
+        shape: with which the layer was constructed.
+        x: whose device and type the weight must have; under autocast any that autocast casts.
+            None checks the shape only.
+
+    Raises:
+        ShapeError: for another shape.
+        ValueError: for another device or type, or where there is no tensor.
+    """
+    value: Any = getattr(owner, name, None)
+    if isinstance(value, Tensor) and value.shape == shape:
+        if x is None or (value.dtype is x.dtype and value.device == x.device):
+            return value
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{owner.who}: expected {name} as a tensor of {shape}, got {value!r}.")
+    if value.shape != shape:
+        raise ShapeError(
+            f"{owner.who}: expected {name} of shape {shape}, as the layer was constructed with, "
+            f"got {tuple(value.shape)}. Load weights of this shape, or construct another layer."
+        )
+    assert x is not None
+    device_is(owner.who, name, value, x)
+    if not are_of_one_type(value.dtype, x):
+        raise ValueError(
+            f"{owner.who}: expected {name} of {x.dtype} as x is, got {value.dtype}. Convert all "
+            f"weights to one type, for example layer.to({x.dtype})."
+        )
+    return value
