@@ -245,7 +245,7 @@ class MissingWord(BatchTask):
         rows = self.ids(split)
         return RaggedBatches(
             [len(row) for row in rows],
-            lambda places: pad_rows([rows[i] for i in places]),
+            lambda indices: pad_rows([rows[i] for i in indices]),
             size,
             by="tokens",
             **options,
