@@ -28,6 +28,7 @@ from throughtime.kernels.transforms import (
     gradients_of,
     has_tangent,
     is_batched,
+    is_functionalized,
     is_transformed,
 )
 
@@ -383,6 +384,8 @@ def reasons(call: Call) -> list[str]:
     if dtype not in STORAGE:
         names = ", ".join(str(d).removeprefix("torch.") for d in STORAGE)
         found.append(f"x is of {str(dtype).removeprefix('torch.')} (needs {names})")
+    if is_functionalized():
+        found.append("torch.func.functionalize is active, which knows no autograd function")
     if has_tangent(call.tensors):
         found.append("an input has a tangent, and the kernels have no forward-mode derivative")
     if call.x.shape[1] == 0:

@@ -8,18 +8,32 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C._functorch import (
+    TransformType,
     get_dynamic_layer_stack_depth,
+    get_interpreter_stack,
     is_legacy_batchedtensor,
     unwrap_if_dead,
 )
 from torch.autograd import forward_ad
 
-__all__ = ["alive", "gradients_of", "has_tangent", "is_batched", "is_transformed"]
+__all__ = [
+    "alive",
+    "gradients_of",
+    "has_tangent",
+    "is_batched",
+    "is_functionalized",
+    "is_transformed",
+]
 
 
 def is_transformed() -> bool:
     """Whether a transform of torch.func is active; torch.compile knows the answer too."""
     return get_dynamic_layer_stack_depth() > 0
+
+
+def is_functionalized() -> bool:
+    """Whether ``torch.func.functionalize`` is active, which knows no autograd function."""
+    return any(t.key() == TransformType.Functionalize for t in get_interpreter_stack() or ())
 
 
 def alive(values: Sequence[Any]) -> list[Any]:
