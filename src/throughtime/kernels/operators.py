@@ -387,7 +387,7 @@ def reasons(call: Call) -> list[str]:
     if is_functionalized():
         found.append("torch.func.functionalize is active, which knows no autograd function")
     if has_tangent(call.tensors):
-        found.append("an input has a tangent, and the kernels have no forward-mode derivative")
+        found.append("an input has a tangent, and the kernels have no forward mode")
     if call.x.shape[1] == 0:
         found.append("the batch is empty")
     if found:
