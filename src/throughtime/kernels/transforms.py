@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C._functorch import (
+    TransformType,
     get_dynamic_layer_stack_depth,
+    get_interpreter_stack,
     is_legacy_batchedtensor,
     unwrap_if_dead,
 )
@@ -20,6 +22,7 @@ __all__ = [
     "has_tangent",
     "is_batched",
     "is_direct",
+    "is_functionalized",
     "is_transformed",
 ]
 
@@ -46,6 +49,11 @@ def is_direct(tensors: Iterable[Tensor | None]) -> bool:
             if t is not None
         )
     )
+
+
+def is_functionalized() -> bool:
+    """Whether ``torch.func.functionalize`` is active, which knows no autograd function."""
+    return any(t.key() == TransformType.Functionalize for t in get_interpreter_stack() or ())
 
 
 def alive(values: Sequence[Any]) -> list[Any]:

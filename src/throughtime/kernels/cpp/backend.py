@@ -20,7 +20,7 @@ from throughtime.kernels.cpp.operators import recurrence
 from throughtime.kernels.cpp.recurrence import STORAGE, kernel
 from throughtime.kernels.graph.program import program, recording_program
 from throughtime.kernels.graph.trace import Untraceable
-from throughtime.kernels.transforms import has_tangent, is_transformed
+from throughtime.kernels.transforms import has_tangent, is_functionalized, is_transformed
 
 __all__ = [
     "IS_KERNEL",
@@ -54,8 +54,10 @@ def reasons(call: Call) -> list[str]:
     if dtype not in STORAGE:
         names = ", ".join(str(d).removeprefix("torch.") for d in STORAGE)
         refusals.append(f"x is of {str(dtype).removeprefix('torch.')} (needs {names})")
+    if is_functionalized():
+        refusals.append("torch.func.functionalize is active, which knows no autograd function")
     if has_tangent(call.tensors):
-        refusals.append("an input has a tangent, and the kernels have no forward-mode derivative")
+        refusals.append("an input has a tangent, and the kernels have no forward mode")
     if call.x.shape[1] == 0:
         refusals.append("the batch is empty")
     if refusals:
