@@ -7,16 +7,19 @@ the registry, and holds nothing but numbers and texts.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from throughtime.cells.cell import Cell, get, is_registered
+from throughtime.cells.cell import Cell, is_registered
 from throughtime.checks import unknown
+from throughtime.interchange.configuration import read_configuration
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 from throughtime.layers.spec import OPTIONS
 from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork, Writer
@@ -163,24 +166,16 @@ def from_pretrained(folder: str | Path) -> nn.Module:
             raise ValueError(
                 f"{path}: expected a folder as save_pretrained writes it, got no {file} in it."
             )
+    build = read_configuration(path / CONFIG, _CLASSES)
     try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        name, arguments = config["class"], dict(config["arguments"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path / CONFIG}: the configuration is damaged ({error}).") from error
-    if name not in _CLASSES:
-        raise unknown("class of model", name, _CLASSES)
-    try:
-        for argument in ("cell", "encoder_cell"):
-            if argument in config:
-                cell = config[argument]
-                arguments[argument] = get(cell["name"], **cell["constants"])
-        model = _CLASSES[name](**arguments)
         weights = load_file(str(path / WEIGHTS))
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{path / CONFIG}: the configuration is damaged ({error}).") from error
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path / WEIGHTS}: the file is damaged ({error}).") from error
+    # Without memory first: the sizes in the configuration may be any.
+    with torch.device("meta"), warnings.catch_warnings():
+        # Of a size of 0, which the comparison below tells of.
+        warnings.simplefilter("ignore")
+        model = build()
     own = {key: tuple(p.shape) for key, p in model.named_parameters()}
     given = {key: tuple(w.shape) for key, w in weights.items()}
     if own != given:
@@ -190,6 +185,12 @@ def from_pretrained(folder: str | Path) -> nn.Module:
             f"{path / WEIGHTS}: expected {key} of shape {own.get(key, '(none)')} as {CONFIG} has "
             f"it, got {given.get(key, '(none)')}. Both must be of one save."
         )
+    for key, weight in weights.items():
+        if not weight.is_floating_point():
+            raise ValueError(
+                f"{path / WEIGHTS}: expected {key} as floating-point numbers, got {weight.dtype}."
+            )
+    model = build()
     model.load_state_dict(weights, strict=False)
     model = model.to(next(iter(weights.values())).dtype)
     return model.eval()
