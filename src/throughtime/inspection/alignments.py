@@ -6,11 +6,18 @@ import json
 
 from torch import nn
 
+from throughtime.reading import Each, Entries, ReadError, entry, json_of, typed
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.task import Task
 from throughtime.tasks.uses import AttentionMap, Explains
 
 __all__ = ["record_alignments", "recorded_alignments"]
+
+
+_MAP = Entries(
+    {"source": list[str], "target": list[str], "weights": list[list[float]]}, {"title": str}
+)
+_KIND = Entries({"step": int | str, "maps": Each(_MAP)})
 
 
 def record_alignments(run: Run, task: Task, model: nn.Module, step: int) -> None:
@@ -30,8 +37,21 @@ def record_alignments(run: Run, task: Task, model: nn.Module, step: int) -> None
 
 
 def recorded_alignments(run: Run) -> tuple[int, list[AttentionMap]]:
-    """The step and the attention maps that were recorded last; 0 and no maps if there are none."""
+    """The step and the attention maps that were recorded last; 0 and no maps if there are none.
+
+    Raises:
+        ReadError: if the file is damaged.
+    """
     if not run.attention_file.is_file():
         return 0, []
-    content = json.loads(run.attention_file.read_text(encoding="utf-8"))
-    return content["step"], [AttentionMap(**attention) for attention in content["maps"]]
+    content = typed(str(run.attention_file), json_of(run.attention_file), _KIND)
+    for number, drawn in enumerate(content["maps"]):
+        num_sources, num_targets = len(drawn["source"]), len(drawn["target"])
+        is_empty = not (num_sources and num_targets)
+        if is_empty or [len(row) for row in drawn["weights"]] != [num_sources] * num_targets:
+            raise ReadError(
+                entry(entry(f"{run.attention_file}: maps", number), "weights"),
+                f"expected a row for each of the {num_targets} tokens of the target, with a number "
+                f"for each of the {num_sources} of the source, at least one of both.",
+            )
+    return content["step"], [AttentionMap(**drawn) for drawn in content["maps"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import io
 import math
@@ -13,16 +12,15 @@ from typing import Any
 
 from throughtime.inspection.alignments import recorded_alignments
 from throughtime.inspection.attention_map import attention_svg
+from throughtime.inspection.metrics import PLACE, read_metrics
 from throughtime.inspection.shown_files import shown_html
+from throughtime.reading import text_of
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.task import Figure
 
 __all__ = ["write_report"]
 
 Points = list[tuple[float, float]]
-
-# The columns of metrics.csv that are not measurements.
-_ROW_KEYS = ("step", "epoch", "seconds", "split")
 
 
 def write_report(run: Run) -> Path:
@@ -33,7 +31,7 @@ def write_report(run: Run) -> Path:
     """
     config = run.config()
     monitor, figures = config.get("monitor", "loss"), _figures(config)
-    rows = _rows(run.metrics_file)
+    _, rows = read_metrics(run.metrics_file)
     settings = {"cell": "", **config["settings"]}
     title = f"{config['task']} · {config['assets'].get('data', run.folder.name)}"
     body = [
@@ -78,13 +76,6 @@ _PAGE = """<!doctype html>
 """
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def _points(rows: list[dict[str, str]], split: str, column: str) -> Points:
     return [
         (float(row["step"]), float(row[column]))
@@ -99,7 +90,7 @@ def _columns(rows: list[dict[str, str]], split: str) -> list[str]:
     return [
         name
         for name in names
-        if name not in _ROW_KEYS and not name.endswith("_per_second") and _points(rows, split, name)
+        if name not in PLACE and not name.endswith("_per_second") and _points(rows, split, name)
     ]
 
 
@@ -149,9 +140,10 @@ def _of_the_learner(rows: list[dict[str, str]], config: dict[str, Any]) -> list[
             continue
         points = {_in_words(name).lower(): _points(rows, "train", name)}
         if name == "gradient_norm":
-            clip_norm = float(config["training"].get("clip_norm", math.nan))
-            title = "Norm of the gradient before clipping"
-            charts.append(_figure(title, "norm", points, level=clip_norm, is_log=True))
+            clip_norm = config["training"].get("clip_norm")
+            clip_norm = clip_norm if isinstance(clip_norm, int | float) else math.nan
+            what = "Norm of the gradient before clipping"
+            charts.append(_figure(what, "norm", points, level=clip_norm, is_log=True))
         else:
             charts.append(_figure(_in_words(name), "", points, height=1.8))
     return charts
@@ -177,7 +169,7 @@ def _summary(
     shown = ", ".join(
         f"{name.replace('_', ' ')} {float(value):.4f}"
         for name, value in best.items()
-        if value and name not in _ROW_KEYS
+        if value and name not in PLACE
     )
     return (
         f"{'' if parameters is None else f'{parameters:,} parameters, '}{rows[-1]['step']} steps, "
@@ -239,7 +231,7 @@ def _thinned(points: Points, most: int = 600) -> Points:
 
 def _samples(path: Path, most: int = 12) -> list[str]:
     """The samples as elements that unfold, the last one open; at most ``most``, evenly chosen."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = text_of(path, errors="backslashreplace") if path.is_file() else ""
     samples = re.findall(r"(?ms)^=== (step \d+) ===\n(.*?)(?=^=== step \d+ ===$|\Z)", text)
     if not samples:
         return ["<p>None yet.</p>"]

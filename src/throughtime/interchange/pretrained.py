@@ -23,6 +23,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.checks import unknown
 from throughtime.interchange.computed_weights import with_plain_weights
+from throughtime.interchange.configuration import read_configuration
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 from throughtime.layers.dropout import Dropout
 from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork
@@ -63,7 +64,7 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
             config[name] = _of_cell(value)
         else:
             config["arguments"][name] = _plain(name, value)
-    _check_arguments(model, _from_config(kind, config, device="meta"))
+    _check_arguments(model, _on_meta(kind, config))
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     # Weights that are tied stand in the file once.
@@ -87,27 +88,29 @@ def from_pretrained(folder: str | Path) -> nn.Module:
             raise ValueError(
                 f"{path}: expected a folder as save_pretrained writes it, got no {file} in it."
             )
+    build = read_configuration(path / CONFIG, _CLASSES)
     try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        name, _ = config["class"], dict(config["arguments"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path / CONFIG}: the configuration is damaged ({error}).") from error
-    if name not in _CLASSES:
-        raise unknown("class of model", name, _CLASSES)
-    try:
-        model = _from_config(_CLASSES[name], config)
         # Not load_file, which maps the file: the process dies where it is cut off meanwhile.
         weights = load((path / WEIGHTS).read_bytes())
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{path / CONFIG}: the configuration is damaged ({error}).") from error
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path / WEIGHTS}: the file is damaged ({error}).") from error
-    own, saved = _shapes(_tensors(model)), _shapes(weights)
+    # Without memory first: the sizes in the configuration may be any.
+    with torch.device("meta"), warnings.catch_warnings():
+        # Of a size of 0, which the comparison below tells of.
+        warnings.simplefilter("ignore")
+        empty = build()
+    own, saved = _shapes(_tensors(empty)), _shapes(weights)
     if (key := _first_difference(own, saved)) is not None:
         raise ValueError(
             f"{path / WEIGHTS}: expected {key} of shape {own.get(key, '(none)')} as {CONFIG} has "
             f"it, got {saved.get(key, '(none)')}. Both must be of one save."
         )
+    for key, weight in weights.items():
+        if not weight.is_floating_point():
+            raise ValueError(
+                f"{path / WEIGHTS}: expected {key} as floating-point numbers, got {weight.dtype}."
+            )
+    model = build()
     # Each takes the type of its saved weight first: copying into another would round.
     for key, tensor in _tensors(model).items():
         tensor.data = tensor.data.to(weights[key].dtype)
@@ -165,10 +168,8 @@ def _plain(name: str, value: Any) -> Any:
     )
 
 
-def _from_config(
-    kind: type[nn.Module], config: Mapping[str, Any], device: str | None = None
-) -> nn.Module:
-    """A model from its configuration, with weights that are drawn, or on meta have no values."""
+def _on_meta(kind: type[nn.Module], config: Mapping[str, Any]) -> nn.Module:
+    """A model from its configuration, whose weights have shapes and no values."""
     cells = {name: value for name, value in config.items() if name not in ("class", "arguments")}
     arguments = dict(config["arguments"])
     arguments |= {name: get(cell["name"], **cell["constants"]) for name, cell in cells.items()}
@@ -177,9 +178,7 @@ def _from_config(
         if isinstance(options, dict) and isinstance(options.get("cell"), dict):
             cell = options["cell"]
             arguments[name] = {**options, "cell": get(cell["name"], **cell["constants"])}
-    if device is None:
-        return kind(**arguments)
-    with torch.device(device), warnings.catch_warnings():
+    with torch.device("meta"), warnings.catch_warnings():
         # What there is to say was said when the model was made.
         warnings.simplefilter("ignore")
         return kind(**arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from throughtime import cells
 from throughtime.cells.cell import Cell
-from throughtime.reading import Entries, Whole, kinds_of, typed
+from throughtime.reading import Entries, ReadError, Whole, kinds_of, typed
 
 __all__ = ["MOST", "named_cell"]
 
@@ -31,4 +31,8 @@ def named_cell(where: str, name: str, constants: object = None) -> Cell:
         for constant, of_type in kinds_of(kind).items()
     }
     values = {} if constants is None else constants
-    return kind(**typed(where, values, Entries({}, kinds)))
+    checked = typed(where, values, Entries({}, kinds))
+    try:
+        return kind(**checked)
+    except ValueError as error:
+        raise ReadError(where, str(error)) from error

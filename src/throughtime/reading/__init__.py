@@ -13,9 +13,10 @@ from throughtime.reading.files import (
     yaml_of,
     yaml_value,
 )
-from throughtime.reading.kinds import Entries, Number, Whole, kinds_of, typed
+from throughtime.reading.kinds import Each, Entries, Number, Whole, kinds_of, typed
 
 __all__ = [
+    "Each",
     "Entries",
     "Number",
     "ReadError",

@@ -34,11 +34,12 @@ DEEPEST = 64
 # Files.
 
 
-def text_of(path: str | Path, most: int = MOST_BYTES) -> str:
+def text_of(path: str | Path, most: int = MOST_BYTES, errors: str = "strict") -> str:
     """The text of a file in UTF-8, without a byte order mark.
 
     Args:
         most: the bytes that it may have.
+        errors: what is made of bytes that are not UTF-8, as ``bytes.decode`` takes it.
 
     Raises:
         ReadError: for a larger file, or bytes that are not UTF-8.
@@ -48,7 +49,7 @@ def text_of(path: str | Path, most: int = MOST_BYTES) -> str:
     if len(content) > most:
         raise ReadError(str(path), f"expected at most {most:,} bytes, got more.")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ReadError(
@@ -68,8 +69,8 @@ def yaml_of(path: str | Path) -> Any:
     return yaml_value(str(path), text_of(path))
 
 
-def rows_of(path: str | Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns and the rows of a CSV file with a header.
+def rows_of(path: str | Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a CSV file with a header, and its rows, each with the number of its line.
 
     A last line without a line end, and without all its cells, was cut short when it was written,
     and is left out.
@@ -82,7 +83,7 @@ def rows_of(path: str | Path) -> tuple[list[str], list[dict[str, str]]]:
     # Not splitlines, which takes further characters for line ends.
     reader = csv.reader(io.StringIO(text, newline=""))
     columns: list[str] = []
-    rows: list[dict[str, str]] = []
+    rows: list[tuple[int, dict[str, str]]] = []
     try:
         for cells in reader:
             where = f"{path}, line {reader.line_num}"
@@ -100,7 +101,7 @@ def rows_of(path: str | Path) -> tuple[list[str], list[dict[str, str]]]:
                     where, f"expected {len(columns)} cells as in the header, got {len(cells)}."
                 )
             else:
-                rows.append(dict(zip(columns, cells, strict=True)))
+                rows.append((reader.line_num, dict(zip(columns, cells, strict=True))))
     except csv.Error as error:
         raise ReadError(f"{path}, line {reader.line_num}", f"no CSV: {error}.") from error
     return columns, rows

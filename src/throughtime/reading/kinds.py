@@ -15,7 +15,7 @@ from typing import Any, Literal, Union
 
 from throughtime.reading.errors import ReadError, entry, shown
 
-__all__ = ["Entries", "Number", "Whole", "kinds_of", "typed"]
+__all__ = ["Each", "Entries", "Number", "Whole", "kinds_of", "typed"]
 
 MOST_WHOLE = 2**53
 """Beyond it a whole number has no place in a float, and none in a setting."""
@@ -45,6 +45,16 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Each:
+    """A list of values of one kind."""
+
+    kind: Any
+
+    def __str__(self) -> str:
+        return "a list"
+
+
+@dataclass(frozen=True)
 class Entries:
     """An object with certain entries.
 
@@ -68,8 +78,9 @@ def typed(where: str, value: Any, kind: Any) -> Any:
     Args:
         where: the file, and the entry in it, for the message.
         kind: a type as annotations write it (``int``, ``float | None``, ``list[str]``,
-            ``dict[str, int]``, ``Literal["a", "b"]``, ``Any``); a :class:`Whole`, :class:`Number`
-            or :class:`Entries`; or a function that takes the value and raises a ValueError.
+            ``dict[str, int]``, ``Literal["a", "b"]``, ``Any``); a :class:`Whole`, :class:`Number`,
+            :class:`Each` or :class:`Entries`; or a function that takes the value and raises a
+            ValueError.
 
     Raises:
         ReadError: if it is not.
@@ -84,6 +95,8 @@ def typed(where: str, value: Any, kind: Any) -> Any:
         return value
     if isinstance(kind, Entries):
         return _entries(where, value, kind)
+    if isinstance(kind, Each):
+        return typed(where, value, list[kind.kind])
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
         return _one_of(where, value, kind)

@@ -179,8 +179,9 @@ class Run:
             config = typed(str(self.config_file), json_of(self.config_file), _CONFIG)
         except ReadError as error:
             raise RunError(
-                f"{error.where}: the configuration is damaged: {error.what} Restore it from a "
-                f"copy, or train again into another folder."
+                f"{self.config_file}: the configuration is damaged: "
+                f"{str(error).removeprefix(f'{self.config_file}: ')} Restore it from a copy, or "
+                f"train again into another folder."
             ) from error
         config["settings"] = _settings_of_older_runs(config["task"]) | config["settings"]
         return config
