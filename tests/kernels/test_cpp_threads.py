@@ -9,7 +9,7 @@ from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import threads as sharing
 from throughtime.kernels.cpp.compile import missing
 
-from .cpp_calls import make, parity, ragged, results, same
+from .cpp_calls import chosen, make, parity, ragged, results, same
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 
@@ -22,7 +22,7 @@ def set_threads():
 
 
 @pytest.mark.parametrize("threads", [2, 8])
-@pytest.mark.parametrize("name", ["lstm", "gru-reset-before", "LayerNormRNN", "UnitByUnit"])
+@pytest.mark.parametrize("name", chosen(["lstm", "gru-reset-before", "LayerNormRNN", "UnitByUnit"]))
 def test_any_number_of_threads(set_threads, name, threads):
     set_threads(threads)
     lengths, resets = ragged(5, 13)
@@ -33,7 +33,7 @@ def test_any_number_of_threads(set_threads, name, threads):
 
 
 @pytest.mark.parametrize("split", [(2, 1), (1, 2), (2, 2), (1, 8), (4, 2), (3, 1)])
-@pytest.mark.parametrize("name", ["lstm", "Chained", "LayerNormRNN", "SoftmaxRNN"])
+@pytest.mark.parametrize("name", chosen(["lstm", "Chained", "LayerNormRNN", "SoftmaxRNN"]))
 def test_rows_and_units_may_be_split_over_threads_in_any_way(
     monkeypatch, set_threads, short_chunks, name, split
 ):
@@ -46,6 +46,7 @@ def test_rows_and_units_may_be_split_over_threads_in_any_way(
     parity(make(name, 3, 1, 20))
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("threads", [1, 2])
 def test_several_python_threads_at_once(set_threads, threads):
     set_threads(threads)

@@ -37,6 +37,7 @@ def states(made, rows=1):
     return {k: torch.randn(rows, B, n).double() for k, n in made.state_sizes.items()}
 
 
+@pytest.mark.everywhere
 @torch.no_grad()
 @every_backend
 @every_cell

@@ -1,4 +1,4 @@
-"""report.html: the curves and samples of a run, on one page that needs nothing else."""
+"""report.html: the curves and samples of a run, on a self-contained web page."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["write_report"]
 
 Points = list[tuple[float, float]]
 
-# The columns of metrics.csv that say when and where a row was measured.
-_PLACE = ("step", "epoch", "seconds", "split")
+# The columns of metrics.csv that are not measurements.
+_ROW_KEYS = ("step", "epoch", "seconds", "split")
 
 
 def write_report(run: Run) -> Path:
-    """Writes the page from what the run folder holds, and returns its path.
+    """Writes the report page of a run folder, and returns its path.
 
-    The loss curve, the figures of the validation, the norm of the gradient before clipping, the
-    learning rate, the samples along the way, where the model looked, and the configuration.
+    The page shows the loss curve, the figures of the validation, the norm of the gradient before
+    clipping, the learning rate, the samples of the training, attention maps, and the configuration.
     """
     config = run.config()
     monitor, figures = config.get("monitor", "loss"), _figures(config)
@@ -50,7 +50,7 @@ def write_report(run: Run) -> Path:
         _table({**settings, **config["training"], **config["versions"]}),
     ]
     page = _PAGE.format(title=html.escape(title), body="\n".join(body))
-    # The JSON files may hold half of a surrogate pair, which UTF-8 cannot.
+    # The JSON files may contain lone surrogates, which UTF-8 cannot encode.
     written_whole(
         run.report_file,
         lambda path: path.write_text(page, encoding="utf-8", errors="backslashreplace"),
@@ -94,17 +94,17 @@ def _points(rows: list[dict[str, str]], split: str, column: str) -> Points:
 
 
 def _columns(rows: list[dict[str, str]], split: str) -> list[str]:
-    """The figures that rows of a split hold."""
+    """The names of the figures that rows of a split have, without speeds."""
     names = dict.fromkeys(name for row in rows if row["split"] == split for name in row)
     return [
         name
         for name in names
-        if name not in _PLACE and not name.endswith("_per_second") and _points(rows, split, name)
+        if name not in _ROW_KEYS and not name.endswith("_per_second") and _points(rows, split, name)
     ]
 
 
 def _figures(config: dict[str, Any]) -> dict[str, Figure]:
-    """What the figures say; a run of an older version does not tell, but for its loss."""
+    """Units and directions of the figures; a run of an older version has those of its loss only."""
     entries = config.get("figures", {"loss": {"unit": "nats", "better": "lower"}})
     return {name: Figure(**entry) for name, entry in entries.items()}
 
@@ -112,12 +112,12 @@ def _figures(config: dict[str, Any]) -> dict[str, Figure]:
 def _while_learning(
     rows: list[dict[str, str]], monitor: str, figures: Mapping[str, Figure]
 ) -> list[str]:
-    """The loss, and the figure that is monitored, of training and validation side by side."""
+    """Charts of the loss and of the monitored figure, with curves of training and validation."""
     charts = []
     for name in dict.fromkeys(("loss", monitor)):
         curves = {"training": _points(rows, "train", name)}
         curves |= {"validation": _points(rows, "valid", name)}
-        # A figure of whole splits only stands among the others.
+        # A monitored figure without a training curve is in the chart of the validation.
         if curves["training"] or (name == "loss" and curves["validation"]) or not rows:
             unit = figures[name].unit if name in figures else ""
             charts.append(_figure(_in_words(name), unit, curves))
@@ -127,7 +127,7 @@ def _while_learning(
 def _of_a_split(
     rows: list[dict[str, str]], figures: Mapping[str, Figure]
 ) -> list[tuple[str, dict[str, Points]]]:
-    """The curves of what is only known of a whole split, those of one unit together."""
+    """The curves of figures that only a validation computes, one group for each unit."""
     in_training = {*_columns(rows, "train"), "loss"}
     by_unit: dict[str, dict[str, Points]] = {}
     for name in _columns(rows, "valid"):
@@ -138,7 +138,7 @@ def _of_a_split(
 
 
 def _of_the_learner(rows: list[dict[str, str]], config: dict[str, Any]) -> list[str]:
-    """What the learner tells of itself: the norm of the gradient, the learning rate, a fitness."""
+    """Charts of figures of the learner: the norm of the gradient, the learning rate, a fitness."""
     in_validation = {*_columns(rows, "valid"), "loss"}
     names = _columns(rows, "train")
     if not rows and config.get("learner", "gradient") == "gradient":
@@ -150,8 +150,8 @@ def _of_the_learner(rows: list[dict[str, str]], config: dict[str, Any]) -> list[
         points = {_in_words(name).lower(): _points(rows, "train", name)}
         if name == "gradient_norm":
             clip_norm = float(config["training"].get("clip_norm", math.nan))
-            what = "Norm of the gradient before clipping"
-            charts.append(_figure(what, "norm", points, level=clip_norm, is_log=True))
+            title = "Norm of the gradient before clipping"
+            charts.append(_figure(title, "norm", points, level=clip_norm, is_log=True))
         else:
             charts.append(_figure(_in_words(name), "", points, height=1.8))
     return charts
@@ -177,7 +177,7 @@ def _summary(
     shown = ", ".join(
         f"{name.replace('_', ' ')} {float(value):.4f}"
         for name, value in best.items()
-        if value and name not in _PLACE
+        if value and name not in _ROW_KEYS
     )
     return (
         f"{'' if parameters is None else f'{parameters:,} parameters, '}{rows[-1]['step']} steps, "
@@ -194,7 +194,7 @@ def _figure(
     is_log: bool = False,
     height: float = 2.8,
 ) -> str:
-    # matplotlib takes a while to import, and few processes draw.
+    # Imported here because the import takes long, and most processes never draw.
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -218,7 +218,7 @@ def _figure(
     axes.spines[["top", "right"]].set_visible(False)
     if len(curves) > 1 or level is not None:
         for text in axes.legend(frameon=False).get_texts():
-            # A dollar sign in the name of a column begins no formula.
+            # Otherwise matplotlib would read text between dollar signs as a formula.
             text.set_parse_math(False)
     drawing = io.StringIO()
     FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
@@ -227,28 +227,29 @@ def _figure(
 
 
 def _thinned(points: Points, most: int = 600) -> Points:
-    """At most that many points: the mean of each stretch, for a curve of a long training."""
+    """Reduces a curve to at most ``most`` points, each the mean of consecutive points."""
     size = math.ceil(len(points) / most)
 
     def mean(values: Sequence[float]) -> float:
         return sum(values) / len(values)
 
-    stretches = (points[i : i + size] for i in range(0, len(points), size))
-    return [(part[-1][0], mean([y for _, y in part])) for part in stretches]
+    groups = (points[i : i + size] for i in range(0, len(points), size))
+    return [(group[-1][0], mean([y for _, y in group])) for group in groups]
 
 
 def _samples(path: Path, most: int = 12) -> list[str]:
-    """The samples, the last one open; of many only some, evenly over the training."""
+    """The samples as elements that unfold, the last one open; at most ``most``, evenly chosen."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    found = re.findall(r"(?ms)^=== (step \d+) ===\n(.*?)(?=^=== step \d+ ===$|\Z)", text)
-    if not found:
+    samples = re.findall(r"(?ms)^=== (step \d+) ===\n(.*?)(?=^=== step \d+ ===$|\Z)", text)
+    if not samples:
         return ["<p>None yet.</p>"]
-    step = max(1, math.ceil(len(found) / most))
-    kept = found[::-step][::-1]
+    step = max(1, math.ceil(len(samples) / most))
+    # Counted from the end, so that the last sample is always among them.
+    chosen = samples[::-step][::-1]
     return [
-        f"<details{' open' if i == len(kept) - 1 else ''}><summary>{html.escape(title)}</summary>"
+        f"<details{' open' if i == len(chosen) - 1 else ''}><summary>{html.escape(title)}</summary>"
         f"<pre>{html.escape(sample.strip())}</pre></details>"
-        for i, (title, sample) in enumerate(kept)
+        for i, (title, sample) in enumerate(chosen)
     ]
 
 
@@ -258,12 +259,12 @@ def _attention(run: Run) -> list[str]:
         return []
     return [
         f"<h2>Attention at step {html.escape(str(step))}</h2>",
-        "<p>Pairs of the validation. Rows: what was written. Columns: what was read. "
-        "White is a weight of 0, dark of 1.</p>",
+        "<p>Examples of the validation split. Rows: tokens of the target. Columns: tokens of the "
+        "source. White is a weight of 0, dark of 1.</p>",
         *(
-            f"<figure><figcaption>{html.escape(drawn.title)}</figcaption>{attention_svg(drawn)}"
-            "</figure>"
-            for drawn in maps
+            f"<figure><figcaption>{html.escape(attention.title)}</figcaption>"
+            f"{attention_svg(attention)}</figure>"
+            for attention in maps
         ),
     ]
 

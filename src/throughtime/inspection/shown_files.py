@@ -1,7 +1,8 @@
-"""Tables, pictures, sounds and scores that a task showed, as files of the run folder.
+"""The files of a run folder with the tables, pictures, sounds and scores that a task displayed.
 
-``shown/`` holds a file for each, named by its step and its number, and ``index.jsonl`` with their
-kinds and titles. Texts are in samples.txt.
+The folder ``shown/`` contains a file for each picture, sound and score, named by its step and
+number, and ``index.jsonl``, a line of JSON for each item with its kind, its title and the content
+of a table. Texts are in samples.txt.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ __all__ = ["drop_shown", "shown_html", "write_shown"]
 
 
 def write_shown(run: Run, step: int, number: int, item: Shown) -> None:
-    """Writes an item that is not a text.
+    """Writes an item into the run folder; a text is ignored.
 
     Args:
-        number: of the item among those of its step.
+        run: the run folder.
+        step: the step of the training at which the item was displayed.
+        number: the index of the item among those of its step.
+        item: the item.
     """
     if isinstance(item, Text):
         return
@@ -35,7 +39,7 @@ def write_shown(run: Run, step: int, number: int, item: Shown) -> None:
     if isinstance(item, Table):
         entry |= {"columns": list(item.columns), "rows": [list(map(str, r)) for r in item.rows]}
     elif isinstance(item, Picture):
-        # matplotlib takes a while to import, and few processes draw.
+        # Imported here because the import takes long, and most processes never draw.
         from matplotlib.image import imsave
 
         entry["file"] = f"{stem}.png"
@@ -58,7 +62,7 @@ def write_shown(run: Run, step: int, number: int, item: Shown) -> None:
 
 
 def drop_shown(run: Run, step: int) -> None:
-    """Forgets what was shown beyond a step, for it will be shown again; 0 forgets everything."""
+    """Deletes the items after a step, which a resumed training displays again; 0 deletes all."""
     if not run.shown_folder.is_dir():
         return
     entries = _entries(run)
@@ -71,7 +75,7 @@ def drop_shown(run: Run, step: int) -> None:
 
 
 def shown_html(run: Run) -> list[str]:
-    """The items of the last step that showed any, as elements of a page."""
+    """The items of the last step that displayed any, as HTML elements."""
     entries = _entries(run)
     if not entries:
         return []
@@ -106,7 +110,7 @@ def _index(run: Run) -> Path:
 
 
 def _entries(run: Run) -> list[dict[str, Any]]:
-    """The entries of the index; a line that a kill has cut short is left out."""
+    """The entries of the index, without an incomplete line that a killed process left."""
     if not _index(run).is_file():
         return []
     entries = []

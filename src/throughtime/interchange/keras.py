@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from throughtime.cells.cell import is_registered
 from throughtime.checks import shape_is, unknown
+from throughtime.interchange.computed_weights import with_plain_weights
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 
 __all__ = ["from_keras", "from_keras_weights", "to_keras"]
@@ -156,6 +157,8 @@ def from_keras_weights(
 def to_keras(layer: Recurrent) -> list[np.ndarray]:
     """The weights of a layer as Keras has them.
 
+    A weight that is computed for each call, as by ``weight_norm``, is given with its present value.
+
     Args:
         layer: with one of the cells of :func:`from_keras_weights`.
 
@@ -166,7 +169,7 @@ def to_keras(layer: Recurrent) -> list[np.ndarray]:
 
     Raises:
         TypeError: for anything but a recurrent layer of ours.
-        ValueError: for a cell or an option that Keras has not.
+        ValueError: for a cell or an option that Keras has not, or a weight without a value.
 
     >>> [array.shape for array in to_keras(GRU(3, 5))]
     [(3, 15), (5, 15), (2, 15)]
@@ -175,6 +178,7 @@ def to_keras(layer: Recurrent) -> list[np.ndarray]:
         raise TypeError(
             f"to_keras: expected a recurrent layer of throughtime, got {type(layer).__name__}."
         )
+    layer = with_plain_weights("to_keras", layer)
     cell = layer.cell.name
     # A subclass inherits the name, whatever it computes.
     if cell not in _ORDERS or not is_registered(layer.cell):

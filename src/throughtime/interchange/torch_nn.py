@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
+from throughtime.interchange.computed_weights import copied, refuse_computed
 from throughtime.kernels import torch_native
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 
@@ -22,7 +22,8 @@ def from_torch(module: nn.Module) -> nn.Module:
     along. The argument stays as it is.
 
     Raises:
-        ValueError: where there is no recurrent layer in it, or one that cannot be converted.
+        ValueError: where there is no recurrent layer in it, or one that cannot be converted; or
+            where a weight of one is computed for each call, as by ``weight_norm``.
 
     >>> from_torch(nn.Sequential(nn.GRU(3, 5)))[0]
     GRU(GRU(), 3, 5)
@@ -32,7 +33,10 @@ def from_torch(module: nn.Module) -> nn.Module:
             f"from_torch: expected a module with a torch.nn.RNN, LSTM or GRU in it, "
             f"got {type(module).__name__} with none."
         )
-    return _converted(copy.deepcopy(module), nn.RNNBase, _layer, {})
+    for layer in module.modules():
+        if isinstance(layer, nn.RNNBase):
+            refuse_computed("from_torch", layer)
+    return _converted(copied(module), nn.RNNBase, _layer, {})
 
 
 def to_torch(module: nn.Module) -> nn.Module:
@@ -42,7 +46,8 @@ def to_torch(module: nn.Module) -> nn.Module:
     ``rnn-tanh`` and ``rnn-relu``.
 
     Raises:
-        ValueError: where there is no recurrent layer in it, or one that PyTorch has not.
+        ValueError: where there is no recurrent layer in it, or one that PyTorch has not; or where
+            a weight of one is computed for each call, as by ``weight_norm``.
 
     >>> to_torch(Recurrent("gru", 3, 5))
     GRU(3, 5)
@@ -52,7 +57,10 @@ def to_torch(module: nn.Module) -> nn.Module:
             f"to_torch: expected a module with a recurrent layer of throughtime in it, "
             f"got {type(module).__name__} with none."
         )
-    return _converted(copy.deepcopy(module), Recurrent, _torch_layer, {})
+    for layer in module.modules():
+        if isinstance(layer, Recurrent):
+            refuse_computed("to_torch", layer)
+    return _converted(copied(module), Recurrent, _torch_layer, {})
 
 
 def _converted(
@@ -140,8 +148,7 @@ def _layer(theirs: nn.RNNBase) -> Recurrent:
     else:
         raise ValueError(
             f"from_torch: cannot convert {type(theirs).__name__}, which is more than a layer of "
-            f"torch.nn: what it adds would be lost. Remove its parametrizations, or convert its "
-            f"weights by load_state_dict."
+            f"torch.nn: what it adds would be lost. Convert its weights by load_state_dict."
         )
     # The very parameters of the copy, so that weights that are tied to others stay tied.
     for name, parameter in theirs.named_parameters(remove_duplicate=False):

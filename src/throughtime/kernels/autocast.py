@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Call, Weights
 
-__all__ = ["are_of_one_type", "autocast_dtype", "outside_autocast"]
+__all__ = ["are_of_one_type", "autocast_dtype", "autocast_off", "outside_autocast"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,6 +29,13 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
     if x.dtype is torch.float64 or not torch.amp.is_autocast_available(device):
         return None
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
+def autocast_off(x: Tensor) -> AbstractContextManager[Any]:
+    """Autocast is off inside, where the device of x has it."""
+    device = x.device.type
+    is_there = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if is_there else nullcontext()
 
 
 def are_of_one_type(dtype: torch.dtype, x: Tensor) -> bool:
@@ -53,7 +61,7 @@ def outside_autocast(
         dtype = autocast_dtype(call.x)
         if dtype is None:
             return function(call, *args, **kwargs)
-        with torch.autocast(call.x.device.type, enabled=False):
+        with autocast_off(call.x):
             return function(_cast(call, dtype), *args, **kwargs)
 
     return run

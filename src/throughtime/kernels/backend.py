@@ -9,7 +9,11 @@ from torch import Tensor
 from throughtime.cells.cell import Cell
 from throughtime.kernels.call import Call
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "Failure"]
+
+
+class Failure(str):
+    """A reason that lies in the tools of this machine, not in the call: a compiler that fails."""
 
 
 class Backend(Protocol):
@@ -57,4 +61,8 @@ class Backend(Protocol):
 
     def runs_compiled(self, call: Call) -> bool:
         """Whether it runs the call inside ``torch.compile``, by the identity in the call."""
+        ...
+
+    def slower_because(self) -> str:
+        """Why this backend is slower on this machine than it need be; empty if it is not."""
         ...

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,12 +11,12 @@ from torch import Tensor
 
 from throughtime.cells.cell import Cell
 from throughtime.checks import unknown
-from throughtime.kernels import reference, torch_native
+from throughtime.kernels import reference, slowness, torch_native
 from throughtime.kernels.autocast import outside_autocast
-from throughtime.kernels.backend import Backend
+from throughtime.kernels.backend import Backend, Failure
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.transforms import is_direct
+from throughtime.kernels.transforms import has_tangent, is_direct, is_transformed
 
 __all__ = [
     "BACKENDS",
@@ -47,7 +46,7 @@ class Explanation:
     Args:
         backend: the one that runs.
         reasons: for every faster backend that cannot run the call, why.
-        note: why a backend that could run it is not the fastest for it.
+        note: why a backend that could run it is not the fastest for it, or is slower here.
     """
 
     backend: str
@@ -96,7 +95,7 @@ def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanat
             raise ValueError(
                 f'backend="{backend}" cannot run this: {"; ".join(why)}. Use backend="auto".'
             )
-        return Explanation(backend, {})
+        return Explanation(backend, {}, BACKENDS[backend].slower_because())
     order = _order(call)
     notes = [note for _, note in order if note]
     refused: dict[str, list[str]] = {}
@@ -105,7 +104,8 @@ def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanat
         if strict and not BACKENDS[name].IS_KERNEL:
             _check_has_kernel(call)
         if not why:
-            return Explanation(name, refused, "" if note or not notes else notes[0])
+            usual = "" if note or not notes else notes[0]
+            return Explanation(name, refused, BACKENDS[name].slower_because() or usual)
         refused[name] = why
     raise AssertionError("the reference refuses nothing")
 
@@ -133,19 +133,20 @@ def run(
     if what not in _logged:
         _logged.add(what)
         _logger.info("%s: %s", what[0], chosen)
-        _warn_of_slowness(what[0], chosen.backend, backend)
+    _warn_of_slowness(what[0], chosen)
     return BACKENDS[chosen.backend].run(call)
 
 
-def _warn_of_slowness(cell: str, chosen: str, backend: str) -> None:
-    """Warns if the loop runs in Python because this machine lacks what a kernel needs."""
-    missing = [why for b in BACKENDS.values() if b.IS_KERNEL for why in b.missing()]
-    if missing and backend == "auto" and not BACKENDS[chosen].IS_KERNEL:
-        warnings.warn(
-            f"{cell} runs step by step in Python, which is several times slower: "
-            f"{'; '.join(missing)}.",
-            stacklevel=8,
-        )
+def _warn_of_slowness(cell: str, chosen: Explanation) -> None:
+    """Warns, once, if this machine makes the call slower than it need be."""
+    backend = BACKENDS[chosen.backend]
+    if backend.IS_KERNEL:
+        slowness.warn_of_kernels(backend.slower_because(), stacklevel=8)
+        return
+    refusals = {name: why for name, why in chosen.reasons.items() if BACKENDS[name].IS_KERNEL}
+    missing = [why for name in refusals for why in BACKENDS[name].missing()]
+    failures = [why for some in refusals.values() for why in some if isinstance(why, Failure)]
+    slowness.warn_of_steps(cell, missing or failures, stacklevel=8)
 
 
 @outside_autocast
@@ -161,18 +162,30 @@ def record(call: Call, backend: str = "auto") -> dict[str, Tensor]:
     return reference.record(call)
 
 
-def compiled_identity(cell: Cell, weight: Tensor) -> str:
+def compiled_identity(cell: Cell, weight: Tensor, backend: str = "auto") -> str:
     """The cell as ``torch.compile`` may know it: a text; empty if no kernel runs the cell there.
 
     Args:
         weight: one of the layer, for its device and dtype.
+        backend: ``auto``, or the only one that may run it.
     """
-    texts = (backend.compiled_identity(cell, weight) for backend in BACKENDS.values())
+    texts = (
+        module.compiled_identity(cell, weight)
+        for name, module in BACKENDS.items()
+        if backend in ("auto", name)
+    )
     return next((text for text in texts if text), "")
 
 
 def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The same inside torch.compile, which cannot look into the choice."""
+    if is_transformed() or has_tangent(call.tensors):
+        # torch.compile takes wrong derivatives of an autograd function inside a transform. Without
+        # fullgraph this sends the call to the code outside the graph.
+        raise ValueError(
+            "torch.compile cannot put a recurrence under torch.func or forward-mode "
+            "differentiation into one graph. Use fullgraph=False."
+        )
     for name, module in BACKENDS.items():
         if backend in ("auto", name) and not module.IS_TRACEABLE and module.runs_compiled(call):
             return module.run(call)

@@ -31,6 +31,7 @@ __all__ = [
     "record",
     "run",
     "runs_compiled",
+    "slower_because",
 ]
 
 IS_KERNEL = False
@@ -72,18 +73,19 @@ def record(call: Call) -> dict[str, Tensor]:
     """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
     steps: list[dict[str, Tensor]] = [{}] * call.x.shape[0]
     _run(call, steps)
-    shape = call.state[0].shape
     return {
-        name: torch.stack([_spread(made[name], shape, call.state[0].dtype) for made in steps])
+        name: torch.stack([_spread(made[name], call.state[0]) for made in steps])
         for name in steps[0]
     }
 
 
-def _spread(value: Any, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+def _spread(value: Any, state: Tensor) -> Tensor:
     """A number, or one for each row or unit, as one for each of both; a state's own width stays."""
-    value = torch.as_tensor(value, dtype=dtype)
-    is_wider = value.dim() == 2 and value.shape[0] == shape[0] and value.shape[1] != 1
-    return value if is_wider else value.expand(shape)
+    # Not as_tensor for both: torch.jit.trace takes what it returns for a constant.
+    is_tensor = isinstance(value, Tensor)
+    value = value.to(state.dtype) if is_tensor else state.new_tensor(value)
+    is_wider = value.dim() == 2 and value.shape[0] == state.shape[0] and value.shape[1] != 1
+    return value if is_wider else value.expand(state.shape)
 
 
 def _run(call: Call, seen: list[dict[str, Tensor]] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -267,3 +269,8 @@ def _output_and_states(
 def runs_compiled(call: Call) -> bool:
     """Not needed: torch.compile looks into this backend."""
     return True
+
+
+def slower_because() -> str:
+    """Nothing on any machine."""
+    return ""

@@ -21,6 +21,7 @@ __all__ = [
     "record",
     "run",
     "runs_compiled",
+    "slower_because",
 ]
 
 IS_KERNEL = True
@@ -124,3 +125,8 @@ def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
 def runs_compiled(call: Call) -> bool:
     """Not needed: torch.compile looks into this backend."""
     return True
+
+
+def slower_because() -> str:
+    """Nothing on any machine."""
+    return ""

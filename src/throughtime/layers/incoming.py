@@ -74,7 +74,8 @@ def _inputs(layer: Stack, x: Tensor, inputs: Any, leading: tuple[int, ...]) -> l
         device_is(who, f"the input {name}", value, x)
         if not are_of_one_type(value.dtype, x):
             raise ValueError(
-                f"{who}: expected the input {name} of {x.dtype} as x is, got {value.dtype}."
+                f"{who}: expected the input {name} of {x.dtype} as the weights are, got "
+                f"{value.dtype}."
             )
         found.append(value.expand(*leading, layer.hidden_size))
     return found

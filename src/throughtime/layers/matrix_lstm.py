@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.checks import device_is, shape_is, unknown, whole_number
+from throughtime.kernels.autocast import autocast_off
 from throughtime.layers.matrix_memory import MatrixState, chunkwise, step_by_step
 from throughtime.layers.sequence import Steps, enter
 from throughtime.layers.stream import Stream
@@ -197,7 +198,7 @@ class MatrixLSTM(nn.Module):
             # Past a row's end all is kept and nothing written.
             i = i.masked_fill(~valid.unsqueeze(1), -math.inf)
             log_f = log_f.masked_fill(~valid.unsqueeze(1), 0.0)
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast_off(x):
             if self.chunk_length is None:
                 y, last = step_by_step(q, k, v, i, log_f, state, starts)
             else:

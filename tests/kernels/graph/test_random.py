@@ -147,7 +147,10 @@ def expected_of(T, B, H, lengths=None, seed=7, once=False):
 
 @compiled
 @pytest.mark.parametrize("H", [1, 3, 33])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(torch.float32, marks=pytest.mark.everywhere), torch.float64, torch.bfloat16],
+)
 def test_the_compiled_kernels_draw_the_very_same_numbers(short_chunks, dtype, H):
     T, B = 9, 5
     lengths, resets = ragged(T, B)

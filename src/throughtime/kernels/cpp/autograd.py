@@ -17,7 +17,13 @@ from throughtime.kernels import reference
 from throughtime.kernels.cpp.identity import cell_of
 from throughtime.kernels.cpp.operators import call_of, recurrence, recurrence_backward
 from throughtime.kernels.samples import as_rows, one_by_one
-from throughtime.kernels.transforms import alive, has_tangent, is_batched, is_transformed
+from throughtime.kernels.transforms import (
+    alive,
+    gradients_of,
+    has_tangent,
+    is_batched,
+    is_transformed,
+)
 
 __all__ = ["Form", "apply"]
 
@@ -147,29 +153,26 @@ def _spread(
     return [next(rest) if is_wanted else None for is_wanted in wanted]
 
 
-def _by_reference(form: Form, of_input: bool, *values: Tensor | None) -> tuple[Tensor, ...]:
+def _by_reference(form: Form, of_input: bool, *values: Tensor | None) -> list[Tensor]:
     """The gradients of :class:`_RecurrenceBackward`, for the same arguments, by plain operations.
 
     They can be derived again, and every transform of PyTorch knows them. The output and what was
     kept may be left out of the arguments.
     """
     living = alive(values)
-    arguments, gradients = living[: form.num_arguments], living[-1 - form.num_states :]
+    arguments, d_results = living[: form.num_arguments], living[-1 - form.num_states :]
     varying, tensors = arguments[:_NUM_VARYING], arguments[_NUM_VARYING:]
     wanted = [i for i, t in enumerate(tensors) if t is not None and (i > 0 or of_input)]
-    there = [i for i, g in enumerate(gradients) if g is not None]
 
-    def results(*differentiable: Tensor) -> tuple[Tensor, ...]:
+    def run(*differentiable: Tensor) -> list[Tensor]:
         filled = list(tensors)
         for i, value in zip(wanted, differentiable, strict=True):
             filled[i] = value
         call = call_of(form.parts(filled), varying, cell_of(form.cell), form.reverse)
         output, last = reference.run(call)
-        every = (output, *last)
-        return tuple(every[i] for i in there)
+        return [output, *last]
 
-    pull: Any = torch.func.vjp(results, *(tensors[i] for i in wanted))[1]
-    return pull(tuple(gradients[i] for i in there))
+    return gradients_of(run, [tensors[i] for i in wanted], d_results)
 
 
 class _RecurrenceBackward(torch.autograd.Function):
@@ -201,17 +204,15 @@ class _RecurrenceBackward(torch.autograd.Function):
         varying, differentiable_values = values[:_NUM_VARYING], values[_NUM_VARYING:]
         there = [i for i, v in enumerate(differentiable_values) if v is not None]
 
-        def first(*differentiable: Tensor) -> tuple[Tensor, ...]:
+        def first(*differentiable: Tensor) -> list[Tensor]:
             filled = list(differentiable_values)
             for i, value in zip(there, differentiable, strict=True):
                 filled[i] = value
             return _by_reference(form, ctx.of_input, *varying, *filled)
 
-        firsts, pull, *_ = torch.func.vjp(first, *(differentiable_values[i] for i in there))
-        pairs = zip(firsts, seconds, strict=True)
-        weights = tuple(torch.zeros_like(f) if s is None else s for f, s in pairs)
         gradients: list[Any] = [None] * len(values)
-        for i, gradient in zip(there, pull(weights), strict=True):
+        second = gradients_of(first, [differentiable_values[i] for i in there], seconds)
+        for i, gradient in zip(there, second, strict=True):
             gradients[_NUM_VARYING + i] = gradient
         # The output and what was kept have none.
         between = (None,) * (ctx.num_values - len(values))

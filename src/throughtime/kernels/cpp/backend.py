@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from throughtime.cells.cell import Cell
+from throughtime.kernels import slowness
+from throughtime.kernels.backend import Failure
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.autograd import Form, apply
@@ -30,6 +32,7 @@ __all__ = [
     "record",
     "run",
     "runs_compiled",
+    "slower_because",
 ]
 
 IS_KERNEL = True
@@ -68,21 +71,43 @@ def reasons(call: Call) -> list[str]:
             compiled.build(_trains(call))
         except compiler.CompileError as error:
             first = str(error).splitlines()[0].rstrip(":")
-            refusals.append(f"its C++ does not compile ({first})")
+            why = f"its C++ does not compile ({first})"
+            refusals.append(Failure(why) if error.command else why)
     return refusals
 
 
 def compiled_identity(cell: Cell, weight: Tensor) -> str:
     """The :func:`identity` if these kernels run the cell with such weights; else empty."""
-    if missing() or weight.device.type != "cpu" or weight.dtype not in STORAGE:
+    if weight.device.type != "cpu" or weight.dtype not in STORAGE:
         return ""
+    why = missing()
     try:
         if "x" in program(cell).inputs:
             return ""
-        kernel_of(cell, weight.dtype).build(trains=True)
-    except (Untraceable, compiler.CompileError):
+        if not why:
+            kernel_of(cell, weight.dtype).build(trains=True)
+    except Untraceable:
         return ""
+    except compiler.CompileError as error:
+        if not error.command:
+            return ""
+        why = [str(error).splitlines()[0]]
+    if why:
+        slowness.warn_of_steps(cell.name or type(cell).__name__, why, stacklevel=3)
+        return ""
+    slowness.warn_of_kernels(slower_because(), stacklevel=3)
     return identity(cell)
+
+
+def slower_because() -> str:
+    """See :class:`throughtime.kernels.backend.Backend`."""
+    command = compiler.without_openmp()
+    if not command:
+        return ""
+    return (
+        f"kernels run on one thread, because {command} has no OpenMP here; install its OpenMP "
+        "(libomp-dev for clang), or name another compiler in CXX"
+    )
 
 
 def _trains(call: Call) -> bool:

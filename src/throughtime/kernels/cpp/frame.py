@@ -118,7 +118,7 @@ def file_text(stages: Stages, memory: Memory, structs: list[str]) -> str:
             "using V = Vec<T>;",
             "constexpr int64_t L = Simd<T>::LANES;",
             f"constexpr int64_t REDUCTIONS = {max(len(stages.reductions), 1)};",
-            f"constexpr int64_t SPILLED = {len(memory.spilled)};",
+            f"[[maybe_unused]] constexpr int64_t SPILLED = {len(memory.spilled)};",
             "int64_t most_tiles(const Context& c);",
             *structs,
             "int64_t most_tiles(const Context& c) {",

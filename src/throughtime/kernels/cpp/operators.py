@@ -101,7 +101,7 @@ def _opened_backward(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
     """The same of the backward operator, whose further arguments are checked too."""
     kernel, call = _opened(arguments[:_LENGTH_OF_CALL])
     output, kept, d_output, d_last, _ = arguments[_LENGTH_OF_CALL:]
-    arrays, state, dtype = _kept_arrays(kernel, call), call.state[0].shape, call.x.dtype
+    arrays, state, dtype = _kept_arrays(kernel, call), tuple(call.state[0].shape), call.x.dtype
     sequence = (call.x.shape[0], *state)
     further = [
         ("output", output, sequence, dtype),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class Packing:
         self.gates = program.cell.gates
         self.biased = program.cell.recurrent_bias_names
         self.hoisted = [slot for slot in self.slots if slot.gate is not None]
+        self._places: dict[tuple[int, int], list[Tensor]] = {}
 
     def pack(self, weights: Weights, walk: Walk, library: Library | None) -> Packed:
         """The weights as the forward kernel reads them.
@@ -91,12 +92,16 @@ class Packing:
         own = [[b for _, b in s.pairs if b in self.biased] for s in self.slots]
         return own == [[gate] for gate in self.gates] and self.biased == self.gates
 
-    @cache  # noqa: B019 (packings live as long as the process)
     def _bias_places(self, H: int, W: int) -> list[Tensor]:
         """For each unit of each slot: where its bias of W stands, then those of its blocks of R.
 
         The place after the last holds a zero.
         """
+        if (H, W) not in self._places:
+            self._places[H, W] = self._find_bias_places(H, W)
+        return self._places[H, W]
+
+    def _find_bias_places(self, H: int, W: int) -> list[Tensor]:
         slots = self.slots
         of_input = torch.full((len(slots), W), len(self.gates) * H)
         for i, gate in enumerate(self.order):

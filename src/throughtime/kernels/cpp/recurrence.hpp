@@ -128,7 +128,7 @@ template <> struct Product<bfloat16> {
     TT_INLINE Pair weights(const bfloat16* p) {
         Simd<float>::I both;
         std::memcpy(&both, p, BYTES);
-        const Simd<float>::I low = both << 16, high = both & Simd<float>::I{} + int32_t(0xffff0000);
+        const Simd<float>::I low = both << 16, high = both & (Simd<float>::I{} + int32_t(0xffff0000));
         return {(Vec<float>)low, (Vec<float>)high};
     }
     TT_INLINE Vec<float> add(Vec<float> total, Pair a, Pair w) {

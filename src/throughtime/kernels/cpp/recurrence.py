@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Call
-from throughtime.kernels.cpp import gemm as product
+from throughtime.kernels.cpp import gemm
 from throughtime.kernels.cpp.backward import Backward
 from throughtime.kernels.cpp.compile import CompileError, prebuild
 from throughtime.kernels.cpp.forward import STORAGE, Forward, Kept
@@ -24,10 +25,13 @@ class Kernel:
     Args:
         program: what a step computes.
         storage: ``float``, ``double`` or ``bfloat16``.
+
+    Attributes:
+        used: when :func:`kernel` last returned it; a larger number is later.
     """
 
     def __init__(self, program: Program, storage: str) -> None:
-        self.program, self.storage = program, storage
+        self.program, self.storage, self.used = program, storage, next(_clock)
         self._forward = Forward(program, storage)
         self._backward = Backward(self._forward)
         self.dtype, self.compute = self._forward.dtype, self._forward.compute
@@ -35,21 +39,32 @@ class Kernel:
         self._refused: CompileError | None = None
 
     def build(self, trains: bool) -> None:
-        """Compiles what is needed and not compiled yet, all at the same time."""
+        """Compiles and loads what is not compiled yet, all sources at the same time.
+
+        Args:
+            trains: whether a backward call will follow.
+
+        Raises:
+            CompileError: if there is no compiler, or it refuses a source.
+        """
         if self._refused is not None:
             raise self._refused
         if trains not in self._built:
             texts = [self._forward.source.text]
             texts += [self._backward.source.text] if trains else []
             results = {self.compute, self.dtype} if trains else {self.compute}
-            texts += [product.source(self.dtype, result) for result in results]
+            texts += [gemm.source(self.dtype, result) for result in results]
             try:
+                # First all compilers at once; then each library is only loaded.
                 prebuild([(text, ()) for text in texts])
+                _ = self._forward.library, trains and self._backward.library
+                for result in results:
+                    gemm.function(self.dtype, result)
             except CompileError as error:
-                # Once is enough: what was refused will be refused again.
+                # A source that the compiler refused once would be refused each time.
                 self._refused = error
                 raise
-            _ = self._forward.library, trains and self._backward.library
+            # With the backward direction the forward one was built too.
             self._built.update({trains, False})
 
     def kept_arrays(
@@ -88,12 +103,26 @@ class Kernel:
         return self._backward.run(call, kept, d_output, d_last, of_input)
 
 
+MOST_KERNELS = 256
+"""How many kernels are kept in memory. One takes about 0.1 MiB."""
+
 _kernels: dict[tuple[int, str], Kernel] = {}
+_clock = itertools.count()
 
 
 def kernel(program: Program, dtype: torch.dtype) -> Kernel:
-    """The kernel of a program for one type; made once."""
+    """The kernel of a program for one dtype.
+
+    The last :data:`MOST_KERNELS` kernels are kept. One that is dropped while it runs, or while an
+    operator refers to it, lives on until then.
+    """
     key = (id(program), STORAGE[dtype])
-    if key not in _kernels:
-        _kernels[key] = Kernel(program, STORAGE[dtype])
-    return _kernels[key]
+    known = _kernels.get(key)
+    if known is None:
+        while len(_kernels) >= MOST_KERNELS:
+            # A list, and no error if the key is gone: another thread may do the same meanwhile.
+            oldest, _ = min(list(_kernels.items()), key=lambda item: item[1].used)
+            _kernels.pop(oldest, None)
+        known = _kernels.setdefault(key, Kernel(program, STORAGE[dtype]))
+    known.used = next(_clock)
+    return known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, lru_cache
 
 __all__ = ["split"]
 
@@ -17,7 +17,7 @@ def _second_cache() -> int:
         return 1 << 20
 
 
-@cache
+@lru_cache(1024)
 def split(
     B: int,
     W: int,
