@@ -133,6 +133,7 @@ class _Pass:
             len(self.forward.hoisted),
         )
         self.initial = self.forward.initial([walk.rows.sorted(s) for s in call.state], walk)
+        # Only a chunk that is run forward again needs R in the order of the forward kernel.
         library = self.forward.library if self.runs_again else None
         self.weights = self.forward.packing.pack(call.weights, walk, library)
         R = call.weights.weight_hh
@@ -177,6 +178,7 @@ class _Pass:
         x, W, compute = self.call.x, self.walk.W, self.forward.compute
         self.dx = self.dW = self.dR = None
         if of_input:
+            # The product with W writes all of dx, except where a row has ended.
             is_zero = not self.num_hoisted or self.is_ragged
             self.dx = empty(tuple(x.shape), x.dtype, zero=is_zero)
         if self.num_hoisted:
@@ -185,12 +187,14 @@ class _Pass:
             blocks = len(self.forward.program.cell.recurrent_block_names)
             is_zero = self.backward.weight_gradients.needs_zeros
             self.dR = empty((blocks * W, W), compute, zero=is_zero)
+        # An input that the equations do not use keeps a gradient of zero.
         self.d_inputs = [torch.zeros_like(value) for value in self.call.inputs]
 
     def run_chunk(self, number: int) -> None:
         """Runs the backward steps of a chunk, and adds its share to the gradients."""
         chunk = self._chunk(number)
         self._run_steps(chunk)
+        # The next chunk to run reads these as the gradients at the step after its own last one.
         self.d_slots_after[: chunk.rows] = chunk.d_slots[chunk.n if self.call.reverse else 1]
         self._add_to_input_gradients(chunk)
         self._write_further_inputs(chunk)
@@ -257,7 +261,7 @@ class _Pass:
             d_input = empty((n, chunk.rows, walk.W), dtype, zero=self.is_ragged)
             chunk.memory[f"d_input:{name}"] = StepArray(d_input)
         chunk.memory["d_slots"] = StepArray(chunk.d_slots).at(1)
-        # One step before the sequence: there the gradients of the initial states come out.
+        # One step more, before the sequence: there the gradients of the initial states come out.
         count = n + 1 if chunk.number == 0 else n
         begin, direction = (0, 1) if self.call.reverse else (n - 1, -1)
         library, packed = self.backward.library, self.packed

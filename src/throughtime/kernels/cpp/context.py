@@ -61,6 +61,7 @@ def layout(structs: Mapping[str, type[ctypes.Structure]]) -> dict[str, int]:
     values = {}
     for name, struct in structs.items():
         values[f"sizeof({name})"] = ctypes.sizeof(struct)
+        # A subclass of a Structure lists only the fields that it adds.
         fields = [field for part in struct.__mro__ for field in part.__dict__.get("_fields_", ())]
         for field, *_ in fields:
             place = getattr(struct, field)
@@ -80,6 +81,7 @@ def check_layout(library: ctypes.CDLL, expected: Mapping[str, int] = LAYOUT) -> 
         library: exports ``context_layout``, which writes the values of :data:`LAYOUT`.
         expected: the same expressions as :data:`LAYOUT`, with the values of Python.
     """
+    # The kernel writes one number for each expression of LAYOUT, from which frame.py wrote it.
     values = (ctypes.c_int64 * len(LAYOUT))()
     library.context_layout(values)
     for expression, value in zip(LAYOUT, values, strict=True):
@@ -115,7 +117,9 @@ class StepArray:
     def fields(self) -> tuple[int, int, int]:
         """The fields of ``Array``: the address of step 0, the elements of a step, and the mask."""
         tensor = self.tensor
+        # The kernel knows the distance between steps alone; rows and units lie side by side.
         assert tensor.is_contiguous()
+        # With a distance of 0 between steps each step is at the same place.
         if self.mask == 0:
             return tensor.data_ptr(), 0, 0
         time = tensor.stride(0)

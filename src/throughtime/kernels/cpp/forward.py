@@ -62,6 +62,7 @@ class Forward:
         self.dtype, self.compute = _DTYPES[storage], _DTYPES[COMPUTE[storage]]
         self.packing = Packing(program, self.compute)
         self.hoisted = self.packing.hoisted
+        # The output of most cells is one of the states: then both are one array.
         self.output = f"state:{program.output_state}" if program.output_state else "output"
 
     @cached_property
@@ -82,6 +83,7 @@ class Forward:
         # The caller gets a copy of the output where W is padded or the rows are sorted. The
         # backward call needs the kernel's own output then.
         arrays = [("own", (T, B, W))] if W != H or is_ragged else []
+        # The count follows from the sizes alone, so that torch.compile knows the shapes too.
         count = num_chunks(T, B, len(self.program.slots) * W * self.compute.itemsize, save)
         for array in self.source.arrays:
             kind = _kind(array)
@@ -119,6 +121,7 @@ class Forward:
         packed = self.packing.pack(call.weights, walk, self.library)
         starts = self._starts(walk, arrays) if save == "states" else {}
         for number, (t0, n) in enumerate(walk.chunks):
+            # The first chunk begins with the initial states, which are arguments of both calls.
             if number > 0:
                 before = t0 + n if call.reverse else t0 - 1
                 for name, start in starts.items():
@@ -151,6 +154,7 @@ class Forward:
         values = {}
         for name in (*self.program.states, self.program.cell.output_name, *self.program.others):
             kinds = (f"value:{name}", f"state:{name}", f"other:{name}", "output")
+            # A state may have two arrays: the one in the compute type is more exact.
             array = next(arrays[kind] for kind in kinds if kind in arrays)
             values[name] = walk.rows.unsorted(walk.unpadded(array), 1).to(self.dtype)
         return values
@@ -170,11 +174,13 @@ class Forward:
             rows = part.reshape(-1, walk.I)
             hoisted = walk.hoisted(len(self.hoisted), self.compute)[: len(rows)]
             assert packed.input is not None
+            # This product adds the bias too, so that the time loop need not.
             matmul(rows, packed.input.T, hoisted, bias=packed.input_bias)
             memory["hoisted"] = StepArray(hoisted.view(n, len(rows) // n, -1))
         memory["bias"] = StepArray(packed.bias, mask=0)
         memory["parameters"] = StepArray(packed.parameters, mask=0)
         memory |= self.inputs(walk, call, part, t0, n)
+        # The kernel counts steps from t0; in reverse it begins with the last step of the chunk.
         begin, direction = (n - 1, -1) if walk.reverse else (0, 1)
         walk.run(self.library, packed.recurrent, memory, t0, begin, n, direction)
 
@@ -266,6 +272,7 @@ class Forward:
             # A row of length 0 has no step: its last state is its initial one.
             empty = (walk.rows.lengths == 0).unsqueeze(-1)
             last = torch.where(empty, walk.padded(initial).to(last.dtype), last)
+        # A copy: the caller may change the last state, and the backward call reads the array.
         return walk.unpadded(last).to(initial.dtype, copy=True)
 
 

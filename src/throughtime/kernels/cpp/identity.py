@@ -1,4 +1,4 @@
-"""A text for each cell, by which an operator of PyTorch is told what to compute.
+"""A text for each cell, which tells an operator of PyTorch what to compute.
 
 An operator takes tensors, numbers and texts, and no objects. An exported program keeps the text,
 and finds the cell again in another process if the cell is one of the registry.
@@ -24,7 +24,7 @@ _programs: dict[str, Program] = {}
 
 
 def identity(cell: Cell) -> str:
-    """A text by which the operators find the cell again, in this process or another.
+    """A text from which the operators find the cell again, in this process or in another.
 
     A cell of the registry is named with its constants. Any other is known in this process only.
     """

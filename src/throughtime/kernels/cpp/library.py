@@ -21,6 +21,7 @@ class Library:
 
     def __init__(self, source: Source, is_backward: bool) -> None:
         library = load(source.text)
+        # Before the first call: with other places of the fields it would write anywhere.
         check_layout(library)
         self.is_backward = is_backward
         self.source = source

@@ -1,4 +1,4 @@
-"""The compiled kernels as two operators of PyTorch, which nothing looks into.
+"""The compiled kernels as two operators of PyTorch, which no compiler or tracer looks into.
 
 ``throughtime::recurrence`` runs a cell through time, and ``throughtime::recurrence_backward`` gives
 its gradients. Both know the shapes of their results without running, for torch.compile and export.
@@ -77,7 +77,7 @@ def _kept_arrays(kernel: Kernel, call: Call) -> list[tuple[str, tuple[int, ...]]
 
 
 def _forward(*arguments: Any) -> list[Tensor]:
-    """The outputs, the last states, and what is kept; save is gates, states or nothing."""
+    """The outputs, the last states, and the kept arrays; save is gates, states or nothing."""
     kernel, call = _opened(arguments)
     call = replace(call, x=call.x.contiguous())
     output, last, kept = kernel.forward(call, None if call.save == "nothing" else call.save)
@@ -98,7 +98,7 @@ def _forward_shapes(*arguments: Any) -> list[Tensor]:
 
 
 def _opened_backward(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
-    """The same of the backward operator, whose further arguments are checked too."""
+    """The kernel and the call of the backward operator; checks its further arguments too."""
     kernel, call = _opened(arguments[:_LENGTH_OF_CALL])
     output, kept, d_output, d_last, _ = arguments[_LENGTH_OF_CALL:]
     arrays, state, dtype = _kept_arrays(kernel, call), tuple(call.state[0].shape), call.x.dtype
@@ -115,7 +115,7 @@ def _opened_backward(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
 
 
 def _backward(*arguments: Any) -> list[Tensor]:
-    """The gradients: of x where it is wanted, of the weights that there are, of the states."""
+    """The gradients of x if it is wanted, of the weights that the layer has, and of the states."""
     kernel, call = _opened_backward(arguments)
     output, kept, d_output, d_last, of_input = arguments[_LENGTH_OF_CALL:]
     names = [name for name, _ in _kept_arrays(kernel, call)]

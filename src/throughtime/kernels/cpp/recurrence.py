@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Call
-from throughtime.kernels.cpp import gemm as product
+from throughtime.kernels.cpp import gemm
 from throughtime.kernels.cpp.backward import Backward
 from throughtime.kernels.cpp.compile import CompileError, prebuild
 from throughtime.kernels.cpp.forward import STORAGE, Forward, Kept
@@ -27,7 +27,7 @@ class Kernel:
         storage: ``float``, ``double`` or ``bfloat16``.
 
     Attributes:
-        used: a number that grows each time a kernel is asked for; the lowest is the oldest use.
+        used: when :func:`kernel` last returned it; a larger number is later.
     """
 
     def __init__(self, program: Program, storage: str) -> None:
@@ -39,23 +39,32 @@ class Kernel:
         self._refused: CompileError | None = None
 
     def build(self, trains: bool) -> None:
-        """Compiles what is needed and not compiled yet, all at the same time."""
+        """Compiles and loads what is not compiled yet, all sources at the same time.
+
+        Args:
+            trains: whether a backward call will follow.
+
+        Raises:
+            CompileError: if there is no compiler, or it refuses a source.
+        """
         if self._refused is not None:
             raise self._refused
         if trains not in self._built:
             texts = [self._forward.source.text]
             texts += [self._backward.source.text] if trains else []
             results = {self.compute, self.dtype} if trains else {self.compute}
-            texts += [product.source(self.dtype, result) for result in results]
+            texts += [gemm.source(self.dtype, result) for result in results]
             try:
+                # First all compilers at once; then each library is only loaded.
                 prebuild([(text, ()) for text in texts])
                 _ = self._forward.library, trains and self._backward.library
                 for result in results:
-                    product.function(self.dtype, result)
+                    gemm.function(self.dtype, result)
             except CompileError as error:
-                # Once is enough: what was refused will be refused again.
+                # A source that the compiler refused once would be refused each time.
                 self._refused = error
                 raise
+            # With the backward direction the forward one was built too.
             self._built.update({trains, False})
 
     def kept_arrays(
@@ -102,15 +111,18 @@ _clock = itertools.count()
 
 
 def kernel(program: Program, dtype: torch.dtype) -> Kernel:
-    """The kernel of a program for one dtype; made once, unless too many others were used since.
+    """The kernel of a program for one dtype.
 
-    A kernel that is running, or belongs to an operator that is running, lives on until it is done.
+    The last :data:`MOST_KERNELS` kernels are kept. One that is dropped while it runs, or while an
+    operator refers to it, lives on until then.
     """
     key = (id(program), STORAGE[dtype])
     known = _kernels.get(key)
     if known is None:
         while len(_kernels) >= MOST_KERNELS:
-            _kernels.pop(min(list(_kernels.items()), key=lambda entry: entry[1].used)[0], None)
+            # A list, and no error if the key is gone: another thread may do the same meanwhile.
+            oldest, _ = min(list(_kernels.items()), key=lambda item: item[1].used)
+            _kernels.pop(oldest, None)
         known = _kernels.setdefault(key, Kernel(program, STORAGE[dtype]))
     known.used = next(_clock)
     return known

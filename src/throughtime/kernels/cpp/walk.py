@@ -58,6 +58,7 @@ class Walk:
         self.seed = 0 if call.seed is None else int(call.seed)
         self.rows = Rows(self.T, self.B, call.lengths, call.resets, call.reverse)
         self.chunks = chunks(self.T, self.B, slots * self.W * compute.itemsize, save)
+        # The chunk with the last steps may be shorter than the others. In reverse it comes first.
         if call.reverse:
             self.chunks.reverse()
         self.threads = num_threads()
@@ -65,6 +66,8 @@ class Walk:
 
     def hoisted(self, slots: int, dtype: torch.dtype) -> Tensor:
         """Scratch memory for the products of the input of any one chunk, (rows, slots W)."""
+        # Taken once for the longest chunk: asking again for each chunk would allocate again where
+        # the memory is too large to be kept.
         if self._hoisted is None:
             rows = max(n for _, n in self.chunks) * self.B
             self._hoisted = scratch.take("hoisted", (rows, slots * self.W), dtype)
@@ -78,12 +81,14 @@ class Walk:
         """The value without its padding, (…, H)."""
         if self.W == self.H:
             return value
+        # A copy and no view: callers and torch.compile expect contiguous results.
         return value[..., : self.H].clone(memory_format=torch.contiguous_format)
 
     def pack(self, library: Library, weight: Tensor) -> Tensor:
         """The blocks of R in the order in which the kernel reads them."""
         weight = weight.contiguous()
         context = self._context(library)
+        # One name for each direction: a backward call may need both at the same time.
         name = f"weights {library.is_backward}"
         packed = scratch.take(name, (library.packed_size(context),), torch.uint8)
         library.pack(context, weight.data_ptr(), packed.data_ptr())
@@ -116,36 +121,42 @@ class Walk:
             sums: where a backward kernel adds up over rows and steps.
         """
         context, source = self._context(library), library.source
-        context.begin, context.count, context.direction, context.offset = (
-            begin,
-            count,
-            direction,
-            t0,
-        )
+        context.begin, context.count, context.direction = begin, count, direction
+        context.offset = t0
         context.weights = None if packed is None else packed.data_ptr()
         context.sums = None if sums is None else sums.data_ptr()
-        # The context holds addresses alone. Memory that was not kept by `scratch` for being too
-        # large would be freed before the kernel runs, if no variable held it.
-        partials = spill = None
-        if source.reductions:
-            size = library.partials_size(context)
-            partials = scratch.take("partials", (size,), torch.uint8)
-            context.partials = partials.data_ptr()
-        flags = active = None
-        if self.rows.lengths is not None or self.rows.resets is not None:
-            flags, active = self.rows.flags(library.is_backward)
-            context.flags = flags.data_ptr()
-            context.active = active.data_ptr() if active.numel() else None
+        # The context holds addresses alone: variables hold the memory until the kernel has run.
+        # Scratch memory that is too large to be kept would otherwise be freed.
+        alive = [self._set_partials(context, library)]
+        self._set_flags(context, library)
         for place, array in enumerate(source.arrays):
             if array.name == "spill":
                 spill = scratch.take("spill", (self.B, source.spilled, self.W), self.compute)
                 context.arrays[place] = (spill.data_ptr(), 0, 0)
+                alive.append(spill)
             elif array.name in memory:
                 context.arrays[place] = memory[array.name].fields()
             else:
                 # A forward kernel does not write this array where its address is null.
                 assert array.name == "saved", array.name
         library.run(ctypes.byref(context))
+
+    def _set_flags(self, context: Context, library: Library) -> None:
+        """Sets the flags of the rows, unless all rows begin and end together."""
+        if self.rows.lengths is None and self.rows.resets is None:
+            return
+        # The rows hold these tensors as long as the walk lives.
+        flags, active = self.rows.flags(library.is_backward)
+        context.flags = flags.data_ptr()
+        context.active = active.data_ptr() if active.numel() else None
+
+    def _set_partials(self, context: Context, library: Library) -> Tensor | None:
+        """Sets the memory for parts of sums over the units, if there are any; returns it."""
+        if not library.source.reductions:
+            return None
+        partials = scratch.take("partials", (library.partials_size(context),), torch.uint8)
+        context.partials = partials.data_ptr()
+        return partials
 
     def _context(self, library: Library) -> Context:
         """The fields that are the same for all chunks."""
@@ -167,6 +178,7 @@ class Walk:
 
     def _split(self, library: Library) -> tuple[int, int]:
         source = library.source
+        # The split is estimated for vectors of 64 bytes, also where the processor has shorter ones.
         size, lanes = self.dtype.itemsize, 64 // self.compute.itemsize
         return threads.split(
             self.B, self.W, tuple(source.widths), tuple(source.products), size, lanes, self.threads

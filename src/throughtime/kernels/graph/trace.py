@@ -1,4 +1,4 @@
-"""``step() -> graph``: the equations are run once on symbols that take note of what is done.
+"""``step() -> graph``: runs the equations once on symbols, which record the operations.
 
 A symbol stands for a value of each row and unit. It answers to the operators of Python and to
 the functions and methods of PyTorch; what it does not know becomes a reason why no kernel can be
@@ -39,9 +39,9 @@ class Product:
 
     Args:
         matrix: ``"W"`` or ``"R"``.
-        block: its name.
-        operand: what it is applied to.
-        result: the leaf that stands for the product, and its bias.
+        block: the name of the block.
+        operand: the value that it is applied to.
+        result: the leaf whose value is the product plus its bias.
     """
 
     matrix: str
@@ -55,12 +55,12 @@ class Step:
     """The graph of one step.
 
     Args:
-        cell: whose step it is.
-        graph: the nodes.
+        cell: the cell whose step it is.
+        graph: the nodes of the step.
         products: all products with the weight matrices, in the order of the equations.
         states: the next states by name.
-        output: what the layer gives out.
-        others: what else the step returned by name, to be looked at.
+        output: the output of the layer.
+        others: the further values that the step returned, by name.
     """
 
     cell: Cell
@@ -89,7 +89,7 @@ _PLAIN = (bool, int, float, str, NoneType)
 
 
 class _Object:
-    """Equal to itself alone; keeps the object, so that no other takes its identity."""
+    """A key equal only for the same object; it holds the object, so that its id stays taken."""
 
     def __init__(self, held: Any) -> None:
         self.held = held
@@ -121,7 +121,7 @@ def _value(v: Any) -> Hashable:
 
 
 def snapshot(cell: Cell) -> Cell:
-    """A copy that nothing reaches which happens to the cell later, or to cells or lists in it."""
+    """A copy that does not change when the cell changes, or the cells and lists in it."""
     found = copy(cell)
     vars(found).update({name: _snapshot_of(v) for name, v in vars(cell).items()})
     return found
@@ -137,7 +137,7 @@ def _snapshot_of(v: Any) -> Any:
 
 @cache
 def _outside(kind: type[Cell]) -> list[tuple[Mapping[str, Any], str]]:
-    """Where the constants stand that the step reads besides those of the cell itself."""
+    """The namespaces and names of the constants that the step reads from outside the cell."""
     found: list[tuple[Mapping[str, Any], str]] = []
     code = getattr(kind.step, "__code__", None)
     spaces: list[Mapping[str, Any]] = [vars(k) for k in kind.__mro__ if k not in (Cell, object)]
@@ -153,7 +153,7 @@ _Made = TypeVar("_Made")
 
 
 def once_per_key(make: Callable[[Cell], _Made]) -> Callable[[Cell], _Made]:
-    """Makes a thing once for all cells with the same :func:`cell_key`, or refuses them for good."""
+    """Caches a function by :func:`cell_key`; a refusal (:class:`Untraceable`) is cached too."""
     known: dict[Hashable, _Made | Untraceable] = {}
 
     @wraps(make)
@@ -175,7 +175,7 @@ def once_per_key(make: Callable[[Cell], _Made]) -> Callable[[Cell], _Made]:
 
 @once_per_key
 def trace(cell: Cell) -> Step:
-    """Runs the step on symbols; once for all cells that are the :func:`cell_key`.
+    """Runs the step on symbols; once for all cells with the same :func:`cell_key`.
 
     Raises:
         Untraceable: where it does what no graph can hold.
@@ -248,7 +248,7 @@ def _traced(cell: Cell) -> Step:
 
 
 def _sort(step: Step, made: Any) -> None:
-    """What the step returned, as states, output and the rest."""
+    """Sorts what the step returned into states, output and further values."""
     cell = step.cell
     wanted = dict.fromkeys([*cell.state_specs, cell.output_name])
     if not isinstance(made, Mapping) or any(name not in made for name in wanted):
@@ -273,7 +273,7 @@ _SHARED = ("state", "input", "parameter")
 
 
 class Symbol:
-    """A value of the step: takes note of what is done with it."""
+    """A value of the step, which records each operation on it as a node."""
 
     # A number of numpy leaves it to the symbol what ``number * symbol`` is.
     __array_ufunc__ = None
@@ -345,7 +345,7 @@ def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, 
 
 
 def _put(symbol: Symbol, made: Symbol) -> Symbol:
-    """Changes a value in place: whoever holds the symbol sees the new one."""
+    """Changes a symbol in place: every variable that refers to it has the new value."""
     if symbol._is_shared:
         raise Untraceable("the step changes in place what others hold; write a = a + b")
     symbol._node = made._node
