@@ -250,8 +250,9 @@ class Decoder(nn.Module):
         assert self.combine is not None
         assert memory.attention is not None
         if context_and_weights is None:
-            context_and_weights = self.attention(h, memory.attention)
-        context, weights = context_and_weights
+            context, weights = self.attention(h, memory.attention)
+        else:
+            context, weights = context_and_weights
         return self.combine(torch.cat([context, h], -1)).tanh(), weights
 
     def _own(self, scores: Tensor, feedback: str | None) -> Tensor:
