@@ -38,7 +38,7 @@ def write_report(run: Run) -> Path:
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(_summary(rows, monitor, figures, config.get('parameters')))}</p>",
         *_while_learning(rows, monitor, figures),
-        *(_figure("Validation", unit, curves) for unit, curves in _of_a_split(rows, figures)),
+        *(_figure("Validation", unit, curves) for unit, curves in _of_a_split(rows, monitor, figures)),
         *_of_the_learner(rows, config),
         "<h2>Samples along the way</h2>",
         *_samples(run.samples_file),
@@ -108,18 +108,17 @@ def _while_learning(
     for name in dict.fromkeys(("loss", monitor)):
         curves = {"training": _points(rows, "train", name)}
         curves |= {"validation": _points(rows, "valid", name)}
-        # A monitored figure without a training curve is in the chart of the validation.
-        if curves["training"] or (name == "loss" and curves["validation"]) or not rows:
+        if any(curves.values()) or not rows:
             unit = figures[name].unit if name in figures else ""
             charts.append(_figure(_in_words(name), unit, curves))
     return charts
 
 
 def _of_a_split(
-    rows: list[dict[str, str]], figures: Mapping[str, Figure]
+    rows: list[dict[str, str]], monitor: str, figures: Mapping[str, Figure]
 ) -> list[tuple[str, dict[str, Points]]]:
     """The curves of figures that only a validation computes, one group for each unit."""
-    in_training = {*_columns(rows, "train"), "loss"}
+    in_training = {*_columns(rows, "train"), "loss", monitor}
     by_unit: dict[str, dict[str, Points]] = {}
     for name in _columns(rows, "valid"):
         if name not in in_training:

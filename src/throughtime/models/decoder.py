@@ -249,8 +249,10 @@ class Decoder(nn.Module):
             return h, None
         assert self.combine is not None
         assert memory.attention is not None
-        known = context_and_weights
-        context, weights = self.attention(h, memory.attention) if known is None else known
+        if context_and_weights is None:
+            context, weights = self.attention(h, memory.attention)
+        else:
+            context, weights = context_and_weights
         return self.combine(torch.cat([context, h], -1)).tanh(), weights
 
     def _own(self, scores: Tensor, feedback: str | None) -> Tensor:

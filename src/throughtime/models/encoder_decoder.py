@@ -92,6 +92,7 @@ class EncoderDecoder(Writer):
     appendix A; Luong, Pham and Manning, arXiv 1508.04025, equations 5 and 6, section 3.3. Differs:
     h~ replaces the maxout layer of Bahdanau et al.; W_c has a bias.
 
+    >>> import torch
     >>> model = EncoderDecoder(11, 13, hidden_size=8)
     >>> source, target_in = torch.randint(3, 11, (2, 5)), torch.randint(3, 13, (2, 7))
     >>> model(source, [5, 3], target_in).shape
