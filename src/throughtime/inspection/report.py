@@ -38,7 +38,10 @@ def write_report(run: Run) -> Path:
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(_summary(rows, monitor, figures, config.get('parameters')))}</p>",
         *_while_learning(rows, monitor, figures),
-        *(_figure("Validation", unit, curves) for unit, curves in _of_a_split(rows, monitor, figures)),
+        *(
+            _figure("Validation", unit, curves)
+            for unit, curves in _of_a_split(rows, monitor, figures)
+        ),
         *_of_the_learner(rows, config),
         "<h2>Samples along the way</h2>",
         *_samples(run.samples_file),
