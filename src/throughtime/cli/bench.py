@@ -21,6 +21,7 @@ from throughtime.cli.parser import Parser
 from throughtime.inspection import benchmark
 from throughtime.inspection.benchmark import Point, Setup, Size
 from throughtime.kernels import BACKENDS
+from throughtime.kernels.cpp.compiler import CompileError
 from throughtime.tasks.run import written_whole
 
 __all__ = ["main"]
@@ -241,7 +242,12 @@ def _peak(setup: Setup) -> float | None:
     # Without a compiler other backends can still be compared.
     if BACKENDS["cpp"].missing():
         return None
-    return benchmark.fma_peak(torch.get_num_threads(), setup.dtype)
+    try:
+        return benchmark.fma_peak(torch.get_num_threads(), setup.dtype)
+    except CompileError as error:
+        first = str(error).splitlines()[0]
+        print(f"throughtime bench: the peak is not measured: {first}", file=sys.stderr)
+        return None
 
 
 def _points_table(points: Iterable[Point], setup: Setup) -> Table:

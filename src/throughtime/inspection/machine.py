@@ -49,6 +49,7 @@ static double chains(int64_t turns) {
 // The rates of all threads, which run at once. Each takes the best of many short turns, so that
 // other processes do not lower it.
 extern "C" __attribute__((visibility("default"))) double flops_per_second(int32_t threads) {
+    (void)threads;
     const int64_t turns = 50000;
     double rate = 0, kept = 0;
 #ifdef _OPENMP

@@ -405,8 +405,7 @@ def reasons(call: Call) -> list[str]:
             made.build(_trains(call))
         except compiler.CompileError as error:
             first = str(error).splitlines()[0].rstrip(":")
-            why = f"its C++ does not compile ({first})"
-            found.append(compiler.Failure(why) if error.command else why)
+            found.append(compiler.Failure(f"its C++ does not compile ({first})"))
     return found
 
 
@@ -423,8 +422,6 @@ def traced_identity(cell: Cell, weight: Tensor) -> str:
     except Untraceable:
         return ""
     except compiler.CompileError as error:
-        if not error.command:
-            return ""
         why = [str(error).splitlines()[0]]
     if why:
         slowness.warn_of_steps(cell.name or type(cell).__name__, why, stacklevel=2)
