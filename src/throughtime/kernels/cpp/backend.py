@@ -73,8 +73,7 @@ def reasons(call: Call) -> list[str]:
             compiled.build(_trains(call))
         except compiler.CompileError as error:
             first = str(error).splitlines()[0].rstrip(":")
-            why = f"its C++ does not compile ({first})"
-            refusals.append(Failure(why) if error.command else why)
+            refusals.append(Failure(f"its C++ does not compile ({first})"))
     return refusals
 
 
@@ -91,8 +90,6 @@ def compiled_identity(cell: Cell, weight: Tensor) -> str:
     except Untraceable:
         return ""
     except compiler.CompileError as error:
-        if not error.command:
-            return ""
         why = [str(error).splitlines()[0]]
     if why:
         slowness.warn_of_steps(cell.name or type(cell).__name__, why, stacklevel=3)

@@ -166,18 +166,26 @@ def sweep(folder: Path) -> None:
 # What it holds.
 
 
+def _contents() -> tuple[Path, str | None, dict[str, Entry]]:
+    """The folder, why it is not used, or None, and what it holds; it is not made."""
+    folder, why = _configured()
+    try:
+        why = why or _refusal(folder)
+        return folder, why, {} if why else entries(folder)
+    except FileNotFoundError:
+        # It is made when it is needed.
+        return folder, None, {}
+    except OSError as error:
+        return folder, str(error), {}
+
+
 def clear() -> str:
     """Empties the cache; returns what was removed, in words.
 
     Raises:
         ValueError: where the folder is not used, so that nothing in it is ours.
     """
-    folder, why = _configured()
-    try:
-        why = why or _refusal(folder)
-        by_key = {} if why else entries(folder)
-    except FileNotFoundError:
-        by_key = {}
+    folder, why, by_key = _contents()
     if why:
         raise ValueError(f"the cache {folder} is not used, and not emptied: {why}.")
     remove(file for entry in by_key.values() for file in entry.files)
@@ -186,16 +194,7 @@ def clear() -> str:
 
 def about() -> str:
     """What ``throughtime info`` says of the cache."""
-    folder, why = _configured()
-    by_key: dict[str, Entry] = {}
-    try:
-        why = why or _refusal(folder)
-        by_key = {} if why else entries(folder)
-    except FileNotFoundError:
-        # It is made when it is needed.
-        pass
-    except OSError as error:
-        why = str(error)
+    folder, why, by_key = _contents()
     if why:
         return f"{folder} (not used: {why})"
     return f"{folder} ({in_words(by_key)} of at most {MOST_BYTES >> 20})"

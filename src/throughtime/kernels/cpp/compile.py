@@ -113,12 +113,12 @@ def _key_and_job(source: str, flags: tuple[str, ...]) -> tuple[str, Job]:
     command = compiler.find_command()
     why = missing()
     if command is None or why:
-        raise CompileError("; ".join(why), command or ())
+        raise CompileError("; ".join(why))
     job = Job(command, source, flags)
     try:
         return cache.key_of(job), job
     except OSError as error:
-        raise CompileError(f"the compiler {command[0]} cannot be read: {error}", command) from error
+        raise CompileError(f"the compiler {command[0]} cannot be read: {error}") from error
 
 
 # What is in the cache.
@@ -186,14 +186,12 @@ def _build(folder: Path, jobs: Mapping[str, Job]) -> None:
         for key, said in failed.items():
             if re.search("No space left on device|[Qq]uota exceeded", said):
                 raise OSError(errno.ENOSPC, "the disk is full", str(folder))
-            command = absent[key].command
             if missing():
-                raise CompileError("; ".join(missing()), command)
+                raise CompileError("; ".join(missing()))
             first = said.splitlines()[0]
             raise CompileError(
                 f"the compiler fails at generated code ({first}), kept as {folder / key}.cpp:\n"
-                f"{shlex.join(compiler.arguments(absent[key]))}\n{said}",
-                command,
+                f"{shlex.join(compiler.arguments(absent[key]))}\n{said}"
             )
     retention.trim(folder, keep=jobs)
 
@@ -260,7 +258,7 @@ def _started(arguments: Sequence[str], folder: Path, job: Job) -> subprocess.Pop
 def _failed(command: tuple[str, ...], why: str) -> CompileError:
     """The compiler has failed at what is no fault of the code: it is not asked again."""
     compiler.condemn(command, why)
-    return CompileError("; ".join(missing()), command)
+    return CompileError("; ".join(missing()))
 
 
 def _forget_threads() -> None:

@@ -79,16 +79,7 @@ _broken: dict[tuple[str, ...], str] = {}
 
 
 class CompileError(RuntimeError):
-    """Generated code could not be compiled; the text holds what the compiler said.
-
-    Args:
-        text: of the message.
-        command: the compiler that was run and failed; empty where none was run.
-    """
-
-    def __init__(self, text: str, command: tuple[str, ...] = ()) -> None:
-        super().__init__(text)
-        self.command = command
+    """Generated code could not be compiled; the text holds what the compiler said."""
 
 
 class Job(NamedTuple):
