@@ -117,6 +117,22 @@ def test_a_weight_that_is_gone_is_named():
         layer(sequence())
 
 
+@pytest.mark.parametrize("steps", [1, T])
+def test_weights_of_another_cell_or_size_are_not_read(steps):
+    layer = tt.Recurrent("lstm", H, H)
+    layer.cell = tt.cells.get("gru")
+    with pytest.raises(ShapeError, match=r"expected weight_ih_l0 of shape \(12, 4\), .* got \(16,"):
+        layer(sequence(steps))
+    layer = tt.Recurrent("lstm", H, H)
+    layer.hidden_size = 2
+    with pytest.raises(ShapeError, match=r"expected weight_ih_l0 of shape \(8, 4\), .* got \(16,"):
+        layer(sequence(steps))
+    layer = tt.Recurrent("lstm", H, H)
+    layer.proj_size = 2
+    with pytest.raises(ValueError, match=r"expected weight_h[hr]_l0"):
+        layer(sequence(steps))
+
+
 def test_the_trace_and_the_explanation_are_refused_too():
     layer, x = layer_of(), sequence()
     with pytest.raises(ShapeError, match=r"expected weight_hh_l0 of shape \(12, 4\), .* got \(1,"):

@@ -64,7 +64,6 @@ class Stack(WithSpec):
         self._changes = 0
         self._follow_options()
 
-        self._shapes = parameters.shapes(self.cell, self.spec)
         for name, shape in self._shapes.items():
             empty = torch.empty(shape, device=device, dtype=dtype)
             self.register_parameter(name, nn.Parameter(empty))
@@ -95,6 +94,7 @@ class Stack(WithSpec):
                 learns: options.equations(cell, spec, learns) for learns in (False, True)
             }
             self._changes += 1
+        self._shapes = parameters.shapes(cell, spec)
         # A float that every call compares is a symbol to torch.compile, which then begins again.
         self._drops_outputs, self._drops_weights = spec.dropout > 0, spec.weight_drop > 0
 
