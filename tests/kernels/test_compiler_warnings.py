@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 import torch
-from throughtime.kernels.program import looked_at, program
 
 from throughtime.kernels.cpp import gemm, processor
 from throughtime.kernels.cpp.compiler import FLAGS, HEADERS
 from throughtime.kernels.cpp.emit import emit
+from throughtime.kernels.graph.program import program, recording_program
 from throughtime.measuring import machine
 
 from .cpp_calls import CELLS
@@ -31,7 +31,7 @@ def sources():
         "product": gemm.source(torch.float64, torch.float64),
         "product of bfloat16": gemm.source(torch.bfloat16, torch.float32),
         "peak": machine.source(torch.float32),
-        "trace": emit(looked_at(CELLS["gru-reset-before"]), "float", False).text,
+        "trace": emit(recording_program(CELLS["gru-reset-before"]), "float", False).text,
         "random": emit(program(Weighted()), "double", True).text,
         "saved": emit(program(CELLS["lstm"]), "bfloat16", False).text,
     }

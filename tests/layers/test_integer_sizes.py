@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from throughtime.kernels.operators import identity
 
 import throughtime as tt
 from throughtime.checks import whole_number
+from throughtime.kernels.cpp.identity import identity
 from throughtime.layers import Attention
 from throughtime.models.cloze import Cloze
 

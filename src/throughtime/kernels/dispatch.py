@@ -143,7 +143,9 @@ def _warn_of_slowness(cell: str, chosen: Explanation) -> None:
     if backend.IS_KERNEL:
         slowness.warn_of_kernels(backend.slower_because(), stacklevel=8)
         return
-    refusals = {name: why for name, why in chosen.reasons.items() if BACKENDS[name].IS_KERNEL}
+    # PyTorch's own operators run few cells, so that they are missed by no one.
+    compiled = {name for name, b in BACKENDS.items() if b.IS_KERNEL and not b.IS_TRACEABLE}
+    refusals = {name: why for name, why in chosen.reasons.items() if name in compiled}
     missing = [why for name in refusals for why in BACKENDS[name].missing()]
     failures = [why for some in refusals.values() for why in some if isinstance(why, Failure)]
     slowness.warn_of_steps(cell, missing or failures, stacklevel=8)
