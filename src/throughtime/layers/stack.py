@@ -209,7 +209,7 @@ class Stack(WithSpec):
             {name: named(name) for name in self.cell.parameter_specs},
         )
 
-    def _recurrent(self, suffix: str, x: Tensor | None) -> Tensor | None:
+    def _recurrent(self, suffix: str, x: Tensor | None = None) -> Tensor | None:
         """The blocks of R as the step uses them."""
         learned: Tensor | None = self._weight(f"weight_hh{suffix}", x)
         if learned is not None and self._drops_weights:
