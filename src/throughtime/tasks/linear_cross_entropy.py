@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.kernels.transforms import has_tangent, is_transformed
+
 __all__ = ["linear_cross_entropy"]
 
 # The scores of a chunk should still be in the cache when they are read again.
@@ -43,12 +45,18 @@ def linear_cross_entropy(
     """
     learned = any(weight.requires_grad for weight in scores.parameters())
     wants = torch.is_grad_enabled() and (h.requires_grad or learned)
-    is_plain = torch.is_autocast_enabled(h.device.type) or torch.compiler.is_compiling()
+    is_plain = (
+        torch.is_autocast_enabled(h.device.type)
+        or torch.compiler.is_compiling()
+        or is_transformed()
+        or has_tangent((h, *scores.parameters()))
+    )
     if is_plain or h.dtype not in (torch.float32, torch.float64):
-        # Half precision asks for sums in single, compiling for PyTorch's own operations.
-        return F.cross_entropy(
-            scores(h).float(), target, reduction="sum", label_smoothing=label_smoothing
-        )
+        # Half precision asks for sums in single; compiling, torch.func and forward mode for
+        # PyTorch's own operations.
+        z = scores(h)
+        z = z if z.dtype is torch.float64 else z.float()
+        return F.cross_entropy(z, target, reduction="sum", label_smoothing=label_smoothing)
     return _Chunked.apply(h, scores.weight, scores.bias, target, label_smoothing, wants)
 
 
