@@ -78,3 +78,35 @@ def test_a_small_probability_is_pytorchs(monkeypatch):
 def test_what_is_no_probability_is_refused(p):
     with pytest.raises(ValueError, match="dropout probability"):
         dropout(torch.ones(3), p)
+
+
+def test_a_transform_drops_the_same_features():
+    x = torch.randn(3, 7, dtype=torch.float64)
+
+    def drawn(function):
+        torch.manual_seed(5)
+        return function(x)
+
+    expected = drawn(lambda x: dropout(x, 0.4))
+    value, tangent = drawn(lambda x: torch.func.jvp(lambda x: dropout(x, 0.4), (x,), (x,)))
+    assert torch.equal(value, expected)
+    assert torch.equal(tangent, expected)
+    scale = drawn(torch.func.grad(lambda x: dropout(x, 0.4).sum()))
+    torch.testing.assert_close(scale * x, expected)
+
+
+def test_vmap_asks_how_samples_draw():
+    x = torch.ones(2, 1001)
+
+    def drawn(randomness):
+        torch.manual_seed(5)
+        return torch.vmap(lambda x: dropout(x, 0.5), randomness=randomness)(x)
+
+    same, different = drawn("same"), drawn("different")
+    assert torch.equal(same[0], same[1])
+    torch.manual_seed(5)
+    assert torch.equal(same[0], dropout(x[0], 0.5))
+    assert (different[0] != different[1]).double().mean() == pytest.approx(0.5, abs=0.1)
+    with pytest.raises(RuntimeError, match="randomness error mode"):
+        drawn("error")
+    assert torch.equal(torch.vmap(Dropout(0.5).eval())(x), x)

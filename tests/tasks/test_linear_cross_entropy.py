@@ -70,6 +70,24 @@ def test_in_half_precision_the_sums_are_single(dtype):
     torch.testing.assert_close(got, expected)
 
 
+def test_transforms_and_forward_mode_are_those_of_plain_operations():
+    h, scores, target = drawn()
+    h, other = h.detach(), torch.randn_like(h)
+
+    def ours(h):
+        return linear_cross_entropy(h, scores, target)
+
+    def theirs(h):
+        return F.cross_entropy(scores(h), target, reduction="sum")
+
+    for transformed in (
+        lambda f: torch.func.jvp(f, (h,), (other,)),
+        lambda f: torch.func.hessian(f)(h),
+        lambda f: torch.vmap(torch.func.grad(f))(torch.stack([h, other])),
+    ):
+        torch.testing.assert_close(transformed(ours), transformed(theirs))
+
+
 def test_a_second_derivative_is_refused():
     h, scores, target = drawn()
     loss, seed = linear_cross_entropy(h, scores, target), torch.tensor(1.0).double()

@@ -185,8 +185,8 @@ def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[T
         # torch.compile takes wrong derivatives of an autograd function inside a transform. Without
         # fullgraph this sends the call to the code outside the graph.
         raise ValueError(
-            "torch.compile cannot put a recurrence under torch.func or forward-mode "
-            "differentiation into one graph. Use fullgraph=False."
+            "torch.compile and torch.export cannot put a recurrence under torch.func or "
+            "forward-mode differentiation into one graph. Use torch.compile(fullgraph=False)."
         )
     for name, module in BACKENDS.items():
         if backend in ("auto", name) and not module.IS_TRACEABLE and module.runs_compiled(call):

@@ -79,7 +79,7 @@ def has_tangent(tensors: Iterable[Tensor | None]) -> bool:
 
 def is_batched(tensors: Iterable[Tensor | None]) -> bool:
     """Whether ``torch.autograd.grad(is_grads_batched=True)`` has batched one of the tensors."""
-    # It has a vmap of its own, older than torch.func, of which operators cannot be told.
+    # It batches by a vmap older than torch.func, for which an operator cannot give a rule.
     return any(t is not None and is_legacy_batchedtensor(t) for t in tensors)
 
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.kernels.transforms import has_tangent, is_transformed
+
 __all__ = ["linear_cross_entropy"]
 
 # The scores of a chunk of rows are read several times, so a chunk should fit into the cache. Fewer
@@ -45,13 +47,18 @@ def linear_cross_entropy(
     """
     has_learned_scores = any(weight.requires_grad for weight in scores.parameters())
     needs_gradient = torch.is_grad_enabled() and (h.requires_grad or has_learned_scores)
-    is_plain = torch.is_autocast_enabled(h.device.type) or torch.compiler.is_compiling()
+    is_plain = (
+        torch.is_autocast_enabled(h.device.type)
+        or torch.compiler.is_compiling()
+        or is_transformed()
+        or has_tangent((h, *scores.parameters()))
+    )
     if is_plain or h.dtype not in (torch.float32, torch.float64):
-        # The chunks sum in the dtype of h, too coarse for half precision; and torch.compile fuses
-        # PyTorch's own operations, but not a custom autograd function.
-        return F.cross_entropy(
-            scores(h).float(), target, reduction="sum", label_smoothing=label_smoothing
-        )
+        # The chunks sum in the dtype of h, too coarse for half precision; and torch.compile,
+        # torch.func and forward mode know PyTorch's own operations, but not a custom function.
+        z = scores(h)
+        z = z if z.dtype is torch.float64 else z.float()
+        return F.cross_entropy(z, target, reduction="sum", label_smoothing=label_smoothing)
     return _Chunked.apply(h, scores.weight, scores.bias, target, label_smoothing, needs_gradient)
 
 
