@@ -1,5 +1,7 @@
 # make demo: train a language model for three minutes and let it write.
 # make test: everything that must hold, in an environment of its own.
+# make test-all: before a release. Also every test of the kernels for each compiler and kind of
+#   processor that is at hand, every option of every cell, and whole trainings; it takes hours.
 
 PYTHON ?= python3
 DEMO := .venv
@@ -7,7 +9,7 @@ TEST := .venv-test
 # The sources of the package do not count: both environments see them as they are.
 STAMP := pyproject.toml constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test test-all clean
 
 demo: $(DEMO)/.installed
 	rm -rf runs/demo
@@ -20,6 +22,9 @@ test: $(TEST)/.installed
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/pyright --pythonpath $(TEST)/bin/python
 	$(TEST)/bin/python -m pytest -n 2
+
+test-all: test
+	$(TEST)/bin/python -m pytest -n 2 -m 'slow and not gpu'
 
 clean:
 	rm -rf $(DEMO) $(TEST) runs/demo

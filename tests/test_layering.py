@@ -9,6 +9,7 @@ import throughtime
 
 LEVELS = {
     "checks": 0,
+    "reading": 1,
     "cells": 1,
     "kernels": 2,
     "layers": 3,
@@ -23,7 +24,7 @@ LEVELS = {
 }
 # What may be imported where, tighter than by its level alone.
 ROOT_MAY = {"cells", "layers", "interchange"}
-ONLY = {"data": {"checks"}}
+ONLY = {"data": {"checks", "reading"}}
 OWNED = {
     "lightning": "training/gradient.py",
     "pytorch_lightning": "training/gradient.py",
@@ -116,7 +117,7 @@ def offence(where, target, on_load):
     if there not in LEVELS:
         return f"{there} has no level"
     if here in ONLY and there not in ONLY[here]:
-        return f"{here} imports {there}; it imports only {', '.join(ONLY[here])}"
+        return f"{here} imports {there}; it imports only {', '.join(sorted(ONLY[here]))}"
     if LEVELS[there] == LEVELS[here]:
         return f"{here} imports {there}, its sibling"
     if LEVELS[there] > LEVELS[here]:

@@ -18,7 +18,7 @@ from throughtime.cells.wrapped import (
     Zoneout,
 )
 from throughtime.kernels.graph.program import program
-from throughtime.kernels.graph.trace import same, trace
+from throughtime.kernels.graph.trace import cell_key, trace
 from throughtime.kernels.printing.equations import describe
 
 H = 3
@@ -148,9 +148,9 @@ def test_rates_limits_and_functions_tell_cells_apart_and_nothing_else_does():
         Activated(inside, {"tanh": torch.relu}, None),
         RecurrentDropout(Activated(inside, {}, 1.0), 0.1),
     ]
-    assert len({same(cell) for cell in cells}) == len(cells)
+    assert len({cell_key(cell) for cell in cells}) == len(cells)
     again = Zoneout(tt.cells.get("lstm"), {"h": 0.1, "c": 0.0}, True)
-    assert same(again) == same(cells[1])
+    assert cell_key(again) == cell_key(cells[1])
     assert program(again) is program(cells[1])
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from throughtime.cli.main import main
-from throughtime.kernels import operators, reference
+from throughtime.kernels import reference
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.measuring import benchmark, own_process
 
 # The reference needs no compiler; what the figures are worth is another test's matter.
@@ -35,8 +36,8 @@ def wrong_kernel(monkeypatch):
         output, last = reference.run(call)
         return 1.01 * output, last
 
-    monkeypatch.setattr(operators, "run", run)
-    monkeypatch.setattr(operators, "reasons", lambda call: [])
+    monkeypatch.setattr(cpp, "run", run)
+    monkeypatch.setattr(cpp, "reasons", lambda call: [])
 
 
 def test_the_table_has_a_line_for_each_cell_mode_and_size(said):

@@ -128,6 +128,37 @@ def test_info_names_versions_threads_compiler_and_backends(tmp_path, monkeypatch
     assert "CXX='/nowhere/g++'" in out
 
 
+def test_info_says_that_a_compiler_does_not_work(tmp_path, monkeypatch, said):
+    monkeypatch.setenv("CXX", "false")
+    monkeypatch.setenv("THROUGHTIME_CACHE", "~nobody-of-this-name/kernels")
+    status, out, _ = said("info")
+    assert status == 0
+    assert "openmp     unknown: the compiler does not work: it ended with exit status 1" in out
+    assert "cpp        cannot run: the C++ compiler" in out
+    assert "~nobody-of-this-name/kernels (not used: " in out
+
+
+def test_info_shows_and_empties_the_cache_of_kernels(tmp_path, monkeypatch, said):
+    folder = tmp_path / "kernels"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("THROUGHTIME_CACHE", str(folder))
+    for suffix in (".so", ".cpp", ".lock"):
+        (folder / f"{'0' * 64}{suffix}").write_bytes(b" " * 2**20)
+    (folder / "notes.txt").write_text("mine")
+    assert f"{folder} (1 kernels, 3.0 MiB of at most 256)" in said("info")[1]
+    for flag in ("--clear_cache", "--clear-cache"):
+        status, out, _ = said("info", flag)
+        assert status == 0
+        removed = "1 kernels, 3.0 MiB" if flag == "--clear_cache" else "0 kernels, 0.0 MiB"
+        assert f"cache {folder}: removed {removed}" in out
+        assert f"{folder} (0 kernels, 0.0 MiB" in out
+        assert [file.name for file in folder.iterdir()] == ["notes.txt"]
+    folder.chmod(0o777)
+    status, _, err = said("info", "--clear_cache")
+    assert status == 1
+    assert "is not used, and not emptied: others than its owner may write to it" in err
+
+
 def test_help_is_there_for_all(said):
     alone = ("generate", "evaluate", "cells", "equations", "info")
     for command in ([], ["train", "char-lm"], *([name] for name in alone)):

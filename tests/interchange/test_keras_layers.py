@@ -108,6 +108,27 @@ def test_a_mask_is_lengths_and_the_last_output_is_the_state(keras, x):
 
 
 @keras_warns
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru-reset-before", "rnn-tanh"])
+def test_padded_steps_repeat_the_last_output_in_keras_and_are_0_here(keras, cell, x):
+    """As docs/keras.md says."""
+    lengths = torch.tensor([T, 2])
+    mask = torch.arange(T) < lengths.unsqueeze(1)
+
+    def output(layer):
+        got = from_keras(layer)(torch.from_numpy(x.astype(np.float32)), lengths=lengths)[0]
+        assert got[~mask].abs().max() == 0
+        return got.detach()
+
+    layer = built(made(keras, cell))
+    step = torch.minimum(torch.arange(T), lengths.unsqueeze(1) - 1)
+    repeated = output(layer).gather(1, step.unsqueeze(-1).expand(-1, -1, H))
+    np.testing.assert_allclose(repeated, theirs(layer, x, mask=mask), rtol=1e-5, atol=1e-6)
+    both = keras.layers.Bidirectional(made(keras, cell))
+    for other in (built(made(keras, cell, zero_output_for_mask=True)), built(both)):
+        np.testing.assert_allclose(output(other), theirs(other, x, mask=mask), rtol=1e-5, atol=1e-6)
+
+
+@keras_warns
 def test_frozen_weights_and_the_dtype_come_along(keras):
     layer = built(made(keras, "gru", dtype="float64", trainable=False))
     got = from_keras(layer)

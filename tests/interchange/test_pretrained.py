@@ -1,5 +1,6 @@
 """Folders with a model: what is written is read again, and what is damaged is told so."""
 
+import inspect
 import json
 
 import pytest
@@ -64,6 +65,100 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
         assert again.scores.weight is again.embedding.weight
     if name == "shared":
         assert again.decoder.scores.weight is again.embedding.weight
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_digit_of_the_weights_comes_back(name, dtype, tmp_path):
+    model = MODELS[name]().to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # Drawn in float64: a number that float32 could hold would not show a rounding.
+            parameter.copy_(torch.randn(parameter.shape, dtype=torch.float64))
+    tt.save_pretrained(model, tmp_path)
+    again = tt.from_pretrained(tmp_path)
+    for (key, a), (_, b) in zip(again.named_parameters(), model.named_parameters(), strict=True):
+        assert a.dtype == dtype, key
+        assert torch.equal(a, b), key
+
+
+def test_each_weight_comes_back_with_its_own_dtype(tmp_path):
+    model = LanguageModel(7, hidden_size=8)
+    model.embedding.double()
+    model.scores.bfloat16()
+    tt.save_pretrained(model, tmp_path)
+    again = tt.from_pretrained(tmp_path)
+    assert again.embedding.weight.dtype == torch.float64
+    assert again.recurrent.weight_hh_l0.dtype == torch.float32
+    assert again.scores.weight.dtype == torch.bfloat16
+
+
+def test_learned_states_come_back_with_every_digit(tmp_path):
+    layer = tt.LSTM(3, 4, learned_state=True, dtype=torch.float64)
+    with torch.no_grad():
+        layer.initial_c_l0.copy_(torch.randn(4, dtype=torch.float64))
+    tt.save_pretrained(layer, tmp_path)
+    assert torch.equal(tt.from_pretrained(tmp_path).initial_c_l0, layer.initial_c_l0)
+
+
+def test_a_loaded_model_does_not_depend_on_the_file(tmp_path):
+    model = MODELS["gru"]()
+    tt.save_pretrained(model, tmp_path)
+    again = tt.from_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.write(b"\xff" * size)
+        file.truncate(8)
+    assert torch.equal(again.weight_hh_l0, model.weight_hh_l0)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("lstm", "gru", "rnn")])
+def test_a_model_keeps_its_constructor_arguments_as_attributes(name):
+    model = MODELS[name]()
+    for argument, parameter in inspect.signature(type(model)).parameters.items():
+        if argument not in ("device", "dtype"):
+            value = getattr(model, argument)
+            # What drops is kept as the layer that does.
+            value = getattr(value, "p", value) if argument == "dropout" else value
+            assert value is not None or parameter.default is None, argument
+
+
+CHANGES = {
+    "zoneout": lambda m: setattr(m.recurrent, "zoneout", 0.3),
+    "dropout": lambda m: setattr(m.dropout, "p", 0.4),
+    "cell": lambda m: setattr(m.recurrent, "cell", tt.cells.get("rnn-tanh")),
+    "untied": lambda m: setattr(m.scores, "weight", nn.Parameter(torch.zeros(7, 8))),
+    "larger": lambda m: setattr(m, "scores", nn.Linear(8, 9)),
+    "more": lambda m: m.scores.register_buffer("scale", torch.ones(1)),
+    "other": lambda m: setattr(m, "scores", nn.Sequential(m.scores)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_model_that_was_changed_is_refused_when_it_is_saved(change, tmp_path):
+    model = LanguageModel(7, cell="rnn-relu", hidden_size=8, embedding_size=8, tied=True)
+    change(model)
+    with pytest.raises(ValueError, match=r"save_pretrained: expected .* was changed after it was"):
+        tt.save_pretrained(model, tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+def test_saving_and_the_numbers_at_random(tmp_path):
+    """A second model is made to compare with, of no memory and no draw."""
+    before = torch.get_rng_state()
+    tt.save_pretrained(tt.LSTM(3, 4, recurrent_init="orthogonal"), tmp_path)
+    torch.set_rng_state(before)
+    layer = tt.LSTM(3, 4, recurrent_init="orthogonal")
+    after = torch.get_rng_state()
+    tt.save_pretrained(layer, tmp_path)
+    assert torch.equal(torch.get_rng_state(), after)
+
+
+def test_the_warning_of_a_model_is_given_when_it_is_made_and_not_when_it_is_saved(tmp_path):
+    with pytest.warns(UserWarning, match="nothing will be dropped"):
+        layer = tt.LSTM(3, 4, dropout=0.5)
+    tt.save_pretrained(layer, tmp_path)
 
 
 def folder(tmp_path, name="gru"):

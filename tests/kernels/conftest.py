@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels.cpp import walk
+from throughtime.kernels.cpp import cache, chunks, compiler
+from throughtime.kernels.cpp import compile as cpp
 
 from .noted import noted_runs
 
@@ -160,8 +161,8 @@ def chunks_of(monkeypatch):
     """Sets how many rows a chunk has; one is two steps."""
 
     def set_rows(rows):
-        monkeypatch.setattr(walk, "_BYTES_OF_A_CHUNK", 0)
-        monkeypatch.setattr(walk, "_FEWEST_ROWS", rows)
+        monkeypatch.setattr(chunks, "_BYTES_OF_A_CHUNK", 0)
+        monkeypatch.setattr(chunks, "_FEWEST_ROWS", rows)
 
     return set_rows
 
@@ -170,4 +171,36 @@ def chunks_of(monkeypatch):
 def short_chunks(chunks_of):
     """Chunks of two steps: every sequence of the tests is several."""
     chunks_of(1)
-    assert walk.chunks(9, 5, 100, "gates") == [(0, 2), (2, 2), (4, 2), (6, 2), (8, 1)]
+    assert chunks.chunks(9, 5, 100, "gates") == [(0, 2), (2, 2), (4, 2), (6, 2), (8, 1)]
+
+
+@pytest.fixture
+def libraries(tmp_path, monkeypatch):
+    """An empty cache, no headers, and a process that has compiled nothing yet."""
+    (tmp_path / "headers").mkdir()
+    monkeypatch.setattr(compiler, "HEADERS", tmp_path / "headers")
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("THROUGHTIME_CACHE", str(folder))
+    for module, name in (
+        *((cpp, "_libraries"), (cpp, "_locks"), (cpp, "_first")),
+        *((compiler, "_refused"), (compiler, "_broken"), (cache, "_replacements")),
+    ):
+        monkeypatch.setattr(module, name, {})
+    for name in ("_warned", "_swept"):
+        monkeypatch.setattr(cache, name, set())
+    return folder
+
+
+@pytest.fixture
+def use_compiler(tmp_path, monkeypatch):
+    """Sets CXX to a script that counts its runs, does something first, then compiles."""
+    real, runs = cpp.find_compiler(), tmp_path / "runs"
+
+    def use(first=""):
+        script = tmp_path / "compiler"
+        script.write_text(f'#!/bin/sh\necho $$ >> "{runs}"\n{first}\nexec "{real}" "$@"\n')
+        script.chmod(0o755)
+        monkeypatch.setenv("CXX", str(script))
+        return lambda: [int(pid) for pid in runs.read_text().split()] if runs.exists() else []
+
+    return use

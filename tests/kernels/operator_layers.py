@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import torch
+from torch.func import functional_call
 
 import throughtime as tt
 
@@ -69,6 +70,16 @@ def flat(found):
 def close(ours, theirs, **tolerance):
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, **tolerance)
+
+
+def weights_of(layer):
+    return {k: p.detach() for k, p in layer.named_parameters()}
+
+
+def loss(layer, weights, x, given):
+    """A number that every output of the layer enters, by these weights."""
+    output, *last = flat(functional_call(layer, weights, (x,), given))
+    return output.square().sum() + sum(s.pow(3).sum() for s in last)
 
 
 def python(code, **environment):

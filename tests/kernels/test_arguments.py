@@ -5,7 +5,7 @@ import torch
 
 import throughtime as tt
 from throughtime.checks import ShapeError
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp.compile import missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
@@ -28,7 +28,7 @@ def arguments(cell="lstm-peephole", save="nothing"):
     inputs = [torch.rand(T, B, H) for _ in layer.cell.given_inputs]
     call = [torch.randn(T, B, I), *matrices, *biases, own, state, inputs]
     call += [torch.tensor([T, 3]), torch.zeros(T, B, dtype=torch.bool), None]
-    return [*call, operators.identity(layer.cell), False, save]
+    return [*call, cpp.identity(layer.cell), False, save]
 
 
 def changed(call, place, value):
@@ -120,13 +120,13 @@ def without_recurrence():
     own = [p.detach() for p in w.parameters.values()]
     call = [torch.randn(T, B, I), w.weight_ih.detach(), None, w.bias_ih.detach(), None, own]
     call += [[torch.zeros(B, H)], [], None, None, None]
-    return [*call, operators.identity(layer.cell), False, "nothing"]
+    return [*call, cpp.identity(layer.cell), False, "nothing"]
 
 
 def test_numbers_are_not_drawn_without_a_seed():
     layer = tt.Recurrent("lstm-peephole", I, H, zoneout=0.1)
     call = arguments()
-    call[CELL] = operators.identity(layer.equations)
+    call[CELL] = cpp.identity(layer.equations)
     with pytest.raises(ValueError, match="expected a seed, as the cell draws numbers"):
         FORWARD(*call)
     call[SEED] = torch.tensor(3)

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from throughtime.kernels import operators, reference
+from throughtime.kernels import reference
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp.compile import missing
 
 from .cpp_calls import (
@@ -45,11 +46,11 @@ def turned(tensor):
 def test_no_layout_in_memory_changes_a_result(name, dtype, layout):
     lengths, resets = ragged(7, 5)
     call = make(name, H=16, dtype=dtype, lengths=lengths, resets=resets)
-    expected = results(operators, call)
+    expected = results(cpp, call)
     given = {k: layout(v) for k, v in tensors(call).items()}
     call = replace(with_tensors(call, given), resets=layout(resets), lengths=lengths.repeat(2)[:5])
     leaves = {k: v.requires_grad_() for k, v in given.items()}
-    output, last = operators.run(call)
+    output, last = cpp.run(call)
     d = [layout(v) for v in seeds(output, last, dtype)]
     torch.autograd.backward([output, *last], d)
     assert torch.equal(output, expected["output"])
@@ -64,7 +65,7 @@ def test_states_and_gradients_may_be_one_number_seen_many_times(name):
         call = make(name, B=B)
         call = replace(call, state=tuple(s[:1].expand(B, -1) for s in call.state))
         ours, theirs = [], []
-        for backend, into in ((operators, ours), (reference, theirs)):
+        for backend, into in ((cpp, ours), (reference, theirs)):
             leaves = {k: v.detach().requires_grad_() for k, v in tensors(call).items()}
             output, last = backend.run(with_tensors(call, leaves))
             (output.sum() + sum(s.sum() for s in last)).backward()
@@ -78,7 +79,7 @@ def test_nothing_that_is_given_is_written_to():
         call = make("Chained", save=save, lengths=ragged(7, 5)[0], resets=ragged(7, 5)[1])
         given = [*tensors(call).values(), call.lengths, call.resets]
         before = [v.clone() for v in given]
-        results(operators, call)
+        results(cpp, call)
         assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
 
 
@@ -86,7 +87,7 @@ def test_results_share_no_memory_with_what_was_given_or_with_each_other():
     for T in (1, 3):
         call = make("Swapped", T, H=16, lengths=torch.tensor([0, T, 1, 0, T]))
         with torch.no_grad():
-            output, last = operators.run(call)
+            output, last = cpp.run(call)
         found = [output, *last]
         places = {v.untyped_storage().data_ptr() for v in (*found, *call.state, call.x)}
         assert len(places) == len(found) + len(call.state) + 1

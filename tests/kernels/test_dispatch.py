@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels import BACKENDS, dispatch, operators, torch_native
+from throughtime.kernels import BACKENDS, dispatch, torch_native
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp.recurrence import Kernel
 
 from ..given_inputs import fed, inputs_of
@@ -105,7 +106,7 @@ def test_auto_takes_no_compiled_kernel_for_a_step_alone_and_says_so(calls, kerne
 
 
 def test_where_nothing_can_be_compiled_the_reference_runs_and_one_warning_says_so(monkeypatch, log):
-    monkeypatch.setattr(operators, "missing", lambda: ["no C++ compiler was found"])
+    monkeypatch.setattr(cpp, "missing", lambda: ["no C++ compiler was found"])
     layer = tt.Recurrent("lstm-peephole", 3, 4)
     with pytest.warns(UserWarning, match=r"lstm-peephole runs step by step .* no C\+\+ compiler"):
         layer(sequence())
@@ -268,7 +269,7 @@ def test_explain_takes_what_forward_takes():
 
 
 def test_where_there_is_amx_pytorch_multiplies_bfloat16(monkeypatch):
-    monkeypatch.setattr(dispatch, "has_amx", lambda: True)
+    monkeypatch.setattr(cpp, "has_amx", lambda: True)
     layer, x = tt.LSTM(3, 4, dtype=torch.bfloat16), sequence().bfloat16()
     assert layer.explain(x).backend == "torch"
     assert "AMX" in str(layer.explain(x))

@@ -5,10 +5,10 @@ import torch
 from torch.func import vmap
 
 from throughtime.cells.cell import Cell, Input
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.layers import Recurrent
 
-needs_cpp = pytest.mark.skipif(bool(operators.missing()), reason="; ".join(operators.missing()))
+needs_cpp = pytest.mark.skipif(bool(cpp.missing()), reason="; ".join(cpp.missing()))
 
 
 class Applied(Cell):

@@ -18,13 +18,10 @@ from throughtime.kernels.cpp import gemm
 from throughtime.kernels.cpp.compile import missing, prebuild
 from throughtime.kernels.cpp.gemm import matmul, num_threads, source
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
-
-
-@pytest.fixture(autouse=True)
-def _our_own(monkeypatch):
-    """Our product is what is tested, also where PyTorch's would be taken for bfloat16."""
-    monkeypatch.setattr(gemm, "has_amx", lambda: False)
+pytestmark = [
+    pytest.mark.skipif(bool(missing()), reason="; ".join(missing())),
+    pytest.mark.everywhere,
+]
 
 
 TYPES = [
@@ -205,16 +202,26 @@ def test_wrong_shapes_and_types_are_refused():
 
 
 @pytest.mark.parametrize("out_dtype", [torch.float32, torch.bfloat16])
-def test_where_there_is_amx_pytorch_multiplies_bfloat16(monkeypatch, out_dtype):
-    monkeypatch.setattr(gemm, "has_amx", lambda: True)
-    a, b = torch.randn(20, 30).bfloat16(), torch.randn(10, 30).bfloat16().T
-    bias, out = torch.randn(10), torch.ones(20, 10, dtype=out_dtype)
-    exact = a.double() @ b.double() + bias.double()
-    # Products come rounded to bfloat16: 8 bits.
-    close = {"rtol": 2**-7, "atol": 0.1}
-    torch.testing.assert_close(matmul(a, b, out, bias=bias).double(), exact, **close)
-    doubled = matmul(a, b, out, bias=bias, accumulate=True).double()
-    torch.testing.assert_close(doubled, 2 * exact, **close)
+def test_bfloat16_is_added_up_in_float32_where_there_is_amx_too(monkeypatch, out_dtype):
+    """PyTorch's product, which is fast there, rounds each sum to bfloat16 before what is added."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.delenv("THROUGHTIME_ISA", raising=False)
+    assert gemm.has_amx()
+    a, b = torch.randn(20, 300).bfloat16(), torch.randn(10, 300).bfloat16().T
+    # What is left is what rounding the sums took from them.
+    bias, before = 0.01 * torch.randn(10), -(a.double() @ b.double()).bfloat16().to(out_dtype)
+    check(a, b, matmul(a, b, before.clone(), bias=bias, accumulate=True), before, bias)
+    # The other way would be seen.
+    other = (torch.mm(a, b) + bias + before).to(out_dtype)
+    with pytest.raises(AssertionError, match="first"):
+        check(a, b, other, before, bias)
+
+
+def test_the_limit_of_instructions_takes_amx_from_pytorch_too(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    for limit in ("avx512", "avx2"):
+        monkeypatch.setenv("THROUGHTIME_ISA", limit)
+        assert not gemm.has_amx()
 
 
 @pytest.mark.parametrize("types", TYPES, ids=str)

@@ -7,7 +7,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, grad, jacrev, vmap
 
 import throughtime as tt
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp.compile import missing
 
 from .operator_layers import (
@@ -41,7 +41,7 @@ def arguments(name, dtype=torch.float32, lengths=None, resets=None, save="gates"
     own = [p.detach() for p in w.parameters.values()]
     matrices = [w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh]
     matrices = [None if m is None else m.detach() for m in matrices]
-    text = operators.identity(cell)
+    text = cpp.identity(cell)
     first = (x, *matrices, own, state, [], lengths, resets, None, text, False, save)
     found = torch.ops.throughtime.recurrence(*first)
     count = 1 + len(state)
@@ -81,7 +81,7 @@ def test_what_is_foretold_of_the_results_is_what_comes(units, dtype, save, lengt
         state = [torch.randn(B, units, dtype=dtype) for _ in layer.cell.state_specs]
         call = (*(w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh), list(w.parameters.values()))
         call = (sequence(dtype=dtype), *call, state, [], lengths, None, None)
-        call = (*call, operators.identity(layer.cell), False, save)
+        call = (*call, cpp.identity(layer.cell), False, save)
         with torch.no_grad():
             real = torch.ops.throughtime.recurrence(*call)
         with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True):

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
+from throughtime.kernels.cpp import identity
 from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.identity import cell_of
 
 from .operator_layers import H, I, by_reference, close, flat, sequence
 
@@ -28,12 +30,12 @@ def test_a_cell_with_constants_is_found_again_by_its_text():
 
     registry.register(Leaky)
     try:
-        texts = {operators.identity(Leaky()), operators.identity(Leaky(0.2))}
+        texts = {cpp.identity(Leaky()), cpp.identity(Leaky(0.2))}
         assert len(texts) == 2
-        assert operators.identity(Leaky(0.2)) in texts
-        text = operators.identity(Leaky(0.25, "x=1"))
-        del operators._cells[text]
-        found = operators._cell(text)
+        assert cpp.identity(Leaky(0.2)) in texts
+        text = cpp.identity(Leaky(0.25, "x=1"))
+        del identity._cells[text]
+        found = cell_of(text)
         assert found.constants == {"rate": 0.25, "kind": "x=1"}
     finally:
         del registry._registry["leaky-of-this-test"]
@@ -41,19 +43,19 @@ def test_a_cell_with_constants_is_found_again_by_its_text():
 
 def test_a_cell_that_only_inherits_a_name_is_not_found_under_it(monkeypatch):
     """Another process would take the original for it."""
-    monkeypatch.setattr(operators, "_cells", {})
+    monkeypatch.setattr(identity, "_cells", {})
 
     class Halved(type(tt.cells.get("lstm"))):
         def step(self, x, W, R, s, p):
             made = super().step(x, W, R, s, p)
             return made | dict(h=made["h"] / 2)
 
-    text = operators.identity(Halved())
+    text = cpp.identity(Halved())
     assert text != "lstm"
-    assert operators.identity(tt.cells.get("lstm")) == "lstm"
-    monkeypatch.setattr(operators, "_cells", {})
+    assert cpp.identity(tt.cells.get("lstm")) == "lstm"
+    monkeypatch.setattr(identity, "_cells", {})
     with pytest.raises(ValueError, match="unknown cell"):
-        operators._cell(text)
+        cell_of(text)
 
 
 @pytest.mark.parametrize("save", ["gates", "states"])
@@ -104,7 +106,7 @@ def test_two_cells_of_one_name_are_told_apart():
         return Same()
 
     cells = [cell_of(torch.tanh), cell_of(torch.sigmoid)]
-    assert len({operators.identity(cell) for cell in cells}) == 2
+    assert len({cpp.identity(cell) for cell in cells}) == 2
     x = sequence()
     for cell in cells:
         layer = tt.Recurrent(cell, I, H, dtype=torch.float64, backend="cpp")

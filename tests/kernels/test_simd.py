@@ -106,7 +106,9 @@ EXPORT void widen_one(const uint16_t* a, float* out, long n) {
     return "\n".join(lines)
 
 
-@pytest.fixture(scope="module", params=WIDTHS)
+@pytest.fixture(
+    scope="module", params=[pytest.param("native", marks=pytest.mark.everywhere), *list(WIDTHS)[1:]]
+)
 def library(request):
     return cpp.load(source(), WIDTHS[request.param])
 

@@ -10,14 +10,14 @@ from unittest import mock
 import torch
 
 from throughtime.kernels.graph.random import uniform
-from throughtime.layers import stack
+from throughtime.layers import recurrent
 
 
 @contextmanager
 def seeds(*given):
     """The seeds that the calls of layers use meanwhile, one for each layer and direction."""
     numbers = [torch.tensor(n) for n in given]
-    with mock.patch.object(stack, "new_seed", side_effect=numbers) as draw:
+    with mock.patch.object(recurrent, "new_seed", side_effect=numbers) as draw:
         yield
     assert draw.call_count == len(numbers), "not all seeds were used"
 

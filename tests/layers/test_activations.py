@@ -6,12 +6,12 @@ import torch.nn.functional as F
 
 import throughtime as tt
 from throughtime.cells.wrapped import ACTIVATIONS
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 
 from .by_hand import Steps, through_time
 
 I, H, T, B = 3, 4, 6, 5
-needs_compiler = pytest.mark.skipif(bool(operators.missing()), reason="no compiler")
+needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 every_backend = pytest.mark.parametrize(
     "backend", ["reference", pytest.param("cpp", marks=needs_compiler)]
 )

@@ -9,12 +9,12 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, vmap
 
 import throughtime as tt
-from throughtime.kernels import operators
-from throughtime.kernels.cpp import recurrence, walk
+from throughtime.kernels.cpp import backend as cpp
+from throughtime.kernels.cpp import chunks, recurrence
 
 I, H, T, B = 2, 3, 5, 3
 BOTH = {"zoneout": {"h": 0.3, "c": 0.5}, "recurrent_dropout": 0.4}
-needs_compiler = pytest.mark.skipif(bool(operators.missing()), reason="no compiler")
+needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 every_backend = pytest.mark.parametrize(
     "backend", ["reference", pytest.param("cpp", marks=needs_compiler)]
 )
@@ -52,7 +52,7 @@ def test_the_seed_repeats_and_each_call_draws_anew(backend):
 @torch.no_grad()
 def test_both_backends_draw_the_same():
     found, x = [], sequence()
-    for backend in ("cpp", "reference") if not operators.missing() else ("reference",) * 2:
+    for backend in ("cpp", "reference") if not cpp.missing() else ("reference",) * 2:
         made = layer(num_layers=2, bidirectional=True, backend=backend)
         torch.manual_seed(5)
         found.append(flat(made(x)))
@@ -129,8 +129,8 @@ def test_nothing_is_drawn_where_nothing_needs_it():
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_states_kept_give_what_gates_kept_give(monkeypatch, bidirectional):
     """The steps of a chunk are run again, with the numbers of the first time."""
-    monkeypatch.setattr(walk, "_BYTES_OF_A_CHUNK", 0)
-    monkeypatch.setattr(walk, "_FEWEST_ROWS", 1)
+    monkeypatch.setattr(chunks, "_BYTES_OF_A_CHUNK", 0)
+    monkeypatch.setattr(chunks, "_FEWEST_ROWS", 1)
     x, found = sequence(), []
     resets = torch.rand(T, B) < 0.3
     for save in ("gates", "states"):

@@ -52,7 +52,12 @@ def function_and_inputs(name, **options):
 
 @pytest.mark.parametrize("name", tt.cells.names())
 def test_gradients_of_every_cell_match_finite_differences(name):
-    assert gradcheck(*function_and_inputs(name), check_batched_grad=False)
+    assert gradcheck(
+        *function_and_inputs(name),
+        check_forward_ad=True,
+        check_batched_grad=True,
+        check_batched_forward_grad=True,
+    )
 
 
 @pytest.mark.parametrize("name", tt.cells.names())

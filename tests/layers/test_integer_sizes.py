@@ -8,7 +8,7 @@ import torch
 
 import throughtime as tt
 from throughtime.checks import whole_number
-from throughtime.kernels.operators import identity
+from throughtime.kernels.cpp.identity import identity
 from throughtime.layers import Attention
 from throughtime.models.cloze import Cloze
 

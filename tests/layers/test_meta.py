@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._pytree import tree_leaves
 
 import throughtime as tt
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.layers import time_gaps
 
 T, B, I, H = 5, 2, 3, 4
@@ -118,7 +118,7 @@ def test_a_weight_that_was_not_loaded_is_named(backend):
             layer(torch.randn(steps, B, I))
 
 
-@pytest.mark.skipif(bool(operators.missing()), reason="no compiler")
+@pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 def test_a_gradient_on_meta_is_refused():
     layer, x = tt.GRU(I, H), torch.randn(T, B, I)
     output, _ = layer(x)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import recurrence
 from throughtime.layers.spec import OPTIONS
 
@@ -23,7 +23,7 @@ LENGTHS = [6, 3, 1, 0, 5]
 CELLS = tt.cells.names()
 PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
 every_cell = pytest.mark.parametrize("name", CELLS)
-needs_compiler = pytest.mark.skipif(bool(operators.missing()), reason="no compiler")
+needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 
 CHANGING = {
     "zoneout": {"zoneout": 0.3},

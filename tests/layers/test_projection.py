@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 
 from .by_hand import Steps, seeds, through_time, zoned
 
 I, H, P, T, B = 3, 5, 2, 6, 5
 LENGTHS = [6, 3, 1, 0, 5]
-needs_compiler = pytest.mark.skipif(bool(operators.missing()), reason="no compiler")
+needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 every_backend = pytest.mark.parametrize(
     "backend", ["reference", pytest.param("cpp", marks=needs_compiler)]
 )
@@ -37,6 +37,7 @@ def states(made, rows=1):
     return {k: torch.randn(rows, B, n).double() for k, n in made.state_sizes.items()}
 
 
+@pytest.mark.everywhere
 @torch.no_grad()
 @every_backend
 @every_cell

@@ -72,7 +72,7 @@ def test_weight_drop_drops_weights_of_training_alone_and_scales_the_others():
     made = layer(weight_drop=0.5)
     x = sequence()
     assert not torch.equal(made(x)[0], made(x)[0])
-    dropped = made._recurrent("_l0")
+    dropped = made._recurrent("_l0", None)
     ratio = (dropped / made.weight_hh_l0).detach()
     assert set(ratio.round(decimals=6).unique().tolist()) == {0.0, 2.0}
     made.eval()

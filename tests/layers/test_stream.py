@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import throughtime as tt
 from throughtime.layers.stream import Stream
@@ -56,6 +57,55 @@ def test_a_state_that_was_saved_goes_on_in_another_stream(layer, tmp_path):
     other = layer.stream()
     other.load(tmp_path / "state.safetensors")
     assert torch.equal(other.read(second), stream.read(second))
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_state_that_was_loaded_does_not_depend_on_the_file(cell, tmp_path):
+    layer = tt.Recurrent(cell, 3, 4, 2)
+    stream = layer.stream()
+    stream.read(torch.randn(5, 2, 3))
+    path = tmp_path / "state.safetensors"
+    stream.save(path)
+    other = layer.stream()
+    other.load(path)
+    # In place, so that whoever maps the file sees it.
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.write(b"\xff" * size)
+    x = torch.randn(1, 2, 3)
+    expected = stream.read(x)
+    fork = other.fork()
+    assert torch.equal(other.read(x), expected)
+    with path.open("r+b") as file:
+        file.truncate(0)
+    assert torch.equal(fork.read(x), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_state_keeps_its_dtype_and_every_digit(dtype, tmp_path):
+    stream = tt.LSTM(3, 4, dtype=dtype, backend="reference").stream()
+    stream.read(torch.randn(5, 2, 3, dtype=dtype))
+    stream.save(tmp_path / "state")
+    other = stream.fork()
+    other.load(tmp_path / "state")
+    for a, b in zip(other.state, stream.state, strict=True):
+        assert a.dtype == dtype
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("damage", ["empty", "short", "weights", "text"])
+def test_a_file_that_holds_no_state_is_refused(damage, tmp_path):
+    layer, path = tt.LSTM(3, 4), tmp_path / "state"
+    stream = layer.stream()
+    stream.step(torch.randn(2, 3))
+    stream.save(path)
+    whole = path.read_bytes()
+    if damage == "weights":
+        save_file(layer.state_dict(), path)
+    else:
+        path.write_bytes({"empty": b"", "short": whole[:-1], "text": b"no state at all"}[damage])
+    with pytest.raises(ValueError, match="expected the state of a stream, as Stream"):
+        stream.load(path)
 
 
 def test_one_state_is_saved_as_one(tmp_path):

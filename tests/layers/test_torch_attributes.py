@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import throughtime as tt
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 
 T, B, I, H = 5, 2, 3, 4
 LAYERS = [
@@ -19,7 +19,7 @@ LAYERS = [
     ("RNN", {"num_layers": 3}),
     ("RNN", {"nonlinearity": "relu", "bidirectional": True}),
 ]
-needs_compiler = pytest.mark.skipif(bool(operators.missing()), reason="no compiler")
+needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 
 
 @pytest.mark.parametrize(("kind", "options"), LAYERS)

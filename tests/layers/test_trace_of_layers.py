@@ -5,7 +5,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import throughtime as tt
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 
 from .by_hand import Steps, seeds, through_time, zoned
 
@@ -13,7 +13,7 @@ I, H, T, B = 3, 4, 6, 5
 LENGTHS = [6, 3, 1, 2, 5]
 SUFFIXES = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"]
 NAMES = ["h", "c", "z", "i", "f", "o"]
-needs_compiler = pytest.mark.skipif(bool(operators.missing()), reason="no compiler")
+needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 every_backend = pytest.mark.parametrize(
     "backend", ["reference", pytest.param("cpp", marks=needs_compiler)]
 )

@@ -8,13 +8,13 @@ from torch.nn.utils import parametrize
 
 import throughtime as tt
 from throughtime.checks import ShapeError
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.layers import time_gaps
 
 from ..given_inputs import fed
 
 T, B, I, H = 5, 2, 3, 4
-needs_compiler = pytest.mark.skipif(bool(operators.missing()), reason="no compiler")
+needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 every_backend = pytest.mark.parametrize(
     "backend", ["reference", "torch", pytest.param("cpp", marks=needs_compiler)]
 )

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels import operators
+from throughtime.kernels.cpp import backend as cpp
 
 from .by_hand import Steps, drawn, seeds, through_time, zoned
 
 I, H, T, B = 3, 4, 6, 5
 LENGTHS = [6, 3, 1, 0, 5]
-needs_compiler = pytest.mark.skipif(bool(operators.missing()), reason="no compiler")
+needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 every_backend = pytest.mark.parametrize(
     "backend", ["reference", pytest.param("cpp", marks=needs_compiler)]
 )

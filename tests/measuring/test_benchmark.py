@@ -10,7 +10,8 @@ from torch import Tensor
 
 from throughtime import cells
 from throughtime.cells.cell import Cell
-from throughtime.kernels import operators, reference
+from throughtime.kernels import reference
+from throughtime.kernels.cpp import backend as cpp
 from throughtime.measuring import benchmark, own_process, settings
 from throughtime.measuring.benchmark import Point, Setup, Size
 from throughtime.measuring.peers import Loop
@@ -105,8 +106,8 @@ def _not_a_number(call):
     ],
 )
 def test_a_kernel_that_is_wrong_has_no_speed(monkeypatch, kernel, where):
-    monkeypatch.setattr(operators, "run", kernel)
-    monkeypatch.setattr(operators, "reasons", lambda call: [])
+    monkeypatch.setattr(cpp, "run", kernel)
+    monkeypatch.setattr(cpp, "reasons", lambda call: [])
     setup = Setup(steps=6, rounds=1, backend="cpp", peers=("loop",))
     for point in benchmark.measure("lstm", TINY, benchmark.MODES, setup):
         assert where in point.errors["ours"]

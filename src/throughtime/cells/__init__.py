@@ -1,6 +1,6 @@
-"""The equations: one step of one recurrence a class, one family a file.
+"""The cells: each class holds the equations of one recurrence, each file one family of them.
 
-Every module of this folder is read, and every cell in it that has a ``name`` is registered.
+Importing this package imports all of its modules and registers each cell class with a ``name``.
 """
 
 import importlib

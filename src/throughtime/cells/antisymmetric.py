@@ -1,7 +1,7 @@
-r"""Recurrences that are a step of an ordinary differential equation whose flow is stable by design.
+r"""Recurrences that discretise an ordinary differential equation with stable solutions.
 
-The learned matrix M goes into the step through :meth:`Cell.transform`: its antisymmetric part turns
-the state without growth or decay, and -gamma I damps it a little.
+:meth:`Cell.transform` computes the recurrent matrix from a learned matrix M: its antisymmetric part
+rotates the state without growth or decay, and -gamma I damps it slightly.
 """
 
 import torch
@@ -11,16 +11,16 @@ from throughtime.cells.cell import Cell
 
 
 class AntisymmetricRNN(Cell):
-    r"""One step of Euler's method along an antisymmetric, slightly damped flow.
+    r"""A step of Euler's method for an antisymmetric, slightly damped system.
 
         A   = M - M^T - gamma I
         h_t = h_{t-1} + epsilon * tanh(W x_t + A h_{t-1} + b)
 
-    The eigenvalues of A have the real part -gamma: neither vanishing nor explosion.
+    All eigenvalues of A have the real part -gamma, so gradients neither vanish nor explode.
 
     Args:
         epsilon: the size of the step.
-        gamma: the damping, which makes up for the growth that Euler's method adds.
+        gamma: the damping, which compensates the growth that Euler's method adds.
 
     Source: Chang et al., "AntisymmetricRNN", ICLR 2019, arXiv 1902.09689, section 3.
     """
@@ -42,13 +42,13 @@ class AntisymmetricRNN(Cell):
 
 
 class GatedAntisymmetricRNN(Cell):
-    r"""The antisymmetric recurrence with an input gate that sees it through the same matrix.
+    r"""The antisymmetric recurrence with an input gate that uses the same recurrent matrix.
 
         A   = M - M^T - gamma I
         z_t = sigmoid(W_z x_t + A h_{t-1} + b_z)
         h_t = h_{t-1} + epsilon * z_t * tanh(W_h x_t + A h_{t-1} + b_h)
 
-    Shapes: weight_hh (H, H), the one block ``a``, which carries no bias of its own.
+    Shapes: weight_hh (H, H), the single block ``a``, which has no bias.
 
     Args:
         epsilon: the size of the step.
@@ -78,23 +78,23 @@ class GatedAntisymmetricRNN(Cell):
 
 
 class LipschitzRNN(Cell):
-    r"""A linear part and a Lipschitz part, both of a chosen blend of symmetric and antisymmetric.
+    r"""A linear and a nonlinear part, whose matrices mix symmetric and antisymmetric matrices.
 
         S(M) = (1 - beta) (M + M^T) + beta (M - M^T) - gamma I
         h_t  = h_{t-1} + epsilon * (S(M_a) h_{t-1} + tanh(W x_t + S(M_h) h_{t-1} + b))
 
-    With beta = 1/2 the blend is M - gamma I, with beta = 1 it is antisymmetric and damped.
+    With beta = 1/2, S(M) is M - gamma I; with beta = 1 it is antisymmetric and damped.
 
-    Shapes: weight_hh (2 H, H): the blocks h and a; the linear one carries no bias.
+    Shapes: weight_hh (2 H, H): the blocks h and a; block a, the linear part, has no bias.
 
     Args:
         epsilon: the size of the step.
-        beta: the share of the antisymmetric part, from 1/2 to 1.
+        beta: the weight of the antisymmetric part, from 1/2 to 1.
         gamma: the damping.
 
     Source: Erichson et al., "Lipschitz recurrent neural networks", ICLR 2021, arXiv 2006.12070, the
-    recurrent unit in Euler's form; beta and gamma are the same in both matrices, as in the authors'
-    code. Differs: the paper's other scheme, the midpoint rule, is left out.
+    recurrent unit with Euler's method; beta and gamma are the same for both matrices, as in the
+    authors' code. Differs: the midpoint rule, the paper's other scheme, is not implemented.
     """
 
     name = "lipschitz"

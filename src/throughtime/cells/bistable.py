@@ -1,7 +1,7 @@
-r"""Bistable cells: a unit that feeds itself by more than one falls into one of two states.
+r"""Bistable cells, whose units have two stable states if their self-feedback exceeds 1.
 
-Letters: a the feedback of a unit to itself, between 0 and 2, bistable above 1; c the share that is
-kept; h the state; * is elementwise.
+Letters: a the feedback of a unit to itself, from 0 to 2; c the fraction of the state that is kept;
+h the state; * is elementwise.
 
 Source: Vecoven, Ernst and Drion, "A bio-inspired bistable recurrent cell allows for long-lasting
 memory", PLoS ONE 16 (2021), arXiv 2006.05252.
@@ -15,16 +15,17 @@ _SOURCE = "Vecoven, Ernst and Drion, arXiv 2006.05252"
 
 
 class BR(Cell):
-    r"""The bistable recurrent cell: each unit sees the input and itself alone.
+    r"""The bistable recurrent cell: each unit reads the input and its own state only.
 
         a_t = 1 + tanh(W_a x_t + w_a * h_{t-1} + b_a)
         c_t = sigmoid(W_c x_t + w_c * h_{t-1} + b_c)
         h_t = c_t * h_{t-1} + (1 - c_t) * tanh(W_h x_t + a_t * h_{t-1} + b_h)
 
-    w_a and w_c are per-unit parameters, which start at 1 as in the authors' code: each unit then
+    w_a and w_c are per-unit parameters. They start at 1 as in the authors' code, so that each unit
     has two stable states. There is no recurrent matrix.
 
-    Source: see the file; the BRC. Differs: there no bias is written; here all start at 0.
+    Source: see the file; the BRC. Differs: the paper writes no biases; here they exist and start
+    at 0.
     """
 
     name = "br"
@@ -44,13 +45,14 @@ class BR(Cell):
 
 
 class NBR(Cell):
-    r"""The neuromodulated bistable cell: the units set one another's a and c.
+    r"""The neuromodulated bistable cell: a and c of a unit depend on the states of all units.
 
         a_t = 1 + tanh(W_a x_t + R_a h_{t-1} + b_a)
         c_t = sigmoid(W_c x_t + R_c h_{t-1} + b_c)
         h_t = c_t * h_{t-1} + (1 - c_t) * tanh(W_h x_t + a_t * h_{t-1} + b_h)
 
-    Source: see the file; the nBRC. Differs: there no bias is written; here all start at 0.
+    Source: see the file; the nBRC. Differs: the paper writes no biases; here they exist and start
+    at 0.
     """
 
     name = "nbr"

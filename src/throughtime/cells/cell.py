@@ -1,8 +1,8 @@
-"""The contract of a cell: the equations of one time step, and nothing else.
+"""The interface of a cell, which holds the equations of one time step.
 
-A cell says which blocks its weight matrices have, which states it keeps, and how one step goes.
-It owns no weights, knows no batch, no time loop and no device. Whatever obeys this contract runs
-in every layer, on every backend.
+A cell declares the blocks of its weight matrices and its states, and defines one step. It has no
+weights, and nothing in it depends on the batch, the time loop or the device. Every cell with this
+interface runs in every layer and on every backend.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from throughtime.checks import unknown
 __all__ = ["Cell", "Input", "Parameter", "Start", "State", "get", "names", "register"]
 
 Start = float | tuple[float, float] | Callable[[Tensor], Any] | None
-"""How a weight starts. A number: all its elements are that. Two, ``(low, high)``: they are drawn
-uniformly between them. A function that fills a tensor, such as those of ``torch.nn.init``: as it
-does. None: uniformly from -1/sqrt(H) to 1/sqrt(H), as ``torch.nn`` draws its recurrent layers."""
+"""The initial value of a weight. A number: the value of all elements. Two numbers ``(low, high)``:
+the elements are drawn uniformly between them. A function, such as those of ``torch.nn.init``: it
+fills the tensor. None: the elements are drawn uniformly from -1/sqrt(H) to 1/sqrt(H), as in the
+recurrent layers of ``torch.nn``."""
 
 
 @dataclass(frozen=True)
 class State:
-    """A value that a cell keeps from step to step.
+    """A value that a cell carries from step to step.
 
     Args:
         size: its width; None is the number of hidden units.
-        initial: its value before the first step, where the caller gives none.
+        initial: its value before the first step, if the caller gives none.
     """
 
     size: int | None = None
@@ -40,11 +41,11 @@ class State:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A weight of the cell that belongs to each hidden unit alone, such as a peephole.
+    """A vector of weights, one for each hidden unit, such as a peephole.
 
     Args:
-        size: how many there are; None is one for each hidden unit.
-        initial: how it starts, see :data:`Start`.
+        size: its length; None is the number of hidden units.
+        initial: its initial value, see :data:`Start`.
     """
 
     size: int | None = None
@@ -53,13 +54,14 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Input:
-    """A value besides x that enters each step: the time that has passed, a mask, a number drawn.
+    """A further input of each step besides x: a time, a mask, a random number.
 
     Args:
-        size: its width as the caller gives it: None is the number of hidden units; 1 is one number
-            for each row, which reaches the step spread over the units.
-        drawn: None, where the caller gives it. ``step`` and ``sequence`` are numbers from 0 to
-            below 1, drawn uniformly for each row and unit: anew at each step, or once.
+        size: its width as the caller gives it. None is the number of hidden units; 1 is one number
+            for each row, which is repeated for all units before it reaches the step.
+        drawn: None if the caller gives the input. Otherwise it is a random number from 0 to below
+            1, drawn uniformly for each row and unit, anew for each ``step`` or once for a
+            ``sequence``.
     """
 
     size: int | None = None
@@ -68,12 +70,12 @@ class Input:
 
 @dataclass(frozen=True)
 class Narrow:
-    """A projection inside a cell: of a state and a block all units from ``size`` on are zero.
+    """A state and a block of which only the first units are not zero, because of a projection.
 
     Args:
-        state: which state.
-        block: which block of the recurrent matrix has rows of zeros.
-        size: how many units, or rows, are not zero.
+        state: the name of the state.
+        block: the name of the block of the recurrent matrix that projects to this state.
+        size: the number of units of the state, and of rows of the block, that are not zero.
     """
 
     state: str
@@ -82,33 +84,37 @@ class Narrow:
 
 
 class Cell:
-    """The base of all cells. A subclass declares its blocks and states, and writes ``step``.
+    """The base class of all cells. A subclass declares blocks and states, and defines ``step``.
 
     Attributes:
-        gates: the blocks of the weight matrices, in their order; each has both biases.
-        states: names of the states, or name to :class:`State`.
-        parameters: names of the per-unit parameters, or name to :class:`Parameter`.
-        inputs: what enters each step besides x: names, or name to :class:`Input`.
-        recurrent_blocks: the blocks of the recurrent matrix where they are not the gates.
-            A block that bears a gate's name carries a bias, any other carries none.
-        output: the name, among those that ``step`` returns, that the layer gives out;
-            by default the first state.
-        initial_weights: how blocks start for which the default, None, does not do: name to
-            :data:`Start`. ``"W.f"`` and ``"R.f"`` are block f of the input and of the recurrent
-            matrix, ``"b_W.f"`` and ``"b_R.f"`` their biases; ``"b.f"`` is the sum of the biases of
-            gate f, of which the recurrent one then starts at 0. A layer without biases leaves them
-            out.
-        chrono: the biases and per-unit parameters that chrono initialisation sets, named as in
-            ``initial_weights``: 1 for a gate that keeps the state, -1 for one that writes over it,
-            0 for what is added to such a gate and must start at 0. The gate is a sigmoid.
-        torch_equivalent: ``"LSTM"``, ``"GRU"``, ``"RNN_TANH"`` or ``"RNN_RELU"`` where the
-            equations and the order of the blocks are exactly PyTorch's.
-        source, year: where the equations come from.
+        gates: the names of the blocks of the weight matrices, in their order; each has an input
+            bias and a recurrent bias.
+        states: the names of the states, or a dict from names to :class:`State`.
+        parameters: the names of the per-unit parameters, or a dict from names to
+            :class:`Parameter`.
+        inputs: the names of further inputs of each step besides x, or a dict from names to
+            :class:`Input`.
+        recurrent_blocks: the names of the blocks of the recurrent matrix; None if they are the
+            gates. Only blocks with the name of a gate have a bias.
+        output: the name of the value, among those that ``step`` returns, that is the output of the
+            layer; None is the first state.
+        initial_weights: a dict from names to :data:`Start`, for blocks whose initial value is not
+            the default. ``"W.f"`` and ``"R.f"`` are block f of the input matrix and of the
+            recurrent matrix, ``"b_W.f"`` and ``"b_R.f"`` their biases. ``"b.f"`` is the sum of both
+            biases: the input bias starts with this value, the recurrent bias at 0. Entries for
+            biases are ignored in a layer without biases.
+        chrono: the biases and per-unit parameters that chrono initialisation sets, by the names of
+            ``initial_weights``: 1 for the bias of a gate that keeps the state, -1 for one that
+            replaces it, 0 for a further summand of such a gate, which must start at 0. The gate
+            must be a sigmoid.
+        torch_equivalent: ``"LSTM"``, ``"GRU"``, ``"RNN_TANH"`` or ``"RNN_RELU"`` if the equations
+            and the order of the blocks are exactly those of PyTorch.
+        source, year: the publication of the equations.
 
-    Constructor arguments, if any, are constants of the equations. They are kept as attributes
-    under their own names and go into saved configurations.
+    Constructor arguments, if any, are constants of the equations. The cell must keep them as
+    attributes of the same names; they become part of saved configurations.
 
-    A whole cell:
+    A complete cell:
 
     >>> import torch
     >>> class Leaky(Cell):
@@ -131,50 +137,53 @@ class Cell:
     year: int | None = None
 
     def step(self, x: Tensor, W: Any, R: Any, s: Any, p: Any) -> Mapping[str, Tensor]:
-        """One time step.
+        """Computes one time step.
 
         Args:
             x: the input of this step, (B, I).
-            W: the input blocks: ``W.i(v)`` is the product of block i with v, and its bias.
-            R: the recurrent blocks, likewise.
-            s: the states of the step before, each (B, H).
+            W: the input blocks: ``W.i(v)`` is the product of block i with v, plus its bias.
+            R: the recurrent blocks: ``R.i(v)`` is the product of block i with v, plus its bias.
+            s: the states after the previous step, each (B, H).
             p: the per-unit parameters, each (H).
 
-        A cell that declares ``inputs`` takes one argument more, ``u: Any = None``: those of this
-        step, each (B, H).
+        If the cell declares ``inputs``, the step has one more argument, ``u: Any = None``, with the
+        further inputs of this step, each (B, H).
 
         Returns:
-            The next states by name (and the output, where it is not a state). Any other name,
-            such as a gate after its sigmoid, is for looking at: it carries no gradient.
+            A dict of the next states by name, and of the output if it is not a state. Further
+            entries, such as the value of a gate, can be recorded as a trace; they have no gradient.
         """
-        # Not an abstract class: a cell without a step may be declared, looked at and listed.
+        # Not an abstract method, so that a cell can be declared, printed and listed without a step.
         raise NotImplementedError(f"{type(self).__name__}: write step(self, x, W, R, s, p).")
 
     def transform(self, R: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The recurrent blocks that the step is to use, made of those that are learned.
+        """Computes the recurrent blocks that the step uses from the learned ones.
 
-        Done once for each call; by default they are used as they are. An antisymmetric recurrence,
-        for example, gives back ``{"h": R["h"] - R["h"].T}``.
+        It is called once for each call of the layer. The default uses the learned blocks. An
+        antisymmetric recurrence, for example, returns ``{"h": R["h"] - R["h"].T}``.
 
         Args:
             R: the learned blocks by name, each (H, H).
 
         Returns:
-            The blocks to use, under the same names and of the same shapes.
+            The blocks to use, with the same names and shapes.
         """
         return R
 
     @property
     def narrow(self) -> Narrow | None:
-        """What is known to be zero beyond some unit, so that no product need look there."""
+        """The state and the block whose last units are known to be zero, if there are any.
+
+        Kernels compute smaller matrix products for them.
+        """
         return None
 
     @property
     def has_transform(self) -> bool:
-        """Whether :meth:`transform` is more than the blocks as they are."""
+        """Whether :meth:`transform` changes the blocks."""
         return type(self).transform is not Cell.transform
 
-    # What the class declares in short form, spelled out.
+    # The declarations in their long form.
 
     @property
     def state_specs(self) -> dict[str, State]:
@@ -192,34 +201,34 @@ class Cell:
 
     @property
     def input_specs(self) -> dict[str, Input]:
-        """What enters each step besides x, by name, in their order."""
+        """The further inputs of a step besides x by name, in their order."""
         if isinstance(self.inputs, Mapping):
             return dict(self.inputs)
         return {name: Input() for name in _tuple_of_names(self, "inputs", self.inputs)}
 
     @property
     def given_inputs(self) -> dict[str, Input]:
-        """Of these, what the caller gives."""
+        """The further inputs that the caller gives."""
         return {name: spec for name, spec in self.input_specs.items() if spec.drawn is None}
 
     @property
     def drawn_inputs(self) -> dict[str, Input]:
-        """Of these, what is drawn at random."""
+        """The further inputs that are drawn at random."""
         return {name: spec for name, spec in self.input_specs.items() if spec.drawn is not None}
 
     @property
     def recurrent_block_names(self) -> tuple[str, ...]:
-        """The blocks of the recurrent matrix, in their order."""
+        """The names of the blocks of the recurrent matrix, in their order."""
         return tuple(self.gates if self.recurrent_blocks is None else self.recurrent_blocks)
 
     @property
     def recurrent_bias_names(self) -> tuple[str, ...]:
-        """The recurrent blocks that carry a bias: those that bear a gate's name."""
+        """The names of the recurrent blocks that have a bias: those with the name of a gate."""
         return tuple(name for name in self.recurrent_block_names if name in self.gates)
 
     @property
     def output_name(self) -> str:
-        """What the layer gives out at each step."""
+        """The name of the value that is the output of the layer."""
         return self.output if self.output is not None else next(iter(self.state_specs))
 
     @property
@@ -228,11 +237,11 @@ class Cell:
         return {name: _plain(getattr(self, name)) for name in _constructor_arguments(self)}
 
     def check(self) -> None:
-        """Raises a ValueError that says what the declaration lacks."""
+        """Raises a ValueError if the declaration is incomplete or contradictory."""
         who = type(self).__name__
         if not self.state_specs:
             raise ValueError(
-                f"{who}: expected states, the names of what the cell keeps from step to step, "
+                f"{who}: expected states, the names of what the cell carries from step to step, "
                 f'got none. Write for example: states = ("h",).'
             )
         for what in ("gates", "states", "parameters", "inputs"):
@@ -277,9 +286,12 @@ class Cell:
                     f"{who}: expected the constructor argument {name} as an attribute; write "
                     f"self.{name} = {name} in __init__."
                 )
-        taken = set(self.parameter_specs) & {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
-        if taken:
-            raise ValueError(f"{who}: the parameter name {sorted(taken)[0]} is the layer's own.")
+        reserved = set(self.parameter_specs) & {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
+        if reserved:
+            raise ValueError(
+                f"{who}: the parameter name {sorted(reserved)[0]} is the layer's own. Choose "
+                f"another name."
+            )
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.constants.items())
@@ -287,12 +299,12 @@ class Cell:
 
 
 def _check_start(cell: Cell, what: str, start: object) -> None:
-    """Raises a ValueError if ``what``, a weight of the cell, cannot start so."""
+    """Raises a ValueError if ``start`` is not a :data:`Start`; ``what`` names the weight."""
     if isinstance(start, tuple):
-        fits = len(start) == 2 and all(map(_is_number, start)) and start[0] < start[1]
+        is_valid = len(start) == 2 and all(map(_is_number, start)) and start[0] < start[1]
     else:
-        fits = start is None or callable(start) or _is_number(start)
-    if not fits:
+        is_valid = start is None or callable(start) or _is_number(start)
+    if not is_valid:
         raise ValueError(
             f"{type(cell).__name__}: expected {what} to start from a number, from two, "
             f"(low, high), from a function that fills a tensor, or from None, got {start!r}."
@@ -300,7 +312,7 @@ def _check_start(cell: Cell, what: str, start: object) -> None:
 
 
 def _check_names_of_weights(cell: Cell) -> None:
-    """Raises a ValueError if ``initial_weights`` or ``chrono`` name what the cell has not."""
+    """Raises a ValueError if ``initial_weights`` or ``chrono`` name an unknown weight."""
     who, gates, biased = type(cell).__name__, cell.gates, cell.recurrent_bias_names
     biases = [*(f"b.{g}" for g in gates), *(f"b_W.{g}" for g in gates)]
     biases += [f"b_R.{block}" for block in biased]
@@ -338,7 +350,7 @@ def _constructor_arguments(cell: Cell) -> list[str]:
 
 
 def _tuple_of_names(cell: Cell, what: str, value: Iterable[str]) -> tuple[str, ...]:
-    """The names as a tuple; refuses a bare string, of which each letter would be a name."""
+    """The names as a tuple; refuses a string, since each of its letters would become a name."""
     if isinstance(value, str) or not all(isinstance(v, str) and v.isidentifier() for v in value):
         raise ValueError(
             f"{type(cell).__name__}: expected {what} as a tuple of names, got {value!r}. "
@@ -353,7 +365,7 @@ _registry: dict[str, type[Cell]] = {}
 
 
 def register(cell: type[Cell]) -> type[Cell]:
-    """Lists a cell under its ``name``, so that :func:`get` and ``--cell`` find it."""
+    """Registers a cell under its ``name``, so that :func:`get` and ``--cell`` find it."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*", cell.name):
         raise ValueError(f"{cell.__name__}: expected a name such as lstm-np, got {cell.name!r}.")
     if _registry.get(cell.name, cell) is not cell:
@@ -363,7 +375,7 @@ def register(cell: type[Cell]) -> type[Cell]:
 
 
 def is_registered(cell: Cell) -> bool:
-    """Whether :func:`get` makes the same cell from its name; a subclass only inherits that."""
+    """Whether the class of the cell itself is registered; a subclass only inherits the name."""
     return type(cell) is _registry.get(cell.name)
 
 
@@ -373,7 +385,7 @@ def names() -> list[str]:
 
 
 def get(name: str, **constants: Any) -> Cell:
-    """The cell of that name.
+    """Creates the cell of that name.
 
     Args:
         name: one of :func:`names`.

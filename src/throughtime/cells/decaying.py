@@ -1,7 +1,7 @@
-r"""The GRU whose memory fades while nothing is observed.
+r"""The GRU whose state decays during the time between observations.
 
-Letters: decay how much of h is left since the step before; r, z the reset and update gate; n the
-candidate; * is elementwise. What decides over the decay is :class:`throughtime.layers.GRUD`.
+Letters: decay the fraction of h that is left since the last step; r, z the reset and update gate; n
+the candidate; * is elementwise. :class:`throughtime.layers.GRUD` computes the decay.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from throughtime.cells.cell import Cell
 
 
 class DecayingGRU(Cell):
-    r"""GRU-D, less what it does to its input: h decays before it is used.
+    r"""The recurrent part of GRU-D: h decays before the step uses it.
 
         left_t = decay_t * h_{t-1}
         r_t    = sigmoid(W_r x_t + R_r left_t + b_r)
@@ -20,13 +20,14 @@ class DecayingGRU(Cell):
         n_t    = tanh(W_n x_t + R_n (r_t * left_t) + b_n)
         h_t    = (1 - z_t) * left_t + z_t * n_t
 
-    x is the input, filled where it is missing, beside the mask that says where it is not: W has
-    the matrices W and V of the paper side by side. Here, as in the paper, z renews; in ``gru`` it
-    keeps.
+    x is the input with its missing values filled in, concatenated with the mask of observed values.
+    So W holds the matrices W and V of the paper side by side. As in the paper, a large z replaces
+    the state; in ``gru`` a large z keeps it.
 
     Source: Che et al., "Recurrent neural networks for multivariate time series with missing
-    values", Scientific Reports 8 (2018), arXiv 1606.01865, section 2.3. In the authors' code z
-    keeps, and what it keeps is h_{t-1}, which has not decayed; only the gates and n see left_t.
+    values", Scientific Reports 8 (2018), arXiv 1606.01865, section 2.3. In the authors' code a
+    large z keeps the state, and it keeps the h_{t-1} that has not decayed; only the gates and n
+    read left_t.
     """
 
     name = "gru-d"

@@ -1,4 +1,4 @@
-r"""Recurrences that look back further than one step, or keep a second, slower trace of the input.
+r"""Recurrences that read a state of several steps ago, or have a second, slower state.
 
 Letters: * is elementwise.
 """
@@ -9,7 +9,7 @@ from throughtime.cells.cell import Cell, State
 
 
 class DelayedGRU(Cell):
-    r"""tau-GRU: the state of ``delay`` steps ago is fed back, weighed by a gate.
+    r"""tau-GRU, which also reads an older state, weighted by a gate.
 
         u_t = tanh(W_u x_t + R_u h_{t-1} + b_u)
         z_t = tanh(W_z x_t + R_z h_{t-1-delay} + b_z)
@@ -17,17 +17,18 @@ class DelayedGRU(Cell):
         a_t = sigmoid(W_a x_t + R_a h_{t-1} + b_a)
         h_t = (1 - g_t) * h_{t-1} + g_t * (u_t + a_t * z_t)
 
-    The last ``delay`` states are states d1, d2, …, passed on from one to the next: d1 before step
-    t is h_{t-2}. They are zero before the first step, as the paper has it.
+    The older values of h are states d1, d2, … of the cell, each of which takes the value of the one
+    before it at every step: before step t, d1 is h_{t-2}. All are zero before the first step, as in
+    the paper.
 
     Args:
-        delay: how many steps further back z looks, at least 1; to be chosen for each task. Memory
-            and copying grow with it.
+        delay: by how many steps the state that z reads is older than h_{t-1}, at least 1; to be
+            chosen for each task. Memory and copying grow with it.
 
     Source: Erichson, Lim and Mahoney, "Gated recurrent neural networks with weighted time-delay
     feedback", arXiv 2212.00228, with alpha = beta = 1. In the authors' code z and a both read the
-    state and the input of ``delay`` steps ago, where the paper and this cell read x_t. Differs:
-    there are biases.
+    older state and the input of the same step as that state; in the paper and here they read x_t.
+    Differs: there are biases.
     """
 
     name = "tau-gru"
@@ -55,7 +56,7 @@ class DelayedGRU(Cell):
 
 
 class StructurallyConstrained(Cell):
-    r"""SCRN: a simple network beside a context that only leaks, and so changes slowly.
+    r"""SCRN: a simple recurrent network with a second state, a slowly changing context.
 
         s_t = (1 - alpha) * (W_s x_t + b_s) + alpha * s_{t-1}
         h_t = sigmoid(R_p s_t + W_h x_t + R_h h_{t-1} + b_h)
@@ -64,15 +65,15 @@ class StructurallyConstrained(Cell):
     The output is y, which no later step reads. Before the first step h and s are 0.1, as in the
     authors' code.
 
-    Shapes: weight_hh (4 H, H): the blocks h, p, u, v; only h carries a bias.
+    Shapes: weight_hh (4 H, H): the blocks h, p, u, v; only block h has a bias.
 
     Args:
-        alpha: the share of the context that stays.
+        alpha: the fraction of the context that is kept at each step.
 
     Source: Mikolov et al., "Learning longer memory in recurrent neural networks", arXiv 1412.7753,
     equations 3 to 5. In the authors' code h_t reads the context of the step before, s_{t-1}.
-    Differs: the context has as many units as the hidden layer; y is left before the softmax f of
-    the paper, which is the model's; there are biases.
+    Differs: the context has as many units as the hidden layer; y is the argument of the paper's
+    softmax f, which is left to the model; there are biases.
     """
 
     name = "scrn"

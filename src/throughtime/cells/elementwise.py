@@ -1,7 +1,7 @@
-r"""Cells without a recurrent matrix: each unit sees the input, and of the past only itself.
+r"""Cells without a recurrent matrix: each unit reads the input and its own previous state only.
 
-All products with matrices can be done before the first step. Where the gates do not see the
-state at all, the recurrence is linear in it.
+All matrix products can be computed before the first step. If the gates do not depend on the state
+either, the recurrence is linear in the state.
 """
 
 from torch import relu, sigmoid, tanh
@@ -10,15 +10,15 @@ from throughtime.cells.cell import Cell, Parameter
 
 
 class IndRNN(Cell):
-    r"""The independently recurrent network: a rectifier, and one feedback weight for each unit.
+    r"""The independently recurrent network: ReLU units, each with one feedback weight.
 
         h_t = max(0, W_h x_t + u * h_{t-1} + b_h)
 
-    u is a per-unit parameter. It starts between 0 and 1, as in the authors' code: a unit with a
-    negative u and the rectifier remembers nothing.
+    u is a per-unit parameter. It starts between 0 and 1, as in the authors' code, because the ReLU
+    of a unit with a negative u discards its state.
 
     Source: Li et al., "Independently recurrent neural network (IndRNN): building a longer and
-    deeper RNN", CVPR 2018, arXiv 1803.04831, with the rectifier.
+    deeper RNN", CVPR 2018, arXiv 1803.04831, with the ReLU.
     """
 
     name = "ind-rnn"
@@ -33,20 +33,20 @@ class IndRNN(Cell):
 
 
 class SRU(Cell):
-    r"""The simple recurrent unit: a running mean of linear inputs, and a highway past it.
+    r"""The simple recurrent unit: a running mean of linear inputs, and a highway connection.
 
         f_t = sigmoid(W_f x_t + v_f * c_{t-1} + b_f)
         r_t = sigmoid(W_r x_t + v_r * c_{t-1} + b_r)
         c_t = f_t * c_{t-1} + (1 - f_t) * (W_c x_t + b_c)
         h_t = r_t * c_t + (1 - r_t) * (W_x x_t + b_x)
 
-    v_f and v_r are per-unit parameters. They start with the variance 1/2, as in the authors' code:
-    uniformly between the roots of 3/2.
+    v_f and v_r are per-unit parameters. They start with the variance 1/2, as in the authors' code,
+    here uniformly distributed from -sqrt(3/2) to sqrt(3/2).
 
     Source: Lei et al., "Simple recurrent units for highly parallelizable recurrence", EMNLP
-    2018, arXiv 1709.02755, equations 1 to 4, before the highway is scaled. Differs: there the
-    highway is x_t itself; here W_x x_t + b_x, so that the widths may differ, as they may in the
-    authors' code. With the identity for W_x and b_x = b_c = 0 it is the paper's.
+    2018, arXiv 1709.02755, equations 1 to 4, without the paper's scaling of the highway. Differs:
+    the highway is W_x x_t + b_x instead of x_t, so that the widths of input and state may differ,
+    as in the authors' code. The paper's cell has the identity as W_x, and b_x = b_c = 0.
     """
 
     name = "sru"
@@ -66,7 +66,7 @@ class SRU(Cell):
 
 
 class QRNN(Cell):
-    r"""The quasi-recurrent network, window 2, fo-pooling: gates from this input and the last.
+    r"""The quasi-recurrent network with fo-pooling, whose gates read this input and the last one.
 
         z_t = tanh(vz_{t-1} + W_z x_t + b_z)
         f_t = sigmoid(vf_{t-1} + W_f x_t + b_f)
@@ -74,13 +74,13 @@ class QRNN(Cell):
         c_t = f_t * c_{t-1} + (1 - f_t) * z_t
         h_t = o_t * c_t
 
-    with vz_t = W_vz x_t + b_vz, and vf, vo likewise: the product with the older input of the
-    window, computed when that input is there and kept for one step. With W_v = 0 the window is 1.
+    with vz_t = W_vz x_t + b_vz, and likewise vf and vo. Step t computes these products of its input
+    for step t + 1, and keeps them as states.
 
     Source: Bradbury et al., "Quasi-recurrent neural networks", ICLR 2017, arXiv 1611.01576,
     equations 2 (a filter of width 2) and 4 (fo-pooling). In the authors' code f and 1 - f are
-    exchanged: there f writes. Differs: no bias is written there; here v has one, absent in the
-    first step, where the kept product is zero.
+    exchanged. Differs: the paper writes no biases. Here there are some; those of vz, vf and vo have
+    no influence on the first step, where these states are zero.
     """
 
     name = "qrnn"
@@ -100,14 +100,14 @@ class QRNN(Cell):
 
 
 class MinGRU(Cell):
-    r"""The GRU reduced to what a parallel scan can do: gate and candidate from the input alone.
+    r"""The GRU reduced for a parallel scan: gate and candidate depend on the input only.
 
         z_t = sigmoid(W_z x_t + b_z)
         n_t = W_n x_t + b_n
         h_t = (1 - z_t) * h_{t-1} + z_t * n_t
 
     Source: Feng et al., "Were RNNs all we needed?", arXiv 2410.01201 (2024), section 3.1, not the
-    form in logarithms.
+    form in log space.
     """
 
     name = "min-gru"
@@ -125,7 +125,7 @@ class MinGRU(Cell):
 
 
 class MinLSTM(Cell):
-    r"""The LSTM reduced likewise: two gates, scaled to sum to one.
+    r"""The LSTM reduced for a parallel scan: gates of the input only, scaled to sum to one.
 
         f_t = sigmoid(W_f x_t + b_f)
         i_t = sigmoid(W_i x_t + b_i)
@@ -133,7 +133,7 @@ class MinLSTM(Cell):
         h_t = f_t / (f_t + i_t) * h_{t-1} + i_t / (f_t + i_t) * n_t
 
     Source: Feng et al., "Were RNNs all we needed?", arXiv 2410.01201 (2024), section 3.2, not the
-    form in logarithms.
+    form in log space.
     """
 
     name = "min-lstm"

@@ -1,9 +1,9 @@
-r"""The simple recurrent network: one state, fed back through one matrix.
+r"""The simple recurrent network: one state, which is fed back through one matrix.
 
     h_t = g(W x_t + R h_{t-1} + b)
 
-with g the hyperbolic tangent, the rectifier, the logistic sigmoid, or nothing at all. The last is
-the case in which the vanishing gradient is analysed: h_t = R^t h_0, powers of the eigenvalues.
+with g the hyperbolic tangent, the ReLU, the logistic sigmoid, or the identity. With the identity
+and no input, h_t = R^t h_0, so the eigenvalues of R show how gradients vanish or explode.
 
 Source: Elman, "Finding structure in time", Cognitive Science 14 (1990), 179-211.
 """

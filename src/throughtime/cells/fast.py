@@ -1,6 +1,6 @@
-r"""FastRNN and FastGRNN: a weighted residual connection, then the same with a gate.
+r"""FastRNN and FastGRNN: a weighted residual connection, and one with a gate.
 
-Full-rank matrices: the paper's low-rank, sparse and quantised W and U are a matter of training.
+The matrices have full rank. The paper's low-rank, sparse and quantised ones are not implemented.
 
 Source: Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated
 recurrent neural network", NeurIPS 2018, arXiv 1901.02358, sections 3.1 and 3.2.
@@ -19,9 +19,9 @@ class FastRNN(Cell):
         n_t = tanh(W_n x_t + R_n h_{t-1} + b_n)
         h_t = sigmoid(alpha) * n_t + sigmoid(beta) * h_{t-1}
 
-    Source: see the file; section 3.1. Differs: there alpha and beta are two numbers between 0
-    and 1, kept there by the sigmoid in the authors' code; here each unit has its own pair. They
-    start from that code's -3 and 3, and b_n from its 1.
+    Source: see the file; section 3.1. Differs: alpha and beta are per-unit parameters; in the paper
+    they are two numbers between 0 and 1, the results of sigmoids in the authors' code. alpha starts
+    at -3, beta at 3 and b_n at 1, as in that code.
     """
 
     name = "fast-rnn"
@@ -39,20 +39,20 @@ class FastRNN(Cell):
 
 
 class FastGRNN(Cell):
-    r"""The residual connection becomes a gate that shares its matrices with the candidate.
+    r"""FastRNN with a gate that shares its matrices with the candidate.
 
         a_t = W_n x_t + R_n h_{t-1} + b_n
         z_t = sigmoid(a_t + b_z)
         n_t = tanh(a_t)
         h_t = (sigmoid(zeta) * (1 - z_t) + sigmoid(nu)) * n_t + z_t * h_{t-1}
 
-    The gate's bias, b_z in the paper, is the sum b_n + b_z here; b_z is a per-unit parameter,
-    and there with ``bias=False`` too.
+    The gate's bias, b_z in the paper, is the sum b_n + b_z here. b_z is a per-unit parameter, which
+    exists with ``bias=False``, too.
 
-    Source: see the file; section 3.2. Differs: there zeta and nu are two numbers between 0 and
-    1, kept there by the sigmoid in the authors' code; here each unit has its own pair. They
-    start from that code's 1 and -4, and both biases of the paper from its 1: b_n here is 1 at
-    first, and b_z is 0.
+    Source: see the file; section 3.2. Differs: zeta and nu are per-unit parameters; in the paper
+    they are two numbers between 0 and 1, the results of sigmoids in the authors' code. zeta starts
+    at 1 and nu at -4, as in that code. Both biases of the paper start at 1 there, so b_n starts at
+    1 and b_z at 0.
     """
 
     name = "fast-grnn"

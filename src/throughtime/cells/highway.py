@@ -1,4 +1,4 @@
-r"""Recurrences that are deep within a step, or found by a search over such depth.
+r"""Recurrences of several layers within a step, designed or found by a search.
 
 Letters: * is elementwise.
 """
@@ -9,7 +9,7 @@ from throughtime.cells.cell import Cell, Parameter
 
 
 class RecurrentHighway(Cell):
-    r"""RHN: each step is a highway network of several layers, with the carry gate coupled.
+    r"""RHN: each step is a highway network of several layers, with the carry gate 1 - t.
 
         y   = y_{t-1}
         h_l = tanh([W_h x_t if l = 1] + R_h,l y + b_h,l)
@@ -17,18 +17,18 @@ class RecurrentHighway(Cell):
         y   = h_l * t_l + y * (1 - t_l)            for l = 1, …, depth
         y_t = y
 
-    Shapes: weight_hh (2 depth H, H): the blocks h, t, h2, t2, …; the biases of the layers above
-    the first are the parameters b_h2, b_t2, …, which stay where ``bias=False``.
+    Shapes: weight_hh (2 depth H, H): the blocks h, t, h2, t2, …; the biases of the layers above the
+    first are the parameters b_h2, b_t2, …, which exist with ``bias=False``, too.
 
-    The biases of the gates t start at -2, so that most of the state is carried: the paper starts
-    them below 0, and the authors' code at -2 or -4. ``forget_bias="chrono"`` sets the time of one
-    layer within the step; a step of ``depth`` layers forgets that much faster.
+    The biases of the gates t start at -2, so that most of the state is carried over. The paper
+    starts them below 0, and the authors' code at -2 or -4. ``forget_bias="chrono"`` sets the time
+    scale of each layer within the step, so a step of ``depth`` layers forgets that much faster.
 
     Args:
         depth: the number of layers within a step, at least 1.
 
     Source: Zilly et al., "Recurrent highway networks", ICML 2017, arXiv 1607.03474, equations 6 to
-    9, with c = 1 - t, where the state within the step is written s.
+    9, with c = 1 - t; the paper writes s for y.
     """
 
     name = "rhn"
@@ -70,7 +70,7 @@ class RecurrentHighway(Cell):
 
 
 class NeuralArchitectureSearchCell(Cell):
-    r"""NAS: the cell that a search by reinforcement learning found, a tree over eight blocks.
+    r"""NAS: a cell found by reinforcement learning, which combines eight blocks in a tree.
 
         a_k = W_k x_t + R_k h_{t-1} + b_k             for k = 0, 1, 2, 4, 5, 6, 7
         a_3 = (W_3 x_t + b_W3) * (R_3 h_{t-1} + b_R3)
@@ -81,11 +81,11 @@ class NeuralArchitectureSearchCell(Cell):
         c_t = tanh(u_0 + c_{t-1}) * u_1
         h_t = tanh(c_t * tanh(u_2 + u_3))
 
-    Block 3 alone multiplies the input with the state.
+    Block 3 is the only one that multiplies its products of input and state.
 
     Source: Zoph and Le, "Neural architecture search with reinforcement learning", ICLR 2017, arXiv
-    1611.01578, the cell of the appendix, which is a picture; in formulas it is TensorFlow Addons'
-    ``NASCell``. Differs: each block has two biases, there one, on the side of the state.
+    1611.01578. The appendix shows the cell as a diagram; the equations are those of ``NASCell`` in
+    TensorFlow Addons. Differs: each block has two biases; there it has one, of the state's product.
     """
 
     name = "nas"

@@ -1,15 +1,16 @@
-r"""Layer normalisation within the step, on each product by itself.
+r"""Cells with layer normalisation within the step.
 
     LN(a, …) = (a - mean) / sqrt(variance + epsilon), …
 
-with the mean and the variance over all units of all the blocks that stand in the brackets, of each
-row for itself. Every normalised block then has a gain for each unit; the shifts that meet in one
-sum are one parameter. * is elementwise.
+with the mean and the variance over all units of all arguments together, separately for each row of
+the batch. Products with the input and with the state are normalised separately. Each unit of a
+normalised block then has a gain; shifts that would be added to each other are one parameter. * is
+elementwise.
 
-Where a layer has biases, they stand within the normalised products, as in the authors' code for
-the input. The authors' product with h has none: here that bias starts at 0, for a normalised
-random one would be as large as the product. ``bias=False`` leaves all to the shifts, which is what
-the paper writes.
+The biases of a layer are added before the normalisation, as in the authors' code for the product
+with the input. The authors' product with h has no bias. Here that bias exists and starts at 0,
+because a random start would be as large as the product after the normalisation. With
+``bias=False`` there are only the shifts, as in the paper.
 
 Source: Ba, Kiros and Hinton, "Layer normalization", arXiv 1607.06450, supplementary material.
 """
@@ -41,10 +42,10 @@ class LayerNormLSTM(Cell):
     Mean and variance are those of all four blocks together, not of each gate.
 
     Args:
-        epsilon: what is added to the variances.
+        epsilon: a constant that is added to the variances.
 
-    Source: Ba, Kiros and Hinton, arXiv 1607.06450, equations 20 to 22. Differs: epsilon, as in the
-    authors' code; beta_1 + beta_2 + b is one parameter, shift.
+    Source: Ba, Kiros and Hinton, arXiv 1607.06450, equations 20 to 22. Differs: there is an
+    epsilon, as in the authors' code; beta_1 + beta_2 + b is one parameter, shift.
     """
 
     name = "lstm-layer-norm"
@@ -77,7 +78,7 @@ class LayerNormLSTM(Cell):
 
 
 class LayerNormGRU(Cell):
-    r"""The GRU with layer normalisation of the gates together, and of the candidate's two products.
+    r"""The GRU with layer normalisation of both gates together, and of the candidate's products.
 
         u_r, u_z = LN(W_r x_t, W_z x_t)
         v_r, v_z = LN(R_r h_{t-1}, R_z h_{t-1})
@@ -87,14 +88,14 @@ class LayerNormGRU(Cell):
                    + r_t * (gain_h_n * LN(R_n h_{t-1}) + shift_h_n))
         h_t = (1 - z_t) * h_{t-1} + z_t * n_t
 
-    Here, as in the paper, z *writes*; in ``gru`` it keeps.
+    As in the paper, a large z *replaces* the state; in ``gru`` a large z keeps it.
 
     Args:
-        epsilon: what is added to the variances.
+        epsilon: a constant that is added to the variances.
 
     Source: Ba, Kiros and Hinton, arXiv 1607.06450, supplementary material, the gated recurrent
-    unit. Differs: epsilon, as in the authors' code (where z keeps); beta_1 + beta_2 is one
-    parameter, shift.
+    unit. Differs: there is an epsilon, as in the authors' code (where a large z keeps the state);
+    beta_1 + beta_2 is one parameter, shift.
     """
 
     name = "gru-layer-norm"
@@ -125,8 +126,8 @@ class LayerNormGRU(Cell):
 
 
 def _normalised(epsilon, *blocks):
-    """Each block less the mean, over the root of the variance, of all of them together."""
-    # Added up before the sum over the units, which then is one and not one for each block.
+    """Normalises the blocks with the mean and the variance of all of them together."""
+    # Adding the blocks first leaves one sum over the units, instead of one for each block.
     mean = reduce(add, blocks).mean(-1, keepdim=True) / len(blocks)
     centred = [a - mean for a in blocks]
     variance = reduce(add, [a * a for a in centred]).mean(-1, keepdim=True) / len(blocks)

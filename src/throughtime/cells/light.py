@@ -1,7 +1,6 @@
-r"""Cells that keep less of the LSTM or the GRU than half: one or two gates, plain additions.
+r"""Simplifications of the LSTM and the GRU with one or two gates.
 
-Letters: i, f, z, k the gates; c, n the candidate, c also the cell state; h the state; * is
-elementwise.
+Letters: i, f, z, k the gates; n, g the candidate; c the cell state; h the state; * is elementwise.
 """
 
 from torch import relu, sigmoid, tanh
@@ -10,19 +9,19 @@ from throughtime.cells.cell import Cell
 
 
 class JANET(Cell):
-    r"""The LSTM with its forget gate alone, which is let open a little further: by beta.
+    r"""The LSTM with only a forget gate, whose complement, shifted by beta, is the input gate.
 
         s_t = W_f x_t + R_f h_{t-1} + b_f
         g_t = tanh(W_g x_t + R_g h_{t-1} + b_g)
         h_t = sigmoid(s_t) * h_{t-1} + (1 - sigmoid(s_t - beta)) * g_t
 
-    The paper's cell state c is its output h, one state here.
+    In the paper the cell state c equals the output h; here both are the state h.
 
     Args:
-        beta: how much more is written than is forgotten; 0 couples both exactly.
+        beta: the shift by which more is written than forgotten; with 0 the gates sum to 1.
 
-    b_f starts at 1, as in the authors' code where it is given no T_max; with one it starts as
-    ``forget_bias="chrono"`` does.
+    b_f starts at 1, as in the authors' code without T_max. ``forget_bias="chrono"`` starts it as
+    that code does with T_max.
 
     Source: van der Westhuizen and Lasenby, "The unreasonable effectiveness of the forget gate",
     arXiv 1804.04849 (2018), the form with beta, which is 1 in the paper.
@@ -47,17 +46,17 @@ class JANET(Cell):
 
 
 class LightRU(Cell):
-    r"""The light recurrent unit: one gate, and a candidate that sees the input alone.
+    r"""The light recurrent unit: one gate, and a candidate that depends on the input only.
 
         n_t = tanh(W_n x_t + b_n)
         f_t = sigmoid(W_f x_t + R_f h_{t-1} + b_f)
         h_t = (1 - f_t) * h_{t-1} + f_t * n_t
 
-    A large f forgets: ``forget_bias`` moves this gate.
+    A large f forgets the state. ``forget_bias`` is the bias of this gate.
 
-    Source: Ye et al., "Light recurrent unit", Electronics 13 (2024) 3204, section 3.2, after its
-    statement in RecurrentLayers.jl and the paper's list of symbols. Differs: there the
-    candidate has no bias. The stacked cells of section 3.3 are not here.
+    Source: Ye et al., "Light recurrent unit", Electronics 13 (2024) 3204, section 3.2, as given in
+    RecurrentLayers.jl and in the paper's list of symbols. Differs: the candidate has a bias. The
+    stacked cells of section 3.3 are not implemented.
     """
 
     name = "light-ru"
@@ -75,15 +74,15 @@ class LightRU(Cell):
 
 
 class LiGRU(Cell):
-    r"""The light GRU: no reset gate, and a rectifier for the candidate.
+    r"""The light GRU: no reset gate, and a ReLU for the candidate.
 
         z_t = sigmoid(W_z x_t + R_z h_{t-1} + b_z)
         n_t = max(0, W_n x_t + R_n h_{t-1} + b_n)
         h_t = z_t * h_{t-1} + (1 - z_t) * n_t
 
     Source: Ravanelli et al., "Light gated recurrent units for speech recognition", IEEE TETCI 2
-    (2018), arXiv 1803.10225. Differs: there W x_t is batch-normalised; here it is
-    not, and has a bias. The rectifier is unbounded: without the normalisation, h may grow.
+    (2018), arXiv 1803.10225. Differs: W x_t has a bias instead of a batch normalisation. The ReLU
+    is unbounded, so without the normalisation h may grow.
     """
 
     name = "li-gru"
@@ -100,7 +99,7 @@ class LiGRU(Cell):
 
 
 class ATR(Cell):
-    r"""The addition-subtraction twin-gated unit: both gates from one product with each.
+    r"""The addition-subtraction twin-gated unit, whose gates share two matrix products.
 
         p_t = W_p x_t + b_Wp
         q_t = R_p h_{t-1} + b_Rp
@@ -119,10 +118,11 @@ class ATR(Cell):
     source, year = "Zhang et al., arXiv 1810.12546", 2018
 
     def step(self, x, W, R, s, p):
-        seen, kept = W.p(x), R.p(s.h)
-        i = sigmoid(seen + kept)
-        f = sigmoid(seen - kept)
-        h = i * seen + f * s.h
+        # The paper's p is called v here, where p holds the per-unit parameters.
+        v, q = W.p(x), R.p(s.h)
+        i = sigmoid(v + q)
+        f = sigmoid(v - q)
+        h = i * v + f * s.h
         return dict(h=h, i=i, f=f)
 
 
@@ -136,7 +136,7 @@ class RAN(Cell):
         h_t = tanh(c_t)
 
     Source: Lee, Levy and Zettlemoyer, "Recurrent additive networks", arXiv 1705.07393 (2017),
-    with tanh for the output function g. Differs: there W_g x_t has no bias.
+    with tanh for the output function g. Differs: W_g x_t has a bias.
     """
 
     name = "ran"
@@ -156,17 +156,18 @@ class RAN(Cell):
 
 
 class STAR(Cell):
-    r"""The stackable recurrent cell: gradients neither grow nor shrink through many layers.
+    r"""The stackable recurrent cell, whose gradients stay in range through many layers.
 
         z_t = tanh(W_z x_t + b_z)
         k_t = sigmoid(W_k x_t + R_k h_{t-1} + b_k)
         h_t = tanh((1 - k_t) * h_{t-1} + k_t * z_t)
 
-    ``forget_bias="chrono"`` starts it as the authors do.
+    ``forget_bias="chrono"`` is the initialisation of the authors.
 
     Source: Turkoglu et al., "Gating revisited: deep multi-layer RNNs that can be trained", IEEE
-    TPAMI 44 (2022), arXiv 1911.11033. The authors' code has JANET's beta, which is not in the
-    paper: with a_k for the logit of k it is tanh((1 - k_t) * h_{t-1} + sigmoid(a_k + 1) * z_t).
+    TPAMI 44 (2022), arXiv 1911.11033. The authors' code computes
+    tanh((1 - k_t) * h_{t-1} + sigmoid(a_k + 1) * z_t), with a_k the argument of k's sigmoid; the
+    shift by 1, JANET's beta, is not in the paper.
     """
 
     name = "star"
@@ -184,14 +185,14 @@ class STAR(Cell):
 
 
 class SGRN(Cell):
-    r"""The simple gated recurrent network: one product with the input is gate and candidate.
+    r"""The simple gated recurrent network, whose gate and candidate share the input product.
 
         f_t = sigmoid(W_f x_t + R_f h_{t-1} + b_Wf + b_Rf)
         h_t = tanh((1 - f_t) * (W_f x_t + b_Wf) + f_t * h_{t-1})
 
     Source: "A simple gated recurrent network", IET Generation, Transmission and Distribution
-    (2020), doi 10.1049/gtd2.12056, after its statement in RecurrentLayers.jl; the paper was not
-    at hand. Differs: there the candidate has no bias; with b_Wf = 0 it has none here.
+    (2020), doi 10.1049/gtd2.12056, as given in RecurrentLayers.jl; the paper itself was not
+    available. Differs: the candidate has the bias b_Wf; with b_Wf = 0 the cells are equal.
     """
 
     name = "sgrn"
@@ -208,7 +209,7 @@ class SGRN(Cell):
 
 
 class CFN(Cell):
-    r"""The chaos-free network: without input, every state dies away to zero.
+    r"""The chaos-free network: without input, every state decays to zero.
 
         theta_t = sigmoid(W_theta x_t + R_theta h_{t-1} + b_theta)
         eta_t   = sigmoid(W_eta x_t + R_eta h_{t-1} + b_eta)
@@ -217,7 +218,7 @@ class CFN(Cell):
     b_theta starts at 1 and b_eta at -1, as in the paper's experiments.
 
     Source: Laurent and von Brecht, "A recurrent neural network without chaos", ICLR 2017, arXiv
-    1612.06212, the definition in its introduction. Differs: there W_g x_t has no bias.
+    1612.06212, the definition in its introduction. Differs: W_g x_t has a bias.
     """
 
     name = "cfn"

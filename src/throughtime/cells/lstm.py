@@ -1,4 +1,4 @@
-r"""Long short-term memory: a cell state c that is kept by addition, and gates that guard it.
+r"""Long short-term memory: an additive cell state c, which gates write, forget and output.
 
 Letters: i, f, o the input, forget and output gate; g (in the notation with peepholes: z) the
 candidate, or block input; c the cell state; h the output (y in Greff et al.); * is elementwise.
@@ -10,7 +10,7 @@ from throughtime.cells.cell import Cell
 
 
 class LSTM(Cell):
-    r"""The LSTM without peepholes, exactly that of ``torch.nn.LSTM``.
+    r"""The LSTM of ``torch.nn.LSTM``, without peepholes.
 
         i_t = sigmoid(W_i x_t + R_i h_{t-1} + b_i)
         f_t = sigmoid(W_f x_t + R_f h_{t-1} + b_f)
@@ -40,7 +40,7 @@ class LSTM(Cell):
 
 
 class CoupledLSTM(Cell):
-    r"""The LSTM that forgets exactly where it writes: f = 1 - i. No peepholes.
+    r"""The LSTM with coupled gates, f = 1 - i, without peepholes.
 
         i_t = sigmoid(W_i x_t + R_i h_{t-1} + b_i)
         g_t = tanh(W_g x_t + R_g h_{t-1} + b_g)
@@ -48,7 +48,7 @@ class CoupledLSTM(Cell):
         c_t = (1 - i_t) * c_{t-1} + i_t * g_t
         h_t = o_t * tanh(c_t)
 
-    With peepholes it is ``lstm-cifg``.
+    ``lstm-cifg`` is the same with peepholes.
 
     Source: Olah, "Understanding LSTM networks" (2015), third variant.
     """
@@ -69,7 +69,7 @@ class CoupledLSTM(Cell):
 
 
 class OriginalLSTM(Cell):
-    r"""The first LSTM: nothing is ever forgotten, the cell state only adds up.
+    r"""The first LSTM, without a forget gate.
 
         i_t = sigmoid(W_i x_t + R_i h_{t-1} + b_i)
         g_t = tanh(W_g x_t + R_g h_{t-1} + b_g)
@@ -78,9 +78,9 @@ class OriginalLSTM(Cell):
         h_t = o_t * tanh(c_t)
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9 (1997),
-    section 4. Differs: the paper leaves both squashing functions open, and in its experiments
-    takes 4 sigmoid(x) - 2 for the candidate and 2 sigmoid(x) - 1 = tanh(x / 2) for the output;
-    here both are tanh, as in every later LSTM.
+    section 4. Differs: both squashing functions are tanh, as in all later LSTMs. The paper leaves
+    them open; its experiments use 4 sigmoid(x) - 2 for the candidate and
+    2 sigmoid(x) - 1 = tanh(x / 2) for the output.
     """
 
     name = "lstm-1997"
@@ -98,7 +98,7 @@ class OriginalLSTM(Cell):
 
 
 class PeepholeLSTM(Cell):
-    r"""The "vanilla" LSTM: three gates that also see the cell state through peepholes.
+    r"""The "vanilla" LSTM: three gates, which also read the cell state through peepholes.
 
         z_t = tanh(W_z x_t + R_z h_{t-1} + b_z)
         i_t = sigmoid(W_i x_t + R_i h_{t-1} + p_i * c_{t-1} + b_i)
@@ -107,7 +107,7 @@ class PeepholeLSTM(Cell):
         o_t = sigmoid(W_o x_t + R_o h_{t-1} + p_o * c_t + b_o)
         h_t = tanh(c_t) * o_t
 
-    The output gate looks at the new cell state, the other two at the old one.
+    The output gate reads the new cell state, the other two gates the old one.
 
     Source: Greff et al., "LSTM: a search space odyssey", IEEE TNNLS 28 (2017), section II,
     where h is written y; peepholes by Gers and Schmidhuber (2000).

@@ -1,4 +1,4 @@
-r"""LSTMs to which something was added: a product, a shortcut, a view of the memory, a normaliser.
+r"""Extensions of the LSTM: a product, a shortcut, matrices from the cell state, a normaliser.
 
 Letters: i, f, o the input, forget and output gate; g (sLSTM: z, MC-LSTM: n) the candidate; c the
 cell state; h the output; * is elementwise.
@@ -13,12 +13,12 @@ from throughtime.cells.cell import Cell, State
 
 def _power_law(bias):
     """Fills the bias with 5 - 12 (k / (H - 1))^0.3 for the units k = 0, …, H - 1."""
-    share = torch.linspace(0, 1, len(bias), dtype=bias.dtype, device=bias.device)
-    bias.copy_(5 - 12 * share**0.3)
+    position = torch.linspace(0, 1, len(bias), dtype=bias.dtype, device=bias.device)
+    bias.copy_(5 - 12 * position**0.3)
 
 
 class MultiplicativeLSTM(Cell):
-    r"""mLSTM: the input multiplies the state that is fed back, and so chooses the transition.
+    r"""mLSTM: the gates read the product of input and state, so the input selects the transition.
 
         m_t = (W_m x_t + b_Wm) * (R_m h_{t-1} + b_Rm)
         i_t = sigmoid(W_i x_t + R_i m_t + b_i)
@@ -29,8 +29,8 @@ class MultiplicativeLSTM(Cell):
         h_t = o_t * tanh(c_t)
 
     Source: Krause et al., "Multiplicative LSTM for sequence modelling", arXiv 1609.07959, section
-    3, with the output gate outside the tanh as in the authors' code. Differs: there the product m
-    has no bias (``bias=False`` gives that, and takes all others as well).
+    3, with the output gate outside the tanh as in the authors' code. Differs: the factors of m have
+    biases (``bias=False`` removes them, together with all others).
     """
 
     name = "lstm-multiplicative"
@@ -51,7 +51,7 @@ class MultiplicativeLSTM(Cell):
 
 
 class ResidualLSTM(Cell):
-    r"""The LSTM whose output gate lets through the projected memory and the input of the layer.
+    r"""The LSTM whose output adds the layer's input to the projected cell state.
 
         i_t = sigmoid(W_i x_t + R_i h_{t-1} + p_i * c_{t-1} + b_i)
         f_t = sigmoid(W_f x_t + R_f h_{t-1} + p_f * c_{t-1} + b_f)
@@ -60,12 +60,12 @@ class ResidualLSTM(Cell):
         o_t = sigmoid(W_o x_t + R_o h_{t-1} + p_o * c_t + b_o)
         h_t = o_t * (R_s tanh(c_t) + W_s x_t + b_s)
 
-    Block s is the shortcut from the input in weight_ih, and the projection of the memory in
+    Block s is the shortcut from the input in weight_ih, and the projection of the cell state in
     weight_hh.
 
     Source: Kim, El-Khamy and Lee, "Residual LSTM", Interspeech 2017, arXiv 1701.03360, section 3.
-    Differs: the shortcut is always a matrix (where I = H the paper also takes x_t as it is), and
-    the sum of shortcut and projection has a bias.
+    Differs: the shortcut is always a matrix (if I = H, the paper also uses x_t itself), and the sum
+    of shortcut and projection has a bias.
     """
 
     name = "lstm-residual"
@@ -86,7 +86,7 @@ class ResidualLSTM(Cell):
 
 
 class WorkingMemoryLSTM(Cell):
-    r"""WMC-LSTM: peepholes that are whole matrices, and bounded, so that no large c shuts a gate.
+    r"""WMC-LSTM: peepholes with full matrices, bounded by tanh so that a large c closes no gate.
 
         i_t = sigmoid(W_i x_t + R_i h_{t-1} + tanh(R_c_i c_{t-1}) + b_i)
         f_t = sigmoid(W_f x_t + R_f h_{t-1} + tanh(R_c_f c_{t-1}) + b_f)
@@ -95,8 +95,8 @@ class WorkingMemoryLSTM(Cell):
         o_t = sigmoid(W_o x_t + R_o h_{t-1} + tanh(R_c_o c_t) + b_o)
         h_t = o_t * tanh(c_t)
 
-    Shapes: weight_hh (7 H, H): the blocks i, f, g, o, then c_i, c_f, c_o (``c_i`` leads from c to
-    i), which carry no bias.
+    Shapes: weight_hh (7 H, H): the blocks i, f, g, o, then c_i, c_f, c_o (``c_i`` maps c to i),
+    which have no bias.
 
     Source: Landi et al., "Working memory connections for LSTM", Neural Networks 144 (2021), arXiv
     2109.00020, section 3.
@@ -120,7 +120,7 @@ class WorkingMemoryLSTM(Cell):
 
 
 class MemoryControllerLSTM(Cell):
-    r"""MC-LSTM: what is fed back, v, has a gate of its own, and the output is a prediction alone.
+    r"""MC-LSTM: the state v that is fed back and the output h have gates of their own.
 
         f_t = sigmoid(W_f x_t + R_f v_{t-1} + b_f)
         i_t = sigmoid(W_i x_t + R_i v_{t-1} + b_i)
@@ -131,7 +131,7 @@ class MemoryControllerLSTM(Cell):
         h_t = o_t * tanh(c_t)
         v_t = m_t * tanh(c_t)
 
-    The output h is no state: the states are v, the control vector, and c.
+    The output h is not a state. The states are v, the control vector, and c.
 
     Source: "Sequence modeling using a memory controller extension for LSTM", NIPS 2017 time series
     workshop.
@@ -157,7 +157,7 @@ class MemoryControllerLSTM(Cell):
 
 
 class ScalarLSTM(Cell):
-    r"""sLSTM: an exponential input gate, a normaliser n, a stabiliser m that keeps exp in range.
+    r"""sLSTM: an exponential input gate with a normaliser n, and a stabiliser m of the exponents.
 
         z_t  = tanh(W_z x_t + R_z h_{t-1} + b_z)
         i~_t = W_i x_t + R_i h_{t-1} + b_i
@@ -170,15 +170,16 @@ class ScalarLSTM(Cell):
         n_t  = f_t * n_{t-1} + i_t
         h_t  = o_t * c_t / n_t
 
-    Before the first step m is -10,000, so that m_1 = i~_1 whatever f~_1 is: nothing is remembered
-    yet that m would have to hold in range. Initial states that are given need n > 0.
+    Before the first step m is -10,000, so that m_1 = i~_1 for any f~_1; the states are still zero,
+    so there is nothing to stabilise. If the caller gives initial states, n must be positive.
 
-    R starts at 0, and b_f falls from 5 to -7 over the units, as in the authors' code of one block.
+    R starts at 0, and b_f falls from 5 to -7 over the units, as in the authors' code for the first
+    block.
 
     Source: Beck et al., "xLSTM: extended long short-term memory", NeurIPS 2024, arXiv 2405.04517,
-    equations 8 to 17, where i and f above bear a prime; of the two forget gates of the paper,
-    sigmoid and exp, the first, as in the authors' code. Differs: one head, so that R is a full
-    matrix.
+    equations 8 to 17, where the i and f above have primes. Of the paper's two forget gates, sigmoid
+    and exp, this is the sigmoid, as in the authors' code. Differs: there is one head, so R is a
+    full matrix.
     """
 
     name = "slstm"

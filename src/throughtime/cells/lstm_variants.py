@@ -1,7 +1,7 @@
-r"""The eight variants of the peephole LSTM: seven take one thing away, one adds to it.
+r"""The eight variants of the peephole LSTM, each of which removes or adds one part.
 
-Each is ``lstm-peephole`` (lstm.py) but for the one line that its name tells. The equations are
-written out all the same: they are short, and what is compared should be seen.
+Each variant is ``lstm-peephole`` (lstm.py) except for the part in its name. The equations are
+repeated in full, so that the variants can be compared line by line.
 
 Source: Greff et al., "LSTM: a search space odyssey", IEEE TNNLS 28 (2017), section III.
 """
@@ -148,7 +148,7 @@ class NoPeepholes(Cell):
 
 
 class FullGateRecurrence(Cell):
-    r"""FGR: the gates of the last step feed the gates of this one, through nine more matrices.
+    r"""FGR: the gates also read the gates of the previous step, through nine more matrices.
 
         i_t = sigmoid(W_i x_t + R_i h_{t-1} + p_i * c_{t-1}
                       + R_ii i_{t-1} + R_fi f_{t-1} + R_oi o_{t-1} + b_i)
@@ -157,10 +157,11 @@ class FullGateRecurrence(Cell):
         o_t = sigmoid(W_o x_t + R_o h_{t-1} + p_o * c_t
                       + R_io i_{t-1} + R_fo f_{t-1} + R_oo o_{t-1} + b_o)
 
-    The rest is ``lstm-peephole``. The gates are states, zero before the first step.
+    The other equations are those of ``lstm-peephole``. The gates are states, zero before the first
+    step.
 
-    Shapes: weight_hh (13 H, H): the blocks z, i, f, o, then the nine from gate to gate in the
-    order of ``recurrent_blocks`` (``i_f`` leads from i to f), which carry no bias of their own.
+    Shapes: weight_hh (13 H, H): the blocks z, i, f, o, then the nine between gates in the order of
+    ``recurrent_blocks`` (``i_f`` maps i to f), which have no bias.
     """
 
     name = "lstm-fgr"

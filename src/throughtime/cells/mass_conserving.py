@@ -1,8 +1,8 @@
-r"""The LSTM that keeps books: what enters is stored, moved or given out, and never lost.
+r"""The LSTM that conserves a quantity: all mass that enters is stored or given out.
 
-Letters: mass the input that is conserved; x what else is known; i how the mass that enters is
-shared among the units; R_r how that which is stored moves between them; o which share leaves; c
-what is stored; h what is given out; * is elementwise.
+Letters: mass the conserved input; x further inputs; i the distribution of the incoming mass over
+the units; R_r the redistribution of the stored mass between units; o the fraction that leaves; c
+the stored mass; h the mass that leaves; * is elementwise.
 """
 
 from collections.abc import Mapping
@@ -24,21 +24,21 @@ class MassConservingLSTM(Cell):
         c_t     = (1 - o_t) * m_t
         h_t     = o_t * m_t
 
-    The softmax is over the units. Of R_r each column is one, over the units that receive: what
-    leaves a unit arrives somewhere. ``mass`` is not negative, and neither are initial states. Where
-    nothing is stored, share is 0.
+    The softmax is over the units. R_r is a softmax of the learned block r over each column, so a
+    column sums to 1 and redistribution conserves the mass. ``mass`` and initial states must not be
+    negative. If nothing is stored, share is 0.
 
-    As in the authors' code b_o starts at -3, so that little leaves, and the block r of weight_hh,
-    of which the softmax makes R_r, as the identity.
+    As in the authors' code, b_o starts at -3, so that little mass leaves, and block r starts as the
+    identity.
 
-    Shapes: weight_hh (3 H, H): the blocks i, o, r, of which r carries no bias.
+    Shapes: weight_hh (3 H, H): the blocks i, o, r, of which r has no bias.
 
     Args:
-        epsilon: a sum up to which nothing counts as stored.
+        epsilon: the largest sum of the stored mass that counts as nothing.
 
     Source: Hoedt et al., "MC-LSTM: mass-conserving LSTM", ICML 2021, arXiv 2101.05186, section 2.
-    Differs: R_r is learned and the same at all steps, where in the paper it may also depend on the
-    inputs and on what is stored; there is one mass input, not several.
+    Differs: R_r is the same at all steps; in the paper it may also depend on the inputs and the
+    stored mass. There is one mass input, not several.
     """
 
     name = "lstm-mass-conserving"
@@ -62,6 +62,8 @@ class MassConservingLSTM(Cell):
     def step(self, x, W, R, s, p, u: Any = None):
         total = torch.abs(s.c).sum(-1, keepdim=True)
         is_stored = total > self.epsilon
+        # Both operands are replaced, because the gradient of a quotient 0 / 0 would be NaN even if
+        # torch.where discarded its value.
         share = torch.where(is_stored, s.c, 0.0) / torch.where(is_stored, total, 1.0)
         i = torch.softmax(W.i(x) + R.i(share), -1)
         o = sigmoid(W.o(x) + R.o(share))

@@ -1,10 +1,10 @@
-r"""Cells with one gate, one block fewer than the GRU or none to spare.
+r"""Cells with at most one gate.
 
 Letters: f, r, u the gate; n the candidate; z the embedded input; h the state; * is elementwise.
 
-In the minimal gated unit and its variants f *writes*: h_t = (1 - f_t) * h_{t-1} + f_t * n_t. Its
-authors call it the forget gate all the same; the option ``forget_bias`` moves this gate, so that
-a large value makes it forget.
+In the minimal gated unit and its variants a large f *replaces* the state:
+h_t = (1 - f_t) * h_{t-1} + f_t * n_t. The authors call f the forget gate nevertheless. The option
+``forget_bias`` sets the bias of this gate, so a large value makes the cell forget.
 """
 
 from torch import sigmoid, tanh
@@ -17,7 +17,7 @@ _MINION = "Minion gated unit, doi 10.1016/j.neucom.2026.132847"
 
 
 class MGU(Cell):
-    r"""The minimal gated unit: a GRU whose one gate both resets and updates.
+    r"""The minimal gated unit: a GRU with a single gate for reset and update.
 
         f_t = sigmoid(W_f x_t + R_f h_{t-1} + b_f)
         n_t = tanh(W_n x_t + R_n (f_t * h_{t-1}) + b_n)
@@ -41,13 +41,13 @@ class MGU(Cell):
 
 
 class MGU1(Cell):
-    r"""The minimal gated unit whose gate does not see the input.
+    r"""The minimal gated unit whose gate does not read the input.
 
         f_t = sigmoid(R_f h_{t-1} + b_f)
         n_t = tanh(W_n x_t + R_n (f_t * h_{t-1}) + b_n)
         h_t = (1 - f_t) * h_{t-1} + f_t * n_t
 
-    b_f is a per-unit parameter, and there with ``bias=False`` too.
+    b_f is a per-unit parameter, which exists with ``bias=False``, too.
 
     Source: Heck and Salem, "Simplified minimal gated unit variations for recurrent neural
     networks", arXiv 1701.03452 (2017), variant MGU1.
@@ -69,7 +69,7 @@ class MGU1(Cell):
 
 
 class MGU2(Cell):
-    r"""The minimal gated unit whose gate sees the state alone, without a bias.
+    r"""The minimal gated unit whose gate reads the state only, without a bias.
 
         f_t = sigmoid(R_f h_{t-1})
         n_t = tanh(W_n x_t + R_n (f_t * h_{t-1}) + b_n)
@@ -92,13 +92,13 @@ class MGU2(Cell):
 
 
 class MGU3(Cell):
-    r"""The minimal gated unit whose gate is a bias: one learnt rate for each unit.
+    r"""The minimal gated unit whose gate is a learned constant for each unit.
 
         f   = sigmoid(b_f)
         n_t = tanh(W_n x_t + R_n (f * h_{t-1}) + b_n)
         h_t = (1 - f) * h_{t-1} + f * n_t
 
-    b_f is a per-unit parameter, and there with ``bias=False`` too.
+    b_f is a per-unit parameter, which exists with ``bias=False``, too.
 
     Source: Heck and Salem, arXiv 1701.03452 (2017), variant MGU3.
     """
@@ -118,7 +118,7 @@ class MGU3(Cell):
 
 
 class MinimalRNN(Cell):
-    r"""The state is a running mean of embedded inputs, weighted by one gate.
+    r"""MinimalRNN: the state is a running mean of embedded inputs, weighted by one gate.
 
         z_t = tanh(W_z x_t + b_Wz)
         u_t = sigmoid(R_u h_{t-1} + R_z z_t + b_Rz)
@@ -127,8 +127,8 @@ class MinimalRNN(Cell):
     The recurrent bias of block z is the bias of the gate, b_u in the paper. It starts at 1.
 
     Source: Chen, "MinimalRNN: toward more interpretable and trainable recurrent neural
-    networks", arXiv 1711.06788 (2017). The paper leaves the embedding of the input open; this is
-    the one layer with tanh that it uses.
+    networks", arXiv 1711.06788 (2017). The paper leaves the embedding of the input open; the single
+    tanh layer here is the one of its experiments.
     """
 
     name = "minimal-rnn"
@@ -154,10 +154,10 @@ class MiRU1(Cell):
         h_t = lambda h_{t-1} + (1 - lambda) n_t
 
     Args:
-        keep: lambda, the share of the old state that is kept.
+        keep: lambda, the fraction of the old state that is kept.
 
     Source: "Minion gated unit", Neurocomputing (2026), doi 10.1016/j.neucom.2026.132847, unit
-    MiRU1, after its statement in torchrecurrent's documentation; the paper was not at hand.
+    MiRU1, as given in torchrecurrent's documentation; the paper itself was not available.
     """
 
     name = "miru-1"
@@ -176,17 +176,17 @@ class MiRU1(Cell):
 
 
 class MiRU2(Cell):
-    r"""The minion gated unit without a gate: both gates of the GRU are constants.
+    r"""The minion gated unit without gates: both gates of the GRU are constants.
 
         n_t = tanh(W_n x_t + R_n (theta h_{t-1}) + b_n)
         h_t = lambda h_{t-1} + (1 - lambda) n_t
 
     Args:
-        keep: lambda, the share of the old state that is kept.
-        show: theta, the share of the old state that the candidate sees.
+        keep: lambda, the fraction of the old state that is kept.
+        show: theta, the factor of the old state in the candidate.
 
     Source: "Minion gated unit", Neurocomputing (2026), doi 10.1016/j.neucom.2026.132847, unit
-    MiRU2, after its statement in torchrecurrent's documentation; the paper was not at hand.
+    MiRU2, as given in torchrecurrent's documentation; the paper itself was not available.
     """
 
     name = "miru-2"

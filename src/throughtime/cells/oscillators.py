@@ -1,7 +1,7 @@
-r"""Recurrences that are networks of oscillators, or of units with learned time scales, in steps.
+r"""Discretised networks of oscillators, and of units with learned time scales.
 
-Letters: y the hidden state, z its velocity (in LEM: its slow companion), dt the size of the step;
-* is elementwise.
+Letters: y the hidden state, z its velocity (in LEM: a second state), dt the size of the step; * is
+elementwise.
 """
 
 from torch import sigmoid, tanh
@@ -10,22 +10,22 @@ from throughtime.cells.cell import Cell, Parameter
 
 
 class CoupledOscillators(Cell):
-    r"""coRNN: each unit a damped, driven oscillator, coupled to all others.
+    r"""coRNN: each unit is a damped, driven oscillator, coupled to all others.
 
         z_t = z_{t-1} + dt * (tanh(W x_t + R_y y_{t-1} + R_z z_{t-1} + b)
                               - gamma * y_{t-1} - epsilon * z_{t-1})
         y_t = y_{t-1} + dt * z_t
 
-    Shapes: weight_hh (2 H, H): the blocks y and z, which carry no bias of their own.
+    Shapes: weight_hh (2 H, H): the blocks y and z, which have no bias.
 
     Args:
         dt: the size of the step.
         gamma: the square of the frequency, to be chosen for each task.
-        epsilon: the damping, likewise.
+        epsilon: the damping, to be chosen for each task.
 
     Source: Rusch and Mishra, "Coupled oscillatory recurrent neural network", ICLR 2021, arXiv
-    2010.00951, equation 3. The paper allows the damping at z_{t-1} or at z_t; here, as in the
-    authors' code, it is at z_{t-1}.
+    2010.00951, equation 3. The paper allows the damping of z_{t-1} or of z_t; here, as in the
+    authors' code, it is that of z_{t-1}.
     """
 
     name = "co-rnn"
@@ -45,14 +45,14 @@ class CoupledOscillators(Cell):
 
 
 class IndependentOscillators(Cell):
-    r"""UnICORNN: undamped oscillators that see only themselves, each at a pace of its own.
+    r"""UnICORNN: undamped, uncoupled oscillators, each with a learned step size.
 
         z_t = z_{t-1} - dt * sigmoid(c) * (tanh(W x_t + w * y_{t-1} + b) + alpha * y_{t-1})
         y_t = y_{t-1} + dt * sigmoid(c) * z_t
 
     Args:
-        dt: the largest step; sigmoid(c) is the share of it that a unit takes.
-        alpha: the pull back to rest, to be chosen for each task.
+        dt: the largest step size; that of a unit is dt * sigmoid(c).
+        alpha: the strength of the restoring force, to be chosen for each task.
 
     w starts between 0 and 1, and c between -0.1 and 0.1, as in the authors' code.
 
@@ -78,17 +78,17 @@ class IndependentOscillators(Cell):
 
 
 class LongExpressiveMemory(Cell):
-    r"""LEM: two states whose time steps are learned, and change with the input.
+    r"""LEM: two states whose step sizes depend on input and state.
 
         dt_t     = dt * sigmoid(W_dt x_t + R_dt y_{t-1} + b_dt)
         dt_bar_t = dt * sigmoid(W_dt_bar x_t + R_dt_bar y_{t-1} + b_dt_bar)
         z_t = (1 - dt_t) * z_{t-1} + dt_t * tanh(W_z x_t + R_z y_{t-1} + b_z)
         y_t = (1 - dt_bar_t) * y_{t-1} + dt_bar_t * tanh(W_y x_t + R_y z_t + b_y)
 
-    y sees the z of the same step.
+    y reads the z of the same step.
 
     Args:
-        dt: the largest step.
+        dt: the largest step size.
 
     Source: Rusch et al., "Long expressive memory for sequence modeling", ICLR 2022, arXiv
     2110.04744, equation 3.

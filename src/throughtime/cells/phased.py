@@ -1,7 +1,7 @@
-r"""The LSTM of which each unit has a clock, and is awake for a part of its period only.
+r"""The LSTM whose units have periodic time gates, and change only while these are open.
 
-Letters: time when the step happens, in any unit; i, f, o the input, forget and output gate; g the
-candidate; k how far the time gate is open; c the cell state; h the output; * is elementwise.
+Letters: time the time of the step, in any unit; i, f, o the input, forget and output gate; g the
+candidate; k the time gate, from 0 to 1; c the cell state; h the output; * is elementwise.
 """
 
 from typing import Any
@@ -13,12 +13,12 @@ from throughtime.cells.cell import Cell, Input, Parameter
 
 
 class PhasedLSTM(Cell):
-    r"""Phased LSTM: for sequences of many steps, or of steps at any times.
+    r"""Phased LSTM, for sequences of many steps or of irregularly timed steps.
 
         phi_t = remainder(time_t / exp(log_period) - shift, 1)
         k_t   = 2 phi_t / |open|        if phi_t < |open| / 2
                 2 - 2 phi_t / |open|    if |open| / 2 <= phi_t < |open|
-                leak phi_t              else
+                leak phi_t              otherwise
         i_t   = sigmoid(W_i x_t + R_i h_{t-1} + p_i * c_{t-1} + b_i)
         f_t   = sigmoid(W_f x_t + R_f h_{t-1} + p_f * c_{t-1} + b_f)
         g_t   = tanh(W_g x_t + R_g h_{t-1} + b_g)
@@ -28,20 +28,22 @@ class PhasedLSTM(Cell):
         c_t   = k_t * c'_t + (1 - k_t) * c_{t-1}
         h_t   = k_t * h'_t + (1 - k_t) * h_{t-1}
 
-    c' and h', ``c_new`` and ``h_new`` in the code, are what a plain LSTM makes of the states.
+    c' and h', ``c_new`` and ``h_new`` in the code, are the next states of an LSTM without time
+    gate.
 
-    A period is learned as its logarithm, and drawn from 1 to e^3 units of time at first (in the
-    authors' task from e to e^3); ``|open|`` is the part of it in which the unit is awake.
+    The logarithm of the period is learned; the period starts between 1 and e^3 units of time (in
+    the authors' task between e and e^3). ``|open|`` is the fraction of the period in which the gate
+    is open.
 
     Args:
-        leak: how much passes a gate that is shut, for there to be a gradient. The paper sets it
-            to 0 when it tests; a layer of the same weights with ``leak=0`` does that.
+        leak: the slope of the gate while it is closed, so that there is a gradient. The paper sets
+            it to 0 in tests; for that, create a layer with ``leak=0`` and the same weights.
 
     Source: Neil, Pfeiffer and Liu, "Phased LSTM: accelerating recurrent network training for long
-    or event-based sequences", NeurIPS 2016, arXiv 1610.09513, equations 6 to 11, with |open| as in
-    the authors' code: a negative one would never open, nor get a gradient. That code adds the
-    shift to the time; the paper and this cell subtract it. Differs: ``shift`` is a part of the
-    period, where the paper has a time.
+    or event-based sequences", NeurIPS 2016, arXiv 1610.09513, equations 6 to 11. As in the authors'
+    code, the width is |open|, because a gate with a negative width would never open nor get a
+    gradient. That code adds the shift to the time; the paper and this cell subtract it. Differs:
+    ``shift`` is a fraction of the period; in the paper it is a time.
     """
 
     name = "lstm-phased"
@@ -65,11 +67,12 @@ class PhasedLSTM(Cell):
     def step(self, x, W, R, s, p, u: Any = None):
         phi = torch.remainder(u.time / torch.exp(p.log_period) - p.shift, 1.0)
         width = torch.abs(p.open)
-        is_awake = phi < width
-        # Asleep, the width may be 0: its place is taken, so that no gradient becomes 0 / 0.
-        rise = 2 * phi / torch.where(is_awake, width, 1.0)
-        awake = torch.where(phi < 0.5 * width, rise, 2 - rise)
-        k = torch.where(is_awake, awake, self.leak * phi)
+        is_open = phi < width
+        # While the gate is closed the width may be 0. It is replaced by 1, because the gradient of
+        # the quotient would be NaN even if torch.where discarded its value.
+        rise = 2 * phi / torch.where(is_open, width, 1.0)
+        opening = torch.where(phi < 0.5 * width, rise, 2 - rise)
+        k = torch.where(is_open, opening, self.leak * phi)
         i = sigmoid(W.i(x) + R.i(s.h) + p.p_i * s.c)
         f = sigmoid(W.f(x) + R.f(s.h) + p.p_f * s.c)
         g = tanh(W.g(x) + R.g(s.h))

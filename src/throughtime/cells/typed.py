@@ -1,11 +1,11 @@
-r"""Strongly typed cells: what a gate measures is never mixed with what the state holds.
+r"""Strongly typed cells, in which no matrix mixes units of the state with each other.
 
-Gates and candidates depend on the input, and on the input before, but on no state; the states are
-running means, unit by unit. There is no recurrent matrix.
+Gates and candidates depend on this input and the previous one, but on no state; each unit of the
+state is a running mean or sum of its candidates. There is no recurrent matrix.
 
-V x_{t-1} is computed when x_{t-1} is there and kept as a state: v, of one block each. So the cell
-needs no state as wide as the input. Each product V x carries a bias as every product does, and it
-is absent in the first step, where the kept product is zero.
+The products V x_{t-1} of the paper are computed at step t - 1 and kept as states, vz, vf and vo, so
+the cell needs no state as wide as the input. They have biases like all products, but not in the
+first step, where the kept products are zero.
 
 Source: Balduzzi and Ghifary, "Strongly-typed recurrent neural networks", ICML 2016, arXiv
 1602.02218.
@@ -25,7 +25,7 @@ class TRNN(Cell):
         f_t = sigmoid(W_f x_t + b_f)
         h_t = f_t * h_{t-1} + (1 - f_t) * z_t
 
-    Source: see the file; the T-RNN. Differs: there z has no bias.
+    Source: see the file; the T-RNN. Differs: z has a bias.
     """
 
     name = "t-rnn"
@@ -43,16 +43,16 @@ class TRNN(Cell):
 
 
 class TGRU(Cell):
-    r"""The strongly typed GRU: what is forgotten and what is written are apart.
+    r"""The strongly typed GRU: separate gates for forgetting and for writing.
 
         z_t = vz_{t-1} + W_z x_t + b_z
         f_t = sigmoid(vf_{t-1} + W_f x_t + b_f)
         o_t = tanh(vo_{t-1} + W_o x_t + b_o)
         h_t = f_t * h_{t-1} + z_t * o_t
 
-    with vz_t = W_vz x_t + b_vz, and vf, vo likewise: V_z x_t of the paper, kept for one step.
+    with vz_t = W_vz x_t + b_vz, which is V_z x_t in the paper, and likewise vf and vo.
 
-    Source: see the file; the T-GRU. Differs: the bias of v (see the file).
+    Source: see the file; the T-GRU. Differs: vz, vf and vo have biases.
     """
 
     name = "t-gru"
@@ -71,7 +71,7 @@ class TGRU(Cell):
 
 
 class TLSTM(Cell):
-    r"""The strongly typed LSTM: a running mean, behind an output gate.
+    r"""The strongly typed LSTM: a running mean with an output gate.
 
         z_t = vz_{t-1} + W_z x_t + b_z
         f_t = sigmoid(vf_{t-1} + W_f x_t + b_f)
@@ -79,9 +79,9 @@ class TLSTM(Cell):
         c_t = f_t * c_{t-1} + (1 - f_t) * z_t
         h_t = c_t * o_t
 
-    with vz_t = W_vz x_t + b_vz, and vf, vo likewise: V_z x_t of the paper, kept for one step.
+    with vz_t = W_vz x_t + b_vz, which is V_z x_t in the paper, and likewise vf and vo.
 
-    Source: see the file; the T-LSTM. Differs: the bias of v (see the file).
+    Source: see the file; the T-LSTM. Differs: vz, vf and vo have biases.
     """
 
     name = "t-lstm"

@@ -1,8 +1,8 @@
-r"""Cells around an update gate: what was found by search, and what was left over from the GRU.
+r"""Further cells with an update gate, designed or found by search.
 
-Letters: z, g the update gate; r the reset gate; n, c the candidate; h the state; * is
-elementwise. Where a paper adds x_t itself to a value as wide as the state, here it is W x_t: that
-asks for no equal widths, and with W the identity it is the paper's.
+Letters: z, g the update gate; r the reset gate; n, c the candidate; h the state; * is elementwise.
+If a paper adds x_t itself to a value of the width of the state, the cell here adds W x_t, so that
+the widths need not be equal. With the identity as W the two are equal.
 """
 
 from torch import clamp, relu, sigmoid, tanh
@@ -20,7 +20,7 @@ def _hard_sigmoid(a):
 
 
 class UGRNN(Cell):
-    r"""The update gate RNN: a simple recurrent network that may keep its state.
+    r"""The update gate RNN: a simple recurrent network with a gate that keeps its state.
 
         c_t = tanh(W_c x_t + R_c h_{t-1} + b_c)
         g_t = sigmoid(W_g x_t + R_g h_{t-1} + b_g)
@@ -29,7 +29,7 @@ class UGRNN(Cell):
     b_g starts at 1, as in the code that the authors contributed to TensorFlow.
 
     Source: Collins, Sohl-Dickstein and Sussillo, "Capacity and trainability in recurrent neural
-    networks", ICLR 2017, arXiv 1611.09913, with tanh for s.
+    networks", ICLR 2017, arXiv 1611.09913, with tanh as the function s.
     """
 
     name = "ugrnn"
@@ -47,7 +47,7 @@ class UGRNN(Cell):
 
 
 class IntersectionRNN(Cell):
-    r"""The +RNN: one update gate for the way through time, and one for the way through layers.
+    r"""The +RNN: one update gate for the state, and one between the input and the output.
 
         u_t = max(0, W_u x_t + R_u h_{t-1} + b_u)
         c_t = tanh(W_c x_t + R_c h_{t-1} + b_c)
@@ -56,13 +56,13 @@ class IntersectionRNN(Cell):
         y_t = k_t * (W_y x_t + b_y) + (1 - k_t) * u_t
         h_t = g_t * h_{t-1} + (1 - g_t) * c_t
 
-    The output is y, which no later step reads; the paper writes y^in, h^in, g^y and g^h for
+    The output is y, which no later step reads. The paper writes y^in, h^in, g^y and g^h for
     u, c, k and g. b_k and b_g start at 1, as in the code that the authors contributed to
     TensorFlow.
 
-    Source: Collins, Sohl-Dickstein and Sussillo, arXiv 1611.09913. Differs: there the
-    first layer maps x_t to the width of the state and the layers above add x_t itself; here
-    every layer has W_y, and with the identity and no bias it is the paper's.
+    Source: Collins, Sohl-Dickstein and Sussillo, arXiv 1611.09913. Differs: every layer has the
+    matrix W_y. In the paper the first layer maps x_t to the width of the state, and the layers
+    above it use x_t itself, which corresponds to the identity as W_y without bias.
     """
 
     name = "intersection-rnn"
@@ -84,18 +84,18 @@ class IntersectionRNN(Cell):
 
 
 class SGU(Cell):
-    r"""The simple gated unit: the input multiplies the state, and the state its own gate.
+    r"""The simple gated unit: the product of input and state gates the state.
 
         m_t = tanh(R_m ((W_m x_t + b_m) * h_{t-1}))
         o_t = softplus(m_t * h_{t-1})
         z_t = hard_sigmoid(W_z x_t + R_z h_{t-1} + b_z)
         h_t = (1 - z_t) * h_{t-1} + z_t * o_t
 
-    with hard_sigmoid(a) = min(1, max(0, a / 5 + 1 / 2)), that of Theano: the paper names the
-    function and not its slope. It writes z_g for m and z_out for o.
+    with hard_sigmoid(a) = min(1, max(0, a / 5 + 1 / 2)), the one of Theano, because the paper does
+    not give its slope. The paper writes z_g for m and z_out for o.
 
     Source: Gao and Glowacka, "Deep gate recurrent neural network", ACML 2016, arXiv 1604.02910,
-    the equations of SGU. Differs: R_m (...) may have a bias here, the recurrent bias of block m.
+    the equations of SGU. Differs: R_m (...) has a bias, the recurrent bias of block m.
     """
 
     name = "sgu"
@@ -112,7 +112,7 @@ class SGU(Cell):
 
 
 class DSGU(Cell):
-    r"""The deep simple gated unit: one more matrix, and an output that is bounded.
+    r"""The deep simple gated unit: one more matrix than the simple one, and a bounded candidate.
 
         m_t = tanh(R_m ((W_m x_t + b_m) * h_{t-1}))
         o_t = sigmoid(R_o (m_t * h_{t-1}))
@@ -122,7 +122,7 @@ class DSGU(Cell):
     with the hard sigmoid of ``sgu``.
 
     Source: Gao and Glowacka, "Deep gate recurrent neural network", ACML 2016, arXiv 1604.02910,
-    the equations of DSGU. Differs: R_m (...) may have a bias here, the recurrent bias of block m.
+    the equations of DSGU. Differs: R_m (...) has a bias, the recurrent bias of block m.
     """
 
     name = "dsgu"
@@ -140,7 +140,7 @@ class DSGU(Cell):
 
 
 class MUT1(Cell):
-    r"""The first of three units that a search through ten thousand brought up.
+    r"""The first of three cells that a search over ten thousand candidates found.
 
         z_t = sigmoid(W_z x_t + b_z)
         r_t = sigmoid(W_r x_t + R_r h_{t-1} + b_r)
@@ -148,7 +148,7 @@ class MUT1(Cell):
         h_t = n_t * z_t + h_{t-1} * (1 - z_t)
 
     Source: Jozefowicz, Zaremba and Sutskever, "An empirical exploration of recurrent network
-    architectures", ICML 2015, MUT1. Differs: there it is tanh(x_t) (see the file).
+    architectures", ICML 2015, MUT1. Differs: n_t has W_n x_t instead of x_t (see the file).
     """
 
     name = "mut-1"
@@ -167,15 +167,15 @@ class MUT1(Cell):
 
 
 class MUT2(Cell):
-    r"""The second of the three: the GRU that resets before the product, with z that writes.
+    r"""The second of the three: a GRU that resets before the product, and whose z replaces h.
 
         z_t = sigmoid(W_z x_t + R_z h_{t-1} + b_z)
         r_t = sigmoid(W_r x_t + R_r h_{t-1} + b_r)
         n_t = tanh(R_n (r_t * h_{t-1}) + W_n x_t + b_n)
         h_t = n_t * z_t + h_{t-1} * (1 - z_t)
 
-    Source: Jozefowicz, Zaremba and Sutskever, ICML 2015, MUT2. Differs: there
-    r_t = sigmoid(x_t + R_r h_{t-1} + b_r), with x_t itself (see the file).
+    Source: Jozefowicz, Zaremba and Sutskever, ICML 2015, MUT2. Differs: r_t has W_r x_t instead of
+    x_t (see the file).
     """
 
     name = "mut-2"
@@ -193,7 +193,7 @@ class MUT2(Cell):
 
 
 class MUT3(Cell):
-    r"""The third of the three: the update gate sees the state through a tanh.
+    r"""The third of the three: the update gate reads the tanh of the state.
 
         z_t = sigmoid(W_z x_t + R_z tanh(h_{t-1}) + b_z)
         r_t = sigmoid(W_r x_t + R_r h_{t-1} + b_r)

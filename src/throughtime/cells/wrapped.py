@@ -1,7 +1,7 @@
-"""Cells that are made of another cell: what regularises it, limits it or makes it smaller.
+"""Cells that wrap another cell and change its equations: regularisation, projection, limits.
 
-An option that changes the equations is a cell of its own, around the one that it changes. So it
-is traced, derived, compiled and printed like any other.
+A layer option that changes the equations is such a cell. So the changed equations are traced,
+differentiated, compiled and printed like those of any other cell.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ __all__ = ["ACTIVATIONS", "Activated", "Projected", "RecurrentDropout", "Wrapped
 
 
 class Wrapped(Cell):
-    """The base of cells that are made of another: all that is not said anew is that one's.
+    """The base of cells that wrap another one, whose declaration they have by default.
 
     Args:
-        cell: the cell inside.
+        cell: the wrapped cell.
 
     Attributes:
-        follows: what follows from the constructor arguments, and tells no two cells apart.
+        follows: the names of attributes that are determined by the constructor arguments, so that
+            they need not be compared to tell two cells apart.
     """
 
     follows: ClassVar[tuple[str, ...]] = (
@@ -42,13 +43,13 @@ class Wrapped(Cell):
         self.recurrent_blocks = cell.recurrent_blocks
 
     def free(self, name: str) -> str:
-        """A name for a further input that none of the cell inside has."""
+        """A name for a further input, lengthened until the wrapped cell has no such input."""
         while name in self.cell.input_specs:
             name += "_"
         return name
 
     def inner(self, x: Any, W: Any, R: Any, s: Any, p: Any, u: Any) -> dict[str, Any]:
-        """The step of the cell inside."""
+        """The step of the wrapped cell."""
         return dict(self.cell.step(x, W, R, s, p, *([u] if self.cell.input_specs else [])))
 
     @property
@@ -64,16 +65,16 @@ class Wrapped(Cell):
 
 
 class Zoneout(Wrapped):
-    r"""Some units keep the value of the step before, others at each step; for each state s:
+    r"""Randomly chosen units keep their value of the previous step; for each state s:
 
         s_t = m ⊙ s_{t-1} + (1 - m) ⊙ cell(s)_t,   m ~ Bernoulli(z_s)
 
-    when it learns, and with z_s for m when it does not.
+    in training; in evaluation m is replaced by its mean z_s.
 
     Args:
-        cell: the cell inside.
-        rates: for each state the probability z_s to keep its value; 0 where it is not named.
-        learns: which of the two.
+        cell: the wrapped cell.
+        rates: the probability z_s that a unit keeps its value, for each state; the default is 0.
+        learns: whether the cell is in training.
 
     Source: Krueger et al. 2017, arXiv 1606.01305, equations 3 to 6.
     """
@@ -87,24 +88,24 @@ class Zoneout(Wrapped):
             self.inputs = {**cell.input_specs, **drawn}
 
     def step(self, x, W, R, s, p, u: Any = None):
-        made = self.inner(x, W, R, s, p, u)
+        following = self.inner(x, W, R, s, p, u)
         for k, z in self.rates.items():
             if self.learns:
-                kept = getattr(u, self.free(f"keep_{k}")) < z
-                made[k] = torch.where(kept, getattr(s, k), made[k])
+                is_kept = getattr(u, self.free(f"keep_{k}")) < z
+                following[k] = torch.where(is_kept, getattr(s, k), following[k])
             else:
-                made[k] = z * getattr(s, k) + (1 - z) * made[k]
-        return made
+                following[k] = z * getattr(s, k) + (1 - z) * following[k]
+        return following
 
 
 class RecurrentDropout(Wrapped):
-    r"""Each product with a block of R is of a value of which some units are left out:
+    r"""The arguments of all products with blocks of R have randomly chosen units set to zero:
 
         R.i(v) becomes R.i(m ⊙ v / (1 - rate)),   m ~ Bernoulli(1 - rate), once for a sequence
 
     Args:
-        cell: the cell inside.
-        rate: the probability to leave a unit out.
+        cell: the wrapped cell.
+        rate: the probability to drop a unit.
 
     Source: Gal and Ghahramani 2016, arXiv 1512.05287, with one mask for all gates.
     """
@@ -115,26 +116,27 @@ class RecurrentDropout(Wrapped):
         self.inputs = {**cell.input_specs, self.free("leave"): Input(drawn="sequence")}
 
     def step(self, x, W, R, s, p, u: Any = None):
-        left_out = getattr(u, self.free("leave")) < self.rate
+        is_dropped = getattr(u, self.free("leave")) < self.rate
         scale = 1 / (1 - self.rate)
 
         def product(block: Callable[[Any], Any]) -> Callable[[Any], Any]:
-            return lambda value: block(torch.where(left_out, 0.0, scale * value))
+            return lambda value: block(torch.where(is_dropped, 0.0, scale * value))
 
         masked = {name: product(block) for name, block in vars(R).items()}
         return self.inner(x, W, SimpleNamespace(**masked), s, p, u)
 
 
 class Projected(Wrapped):
-    r"""The output is a projection to fewer units, and it is what is fed back (LSTMP):
+    r"""The output is projected to fewer units before it is given out and fed back (LSTMP):
 
         h_t = R_hr cell(h)_t
 
-    The blocks of R see the first P units of h only, and R_hr has P rows. Here both are full
-    matrices with zeros in the rest, as :class:`throughtime.Recurrent` makes them.
+    The projected h has P units, so R_hr has P rows, and the other blocks of R have P columns. A
+    step here has square matrices and full states, whose further rows, columns and units are zero;
+    :class:`throughtime.Recurrent` pads its weights accordingly.
 
     Args:
-        cell: the cell inside.
+        cell: the wrapped cell.
         size: P.
 
     Source: Sak, Senior and Beaufays 2014, arXiv 1402.1128, equations 6 to 8.
@@ -152,13 +154,13 @@ class Projected(Wrapped):
         return Narrow(self.output_name, self.block, self.size)
 
     def step(self, x, W, R, s, p, u: Any = None):
-        made = self.inner(x, W, R, s, p, u)
-        made[self.output_name] = R.hr(made[self.output_name])
-        return made
+        following = self.inner(x, W, R, s, p, u)
+        following[self.output_name] = R.hr(following[self.output_name])
+        return following
 
     def transform(self, R: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        inside = {name: R[name] for name in self.cell.recurrent_block_names}
-        return {**self.cell.transform(inside), self.block: R[self.block]}
+        of_cell = {name: R[name] for name in self.cell.recurrent_block_names}
+        return {**self.cell.transform(of_cell), self.block: R[self.block]}
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -176,23 +178,23 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "silu": F.silu,
     "sin": torch.sin,
 }
-"""The functions that may stand where another stood, by their names in PyTorch."""
+"""The activation functions that can be replaced by each other, by their names in PyTorch."""
 
 _ALIASES = {"special_expit": "sigmoid"}
 
 
 class Activated(Wrapped):
-    r"""Other activation functions, and a limit to what they are given:
+    r"""Activation functions are replaced by others, and their arguments are limited:
 
         f(a) becomes g(min(max(a, -clip), clip))
 
     Args:
-        cell: the cell inside.
-        activations: for the name of a function that the step calls, the name of the one to call
-            for it, or a function.
-        clip: the limit for every activation function; None is no limit.
+        cell: the wrapped cell.
+        activations: the replacement, a name or a function, for each function of the step to be
+            replaced, by its name.
+        clip: the limit for the arguments of all activation functions; None is no limit.
 
-    Source: of the limit, the attribute ``clip`` of the recurrent operators of ONNX.
+    Source: the limit is the attribute ``clip`` of the recurrent operators of ONNX.
     """
 
     def __init__(
@@ -205,12 +207,12 @@ class Activated(Wrapped):
         self.activations, self.clip = dict(activations), clip
 
     def step(self, x, W, R, s, p, u: Any = None):
-        with _Instead(self.activations, self.clip):
+        with _ReplacedActivations(self.activations, self.clip):
             return self.inner(x, W, R, s, p, u)
 
 
-class _Instead(TorchFunctionMode):
-    """While it is entered, activation functions are called as a cell wants them called."""
+class _ReplacedActivations(TorchFunctionMode):
+    """A mode in which PyTorch's activation functions are replaced and limited."""
 
     def __init__(
         self, activations: Mapping[str, str | Callable[[Any], Any]], clip: float | None
@@ -219,27 +221,33 @@ class _Instead(TorchFunctionMode):
         self.activations, self.clip = activations, clip
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        called, kwargs = getattr(func, "__name__", ""), dict(kwargs or {})
-        name = called.removesuffix("_")
+        func_name, kwargs = getattr(func, "__name__", ""), dict(kwargs or {})
+        name = func_name.removesuffix("_")
         name = _ALIASES.get(name, name)
-        other = self.activations.get(name)
-        if name not in ACTIVATIONS or (self.clip is None and other is None):
-            return _as_it_is(func, args, kwargs)
-        given, *more = args or (kwargs.pop("input"),)
-        # What changes its argument, as relu_ does, gets one of its own, and then changes the other.
-        in_place = called.endswith("_") or kwargs.get("inplace", False)
-        value = given.clone() if in_place else given
+        replacement = self.activations.get(name)
+        if name not in ACTIVATIONS or (self.clip is None and replacement is None):
+            return _call(func, args, kwargs)
+        argument, *more = args or (kwargs.pop("input"),)
+        # An in-place function (relu_) works on a copy, and its result is copied into the argument.
+        in_place = func_name.endswith("_") or kwargs.get("inplace", False)
+        value = argument.clone() if in_place else argument
         if self.clip is not None:
             value = torch.clamp(value, -self.clip, self.clip)
-        if other is None:
-            made = _as_it_is(func, (value, *more), kwargs)
+        if replacement is None:
+            result = _call(func, (value, *more), kwargs)
+        elif isinstance(replacement, str):
+            result = ACTIVATIONS[replacement](value)
         else:
-            made = (ACTIVATIONS[other] if isinstance(other, str) else other)(value)
-        return given.copy_(made) if in_place else made
+            result = replacement(value)
+        return argument.copy_(result) if in_place else result
 
 
-def _as_it_is(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """What was called, called; a method of Tensor does not turn to a symbol of its own accord."""
+def _call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Calls a function without replacing it.
+
+    Under tracing the arguments are symbols with a ``__torch_function__`` of their own. A method of
+    Tensor, unlike a function, does not look for it on arguments that are not tensors.
+    """
     if isinstance(func, MethodDescriptorType) and has_torch_function(args):
         return handle_torch_function(func, args, *args, **kwargs)
     return func(*args, **kwargs)

@@ -19,6 +19,7 @@ from throughtime import cells
 from throughtime.checks import unknown
 from throughtime.cli.parser import Parser
 from throughtime.kernels import BACKENDS
+from throughtime.kernels.cpp.compiler import CompileError
 from throughtime.measuring import benchmark
 from throughtime.measuring.benchmark import Point, Setup, Size
 from throughtime.tasks.run import written_whole
@@ -241,7 +242,12 @@ def _peak(setup: Setup) -> float | None:
     # Without a compiler other backends can still be compared.
     if BACKENDS["cpp"].missing():
         return None
-    return benchmark.fma_peak(torch.get_num_threads(), setup.dtype)
+    try:
+        return benchmark.fma_peak(torch.get_num_threads(), setup.dtype)
+    except CompileError as error:
+        first = str(error).splitlines()[0]
+        print(f"throughtime bench: the peak is not measured: {first}", file=sys.stderr)
+        return None
 
 
 def _points_table(points: Iterable[Point], setup: Setup) -> Table:

@@ -12,14 +12,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
-
 from throughtime import cells
 from throughtime.cells import Cell
 from throughtime.checks import nearest
 from throughtime.cli.parser import Parser
 from throughtime.kernels.graph.trace import Untraceable
 from throughtime.kernels.printing.equations import describe
+from throughtime.reading import yaml_value
 
 __all__ = ["main"]
 
@@ -55,8 +54,8 @@ def _constants(words: Sequence[str]) -> dict[str, Any]:
         try:
             # Not YAML first, to which 1e-3 is a word.
             constants[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            constants[name] = yaml.safe_load(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            constants[name] = yaml_value(f"the constant {name}", value)
     return constants
 
 

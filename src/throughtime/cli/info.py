@@ -9,6 +9,7 @@ import torch
 
 from throughtime.cli.parser import Parser
 from throughtime.kernels import BACKENDS
+from throughtime.kernels.cpp import cache
 from throughtime.kernels.cpp import compile as cpp
 from throughtime.tasks.run import versions
 
@@ -16,10 +17,15 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str]) -> int:
-    Parser(
+    parser = Parser(
         prog="throughtime info",
         description="Versions, threads, compiler, and the backends, with why one cannot run here.",
-    ).parse(argv)
+    )
+    parser.add_argument(
+        "--clear_cache", "--clear-cache", type=bool, help="remove all compiled kernels first"
+    )
+    if parser.parse(argv).get("clear_cache"):
+        print(f"cache {cache.clear()}\n")
     for name, version in versions().items():
         print(f"{name:<12} {version}")
     print(f"{'platform':<12} {platform.platform()}")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn, Optional
 
-import yaml
 from jsonargparse import ArgumentParser
 
 from throughtime.checks import nearest
+from throughtime.reading import Entries, shown, typed, yaml_of
 
 __all__ = ["Parser", "settings_of_file"]
 
@@ -28,16 +27,16 @@ class Parser(ArgumentParser):
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
         """What the command line gives, without the defaults, each value of its type."""
         argv = self._with_values(argv)
-        values = vars(self.parse_args(argv, defaults=False).clone())
+        try:
+            values = vars(self.parse_args(argv, defaults=False).clone())
+        except RecursionError:
+            self.error("expected no brackets that lie so deep in each other")
         return {k: v for k, v in values.items() if k != "help"} | self._texts(argv)
 
     def _texts(self, argv: Sequence[str]) -> dict[str, str]:
         """The values of options that take a text, letter by letter: "null" is a word, too."""
         texts = {
-            option: action.dest
-            for action in self._actions
-            if getattr(action, "_typehint", None) in (str | None, Optional[str])  # noqa: UP045
-            for option in action.option_strings
+            option: action.dest for action in self._text_actions for option in action.option_strings
         }
         values = {}
         for word, follower in zip(argv, [*argv[1:], ""], strict=False):
@@ -48,7 +47,15 @@ class Parser(ArgumentParser):
 
     def complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values, checked against their types, and the defaults for the rest."""
-        return vars(self.parse_object(dict(values)).clone())
+        texts = {action.dest for action in self._text_actions}
+        words = {k: v for k, v in values.items() if k in texts and isinstance(v, str)}
+        return vars(self.parse_object(dict(values)).clone()) | words
+
+    @property
+    def _text_actions(self) -> list[Any]:
+        """The options that take a text, or nothing."""
+        kinds = (str | None, Optional[str])  # noqa: UP045
+        return [a for a in self._actions if getattr(a, "_typehint", None) in kinds]
 
     def _with_values(self, argv: Sequence[str]) -> list[str]:
         """``--tied`` as ``--tied true``, as users of switches expect."""
@@ -89,43 +96,40 @@ class Parser(ArgumentParser):
         raise SystemExit(2)
 
 
-def settings_of_file(path: str, known: Sequence[str]) -> dict[str, Any]:
+def settings_of_file(path: str, known: Collection[str]) -> dict[str, Any]:
     """The settings that a recipe, or the config.json of a run, holds.
 
     Args:
         path: a YAML or JSON file: settings by name, an ``about`` block beside them.
-        known: the names that there are.
+        known: the names that there are; if it is a mapping, to their kinds, which are checked
+            (see :func:`throughtime.reading.typed`).
 
     Raises:
-        ValueError: for an unknown setting, with the nearest; for a file that is none of these.
+        ValueError: for an unknown setting, with the nearest; for one of a wrong type; for a file
+            that is none of these.
     """
     content = _content(path)
     if "settings" in content:
         blocks = [content["settings"], content.get("training", {})]
         if not all(isinstance(block, dict) for block in blocks):
-            raise ValueError(f"{path}: expected settings as `name: value`, got {blocks[0]!r}.")
+            raise ValueError(f"{path}: expected settings as `name: value`, got {shown(blocks)}.")
         content = {**blocks[0], **blocks[1]}
     settings = {k: v for k, v in content.items() if k not in ("about", "task", "learner")}
     for key in settings:
         if key not in known:
             raise ValueError(f'{path}: unknown key "{key}"{nearest(str(key), known) or "."}')
-    return settings
+    return typed(path, settings, Entries({}, known)) if isinstance(known, Mapping) else settings
 
 
 def learner_of_file(path: str) -> str | None:
     """The learner that a recipe names, if it names one."""
-    learner = _content(path).get("learner")
-    return None if learner is None else str(learner)
+    return typed(f"{path}: learner", _content(path).get("learner"), str | None)
 
 
 def _content(path: str) -> dict[str, Any]:
-    text = Path(path).read_text(encoding="utf-8")
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {error}") from error
+    content = yaml_of(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected settings as `name: value` lines, got {content!r}.")
+        raise ValueError(f"{path}: expected settings as `name: value` lines, got {shown(content)}.")
     return content
 
 

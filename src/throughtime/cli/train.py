@@ -13,6 +13,7 @@ from typing import Any
 
 from throughtime import tasks
 from throughtime.cli.parser import Parser, fields, learner_of_file, settings_of_file
+from throughtime.reading import Entries, kinds_of, typed
 from throughtime.tasks.run import Run, RunError
 from throughtime.tasks.task import Task
 from throughtime.training.learner import CONFIGS, Diverged, choose
@@ -34,11 +35,11 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse(argv[1:])
     folder, resume, recipe = (given.pop(k, None) for k in ("run", "resume", "config"))
     given.pop("learner", None)
-    known = [*fields(kind.Config), *fields(settings)]
+    kinds = {**kinds_of(kind.Config), **kinds_of(settings)}
+    for name, value in given.items():
+        given[name] = typed(f"--{name}", value, kinds[name])
     if recipe:
-        given = settings_of_file(recipe, known) | given
-        # Of the type of the setting: YAML takes 4e-3 for a word.
-        given = {k: v for k, v in parser.complete(given).items() if k in given}
+        given = settings_of_file(recipe, kinds) | given
     if resume and not folder:
         raise ValueError("--resume goes on with a run, so it needs --run FOLDER.")
     if given.get("num_nodes", 1) > 1 and not folder:
@@ -138,8 +139,14 @@ def _resumed(
             f"{run.folder}: the run was learned by {saved.get('learner', 'gradient')}, got "
             f"--learner {learner}. Leave it out, or train into another --run."
         )
-    # Tells of settings that it lacks.
+    # Tells of settings that it lacks, and of wrong ones.
     run.task()
+    where = f"{run.config_file}: training"
+    training = typed(where, saved["training"], Entries({}, kinds_of(CONFIGS[learner])))
+    try:
+        CONFIGS[learner](**training)
+    except ValueError as error:
+        raise RunError(f"{where}: {error}") from error
     free = {
         option.name
         for settings in (kind.Config, CONFIGS[learner])

@@ -1,4 +1,4 @@
-"""Where sequences come from: named data sets, texts and pairs of texts, as numbers, in batches."""
+"""Data: named data sets, texts and pairs of texts, tokenisers, and batches of token ids."""
 
 from throughtime.data.batching import ContiguousBatches, rows_for_scoring
 from throughtime.data.characters import (

@@ -1,4 +1,4 @@
-"""A long text cut into batches, so that the recurrent state of one carries over to the next."""
+"""Batches of a long text, each of which continues the rows of the batch before."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ __all__ = ["ContiguousBatches", "rows_for_scoring"]
 
 
 class ContiguousBatches:
-    """Batches for truncated backpropagation through time: each row reads on where it stopped.
+    """Batches for truncated backpropagation through time.
 
-    The text is cut into B rows of L = (N - 1) // B steps; batch k holds the columns kT to (k+1)T
-    of every row, and the last batch may be shorter. The targets are the inputs one character
-    later, so that each character is predicted exactly once, except the first of the text and the
-    fewer than B left over at its end. Of several processes each takes B / world_size rows.
+    The text is cut into B rows of L = (N - 1) // B steps. Batch k holds the columns kT to (k+1)T of
+    every row, so the recurrent state after one batch is the initial state of the next. The last
+    batch may be shorter. The targets are the inputs shifted by one character. So each character is
+    predicted exactly once, except the first one of the text and up to B - 1 at its end. With
+    several processes, each reads B / world_size rows.
 
     Args:
-        tokens: the text as ids.
-        batch_size: B, the rows of all processes together.
-        steps: T, after which the gradient is cut.
+        tokens: the text as token ids.
+        batch_size: B, the number of rows of all processes together.
+        steps: T, the number of steps over which the gradient flows back.
         rank: the number of this process, from 0.
-        world_size: how many processes there are.
+        world_size: the number of processes.
 
     Attributes:
-        num_characters: how many are predicted in one iteration, by all processes together.
-        num_left_over: how many at the end of the text are not.
+        num_characters: the number of characters predicted in one epoch, by all processes together.
+        num_left_over: the number of characters at the end of the text that are never predicted.
 
     Shapes:
         tokens: (N,) of int64.
         x, y of a batch: (B / world_size, T), views of tokens.
 
     Raises:
-        ShapeError: tokens is not of one dimension.
-        ValueError: tokens is not of int64, or too short; a number is out of its range; the rows
-            cannot be shared equally.
+        ShapeError: if tokens does not have one dimension.
+        ValueError: if tokens is not of int64 or is too short, a number is out of range, or the
+            rows cannot be divided equally among the processes.
 
     >>> for x, y in ContiguousBatches(torch.arange(9), batch_size=2, steps=3):
     ...     print(x.tolist(), y.tolist())
@@ -67,40 +68,42 @@ class ContiguousBatches:
             )
         B, T, N = batch_size, steps, len(tokens)
         L = (N - 1) // B
-        mine = slice(rank * B // world_size, (rank + 1) * B // world_size)
-        self._x = tokens[: B * L].view(B, L)[mine]
-        self._y = tokens[1 : 1 + B * L].view(B, L)[mine]
+        own_rows = slice(rank * B // world_size, (rank + 1) * B // world_size)
+        self._x = tokens[: B * L].view(B, L)[own_rows]
+        self._y = tokens[1 : 1 + B * L].view(B, L)[own_rows]
         self._steps = T
         self.num_characters = B * L
         self.num_left_over = N - 1 - B * L
-        # The batch that the next iteration begins with.
+        # The batch with which the next iteration starts.
         self._start = 0
 
     def __len__(self) -> int:
-        """How many batches one iteration has."""
+        """The number of batches in an epoch."""
         return -(-self._x.shape[1] // self._steps)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches in order, from the first, or from where :meth:`seek` says."""
+        """Yields the batches in order, starting at the first one or where :meth:`seek` says."""
         start, self._start = self._start, 0
         for k in range(start, len(self)):
             columns = slice(k * self._steps, (k + 1) * self._steps)
             yield self._x[:, columns], self._y[:, columns]  # (B / world_size, T)
 
     def seek(self, epoch: int, position: int) -> None:
-        """Makes the next iteration begin with batch ``position``; every epoch is the same."""
+        """Makes the next iteration start at batch ``position``; all epochs are equal."""
         check_range("ContiguousBatches", "epoch", epoch, 0)
         check_range("ContiguousBatches", "position", position, 0, len(self) - 1)
         self._start = position
 
 
 def rows_for_scoring(num_characters: int, most: int = 32, least_length: int = 4096) -> int:
-    """How many rows a text is read in to score it: many are fast, but each starts knowing nothing.
+    """The number of rows into which a text is cut to score it in parallel.
+
+    More rows are faster, but the model reads each row without the text before it.
 
     Args:
         num_characters: the length of the text.
-        most: the rows of a long text.
-        least_length: the characters that a row should have.
+        most: the largest number of rows.
+        least_length: the smallest number of characters of a row.
 
     >>> rows_for_scoring(1_000), rows_for_scoring(20_000), rows_for_scoring(1_000_000)
     (1, 4, 32)

@@ -1,4 +1,4 @@
-"""Tokenisers of spelled texts: characters, characters with tags, symbols between spaces."""
+"""Tokenisers that split a text into characters, characters and tags, or symbols."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["CharacterTokeniser", "SymbolTokeniser", "TaggedCharacterTokeniser"]
 
 
 class CharacterTokeniser(TokenListTokeniser):
-    """Every character is a token, spaces too.
+    """Splits a text into characters, including spaces.
 
     >>> tokeniser = CharacterTokeniser.fit(["12+345"])
     >>> tokeniser.encode("3+9"), tokeniser.decode(tokeniser.encode("3+9"))
@@ -30,7 +30,7 @@ class CharacterTokeniser(TokenListTokeniser):
 
 
 class TaggedCharacterTokeniser(CharacterTokeniser):
-    """Every character is a token, but what stands between ``<`` and ``>`` is one token as a whole.
+    """Splits a text into characters and tags; a tag from ``<`` to ``>`` is one token.
 
     >>> TaggedCharacterTokeniser(()).split("go<V><PST>")
     ['g', 'o', '<V>', '<PST>']
@@ -43,7 +43,7 @@ class TaggedCharacterTokeniser(CharacterTokeniser):
 
 
 class SymbolTokeniser(TokenListTokeniser):
-    """Whatever stands between spaces is a token: phonemes, actions, a text cut before.
+    """Splits a text at spaces: phonemes, actions, or the words of a text tokenised before.
 
     >>> tokeniser = SymbolTokeniser.fit(["HH AH0 L OW1"])
     >>> tokeniser.decode(tokeniser.encode(" HH  OW1"))

@@ -1,4 +1,4 @@
-"""Named data sets: where each file lies, what it must contain, and how it is fetched."""
+"""The files of the named data sets: their addresses, their checksums, and their download."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ __all__ = ["FILES", "ChecksumError", "DownloadError", "RemoteFile", "fetch"]
 
 
 class DownloadError(OSError):
-    """A file of a data set is neither in the local mirror nor to be downloaded."""
+    """A file of a data set is not in the local mirror and cannot be downloaded."""
 
 
 class ChecksumError(ValueError):
-    """A file of a data set does not hold what it must hold."""
+    """A file of a data set does not have the expected checksum."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a data set: where it lies, and the checksum of what it holds.
+    """The location and the checksum of one file of a data set.
 
     Args:
-        mirror: its path below the folder that THROUGHTIME_DATA names; `.gz` there is unpacked.
-        sha256: the checksum of the content, unpacked.
-        url: where it is downloaded from, unpacked where it ends with `.gz`; None where no upstream
-            has it.
+        mirror: its path in the folder of the environment variable THROUGHTIME_DATA; a file that
+            ends with `.gz` is decompressed.
+        sha256: the checksum of the decompressed content.
+        url: the address of the download, decompressed if it ends with `.gz`; None if the file
+            cannot be downloaded.
     """
 
     mirror: str
@@ -50,7 +51,14 @@ _TOMSERCU_LSTM = f"{_GITHUB}/tomsercu/lstm/3b312e3601f5af0d9eb46e99e65e1ddd587a8
 def _listed(
     folder: str, table: str, url: Callable[[str], str] | None = None, suffix: str = ""
 ) -> dict[str, RemoteFile]:
-    """The files of a folder of the mirror, each a line of its name and its checksum."""
+    """The files of a folder of the mirror, by name.
+
+    Args:
+        folder: the folder.
+        table: a line for each file, with its name and its checksum.
+        url: maps the name of a file to the address of its download; None if there is none.
+        suffix: the ending of the names in the mirror that the table omits.
+    """
     rows = [line.split() for line in table.strip().splitlines()]
     return {
         name: RemoteFile(f"{folder}/{name}{suffix}", sha256, url(name) if url else None)
@@ -75,7 +83,7 @@ def _multi30k_url(name: str) -> str:
     return f"{_GITHUB}/multi30k/dataset/{commit}/data/task1/raw/{name}.gz"
 
 
-# Captions of Flickr30k, for research that earns no money.
+# Captions of Flickr30k, licensed for non-commercial research.
 _MULTI30K = """
     test_2016_flickr.cs 45adb85f688de8407fddcbe1b36dca15d12aab868149b337e2576f2d6d2ff8d8
     test_2016_flickr.de 4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16
@@ -153,7 +161,7 @@ FILES: dict[str, dict[str, RemoteFile]] = {
             "/warpeace_input.txt",
         ),
     },
-    # The text is licensed by the LDC for research: fetch it, do not pass it on.
+    # The LDC licenses the text for research: it may be downloaded, but not redistributed.
     "ptb-char": {
         "train": RemoteFile(
             mirror="ptb/ptb.char.train.txt.gz",
@@ -165,14 +173,14 @@ FILES: dict[str, dict[str, RemoteFile]] = {
             sha256="21661f63ec355085879458b6524644d4add5573541b4be14fb52ab2e2e995eb8",
             url=f"{_TOMSERCU_LSTM}/data/ptb.char.valid.txt",
         ),
-        # Spelled from the word-level test set by the rule of the other two.
+        # Derived from the word-level test set by the rule of the other two files.
         "test": RemoteFile(
             mirror="ptb/ptb.char.test.txt.gz",
             sha256="1ef5607ac3c463b16e38bfe7900dd3bfc91de5a96e0f21e7eab5188b465b8ebe",
             url=None,
         ),
     },
-    # In words: 10,000 of them, numbers as N, all others as <unk>, by Mikolov.
+    # The word-level version by Mikolov: 10,000 words, N for numbers, <unk> for all other words.
     "ptb": {
         part: RemoteFile(f"ptb/ptb.{part}.txt", sha256, f"{_ZAREMBA_LSTM}/data/ptb.{part}.txt")
         for part, sha256 in {
@@ -184,7 +192,7 @@ FILES: dict[str, dict[str, RemoteFile]] = {
     "multi30k": _listed("multi30k/task1_raw", _MULTI30K, _multi30k_url, ".gz"),
     "scan": _listed("scan", _SCAN, _scan_url),
     "sigmorphon2017": _listed("sigmorphon2017", _SIGMORPHON2017, _sigmorphon_url),
-    # The archive as it is; who reads it unpacks it.
+    # The content is the zip archive itself; its reader unpacks it.
     "cmudict": {
         "all": RemoteFile(
             mirror="nltk/cmudict.zip",
@@ -194,18 +202,18 @@ FILES: dict[str, dict[str, RemoteFile]] = {
         ),
     },
 }
-"""The files of every data set, by the name of the set and then of the part ("all": one file)."""
+"""The files of each data set, by name of the set and of the part; "all" is the only part."""
 
 
 def fetch(file: RemoteFile) -> bytes:
-    """The content of a file: from the local mirror, or else downloaded once into the cache.
+    """The content of a file, from the local mirror, the cache, or a download into the cache.
 
     Args:
         file: an entry of `FILES`.
 
     Raises:
-        ChecksumError: the mirror's file is damaged, or is another one.
-        DownloadError: the mirror does not have the file, and it cannot be downloaded.
+        ChecksumError: if the file in the mirror is damaged or is a different file.
+        DownloadError: if the file is not in the mirror and cannot be downloaded.
     """
     mirror = os.environ.get("THROUGHTIME_DATA")
     if mirror and (path := Path(mirror, file.mirror)).is_file():
@@ -222,13 +230,13 @@ def fetch(file: RemoteFile) -> bytes:
 def _read_mirror(path: Path, sha256: str) -> bytes:
     try:
         content = _unpacked(path) if path.suffix == ".gz" else path.read_bytes()
-        got = hashlib.sha256(content).hexdigest()
+        actual = hashlib.sha256(content).hexdigest()
     except ValueError as error:
-        content, got = b"", str(error)
-    if got != sha256:
+        content, actual = b"", str(error)
+    if actual != sha256:
         raise ChecksumError(
-            f"{path}: expected content of sha256 {sha256}, got {got}. "
-            "Delete the file, to have it downloaded where that is possible, or replace it."
+            f"{path}: expected content of sha256 {sha256}, got {actual}. "
+            "Delete the file, so that it is downloaded if possible, or replace it."
         )
     return content
 
@@ -243,17 +251,22 @@ def _unpacked(path: Path) -> bytes:
 def _download(url: str, file: RemoteFile) -> bytes:
     target = platformdirs.user_cache_path("throughtime") / "data" / file.mirror.removesuffix(".gz")
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Of several processes one downloads. pooch checks, and only then moves the file into place.
-    by: Any = _unpacking if url.endswith(".gz") else None
+    downloader: Any = _download_and_unpack if url.endswith(".gz") else None
+    # The lock makes one process download while the others wait. pooch verifies the checksum before
+    # it moves the file into place.
     with FileLock(f"{target}.lock"):
         pooch.retrieve(
-            url, f"sha256:{file.sha256}", fname=target.name, path=target.parent, downloader=by
+            url,
+            f"sha256:{file.sha256}",
+            fname=target.name,
+            path=target.parent,
+            downloader=downloader,
         )
         return target.read_bytes()
 
 
-def _unpacking(url: str, output: str, caller: Any) -> None:
-    """Downloads a packed file to the place of its content."""
+def _download_and_unpack(url: str, output: str, caller: Any) -> None:
+    """Downloads a gzip file and writes its content to ``output``; a downloader of pooch."""
     packed = Path(f"{output}.gz")
     try:
         pooch.HTTPDownloader()(url, str(packed), caller)
@@ -264,8 +277,8 @@ def _unpacking(url: str, output: str, caller: Any) -> None:
 
 def _not_found(file: RemoteFile, mirror: str | None, reason: str) -> str:
     name = next((name for name, parts in FILES.items() if file in parts.values()), "unnamed")
-    looked = f"it is not in THROUGHTIME_DATA={mirror}" if mirror else "THROUGHTIME_DATA is not set"
+    missing = f"it is not in THROUGHTIME_DATA={mirror}" if mirror else "THROUGHTIME_DATA is not set"
     return (
-        f'data set "{name}": cannot get {file.mirror}: {looked}, and {reason}. '
+        f'data set "{name}": cannot get {file.mirror}: {missing}, and {reason}. '
         "Set THROUGHTIME_DATA to a folder that holds this file, or give --data PATH of your own."
     )

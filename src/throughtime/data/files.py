@@ -1,4 +1,4 @@
-"""Files of the user that can be read again, and pipes that cannot."""
+"""Checks whether a user's path can be read again (a file, a folder) or only once (a pipe)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["read_once", "reopenable"]
 
 
 def reopenable(path: Path) -> Path:
-    """The absolute path of a file or folder that exists, by which it can be opened at any time.
+    """The absolute path of an existing file or folder, with which it can be opened again later.
 
     Raises:
-        ValueError: for what can be read only once, such as a pipe, or a file without a name, to
-            which a shell turns ``<(command)`` and ``<<END``.
+        ValueError: for a pipe, a device, or a nameless file, which can be read only once. A shell
+            creates these for ``<(command)`` and ``<<END``.
     """
     absolute = path.resolve()
     if absolute.is_file() or absolute.is_dir():
@@ -25,10 +25,10 @@ def reopenable(path: Path) -> Path:
 
 
 def read_once(path: Path) -> bytes:
-    """All that a file or pipe holds; of a pipe nothing is left.
+    """The whole content of a file or a pipe; a pipe is empty afterwards.
 
     Raises:
-        ValueError: for a device or socket, which may have no end.
+        ValueError: for a device or a socket, which may have no end.
     """
     if not (path.is_file() or path.is_fifo()):
         raise ValueError(

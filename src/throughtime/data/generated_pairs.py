@@ -1,4 +1,4 @@
-"""Pairs that are made up by a rule: sums of two numbers, and expressions with their values."""
+"""Generated pairs: sums of two numbers, and arithmetic expressions with their values."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ def addition(
     is_padded: bool = True,
     seed: int = 0,
 ) -> PairSet:
-    """Sums to be worked out: ``535+61`` gives ``596``.
+    """Generates sums of two numbers and their results, such as ``535+61`` and ``596``.
 
-    Each number has 1 to ``digits`` digits, each length as likely as the others. No sum is there
-    twice, in the other order of its two numbers neither, so no split knows another's.
+    Each number has 1 to ``digits`` digits; all lengths are equally likely. No sum occurs twice, not
+    even with its numbers exchanged, so the splits have no sum in common.
 
     Args:
-        digits: that a number has at most.
-        num_pairs: of the training and the validation together; a tenth is for validation.
-        num_test: pairs for the test, drawn behind the others.
-        is_reversed: write the source from its end (Sutskever, Vinyals and Le, arXiv 1409.3215).
-        is_padded: fill source and target with spaces, so that all are of one length.
-        seed: of the draw.
+        digits: the largest number of digits of a summand.
+        num_pairs: the number of pairs for training and validation together; a tenth of them is for
+            validation.
+        num_test: the number of pairs for the test, drawn after the others.
+        is_reversed: whether the source is written from its end (Sutskever, Vinyals and Le, arXiv
+            1409.3215).
+        is_padded: whether sources and targets are padded with spaces, each to the same length.
+        seed: the seed of the random generator.
 
     Raises:
-        ValueError: a number out of its range, or more pairs than there are.
+        ValueError: if a number is out of range, or there are fewer different sums than pairs.
 
-    Source: Keras, examples/nlp/addition_rnn.py. Differs: a test split; the same numbers from the
-        same seed on every machine.
+    Source: Keras, examples/nlp/addition_rnn.py. Differs: there is a test split; a seed gives the
+        same pairs on every machine.
 
     >>> addition(2, 100, 10).splits["train"][0]
     Pair(source='78+06', target='147')
@@ -52,8 +54,8 @@ def addition(
     possible = numbers * (numbers + 1) // 2
     if num_all > possible:
         raise ValueError(
-            f"addition: expected at most {possible} pairs, for there are no more sums of numbers "
-            f"of {digits} digits, got num_pairs={num_pairs} and num_test={num_test}. Take fewer."
+            f"addition: expected at most {possible} pairs, the number of sums of two numbers of "
+            f"{digits} digits, got num_pairs={num_pairs} and num_test={num_test}. Take fewer."
         )
     draw = random.Random(seed)
     pairs: list[Pair] = []
@@ -86,22 +88,24 @@ def prefix_expressions(
     num_test: int = 1_000,
     seed: int = 0,
 ) -> PairSet:
-    """Expressions to be worked out: ``(+ (* 2 7) (- 3 1))`` gives ``16``.
+    """Generates expressions in prefix notation, such as ``(+ (* 2 7) (- 3 1))``, and their values.
 
-    The operations are + - and *, the numbers 0 to 9; where the answer is the simplified form there
-    is also the variable x, and ``(+ (* 1 x) (- 3 3))`` gives ``x``. No expression is there twice.
+    The operations are +, - and *, the numbers 0 to 9. With ``answer="simplified"`` there is also
+    the variable x, and the target is the simplified expression: ``(+ (* 1 x) (- 3 3))`` gives
+    ``x``. No expression occurs twice.
 
     Args:
-        answer: what shall be made of the expression.
-        depth: of the deepest expressions of training, validation and test; each depth from 1 is
-            as likely as the others, until there are no more of it.
-        test_depths: greater ones, each a test of its own: "depth4" and so on.
-        num_pairs: of the training and the validation together; a tenth is for validation.
-        num_test: pairs of each test.
-        seed: of the draw.
+        answer: the target of an expression, its value or its simplified form.
+        depth: the largest depth of nested brackets in training, validation and test. All depths
+            from 1 are equally likely, until all expressions of a depth are used.
+        test_depths: greater depths, each of which gets a test split of its own ("depth4").
+        num_pairs: the number of pairs for training and validation together; a tenth of them is for
+            validation.
+        num_test: the number of pairs of each test split.
+        seed: the seed of the random generator.
 
     Raises:
-        ValueError: a number out of its range, or more pairs than are found.
+        ValueError: if a number is out of range, or too few different expressions are found.
 
     >>> prefix_expressions(num_pairs=50, num_test=10, depth=2).splits["train"][0]
     Pair(source='(- (+ 7 5) (* 5 6))', target='-18')
@@ -122,30 +126,30 @@ def prefix_expressions(
     draw, seen = random.Random(seed), set[str]()
 
     def pairs(depths: Sequence[int], num: int) -> list[Pair]:
-        found: list[Pair] = []
-        misses = 0
-        while len(found) < num:
+        drawn: list[Pair] = []
+        num_repeats = 0
+        while len(drawn) < num:
             expression = _drawn(draw, draw.choice(depths), leaves)
             source = _written(expression)
             if source in seen:
-                misses += 1
-                if misses > 1000 + 10 * num:
+                num_repeats += 1
+                if num_repeats > 1000 + 10 * num:
                     raise ValueError(
                         f"{where}: expected {num} different expressions of depth {max(depths)} and "
-                        f"less, found {len(found)}. Take fewer, or a greater depth."
+                        f"less, found {len(drawn)}. Take fewer, or a greater depth."
                     )
                 continue
             seen.add(source)
-            found.append(Pair(source, _written(rules[answer](expression))))
-        return found
+            drawn.append(Pair(source, _written(rules[answer](expression))))
+        return drawn
 
-    known = pairs(range(1, depth + 1), num_pairs + num_test)
-    # Those of little depth come first, for soon there are no more of them.
-    draw.shuffle(known)
+    all_pairs = pairs(range(1, depth + 1), num_pairs + num_test)
+    # The few different expressions of small depth are used up early, so most are at the beginning.
+    draw.shuffle(all_pairs)
     start_valid = num_pairs - max(1, num_pairs // 10)
-    splits = {"train": known[:start_valid], "valid": known[start_valid:num_pairs]}
+    splits = {"train": all_pairs[:start_valid], "valid": all_pairs[start_valid:num_pairs]}
     if num_test:
-        splits["test"] = known[num_pairs:]
+        splits["test"] = all_pairs[num_pairs:]
         splits |= {f"depth{d}": pairs([d], num_test) for d in test_depths}
     return PairSet(f"expressions-{answer}-{depth}", splits, _KINDS)
 
@@ -161,9 +165,9 @@ def value_of(expression: Expression) -> int:
 
 
 def simplified(expression: Expression) -> Expression:
-    """The expression with what is known worked out, from the inside to the outside:
+    """Simplifies an expression from the innermost brackets outwards, by these rules:
 
-        numbers are calculated;  a + 0 = 0 + a = a - 0 = 1 a = a 1 = a;  0 a = a 0 = a - a = 0
+        two numbers: their result;  a + 0 = 0 + a = a - 0 = 1 a = a 1 = a;  0 a = a 0 = a - a = 0
 
     >>> simplified(("+", ("*", 2, 7), ("-", "x", 0)))
     ('+', 14, 'x')
@@ -194,7 +198,7 @@ _RESULTS: dict[str, Callable[[int, int], int]] = {
 
 
 def _drawn(draw: random.Random, depth: int, leaves: Sequence[int | str]) -> Expression:
-    """An expression of exactly this depth."""
+    """Draws an expression of exactly this depth."""
     if depth == 0:
         return draw.choice(leaves)
     deep = _drawn(draw, depth - 1, leaves)

@@ -1,7 +1,4 @@
-r"""The lines of a text: what ends one, and what does not.
-
-All readers of lines go by this one rule: pairs, sentences, texts, and the input of commands.
-"""
+r"""The rule for line ends, which all readers share: texts, sentences, pairs, command input."""
 
 from __future__ import annotations
 
@@ -9,14 +6,14 @@ __all__ = ["lines", "one_line", "with_line_feeds"]
 
 
 def with_line_feeds(text: str) -> str:
-    r"""The text with ``\n`` at the end of each line, whatever ended it before.
+    r"""Converts all line ends of a text to ``\n``.
 
-    A line ends with ``\n`` or ``\r\n``. A lone ``\r`` ends a line only in a text without any
-    ``\n``, as Macintosh computers once wrote it; in any other text it is a character of its line.
-    NEL, VT, FF, U+2028 and U+2029 are characters of their line everywhere.
+    A line ends with ``\n`` or ``\r\n``. A lone ``\r`` ends a line only if the text has no ``\n`` at
+    all, as texts of old Macintosh computers; otherwise it is a character of its line. NEL, VT, FF,
+    U+2028 and U+2029 never end a line.
 
     Args:
-        text: all of it; what is read of a part is not what is read of the whole.
+        text: the whole text, because a part may have no ``\n`` where the whole has one.
 
     >>> with_line_feeds("a\r\nb\rc\n"), with_line_feeds("a\rb\r")
     ('a\nb\rc\n', 'a\nb\n')
@@ -27,7 +24,7 @@ def with_line_feeds(text: str) -> str:
 def lines(text: str) -> list[str]:
     r"""The lines of a text without their ends, by the rule of :func:`with_line_feeds`.
 
-    The last line may lack an end; an empty text has no line.
+    The last line need not have an end. An empty text has no lines.
 
     >>> lines("a\r\n\nb\rc")
     ['a', '', 'b\rc']
@@ -36,10 +33,10 @@ def lines(text: str) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    r"""The line that a text consists of, without its end; an empty text is an empty line.
+    r"""The single line of a text without its end; an empty text is an empty line.
 
     Raises:
-        ValueError: for several lines.
+        ValueError: if the text has several lines.
 
     >>> one_line("a\x0cb\u2028c\n")
     'a\x0cb\u2028c'

@@ -1,4 +1,4 @@
-"""Pairs of ragged sequences in padded batches of similar lengths."""
+"""Batches of source and target sequences of similar lengths, padded to tensors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Ids = Sequence[int]
 
 
 class PairBatch(NamedTuple):
-    """Some pairs, padded with 0 to the longest of them.
+    """A batch of pairs, padded with 0 to the longest sequence of each side.
 
     Args:
-        source: the ids of the sources.
-        source_lengths: how many of them are not padding.
-        target_in: what the decoder reads: begin, then the target.
-        target_out: what it shall say: the target, then the end.
-        target_lengths: of both.
+        source: the token ids of the sources.
+        source_lengths: the lengths of the sources without padding.
+        target_in: the inputs of the decoder: begin token and target.
+        target_out: the outputs expected of the decoder: target and end token.
+        target_lengths: the lengths of target_in, and of target_out, without padding.
 
     Shapes:
         source: (B, S). target_in, target_out: (B, T). lengths: (B). All of int64.
@@ -37,10 +37,10 @@ class PairBatch(NamedTuple):
 
 
 def collate(sources: Sequence[Ids], targets: Sequence[Ids]) -> PairBatch:
-    """The batch of some pairs.
+    """Pads pairs to a batch.
 
     Args:
-        sources, targets: ids without begin and end; a target may be empty.
+        sources, targets: token ids without begin and end token; a target may be empty.
 
     >>> batch = collate([[4, 5], [6]], [[7], [8, 9]])
     >>> batch.source.tolist(), batch.target_in.tolist(), batch.target_out.tolist()
@@ -53,18 +53,18 @@ def collate(sources: Sequence[Ids], targets: Sequence[Ids]) -> PairBatch:
 
 
 class PairBatches(RaggedBatches[PairBatch]):
-    """All pairs once in an epoch, in padded batches of similar lengths.
+    """Batches of pairs of similar lengths; an epoch holds each pair once.
 
-    The length of a pair is that of its longer side, the end of the target included.
+    The length of a pair is that of its longer side; a target counts with its end token.
 
     Args:
-        sources, targets: ids without begin and end; a source has at least one.
+        sources, targets: token ids without begin and end token; no source may be empty.
         size, by, is_shuffled, seed, rank, world_size: see
             :class:`throughtime.data.RaggedBatches`.
 
     Raises:
-        ValueError: no pairs, or not as many sources as targets; an empty source; a number out of
-            its range; fewer pairs than processes.
+        ValueError: if there are no pairs, different numbers of sources and targets, an empty
+            source, or fewer pairs than processes; or if a number is out of range.
 
     >>> batches = PairBatches([[4], [5, 6, 7], [8]], [[9], [9], [9]], size=2, is_shuffled=False)
     >>> [batch.source.tolist() for batch in batches]
@@ -97,7 +97,7 @@ class PairBatches(RaggedBatches[PairBatch]):
             world_size=world_size,
         )
         self.num_pairs = len(sources)
-        """How many pairs one epoch reads, in all processes together."""
+        """The number of pairs of an epoch, in all processes together."""
 
 
 def _check_pairs(sources: Sequence[Ids], targets: Sequence[Ids]) -> None:
@@ -105,9 +105,9 @@ def _check_pairs(sources: Sequence[Ids], targets: Sequence[Ids]) -> None:
         raise ValueError(
             f"PairBatches: expected pairs, got {len(sources)} sources and {len(targets)} targets."
         )
-    for place, source in enumerate(sources):
+    for number, source in enumerate(sources):
         if not len(source):
             raise ValueError(
-                f"PairBatches: expected sources of at least one token, got none in number {place}. "
-                "Leave this pair out."
+                "PairBatches: expected sources of at least one token, got none in number "
+                f"{number}. Leave this pair out."
             )

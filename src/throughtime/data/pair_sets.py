@@ -1,4 +1,4 @@
-"""The named sets of pairs: what belongs to what, and which part is for what."""
+"""Readers of the named data sets of pairs, which also define their splits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ Sides = tuple[str, str]
 
 
 class Content(NamedTuple):
-    """The pairs of a set by split, and the tokenisers that suit its two sides."""
+    """The pairs of a data set.
+
+    Args:
+        splits: the pairs of each split, by name.
+        kinds: the names of the tokenisers that suit source and target.
+    """
 
     splits: dict[str, list[Sides]]
     kinds: tuple[str, str]
@@ -29,7 +34,7 @@ def _lines(name: str, part: str) -> list[str]:
 
 
 def _multi30k(source: str, target: str) -> Content:
-    """Captions of pictures: 29,000 to learn from, and the tests of three years."""
+    """Captions of pictures in two languages: 29,000 for training, and the tests of three years."""
     splits = {
         "train": "train",
         "valid": "val",
@@ -48,7 +53,7 @@ def _multi30k(source: str, target: str) -> Content:
                 )
             )
             for split, file in splits.items()
-            # There is no Czech test of 2017.
+            # There is no Czech test set of 2017.
             if {f"{file}.{source}", f"{file}.{target}"} <= FILES["multi30k"].keys()
         },
         ("words", "words"),
@@ -56,9 +61,9 @@ def _multi30k(source: str, target: str) -> Content:
 
 
 def _sigmorphon2017(language: str, size: str) -> Content:
-    """Inflection: the letters of a lemma, and a tag for each feature; the letters of the form.
+    """Lemmas with their grammatical features, and the inflected forms.
 
-    ``schmear`` and ``V;V.PTCP;PST`` are read as ``schmear<V><V.PTCP><PST>``.
+    The lemma ``schmear`` with the features ``V;V.PTCP;PST`` becomes ``schmear<V><V.PTCP><PST>``.
     """
 
     def pairs(part: str) -> list[Sides]:
@@ -79,30 +84,30 @@ def _sigmorphon2017(language: str, size: str) -> Content:
 
 
 def _cmudict() -> Content:
-    """Pronunciation: the letters of a word, and its phonemes.
+    """Words and their phonemes.
 
-    There is no published split. A word goes by the sha256 of its spelling, all its pronunciations
-    together: of the remainders modulo 100 those below 5 are for validation, the next 10 for the
-    test. So a word that a later edition adds moves no other one.
+    There is no published split. The sha256 of a word modulo 100 decides its split, so that all of
+    its pronunciations are in the same one: below 5 is validation, below 15 test, the rest training.
+    Words that a later edition of the dictionary adds do not change the split of the others.
     """
     content = fetch(FILES["cmudict"]["all"])
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = lines(archive.read("cmudict/cmudict").decode("utf-8"))
     splits: dict[str, list[Sides]] = {"train": [], "valid": [], "test": []}
     for entry in entries:
-        # The number counts the pronunciations of the word.
+        # The second column counts the pronunciations of the word.
         word, _, phonemes = entry.split(" ", 2)
-        place = _place(word)
-        split = "valid" if place < 5 else "test" if place < 15 else "train"
+        percentile = _percentile(word)
+        split = "valid" if percentile < 5 else "test" if percentile < 15 else "train"
         splits[split].append((word, phonemes))
     return Content(splits, ("characters", "symbols"))
 
 
 def _scan(split: str) -> Content:
-    """Commands, and the actions that they ask for.
+    """Commands and the actions that they ask for.
 
-    The published splits have training and test. A tenth of the training is for validation, by the
-    sha256 of the command, so that commands that stand there often stay together.
+    The published splits have no validation part. A tenth of the training part is taken for it,
+    selected by the sha256 of the command, so that equal commands are in the same split.
     """
 
     def pairs(part: str) -> list[Sides]:
@@ -111,20 +116,20 @@ def _scan(split: str) -> Content:
         return [(command, actions) for command, _, actions in rows]
 
     train = pairs("train")
-    # By these numbers "jump" alone, which the jump split is about, stays in the training.
-    is_valid = [_place(command) < 10 for command, _ in train]
+    # This rule leaves the command "jump", which the jump split needs to be learned, in training.
+    is_valid = [_percentile(command) < 10 for command, _ in train]
     return Content(
         {
-            "train": [pair for pair, out in zip(train, is_valid, strict=True) if not out],
-            "valid": [pair for pair, out in zip(train, is_valid, strict=True) if out],
+            "train": [pair for pair, valid in zip(train, is_valid, strict=True) if not valid],
+            "valid": [pair for pair, valid in zip(train, is_valid, strict=True) if valid],
             "test": pairs("test"),
         },
         ("symbols", "symbols"),
     )
 
 
-def _place(text: str) -> int:
-    """A number from 0 to 99 that looks drawn, but is always the same for a text."""
+def _percentile(text: str) -> int:
+    """A number from 0 to 99, evenly distributed over texts and always the same for a text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
 
 
@@ -143,4 +148,4 @@ PAIR_SETS: dict[str, Callable[[], Content]] = {
     "scan-length": partial(_scan, "length"),
     "scan-jump": partial(_scan, "addprim_jump"),
 }
-"""The sets of pairs, by name; each is read when it is called."""
+"""The reader of each data set of pairs, by name."""

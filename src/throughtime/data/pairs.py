@@ -1,4 +1,4 @@
-"""Pairs of texts: a named data set, two files whose lines belong together, a file with tabs."""
+"""Reads pairs of texts from a named data set, two parallel files, or a file with tabs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class Pair(NamedTuple):
-    """A text, and what shall be made of it."""
+    """A source text and its target text."""
 
     source: str
     target: str
@@ -33,16 +33,17 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class PairSet:
-    """Pairs in the parts that are learned from, tuned on and tested on.
+    """The pairs of a data set in splits for training, validation and test.
 
-    A pair of the training of which a side is empty is left out; in the other splits it stays, so
-    that line n of a result belongs to line n of the file.
+    Pairs with an empty side are left out of the training split. The other splits keep them, so that
+    line n of an output belongs to line n of the file.
 
     Args:
-        name: of the data set or of the files.
-        splits: "train", "valid", and tests by their names.
-        kinds: the tokenisers that suit the two sides; see `throughtime.data.TOKENISERS`.
-        num_left_out: how many pairs of the training had an empty side.
+        name: the name of the data set or of the files.
+        splits: the pairs of "train", "valid" and the tests, by name.
+        kinds: the names of the tokenisers that suit the two sides; see
+            `throughtime.data.TOKENISERS`.
+        num_left_out: the number of training pairs that were left out.
     """
 
     name: str
@@ -51,12 +52,12 @@ class PairSet:
     num_left_out: int = 0
 
     def fingerprint(self) -> str:
-        """The sha256 of the splits, by which two runs tell whether they saw the same pairs."""
+        """The sha256 of all splits; two runs with equal fingerprints have the same pairs."""
         digest = hashlib.sha256()
         for split, pairs in sorted(self.splits.items()):
             digest.update(f"{split} {len(pairs)}\n".encode())
             for side in (text for pair in pairs for text in pair):
-                # The lengths keep apart what stands in two lines.
+                # Without the lengths, a boundary between two texts could move unnoticed.
                 digest.update(f"{len(side)} ".encode())
                 digest.update(side.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
@@ -70,27 +71,29 @@ def load_pairs(
     valid_fraction: float | None = None,
     test_fraction: float | None = None,
 ) -> PairSet:
-    r"""Reads pairs of texts; what comes without splits is split in order: train, valid, test.
+    r"""Reads pairs of texts.
 
-    Lines end with ``\n`` or ``\r\n``; see :func:`throughtime.data.line_ends.with_line_feeds`. Files
-    whose names end with ``.gz`` are unpacked.
+    Files without splits are split in order: train, valid, test. Lines end with ``\n`` or ``\r\n``;
+    see :func:`throughtime.data.line_ends.with_line_feeds`. Files whose names end with ``.gz`` are
+    decompressed.
 
     Args:
-        data: the name of one of `PAIR_SETS`; two files whose lines belong together, as a list or
-            with a comma between them; one file, each line the source, a tab and the target; or,
-            with ``languages``, a prefix (``corpus/train`` for corpus/train.de and corpus/train.en)
-            or a folder of such files: train, valid (or val, dev), and any others, which are tests.
-        languages: the ends of the names of source and target, ``de-en``.
-        encoding: of the user's own files.
-        valid_fraction: of the pairs, for validation; None is 0.1.
-        test_fraction: of the pairs, for the test; None is 0.
+        data: one of these: the name of one of `PAIR_SETS`; two files with corresponding lines, as a
+            list or separated by a comma; one file with source, tab and target on each line; or,
+            with ``languages``, the prefix of two files (``corpus/train`` for corpus/train.de and
+            corpus/train.en), or a folder of such files, which are the splits: train, valid (or val
+            or dev), and any others as tests.
+        languages: the file name endings of source and target, such as ``de-en``.
+        encoding: the encoding of the user's own files.
+        valid_fraction: the fraction of the pairs for validation; None is 0.1.
+        test_fraction: the fraction of the pairs for the test; None is 0.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: an unknown name; a pipe; files of which the lines do not belong together, that
-            are empty, damaged or not in this encoding; a line without a tab; fractions out of
-            range, or that leave a split empty; an option without effect.
-        DownloadError, ChecksumError: as `throughtime.data.fetch`.
+        FileNotFoundError: if there is no such file.
+        ValueError: for an unknown name, a pipe, or an option without effect; for files that differ
+            in the number of lines, are empty, are damaged or are not in this encoding; for a line
+            without a tab; for fractions that are out of range or leave a split empty.
+        DownloadError, ChecksumError: see `throughtime.data.fetch`.
 
     >>> load_pairs("scan-length").splits["train"][0]  # doctest: +SKIP
     Pair(source='walk opposite right thrice after run opposite right', target='I_TURN_RIGHT I_…')
@@ -121,52 +124,58 @@ def load_pairs(
 
 
 def num_read(longest: int) -> int:
-    """How many tokens of a source are read at most; what stands behind them is cut off.
+    """The number of tokens to which a source is cut.
 
-    Ten times the longest source of the training, and at least 1,000: no network makes anything of
-    more, while its time and memory grow with the source and with the output, which may be longer.
+    The limit is ten times the longest source of the training, and at least 1,000. A network has
+    not learned to process longer sources, but time and memory grow with the source and its output.
 
     Args:
-        longest: the tokens of the longest source of the training.
+        longest: the length in tokens of the longest source of the training.
     """
     return max(10 * longest, 1000)
 
 
 def warn_of_long_sources(lengths: Sequence[int], longest: int, unit: str = "tokens") -> list[int]:
-    """The places of the sources that are more than twice as long as any of the training.
+    """Logs warnings of sources that are more than twice as long as the longest of the training.
 
-    A warning tells of them, for a network has not learned what to do with them; and of those that
-    are longer than :func:`num_read`, which are cut.
+    A network has not learned to process such sources. Those longer than :func:`num_read` are cut.
 
     Args:
-        lengths: of the sources.
-        longest: the longest source of the training.
-        unit: what the lengths count.
+        lengths: the lengths of the sources.
+        longest: the length of the longest source of the training.
+        unit: what the lengths count, in the plural.
+
+    Returns:
+        The indices of these sources.
     """
-    far = [place for place, length in enumerate(lengths) if length > 2 * longest]
-    most = num_read(longest)
-    cut = [place for place in far if lengths[place] > most]
-    for place in far[:5]:
+    too_long = [i for i, length in enumerate(lengths) if length > 2 * longest]
+    limit = num_read(longest)
+    cut = [i for i in too_long if lengths[i] > limit]
+    for i in too_long[:5]:
         _log.warning(
             "line %d: the source has %d %s, the longest of the training %d: %s. "
             "Cut it into shorter ones.",
-            *(place + 1, lengths[place], unit, longest),
-            f"only its first {most} are read" if place in cut else "what is made of it may be poor",
+            *(i + 1, lengths[i], unit, longest),
+            f"only its first {limit} are read" if i in cut else "what is made of it may be poor",
         )
-    if len(far) > 5:
-        _log.warning("%d more sources are as long.", len(far) - 5)
-    if cut and cut[-1] not in far[:5]:
-        _log.warning("Of %d sources only the first %d %s are read.", len(cut), most, unit)
-    return far
+    if len(too_long) > 5:
+        _log.warning("%d more sources are as long.", len(too_long) - 5)
+    if cut and cut[-1] not in too_long[:5]:
+        _log.warning("Of %d sources only the first %d %s are read.", len(cut), limit, unit)
+    return too_long
 
 
 def _read(
     data: str | Sequence[str], languages: str | None, encoding: str
 ) -> tuple[str, dict[str, list[Pair]]]:
-    """The name of the user's own pairs, and the pairs by split, or all that are to be split."""
+    """Reads the user's own pairs.
+
+    Returns:
+        A name for them, and the pairs of each split, or all pairs as the single split "all".
+    """
     if isinstance(data, str):
         path = Path(data).expanduser()
-        # Of two files the first is there; a prefix with a comma is none.
+        # A comma separates two files, unless it is part of a prefix, which is not a file itself.
         are_two = "," in data and Path(data.partition(",")[0]).expanduser().is_file()
         if languages is not None and not are_two:
             return path.name, _read_languages(path, languages, encoding)
@@ -175,7 +184,7 @@ def _read(
         if path.is_dir():
             raise ValueError(
                 f"{path}: is a folder; which files in it are source and target? "
-                "Give --languages, as de-en for the files that end with .de and .en."
+                "Give --languages, such as de-en for the files that end with .de and .en."
             )
         if "," not in data:
             raise _not_found(data)
@@ -198,7 +207,8 @@ def _read_languages(path: Path, languages: str, encoding: str) -> dict[str, list
     ends = languages.split("-")
     if len(ends) != 2 or not all(ends):
         raise ValueError(
-            f"load_pairs: expected languages as de-en, the ends of two names, got {languages}."
+            f"load_pairs: expected languages as de-en, the endings of two file names, got "
+            f"{languages}."
         )
     if not path.is_dir():
         source, target = (_with_end(path, end) for end in ends)
@@ -219,16 +229,16 @@ def _read_languages(path: Path, languages: str, encoding: str) -> dict[str, list
             raise FileNotFoundError(
                 f"{path}: expected {split}.{ends[0]} and {split}.{ends[1]} in this folder, got "
                 f"{', '.join(stems) or 'no file that ends with .' + ends[0]}. "
-                "Give --data the prefix of two files, to have them split."
+                "Give --data the prefix of two files, which are then split."
             )
     return splits
 
 
 def _with_end(prefix: Path, end: str) -> Path:
-    """The file of that prefix and language, packed or not."""
+    """The file with that prefix and ending, or its compressed form if only that exists."""
     plain = prefix.with_name(f"{prefix.name}.{end}")
-    packed = prefix.with_name(f"{prefix.name}.{end}.gz")
-    return packed if packed.is_file() and not plain.is_file() else plain
+    compressed = prefix.with_name(f"{prefix.name}.{end}.gz")
+    return compressed if compressed.is_file() and not plain.is_file() else plain
 
 
 def _read_lines_of_two(source: Path, target: Path, encoding: str) -> list[Pair]:
@@ -236,14 +246,14 @@ def _read_lines_of_two(source: Path, target: Path, encoding: str) -> list[Pair]:
     if len(sources) != len(targets):
         raise ValueError(
             f"{source} has {len(sources):,} lines and {target} {len(targets):,}: expected as many "
-            "in both, for line n of the one belongs to line n of the other. Look for a line that "
-            "is missing, or broken in two."
+            "in both, because line n of the one belongs to line n of the other. Look for a line "
+            "that is missing, or broken in two."
         )
     return [Pair(*sides) for sides in zip(sources, targets, strict=True)]
 
 
 def _read_tabs(path: Path, encoding: str) -> list[Pair]:
-    pairs, most = [], 2
+    pairs, num_columns = [], 2
     for number, line in enumerate(_read_lines(path, encoding), 1):
         columns = line.split("\t")
         if len(columns) < 2 and line.strip():
@@ -252,12 +262,12 @@ def _read_tabs(path: Path, encoding: str) -> list[Pair]:
                 f"{line[:60]!r}. Put a tab in, or give --data two files: SOURCE,TARGET."
             )
         pairs.append(Pair(*columns[:2]) if len(columns) > 1 else Pair("", ""))
-        most = max(most, len(columns))
-    if most > 2:
+        num_columns = max(num_columns, len(columns))
+    if num_columns > 2:
         _log.warning(
             "%s has %d columns: the first is the source, the second the target, the others are "
             "not read.",
-            *(path, most),
+            *(path, num_columns),
         )
     return pairs
 
@@ -282,6 +292,7 @@ def _read_lines(path: Path, encoding: str) -> list[str]:
 def _without_empty_training(
     name: str, splits: Mapping[str, list[Pair]], kinds: tuple[str, str]
 ) -> PairSet:
+    """The set of these pairs, without training pairs of which a side is empty."""
     empty = [
         number
         for number, pair in enumerate(splits["train"], 1)
@@ -303,7 +314,7 @@ def _without_empty_training(
 
 
 def _not_found(data: str) -> Exception:
-    """The error for what is no path; only what looks like a name is compared with the names."""
+    """The error if there is no such path; a name, without folders, gets the nearest data set."""
     if data != Path(data).name:
         return FileNotFoundError(
             f"{data}: no such file or folder. Give --data a path that exists, or a data set: "

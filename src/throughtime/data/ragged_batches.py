@@ -1,4 +1,4 @@
-"""Rows of unequal lengths in padded batches of similar lengths, in a new order every epoch."""
+"""Batches of rows of similar lengths, in a new random order each epoch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Batch = TypeVar("Batch")
 
 
 class RaggedBatch(NamedTuple):
-    """Rows padded with 0 to the longest of them.
+    """Rows that are padded with 0 to the longest of them.
 
     Args:
-        rows: (B, T) ids, or (B, T, …) features.
-        lengths: (B) int64, the valid steps of each row.
+        rows: (B, T) token ids, or (B, T, …) features.
+        lengths: (B) int64, the number of valid steps of each row.
     """
 
     rows: Tensor
@@ -34,7 +34,7 @@ def pad_rows(rows: Sequence[object], dtype: torch.dtype = torch.int64) -> Ragged
 
     Args:
         rows: one sequence per row, of any lengths.
-        dtype: of the padded tensor.
+        dtype: the dtype of the padded tensor.
 
     >>> pad_rows([[4, 5], [6]])
     RaggedBatch(rows=tensor([[4, 5],
@@ -46,37 +46,38 @@ def pad_rows(rows: Sequence[object], dtype: torch.dtype = torch.int64) -> Ragged
 
 
 class RaggedBatches(Generic[Batch]):
-    """Every row once in an epoch, in batches of rows of similar lengths.
+    """Batches of rows of similar lengths; an epoch holds each row once.
 
-    Rows are sorted into classes by their lengths (every length up to 15 is one class; from there
-    a class is at most an eighth wide). In each epoch the rows of a class are shuffled, the classes
-    are concatenated and cut into batches, and the batches are shuffled. The cuts depend on the
-    classes alone, so every epoch has as many batches. The order follows from the seed and the
-    number of the epoch. With several processes each takes every world_size-th row of each batch.
+    Rows are sorted into classes of similar lengths: each length up to 15 is a class of its own, and
+    in a class of greater lengths these differ by at most an eighth. In each epoch the rows of each
+    class are shuffled, the classes are concatenated and cut into batches, and the batches are
+    shuffled. The positions of the cuts depend only on the sizes of the classes, so all epochs have
+    the same number of batches. The order is determined by the seed and the number of the epoch.
+    With several processes, each reads every world_size-th row of each batch.
 
     Args:
-        lengths: of the rows, in steps.
-        collate: makes a batch from the numbers of its rows.
-        size: how much a batch holds.
-        by: what ``size`` counts: ``rows``, or ``tokens``, the padded length times the rows; a row
-            longer than ``size`` is a batch by itself.
-        is_shuffled: False reads every epoch in the same order, short rows first.
-        seed: of the order.
+        lengths: the lengths of the rows, in steps.
+        collate: creates a batch from the indices of its rows.
+        size: the largest size of a batch.
+        by: the unit of ``size``: ``rows``; or ``tokens``, which are the rows times the padded
+            length. A row longer than ``size`` is a batch of its own.
+        is_shuffled: False gives all epochs the same order, short rows first.
+        seed: the seed of the order.
         rank: the number of this process, from 0.
         world_size: the number of processes.
 
     Raises:
-        ValueError: no rows; a number out of its range; fewer rows than processes.
+        ValueError: if there are no rows or fewer rows than processes, or a number is out of range.
 
     >>> rows = [[4], [5, 6, 7], [8]]
-    >>> batches = RaggedBatches([1, 3, 1], lambda some: [rows[i] for i in some], 2,
+    >>> batches = RaggedBatches([1, 3, 1], lambda indices: [rows[i] for i in indices], 2,
     ...                         is_shuffled=False)
     >>> list(batches)
     [[[4], [8]], [[5, 6, 7]]]
     """
 
     unit: ClassVar[str] = "rows"
-    """What a row is called in messages and in ``by``, in the plural."""
+    """The plural of what a row is, for messages and for ``by``."""
 
     def __init__(
         self,
@@ -110,19 +111,20 @@ class RaggedBatches(Generic[Batch]):
         for row, length in enumerate(lengths):
             classes.setdefault(_class_of(length), []).append(row)
         self._classes = [classes[length] for length in sorted(classes)]
-        in_order = [length for length in sorted(classes) for _ in classes[length]]
-        self._cuts = _cuts(in_order, size, by == "tokens", world_size)
-        # The epoch and the batch that the next iteration begins with.
+        # The lengths are those of the classes, so that the cuts do not depend on the shuffling.
+        class_lengths = [length for length in sorted(classes) for _ in classes[length]]
+        self._cuts = _cuts(class_lengths, size, by == "tokens", world_size)
+        # The epoch and the batch with which the next iteration starts.
         self._epoch = self._start = 0
 
     def __len__(self) -> int:
-        """The number of batches of an epoch."""
+        """The number of batches in an epoch."""
         return len(self._cuts)
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of an epoch, from the first, or from where :meth:`seek` says.
+        """Yields the batches of an epoch, starting at the first one or where :meth:`seek` says.
 
-        An iteration that is left before its end is repeated by the next one, from its first batch.
+        If an iteration is stopped before its end, the next one repeats the same epoch.
         """
         start, self._start = self._start, 0
         order = self._order(self._epoch)
@@ -132,19 +134,19 @@ class RaggedBatches(Generic[Batch]):
             yield self._collate(order[k][self._rank :: self._world_size])
 
     def seek(self, epoch: int, position: int) -> None:
-        """Makes the next iteration begin with batch ``position`` of that epoch, both from 0."""
+        """Makes the next iteration start at batch ``position`` of ``epoch``, both from 0."""
         check_range(type(self).__name__, "epoch", epoch, 0)
         check_range(type(self).__name__, "position", position, 0, len(self) - 1)
         self._epoch, self._start = epoch, position
 
     def _order(self, epoch: int) -> list[list[int]]:
-        """The numbers of the rows of each batch."""
+        """The indices of the rows of each batch."""
         draw = random.Random(f"{self._seed} {epoch}")
-        line: list[int] = []
+        rows: list[int] = []
         for members in self._classes:
-            line += draw.sample(members, len(members)) if self._is_shuffled else members
+            rows += draw.sample(members, len(members)) if self._is_shuffled else members
         begins = [0, *self._cuts[:-1]]
-        batches = [line[a:b] for a, b in zip(begins, self._cuts, strict=True)]
+        batches = [rows[begin:end] for begin, end in zip(begins, self._cuts, strict=True)]
         if self._is_shuffled:
             draw.shuffle(batches)
         return batches
@@ -158,13 +160,20 @@ def check_range(who: str, name: str, value: int, least: int, most: int | None = 
 
 
 def _class_of(length: int) -> int:
-    """The greatest length of the class that a length belongs to."""
+    """The greatest length of the class to which a length belongs."""
     step = 1 << max(0, length.bit_length() - 4)
     return -(-length // step) * step
 
 
 def _cuts(lengths: Sequence[int], size: int, by_tokens: bool, world_size: int) -> list[int]:
-    """The ends of the batches in the concatenated classes, whose lengths rise."""
+    """The index after the last row of each batch.
+
+    Args:
+        lengths: the greatest length of the class of each row, in rising order.
+        size: the largest size of a batch.
+        by_tokens: whether the size counts tokens instead of rows.
+        world_size: the number of processes, each of which needs a row of every batch.
+    """
     cuts, begin = [], 0
     for row, length in enumerate(lengths):
         num_rows = row + 1 - begin

@@ -1,4 +1,4 @@
-"""Texts as sentences of words: the words of the Penn Treebank, or the lines of any text."""
+"""Reads sentences: those of the Penn Treebank, or the lines of any text."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from throughtime.data.text import TEXT_SETS, load
 __all__ = ["SENTENCE_SETS", "Sentences", "load_sentences"]
 
 SENTENCE_SETS = ("ptb", *(name for name in TEXT_SETS if name != "ptb-char"))
-"""The data sets that have sentences, by name."""
+"""The names of the data sets that consist of sentences."""
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """Sentences in the parts that are learned from, tuned on and tested on.
+    """The sentences of a text in splits for training, validation and test.
 
     Args:
-        name: of the data set, file or folder.
-        splits: "train", "valid" and "test"; one that there is not is absent.
-        kind: the tokeniser that suits them; see `throughtime.data.TOKENISERS`.
+        name: the name of the data set, file or folder.
+        splits: the sentences of "train", "valid" and "test"; a split without any is absent.
+        kind: the name of the tokeniser that suits them; see `throughtime.data.TOKENISERS`.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Sentences:
     kind: str = "words"
 
     def fingerprint(self) -> str:
-        """The sha256 of the splits, by which two runs tell whether they saw the same text."""
+        """The sha256 of all splits; two runs with equal fingerprints have the same text."""
         digest = hashlib.sha256()
         for split, lines in sorted(self.splits.items()):
             digest.update(f"{split} {len(lines)}\n".encode())
@@ -47,15 +47,15 @@ def load_sentences(
     valid_fraction: float | None = None,
     test_fraction: float | None = None,
 ) -> Sentences:
-    """Reads sentences, one a line; lines without a word are left out.
+    """Reads the sentences of a text, one on each line; empty lines are left out.
 
     Args:
-        data: ``ptb``; or a text, as `throughtime.data.load` takes it, whose lines are split in
-            order: train, valid, test. A line in which the text is cut goes to the later part.
+        data: ``ptb``; or the ``data`` of `throughtime.data.load`, whose lines are split in order:
+            train, valid, test. A line at the boundary of two splits belongs to the later one.
         encoding, valid_fraction, test_fraction: see `throughtime.data.load`.
 
     Raises:
-        FileNotFoundError, ValueError, DownloadError, ChecksumError: as `throughtime.data.load`.
+        FileNotFoundError, ValueError, DownloadError, ChecksumError: see `throughtime.data.load`.
 
     >>> load_sentences("ptb").splits["valid"][0]  # doctest: +SKIP
     'consumers may want to move their telephones a little closer to the tv set'
@@ -96,16 +96,16 @@ def load_sentences(
 
 
 def _between_lines(splits: dict[str, str]) -> dict[str, str]:
-    """The parts of a text, cut at the ends of lines."""
-    found, rest = {}, ""
+    """Moves the boundaries of splits to the line end before them."""
+    moved, rest = {}, ""
     names = list(splits)
     for name in names:
         text = rest + splits[name]
-        whole, line_end, rest = text.rpartition("\n")
-        found[name] = text if name == names[-1] else whole + line_end
-    return found
+        whole_lines, line_end, rest = text.rpartition("\n")
+        moved[name] = text if name == names[-1] else whole_lines + line_end
+    return moved
 
 
 def _lines(text: str) -> list[str]:
-    """The sentences of a text, or part of a text, that has line feeds."""
+    """The lines of a text that are not empty; they must end with line feeds."""
     return [line.strip() for line in text.split("\n") if line.strip()]

@@ -1,4 +1,4 @@
-"""Cuts what comes whole into what is learned from, tuned on and tested on."""
+"""Cuts a text or a list into splits for training, validation and test."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Whole = TypeVar("Whole", str, list[Any])
 def split_in_order(
     name: str, whole: Whole, valid: float | None, test: float | None, unit: str
 ) -> dict[str, Whole]:
-    """First train, then valid, then test; a part of fraction 0 is absent.
+    """Cuts ``whole`` into train, valid and test, in this order; a split of fraction 0 is absent.
 
     Args:
-        name: of what is cut, for the errors.
-        whole: a text, or a list.
-        valid, test: the fractions; None is 0.1 for the first, 0 for the second.
-        unit: what `whole` consists of, in the plural.
+        name: the name of the data, for error messages.
+        whole: a text or a list.
+        valid, test: the fractions of validation and test; None is 0.1 and 0.
+        unit: the plural of the items of ``whole``, for error messages.
 
     Raises:
-        ValueError: fractions out of range, or that leave a part empty.
+        ValueError: if the fractions are out of range or leave a split empty.
 
     >>> split_in_order("digits", "0123456789", 0.2, 0.1, "characters")
     {'train': '0123456', 'valid': '78', 'test': '9'}
@@ -34,7 +34,7 @@ def split_in_order(
             f"{name}: expected fractions from 0 that leave some {unit} for training, got "
             f"valid_fraction={valid}, test_fraction={test}. Make their sum less than 1."
         )
-    # The rounding undoes that of floating point, by which 10 * (1 - 0.9) is just below 1.
+    # round() corrects floating-point errors: 10 * (1 - 0.9) is slightly below 1.
     start_valid = math.floor(round(len(whole) * (1 - valid - test), 6))
     start_test = math.floor(round(len(whole) * (1 - test), 6))
     parts = {
@@ -48,4 +48,4 @@ def split_in_order(
                 f"{name}: expected enough {unit} for every split, got {len(whole)}, which leaves "
                 f'"{part}" empty. Give more {unit}, or set its fraction to 0.'
             )
-    return {part: some for part, some in parts.items() if some}
+    return {part: items for part, items in parts.items() if items}

@@ -1,4 +1,4 @@
-"""Subwords: frequent strings of letters, learned from the training texts (byte-pair encoding)."""
+"""A tokeniser of subwords, frequent strings of letters learned by byte-pair encoding."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from throughtime.data.tokeniser import SPECIALS, UNK, Tokeniser, check_limits
+from throughtime.reading import Entries, ReadError, entry, shown, typed
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -19,20 +20,24 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class MissingLibraryError(ImportError, ValueError):
-    """A library that a setting needs is not there; for the user, the setting is wrong."""
+    """A library that a setting needs is not installed.
+
+    Also a ValueError, because it is reported to the user like any other setting that cannot be
+    used.
+    """
 
 
 class SubwordTokeniser(Tokeniser):
-    """Byte-pair encoding by the library tokenizers: rare words are cut, frequent ones are whole.
+    """Byte-pair encoding with the library tokenizers.
 
-    A space is part of the piece that follows it, so that a text comes back as it was, but for a
-    space at its start.
+    Frequent words are single tokens, and rare words are split into several. A space is part of the
+    token that follows it, so decoding restores the text, except for a space at its start.
 
     Args:
-        model: of the library, trained with the special ids 0 to 3; :meth:`fit` makes one.
+        model: a model of the library, trained with the special ids 0 to 3; see :meth:`fit`.
 
     Raises:
-        MissingLibraryError: the library is not there.
+        MissingLibraryError: if the library is not installed.
 
     Source: Sennrich, Haddow and Birch, arXiv 1508.07909.
     """
@@ -47,7 +52,7 @@ class SubwordTokeniser(Tokeniser):
                     f"SubwordTokeniser: expected a model in which {special} has the id {number}, "
                     f"got {model.token_to_id(special)}. Make one with SubwordTokeniser.fit."
                 )
-        # A text that spells the name of a special id is a text still.
+        # Otherwise "<eos>" in a text would become the end token.
         model.encode_special_tokens = True
         self._model = model
 
@@ -55,28 +60,25 @@ class SubwordTokeniser(Tokeniser):
     def fit(
         cls, texts: Iterable[str], *, max_size: int | None = None, min_count: int = 2
     ) -> SubwordTokeniser:
-        """Learns the pieces from the texts of the training.
+        """Learns the vocabulary of subwords.
 
         Args:
-            texts: of the training split alone.
-            max_size: V at most; None is 8000. Where there are more characters, the rarest are
-                not known.
-            min_count: how often two pieces must stand together to become one.
+            texts: the texts of the training split.
+            max_size: the largest V; None is 8000. If the texts have more different characters, the
+                rarest ones are unknown.
+            min_count: how often two neighbouring pieces must occur to be merged.
 
         Raises:
-            ValueError: a number out of its range.
+            ValueError: if a number is out of range.
         """
         check_limits(cls.__name__, min_count, max_size)
         size = 8000 if max_size is None else max_size
-        _library()
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        model = _assembled({}, [])
+        from tokenizers import trainers
 
-        model = Tokenizer(models.BPE(unk_token=SPECIALS[UNK], fuse_unk=False))
-        model.pre_tokenizer = pre_tokenizers.Metaspace()
-        model.decoder = decoders.Metaspace()
         trainer = trainers.BpeTrainer(
             vocab_size=size,
-            # The library counts the characters as they come, without regard to the size.
+            # Without this the library includes all characters, even beyond vocab_size.
             limit_alphabet=size - len(SPECIALS),
             min_frequency=min_count,
             special_tokens=list(SPECIALS),
@@ -92,7 +94,7 @@ class SubwordTokeniser(Tokeniser):
         return self._encoded(text).ids
 
     def _encoded(self, text: str) -> Encoding:
-        # Half a character, as of bytes that are no UTF-8, is nothing that the library takes.
+        # The library refuses surrogates, which Python uses for bytes that are not UTF-8.
         text = _SURROGATE.sub("\ufffd", text)
         return self._model.encode(text, add_special_tokens=False)
 
@@ -100,10 +102,10 @@ class SubwordTokeniser(Tokeniser):
         return self._model.decode(self._ids_up_to_the_end(ids), skip_special_tokens=False)
 
     def unknown(self, text: str) -> list[str]:
-        found = self._encoded(text)
+        encoding = self._encoded(text)
         return [
             text[begin:end]
-            for number, (begin, end) in zip(found.ids, found.offsets, strict=True)
+            for number, (begin, end) in zip(encoding.ids, encoding.offsets, strict=True)
             if number == UNK
         ]
 
@@ -113,18 +115,63 @@ class SubwordTokeniser(Tokeniser):
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         _library()
-        from tokenizers import Tokenizer
+        content = typed("model", value.get("model"), Entries({"model": dict[str, Any]}, others=Any))
+        vocabulary, merges = _pieces(content["model"])
+        model = _assembled(vocabulary, merges)
+        model.add_special_tokens(list(SPECIALS))
+        written = json.loads(model.to_str())
+        for where, ours, theirs in (
+            ("model", written, content),
+            ("model: model", written["model"], content["model"]),
+        ):
+            for name in theirs:
+                # Versions of the library differ in what they write where there is nothing.
+                is_other = (theirs[name] or None) != (ours.get(name) or None)
+                if is_other and name not in ("model", "version", "vocab", "merges"):
+                    raise ReadError(
+                        entry(where, name),
+                        f"expected {shown(ours.get(name))}, as SubwordTokeniser.fit makes it, got "
+                        f"{shown(theirs[name])}.",
+                    )
+        return cls(model)
 
-        try:
-            return cls(Tokenizer.from_str(json.dumps(value["model"])))
-        except ValueError:
-            raise
-        # The library raises bare exceptions.
-        except Exception as error:
-            raise ValueError(
-                f"SubwordTokeniser.from_json: the model cannot be read ({error}). "
-                "Pass what to_json returned."
-            ) from error
+
+def _pieces(content: dict[str, Any]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The pieces with their ids, and the merges; the library itself dies of wrong ones."""
+    where = "model: model"
+    kinds = {"vocab": dict[str, int], "merges": list[list[str] | str]}
+    content = typed(where, content, Entries(kinds, others=Any))
+    vocabulary = content["vocab"]
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise ReadError(
+            entry(where, "vocab"), f"expected the ids from 0 to {len(vocabulary) - 1}, each once."
+        )
+    merges = []
+    for number, merge in enumerate(content["merges"]):
+        # Older versions of the library write a space between the two.
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if len(parts) != 2 or not {*parts, "".join(parts)} <= vocabulary.keys():
+            raise ReadError(
+                entry(entry(where, "merges"), number),
+                f"expected two pieces that make a third, got {shown(merge)}.",
+            )
+        merges.append((parts[0], parts[1]))
+    if any(map(_SURROGATE.search, vocabulary)):
+        raise ReadError(entry(where, "vocab"), "expected pieces of whole characters.")
+    return vocabulary, merges
+
+
+def _assembled(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:
+    """The library's tokeniser of these pieces, and of the merges by which they come about."""
+    _library()
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    model = Tokenizer(
+        models.BPE(vocab=vocabulary, merges=merges, unk_token=SPECIALS[UNK], fuse_unk=False)
+    )
+    model.pre_tokenizer = pre_tokenizers.Metaspace()
+    model.decoder = decoders.Metaspace()
+    return model
 
 
 def _library() -> None:

@@ -1,4 +1,4 @@
-"""Where characters come from: a file or folder of the user, a named data set, or Python itself."""
+"""Reads a text from a file, a folder, a named data set, or Python's standard library."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text in the parts that it is learned from, tuned on and tested on.
+    """A text in splits for training, validation and test.
 
     Args:
-        name: of the data set, file or folder that it was read from.
-        splits: the texts "train", "valid" and "test"; one that there is not is absent.
+        name: the name of the data set, file or folder.
+        splits: the texts of "train", "valid" and "test"; a split without any text is absent.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Corpus:
 
 
 def _every_second_character(text: str) -> str:
-    """The symbols of a text that has a space after each, and writes its own spaces as ``_``."""
+    """Decodes the format of ptb-char: a space follows each character, and ``_`` is a space."""
     return text[::2].replace("_", " ")
 
 
@@ -45,7 +45,7 @@ TEXT_SETS: dict[str, Callable[[str], str]] = {
     "warpeace": str,
     "ptb-char": _every_second_character,
 }
-"""The data sets that are plain text, and how the characters are read from the decoded file."""
+"""The data sets of plain text, each with a function that converts the content of its files."""
 
 
 def load(
@@ -57,22 +57,23 @@ def load(
 ) -> Corpus:
     r"""Reads a text and splits it in order: first train, then valid, then test.
 
-    Line ends become ``\n``, by the rule of :func:`throughtime.data.line_ends.with_line_feeds`. A
-    byte-order mark at the start is dropped.
+    Line ends become ``\n``; see :func:`throughtime.data.line_ends.with_line_feeds`. A byte-order
+    mark at the start is removed.
 
     Args:
-        data: the name of one of `TEXT_SETS`; or the path of a text file, of a pipe, which is read
-            once, or of a folder (its ``*.txt`` and ``*.py``, by name); or None for the source of
-            Python's standard library.
-        encoding: of the user's own file or folder.
-        valid_fraction: of the characters, for validation; None is 0.1.
-        test_fraction: of the characters, for the test; None is 0.
+        data: one of these: the name of one of `TEXT_SETS`; the path of a text file or a pipe; the
+            path of a folder, whose ``*.txt`` and ``*.py`` files are read in the order of their
+            names; None for the source of Python's standard library.
+        encoding: the encoding of the user's own files.
+        valid_fraction: the fraction of the characters for validation; None is 0.1.
+        test_fraction: the fraction of the characters for the test; None is 0.
 
     Raises:
-        FileNotFoundError: there is no such path, or no text in the folder.
-        ValueError: an unknown name or encoding; a text that is empty or not in this encoding;
-            fractions out of range, or that leave a split empty; an option without effect.
-        DownloadError, ChecksumError: as `fetch`.
+        FileNotFoundError: if there is no such path, or no text in the folder.
+        ValueError: for an unknown name or encoding, or an option without effect; for a text that is
+            empty or not in this encoding; for fractions that are out of range or leave a split
+            empty.
+        DownloadError, ChecksumError: see `fetch`.
 
     >>> load(None)
     Corpus(name='python-stdlib')
@@ -91,7 +92,7 @@ def load(
 
 
 def fingerprint(corpus: Corpus) -> str:
-    """The sha256 of the splits, by which two runs tell whether they saw the same text."""
+    """The sha256 of all splits; two runs with equal fingerprints have the same text."""
     digest = hashlib.sha256()
     for split, text in sorted(corpus.splits.items()):
         digest.update(f"{split} {len(text)}\n".encode())
@@ -100,10 +101,10 @@ def fingerprint(corpus: Corpus) -> str:
 
 
 def _read(data: str | None, encoding: str) -> tuple[str, dict[str, str]]:
-    """The name of a source, and its texts by split; or one text, "all", that is to be split."""
+    """The name of a text and its splits, or the whole text as the single split "all"."""
     is_set = data in TEXT_SETS
     if data and not is_set and (path := Path(data).expanduser()).exists():
-        # A pipe has no name but that by which it was given.
+        # Resolving the path of a pipe, /dev/fd/63, would give a meaningless name.
         name = path.resolve().name if path.is_file() or path.is_dir() else path.name
         return name, {"all": _read_path(path, encoding)}
     if data is not None and not is_set:
@@ -139,7 +140,7 @@ def _read_set(name: str) -> dict[str, str]:
         try:
             content = fetch(file)
         except DownloadError as error:
-            # What nobody can download is not asked of everybody: the other splits do without.
+            # A file without an address is optional: the other splits are usable without it.
             if file.url is not None:
                 raise
             _log.warning("%s is used without its %s split. %s", name, part, error)
@@ -164,15 +165,15 @@ def _read_standard_library() -> str:
 
 
 def decoded(content: bytes, encoding: str, where: Path | str) -> str:
-    """The text of a file, without a byte-order mark at its start; line ends are as they were.
+    """Decodes a file, and removes a byte-order mark at its start; line ends stay unchanged.
 
     Args:
-        content: all bytes of the file.
-        encoding: of the file.
-        where: what an error calls the file.
+        content: the bytes of the file.
+        encoding: the encoding of the file.
+        where: the name of the file, for error messages.
 
     Raises:
-        ValueError: an unknown encoding, or bytes that are not in it.
+        ValueError: if the encoding is unknown, or the bytes are not in this encoding.
     """
     try:
         text = content.decode(encoding)
@@ -202,7 +203,7 @@ def _likely_encoding(content: bytes) -> str:
 
 
 def _not_found(data: str) -> Exception:
-    """The error for what is no path; only what looks like a name is compared with the names."""
+    """The error if there is no such path; a name, without folders, gets the nearest data set."""
     if data != Path(data).name:
         return FileNotFoundError(
             f"{data}: no such file or folder. Give --data a path that exists, "

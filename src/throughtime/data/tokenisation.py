@@ -1,4 +1,4 @@
-"""All tokenisers by their names, and a tokeniser from its JSON form."""
+"""Creates tokenisers by their names, from texts or from JSON."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ TOKENISERS: dict[str, type[TokenListTokeniser] | type[SubwordTokeniser]] = {
         SubwordTokeniser,
     )
 }
-"""Every way to cut a text, by its name."""
+"""All tokeniser classes, by name."""
 
 
 def fit_tokeniser(kind: str, texts: Iterable[str], **options: Any) -> Tokeniser:
-    """A tokeniser learned from texts.
+    """Creates a tokeniser with the vocabulary of texts.
 
     Args:
-        kind: one of `TOKENISERS`.
-        texts: of the training split.
-        options: of the ``fit`` of that kind: min_count, max_size; for words lower_case.
+        kind: the name of one of `TOKENISERS`.
+        texts: the texts of the training split.
+        options: the options of its ``fit`` method: min_count, max_size; for words also lower_case.
 
     >>> len(fit_tokeniser("words", ["a man, a plan"]))
     8
@@ -47,16 +47,18 @@ def fit_tokeniser(kind: str, texts: Iterable[str], **options: Any) -> Tokeniser:
 
 
 def tokeniser_from_json(value: object) -> Tokeniser:
-    """The tokeniser that ``to_json`` wrote, with the same ids; no code is run.
+    """Restores a tokeniser from the result of its ``to_json``, with the same ids.
+
+    No code from the JSON form is executed.
 
     Raises:
-        ValueError: not such a form.
+        ValueError: if the value is not such a form.
     """
     if not isinstance(value, dict) or "kind" not in value:
         raise ValueError(
             f"tokeniser_from_json: expected an object with a kind, got {type(value).__name__}. "
             "Pass what to_json of a tokeniser returned."
         )
-    if value["kind"] not in TOKENISERS:
+    if not isinstance(value["kind"], str) or value["kind"] not in TOKENISERS:
         raise unknown("tokenisation", value["kind"], TOKENISERS)
     return TOKENISERS[value["kind"]].from_json(value)

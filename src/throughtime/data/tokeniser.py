@@ -1,4 +1,4 @@
-"""The contract of a tokeniser: a text as numbers, and back, with four ids that mean no text."""
+"""The interface of a tokeniser, which converts texts to token ids and back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
+
+from throughtime.reading import Entries, kinds_of, typed
 
 __all__ = [
     "BOS",
@@ -21,20 +23,21 @@ __all__ = [
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
-"""What the first four ids of every tokeniser stand for."""
+"""The names of the first four ids of every tokeniser: padding, begin, end, unknown."""
 
-# A text without spaces is one word, and a message names words.
+# Words in messages are cut to this length; a text without spaces is a single long word.
 _LONGEST_NAMED = 60
 
 
 class Tokeniser(ABC):
-    """Texts as numbers, and back.
+    """Converts texts to token ids and back.
 
-    The ids 0 to 3 are padding, begin, end and unknown; no text is ever encoded as the first three.
+    The ids 0 to 3 are padding, begin, end and unknown. No text is ever encoded with the first
+    three.
 
     Attributes:
-        kind: its name in :data:`throughtime.data.TOKENISERS`, and in its JSON form.
-        unit: what a token is, in the plural, for people to read.
+        kind: the name of the class in :data:`throughtime.data.TOKENISERS` and in its JSON form.
+        unit: the plural of what a token is, for messages ("words").
     """
 
     kind: ClassVar[str]
@@ -46,31 +49,31 @@ class Tokeniser(ABC):
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, without begin and end; what is not known is the id 3."""
+        """The token ids of a text, without begin and end; unknown tokens have the id 3."""
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of these ids up to the first end; an unknown one is written ``<unk>``."""
+        """The text of token ids up to the first end token; unknown tokens become ``<unk>``."""
 
     @abstractmethod
     def unknown(self, text: str) -> list[str]:
-        """The parts of a text that `encode` gives the id 3, in their order."""
+        """The unknown tokens of a text, as they are written there and in their order."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """Everything that the tokeniser is, as JSON can hold it."""
+        """The tokeniser as a JSON object, for :meth:`from_json`."""
 
     @classmethod
     @abstractmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """The tokeniser that `to_json` wrote, with the same ids."""
+        """Restores a tokeniser from the result of :meth:`to_json`, with the same ids."""
 
     def count_unknown(self, texts: Iterable[str]) -> Counter[str]:
-        """How often each unknown part stands in the texts."""
+        """The number of occurrences of each unknown token in the texts."""
         return Counter(part for text in texts for part in self.unknown(text))
 
     def _ids_up_to_the_end(self, ids: Iterable[int]) -> list[int]:
-        """The ids that mean text, checked."""
+        """The ids before the first end token, checked, and without padding and begin tokens."""
         kept = []
         for value in map(int, ids):
             if not 0 <= value < len(self):
@@ -86,16 +89,16 @@ class Tokeniser(ABC):
 
 
 class TokenListTokeniser(Tokeniser):
-    """A tokeniser that cuts a text by a rule and looks the parts up in a list.
+    """A tokeniser that splits a text by a rule and has a fixed list of known tokens.
 
     Args:
-        tokens: the parts that it knows, each once; the first has the id 4.
+        tokens: the known tokens, each once; the first has the id 4.
 
     Attributes:
-        options: the further arguments of the constructor, which the JSON form holds.
+        options: the names of further constructor arguments, which the JSON form includes.
 
     Raises:
-        ValueError: a token that is no string, is empty, is there twice, or is one of `SPECIALS`.
+        ValueError: if a token is not a string, is empty, occurs twice, or is one of `SPECIALS`.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
@@ -108,9 +111,11 @@ class TokenListTokeniser(Tokeniser):
         self.tokens = (*SPECIALS, *tokens)
         self._ids = {token: number for number, token in enumerate(self.tokens)}
         if len(self._ids) < len(self.tokens):
-            twice = next(token for token, n in Counter(self.tokens).items() if n > 1)
-            raise ValueError(f"{where}: expected each token once, got {twice!r} again. Remove it.")
-        # A text that spells the name of a special id is a text still.
+            repeated = next(token for token, n in Counter(self.tokens).items() if n > 1)
+            raise ValueError(
+                f"{where}: expected each token once, got {repeated!r} again. Remove it."
+            )
+        # Otherwise "<eos>" in a text would become the end token.
         for special in SPECIALS:
             del self._ids[special]
 
@@ -123,23 +128,23 @@ class TokenListTokeniser(Tokeniser):
         max_size: int | None = None,
         **options: Any,
     ) -> Self:
-        """The tokeniser that knows what stands in the texts, the most frequent first.
+        """Creates a tokeniser that knows the tokens of texts, in the order of their frequency.
 
         Args:
-            texts: of the training.
-            min_count: how often a part must stand there to be known.
-            max_size: V at most, the four special ids among them.
-            options: of the constructor.
+            texts: the texts of the training split.
+            min_count: how often a token must occur to be known.
+            max_size: the largest V, including the four special ids; None is no limit.
+            options: further arguments of the constructor.
 
         Raises:
-            ValueError: a number out of its range, or one by which nothing is known.
+            ValueError: if a number is out of range, or no token is as frequent as ``min_count``.
         """
         check_limits(cls.__name__, min_count, max_size)
         rule = cls((), **options)
         counts = Counter(part for text in texts for part in rule.split(text))
         for special in SPECIALS:
             counts.pop(special, None)
-        # By frequency, then by code point: the same texts give the same ids, in any order.
+        # Equally frequent tokens are sorted by code points, so the order of texts has no influence.
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         kept = [token for token, count in ranked if count >= min_count]
         if counts and not kept:
@@ -153,11 +158,11 @@ class TokenListTokeniser(Tokeniser):
 
     @abstractmethod
     def split(self, text: str) -> list[str]:
-        """The parts of a text."""
+        """Splits a text into tokens."""
 
     @abstractmethod
     def join(self, parts: Sequence[str]) -> str:
-        """The text of the parts."""
+        """Joins tokens to a text."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -177,18 +182,14 @@ class TokenListTokeniser(Tokeniser):
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        options = {k: v for k, v in value.items() if k not in ("kind", "tokens")}
-        if not isinstance(value.get("tokens"), list) or set(options) != set(cls.options):
-            raise ValueError(
-                f"{cls.__name__}.from_json: expected a list of tokens and "
-                f"{', '.join(cls.options) or 'nothing more'}, got {', '.join(value)}. "
-                "Pass what to_json returned."
-            )
-        return cls(value["tokens"], **options)
+        kinds = kinds_of(cls)
+        required = {"tokens": list[str], **{name: kinds[name] for name in cls.options}}
+        content = typed(f"{cls.__name__}.from_json", value, Entries(required, {"kind": str}))
+        return cls(content["tokens"], **{name: content[name] for name in cls.options})
 
 
 def check_limits(who: str, min_count: int, max_size: int | None) -> None:
-    """Raises unless there is room for text, and what is known stands in a text at all."""
+    """Raises a ValueError if min_count is below 1 or max_size has no room beside special ids."""
     if min_count < 1:
         raise ValueError(
             f"{who}.fit: expected min_count of at least 1, got {min_count}. Raise --min_count."
@@ -201,13 +202,13 @@ def check_limits(who: str, min_count: int, max_size: int | None) -> None:
 
 
 def in_words(counts: Counter[str], total: int, unit: str, most: int = 5) -> str:
-    """What is unknown, told in one line.
+    """A line of text about the unknown tokens of a text.
 
     Args:
-        counts: how often each unknown part stands in a text.
-        total: how many parts the text has.
-        unit: what the parts are, in the plural.
-        most: how many of them are named.
+        counts: the number of occurrences of each unknown token.
+        total: the number of all tokens of the text.
+        unit: the plural of what a token is ("words").
+        most: the largest number of tokens to name.
 
     >>> in_words(Counter({"zebra": 2, "yak": 1}), 50, "words")
     "3 of 50 words (6.00 %) are unknown, 2 different ones: 'zebra' (2), 'yak' (1)"

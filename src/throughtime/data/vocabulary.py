@@ -1,4 +1,4 @@
-"""Characters as numbers, and back."""
+"""The vocabulary of a character model, which converts characters to ids and back."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["UnknownCharacterError", "Vocabulary"]
 
 
 class UnknownCharacterError(ValueError):
-    """A text has characters that the vocabulary does not."""
+    """A text has characters that are not in the vocabulary."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The characters that a model knows; the id of each is its place among them.
+    """The characters that a model knows; the id of a character is its index in ``tokens``.
 
     Args:
         tokens: single characters, each once.
 
     Raises:
-        ValueError: a token that is not one character, or is there twice.
+        ValueError: if a token is not a single character, or occurs twice.
 
     >>> vocabulary = Vocabulary.from_text("hello")
     >>> vocabulary.tokens
@@ -48,22 +48,22 @@ class Vocabulary:
                     "Vocabulary.from_text takes whole texts."
                 )
         if len(set(self.tokens)) < len(self.tokens):
-            twice = next(t for i, t in enumerate(self.tokens) if t in self.tokens[:i])
+            repeated = next(t for i, t in enumerate(self.tokens) if t in self.tokens[:i])
             raise ValueError(
-                f"Vocabulary: expected each character once, got {twice!r} again. Remove it."
+                f"Vocabulary: expected each character once, got {repeated!r} again. Remove it."
             )
 
     @classmethod
     def from_text(cls, *texts: str) -> Vocabulary:
-        """The distinct characters of the texts, sorted by code point."""
+        """Creates the vocabulary of all characters of the texts, sorted by code point."""
         return cls(tuple(sorted(set().union(*texts))))
 
     @classmethod
     def from_json(cls, tokens: object) -> Vocabulary:
-        """The vocabulary that `to_json` wrote, with the same ids.
+        """Restores a vocabulary from the result of `to_json`, with the same ids.
 
         Raises:
-            ValueError: not a list of single characters, each once.
+            ValueError: if ``tokens`` is not a list of single characters, each once.
         """
         if not isinstance(tokens, list):
             raise ValueError(
@@ -73,7 +73,7 @@ class Vocabulary:
         return cls(tuple(tokens))
 
     def to_json(self) -> list[str]:
-        """The characters in the order of their ids, as a list that JSON can hold."""
+        """The characters in the order of their ids, as a JSON list."""
         return list(self.tokens)
 
     def __len__(self) -> int:
@@ -86,19 +86,19 @@ class Vocabulary:
         """The ids of the characters of a text.
 
         Args:
-            text: any string; the empty one gives an empty tensor.
+            text: any string; an empty string gives an empty tensor.
             unknown: what to do with characters that are not in the vocabulary.
 
         Shapes:
-            returns (N,) of int64, N the characters of the text less those skipped.
+            returns (N,) of int64, with N the number of characters that are not skipped.
 
         Raises:
-            UnknownCharacterError: there are such characters, and ``unknown="error"``.
+            UnknownCharacterError: if there are unknown characters and ``unknown="error"``.
         """
         if unknown not in ("error", "skip"):
             raise unknown_name("choice of unknown", unknown, ["error", "skip"])
         codes = _code_points(text)
-        # Code points past the end of the table share its last entry, which says unknown.
+        # All code points beyond the table use its last entry, which is -1 for unknown.
         ids = self._ids[np.minimum(codes, len(self._ids) - 1)]
         is_known = ids >= 0
         if not is_known.all():
@@ -108,14 +108,14 @@ class Vocabulary:
         return torch.from_numpy(ids)
 
     def decode(self, ids: Tensor | Sequence[int]) -> str:
-        """The text that has these ids.
+        """The text of character ids.
 
         Shapes:
             ids: (N,), or () for one character.
 
         Raises:
-            ShapeError: more than one dimension.
-            ValueError: an id that is not a whole number from 0 to V-1.
+            ShapeError: if ids have more than one dimension.
+            ValueError: if an id is not an integer from 0 to V-1.
         """
         values = torch.as_tensor(ids).cpu()
         if values.ndim > 1:
@@ -140,12 +140,12 @@ class Vocabulary:
 
     @cached_property
     def _codes(self) -> np.ndarray:
-        """(V,) the code point of each id."""
+        """The code point of each id (V,)."""
         return _code_points("".join(self.tokens))
 
     @cached_property
     def _ids(self) -> np.ndarray:
-        """The id of each code point, -1 where there is none; the last entry is always -1."""
+        """The id of each code point, -1 for unknown ones; the last entry is always -1."""
         ids = np.full(int(self._codes.max(initial=0)) + 2, -1, dtype=np.int64)
         ids[self._codes] = np.arange(len(self))
         return ids
@@ -153,6 +153,7 @@ class Vocabulary:
     def _unknown_characters(
         self, text: str, codes: np.ndarray, first: int
     ) -> UnknownCharacterError:
+        """The error for unknown code points, of which the first has the index ``first``."""
         distinct = [chr(code) for code in np.unique(codes)]
         shown = ", ".join(map(repr, distinct[:10])) + (", …" if len(distinct) > 10 else "")
         line = text.count("\n", 0, first) + 1

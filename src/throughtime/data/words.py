@@ -1,4 +1,4 @@
-"""A text as words and punctuation, and back to a text as people write it."""
+"""A tokeniser that splits a text into words and punctuation, and joins them to text again."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["WordTokeniser", "join_words", "split_words"]
 
 
 class WordTokeniser(TokenListTokeniser):
-    """Words and punctuation marks are the tokens, by the rules of :func:`split_words`.
+    """Splits a text into words and punctuation marks, by the rules of :func:`split_words`.
 
     Args:
-        tokens: the words that it knows.
-        lower_case: read everything in lower case; what is decoded is in lower case, too.
+        tokens: the known words.
+        lower_case: whether texts are converted to lower case, so that decoded texts are, too.
 
     >>> tokeniser = WordTokeniser.fit(["A man's dog (brown), asleep."], lower_case=True)
     >>> tokeniser.decode(tokeniser.encode("A dog's man, asleep!"))
@@ -41,11 +41,11 @@ class WordTokeniser(TokenListTokeniser):
 
 _TOKENS = re.compile(
     r"""
-      (?<=\w)['’](?:s|d|m|ll|re|ve)\b   # what English hangs on a word: 's, 'll
+      (?<=\w)['’](?:s|d|m|ll|re|ve)\b   # an English clitic: 's, 'll
     | \d+(?:[.,:]\d+)*                  # a number, 3.14 or 10:30
-      \w*(?:-\w+)*                     # that may go on: 3D, 10-year
+      \w*(?:-\w+)*                     # with letters that follow it: 3D, 10-year
     | \w+(?:-\w+|['’](?!(?:s|d|m|ll|re|ve)\b)\w+)*   # T-Shirt, don't, l'homme
-      (?:-(?=\s|$))?                   # a word of which the end follows later: Zwei- und
+      (?:-(?=\s|$))?                   # a word with a suspended hyphen: Zwei- und Dreirad
     | \.{2,}                            # an ellipsis
     | [^\w\s]                           # any other mark
     """,
@@ -59,12 +59,12 @@ _PAIRED = "\"'"
 
 
 def split_words(text: str) -> list[str]:
-    """The words and the punctuation marks of a text.
+    """Splits a text into words and punctuation marks.
 
-    A word may hold hyphens and apostrophes (*T-Shirt*, *don't*); the English *'s 'd 'm 'll 're
-    've* at its end are tokens of their own. A number keeps its points, commas and colons. Every
-    other mark is a token. The text is composed first (Unicode NFC), so that a letter and its
-    accent are one character.
+    A word may contain hyphens and apostrophes (*T-Shirt*, *don't*), but the English clitics *'s 'd
+    'm 'll 're 've* at its end are separate tokens. A number includes its points, commas and colons.
+    Every other mark is a token. The text is first converted to Unicode NFC, in which a letter and
+    its accent are one character.
 
     >>> split_words("A man's T-shirt, isn't it? 3.5 m (or so)...")
     ['A', 'man', "'s", 'T-shirt', ',', "isn't", 'it', '?', '3.5', 'm', '(', 'or', 'so', ')', '...']
@@ -72,62 +72,67 @@ def split_words(text: str) -> list[str]:
     return _TOKENS.findall(_composed(text))
 
 
-# The limit of the Stream-Safe Text Format of Unicode (UAX 15), which no word of a language reaches.
+# The limit of combining marks of Unicode's Stream-Safe Text Format (UAX 15), which exceeds those of
+# a letter in any language.
 _MOST_MARKS = 30
 
 
 def _composed(text: str) -> str:
-    """The text in NFC; more than 30 marks on one letter are composed 30 at a time.
+    """The text in Unicode NFC.
 
-    The time of ``unicodedata.normalize`` grows with the square of the marks on one letter.
+    Sequences of more than 30 combining marks are converted in pieces, because the time of
+    ``unicodedata.normalize`` is quadratic in the number of marks on a letter.
     """
     if len(text) <= 1000:
         return unicodedata.normalize("NFC", text)
     pieces, begin, num_marks = [], 0, 0
-    for place, character in enumerate(text):
+    for i, character in enumerate(text):
         num_marks = num_marks + 1 if unicodedata.combining(character) else 0
         if num_marks > _MOST_MARKS:
-            pieces.append(text[begin:place])
-            begin, num_marks = place, 1
+            pieces.append(text[begin:i])
+            begin, num_marks = i, 1
     pieces.append(text[begin:])
     return "".join(unicodedata.normalize("NFC", piece) for piece in pieces)
 
 
 def join_words(tokens: Sequence[str]) -> str:
-    """The text of words and marks: one space between two, but none where a mark attaches.
+    """Joins words and punctuation marks to a text.
 
-    Commas, points and closing brackets attach to what stands before them, opening brackets to
-    what stands behind, a slash to both. Straight quotes attach inwards, the first to the right,
-    the second to the left, and so on; one without a partner attaches to the left.
+    Tokens are separated by a space, except on a side to which a mark attaches. Commas, points and
+    closing brackets attach to the token before, opening brackets to the token after, a slash to
+    both. Straight quotes are paired: the first of a pair attaches to the token after, the second to
+    the token before, as does one without a partner.
 
     >>> join_words(["He", "said", '"', "no", '"', ",", "the", "boy", "'s", "dog", "(", "5", ")"])
     'He said "no", the boy\\'s dog (5)'
     """
-    opens = _opening_quotes(tokens)
-    text, glued = "", True
-    for place, token in enumerate(tokens):
+    opening = _opening_quotes(tokens)
+    text, attaches_to_next = "", True
+    for i, token in enumerate(tokens):
         is_quote = token in _PAIRED
-        to_left = (
-            (token in _ATTACHED_TO_THE_LEFT and place not in opens)
+        attaches_to_previous = (
+            (token in _ATTACHED_TO_THE_LEFT and i not in opening)
             or token in _ATTACHED_TO_BOTH
-            or (is_quote and place not in opens)
+            or (is_quote and i not in opening)
             or _CLITIC.fullmatch(token) is not None
             or (len(token) > 1 and not token.strip("."))
         )
-        text += token if glued or to_left else f" {token}"
-        glued = token in _ATTACHED_TO_THE_RIGHT or token in _ATTACHED_TO_BOTH or place in opens
+        text += token if attaches_to_next or attaches_to_previous else f" {token}"
+        attaches_to_next = (
+            token in _ATTACHED_TO_THE_RIGHT or token in _ATTACHED_TO_BOTH or i in opening
+        )
     return text
 
 
 def _opening_quotes(tokens: Sequence[str]) -> set[int]:
-    """The places of the quotes that have a closing one behind them."""
-    # “ opens in English, but closes in German what „ opened.
-    opens, is_german = set(), False
-    for place, token in enumerate(tokens):
+    """The indices of the quotes that open a quotation."""
+    # “ opens a quotation in English, but in German it closes one that „ opened.
+    opening, is_german = set(), False
+    for i, token in enumerate(tokens):
         if token == "“" and not is_german:
-            opens.add(place)
+            opening.add(i)
         is_german = token == "„" or (is_german and token != "“")
     for quote in _PAIRED:
-        places = [i for i, token in enumerate(tokens) if token == quote]
-        opens.update(places[0 : len(places) // 2 * 2 : 2])
-    return opens
+        indices = [i for i, token in enumerate(tokens) if token == quote]
+        opening.update(indices[0 : len(indices) // 2 * 2 : 2])
+    return opening

@@ -1,1 +1,1 @@
-"""Looking inside: what a training did, and what a trained network does."""
+"""Inspection: reports of a training, and pictures of what a trained network computes."""

@@ -1,4 +1,4 @@
-"""Where a model looked, as its run folder keeps it for the report."""
+"""The file of attention maps in a run folder, from which the report is written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 
 from torch import nn
 
+from throughtime.reading import Each, Entries, ReadError, entry, json_of, typed
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.task import Task
 from throughtime.tasks.uses import AttentionMap, Explains
@@ -13,24 +14,44 @@ from throughtime.tasks.uses import AttentionMap, Explains
 __all__ = ["record_alignments", "recorded_alignments"]
 
 
+_MAP = Entries(
+    {"source": list[str], "target": list[str], "weights": list[list[float]]}, {"title": str}
+)
+_KIND = Entries({"step": int | str, "maps": Each(_MAP)})
+
+
 def record_alignments(run: Run, task: Task, model: nn.Module, step: int) -> None:
-    """Writes where the model looks for some examples of the validation; else does nothing.
+    """Writes the attention maps of a few examples of the validation, if the task has any.
 
     Args:
-        run: the folder; see :attr:`throughtime.tasks.run.Run.attention_file`.
-        task, model: what is learned, and how far it is.
-        step: of the training.
+        run: the run folder; the maps go into its ``attention_file``.
+        task: the task of the run.
+        model: the model, as trained so far.
+        step: the current step of the training.
     """
     if not isinstance(task, Explains) or task.nothing_to_explain:
         return
-    maps = [drawn._asdict() for drawn in task.explanations(model)]
+    maps = [attention._asdict() for attention in task.explanations(model)]
     text = json.dumps({"step": step, "maps": maps}) + "\n"
     written_whole(run.attention_file, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def recorded_alignments(run: Run) -> tuple[int, list[AttentionMap]]:
-    """The step of the training, and the maps; none where none were recorded."""
+    """The step and the attention maps that were recorded last; 0 and no maps if there are none.
+
+    Raises:
+        ReadError: if the file is damaged.
+    """
     if not run.attention_file.is_file():
         return 0, []
-    content = json.loads(run.attention_file.read_text(encoding="utf-8"))
+    content = typed(str(run.attention_file), json_of(run.attention_file), _KIND)
+    for number, drawn in enumerate(content["maps"]):
+        num_sources, num_targets = len(drawn["source"]), len(drawn["target"])
+        is_empty = not (num_sources and num_targets)
+        if is_empty or [len(row) for row in drawn["weights"]] != [num_sources] * num_targets:
+            raise ReadError(
+                entry(entry(f"{run.attention_file}: maps", number), "weights"),
+                f"expected a row for each of the {num_targets} tokens of the target, with a number "
+                f"for each of the {num_sources} of the source, at least one of both.",
+            )
     return content["step"], [AttentionMap(**drawn) for drawn in content["maps"]]

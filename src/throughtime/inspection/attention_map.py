@@ -1,4 +1,4 @@
-"""Attention as a picture: what was read across, what was written down, and the weights between."""
+"""Heat maps of attention weights, with source tokens as columns and target tokens as rows."""
 
 from __future__ import annotations
 
@@ -23,17 +23,20 @@ if TYPE_CHECKING:
 __all__ = ["attention_svg", "can_write_attention", "write_attention"]
 
 _SUFFIXES = (".html", ".png")
+# Inches: the largest width and height of the cells together, and the usual size of one cell.
 _INCHES_WIDE, _INCHES_HIGH, _CELL = 11.0, 14.0, 0.27
 _LONGEST_LABEL = 24
+_DOTS_PER_INCH = 150
 
 
 def attention_svg(drawn: AttentionMap) -> str:
-    """The heat map as an SVG element: rows are what was written, columns what was read.
+    """The heat map as an SVG element: a row for each target token, a column for each source token.
 
-    Weights go from 0, white, to 1, dark. The words are text, in the fonts of whoever reads it.
+    Weights are shaded from white for 0 to dark for 1. The tokens are text, shown in the fonts of
+    the reader's system.
 
     Raises:
-        ValueError: nothing was read or written, or the weights are not (T, S).
+        ValueError: if there are no tokens, or the weights are not of shape (T, S).
 
     >>> attention_svg(AttentionMap(["ein", "Hund"], ["a", "dog"], [[1, 0], [0, 1]]))[:4]
     '<svg'
@@ -41,37 +44,37 @@ def attention_svg(drawn: AttentionMap) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     drawing = io.StringIO()
-    with _plain():
+    with _drawing_settings():
         figure = _figure(drawn)
         FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
     svg = drawing.getvalue()
     svg = svg[svg.index("<svg") :].rstrip()
-    # A small map keeps its size on a page whose other drawings fill its width.
+    # The style sheet of a page widens its drawings; a small map should keep its size.
     width = figure.get_figwidth()
     return svg.replace("<svg ", f'<svg style="width:{width:.2f}in;max-width:100%" ', 1)
 
 
 def can_write_attention(path: Path) -> None:
-    """Raises a ValueError where :func:`write_attention` could not write there."""
+    """Raises a ValueError if :func:`write_attention` cannot write to this path."""
     if path.suffix.lower() not in _SUFFIXES:
         raise ValueError(
             f"{path}: expected a name that ends with {' or '.join(_SUFFIXES)}, got "
-            f'"{path.suffix}". Name the file after what it shall be.'
+            f'"{path.suffix}". The ending selects the format of the file.'
         )
     if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}. Make it first.")
+        raise ValueError(f"{path}: there is no folder {path.parent}. Create it first.")
 
 
 def write_attention(path: Path, maps: Sequence[AttentionMap]) -> None:
-    """Writes heat maps, one below the other: a page that needs nothing else, or a picture.
+    """Writes heat maps, one below the other, as a self-contained web page or as a picture.
 
     Args:
-        path: ends with .html or .png.
-        maps: at least one for a picture.
+        path: a file name that ends with .html or .png.
+        maps: the maps; at least one for a picture.
     """
     can_write_attention(path)
     if path.suffix.lower() == ".png":
-        picture = _stacked([_pixels(drawn) for drawn in maps])
+        picture = _stacked([_pixels(attention) for attention in maps])
 
         def write(partial: Path) -> None:
             from matplotlib.image import imsave
@@ -80,11 +83,11 @@ def write_attention(path: Path, maps: Sequence[AttentionMap]) -> None:
 
     else:
         body = "\n".join(
-            f"<figure><figcaption>{html.escape(drawn.title)}</figcaption>\n"
-            f"{attention_svg(drawn)}</figure>"
-            for drawn in maps
+            f"<figure><figcaption>{html.escape(attention.title)}</figcaption>\n"
+            f"{attention_svg(attention)}</figure>"
+            for attention in maps
         )
-        page = _PAGE.format(body=body or "<p>Nothing was written.</p>")
+        page = _PAGE.format(body=body or "<p>There are no attention maps.</p>")
 
         def write(partial: Path) -> None:
             partial.write_text(page, encoding="utf-8", errors="backslashreplace")
@@ -92,7 +95,6 @@ def write_attention(path: Path, maps: Sequence[AttentionMap]) -> None:
     written_whole(path, write)
 
 
-_DOTS_PER_INCH = 150
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>attention</title>
@@ -102,15 +104,15 @@ _PAGE = """<!doctype html>
   figure {{ margin: 0 0 3rem }} svg {{ height: auto }}
 </style>
 <body>
-<p>Rows: what was written. Columns: what was read. White is a weight of 0, dark of 1.</p>
+<p>Rows: tokens of the target. Columns: tokens of the source. White is a weight of 0, dark of 1.</p>
 {body}
 </body></html>
 """
 
 
 @contextmanager
-def _plain() -> Iterator[None]:
-    """Words stay text in an SVG, and a font without a letter is no reason to warn."""
+def _drawing_settings() -> Iterator[None]:
+    """Makes matplotlib keep words as text in an SVG, and not warn of letters its font lacks."""
     import matplotlib
 
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.fonttype": "none"}):
@@ -119,21 +121,24 @@ def _plain() -> Iterator[None]:
         yield
 
 
-def _figure(drawn: AttentionMap) -> Figure:
+def _figure(attention: AttentionMap) -> Figure:
     from matplotlib.figure import Figure
 
-    weights = np.asarray(drawn.weights, dtype=float)
-    T, S = len(drawn.target), len(drawn.source)
+    weights = np.asarray(attention.weights, dtype=float)
+    T, S = len(attention.target), len(attention.source)
     if weights.shape != (T, S) or not weights.size:
         raise ValueError(
             f"attention map: expected weights of shape ({T}, {S}), a row for each token of the "
             f"target, at least one, got {weights.shape}."
         )
     cell = min(_CELL, _INCHES_WIDE / S, _INCHES_HIGH / T)
-    # Labels that would be too small to read are left out, evenly.
+    # The font size fits the cells. If it would be less than 5.5 points, too small to read, only
+    # every step-th label is drawn.
     points = cell * 72 * 0.62
     step, points = math.ceil(5.5 / points), max(5.5, points)
-    source, target = ([_label(token) for token in side] for side in (drawn.source, drawn.target))
+    source = [_label(token) for token in attention.source]
+    target = [_label(token) for token in attention.target]
+    # Labels of one letter fit above the columns; longer ones are turned.
     is_short = all(_width(label) <= 1 for label in source)
     left, top = (max(map(_width, side)) * points / 72 * 0.72 + 0.12 for side in (target, source))
     top = points / 72 + 0.12 if is_short else top
@@ -145,11 +150,11 @@ def _figure(drawn: AttentionMap) -> Figure:
     image = axes.imshow(
         weights, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest"
     )
-    # A dollar sign begins no formula here.
-    plain: dict[str, Any] = {"fontsize": points, "parse_math": False}
-    turned = 0 if is_short else 90
-    axes.set_xticks(range(0, S, step), source[::step], rotation=turned, va="bottom", **plain)
-    axes.set_yticks(range(0, T, step), target[::step], **plain)
+    # Otherwise matplotlib would read text between dollar signs as a formula.
+    text_options: dict[str, Any] = {"fontsize": points, "parse_math": False}
+    angle = 0 if is_short else 90
+    axes.set_xticks(range(0, S, step), source[::step], rotation=angle, va="bottom", **text_options)
+    axes.set_yticks(range(0, T, step), target[::step], **text_options)
     axes.tick_params(length=0, pad=3, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.set_xticks(np.arange(S - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(T - 1) + 0.5, minor=True)
@@ -157,7 +162,7 @@ def _figure(drawn: AttentionMap) -> Figure:
         axes.grid(which="minor", color="#eee", linewidth=0.6)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_color("#bbb")
-    # The scale is as high as the map, but no higher than it needs to be.
+    # The colour scale is as high as the map, but at most 1.4 inches.
     scale = min(T * cell, 1.4)
     box = ((left + S * cell + 0.14) / width, (below + T * cell - scale) / height)
     bar = figure.colorbar(image, cax=figure.add_axes((*box, 0.09 / width, scale / height)))
@@ -168,23 +173,23 @@ def _figure(drawn: AttentionMap) -> Figure:
 
 
 def _label(token: str) -> str:
-    """A token as an axis can show it; a space would not be seen."""
-    shown = token.replace(" ", "␣").replace("\t", "⇥")
-    shown = "".join(c if c.isprintable() else "�" for c in shown)
-    return shown if len(shown) <= _LONGEST_LABEL else shown[: _LONGEST_LABEL - 1] + "…"
+    """A token as a label of an axis, with visible signs for spaces and control characters."""
+    label = token.replace(" ", "␣").replace("\t", "⇥")
+    label = "".join(c if c.isprintable() else "�" for c in label)
+    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
 def _width(label: str) -> int:
-    """In letters; those of East Asia are twice as wide, and accents have no width."""
+    """The width of a label in letters; East Asian letters count twice, combining accents not."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in label)
     return len(label) + wide - sum(bool(unicodedata.combining(c)) for c in label)
 
 
-def _pixels(drawn: AttentionMap) -> np.ndarray:
+def _pixels(attention: AttentionMap) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with _plain():
-        figure = _figure(drawn)
+    with _drawing_settings():
+        figure = _figure(attention)
         figure.set_dpi(_DOTS_PER_INCH)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
@@ -192,7 +197,7 @@ def _pixels(drawn: AttentionMap) -> np.ndarray:
 
 
 def _stacked(pictures: Sequence[np.ndarray], between: int = 40) -> np.ndarray:
-    """Pictures one below the other, on white."""
+    """Stacks pictures one below the other on a white background."""
     if not pictures:
         raise ValueError("attention map: expected at least one map for a picture, got none.")
     width = max(picture.shape[1] for picture in pictures)

@@ -1,8 +1,7 @@
-"""report.html: the curves and samples of a run, on one page that needs nothing else."""
+"""report.html: the curves and samples of a run, on a self-contained web page."""
 
 from __future__ import annotations
 
-import csv
 import html
 import io
 import math
@@ -13,7 +12,9 @@ from typing import Any
 
 from throughtime.inspection.alignments import recorded_alignments
 from throughtime.inspection.attention_map import attention_svg
+from throughtime.inspection.metrics import PLACE, read_metrics
 from throughtime.inspection.shown_files import shown_html
+from throughtime.reading import text_of
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.task import Figure
 
@@ -21,26 +22,26 @@ __all__ = ["write_report"]
 
 Points = list[tuple[float, float]]
 
-# The columns of metrics.csv that say when and where a row was measured.
-_PLACE = ("step", "epoch", "seconds", "split")
-
 
 def write_report(run: Run) -> Path:
-    """Writes the page from what the run folder holds, and returns its path.
+    """Writes the report page of a run folder, and returns its path.
 
-    The loss curve, the figures of the validation, the norm of the gradient before clipping, the
-    learning rate, the samples along the way, where the model looked, and the configuration.
+    The page shows the loss curve, the figures of the validation, the norm of the gradient before
+    clipping, the learning rate, the samples of the training, attention maps, and the configuration.
     """
     config = run.config()
     monitor, figures = config.get("monitor", "loss"), _figures(config)
-    rows = _rows(run.metrics_file)
+    _, rows = read_metrics(run.metrics_file)
     settings = {"cell": "", **config["settings"]}
     title = f"{config['task']} · {config['assets'].get('data', run.folder.name)}"
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(_summary(rows, monitor, figures, config.get('parameters')))}</p>",
         *_while_learning(rows, monitor, figures),
-        *(_figure("Validation", unit, curves) for unit, curves in _of_a_split(rows, figures)),
+        *(
+            _figure("Validation", unit, curves)
+            for unit, curves in _of_a_split(rows, monitor, figures)
+        ),
         *_of_the_learner(rows, config),
         "<h2>Samples along the way</h2>",
         *_samples(run.samples_file),
@@ -50,7 +51,7 @@ def write_report(run: Run) -> Path:
         _table({**settings, **config["training"], **config["versions"]}),
     ]
     page = _PAGE.format(title=html.escape(title), body="\n".join(body))
-    # The JSON files may hold half of a surrogate pair, which UTF-8 cannot.
+    # The JSON files may contain lone surrogates, which UTF-8 cannot encode.
     written_whole(
         run.report_file,
         lambda path: path.write_text(page, encoding="utf-8", errors="backslashreplace"),
@@ -78,13 +79,6 @@ _PAGE = """<!doctype html>
 """
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def _points(rows: list[dict[str, str]], split: str, column: str) -> Points:
     return [
         (float(row["step"]), float(row[column]))
@@ -94,17 +88,17 @@ def _points(rows: list[dict[str, str]], split: str, column: str) -> Points:
 
 
 def _columns(rows: list[dict[str, str]], split: str) -> list[str]:
-    """The figures that rows of a split hold."""
+    """The names of the figures that rows of a split have, without speeds."""
     names = dict.fromkeys(name for row in rows if row["split"] == split for name in row)
     return [
         name
         for name in names
-        if name not in _PLACE and not name.endswith("_per_second") and _points(rows, split, name)
+        if name not in PLACE and not name.endswith("_per_second") and _points(rows, split, name)
     ]
 
 
 def _figures(config: dict[str, Any]) -> dict[str, Figure]:
-    """What the figures say; a run of an older version does not tell, but for its loss."""
+    """Units and directions of the figures; a run of an older version has those of its loss only."""
     entries = config.get("figures", {"loss": {"unit": "nats", "better": "lower"}})
     return {name: Figure(**entry) for name, entry in entries.items()}
 
@@ -112,23 +106,22 @@ def _figures(config: dict[str, Any]) -> dict[str, Figure]:
 def _while_learning(
     rows: list[dict[str, str]], monitor: str, figures: Mapping[str, Figure]
 ) -> list[str]:
-    """The loss, and the figure that is monitored, of training and validation side by side."""
+    """Charts of the loss and of the monitored figure, with curves of training and validation."""
     charts = []
     for name in dict.fromkeys(("loss", monitor)):
         curves = {"training": _points(rows, "train", name)}
         curves |= {"validation": _points(rows, "valid", name)}
-        # A figure of whole splits only stands among the others.
-        if curves["training"] or (name == "loss" and curves["validation"]) or not rows:
+        if any(curves.values()) or not rows:
             unit = figures[name].unit if name in figures else ""
             charts.append(_figure(_in_words(name), unit, curves))
     return charts
 
 
 def _of_a_split(
-    rows: list[dict[str, str]], figures: Mapping[str, Figure]
+    rows: list[dict[str, str]], monitor: str, figures: Mapping[str, Figure]
 ) -> list[tuple[str, dict[str, Points]]]:
-    """The curves of what is only known of a whole split, those of one unit together."""
-    in_training = {*_columns(rows, "train"), "loss"}
+    """The curves of figures that only a validation computes, one group for each unit."""
+    in_training = {*_columns(rows, "train"), "loss", monitor}
     by_unit: dict[str, dict[str, Points]] = {}
     for name in _columns(rows, "valid"):
         if name not in in_training:
@@ -138,7 +131,7 @@ def _of_a_split(
 
 
 def _of_the_learner(rows: list[dict[str, str]], config: dict[str, Any]) -> list[str]:
-    """What the learner tells of itself: the norm of the gradient, the learning rate, a fitness."""
+    """Charts of figures of the learner: the norm of the gradient, the learning rate, a fitness."""
     in_validation = {*_columns(rows, "valid"), "loss"}
     names = _columns(rows, "train")
     if not rows and config.get("learner", "gradient") == "gradient":
@@ -149,7 +142,8 @@ def _of_the_learner(rows: list[dict[str, str]], config: dict[str, Any]) -> list[
             continue
         points = {_in_words(name).lower(): _points(rows, "train", name)}
         if name == "gradient_norm":
-            clip_norm = float(config["training"].get("clip_norm", math.nan))
+            clip_norm = config["training"].get("clip_norm")
+            clip_norm = clip_norm if isinstance(clip_norm, int | float) else math.nan
             what = "Norm of the gradient before clipping"
             charts.append(_figure(what, "norm", points, level=clip_norm, is_log=True))
         else:
@@ -174,15 +168,15 @@ def _summary(
     is_higher = monitor in figures and figures[monitor].better == "higher"
     best = (max if is_higher else min)(valid, key=lambda row: float(row[monitor]))
     minutes = float(rows[-1]["seconds"]) / 60
-    figures = ", ".join(
+    shown = ", ".join(
         f"{name.replace('_', ' ')} {float(value):.4f}"
         for name, value in best.items()
-        if value and name not in _PLACE
+        if value and name not in PLACE
     )
     return (
         f"{'' if parameters is None else f'{parameters:,} parameters, '}{rows[-1]['step']} steps, "
         f"{float(rows[-1]['epoch']):.2f} epochs, {minutes:.1f} minutes. "
-        f"Best validation at step {best['step']}: {figures}."
+        f"Best validation at step {best['step']}: {shown}."
     )
 
 
@@ -194,7 +188,7 @@ def _figure(
     is_log: bool = False,
     height: float = 2.8,
 ) -> str:
-    # matplotlib takes a while to import, and few processes draw.
+    # Imported here because the import takes long, and most processes never draw.
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -218,7 +212,7 @@ def _figure(
     axes.spines[["top", "right"]].set_visible(False)
     if len(curves) > 1 or level is not None:
         for text in axes.legend(frameon=False).get_texts():
-            # A dollar sign in the name of a column begins no formula.
+            # Otherwise matplotlib would read text between dollar signs as a formula.
             text.set_parse_math(False)
     drawing = io.StringIO()
     FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
@@ -227,28 +221,29 @@ def _figure(
 
 
 def _thinned(points: Points, most: int = 600) -> Points:
-    """At most that many points: the mean of each stretch, for a curve of a long training."""
+    """Reduces a curve to at most ``most`` points, each the mean of consecutive points."""
     size = math.ceil(len(points) / most)
 
     def mean(values: Sequence[float]) -> float:
         return sum(values) / len(values)
 
-    stretches = (points[i : i + size] for i in range(0, len(points), size))
-    return [(part[-1][0], mean([y for _, y in part])) for part in stretches]
+    groups = (points[i : i + size] for i in range(0, len(points), size))
+    return [(group[-1][0], mean([y for _, y in group])) for group in groups]
 
 
 def _samples(path: Path, most: int = 12) -> list[str]:
-    """The samples, the last one open; of many only some, evenly over the training."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    found = re.findall(r"(?ms)^=== (step \d+) ===\n(.*?)(?=^=== step \d+ ===$|\Z)", text)
-    if not found:
+    """The samples as elements that unfold, the last one open; at most ``most``, evenly chosen."""
+    text = text_of(path, errors="backslashreplace") if path.is_file() else ""
+    samples = re.findall(r"(?ms)^=== (step \d+) ===\n(.*?)(?=^=== step \d+ ===$|\Z)", text)
+    if not samples:
         return ["<p>None yet.</p>"]
-    step = max(1, math.ceil(len(found) / most))
-    kept = found[::-step][::-1]
+    step = max(1, math.ceil(len(samples) / most))
+    # Counted from the end, so that the last sample is always among them.
+    chosen = samples[::-step][::-1]
     return [
-        f"<details{' open' if i == len(kept) - 1 else ''}><summary>{html.escape(title)}</summary>"
+        f"<details{' open' if i == len(chosen) - 1 else ''}><summary>{html.escape(title)}</summary>"
         f"<pre>{html.escape(sample.strip())}</pre></details>"
-        for i, (title, sample) in enumerate(kept)
+        for i, (title, sample) in enumerate(chosen)
     ]
 
 
@@ -258,12 +253,12 @@ def _attention(run: Run) -> list[str]:
         return []
     return [
         f"<h2>Attention at step {html.escape(str(step))}</h2>",
-        "<p>Pairs of the validation. Rows: what was written. Columns: what was read. "
-        "White is a weight of 0, dark of 1.</p>",
+        "<p>Examples of the validation split. Rows: tokens of the target. Columns: tokens of the "
+        "source. White is a weight of 0, dark of 1.</p>",
         *(
-            f"<figure><figcaption>{html.escape(drawn.title)}</figcaption>{attention_svg(drawn)}"
-            "</figure>"
-            for drawn in maps
+            f"<figure><figcaption>{html.escape(attention.title)}</figcaption>"
+            f"{attention_svg(attention)}</figure>"
+            for attention in maps
         ),
     ]
 

@@ -1,7 +1,8 @@
-"""Tables, pictures, sounds and scores that a task showed, as files of the run folder.
+"""The files of a run folder with the tables, pictures, sounds and scores that a task displayed.
 
-``shown/`` holds a file for each, named by its step and its number, and ``index.jsonl`` with their
-kinds and titles. Texts are in samples.txt.
+The folder ``shown/`` contains a file for each picture, sound and score, named by its step and
+number, and ``index.jsonl``, a line of JSON for each item with its kind, its title and the content
+of a table. Texts are in samples.txt.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 import wave
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from throughtime.reading import Entries, Whole, json_value, shown, text_of, typed
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.shown import Picture, Score, Shown, Sound, Table, Text
 
@@ -22,10 +25,13 @@ __all__ = ["drop_shown", "shown_html", "write_shown"]
 
 
 def write_shown(run: Run, step: int, number: int, item: Shown) -> None:
-    """Writes an item that is not a text.
+    """Writes an item into the run folder; a text is ignored.
 
     Args:
-        number: of the item among those of its step.
+        run: the run folder.
+        step: the step of the training at which the item was displayed.
+        number: the index of the item among those of its step.
+        item: the item.
     """
     if isinstance(item, Text):
         return
@@ -33,9 +39,12 @@ def write_shown(run: Run, step: int, number: int, item: Shown) -> None:
     entry: dict[str, Any] = {"step": step, "kind": type(item).__name__, "title": item.title}
     stem = f"{step:08d}-{number}"
     if isinstance(item, Table):
-        entry |= {"columns": list(item.columns), "rows": [list(map(str, r)) for r in item.rows]}
+        entry |= {
+            "columns": list(map(str, item.columns)),
+            "rows": [list(map(str, r)) for r in item.rows],
+        }
     elif isinstance(item, Picture):
-        # matplotlib takes a while to import, and few processes draw.
+        # Imported here because the import takes long, and most processes never draw.
         from matplotlib.image import imsave
 
         entry["file"] = f"{stem}.png"
@@ -58,20 +67,20 @@ def write_shown(run: Run, step: int, number: int, item: Shown) -> None:
 
 
 def drop_shown(run: Run, step: int) -> None:
-    """Forgets what was shown beyond a step, for it will be shown again; 0 forgets everything."""
+    """Deletes the items after a step, which a resumed training displays again; 0 deletes all."""
     if not run.shown_folder.is_dir():
         return
     entries = _entries(run)
     kept = [entry for entry in entries if step > 0 and entry["step"] <= step]
     for entry in entries:
         if entry not in kept and "file" in entry:
-            (run.shown_folder / Path(entry["file"]).name).unlink(missing_ok=True)
+            (run.shown_folder / entry["file"]).unlink(missing_ok=True)
     text = "".join(json.dumps(entry) + "\n" for entry in kept)
     written_whole(_index(run), lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def shown_html(run: Run) -> list[str]:
-    """The items of the last step that showed any, as elements of a page."""
+    """The items of the last step that displayed any, as HTML elements."""
     entries = _entries(run)
     if not entries:
         return []
@@ -89,7 +98,7 @@ def _element(run: Run, entry: dict[str, Any]) -> str:
         rows = [entry["columns"], *entry["rows"]]
         cells = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in rows)
         return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
-    file = run.shown_folder / Path(entry["file"]).name
+    file = run.shown_folder / entry["file"]
     if not file.is_file():
         return "<p>The file is missing.</p>"
     data = base64.b64encode(file.read_bytes()).decode()
@@ -106,15 +115,43 @@ def _index(run: Run) -> Path:
 
 
 def _entries(run: Run) -> list[dict[str, Any]]:
-    """The entries of the index; a line that a kill has cut short is left out."""
+    """The entries of the index, without an incomplete last line that a killed process left.
+
+    Raises:
+        ReadError: for a line that is no entry.
+    """
     if not _index(run).is_file():
         return []
+    lines = text_of(_index(run)).split("\n")[:-1]
     entries = []
-    for line in _index(run).read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
             continue
-        if isinstance(entry, dict) and {"step", "kind", "title"} <= set(entry):
-            entries.append(entry)
+        where = f"{_index(run)}, line {number}"
+        value = json_value(where, line)
+        kind = typed(where, value, Entries({"kind": _kind}, others=Any))["kind"]
+        entries.append(typed(where, value, _KINDS[kind]))
     return entries
+
+
+def _kind(value: object) -> str:
+    if not isinstance(value, str) or value not in _KINDS:
+        raise ValueError(f"expected one of {', '.join(_KINDS)}, got {shown(value)}.")
+    return value
+
+
+def _file_name(value: object) -> str:
+    """A name that :func:`write_shown` gives, which leads nowhere else."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]+-[0-9]+\.\w+", value):
+        raise ValueError(f"expected the name of a file in the folder, got {shown(value)}.")
+    return value
+
+
+_PLACE = {"step": Whole(0), "kind": str, "title": str}
+_FILE = Entries({**_PLACE, "file": _file_name})
+_KINDS = {
+    "Table": Entries({**_PLACE, "columns": list[str], "rows": list[list[str]]}),
+    "Picture": _FILE,
+    "Sound": _FILE,
+    "Score": _FILE,
+}

@@ -1,4 +1,4 @@
-"""In and out: models of other libraries become ours, and ours become theirs."""
+"""Conversion of layers and models from and to other libraries and files."""
 
 from throughtime.interchange.keras import from_keras, from_keras_weights, to_keras
 from throughtime.interchange.onnx import load_onnx, save_onnx

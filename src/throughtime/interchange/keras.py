@@ -1,6 +1,6 @@
-r"""Recurrent layers of Keras become ours, and ours theirs; Keras itself is never imported.
+r"""Conversion of recurrent layers from and to Keras, without importing Keras.
 
-Keras multiplies from the other side and orders the blocks differently. With x and h as rows:
+Keras multiplies by its matrices from the right and has another order of blocks. With rows x and h:
 
     Keras LSTM                                       lstm
     i = sigmoid(x K_i + h U_i + b_i)                 i_t = sigmoid(W_i x_t + R_i h_{t-1} + b_i)
@@ -20,9 +20,9 @@ Keras multiplies from the other side and orders the blocks differently. With x a
     Keras SimpleRNN                                  rnn-tanh, rnn-relu, rnn-sigmoid, rnn-linear
     h = g(x K + h U + b)                             h_t = g(W x_t + R h_{t-1} + b)
 
-So W = K^T and R = U^T, block by block. Keras has one bias, which becomes bias_ih beside a bias_hh
-of zeros, and on the way back is the sum of ours; only the GRU with reset_after has two, b and d,
-which are bias_ih and bias_hh.
+So W = K^T and R = U^T, block by block. The GRU with reset_after has two biases, b and d, which are
+bias_ih and bias_hh. All other layers of Keras have one bias: from Keras it becomes bias_ih, beside
+a bias_hh of zeros; to Keras it is the sum of bias_ih and bias_hh.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ from torch import Tensor, nn
 
 from throughtime.cells.cell import is_registered
 from throughtime.checks import shape_is, unknown
+from throughtime.interchange.computed_weights import with_plain_weights
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 
 __all__ = ["from_keras", "from_keras_weights", "to_keras"]
 
-# Cell: our blocks in the order in which Keras has them.
+# For each cell its blocks, in the order of Keras.
 _ORDERS = {
     "lstm": ("i", "f", "g", "o"),
     "lstm-np": ("i", "f", "z", "o"),
@@ -53,7 +54,7 @@ _MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product"}
 _ARRAYS = ("kernel", "recurrent_kernel", "bias")
 _BIASES = ("bias_ih", "bias_hh")
 _LIBRARIES = ("keras", "tf_keras", "tensorflow")
-# What acts while Keras trains, and leaves the function of the layer as it is.
+# Options of Keras that act in training only.
 _TRAINING = (
     *("dropout", "recurrent_dropout", "activity_regularizer"),
     *("kernel_regularizer", "recurrent_regularizer", "bias_regularizer"),
@@ -62,23 +63,24 @@ _TRAINING = (
 
 
 def from_keras(layers: Any) -> Recurrent:
-    """Layers of Keras as one of ours: the same function of the same sequences, (B, T, I).
+    """Converts layers of Keras to one layer that computes the same function of sequences (B, T, I).
 
-    The output has every step, whatever ``return_sequences`` says; what Keras returns without it is
-    the last state. A mask is ``lengths`` here. Weights that are not trainable stay so.
+    The layer returns the outputs of all steps, also for layers of Keras without
+    ``return_sequences``, whose output is the last state here. A mask of Keras becomes ``lengths``.
+    Weights that are not trainable stay frozen.
 
     Args:
         layers: a built LSTM, GRU or SimpleRNN, one of these in a Bidirectional, or a list of such
-            layers, each of which reads the one before.
+            layers, each of which reads the output of the one before.
 
     Returns:
-        ``LSTM``, ``GRU`` or ``RNN``, or ``Recurrent`` with the cell that computes the same; its
+        ``LSTM``, ``GRU`` or ``RNN``, or ``Recurrent`` with the cell of the same equations; its
         sequences are (B, T, …).
 
     Raises:
-        TypeError: for anything but such layers.
-        ValueError: for a layer that is not built, an activation or option that ours has not, or
-            layers that are not alike.
+        TypeError: for an argument that is not such a layer.
+        ValueError: if a layer is not built, has an activation or option without an equivalent, or
+            differs from the others in cell, biases, directions or merge mode.
 
     Source: the documentation of keras.layers.LSTM, GRU, SimpleRNN and Bidirectional, Keras 3.
     """
@@ -99,8 +101,8 @@ def from_keras(layers: Any) -> Recurrent:
             )
         weights += arrays
     names = ("cell", "use_bias", "number of directions", "merge_mode")
-    for other in settings:
-        for name, first, value in zip(names, settings[0], other, strict=True):
+    for values in settings:
+        for name, first, value in zip(names, settings[0], values, strict=True):
             if first != value:
                 raise ValueError(
                     f"from_keras: expected layers that are alike, got the {name} {first} and "
@@ -108,11 +110,11 @@ def from_keras(layers: Any) -> Recurrent:
                 )
     cell, bias, directions, merge = settings[0]
     options = dict(bias=bias, bidirectional=directions == 2, merge=_MERGES[merge])
-    ours = _filled("from_keras", weights, cell, **options, batch_first=True)
-    for suffix, learns in zip(_suffixes(ours), trainable, strict=True):
+    converted = _filled("from_keras", weights, cell, **options, batch_first=True)
+    for suffix, is_trainable in zip(_suffixes(converted), trainable, strict=True):
         for name in _names(bias):
-            getattr(ours, f"{name}{suffix}").requires_grad_(learns)
-    return ours
+            getattr(converted, f"{name}{suffix}").requires_grad_(is_trainable)
+    return converted
 
 
 def from_keras_weights(
@@ -124,17 +126,18 @@ def from_keras_weights(
     merge: str = "concat",
     batch_first: bool = True,
 ) -> Recurrent:
-    """A layer from the arrays of Keras alone, as ``get_weights`` gives or a file holds them.
+    """Creates a layer from weights of Keras, as ``get_weights`` returns them or a file holds them.
 
     Args:
-        weights: for each layer, and in it for the forward and then the backward direction:
-            kernel, recurrent_kernel and, with ``bias``, bias.
-        cell: ``lstm``; ``gru`` for reset_after=True, ``gru-reset-before`` for False; ``rnn-tanh``,
-            ``rnn-relu``, ``rnn-sigmoid``, ``rnn-linear`` for SimpleRNN.
-        bias: Keras' use_bias.
+        weights: a list of the arrays kernel, recurrent_kernel and, with ``bias``, bias, for each
+            direction (forward, then backward) of each layer.
+        cell: ``lstm``; ``gru`` for a GRU with reset_after=True, ``gru-reset-before`` for one with
+            reset_after=False; ``rnn-tanh``, ``rnn-relu``, ``rnn-sigmoid`` or ``rnn-linear`` for a
+            SimpleRNN with that activation.
+        bias: use_bias of Keras.
         bidirectional: whether the layers are in a Bidirectional.
-        merge: ``concat``, ``sum``, ``mean`` (Keras: ave) or ``product`` (mul).
-        batch_first: whether the layer's sequences are (B, T, …), as in Keras.
+        merge: ``concat``, ``sum``, ``mean`` (ave in Keras) or ``product`` (mul in Keras).
+        batch_first: whether the sequences of the layer are (B, T, …), as in Keras.
 
     Shapes:
         kernel (I, G*H), recurrent_kernel (H, G*H), bias (G*H), for ``gru`` (2, G*H).
@@ -154,19 +157,21 @@ def from_keras_weights(
 
 
 def to_keras(layer: Recurrent) -> list[np.ndarray]:
-    """The weights of a layer as Keras has them.
+    """Converts the weights of a layer to the arrays of Keras.
+
+    A weight that is computed in each call, as by ``weight_norm``, has its current value.
 
     Args:
-        layer: with one of the cells of :func:`from_keras_weights`.
+        layer: a recurrent layer with one of the cells of :func:`from_keras_weights`.
 
     Returns:
-        What ``set_weights`` takes: of the one layer of Keras, or of a ``keras.Sequential`` of as
-        many as ours has layers, each in a Bidirectional where ours has two directions. bfloat16
-        becomes float32, for NumPy has no bfloat16.
+        The list for ``set_weights`` of a layer of Keras, or of a ``keras.Sequential`` with the same
+        number of layers; each must be in a Bidirectional if the layer has two directions. bfloat16
+        becomes float32, because NumPy has no bfloat16.
 
     Raises:
-        TypeError: for anything but a recurrent layer of ours.
-        ValueError: for a cell or an option that Keras has not.
+        TypeError: if ``layer`` is not a recurrent layer of throughtime.
+        ValueError: for a cell or an option that Keras does not have, or a weight without a value.
 
     >>> [array.shape for array in to_keras(GRU(3, 5))]
     [(3, 15), (5, 15), (2, 15)]
@@ -175,8 +180,9 @@ def to_keras(layer: Recurrent) -> list[np.ndarray]:
         raise TypeError(
             f"to_keras: expected a recurrent layer of throughtime, got {type(layer).__name__}."
         )
+    layer = with_plain_weights("to_keras", layer)
     cell = layer.cell.name
-    # A subclass inherits the name, whatever it computes.
+    # A subclass inherits the name, but may have other equations.
     if cell not in _ORDERS or not is_registered(layer.cell):
         raise ValueError(
             f"to_keras: Keras has no layer for the cell {cell or '?'} ({layer.cell}); it "
@@ -221,9 +227,9 @@ def _directions(layer: Any) -> tuple[list[Any], str]:
     else:
         parts, merge = [layer], "concat"
     for part, backwards in zip(parts, (False, True), strict=False):
-        # A class of the user's own may compute anything, whatever it descends from.
-        is_theirs = type(part).__module__.split(".")[0] in _LIBRARIES
-        if not is_theirs or type(part).__name__ not in ("LSTM", "GRU", "SimpleRNN"):
+        # A subclass outside the library may have other equations.
+        is_of_keras = type(part).__module__.split(".")[0] in _LIBRARIES
+        if not is_of_keras or type(part).__name__ not in ("LSTM", "GRU", "SimpleRNN"):
             raise TypeError(
                 f"from_keras: expected an LSTM, GRU or SimpleRNN of Keras, one in a Bidirectional, "
                 f"or a list of these, got {type(part).__name__}. Arrays go to from_keras_weights, "
@@ -245,17 +251,17 @@ def _check(layer: Any, backwards: bool) -> None:
             f"{_who(layer)} has stateful=True and keeps its state; ours is given it and gives it "
             f"back. Convert layer.get_weights() with from_keras_weights, and pass the state on."
         )
-    left = [name for name in _TRAINING if config.get(name)]
-    if left:
+    omitted = [name for name in _TRAINING if config.get(name)]
+    if omitted:
         warnings.warn(
-            f"{_who(layer)} has {', '.join(left)}, which acts in training only and is left out. "
+            f"{_who(layer)} has {', '.join(omitted)}, which acts in training only and is left out. "
             f"See the options dropout and locked_dropout of throughtime.Recurrent.",
             stacklevel=4,
         )
 
 
 def _cell(layer: Any) -> str:
-    """The name of our cell with the equations of that layer."""
+    """The name of the cell with the equations of a layer of Keras."""
     config, kind = layer.get_config(), type(layer).__name__
     if kind == "SimpleRNN":
         activation = config["activation"]
@@ -295,38 +301,38 @@ def _filled(who: str, weights: Any, cell: str, **options: Any) -> Recurrent:
     for i in (0, 1):
         shape_is(who, f"array {i}, the {names[i]},", tensors[i], ("IH"[i], "G*H"))
     I, H, L = tensors[0].shape[0], tensors[1].shape[0], len(weights) // per_layer
-    # No memory and no draw: the weights are put in below.
+    # The meta device allocates and draws no weights, all of which are replaced below.
     options |= dict(device="meta", dtype=tensors[0].dtype)
     if cell in ("rnn-tanh", "rnn-relu"):
-        ours: Recurrent = RNN(I, H, L, nonlinearity=cell[4:], **options)
+        layer: Recurrent = RNN(I, H, L, nonlinearity=cell[4:], **options)
     elif cell in ("lstm", "gru"):
-        ours = (LSTM if cell == "lstm" else GRU)(I, H, L, **options)
+        layer = (LSTM if cell == "lstm" else GRU)(I, H, L, **options)
     else:
-        ours = Recurrent(cell, I, H, L, **options)
-    rest = iter(enumerate(tensors))
-    for suffix in _suffixes(ours):
-        I = ours.input_size if suffix.startswith("_l0") else ours.output_size
-        columns = len(ours.cell.gates) * H
+        layer = Recurrent(cell, I, H, L, **options)
+    arrays = iter(enumerate(tensors))
+    for suffix in _suffixes(layer):
+        I = layer.input_size if suffix.startswith("_l0") else layer.output_size
+        columns = len(layer.cell.gates) * H
         shapes = [(I, columns), (H, columns), (2, columns) if cell == "gru" else (columns,)]
         for name, shape in zip(names, shapes, strict=False):
-            i, value = next(rest)
+            i, value = next(arrays)
             why = f"the cell is {cell}, I={I} and H={H}"
             shape_is(who, f"array {i}, the {name} of {suffix[1:]},", value, shape, why)
-            none = torch.zeros_like(value)
             if name != "bias":
-                put = {"weight_ih" if name == "kernel" else "weight_hh": value.T}
+                converted = {"weight_ih" if name == "kernel" else "weight_hh": value.T}
             else:
-                put = dict(zip(_BIASES, value if cell == "gru" else (value, none), strict=True))
-            for ours_name, rows in put.items():
-                rows = _reordered(rows, _ORDERS[cell], ours.cell.gates).contiguous()
-                setattr(ours, f"{ours_name}{suffix}", nn.Parameter(rows))
-    return ours
+                biases = value if cell == "gru" else (value, torch.zeros_like(value))
+                converted = dict(zip(_BIASES, biases, strict=True))
+            for parameter, rows in converted.items():
+                rows = _reordered(rows, _ORDERS[cell], layer.cell.gates).contiguous()
+                setattr(layer, f"{parameter}{suffix}", nn.Parameter(rows))
+    return layer
 
 
-def _reordered(rows: Tensor, here: Sequence[str], there: Sequence[str]) -> Tensor:
-    """The blocks of rows (G*H, …) in another order."""
-    blocks = dict(zip(here, rows.chunk(len(here)), strict=True))
-    return torch.cat([blocks[name] for name in there])
+def _reordered(rows: Tensor, old: Sequence[str], new: Sequence[str]) -> Tensor:
+    """Changes the order of the blocks of rows (G*H, …) from ``old`` to ``new``."""
+    blocks = dict(zip(old, rows.chunk(len(old)), strict=True))
+    return torch.cat([blocks[name] for name in new])
 
 
 def _tensor(who: str, number: int, array: Any) -> Tensor:
@@ -336,7 +342,7 @@ def _tensor(who: str, number: int, array: Any) -> Tensor:
     if value.dtype.kind != "f" or value.dtype.itemsize > 8:
         got = value.dtype if value.dtype.kind in "biufc" else type(array).__name__
         raise ValueError(f"{who}: expected array {number} of a floating-point type, got {got}.")
-    # A copy, in this machine's order of bytes.
+    # A copy in the byte order of this machine, the only one that PyTorch has.
     return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
 
 

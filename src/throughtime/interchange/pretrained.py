@@ -6,152 +6,77 @@ the registry, and holds nothing but numbers and texts.
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Callable
+import warnings
+from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load, save_file
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.checks import unknown
+from throughtime.interchange.computed_weights import with_plain_weights
+from throughtime.interchange.configuration import read_configuration
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
-from throughtime.layers.spec import OPTIONS
-from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork, Writer
+from throughtime.layers.dropout import Dropout
+from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork
 from throughtime.models.cloze import Cloze
 
 __all__ = ["from_pretrained", "save_pretrained"]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
-
-def _of_recurrent(layer: Recurrent) -> dict[str, Any]:
-    for name, other in layer.activations.items():
-        if not isinstance(other, str):
-            raise ValueError(
-                f"save_pretrained: activations[{name!r}] is a function, which no configuration "
-                f"can hold. Name one of throughtime.cells.wrapped.ACTIVATIONS; or save the state "
-                f"dict alone."
-            )
-    return {name: getattr(layer, name) for name in OPTIONS}
-
-
-def _of_layers(inner: Recurrent) -> dict[str, Any]:
-    """What every model says of its recurrent layers."""
-    names = ("hidden_size", "num_layers", "forget_bias", "backend")
-    return {name: getattr(inner, name) for name in names}
-
-
-def _tokens_of(model: Writer) -> dict[str, int]:
-    return {"pad": model.pad, "bos": model.bos, "eos": model.eos}
-
-
-def _of_language_model(model: LanguageModel) -> dict[str, Any]:
-    return _of_layers(model.recurrent) | {
-        "vocab_size": model.embedding.num_embeddings,
-        "embedding_size": model.embedding.embedding_dim,
-        "dropout": model.dropout.p,
-        "tied": model.scores.weight is model.embedding.weight,
-    }
-
-
-def _of_one_network(model: OneNetwork) -> dict[str, Any]:
-    return (
-        _of_layers(model.recurrent)
-        | _tokens_of(model)
-        | {
-            "source_size": model.source_size,
-            "target_size": model.target_size,
-            "embedding_size": model.embedding.embedding_dim,
-            "dropout": model.dropout.p,
-        }
-    )
-
-
-def _of_cloze(model: Cloze) -> dict[str, Any]:
-    return _of_layers(model.recurrent) | {
-        "vocab_size": model.embedding.num_embeddings,
-        "embedding_size": model.embedding.embedding_dim,
-        "bidirectional": model.recurrent.bidirectional,
-        "dropout": model.dropout.p,
-        "tied": model.scores.weight is model.embedding.weight,
-        "bos": model.bos,
-        "eos": model.eos,
-    }
-
-
-def _of_encoder_decoder(model: EncoderDecoder) -> dict[str, Any]:
-    decoder = model.decoder
-    return (
-        _of_layers(decoder.recurrent)
-        | _tokens_of(model)
-        | {
-            "source_size": model.source_size,
-            "target_size": model.target_size,
-            "embedding_size": model.embedding.embedding_dim,
-            "bidirectional": model.encoder.bidirectional,
-            "attention": "none" if decoder.attention is None else decoder.attention.kind,
-            "input_feeding": decoder.input_feeding,
-            "dropout": model.dropout.p,
-            "tied": decoder.tied,
-            "shared": model.shared,
-        }
-    )
-
-
-_ARGUMENTS = {
-    Recurrent: _of_recurrent,
-    RNN: lambda layer: _of_recurrent(layer) | {"nonlinearity": layer.nonlinearity},
-    LSTM: _of_recurrent,
-    GRU: _of_recurrent,
-    LanguageModel: _of_language_model,
-    OneNetwork: _of_one_network,
-    Cloze: _of_cloze,
-    EncoderDecoder: _of_encoder_decoder,
+_CLASSES: dict[str, type[nn.Module]] = {
+    kind.__name__: kind
+    for kind in (Recurrent, RNN, LSTM, GRU, LanguageModel, OneNetwork, Cloze, EncoderDecoder)
 }
-_CELLS: dict[type[nn.Module], Callable[[Any], dict[str, Cell]]] = {
-    Recurrent: lambda m: {"cell": m.cell},
-    LanguageModel: lambda m: {"cell": m.recurrent.cell},
-    OneNetwork: lambda m: {"cell": m.recurrent.cell},
-    Cloze: lambda m: {"cell": m.recurrent.cell},
-    EncoderDecoder: lambda m: {
-        "cell": m.decoder.recurrent.cell,
-        "encoder_cell": m.encoder.cell,
-    },
-}
-_CLASSES = {kind.__name__: kind for kind in _ARGUMENTS}
+"""What may be saved and read: classes that keep their constructor arguments as attributes."""
 
 
 def save_pretrained(model: nn.Module, folder: str | Path) -> None:
     """Writes a model into a folder; :func:`from_pretrained` reads it.
 
+    A weight that is computed for each call, as by ``weight_norm``, is written with its present
+    value: the model that is read computes the same, and has that weight as a parameter.
+
     Raises:
-        ValueError: for a model that is none of ours, or with a cell that is not registered.
+        ValueError: for a model that is none of ours, or with a cell that is not registered, or
+            with a weight that has no value; or for one that was changed after it was made, so that
+            its constructor arguments no longer lead to it.
     """
-    kind = type(model)
-    if kind not in _ARGUMENTS:
+    kind = type_before_parametrizations(model)
+    if kind not in _CLASSES.values():
         raise unknown("class of model", kind.__name__, _CLASSES)
-    config: dict[str, Any] = {"class": kind.__name__, "arguments": _ARGUMENTS[kind](model)}
-    for argument, cell in _CELLS.get(kind, lambda _: {})(model).items():
-        if not is_registered(cell):
-            raise ValueError(
-                f"save_pretrained: the cell {type(cell).__name__} is not registered, so nobody "
-                f"could find it again. Give it a name and throughtime.cells.register it, and "
-                f"import it before from_pretrained; or save the state dict alone."
-            )
-        config[argument] = {"name": cell.name, "constants": cell.constants}
+    model = with_plain_weights("save_pretrained", model)
+    arguments = {name: getattr(model, name) for name in _argument_names(kind)}
+    # What a model hands on to its recurrent layers.
+    arguments |= getattr(model, "options", {})
+    config: dict[str, Any] = {"class": kind.__name__, "arguments": {}}
+    for name, value in arguments.items():
+        if isinstance(value, Cell):
+            config[name] = _of_cell(value)
+        else:
+            config["arguments"][name] = _plain(name, value)
+    _check_arguments(model, _on_meta(kind, config))
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     # Weights that are tied stand in the file once.
-    weights = {name: p.detach().contiguous() for name, p in model.named_parameters()}
+    weights = {name: tensor.detach().contiguous() for name, tensor in _tensors(model).items()}
     save_file(weights, str(path / WEIGHTS), {"format": "pt"})
     (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def from_pretrained(folder: str | Path) -> nn.Module:
     """The model that :func:`save_pretrained` wrote, in evaluation mode.
+
+    Each weight has the dtype with which it was saved.
 
     Raises:
         ValueError: where a file is missing or damaged, a name is unknown, or the weights are not
@@ -163,33 +88,132 @@ def from_pretrained(folder: str | Path) -> nn.Module:
             raise ValueError(
                 f"{path}: expected a folder as save_pretrained writes it, got no {file} in it."
             )
+    build = read_configuration(path / CONFIG, _CLASSES)
     try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        name, arguments = config["class"], dict(config["arguments"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path / CONFIG}: the configuration is damaged ({error}).") from error
-    if name not in _CLASSES:
-        raise unknown("class of model", name, _CLASSES)
-    try:
-        for argument in ("cell", "encoder_cell"):
-            if argument in config:
-                cell = config[argument]
-                arguments[argument] = get(cell["name"], **cell["constants"])
-        model = _CLASSES[name](**arguments)
-        weights = load_file(str(path / WEIGHTS))
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{path / CONFIG}: the configuration is damaged ({error}).") from error
-    except SafetensorError as error:
+        # Not load_file, which maps the file: the process dies where it is cut off meanwhile.
+        weights = load((path / WEIGHTS).read_bytes())
+    except (SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path / WEIGHTS}: the file is damaged ({error}).") from error
-    own = {key: tuple(p.shape) for key, p in model.named_parameters()}
-    given = {key: tuple(w.shape) for key, w in weights.items()}
-    if own != given:
-        wrong = sorted(key for key in own.keys() | given.keys() if own.get(key) != given.get(key))
-        key = wrong[0]
+    # Without memory first: the sizes in the configuration may be any.
+    with torch.device("meta"), warnings.catch_warnings():
+        # Of a size of 0, which the comparison below tells of.
+        warnings.simplefilter("ignore")
+        empty = build()
+    own, saved = _shapes(_tensors(empty)), _shapes(weights)
+    if (key := _first_difference(own, saved)) is not None:
         raise ValueError(
             f"{path / WEIGHTS}: expected {key} of shape {own.get(key, '(none)')} as {CONFIG} has "
-            f"it, got {given.get(key, '(none)')}. Both must be of one save."
+            f"it, got {saved.get(key, '(none)')}. Both must be of one save."
         )
+    for key, weight in weights.items():
+        if not weight.is_floating_point():
+            raise ValueError(
+                f"{path / WEIGHTS}: expected {key} as floating-point numbers, got {weight.dtype}."
+            )
+    model = build()
+    # Each takes the type of its saved weight first: copying into another would round.
+    for key, tensor in _tensors(model).items():
+        tensor.data = tensor.data.to(weights[key].dtype)
     model.load_state_dict(weights, strict=False)
-    model = model.to(next(iter(weights.values())).dtype)
     return model.eval()
+
+
+def _argument_names(kind: type[nn.Module]) -> list[str]:
+    """The constructor arguments of a class, without those that say where its weights are."""
+    names: list[str] = []
+    for each in kind.__mro__:
+        parameters = inspect.signature(each.__init__).parameters.values()
+        # What a class hands on as **more are the keyword-only arguments of the class it extends.
+        kinds = [inspect.Parameter.KEYWORD_ONLY]
+        kinds += [inspect.Parameter.POSITIONAL_OR_KEYWORD] if each is kind else []
+        names += [p.name for p in parameters if p.kind in kinds and p.name not in names]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    # An encoder of one's own is a module; that a model has one shows in its weights.
+    return [name for name in names if name not in ("self", "device", "dtype", "encoder")]
+
+
+def _of_cell(cell: Cell) -> dict[str, Any]:
+    if not is_registered(cell):
+        raise ValueError(
+            f"save_pretrained: the cell {type(cell).__name__} is not registered, so nobody "
+            f"could find it again. Give it a name and throughtime.cells.register it, and "
+            f"import it before from_pretrained; or save the state dict alone."
+        )
+    return {"name": cell.name, "constants": cell.constants}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """The value of an argument as JSON has it."""
+    if isinstance(value, Dropout):
+        # A model keeps its argument ``dropout`` as the layer that drops.
+        return value.p
+    if isinstance(value, Cell):
+        return _of_cell(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(f"{name}[{key!r}]", one) for key, one in value.items()}
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    what = "a function" if callable(value) else f"of type {type(value).__name__}"
+    hint = (
+        "Name one of throughtime.cells.wrapped.ACTIVATIONS; or save" if callable(value) else "Save"
+    )
+    raise ValueError(
+        f"save_pretrained: {name} is {what}, which no configuration can hold. {hint} the state "
+        f"dict alone."
+    )
+
+
+def _on_meta(kind: type[nn.Module], config: Mapping[str, Any]) -> nn.Module:
+    """A model from its configuration, whose weights have shapes and no values."""
+    cells = {name: value for name, value in config.items() if name not in ("class", "arguments")}
+    arguments = dict(config["arguments"])
+    arguments |= {name: get(cell["name"], **cell["constants"]) for name, cell in cells.items()}
+    for name in ("encoder_options", "decoder_options"):
+        options = arguments.get(name)
+        if isinstance(options, dict) and isinstance(options.get("cell"), dict):
+            cell = options["cell"]
+            arguments[name] = {**options, "cell": get(cell["name"], **cell["constants"])}
+    with torch.device("meta"), warnings.catch_warnings():
+        # What there is to say was said when the model was made.
+        warnings.simplefilter("ignore")
+        return kind(**arguments)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    names = sorted(one.keys() | other.keys())
+    return next((name for name in names if one.get(name) != other.get(name)), None)
+
+
+def _check_arguments(model: nn.Module, again: nn.Module) -> None:
+    """Raises where a model from the constructor arguments is another than the one to be saved."""
+    advice = (
+        "The model was changed after it was made. Save its state dict alone, or make a model with "
+        "these settings and load the state dict into it."
+    )
+    expected, got = _shapes(_tensors(again)), _shapes(_tensors(model))
+    if (name := _first_difference(expected, got)) is not None:
+        raise ValueError(
+            f"save_pretrained: expected {name} of shape {expected.get(name, '(none)')} as the "
+            f"constructor arguments have it, got {got.get(name, '(none)')}. {advice}"
+        )
+    for expected_line, line in zip(
+        repr(again).splitlines(), repr(model).splitlines(), strict=False
+    ):
+        if line != expected_line:
+            raise ValueError(
+                f"save_pretrained: expected {expected_line.strip()} as the constructor arguments "
+                f"have it, got {line.strip()}. {advice}"
+            )

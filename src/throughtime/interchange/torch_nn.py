@@ -1,13 +1,13 @@
-"""Layers of ``torch.nn`` become ours, and ours theirs, one by one or a whole model at once."""
+"""Conversion of the recurrent layers of a model from and to ``torch.nn``."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
+from throughtime.interchange.computed_weights import copied, refuse_computed
 from throughtime.kernels import torch_native
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 
@@ -15,14 +15,15 @@ __all__ = ["from_torch", "to_torch"]
 
 
 def from_torch(module: nn.Module) -> nn.Module:
-    """A copy of a model in which every ``torch.nn.RNN``, ``LSTM`` and ``GRU`` is throughtime's.
+    """Copies a model, with every ``torch.nn.RNN``, ``LSTM`` and ``GRU`` replaced by throughtime's.
 
-    The weights, the training mode and which weights are frozen come along. The state dict keeps
-    its names, so that a checkpoint of the one loads into the other. Hooks on the layers do not come
-    along. The argument stays as it is.
+    The copy has the same weights, frozen weights and training mode. The names of the state dict are
+    the same, so a checkpoint of one model loads into the other. Hooks of the replaced layers are
+    lost. The argument does not change.
 
     Raises:
-        ValueError: where there is no recurrent layer in it, or one that cannot be converted.
+        ValueError: if the model has no recurrent layer, one that cannot be converted, or one with a
+            weight that is computed in each call, as by ``weight_norm``.
 
     >>> from_torch(nn.Sequential(nn.GRU(3, 5)))[0]
     GRU(GRU(), 3, 5)
@@ -32,17 +33,21 @@ def from_torch(module: nn.Module) -> nn.Module:
             f"from_torch: expected a module with a torch.nn.RNN, LSTM or GRU in it, "
             f"got {type(module).__name__} with none."
         )
-    return _converted(copy.deepcopy(module), nn.RNNBase, _layer, {})
+    for layer in module.modules():
+        if isinstance(layer, nn.RNNBase):
+            refuse_computed("from_torch", layer)
+    return _converted(copied(module), nn.RNNBase, _layer, {})
 
 
 def to_torch(module: nn.Module) -> nn.Module:
-    """A copy of a model in which every recurrent layer is one of ``torch.nn``.
+    """Copies a model, with every recurrent layer of throughtime replaced by one of ``torch.nn``.
 
-    The way back of :func:`from_torch`, for layers whose cell PyTorch has: ``lstm``, ``gru``,
+    The inverse of :func:`from_torch`, for the cells that PyTorch has: ``lstm``, ``gru``,
     ``rnn-tanh`` and ``rnn-relu``.
 
     Raises:
-        ValueError: where there is no recurrent layer in it, or one that PyTorch has not.
+        ValueError: if the model has no recurrent layer, one that PyTorch does not have, or one with
+            a weight that is computed in each call, as by ``weight_norm``.
 
     >>> to_torch(Recurrent("gru", 3, 5))
     GRU(3, 5)
@@ -52,98 +57,110 @@ def to_torch(module: nn.Module) -> nn.Module:
             f"to_torch: expected a module with a recurrent layer of throughtime in it, "
             f"got {type(module).__name__} with none."
         )
-    return _converted(copy.deepcopy(module), Recurrent, _torch_layer, {})
+    for layer in module.modules():
+        if isinstance(layer, Recurrent):
+            refuse_computed("to_torch", layer)
+    return _converted(copied(module), Recurrent, _torch_layer, {})
 
 
 def _converted(
     module: nn.Module,
     kind: type[nn.Module],
     layer: Callable[[Any], nn.Module],
-    done: dict[nn.Module, nn.Module],
+    converted: dict[nn.Module, nn.Module],
 ) -> nn.Module:
-    # A layer that stands in two places stays one layer.
+    """Replaces all layers of a class within a module.
+
+    Args:
+        module: the module, which is changed.
+        kind: the class of the layers to replace.
+        layer: converts one layer.
+        converted: the layers that are converted already, so that a layer that is used twice in the
+            model becomes one layer again.
+    """
     if isinstance(module, kind):
-        if module not in done:
-            done[module] = layer(module)
-        return done[module]
-    # Not named_children(), which names a child once though it stands under two names.
+        if module not in converted:
+            converted[module] = layer(module)
+        return converted[module]
+    # named_children() would list a child with two names only once.
     for name, child in list(module._modules.items()):
         if child is not None:
-            setattr(module, name, _converted(child, kind, layer, done))
+            setattr(module, name, _converted(child, kind, layer, converted))
     return module
 
 
-_THEIRS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN_TANH": nn.RNN, "RNN_RELU": nn.RNN}
+_TORCH_CLASSES = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN_TANH": nn.RNN, "RNN_RELU": nn.RNN}
 
 
-def _torch_layer(ours: Recurrent) -> nn.Module:
-    equivalent = ours.cell.torch_equivalent if torch_native.is_equal(ours.cell) else None
-    if equivalent not in _THEIRS:
+def _torch_layer(recurrent: Recurrent) -> nn.Module:
+    """Converts a layer of throughtime to one of ``torch.nn`` with the same parameters."""
+    cell = recurrent.cell
+    equivalent = cell.torch_equivalent if torch_native.is_equal(cell) else None
+    if equivalent not in _TORCH_CLASSES:
         raise ValueError(
-            f"to_torch: torch.nn has no layer for the cell "
-            f"{ours.cell.name or type(ours.cell).__name__}; it has those of lstm, gru, rnn-tanh "
-            f"and rnn-relu."
+            f"to_torch: torch.nn has no layer for the cell {cell.name or type(cell).__name__}; "
+            f"it has those of lstm, gru, rnn-tanh and rnn-relu."
         )
-    if ours.merge != "concat":
+    if recurrent.merge != "concat":
         raise ValueError(
-            f'to_torch: the layers of torch.nn concatenate their directions, got merge="'
-            f'{ours.merge}".'
+            f"to_torch: the layers of torch.nn concatenate their directions, got "
+            f'merge="{recurrent.merge}".'
         )
-    lost = ours.spec.lost_in("torch.nn")
-    lost += ["proj_size"] if ours.proj_size and equivalent != "LSTM" else []
-    if lost == ["locked_dropout"] and ours.dropout == 0:
-        # It drops nothing, since dropout was set to 0 later.
+    lost = recurrent.spec.lost_in("torch.nn")
+    lost += ["proj_size"] if recurrent.proj_size and equivalent != "LSTM" else []
+    if lost == ["locked_dropout"] and recurrent.dropout == 0:
+        # The constructor refuses locked_dropout without dropout, but dropout can be set to 0 later.
         lost = []
     if lost:
         raise ValueError(
             f"to_torch: the layers of torch.nn have no {lost[0]}, which this layer uses."
         )
-    more: dict[str, Any] = {}
+    further_options: dict[str, Any] = {}
     if equivalent.startswith("RNN"):
-        more["nonlinearity"] = equivalent[4:].lower()
-    if ours.proj_size:
-        more["proj_size"] = ours.proj_size
-    theirs = _THEIRS[equivalent](
-        ours.input_size,
-        ours.hidden_size,
-        ours.num_layers,
-        bias=ours.bias,
-        batch_first=ours.batch_first,
-        dropout=ours.dropout if ours.num_layers > 1 else 0.0,
-        bidirectional=ours.bidirectional,
+        further_options["nonlinearity"] = equivalent[4:].lower()
+    if recurrent.proj_size:
+        further_options["proj_size"] = recurrent.proj_size
+    layer = _TORCH_CLASSES[equivalent](
+        recurrent.input_size,
+        recurrent.hidden_size,
+        recurrent.num_layers,
+        bias=recurrent.bias,
+        batch_first=recurrent.batch_first,
+        dropout=recurrent.dropout if recurrent.num_layers > 1 else 0.0,
+        bidirectional=recurrent.bidirectional,
         device="meta",
-        **more,
+        **further_options,
     )
-    for name, parameter in ours.named_parameters(remove_duplicate=False):
-        setattr(theirs, name, parameter)
-    return theirs.train(ours.training)
+    for name, parameter in recurrent.named_parameters(remove_duplicate=False):
+        setattr(layer, name, parameter)
+    return layer.train(recurrent.training)
 
 
-def _layer(theirs: nn.RNNBase) -> Recurrent:
+def _layer(layer: nn.RNNBase) -> Recurrent:
+    """Converts a layer of ``torch.nn`` to one of throughtime with the same parameters."""
     options: dict[str, Any] = dict(
-        input_size=theirs.input_size,
-        hidden_size=theirs.hidden_size,
-        num_layers=theirs.num_layers,
-        bias=theirs.bias,
-        batch_first=theirs.batch_first,
-        dropout=theirs.dropout if theirs.num_layers > 1 else 0.0,
-        bidirectional=theirs.bidirectional,
-        # No memory and no draw: the weights are put in below.
+        input_size=layer.input_size,
+        hidden_size=layer.hidden_size,
+        num_layers=layer.num_layers,
+        bias=layer.bias,
+        batch_first=layer.batch_first,
+        dropout=layer.dropout if layer.num_layers > 1 else 0.0,
+        bidirectional=layer.bidirectional,
+        # The meta device allocates and draws no weights, all of which are replaced below.
         device="meta",
     )
-    if type(theirs) is nn.LSTM:
-        ours = LSTM(**options, proj_size=theirs.proj_size)
-    elif type(theirs) is nn.GRU:
-        ours = GRU(**options)
-    elif type(theirs) is nn.RNN:
-        ours = RNN(**options, nonlinearity=theirs.nonlinearity)
+    if type(layer) is nn.LSTM:
+        recurrent = LSTM(**options, proj_size=layer.proj_size)
+    elif type(layer) is nn.GRU:
+        recurrent = GRU(**options)
+    elif type(layer) is nn.RNN:
+        recurrent = RNN(**options, nonlinearity=layer.nonlinearity)
     else:
         raise ValueError(
-            f"from_torch: cannot convert {type(theirs).__name__}, which is more than a layer of "
-            f"torch.nn: what it adds would be lost. Remove its parametrizations, or convert its "
-            f"weights by load_state_dict."
+            f"from_torch: cannot convert {type(layer).__name__}, which is more than a layer of "
+            f"torch.nn: what it adds would be lost. Convert its weights by load_state_dict."
         )
-    # The very parameters of the copy, so that weights that are tied to others stay tied.
-    for name, parameter in theirs.named_parameters(remove_duplicate=False):
-        setattr(ours, name, parameter)
-    return ours.train(theirs.training)
+    # The parameters themselves and not copies, so that weights tied to others stay tied.
+    for name, parameter in layer.named_parameters(remove_duplicate=False):
+        setattr(recurrent, name, parameter)
+    return recurrent.train(layer.training)

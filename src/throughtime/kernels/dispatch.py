@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass
-from types import ModuleType
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from throughtime.cells.cell import Cell
 from throughtime.checks import unknown
-from throughtime.kernels import operators, reference, torch_native
+from throughtime.kernels import reference, slowness, torch_native
 from throughtime.kernels.autocast import outside_autocast
+from throughtime.kernels.backend import Backend, Failure
 from throughtime.kernels.call import Call
-from throughtime.kernels.cpp.gemm import has_amx
-from throughtime.kernels.cpp.recurrence import STORAGE
-from throughtime.kernels.transforms import is_direct
+from throughtime.kernels.cpp import backend as cpp
+from throughtime.kernels.transforms import has_tangent, is_direct, is_transformed
 
-__all__ = ["BACKENDS", "Explanation", "check", "explain", "run", "trace"]
+__all__ = [
+    "BACKENDS",
+    "Explanation",
+    "check",
+    "compiled_identity",
+    "explain",
+    "record",
+    "run",
+]
 
-BACKENDS: dict[str, ModuleType] = {
-    "cpp": operators,
-    "torch": torch_native,
-    "reference": reference,
+BACKENDS: dict[str, Backend] = {
+    "cpp": cast(Backend, cpp),
+    "torch": cast(Backend, torch_native),
+    "reference": cast(Backend, reference),
 }
-"""The backends, for most calls from the fastest to the slowest. Each is a module with
-``missing()``, what this machine lacks, ``reasons(call)``, why it cannot run a call, and
-``run(call)``."""
+"""The backends by name; see :class:`throughtime.kernels.backend.Backend`."""
 
 _logger = logging.getLogger("throughtime.kernels")
 _logged: set[tuple[str, str]] = set()
@@ -40,7 +46,7 @@ class Explanation:
     Args:
         backend: the one that runs.
         reasons: for every faster backend that cannot run the call, why.
-        note: why a backend that could run it is not the fastest for it.
+        note: why a backend that could run it is not the fastest for it, or is slower here.
     """
 
     backend: str
@@ -61,22 +67,14 @@ def check(backend: str) -> str:
     return backend
 
 
-_FEW_STEPS = 2
+def _order(call: Call) -> list[tuple[str, str]]:
+    """The backends, the fastest for this call first, each with why it has not its usual rank."""
+    ranks = {name: backend.rank(call) for name, backend in BACKENDS.items()}
+    return [(name, ranks[name][1]) for name in sorted(ranks, key=lambda name: ranks[name][0])]
 
 
-def _order(call: Call) -> tuple[list[str], str]:
-    """The backends, the fastest for this call first, and why the compiled kernels are not it.
-
-    From benchmarks/results: a compiled kernel is asked for memory, packs the weights and starts
-    threads before its first step, which a step or two do not bring in again. PyTorch's LSTM
-    multiplies bfloat16 by AMX where there is one, and the compiled kernels do not yet.
-    """
-    # The reference, traced, would hold for this number of steps only.
-    if call.x.shape[0] <= _FEW_STEPS and not torch._C._is_tracing():
-        return ["torch", "reference", "cpp"], "cpp could, but so few steps are done sooner without"
-    if call.x.dtype is torch.bfloat16 and call.cell.torch_equivalent == "LSTM" and has_amx():
-        return ["torch", "cpp", "reference"], "cpp could, but has no use of this processor's AMX"
-    return list(BACKENDS), ""
+def _refusals(name: str, call: Call) -> list[str]:
+    return [*BACKENDS[name].missing(), *BACKENDS[name].reasons(call)]
 
 
 @outside_autocast
@@ -89,31 +87,35 @@ def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanat
         strict: whether ``auto`` may not fall back to the reference for want of a kernel.
 
     Raises:
-        ValueError: where the backend that is asked for cannot run the call.
+        ValueError: if the backend that is asked for cannot run the call.
     """
     if check(backend) != "auto":
-        why = [*BACKENDS[backend].missing(), *BACKENDS[backend].reasons(call)]
+        why = _refusals(backend, call)
         if why:
             raise ValueError(
                 f'backend="{backend}" cannot run this: {"; ".join(why)}. Use backend="auto".'
             )
-        return Explanation(backend, {})
-    order, why_not_cpp = _order(call)
+        return Explanation(backend, {}, BACKENDS[backend].slower_because())
+    order = _order(call)
+    notes = [note for _, note in order if note]
     refused: dict[str, list[str]] = {}
-    for name in order:
-        why = [*BACKENDS[name].missing(), *BACKENDS[name].reasons(call)]
-        if name == "reference" and strict:
-            # Where it is the fastest there must be a kernel all the same.
-            cpp = [*operators.missing(), *operators.reasons(call)]
-            if cpp:
-                reasons = "; ".join(
-                    f"{b} cannot: {', '.join(w)}" for b, w in ({"cpp": cpp} | refused).items()
-                )
-                raise ValueError(f"strict=True, and no kernel runs this: {reasons}.")
+    for name, note in order:
+        why = _refusals(name, call)
+        if strict and not BACKENDS[name].IS_KERNEL:
+            _check_has_kernel(call)
         if not why:
-            return Explanation(name, refused, "" if name == "cpp" else why_not_cpp)
+            usual = "" if note or not notes else notes[0]
+            return Explanation(name, refused, BACKENDS[name].slower_because() or usual)
         refused[name] = why
     raise AssertionError("the reference refuses nothing")
+
+
+def _check_has_kernel(call: Call) -> None:
+    """Raises unless a kernel can run the call, even if it is not the fastest way."""
+    refused = {name: _refusals(name, call) for name, b in BACKENDS.items() if b.IS_KERNEL}
+    if all(refused.values()):
+        reasons = "; ".join(f"{name} cannot: {', '.join(why)}" for name, why in refused.items())
+        raise ValueError(f"strict=True, and no kernel runs this: {reasons}.")
 
 
 @outside_autocast
@@ -131,29 +133,65 @@ def run(
     if what not in _logged:
         _logged.add(what)
         _logger.info("%s: %s", what[0], chosen)
-        if chosen.backend == "reference" and backend == "auto" and operators.missing():
-            warnings.warn(
-                f"{what[0]} runs step by step in Python, which is several times slower: "
-                f"{'; '.join(operators.missing())}.",
-                stacklevel=7,
-            )
+    _warn_of_slowness(what[0], chosen)
     return BACKENDS[chosen.backend].run(call)
 
 
+def _warn_of_slowness(cell: str, chosen: Explanation) -> None:
+    """Warns, once, if this machine makes the call slower than it need be."""
+    backend = BACKENDS[chosen.backend]
+    if backend.IS_KERNEL:
+        slowness.warn_of_kernels(backend.slower_because(), stacklevel=8)
+        return
+    # PyTorch's own operators run few cells, so that they are missed by no one.
+    compiled = {name for name, b in BACKENDS.items() if b.IS_KERNEL and not b.IS_TRACEABLE}
+    refusals = {name: why for name, why in chosen.reasons.items() if name in compiled}
+    missing = [why for name in refusals for why in BACKENDS[name].missing()]
+    failures = [why for some in refusals.values() for why in some if isinstance(why, Failure)]
+    slowness.warn_of_steps(cell, missing or failures, stacklevel=8)
+
+
 @outside_autocast
-def trace(call: Call, backend: str = "auto") -> dict[str, Tensor]:
+def record(call: Call, backend: str = "auto") -> dict[str, Tensor]:
     """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
-    by_steps = backend == "reference" or not is_direct(call.tensors)
-    refused = by_steps or [*operators.missing(), *operators.reasons(call)]
-    return (reference if refused else operators).trace(call)
+    wants_kernel = backend == "auto" or BACKENDS[backend].IS_KERNEL
+    for name, module in BACKENDS.items() if wants_kernel and is_direct(call.tensors) else ():
+        if module.IS_KERNEL and not _refusals(name, call):
+            # A backend that keeps no record leaves it to the next one.
+            values = module.record(call)
+            if values is not None:
+                return values
+    return reference.record(call)
+
+
+def compiled_identity(cell: Cell, weight: Tensor, backend: str = "auto") -> str:
+    """The cell as ``torch.compile`` may know it: a text; empty if no kernel runs the cell there.
+
+    Args:
+        weight: one of the layer, for its device and dtype.
+        backend: ``auto``, or the only one that may run it.
+    """
+    texts = (
+        module.compiled_identity(cell, weight)
+        for name, module in BACKENDS.items()
+        if backend in ("auto", name)
+    )
+    return next((text for text in texts if text), "")
 
 
 def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The same inside torch.compile, which cannot look into the choice."""
-    # The layer knows the type of its weights, and not that autocast takes another.
-    if backend in ("auto", "cpp") and call.identity and call.x.dtype in STORAGE:
-        return operators.run(call)
-    if backend == "cpp" or (strict and backend == "auto"):
+    if is_transformed() or has_tangent(call.tensors):
+        # torch.compile takes wrong derivatives of an autograd function inside a transform. Without
+        # fullgraph this sends the call to the code outside the graph.
+        raise ValueError(
+            "torch.compile cannot put a recurrence under torch.func or forward-mode "
+            "differentiation into one graph. Use fullgraph=False."
+        )
+    for name, module in BACKENDS.items():
+        if backend in ("auto", name) and not module.IS_TRACEABLE and module.runs_compiled(call):
+            return module.run(call)
+    if (strict and backend == "auto") or (backend != "auto" and not BACKENDS[backend].IS_TRACEABLE):
         # With fullgraph this is what the user sees; without, the call is run outside the graph.
         raise ValueError("no kernel runs this inside torch.compile; layer.explain(x) may say why.")
-    return BACKENDS["reference" if backend in ("auto", "cpp") else backend].run(call)
+    return (reference if backend == "auto" else BACKENDS[backend]).run(call)

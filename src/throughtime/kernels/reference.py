@@ -19,10 +19,23 @@ from throughtime.cells.cell import Cell
 from throughtime.checks import ShapeError
 from throughtime.kernels.call import Call
 from throughtime.kernels.graph.random import uniform
-from throughtime.kernels.graph.trace import Untraceable
-from throughtime.kernels.graph.trace import trace as trace_step
+from throughtime.kernels.graph.trace import Untraceable, trace
 
-__all__ = ["missing", "reasons", "run", "trace"]
+__all__ = [
+    "IS_KERNEL",
+    "IS_TRACEABLE",
+    "compiled_identity",
+    "missing",
+    "rank",
+    "reasons",
+    "record",
+    "run",
+    "runs_compiled",
+    "slower_because",
+]
+
+IS_KERNEL = False
+IS_TRACEABLE = True
 
 
 def missing() -> list[str]:
@@ -45,8 +58,18 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     return _run(call, None)
 
 
+def rank(call: Call) -> tuple[int, str]:
+    """See :class:`throughtime.kernels.backend.Backend`."""
+    return 20, ""
+
+
+def compiled_identity(cell: Cell, weight: Tensor) -> str:
+    """Nothing: torch.compile looks into the loop."""
+    return ""
+
+
 @torch.no_grad()
-def trace(call: Call) -> dict[str, Tensor]:
+def record(call: Call) -> dict[str, Tensor]:
     """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
     steps: list[dict[str, Tensor]] = [{}] * call.x.shape[0]
     _run(call, steps)
@@ -181,7 +204,7 @@ def _blocks_by_value(cell: Cell) -> tuple[list[str], dict[str, list[str]]]:
     Nothing is known of a step that cannot be traced: its products are taken one by one.
     """
     try:
-        products = trace_step(cell).products
+        products = trace(cell).products
     except Untraceable:
         return [], {}
     x = ("input", "x")
@@ -241,3 +264,13 @@ def _output_and_states(
             f"as the layer has {H} units, got {tuple(output.shape)}."
         )
     return output, {name: made[name] for name in state}
+
+
+def runs_compiled(call: Call) -> bool:
+    """Not needed: torch.compile looks into this backend."""
+    return True
+
+
+def slower_because() -> str:
+    """Nothing on any machine."""
+    return ""

@@ -10,7 +10,22 @@ from throughtime.cells.cell import Cell
 from throughtime.kernels.call import Call
 from throughtime.kernels.transforms import has_tangent, is_transformed
 
-__all__ = ["is_equal", "missing", "reasons", "run"]
+__all__ = [
+    "IS_KERNEL",
+    "IS_TRACEABLE",
+    "compiled_identity",
+    "is_equal",
+    "missing",
+    "rank",
+    "reasons",
+    "record",
+    "run",
+    "runs_compiled",
+    "slower_because",
+]
+
+IS_KERNEL = True
+IS_TRACEABLE = True
 
 _OPERATORS = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
 
@@ -41,6 +56,21 @@ def reasons(call: Call) -> list[str]:
     elif call.lengths is not None and call.x.shape[1] == 0:
         found.append("the batch is empty, which PyTorch's packed sequences refuse")
     return found
+
+
+def rank(call: Call) -> tuple[int, str]:
+    """See :class:`throughtime.kernels.backend.Backend`."""
+    return 10, ""
+
+
+def record(call: Call) -> None:
+    """Nothing: PyTorch's operators keep no gates."""
+    return None
+
+
+def compiled_identity(cell: Cell, weight: Tensor) -> str:
+    """Nothing: torch.compile knows PyTorch's operators."""
+    return ""
 
 
 def is_equal(cell: Cell) -> bool:
@@ -90,3 +120,13 @@ def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
     source = lengths.to(x.device) - 1 - t
     source = torch.where(source < 0, t, source)  # (T, B)
     return x.gather(0, source.unsqueeze(-1).expand_as(x))
+
+
+def runs_compiled(call: Call) -> bool:
+    """Not needed: torch.compile looks into this backend."""
+    return True
+
+
+def slower_because() -> str:
+    """Nothing on any machine."""
+    return ""

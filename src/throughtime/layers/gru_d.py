@@ -284,7 +284,7 @@ def _is_bool(who: str, mask: Any, name: str = "mask") -> None:
 
 def _latest(events: Tensor) -> Tensor:
     """For each step the latest one, up to it, at which an event was; -1 before any."""
-    steps = torch.arange(len(events), device=events.device).view(-1, *[1] * (events.dim() - 1))
+    steps = torch.arange(events.shape[0], device=events.device).view(-1, *[1] * (events.dim() - 1))
     return torch.where(events, steps, -1).cummax(0).values
 
 

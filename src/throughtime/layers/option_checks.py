@@ -29,9 +29,11 @@ Check = Callable[[str, str, Any], None]
 """``check(where, name, value)``: raises a TypeError or ValueError if the value cannot be."""
 
 
-def a_size(least: int) -> Check:
+def a_size(least: int, most: int = 2**31 - 1) -> Check:
     def check(where: str, name: str, value: Any) -> None:
         whole_number(where, name, value, least)
+        if value > most:
+            raise ValueError(f"{where}: expected {name} of at most {most:,}, got {value}.")
 
     return check
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.cells.cell import Cell
-from throughtime.kernels import Explanation, dispatch
+from throughtime.kernels import Call, Explanation, dispatch
+from throughtime.kernels.graph.random import new_seed
 from throughtime.layers.incoming import prepared
 from throughtime.layers.spec import OPTIONS, LayerSpec, default_of
-from throughtime.layers.stack import Stack
+from throughtime.layers.stack import Incoming, Stack
 from throughtime.layers.stream import Stream
 
 __all__ = ["Recurrent", "RecurrentState"]
@@ -97,6 +99,13 @@ class Recurrent(Stack):
     (torch.Size([7, 2, 5]), torch.Size([2, 2, 5]))
     """
 
+    MERGES: ClassVar[dict[str, Callable[[list[Tensor]], Tensor]]] = {
+        "concat": lambda outputs: torch.cat(outputs, -1),
+        "sum": lambda outputs: outputs[0] + outputs[1],
+        "mean": lambda outputs: (outputs[0] + outputs[1]) / 2,
+        "product": lambda outputs: outputs[0] * outputs[1],
+    }
+
     def __init__(
         self,
         cell: Cell | str,
@@ -178,6 +187,65 @@ class Recurrent(Stack):
         if seen is None:
             return results
         return *results, {name: layout.restored(v) for name, v in seen.items()}
+
+    def _through_layers(
+        self, incoming: Incoming, seen: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The output of the last layer, and the last states of all; notes the trace in seen."""
+        spec = self.spec
+        last: list[tuple[Tensor, ...]] = []
+        # What each direction reads: the same, unless they run apart.
+        inputs = [incoming.x] * spec.num_directions
+        for layer in range(spec.num_layers):
+            if layer > 0:
+                inputs = self._dropped(inputs)
+            outputs = []
+            for direction, suffix in enumerate(self._suffixes(layer)):
+                seed = new_seed(incoming.x.device) if self.equations.drawn_inputs else None
+                call = self._call(incoming, inputs[direction], layer, direction, seed)
+                output, states = dispatch.run(call, spec.backend, spec.strict)
+                if seen is not None:
+                    seen |= self._trace(call, suffix)
+                if spec.proj_size:
+                    output = output[..., : spec.proj_size]
+                    sizes = self.state_sizes.values()
+                    states = tuple(s[:, :n] for s, n in zip(states, sizes, strict=True))
+                outputs.append(output)
+                last.append(states)
+            is_apart = spec.independent and layer + 1 < spec.num_layers
+            merged = self.MERGES[spec.merge]
+            if spec.bidirectional and not spec.independent:
+                outputs = [merged(outputs)]
+            if spec.residual and layer > 0:
+                outputs = [y + x for x, y in zip(inputs, outputs, strict=False)]
+            if spec.independent and not is_apart:
+                outputs = [merged(outputs)]
+            inputs = outputs if is_apart else outputs * spec.num_directions
+        x = inputs[0]
+        if x.requires_grad:
+            # The caller may write into the results; what the backward pass keeps stays as it is.
+            x = x.clone()
+        return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
+
+    def _trace(self, call: Call, suffix: str) -> dict[str, Tensor]:
+        """All that the step returns, of all steps."""
+        found = dispatch.record(call, self.backend)
+        narrow = self.state_sizes if self.proj_size else {}
+        return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in found.items()}
+
+    def _dropped(self, inputs: list[Tensor]) -> list[Tensor]:
+        """What the next layer reads, less what dropout takes; the directions read the same."""
+        if not self.training or not self._drops_outputs:
+            return inputs
+        apart = inputs if self.independent else inputs[:1]
+        if self.locked_dropout:
+            # One draw for all steps.
+            kept = [F.dropout(x.new_ones(1, *x.shape[1:]), self.dropout) for x in apart]
+            dropped = [x * mask for x, mask in zip(apart, kept, strict=True)]
+        else:
+            # The numbers of torch.nn, under the same seed.
+            dropped = [F.dropout(x, self.dropout) for x in apart]
+        return dropped if self.independent else dropped * self.num_directions
 
     def stream(self) -> Stream:
         """A running sequence, which is given its steps as they come.

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.checks import ShapeError, device_is, integer_lengths, shape_is
 from throughtime.kernels.autocast import are_of_one_type
+from throughtime.layers.packed import packed_like, padded
 
 __all__ = ["Layout", "Steps", "enter"]
 
@@ -49,7 +50,7 @@ class Layout:
     def restored(self, sequence: Tensor) -> Any:
         """A sequence (T, B, …) in this layout, packed if x was."""
         if self.packed is not None:
-            return _repacked(sequence, self.packed)
+            return packed_like(sequence, self.packed)
         if self.is_single:
             return sequence.squeeze(1)
         return sequence.transpose(0, 1) if self.batch_first else sequence
@@ -111,10 +112,10 @@ class Steps:
                     f"{where}: expected {name} packed as x is, with the same lengths in the same "
                     f"order. Pack both with the same lengths."
                 )
-            padded, _ = pad_packed_sequence(value)
-            device_is(where, name, padded, self.x)
-            shape_is(where, name, padded, tuple(self.x.shape), "x has this shape")
-            return padded
+            steps, _ = padded(value)
+            device_is(where, name, steps, self.x)
+            shape_is(where, name, steps, tuple(self.x.shape), "x has this shape")
+            return steps
         device_is(where, name, value, self.x)
         shape_is(where, name, value, tuple(self.layout.restored(self.x).shape), "x has this shape")
         return self.layout.time_first(value)
@@ -157,7 +158,7 @@ def enter(
                 f"go with a padded tensor."
             )
         layout = Layout(packed=x)
-        x, lengths = pad_packed_sequence(x)
+        x, lengths = padded(x)
     else:
         for name, value in (("x", x), ("resets", resets)):
             if not isinstance(value, Tensor) and (value is not None or name == "x"):
@@ -185,17 +186,6 @@ def enter(
         shape_is(where, "resets", resets, tuple(leading), "x has these steps and rows")
         resets = layout.time_first(resets)
     return Steps(x, lengths, resets, layout)
-
-
-def _repacked(sequence: Tensor, packed: PackedSequence) -> PackedSequence:
-    """A sequence (T, B, …) packed as another one is, whose rows it has."""
-    rows = torch.arange(int(packed.batch_sizes[0]))
-    # Of the rows in the order in which they are packed, the longest first.
-    lengths = (packed.batch_sizes.unsqueeze(1) > rows).sum(0)
-    if packed.sorted_indices is not None:
-        sequence = sequence.index_select(1, packed.sorted_indices)
-    # Not _replace: torch.compile makes an empty tuple of it.
-    return PackedSequence(pack_padded_sequence(sequence, lengths).data, *packed[1:])
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:

@@ -112,7 +112,9 @@ class LayerSpec:
 
     input_size: int = _option("I, the features of one step", a_size(1))
     hidden_size: int = _option("H, the units of each recurrent layer in one direction", a_size(1))
-    num_layers: int = _option("L, how many recurrent layers are stacked", a_size(1), default=1)
+    num_layers: int = _option(
+        "L, how many recurrent layers are stacked", a_size(1, 1000), default=1
+    )
     bias: bool = _option("whether the blocks of the cell have biases", default=True)
     batch_first: bool = _option(
         "whether sequences are (B, T, …) rather than (T, B, …)", default=False

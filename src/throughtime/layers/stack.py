@@ -1,10 +1,9 @@
-"""A cell in layers, one on another: what owns the weights, and runs them time first."""
+"""A cell in layers, one on another: the weights of all, and the call that runs one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +11,7 @@ from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell, get
 from throughtime.checks import ShapeError
-from throughtime.kernels import Call, Weights, dispatch, operators
-from throughtime.kernels.graph.random import new_seed
+from throughtime.kernels import Call, Weights, dispatch
 from throughtime.layers import options, parameters, starts
 from throughtime.layers.attributes import WithSpec
 from throughtime.layers.sequence import Steps
@@ -38,9 +36,9 @@ class Incoming(Steps):
 
 
 class Stack(WithSpec):
-    """Layers of one cell, each of which reads the output of the one below, in both directions.
+    """The weights of layers of one cell, and the call that runs one layer in one direction.
 
-    How it is called, and what its parameters are, is documented by :class:`throughtime.Recurrent`.
+    :class:`throughtime.Recurrent` runs the layers in turn, and documents the parameters.
 
     Args:
         cell: the equations, or their name.
@@ -51,13 +49,6 @@ class Stack(WithSpec):
         TypeError: for a cell that is none, or a size that is no whole number.
         ValueError: for an option that is out of range, does not go with the cell, or has no effect.
     """
-
-    MERGES: ClassVar[dict[str, Callable[[list[Tensor]], Tensor]]] = {
-        "concat": lambda outputs: torch.cat(outputs, -1),
-        "sum": lambda outputs: outputs[0] + outputs[1],
-        "mean": lambda outputs: (outputs[0] + outputs[1]) / 2,
-        "product": lambda outputs: outputs[0] * outputs[1],
-    }
 
     def __init__(
         self,
@@ -196,71 +187,13 @@ class Stack(WithSpec):
             identity=self._identity(self._changes) if torch.compiler.is_compiling() else None,
         )
 
-    def _through_layers(
-        self, given: Incoming, seen: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The output of the last layer, and the last states of all; notes the trace in seen."""
-        spec = self.spec
-        last: list[tuple[Tensor, ...]] = []
-        # What each direction reads: the same, unless they run apart.
-        inputs = [given.x] * spec.num_directions
-        for layer in range(spec.num_layers):
-            if layer > 0:
-                inputs = self._dropped(inputs)
-            outputs = []
-            for direction, suffix in enumerate(self._suffixes(layer)):
-                seed = new_seed(given.x.device) if self.equations.drawn_inputs else None
-                call = self._call(given, inputs[direction], layer, direction, seed)
-                output, states = dispatch.run(call, spec.backend, spec.strict)
-                if seen is not None:
-                    seen |= self._trace(call, suffix)
-                if spec.proj_size:
-                    output = output[..., : spec.proj_size]
-                    sizes = self.state_sizes.values()
-                    states = tuple(s[:, :n] for s, n in zip(states, sizes, strict=True))
-                outputs.append(output)
-                last.append(states)
-            is_apart = spec.independent and layer + 1 < spec.num_layers
-            merged = self.MERGES[spec.merge]
-            if spec.bidirectional and not spec.independent:
-                outputs = [merged(outputs)]
-            if spec.residual and layer > 0:
-                outputs = [y + x for x, y in zip(inputs, outputs, strict=False)]
-            if spec.independent and not is_apart:
-                outputs = [merged(outputs)]
-            inputs = outputs if is_apart else outputs * spec.num_directions
-        x = inputs[0]
-        if x.requires_grad:
-            # The caller may write into the results; what the backward pass keeps stays as it is.
-            x = x.clone()
-        return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
-
-    def _trace(self, call: Call, suffix: str) -> dict[str, Tensor]:
-        """All that the step returns, of all steps."""
-        found = dispatch.trace(call, self.backend)
-        narrow = self.state_sizes if self.proj_size else {}
-        return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in found.items()}
-
-    def _dropped(self, inputs: list[Tensor]) -> list[Tensor]:
-        """What the next layer reads, less what dropout takes; the directions read the same."""
-        if not self.training or not self._drops_outputs:
-            return inputs
-        apart = inputs if self.independent else inputs[:1]
-        if self.locked_dropout:
-            # One draw for all steps.
-            kept = [F.dropout(x.new_ones(1, *x.shape[1:]), self.dropout) for x in apart]
-            dropped = [x * mask for x, mask in zip(apart, kept, strict=True)]
-        else:
-            # The numbers of torch.nn, under the same seed.
-            dropped = [F.dropout(x, self.dropout) for x in apart]
-        return dropped if self.independent else dropped * self.num_directions
-
     def _identity(self, changes: int) -> str:
         """The cell as torch.compile may know it: a text; empty where no kernel runs the cell.
 
         It is asked again when the number of changes is another.
         """
-        return operators.traced_identity(self.equations, self._weight("weight_ih_l0", None))
+        weight = self._weight("weight_ih_l0", None)
+        return dispatch.compiled_identity(self.equations, weight, self.backend)
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
     _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]

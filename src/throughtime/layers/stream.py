@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from throughtime.layers.evaluation import evaluating
@@ -87,17 +87,30 @@ class Stream:
     def load(self, path: str | Path) -> None:
         """Goes on from a state that :meth:`save` wrote.
 
+        The file is read into memory, so what happens to it later does not change the state.
+
         Raises:
             ValueError: for a file that holds no state, or is damaged.
         """
+        content = Path(path).read_bytes()
         try:
-            with safe_open(str(path), framework="pt") as file:
-                about = json.loads((file.metadata() or {})["stream"])
-                states = [file.get_tensor(f"state.{i}") for i in range(len(file.keys()))]
-        except (SafetensorError, KeyError, ValueError) as error:
+            tensors = load(content)
+            is_tuple = json.loads(_metadata(content)["stream"])["is_tuple"]
+            states = [tensors[f"state.{i}"] for i in range(len(tensors))]
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path}: expected the state of a stream, as Stream.save writes it ({error})."
             ) from error
         device = next(self.module.parameters()).device
         states = [s.to(device) for s in states]
-        self.state = tuple(states) if about["is_tuple"] else states[0]
+        self.state = tuple(states) if is_tuple else states[0]
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The texts in the header of a safetensors file.
+
+    The file begins with the size of the header, eight bytes of which the lowest comes first; the
+    header is JSON, with the texts under ``__metadata__``.
+    """
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + size]).get("__metadata__", {})

@@ -19,7 +19,7 @@ import torch
 from throughtime.kernels.cpp import compile as cpp
 from throughtime.tasks.run import versions
 
-__all__ = ["fma_peak", "machine"]
+__all__ = ["fma_peak", "machine", "source"]
 
 _CHAINS = 12
 _PEAK = """
@@ -49,6 +49,7 @@ static double chains(int64_t turns) {
 // The rates of all threads, which run at once. Each takes the best of many short turns, so that
 // other processes do not lower it.
 extern "C" __attribute__((visibility("default"))) double flops_per_second(int32_t threads) {
+    (void)threads;
     const int64_t turns = 50000;
     double rate = 0, kept = 0;
 #ifdef _OPENMP
@@ -83,19 +84,23 @@ def fma_peak(threads: int | None = None, dtype: torch.dtype = torch.float32) -> 
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     # Threads that share a core in turns would each count it as theirs.
     threads = min(threads or torch.get_num_threads(), cores)
+    library = cpp.load(source(dtype))
+    library.flops_per_second.argtypes = [ctypes.c_int32]
+    library.flops_per_second.restype = ctypes.c_double
+    # The first call wakes the threads and the clock.
+    return max(library.flops_per_second(threads) for _ in range(2)) / 1e9
+
+
+def source(dtype: torch.dtype) -> str:
+    """The C++ of :func:`fma_peak`."""
     names = [f"a{i}" for i in range(_CHAINS)]
-    source = (
+    return (
         _PEAK.replace("REAL", "double" if dtype == torch.float64 else "float")
         .replace("DECLARATIONS", ", ".join(f"{a} = c * {i}" for i, a in enumerate(names)))
         .replace("STEPS", " ".join(f"{a} = {a} * b + c;" for a in names))
         .replace("SUM", " + ".join(names))
         .replace("CHAINS", str(_CHAINS))
     )
-    library = cpp.load(source)
-    library.flops_per_second.argtypes = [ctypes.c_int32]
-    library.flops_per_second.restype = ctypes.c_double
-    # The first call wakes the threads and the clock.
-    return max(library.flops_per_second(threads) for _ in range(2)) / 1e9
 
 
 def machine() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whole networks: from sequences to scores. No loss, no optimiser."""
+"""Complete networks, which map sequences to scores; loss and optimiser are defined elsewhere."""
 
 from throughtime.models.beam import beam_search
 from throughtime.models.encoder_decoder import EncoderDecoder

@@ -1,4 +1,4 @@
-r"""Beam search: the likeliest targets of a source, side by side."""
+r"""Beam search, which extends several of the likeliest targets of a source in parallel."""
 
 from __future__ import annotations
 
@@ -33,27 +33,31 @@ def beam_search(
     max_length: int | None = None,
     keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
-    r"""Follows the ``width`` likeliest beginnings of each source side by side.
+    r"""Searches the best targets of each source with a beam of ``width`` hypotheses.
 
-    At each step the ``width`` likeliest of all continuations are kept. One that ends leaves the
-    beam, which is narrower by one from then on. A source is done when ``width`` have ended, when
-    none that is left could still come among the ``n_best``, or at ``max_length``. Ranked by
+    At each step the ``width`` likeliest extensions of the hypotheses are kept. A hypothesis that
+    ends with ``eos`` leaves the beam, which is narrower by one from then on. The search of a source
+    stops when ``width`` hypotheses have ended, when none of those left can still become one of the
+    ``n_best``, or at ``max_length``. Hypotheses are ranked by
 
         score(y_1 … y_n) / n ** length_power,    score = sum_t log P(y_t | y_1 … y_{t-1}, x)
 
-    with n the number of tokens, ``eos`` among them; a power of 0 prefers short targets, 1 compares
-    the means. A hypothesis that the limit cut off is ranked after all that ended.
+    with n the number of tokens, including ``eos``. A ``length_power`` of 0 prefers short targets;
+    1 compares the mean score per token. Hypotheses that ``max_length`` cut off are ranked after
+    all that ended.
 
     Args:
         model, source, source_lengths, max_length, keep_attention: see :func:`greedy_search`.
-        width: K, how many are followed; 1 is greedy search.
-        n_best: how many are given back, at most ``width``.
+        width: K, the number of hypotheses in the beam; 1 is greedy search.
+        n_best: the number of hypotheses to return, at most ``width``.
         length_power: see above.
 
     Returns:
-        For each source ``n_best`` hypotheses, the best first; fewer only where there are fewer.
+        For each source its ``n_best`` hypotheses, the best first; fewer only if the search finds
+        fewer.
 
-    Source: Sutskever, Vinyals and Le, arXiv 1409.3215, section 3.2, which do not normalise.
+    Source: Sutskever, Vinyals and Le, arXiv 1409.3215, section 3.2, who do not normalise scores by
+    the length.
     """
     at_least_one("beam_search", "width", width)
     at_least_one("beam_search", "n_best", n_best)
@@ -68,10 +72,11 @@ def beam_search(
 
 
 class _Beams:
-    """The beams of all sources that are not done: K rows each, side by side.
+    """The beams of all sources whose search goes on, each of K consecutive rows.
 
-    What was written stands in a list of steps, and each row knows its row of the step before: so
-    nothing is copied but the state, and a hypothesis is read once, backwards, from its end.
+    The tokens of the hypotheses are stored by step: ``tokens[t]`` holds the token that each row got
+    at step t, and ``parents[t]`` the row of step t - 1 that it extends. So a step copies only the
+    state of the rows, and the tokens of a hypothesis are collected once, backwards from its end.
     """
 
     def __init__(
@@ -92,7 +97,7 @@ class _Beams:
         rows = torch.arange(len(limits), device=memory.state.recurrent[0].device)
         rows = rows.repeat_interleave(K)
         self.state, self.token = memory.state.rows(rows), torch.full_like(rows, model.bos)
-        # All rows of a source are alike at first, and one of them counts.
+        # All rows of a source are equal at first; only one of them may be extended.
         self.total = torch.where(rows.new_ones(K).cumsum(0) == 1, 0.0, float("-inf"))
         self.total = self.total.expand(len(limits), K)
         self.parents: list[Tensor] = []
@@ -104,25 +109,28 @@ class _Beams:
         while self.sources:
             self._advance(len(self.tokens))
         parents, tokens = ([t.tolist() for t in steps] for steps in (self.parents, self.tokens))
-        found = []
+        hypotheses = []
         for length, ended in zip(self.lengths, self.ended, strict=True):
             best = sorted(ended, key=self._rank, reverse=True)[: self.n_best]
-            found.append([self._hypothesis(e, length, parents, tokens) for e in best])
-        return found
+            hypotheses.append([self._hypothesis(e, length, parents, tokens) for e in best])
+        return hypotheses
 
     def _advance(self, step: int) -> None:
+        """Extends all beams by one token; A beams are still active."""
         K, eos = self.K, self.model.eos
         scores, state = self.model.step(self.token, self.state, self.memory)
         if self.keep_attention:
             self.weights.append(state.weights)
         logs = log_probabilities(self.model, scores).unflatten(0, (-1, K))  # (A, K, V)
         A, _, V = logs.shape
-        best, place = (self.total.unsqueeze(-1) + logs).flatten(1).topk(K)  # (A, K)
-        row = place // V + K * torch.arange(A, device=place.device).unsqueeze(1)
-        token = place % V
-        # What has ended has left the beam, which is narrower by it from then on.
+        # The K best of the K * V extensions of each beam, the index of which is row * V + token.
+        best, index = (self.total.unsqueeze(-1) + logs).flatten(1).topk(K)  # (A, K)
+        row = index // V + K * torch.arange(A, device=index.device).unsqueeze(1)
+        token = index % V
+        # Each hypothesis that has ended makes the beam narrower by one. Rows that the beam no
+        # longer has stay in the tensors, with a score of -inf.
         width = [K - len(self.ended[source]) for source in self.sources]
-        rank = torch.arange(K, device=place.device)
+        rank = torch.arange(K, device=index.device)
         best = best.masked_fill(rank >= torch.tensor(width).to(rank).unsqueeze(1), float("-inf"))
         ends = (token == eos) & best.isfinite()
         for a, k in ends.nonzero().tolist():
@@ -130,27 +138,28 @@ class _Beams:
             self.ended[self.sources[a]].append(end)
         total = best.masked_fill(ends, float("-inf"))
         likeliest = total.amax(1).tolist()
-        going = []
+        active = []
         for a, source in enumerate(self.sources):
             if step + 1 == self.limits[source]:
-                cut = zip(row[a].tolist(), token[a].tolist(), total[a].tolist(), strict=True)
-                self.ended[source] += [_End(step, *c) for c in cut if c[-1] > float("-inf")]
-            elif likeliest[a] > self._least(source):
-                going.append(a)
-        if len(going) < A:
-            index = torch.tensor(going, dtype=torch.int64, device=row.device)
-            self.memory = self.memory.rows(index)
-            self.sources = [self.sources[a] for a in going]
-            total, row, token = (t.index_select(0, index) for t in (total, row, token))
+                cut_off = zip(row[a].tolist(), token[a].tolist(), total[a].tolist(), strict=True)
+                self.ended[source] += [_End(step, *c) for c in cut_off if c[-1] > float("-inf")]
+            elif likeliest[a] > self._score_to_beat(source):
+                active.append(a)
+        if len(active) < A:
+            beams = torch.tensor(active, dtype=torch.int64, device=row.device)
+            self.memory = self.memory.rows(beams)
+            self.sources = [self.sources[a] for a in active]
+            total, row, token = (t.index_select(0, beams) for t in (total, row, token))
         self.total, self.token, self.state = total, token.flatten(), state.rows(row.flatten())
         self.parents.append(row.flatten())
         self.tokens.append(self.token)
 
-    def _least(self, source: int) -> float:
-        """What the score of a live hypothesis must be above, to be among the best one day."""
+    def _score_to_beat(self, source: int) -> float:
+        """The score that an active hypothesis must exceed to be able to enter the n best."""
         if len(self.ended[source]) < self.n_best:
             return float("-inf")
-        # A score only falls; what divides it is largest at the limit.
+        # A score, negative, only falls with further tokens, and its quotient is the greater the
+        # longer the hypothesis is. So the current score at the largest length is the upper bound.
         ranks = sorted((self._rank(end)[1] for end in self.ended[source]), reverse=True)
         return ranks[self.n_best - 1] * self.limits[source] ** self.power
 
@@ -160,22 +169,31 @@ class _Beams:
     def _hypothesis(
         self, end: _End, length: int, parents: list[list[int]], tokens: list[list[int]]
     ) -> Hypothesis:
-        written, row = [] if end.token is None else [end.token], end.row
-        looked = [] if end.token is None else [(end.step, row)]
+        """Collects tokens and attention of a hypothesis, backwards from its end."""
+        target, row = [] if end.token is None else [end.token], end.row
+        # The attention of the token of step t lies in the row of step t - 1 that it extends.
+        steps_and_rows = [] if end.token is None else [(end.step, row)]
         for step in range(end.step - 1, -1, -1):
-            written.append(tokens[step][row])
+            target.append(tokens[step][row])
             row = parents[step][row]
-            looked.append((step, row))
+            steps_and_rows.append((step, row))
         attention = None
         if self.keep_attention:
-            weights = [self.weights[step] for step, _ in looked[::-1]]
-            rows = [w[r] for w, (_, r) in zip(weights, looked[::-1], strict=True) if w is not None]
+            weights = [(self.weights[step], row) for step, row in reversed(steps_and_rows)]
+            rows = [of_step[row] for of_step, row in weights if of_step is not None]
             attention = attention_of(self.memory, rows, length)
-        return Hypothesis(written[::-1], end.score, end.token is None, attention)
+        return Hypothesis(target[::-1], end.score, end.token is None, attention)
 
 
 class _End(NamedTuple):
-    """Where a hypothesis ended: step, its row there, its last token (None: eos), its score."""
+    """The end of a hypothesis.
+
+    Args:
+        step: its last step.
+        row: the row of the step before that it extends.
+        token: its last token; None if that is ``eos``.
+        score: its score.
+    """
 
     step: int
     row: int

@@ -1,4 +1,4 @@
-r"""The bridge: where a decoder begins, given where an encoder ended."""
+r"""The bridge, which computes the initial states of a decoder from the output of an encoder."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ __all__ = ["Bridge", "MeanBridge"]
 
 
 class Bridge(nn.Module):
-    r"""From the last states of an encoder to the first states of a decoder, layer by layer.
+    r"""Maps the last states of an encoder to the initial states of a decoder, layer by layer.
 
-    Where the encoder has one direction, as many layers, and states of the same names and widths,
-    they are handed over as they are. Elsewhere each state s of each layer of the decoder has its
-    own matrix:
+    If the encoder has one direction, the same number of layers, and states of the same names and
+    widths, the states are passed on unchanged. Otherwise each state s of each layer of the decoder
+    has a matrix of its own:
 
         s_0 = tanh(W_s [e→; e←] + b_s)
 
-    with e the encoder's state of the same name; or, where the two cells have different states, all
-    the states that the encoder's cell has. Of a decoder's cell with a state that does not begin at
-    zero (sLSTM, whose normaliser must stay positive) only the first state is made so, and the
-    others begin as the cell has them.
+    with e the encoder's state of the same name or, if the two cells have different states, all
+    states of the encoder concatenated. If a state of the decoder's cell has an initial value other
+    than zero (sLSTM, whose normaliser must stay positive), only the first state is computed in
+    this way, and the others have their initial values.
 
     Args:
-        encoder, decoder: the layers, the decoder of one direction. Of different depths, layer
-            L - k of the decoder begins from layer L_e - k of the encoder, or from its first.
+        encoder, decoder: the recurrent layers; the decoder has one direction. If their depths
+            differ, layer L - k of the decoder reads layer L_e - k of the encoder, or its first
+            layer if there is none.
 
     Shapes:
         states of the encoder: (L_e*D, B, H_e). of the decoder: (L, B, H).
 
-    Source: Bahdanau, Cho and Bengio, arXiv 1409.0473, appendix A.2.2 (there s_0 is made of the
-    reverse direction alone).
+    Source: Bahdanau, Cho and Bengio, arXiv 1409.0473, appendix A.2.2. Differs: there s_0 depends
+    on the reverse direction only.
 
     >>> from throughtime.layers import GRU, LSTM
     >>> bridge = Bridge(GRU(3, 4, bidirectional=True), LSTM(3, 5))
@@ -43,29 +44,30 @@ class Bridge(nn.Module):
 
     def __init__(self, encoder: Recurrent, decoder: Recurrent) -> None:
         super().__init__()
-        theirs, ours = encoder.state_sizes, decoder.state_sizes
-        self.names, self.states = list(theirs), ours
+        encoder_sizes, decoder_sizes = encoder.state_sizes, decoder.state_sizes
+        self.names, self.states = list(encoder_sizes), decoder_sizes
         self.initial = {k: v.initial for k, v in decoder.cell.state_specs.items()}
         self.num_layers, self.num_directions = encoder.num_layers, encoder.num_directions
         L, L_e = decoder.num_layers, encoder.num_layers
-        # Aligned at the top: the last layer of one begins where the last of the other ended.
+        # The layer of the encoder that each layer of the decoder reads, aligned at the top.
         self.layers = [max(0, L_e - L + layer) for layer in range(L)]
-        self.is_identity = theirs == ours and self.num_directions == 1 and L == L_e
+        has_equal_states = encoder_sizes == decoder_sizes
+        self.is_identity = has_equal_states and self.num_directions == 1 and L == L_e
         self.maps = nn.ModuleDict()
         if self.is_identity:
             return
         begins_at_zero = not any(self.initial.values())
-        for name in ours if begins_at_zero else list(ours)[:1]:
-            width = sum(theirs[k] for k in self._read_by(name)) * self.num_directions
-            layers = [nn.Linear(width, ours[name]) for _ in range(L)]
+        for name in decoder_sizes if begins_at_zero else list(decoder_sizes)[:1]:
+            width = sum(encoder_sizes[k] for k in self._inputs_of(name)) * self.num_directions
+            layers = [nn.Linear(width, decoder_sizes[name]) for _ in range(L)]
             self.maps[f"{name}_0"] = nn.ModuleList(layers)
 
-    def _read_by(self, name: str) -> list[str]:
-        """The encoder's states that the decoder's state of that name is made of."""
+    def _inputs_of(self, name: str) -> list[str]:
+        """The names of the encoder's states from which a state of the decoder is computed."""
         return [name] if set(self.names) == set(self.states) else self.names
 
     def forward(self, last: RecurrentState) -> tuple[Tensor, ...]:
-        """The decoder's first states."""
+        """The initial states of the decoder, from the last states of the encoder."""
         states = (last,) if isinstance(last, Tensor) else tuple(last)
         if self.is_identity:
             return states
@@ -78,10 +80,10 @@ class Bridge(nn.Module):
         first = []
         for name, size in self.states.items():
             if f"{name}_0" in self.maps:
-                read = torch.cat([by_layer[k] for k in self._read_by(name)], -1)  # (L, B, …)
+                inputs = torch.cat([by_layer[k] for k in self._inputs_of(name)], -1)  # (L, B, …)
                 maps = self.maps[f"{name}_0"].children()
-                made = [m(r).tanh() for m, r in zip(maps, read, strict=True)]
-                first.append(torch.stack(made))  # (L, B, H)
+                state = [m(x).tanh() for m, x in zip(maps, inputs, strict=True)]
+                first.append(torch.stack(state))  # (L, B, H)
             else:
                 shape = (len(self.layers), states[0].shape[1], size)
                 first.append(states[0].new_full(shape, self.initial[name]))
@@ -89,12 +91,13 @@ class Bridge(nn.Module):
 
 
 class MeanBridge(nn.Module):
-    r"""From what any encoder gives out to the first states of a decoder:
+    r"""Computes the initial states of a decoder from the output sequence k of any encoder:
 
         s_0 = tanh(W_s mean_t(k_t) + b_s)
 
-    with the mean over the valid steps, for each state s of each layer; the states of a cell that
-    do not begin at zero, all but the first, begin as the cell has them.
+    for each state s of each layer, with the mean over the valid steps. If a state of the decoder's
+    cell has an initial value other than zero, only the first state is computed in this way, and
+    the others have their initial values.
 
     Args:
         size: M, the features of k_t.
@@ -116,7 +119,7 @@ class MeanBridge(nn.Module):
         )
 
     def forward(self, values: Tensor, lengths: Tensor | None) -> tuple[Tensor, ...]:
-        """The decoder's first states."""
+        """The initial states of the decoder, from the output sequence of the encoder."""
         B, S, _ = values.shape
         if lengths is None:
             mean = values.mean(1)  # (B, M)

@@ -1,4 +1,4 @@
-"""A missing word from its context: from the words before it, or from both sides."""
+"""A model that predicts each word of a sentence from the words before it, or from both sides."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ __all__ = ["Cloze"]
 
 
 class Cloze(nn.Module):
-    r"""Scores of every word of a sentence, each as if it alone were hidden:
+    r"""Predicts every word of a sentence from its context, without reading the word itself:
 
         f_t = forward(E[x_t], f_{t-1});      b_t = backward(E[x_t], b_{t+1})
         P(x_t | x_1 … x_{t-1})                   = softmax(W f_{t-1} + c)
         P(x_t | x_1 … x_{t-1}, x_{t+1} … x_T)    = softmax(W [f_{t-1}; b_{t+1}] + c)
 
-    with the begin as x_0 and the end as x_{T+1}. The two directions run through all layers apart:
-    f_{t-1} has read nothing behind t-1 and b_{t+1} nothing before t+1, so that x_t is in neither,
-    and one pass hides every word in its turn. Were the directions merged between the layers, the
-    second forward layer would read through the backward one what it shall predict.
+    with x_0 the begin token and x_{T+1} the end token. The two directions stay separate through all
+    layers: f_{t-1} has read nothing after step t-1 and b_{t+1} nothing before step t+1, so neither
+    has read x_t, and one pass over the sentence predicts every word. If the directions were merged
+    between the layers, the second forward layer would read, through the first backward layer, the
+    word that it must predict.
 
     Args:
         vocab_size: V, the number of tokens.
-        bidirectional: whether a word is predicted from both sides, or from those before it only.
-        cell: the equations of the recurrent layers, or their name.
-        hidden_size, num_layers: H, of each direction, and L.
+        bidirectional: whether a word is predicted from both sides, or only from the words before.
+        cell: the cell of the recurrent layers, or its name.
+        hidden_size, num_layers: H, the units of each direction, and L.
         embedding_size: the width of E; None is H.
-        dropout: of the embeddings, of what enters each layer but the first, and of what is scored.
-        tied: whether the score is E (P [f; b]) + c, with the embedding itself, and P of the width
-            of E.
-        bos, eos: the tokens that stand before and behind a sentence.
-        forget_bias, backend, options: see :class:`throughtime.Recurrent`; any of its options but
+        dropout: the probability to drop a unit of the embeddings, of the inputs of each layer but
+            the first, and of the inputs of the output layer.
+        tied: whether the embedding E is also the weight of the output layer. The scores are then
+            E P [f; b] + c, with a matrix P that maps to the width of E.
+        bos, eos: the begin token and the end token of a sentence.
+        forget_bias, backend, options: see :class:`throughtime.Recurrent`; all of its options except
             ``merge`` and ``independent``, which the equations fix.
 
     Shapes:
-        tokens: (B, T) int64. lengths: (B). scores: (B, T, V), of x_t at t; past a row's end they
-        mean nothing.
+        tokens: (B, T) int64. lengths: (B). scores: (B, T, V), the scores of x_t at t; those past
+        the end of a row are meaningless.
 
-    Source: Schuster and Paliwal, Bidirectional recurrent neural networks (1997), where the two
-        directions are apart; the lecture notes, whose example is the missing word.
+    Source: Schuster and Paliwal, Bidirectional recurrent neural networks (1997), whose directions
+        are separate; the lecture notes, whose example is the missing word.
 
     >>> model = Cloze(50, hidden_size=8, num_layers=2)
     >>> model(torch.randint(4, 50, (2, 7)), torch.tensor([7, 4])).shape
@@ -74,7 +76,10 @@ class Cloze(nn.Module):
         vocab_size = whole_number("Cloze", "vocab_size", vocab_size)
         E = hidden_size if embedding_size is None else embedding_size
         E = whole_number("Cloze", "embedding_size", E)
-        self.bos, self.eos = bos, eos
+        self.vocab_size, self.bidirectional = vocab_size, bidirectional
+        self.hidden_size, self.num_layers, self.embedding_size = hidden_size, num_layers, E
+        self.tied, self.bos, self.eos = tied, bos, eos
+        self.forget_bias, self.backend = forget_bias, backend
         self.embedding = nn.Embedding(vocab_size, E)
         self.recurrent = Recurrent(
             cell,
@@ -84,12 +89,13 @@ class Cloze(nn.Module):
             batch_first=True,
             dropout=dropout if num_layers > 1 else 0.0,
             bidirectional=bidirectional,
-            # One layer is apart by itself.
+            # The directions of a single layer are separate anyway, and the option is refused there.
             independent=bidirectional and num_layers > 1,
             forget_bias=forget_bias,
             backend=backend,
             **options,
         )
+        self.cell, self.options = self.recurrent.cell, options
         self.dropout = Dropout(dropout)
         context_size = self.recurrent.output_size
         self.projection = nn.Linear(context_size, E, bias=False) if tied else nn.Identity()
@@ -100,15 +106,15 @@ class Cloze(nn.Module):
             nn.init.uniform_(self.embedding.weight, -bound, bound)
 
     def forward(self, tokens: Tensor, lengths: Tensor | list[int] | None = None) -> Tensor:
-        """The scores of every word, given the others of its sentence."""
+        """The scores of every word of each sentence."""
         return self.scores(self.unscored(tokens, lengths))
 
     def unscored(self, tokens: Tensor, lengths: Tensor | list[int] | None = None) -> Tensor:
-        """What ``scores`` makes scores of, for a loss that does not need all of them at once."""
+        """The inputs of the output layer ``scores``, for a loss that avoids storing all scores."""
         return self.projection(self.dropout(self.contexts(tokens, lengths)))
 
     def contexts(self, tokens: Tensor, lengths: Tensor | list[int] | None = None) -> Tensor:
-        """What each word is predicted from: f_{t-1}, or [f_{t-1}; b_{t+1}].
+        """The context from which each word is predicted: f_{t-1}, or [f_{t-1}; b_{t+1}].
 
         Shapes:
             returns (B, T, H), or (B, T, 2H) for both sides.

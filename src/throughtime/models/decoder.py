@@ -1,4 +1,4 @@
-r"""The decoder: writes a sequence token by token, and looks at a memory meanwhile."""
+r"""The decoder, which writes a sequence token by token and attends to the encoded source."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FEEDBACKS = ("sample", "argmax")
 
 
 class Decoder(nn.Module):
-    r"""A language model that begins in a given state and looks at a memory k_1 … k_S.
+    r"""A language model with given initial states, which attends to the values k_1 … k_S.
 
-    The equations, and all arguments but these, are in
+    The equations, and the arguments that are not listed here, are those of
     :class:`throughtime.models.EncoderDecoder`.
 
     Args:
         vocab_size: V, the number of tokens.
-        memory_size: M, the features of a step of the memory.
+        memory_size: M, the features of each value k_t.
 
     Shapes:
         target_in: (B, T) int64. scores: (B, T, V).
@@ -90,11 +90,11 @@ class Decoder(nn.Module):
         self.vocab_size, self.pad, self.bos, self.eos = vocab_size, pad, bos, eos
         self.input_feeding, self.tied = input_feeding, tied
         self.is_before = input_feeding and attention == "additive"
-        """Whether attention comes before the recurrence, as Bahdanau et al. have it."""
-        fed = (M if self.is_before else H) if input_feeding else 0
+        """Whether attention is computed before the recurrence, as by Bahdanau et al."""
+        fed_size = (M if self.is_before else H) if input_feeding else 0
         self.recurrent = Recurrent(
             cell,
-            E + fed,
+            E + fed_size,
             hidden_size,
             num_layers,
             batch_first=True,
@@ -111,16 +111,16 @@ class Decoder(nn.Module):
         if tied:
             self.scores.weight = self.embedding.weight
             nn.init.uniform_(self.embedding.weight, -1 / math.sqrt(H), 1 / math.sqrt(H))
-        self._top = self._index_of_query()
+        self._query = self._index_of_query()
 
     def begin(
         self, states: tuple[Tensor, ...], values: Tensor, lengths: Tensor | list[int] | None = None
     ) -> Memory:
-        """What the first step is given.
+        """Prepares the memory with which decoding starts.
 
         Args:
-            states: the first states of the recurrent layers, each (L, B, H).
-            values: (B, S, M), what is looked at.
+            states: the initial states of the recurrent layers, each (L, B, H).
+            values: (B, S, M), the values to attend to.
             lengths: (B), how many steps of ``values`` are valid; None is all.
         """
         B, S, _ = values.shape
@@ -130,7 +130,7 @@ class Decoder(nn.Module):
         lengths = torch.full((B,), S) if lengths is None else torch.as_tensor(lengths)
         return Memory(DecoderState(states, attended), lengths, attention)
 
-    # What is written: all at once, or token by token.
+    # Decoding: all steps of a given target at once, or token by token.
 
     def forward(
         self,
@@ -148,38 +148,44 @@ class Decoder(nn.Module):
             attended, _ = self.forced(target_in, memory, lengths)
             return self.scores(self.dropout(attended))  # (B, T, V)
         valid = self._valid(target_in, memory, lengths)
-        state, made = memory.state, []
+        state, scores = memory.state, []
         x = self.embedding(target_in[:, 0])
         for t in range(target_in.shape[1]):
             if t > 0 and feed == "free":
-                x = made[-1].softmax(-1) @ self.embedding.weight  # (B, E)
+                x = scores[-1].softmax(-1) @ self.embedding.weight  # (B, E)
             elif t > 0:
-                own = self._own(made[-1].detach(), feedback)
+                own = self._own(scores[-1].detach(), feedback)
                 is_forced = torch.rand(own.shape, device=own.device) < (forcing or 0.0)
                 x = self.embedding(torch.where(is_forced, target_in[:, t], own))
             attended, state = self._advance(self.dropout(x), state, memory)
             if valid is not None:
                 attended = attended.masked_fill(~valid[:, t, None], 0.0)
-            made.append(self.scores(self.dropout(attended)))  # (B, V)
-        return torch.stack(made, 1)
+            scores.append(self.scores(self.dropout(attended)))  # (B, V)
+        return torch.stack(scores, 1)
 
     def forced(
         self, target_in: Tensor, memory: Memory, lengths: Tensor | list[int] | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """h~ (B, T, H) of given tokens, and where each looked (B, T, S); zero past a row's end."""
+        """Decodes given targets under teacher forcing.
+
+        Returns:
+            h~ (B, T, H) and the attention weights (B, T, S) of each step, zero past a row's end;
+            None instead of the weights if there is no attention.
+        """
         valid = self._valid(target_in, memory, lengths)
         x = self.dropout(self.embedding(target_in))  # (B, T, E)
         if not self.input_feeding:
-            # No step depends on a later one, so padding needs no mask before the end.
+            # Padding is at the end, where no valid step reads it, so a mask of the results is
+            # enough.
             h, _ = self.recurrent(x, joined(memory.state.recurrent))  # (B, T, H)
             attended, weights = self._attended(h, memory)
         else:
-            state, made, looked = memory.state, [], []
+            state, attended_steps, weight_steps = memory.state, [], []
             for embedded in x.unbind(1):
                 h, state = self._advance(embedded, state, memory)
-                made.append(h)
-                looked.append(state.weights)
-            attended, weights = torch.stack(made, 1), torch.stack(looked, 1)
+                attended_steps.append(h)
+                weight_steps.append(state.weights)
+            attended, weights = torch.stack(attended_steps, 1), torch.stack(weight_steps, 1)
         if valid is not None:
             attended = attended.masked_fill(~valid.unsqueeze(-1), 0.0)
             weights = None if weights is None else weights.masked_fill(~valid.unsqueeze(-1), 0.0)
@@ -188,7 +194,7 @@ class Decoder(nn.Module):
     def step(
         self, token: Tensor, state: DecoderState, memory: Memory
     ) -> tuple[Tensor, DecoderState]:
-        """One token further; see :meth:`throughtime.models.EncoderDecoder.step`."""
+        """Decodes one token; see :meth:`throughtime.models.EncoderDecoder.step`."""
         rows, B = state.recurrent[0].shape[1], memory.lengths.shape[0]
         if token.shape != (rows,) or rows % B:
             raise ShapeError(
@@ -202,20 +208,22 @@ class Decoder(nn.Module):
     def _advance(
         self, x: Tensor, state: DecoderState, memory: Memory
     ) -> tuple[Tensor, DecoderState]:
-        """One step from embedded tokens (R, E): h~ (R, H), and the state."""
+        """Decodes one step from embedded tokens (R, E) to h~ (R, H) and the next state."""
         B = memory.lengths.shape[0]
-        looked = None
+        context_and_weights = None
         if self.is_before:
             assert self.attention is not None
             assert memory.attention is not None
-            # The rows of one source stand together: they are T to the attention.
-            query = state.recurrent[self._top][-1].unflatten(0, (B, -1))  # (B, R/B, H)
-            looked = self.attention(query, memory.attention)
-            x = torch.cat([x, looked[0].flatten(0, 1)], -1)
+            # The R/B rows of one source are consecutive. The attention takes them as steps, so that
+            # the values of a source are not repeated for each of its rows.
+            query = state.recurrent[self._query][-1].unflatten(0, (B, -1))  # (B, R/B, H)
+            context_and_weights = self.attention(query, memory.attention)
+            x = torch.cat([x, context_and_weights[0].flatten(0, 1)], -1)
         elif state.attended is not None:
             x = torch.cat([x, state.attended], -1)
         h, last = self.recurrent(x.unsqueeze(1), joined(state.recurrent))  # (R, 1, H)
-        attended, weights = self._attended(h.squeeze(1).unflatten(0, (B, -1)), memory, looked)
+        h = h.squeeze(1).unflatten(0, (B, -1))  # (B, R/B, H)
+        attended, weights = self._attended(h, memory, context_and_weights)
         attended = attended.flatten(0, 1)
         return attended, DecoderState(
             recurrent=(last,) if isinstance(last, Tensor) else tuple(last),
@@ -224,27 +232,40 @@ class Decoder(nn.Module):
         )
 
     def _attended(
-        self, h: Tensor, memory: Memory, looked: tuple[Tensor, Tensor] | None = None
+        self,
+        h: Tensor,
+        memory: Memory,
+        context_and_weights: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """h~ (B, T, H) and the weights (B, T, S), by a context that may be known already."""
+        """h~ (B, T, H) and the attention weights (B, T, S).
+
+        Args:
+            h: (B, T, H), the outputs of the recurrent layers.
+            memory: the memory to attend to.
+            context_and_weights: the result of the attention, if it was computed before the
+                recurrence; None computes it with the query h.
+        """
         if self.attention is None:
             return h, None
         assert self.combine is not None
         assert memory.attention is not None
-        context, weights = self.attention(h, memory.attention) if looked is None else looked
+        if context_and_weights is None:
+            context, weights = self.attention(h, memory.attention)
+        else:
+            context, weights = context_and_weights
         return self.combine(torch.cat([context, h], -1)).tanh(), weights
 
     def _own(self, scores: Tensor, feedback: str | None) -> Tensor:
-        """The model's own tokens (B), never pad nor bos."""
+        """The tokens (B) that the model itself writes, drawn or likeliest; never pad or bos."""
         scores = writable(scores, self.pad, self.bos)
         if feedback == "argmax":
             return scores.argmax(-1)
         return torch.multinomial(scores.float().softmax(-1), 1).squeeze(-1)
 
-    # What it refuses.
+    # Checks.
 
     def _valid(self, target_in: Tensor, memory: Memory, lengths: Any) -> Tensor | None:
-        """The mask (B, T) of the steps that are valid; None where all are."""
+        """Checks target_in; returns the mask (B, T) of its valid steps, or None if all are."""
         check_tokens("Decoder", "target_in", target_in, self.vocab_size)
         B, T = target_in.shape
         if B != memory.lengths.shape[0]:
@@ -258,27 +279,30 @@ class Decoder(nn.Module):
         return torch.arange(T, device=target_in.device) < lengths.unsqueeze(1)
 
     def _index_of_query(self) -> int:
-        """The state that seeks attention before the recurrence: the output, else the first."""
+        """The index of the state that is the query of attention before the recurrence.
+
+        It is the state that the cell gives out, or the first state if the output is not a state.
+        """
         cell = self.recurrent.cell
         names = list(cell.state_specs)
         name = cell.output_name if cell.output_name in names else names[0]
         width = self.recurrent.state_sizes[name]
         if self.is_before and width != self.recurrent.output_size:
             raise ValueError(
-                f'Decoder: attention="additive" with input_feeding=True is sought by the state '
-                f"{name}, expected of hidden_size={self.recurrent.output_size} features, got "
+                f'Decoder: attention="additive" with input_feeding=True has as its query the '
+                f"state {name}, expected of hidden_size={self.recurrent.output_size} features, got "
                 f"{width}. Use another cell, or input_feeding=False."
             )
         return names.index(name)
 
 
 def joined(states: tuple[Tensor, ...]) -> Any:
-    """The states of a cell as a recurrent layer takes them: alone, or as a tuple."""
+    """The states of a cell in the form that a recurrent layer takes: one tensor, or a tuple."""
     return states[0] if len(states) == 1 else states
 
 
 def check_tokens(who: str, name: str, tokens: Tensor, size: int) -> None:
-    """Raises unless these are whole numbers (B, T) from 0 to below size, and T is at least 1."""
+    """Raises unless ``tokens`` are integers (B, T) from 0 to size - 1, with T of at least 1."""
     if not isinstance(tokens, Tensor) or tokens.dtype not in (torch.int64, torch.int32):
         got = tokens.dtype if isinstance(tokens, Tensor) else repr(tokens)
         raise ValueError(f"{who}: expected {name} as a tensor of torch.int64, got {got}.")
@@ -287,7 +311,8 @@ def check_tokens(who: str, name: str, tokens: Tensor, size: int) -> None:
             f"{who}: expected {name} of shape (B, T) with at least one step, got "
             f"{tuple(tokens.shape)}."
         )
-    # A GPU would have to be waited for; it refuses by itself.
+    # On a GPU this check would wait for all kernels queued before it. There the embedding fails
+    # with an error of its own.
     low, high = (bounds(tokens) if tokens.device.type == "cpu" else None) or (0, 0)
     if low < 0 or high >= size:
         raise ValueError(
@@ -301,7 +326,7 @@ def _check_feed(feed: str, forcing: float | None, feedback: str | None) -> None:
         raise unknown("feed", feed, FEEDS)
     if feed != "scheduled" and (forcing is not None or feedback is not None):
         raise ValueError(
-            f'Decoder: forcing and feedback go with feed="scheduled", and would have no effect '
+            f'Decoder: forcing and feedback are for feed="scheduled", and would have no effect '
             f'with feed="{feed}".'
         )
     if feed == "scheduled" and (forcing is None or not 0 <= forcing <= 1):

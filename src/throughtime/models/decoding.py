@@ -1,4 +1,4 @@
-"""From scores to sequences: how the next token is drawn, and drawn again."""
+"""Sampling from a language model: drawing a token from its scores, and whole sequences."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ _PIECE = 512
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is drawn from its scores.
+    """The settings by which a token is drawn from its scores.
 
-    The most likely token every time repeats itself and copies the training text; so the scores
-    are divided by the temperature, cut to the likeliest, and a token is drawn.
+    A text of the likeliest tokens only repeats itself and copies the training text. So the scores
+    are divided by a temperature, limited to the likeliest tokens, and a token is drawn at random.
 
     Args:
-        temperature: below 1 keeps to the likely, above 1 dares more; 0 takes the likeliest.
-        top_k: draw among this many of the likeliest tokens only.
-        top_p: draw among the fewest tokens whose probabilities sum to this ("nucleus").
+        temperature: the divisor of the scores: below 1 favours likely tokens, above 1 unlikely
+            ones; 0 always takes the likeliest token.
+        top_k: the number of likeliest tokens to draw from; None is all.
+        top_p: draw from the smallest set of likeliest tokens whose probabilities sum to at least
+            this value (nucleus sampling); None is all.
 
     Raises:
-        ValueError: for a value out of its range.
+        ValueError: if a value is out of its range.
 
     Source: nucleus sampling, Holtzman et al., arXiv 1904.09751.
     """
@@ -52,40 +54,44 @@ class Sampling:
 
 
 def draw(scores: Tensor, sampling: Sampling, generator: torch.Generator | None = None) -> Tensor:
-    """One token for each row of scores.
+    """Draws one token for each row of scores.
 
     Shapes:
         scores: (B, V). returns: (B) int64.
     """
     if sampling.temperature == 0:
         return scores.argmax(-1)
-    # Less the largest, and not by zero: so a very low temperature takes the likeliest.
+    # With the largest score at 0, a temperature that is nearly 0 gives 0 and -inf instead of
+    # overflowing, and so draws the likeliest token.
     scores = scores.float() - scores.float().amax(-1, keepdim=True)
     ranked, tokens = (scores / max(sampling.temperature, 1e-30)).sort(-1, descending=True)
     if sampling.top_k is not None:
         ranked[:, sampling.top_k :] = float("-inf")
     probabilities = ranked.softmax(-1)
     if sampling.top_p is not None:
-        # A token stays where those before it do not yet reach top_p: the first always stays.
+        # A token is kept if the likelier ones sum to less than top_p; so the first always is.
         before = probabilities.cumsum(-1) - probabilities
         probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
-    place = torch.multinomial(probabilities, 1, generator=generator)
-    return tokens.gather(-1, place).squeeze(-1)
+    rank = torch.multinomial(probabilities, 1, generator=generator)
+    return tokens.gather(-1, rank).squeeze(-1)
 
 
 def generate(
     model: nn.Module, prime: Tensor, length: int, sampling: Sampling, seed: int | None = None
 ) -> Iterator[int]:
-    """Draws tokens one by one and feeds each back; the state is carried, so each costs the same.
+    """Draws tokens one by one, and feeds each back into the model.
+
+    The recurrent state is carried along, so each token costs the same time.
 
     Args:
-        model: from tokens (B, T) and a state to scores (B, T, V) and the next state.
-        prime: (T) int64, at least one token; what is read before the first is drawn.
-        length: how many tokens are drawn.
-        seed: of the drawing; None draws differently every time.
+        model: maps tokens (B, T) and a state to scores (B, T, V) and the next state.
+        prime: (T) int64, at least one token; the model reads it before the first token is drawn.
+        length: the number of tokens to draw.
+        sampling: how a token is drawn from its scores.
+        seed: the seed of the random generator; None gives other tokens each time.
 
     Yields:
-        The tokens, each as soon as it is drawn.
+        Each token as soon as it is drawn.
     """
     if prime.numel() == 0:
         raise ValueError("generate: expected a prime of at least one token, got none.")
@@ -97,7 +103,7 @@ def generate(
         generator.manual_seed(seed)
     scores, state = torch.empty(0), None
     with evaluating(model):
-        # In pieces: of a long prime only the last scores are needed.
+        # Only the last scores are needed; pieces keep those of a long prime out of memory.
         for piece in prime.split(_PIECE):
             scores, state = model(piece.to(device).unsqueeze(0), state)
     for _ in range(length):

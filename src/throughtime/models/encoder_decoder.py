@@ -1,4 +1,4 @@
-r"""Encoder and decoder: from one sequence to another, of another length."""
+r"""Encoder and decoder, which map a sequence to another one of a different length."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from throughtime.cells.cell import Cell
+from throughtime.cells.cell import Cell, get
 from throughtime.checks import bounds, integer_lengths, unknown, whole_number
 from throughtime.layers import Recurrent
 from throughtime.layers.attention import not_empty
@@ -19,61 +19,66 @@ from throughtime.models.writer import Writer
 
 __all__ = ["EncoderDecoder"]
 
-_OF_ENCODER = ("merge", "independent", "learned_state")
-"""Options of the shared settings that a decoder has no use for."""
+_ENCODER_ONLY = ("merge", "independent", "learned_state")
+"""Options of the recurrent layers that apply to the encoder and not to the decoder."""
 
 
 class EncoderDecoder(Writer):
-    r"""One recurrent network reads the source, another writes the target, token by token.
+    r"""One recurrent network reads the source, and another one writes the target token by token:
 
         k_1 … k_S = encoder(E_x[x_1] … E_x[x_S])
         s_0       = bridge(the encoder's last states)
 
-    Without attention (``none``; Sutskever et al.), s_0 is all that is known of the source:
+    Without attention (``none``; Sutskever et al.), the decoder knows the source through s_0 only:
 
         h_t, s_t = decoder(E_y[y_{t-1}], s_{t-1});    h~_t = h_t
 
-    With attention after the recurrence (Luong et al.), ``dot``, ``general`` or ``additive`` as
-    :class:`throughtime.layers.Attention` has them:
+    With attention, it is computed after the recurrence (Luong et al.); ``dot``, ``general`` and
+    ``additive`` are those of :class:`throughtime.layers.Attention`:
 
         h_t, s_t = decoder(E_y[y_{t-1}], s_{t-1})
         c_t      = attention(h_t, k);    h~_t = tanh(W_c [c_t; h_t] + b_c)
 
-    With ``input_feeding`` the step before is read too. For ``dot`` and ``general`` as Luong et al.
-    have it: the decoder reads [E_y[y_{t-1}]; h~_{t-1}], and h~_0 = 0. For ``additive`` as Bahdanau
-    et al. have it: attention comes before the recurrence, and is sought by the top layer's state:
+    With ``input_feeding``, the result of the attention is an input of the decoder, too. For ``dot``
+    and ``general`` the decoder reads [E_y[y_{t-1}]; h~_{t-1}], with h~_0 = 0 (Luong et al.). For
+    ``additive`` the attention is computed before the recurrence, and its query is the state of the
+    top layer (Bahdanau et al.):
 
         c_t      = attention(s_{t-1}, k)
         h_t, s_t = decoder([E_y[y_{t-1}]; c_t], s_{t-1});    h~_t = tanh(W_c [c_t; h_t] + b_c)
 
-    And in all of them
+    In all cases
 
         P(y_t | y_1 … y_{t-1}, x) = softmax(W h~_t + b)
 
-    Without input feeding the kernel runs all steps of a given target at once, and attention is
-    three matrix products; with it the steps follow one another.
+    Without input feeding, one kernel call runs all steps of a given target, and the attention is
+    three matrix products. With input feeding, the steps run one after the other.
 
     Args:
-        source_size, target_size: how many tokens the vocabularies have; V is the second.
-        cell, encoder_cell: the equations of decoder and encoder; None is the decoder's.
-        hidden_size, num_layers: H and L of both.
+        source_size, target_size: the sizes of the two vocabularies; V is the second.
+        cell, encoder_cell: the cells of decoder and encoder, or their names; an ``encoder_cell`` of
+            None is the cell of the decoder.
+        hidden_size, num_layers: H and L of both networks.
         embedding_size: E, the width of E_x and E_y; None is H.
-        bidirectional: whether the encoder also reads from the end. The memory k then has 2H
-            features; for ``dot``, which needs as many as the query, H: the sum of the directions.
+        bidirectional: whether the encoder also reads the source from its end. The values k then
+            have 2H features; for ``dot``, which needs as many as the query has, the two directions
+            are summed to H features.
         attention, input_feeding: see above.
-        dropout: of embeddings, of what enters each recurrent layer but the first, and of h~.
-        tied: whether W is E_y itself; needs E as wide as H.
+        dropout: the probability to drop a unit of the embeddings, of the inputs of each recurrent
+            layer but the first, and of h~.
+        tied: whether W is E_y itself; E must be as wide as H.
         shared: whether E_x is E_y, for one vocabulary of both sides.
-        pad, bos, eos: the tokens that fill up, begin and end a target; the first two are never
-            written by a search.
-        forget_bias, backend, options: of both recurrent networks; see
-            :class:`throughtime.Recurrent`. ``merge``, ``independent`` and ``learned_state`` are
-            the encoder's: the decoder writes in one direction, from a state that it is given.
-        encoder: settings of the encoder that differ from the shared ones, by name; or a module of
-            your own, called with source and lengths, which returns what the decoder looks at
-            (B, S, M) and the valid lengths (B) or None, and has M as its ``output_size``. The
-            source is then whatever the module reads, and ``source_size`` None.
-        decoder: settings of the decoder that differ from the shared ones, by name.
+        pad, bos, eos: the tokens that pad, begin and end a target; a search never writes the first
+            two.
+        forget_bias, backend, options: options of both recurrent networks; see
+            :class:`throughtime.Recurrent`. ``merge``, ``independent`` and ``learned_state`` apply
+            to the encoder only, since the decoder has one direction and a given initial state.
+        encoder: a module of your own in place of the recurrent encoder. The module is called with
+            source and lengths, returns the values k (B, S, M) and their valid lengths (B) or None,
+            and has M as its ``output_size``. The source may then be anything that the module
+            reads, and ``source_size`` is None.
+        encoder_options, decoder_options: settings of one side that differ from the shared ones, by
+            name.
 
     Shapes:
         source: (B, S) int64. target_in: (B, T) int64, ``bos`` and the target. scores: (B, T, V),
@@ -85,8 +90,9 @@ class EncoderDecoder(Writer):
 
     Source: Sutskever, Vinyals and Le, arXiv 1409.3215; Bahdanau, Cho and Bengio, arXiv 1409.0473,
     appendix A; Luong, Pham and Manning, arXiv 1508.04025, equations 5 and 6, section 3.3. Differs:
-    where Bahdanau et al. have a maxout there is h~; W_c has a bias.
+    h~ replaces the maxout layer of Bahdanau et al.; W_c has a bias.
 
+    >>> import torch
     >>> model = EncoderDecoder(11, 13, hidden_size=8)
     >>> source, target_in = torch.randint(3, 11, (2, 5)), torch.randint(3, 13, (2, 7))
     >>> model(source, [5, 3], target_in).shape
@@ -114,8 +120,9 @@ class EncoderDecoder(Writer):
         eos: int = 2,
         forget_bias: float | None = None,
         backend: str = "auto",
-        encoder: Mapping[str, Any] | nn.Module | None = None,
-        decoder: Mapping[str, Any] | None = None,
+        encoder: nn.Module | None = None,
+        encoder_options: Mapping[str, Any] | None = None,
+        decoder_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -131,27 +138,35 @@ class EncoderDecoder(Writer):
             source_size = whole_number("EncoderDecoder", "source_size", source_size)
         E = hidden_size if embedding_size is None else embedding_size
         E = whole_number("EncoderDecoder", "embedding_size", E)
-        both: dict[str, Any] = {"cell": cell, "hidden_size": hidden_size, "num_layers": num_layers}
-        both |= {"dropout": dropout, "forget_bias": forget_bias, "backend": backend, **options}
-        ours = {k: v for k, v in both.items() if k not in _OF_ENCODER} | dict(decoder or {})
-        theirs: dict[str, Any] = both | {"bidirectional": bidirectional}
-        theirs |= {} if encoder_cell is None else {"cell": encoder_cell}
+        common: dict[str, Any] = {
+            "cell": cell,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "dropout": dropout,
+            "forget_bias": forget_bias,
+            "backend": backend,
+            **options,
+        }
+        of_decoder = {k: v for k, v in common.items() if k not in _ENCODER_ONLY}
+        of_decoder |= dict(decoder_options or {})
+        of_encoder: dict[str, Any] = common | {"bidirectional": bidirectional}
+        of_encoder |= {} if encoder_cell is None else {"cell": encoder_cell}
         self.dropout = Dropout(dropout)
-        is_module = isinstance(encoder, nn.Module)
+        is_module = encoder is not None
+        if is_module and encoder_options:
+            raise ValueError(
+                "EncoderDecoder: encoder_options would have no effect on an encoder of your own."
+            )
         if is_module:
             self.encoder: Any = encoder
         else:
-            theirs |= dict(encoder or {})
-            self.dropout = Dropout(theirs["dropout"])
-            is_summed = theirs["bidirectional"] and attention == "dot"
-            theirs.setdefault("merge", "sum" if is_summed else "concat")
-            # One layer has nothing between layers to drop.
-            theirs["dropout"] = theirs["dropout"] if theirs["num_layers"] > 1 else 0.0
-            self.encoder = Recurrent(
-                input_size=E,
-                batch_first=True,
-                **theirs,
-            )
+            of_encoder |= dict(encoder_options or {})
+            self.dropout = Dropout(of_encoder["dropout"])
+            is_summed = of_encoder["bidirectional"] and attention == "dot"
+            of_encoder.setdefault("merge", "sum" if is_summed else "concat")
+            # The layer's dropout acts between layers, and is refused if there is only one.
+            of_encoder["dropout"] = of_encoder["dropout"] if of_encoder["num_layers"] > 1 else 0.0
+            self.encoder = Recurrent(input_size=E, batch_first=True, **of_encoder)
         self.decoder = Decoder(
             target_size,
             self.encoder.output_size,
@@ -162,7 +177,7 @@ class EncoderDecoder(Writer):
             pad=pad,
             bos=bos,
             eos=eos,
-            **ours,
+            **of_decoder,
         )
         self.bridge: Any = (
             MeanBridge(self.encoder.output_size, self.decoder.recurrent)
@@ -170,6 +185,14 @@ class EncoderDecoder(Writer):
             else Bridge(self.encoder, self.decoder.recurrent)
         )
         self.source_size, self.target_size, self.shared = source_size, target_size, shared
+        self.cell = get(cell) if isinstance(cell, str) else cell
+        other = self.cell if encoder_cell is None else encoder_cell
+        self.encoder_cell = get(other) if isinstance(other, str) else other
+        self.encoder_options, self.decoder_options = encoder_options, decoder_options
+        self.forget_bias, self.backend, self.options = forget_bias, backend, options
+        self.hidden_size, self.num_layers = hidden_size, num_layers
+        self.embedding_size, self.bidirectional = E, bidirectional
+        self.attention, self.input_feeding, self.tied = attention, input_feeding, tied
         self.pad, self.bos, self.eos = pad, bos, eos
         self.embedding: nn.Embedding | None = None
         if shared:
@@ -178,7 +201,7 @@ class EncoderDecoder(Writer):
             if source_size is None:
                 raise ValueError(
                     "EncoderDecoder: expected source_size, the number of tokens of the source, "
-                    "got None. Only an encoder that is a module of its own does without."
+                    "got None. Give the size, or a module as the encoder, which needs none."
                 )
             self.embedding = nn.Embedding(source_size, E)
 
@@ -187,15 +210,15 @@ class EncoderDecoder(Writer):
         return self.decoder.scores
 
     def encode(self, source: Tensor, lengths: Tensor | list[int] | None = None) -> Memory:
-        """Reads the sources.
+        """Encodes the sources.
 
         Args:
             source: (B, S) int64.
-            lengths: (B) whole numbers from 1 to S; None is S for each. What stands past a row's
-                end does not matter, as long as it is a token.
+            lengths: (B) integers from 1 to S; None is S for each row. The tokens past the end of a
+                row have no influence, but must be valid ids.
 
         Returns:
-            The memory: its ``state`` is the one in which the decoder begins.
+            The memory, with the initial state of the decoder as its ``state``.
         """
         if self.embedding is None:
             values, ends = self.encoder(source, lengths)  # (B, S, M)
@@ -206,7 +229,8 @@ class EncoderDecoder(Writer):
         if lengths is not None:
             lengths = integer_lengths("EncoderDecoder", lengths, B, S).cpu()
             lengths = not_empty("EncoderDecoder", lengths)
-            # Rows of one length need no mask; torch.compile does not know whether they are.
+            # Rows that all have the full length need no mask. Under torch.compile, bounds() does
+            # not know the lengths, and the mask is kept.
             low, _ = bounds(lengths) or (0, S)
             lengths = lengths if low < S else None
         x = self.dropout(self.embedding(source))  # (B, S, E)
@@ -229,16 +253,17 @@ class EncoderDecoder(Writer):
         Args:
             source, source_lengths: see :meth:`encode`.
             target_in: (B, T) int64, ``bos`` and the target.
-            target_lengths: (B) whole numbers, how many steps of ``target_in`` are valid; None is
-                T. Past a row's end the scores are those of h~ = 0, and mean nothing.
-            feed: what the decoder reads. ``teacher``: the true tokens. ``scheduled``: at each
-                place, drawn for itself, the true token with probability ``forcing``, else the
-                model's own; no gradient goes through that choice. ``free``: after the first token
-                only its own expectation, softmax(scores_{t-1}) E_y, through which the gradient
-                goes.
-            forcing: the probability of ``scheduled``.
-            feedback: the own token of ``scheduled``: ``sample``, drawn from the scores (None is
-                that), or ``argmax``, the likeliest; in both neither ``pad`` nor ``bos``.
+            target_lengths: (B) integers, how many steps of ``target_in`` are valid; None is T. The
+                scores past the end of a row are those of h~ = 0 and are meaningless.
+            feed: what the decoder reads. ``teacher``: the true tokens. ``scheduled``: the true
+                token with probability ``forcing``, else a token of the model's own, drawn
+                independently for each row and step; no gradient flows through that token.
+                ``free``: the first token, and then the model's expected embedding
+                softmax(scores_{t-1}) E_y, through which the gradient flows.
+            forcing: the probability of the true token, for ``scheduled``.
+            feedback: how ``scheduled`` chooses the model's own token: ``sample`` draws it from the
+                scores, ``argmax`` takes the likeliest; None is ``sample``. Neither gives ``pad`` or
+                ``bos``.
 
         Returns:
             (B, T, V).
@@ -257,10 +282,9 @@ class EncoderDecoder(Writer):
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
-        """h~ (B, T, H) of given targets, after dropout, of which ``head`` makes scores.
+        """h~ (B, T, H) of given targets after dropout, the inputs of the output layer ``head``.
 
-        For a loss that does not need all scores at once; the arguments are those of
-        :meth:`forward`.
+        For a loss that avoids storing all scores. The arguments are those of :meth:`forward`.
         """
         memory = self.encode(source, source_lengths)
         attended, _ = self.decoder.forced(target_in, memory, target_lengths)
@@ -269,16 +293,18 @@ class EncoderDecoder(Writer):
     def step(
         self, token: Tensor, state: DecoderState, memory: Memory
     ) -> tuple[Tensor, DecoderState]:
-        """One token further.
+        """Decodes one token.
 
         Args:
-            token: (R) int64, what was written last; ``bos`` at first. R is B, or a multiple of it
-                where several hypotheses of one source stand side by side, source by source.
-            state: ``memory.state`` at first; its ``rows`` fork it.
-            memory: what :meth:`encode` gave.
+            token: (R) int64, the token written last; ``bos`` at first. R is B, or a multiple of B
+                if each source has several hypotheses, whose rows are then consecutive.
+            state: the state after that token; ``memory.state`` at first. Its ``rows`` repeats or
+                reorders the hypotheses.
+            memory: the result of :meth:`encode`.
 
         Returns:
-            The scores (R, V), and the state to go on from; its ``weights`` say where it looked.
+            The scores (R, V) of the next token, and the next state, with the attention weights of
+            this step as its ``weights``.
         """
         return self.decoder.step(token, state, memory)
 
@@ -289,10 +315,10 @@ class EncoderDecoder(Writer):
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
-        """Where the decoder looks for each token of a given target: (B, T, S), zero in padding.
+        """The attention weights (B, T, S) for each token of given targets, zero in padding.
 
         Raises:
-            ValueError: where there is no attention.
+            ValueError: if the model has no attention.
         """
         memory = self.encode(source, source_lengths)
         _, weights = self.decoder.forced(target_in, memory, target_lengths)

@@ -1,4 +1,4 @@
-"""The recurrent language model: scores of the next token, given all tokens before."""
+"""The recurrent language model, which scores the next token given all tokens before it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ __all__ = ["LanguageModel"]
 
 
 class LanguageModel(nn.Module):
-    r"""Embedding, recurrent layers, scores:
+    r"""A language model of an embedding, recurrent layers and a linear output layer:
 
         h_t = recurrent(E[x_t], h_{t-1})
         P(x_{t+1} | x_1 … x_t) = softmax(W h_t + b)
 
     Args:
         vocab_size: V, the number of tokens.
-        cell: the equations of the recurrent layers, or their name.
-        embedding_size: the width of E; None is the hidden size where ``tied``, else 64 (or V,
-            where that is less).
+        cell: the cell of the recurrent layers, or its name.
+        embedding_size: the width of E; None is the hidden size if ``tied``, else the smaller one
+            of 64 and V.
         hidden_size, num_layers: H and L of the recurrent layers.
-        dropout: of what enters every recurrent layer but the first, and of what is scored.
-        tied: whether W is E itself (Press and Wolf, arXiv 1608.05859); needs E as wide as H.
-        forget_bias, backend, options: see :class:`throughtime.Recurrent`; any of its options but
+        dropout: the probability to drop a unit of the inputs of every recurrent layer but the
+            first, and of the inputs of the output layer.
+        tied: whether W is E itself (Press and Wolf, arXiv 1608.05859); E must be as wide as H.
+        forget_bias, backend, options: see :class:`throughtime.Recurrent`; all of its options except
             ``bidirectional``.
 
     Shapes:
-        tokens: (B, T) int64. scores: (B, T, V). state: as of the recurrent layers.
+        tokens: (B, T) int64. scores: (B, T, V). state: that of the recurrent layers.
 
     >>> import torch
     >>> scores, state = LanguageModel(65)(torch.zeros(2, 7, dtype=torch.long))
@@ -60,7 +61,7 @@ class LanguageModel(nn.Module):
         if options.get("bidirectional"):
             raise ValueError(
                 "LanguageModel: bidirectional=True would let the model read the tokens that it "
-                "shall predict. Leave it out."
+                "must predict. Leave it out."
             )
         width = "proj_size" if options.get("proj_size") else "hidden_size"
         output_size = whole_number("LanguageModel", width, options.get("proj_size") or hidden_size)
@@ -73,6 +74,9 @@ class LanguageModel(nn.Module):
                 f"LanguageModel: tied=True scores with the embedding itself, so expected "
                 f"embedding_size={output_size} like {width}, got {embedding_size}."
             )
+        self.vocab_size, self.embedding_size = vocab_size, embedding_size
+        self.hidden_size, self.num_layers = hidden_size, num_layers
+        self.tied, self.forget_bias, self.backend = tied, forget_bias, backend
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         self.recurrent = Recurrent(
             cell,
@@ -85,6 +89,7 @@ class LanguageModel(nn.Module):
             backend=backend,
             **options,
         )
+        self.cell, self.options = self.recurrent.cell, options
         self.dropout = Dropout(dropout)
         self.scores = nn.Linear(output_size, vocab_size)
         if tied:
@@ -93,12 +98,12 @@ class LanguageModel(nn.Module):
             nn.init.uniform_(self.embedding.weight, -bound, bound)
 
     def stream(self) -> Stream:
-        """A running text, which is given its tokens as they come, (B) each step."""
+        """A stream that reads tokens one step at a time, (B) each, and keeps the state."""
         return Stream(self, batch_first=True)
 
     def forward(
         self, tokens: Tensor, state: RecurrentState | None = None
     ) -> tuple[Tensor, RecurrentState]:
-        """Scores of the token after each one, and the state to go on from."""
+        """The scores of the token that follows each token, and the final recurrent state."""
         hidden, last = self.recurrent(self.embedding(tokens), state)  # (B, T, H)
         return self.scores(self.dropout(hidden)), last  # (B, T, V)

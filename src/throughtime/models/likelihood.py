@@ -13,19 +13,20 @@ __all__ = ["log_likelihood"]
 
 
 def log_likelihood(model: nn.Module, tokens: Tensor, rows: int = 1) -> tuple[float, int]:
-    """The log-likelihood of a text under the model, and of how many characters it is the sum.
+    """The log-likelihood of a text under a language model, and the number of characters scored.
 
-    The first character of the text is given. A text in several rows is scored faster, but each
-    row begins with no memory of what stands before it.
+    All characters are scored except the first, which is only read.
 
     Args:
-        tokens: (N) int64.
-        rows: in how many parts, one below the other, the text is read.
+        model: maps tokens (B, T) and a state to scores (B, T, V) and the next state.
+        tokens: (N) int64, the text.
+        rows: the number of parts into which the text is cut to be read in parallel. More rows are
+            faster, but the model reads each part without the text before it.
 
     Units: nats.
 
     Raises:
-        ValueError: for a text of fewer than two characters.
+        ValueError: if the text has fewer than two characters.
     """
     if len(tokens) < 2:
         raise ValueError(
@@ -35,8 +36,8 @@ def log_likelihood(model: nn.Module, tokens: Tensor, rows: int = 1) -> tuple[flo
     device = next(model.parameters()).device
     total, state = 0.0, None
     count = len(tokens) - 1
-    # Rows of one length; the characters that are left over follow the last row, whose state they
-    # go on from. So each character but the first of the text is scored exactly once.
+    # All rows have the same length. The characters that are left over continue the last row and its
+    # state, so that each character but the first is scored exactly once.
     length, left_over = divmod(count, rows)
     main = count - left_over
     x, y = tokens[:main].view(rows, length), tokens[1 : main + 1].view(rows, length)

@@ -1,4 +1,4 @@
-r"""What a decoder is given, and what it carries from token to token."""
+r"""The encoded source that a decoder reads, and the state that it carries between tokens."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ __all__ = ["DecoderState", "Memory"]
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What the decoder carries from token to token.
+    """The state of a decoder between two tokens, for R hypotheses.
+
+    Args:
+        recurrent: the states of the recurrent layers.
+        attended: h~ of the last step, if the decoder feeds it back; else None.
+        weights: the attention weights of the last step; None before the first step, and without
+            attention.
 
     Shapes:
-        recurrent: the states of the layers, each (L, R, H). attended: (R, H), h~ of the last step
-        where it is fed back. weights: (R, S), where the last step looked; None before the first.
+        recurrent: each (L, R, H). attended: (R, H). weights: (R, S).
     """
 
     recurrent: tuple[Tensor, ...]
@@ -25,7 +30,7 @@ class DecoderState:
     weights: Tensor | None = None
 
     def rows(self, index: Tensor) -> DecoderState:
-        """The state of the rows with these numbers, in this order; a number may come twice."""
+        """The state of the rows with these indices, in this order; an index may repeat."""
         recurrent = tuple(s.index_select(1, index) for s in self.recurrent)
         attended, weights = (
             None if m is None else m.index_select(0, index) for m in (self.attended, self.weights)
@@ -35,11 +40,15 @@ class DecoderState:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the decoder is given: where it begins, and what it looks at.
+    """The encoded sources of a batch, from which a decoder writes.
+
+    Args:
+        state: the initial state of the decoder, of B rows.
+        lengths: the valid steps of each source.
+        attention: the keys and values to attend to; None without attention.
 
     Shapes:
-        state: of B rows. lengths: (B), of what is looked at. attention: (B, S, …); None without
-        attention.
+        lengths: (B). attention: (B, S, …).
     """
 
     state: DecoderState
@@ -47,7 +56,7 @@ class Memory:
     attention: AttentionMemory | None
 
     def rows(self, index: Tensor) -> Memory:
-        """The memory of the rows with these numbers, in this order."""
+        """The memory of the rows with these indices, in this order."""
         attention = None if self.attention is None else self.attention.rows(index)
         lengths = self.lengths.index_select(0, index.to(self.lengths.device))
         return Memory(self.state.rows(index), lengths, attention)

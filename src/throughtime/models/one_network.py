@@ -1,4 +1,4 @@
-"""One network for both sides: it reads the source, and then says the target."""
+"""A single recurrent network that reads the source and then writes the target."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ __all__ = ["OneNetwork"]
 
 
 class OneNetwork(Writer):
-    r"""A mapping of sequences of the same length, by a single recurrent network:
+    r"""A single recurrent network that maps a sequence of S + T steps to one of the same length:
 
-        reads   x_1 … x_S  _   …  _
-        says     .  …  .  y_1 … y_T
+        input    x_1 … x_S  _   …  _
+        output    .  …  .  y_1 … y_T
 
         h_1 … h_{S+T} = recurrent(E[x_1] … E[x_S], E[_] … E[_])
         P(y_t | x)    = softmax(W h_{S+t} + b)
 
-    Source and target are padded to one length, the source behind and the target before; what is
-    said while the source is read does not count. What was said is not read again, so given x the
-    y_t do not depend on one another.
+    The source is followed by T blanks ``_``, in place of which the target is written. The outputs
+    at the steps of the source are ignored. The network does not read the target that it writes, so
+    the y_t are independent of one another given x.
 
     Args:
-        source_size, target_size: how many tokens there are to read, and to say; V is the second.
-        cell: the equations of the recurrent layers, or their name.
+        source_size, target_size: the sizes of the two vocabularies; V is the second.
+        cell: the cell of the recurrent layers, or its name.
         hidden_size, num_layers: H and L.
         embedding_size: the width of E; None is H.
-        dropout: of the embeddings, of what enters each layer but the first, and of what is scored.
+        dropout: the probability to drop a unit of the embeddings, of the inputs of each layer but
+            the first, and of the inputs of the output layer.
         pad, bos, eos: see :class:`throughtime.models.EncoderDecoder`; ``bos`` is the blank, too.
-        forget_bias, backend, options: see :class:`throughtime.Recurrent`; any of its options but
-            ``bidirectional``: the network says while it reads.
+        forget_bias, backend, options: see :class:`throughtime.Recurrent`; all of its options except
+            ``bidirectional``, because the network writes while it reads.
 
     Shapes:
-        source: (B, S) int64. target_in: (B, T) int64, of which nothing but T is read.
+        source: (B, S) int64. target_in: (B, T) int64, of which only the shape is used.
         scores: (B, T, V).
 
     Source: the lecture notes, the simplest variant of sequence to sequence.
@@ -75,7 +76,7 @@ class OneNetwork(Writer):
         if options.get("bidirectional"):
             raise ValueError(
                 "OneNetwork: bidirectional=True would need the end of the target before it is "
-                "said. Use EncoderDecoder, whose encoder may read both directions."
+                "written. Use EncoderDecoder, whose encoder may read both directions."
             )
         source_size = whole_number("OneNetwork", "source_size", source_size)
         target_size = whole_number("OneNetwork", "target_size", target_size)
@@ -88,7 +89,9 @@ class OneNetwork(Writer):
         E = hidden_size if embedding_size is None else embedding_size
         E = whole_number("OneNetwork", "embedding_size", E)
         self.source_size, self.target_size = source_size, target_size
+        self.hidden_size, self.num_layers, self.embedding_size = hidden_size, num_layers, E
         self.pad, self.bos, self.eos = pad, bos, eos
+        self.forget_bias, self.backend = forget_bias, backend
         self.embedding = nn.Embedding(source_size, E)
         self.recurrent = Recurrent(
             cell,
@@ -101,6 +104,7 @@ class OneNetwork(Writer):
             backend=backend,
             **options,
         )
+        self.cell, self.options = self.recurrent.cell, options
         self.dropout = Dropout(dropout)
         self.scores = nn.Linear(self.recurrent.output_size, target_size)
 
@@ -150,15 +154,15 @@ class OneNetwork(Writer):
         forcing: float | None = None,
         feedback: str | None = None,
     ) -> Tensor:
-        """The scores of each token, said behind the source; past a row's end they mean nothing.
+        """The scores (B, T, V) of each token of the target; meaningless past the end of a row.
 
         Raises:
-            ValueError: for a ``feed`` other than ``teacher``: what was said is not read again.
+            ValueError: if ``feed`` is not ``teacher``, as the network reads no token of a target.
         """
         if feed != "teacher" or forcing is not None or feedback is not None:
             raise ValueError(
                 f'OneNetwork: feed="{feed}" would have no effect, as the network does not read '
-                "what it says. Use EncoderDecoder."
+                "what it writes. Use EncoderDecoder."
             )
         return self.scores(self.unscored(source, source_lengths, target_in, target_lengths))
 

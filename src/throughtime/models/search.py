@@ -1,4 +1,4 @@
-r"""From a source to a target: the likeliest token each time, or a drawn one."""
+r"""Greedy search and sampling of targets, and what they share with beam search."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Lengths = Tensor | list[int] | None
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A target that was found.
+    """A target that a search has written.
 
     Args:
-        tokens: without ``bos`` and ``eos``.
-        score: the sum of the log-probabilities of its tokens, that of ``eos`` among them, in nats.
-        is_finished: whether it ended with ``eos``; else the limit cut it off.
-        attention: (len(tokens), S), where the decoder looked for each token, S the source's own
-            length; None without attention, or where the search did not keep it.
+        tokens: its tokens, without ``bos`` and ``eos``.
+        score: the sum of the log-probabilities of its tokens, including ``eos``, in nats.
+        is_finished: whether it ends with ``eos``; otherwise it was cut off at the largest length.
+        attention: (len(tokens), S), the attention weights of each token over the S tokens of its
+            source; None if the model has no attention or the search did not keep the weights.
     """
 
     tokens: list[int]
@@ -44,14 +44,14 @@ def greedy_search(
     max_length: int | None = None,
     keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
-    """Takes the likeliest token, again and again.
+    """Writes a target for each source, taking the likeliest token at each step.
 
     Args:
         model, source, source_lengths: see :meth:`throughtime.models.EncoderDecoder.encode`.
-        max_length: how many tokens are written at most, ``eos`` among them; None is
-            2 S + 10 for a source of S tokens.
-        keep_attention: whether the hypotheses say where the decoder looked, which takes memory for
-            S weights for every token written.
+        max_length: the largest number of tokens to write, including ``eos``; None is 2 S + 10 for
+            a source of S tokens.
+        keep_attention: whether the hypotheses hold their attention weights, which takes memory for
+            S weights per token.
 
     Returns:
         For each source a list of one hypothesis.
@@ -71,17 +71,17 @@ def sample_search(
     max_length: int | None = None,
     keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
-    """Draws each token from its scores.
+    """Writes targets for each source, drawing each token at random from its scores.
 
     Args:
         model, source, source_lengths, max_length, keep_attention: see :func:`greedy_search`.
-        sampling: how; None is ``Sampling()``.
-        num: how many targets are drawn for each source.
-        seed: of the drawing; None draws differently every time.
+        sampling: how a token is drawn; None is ``Sampling()``.
+        num: the number of targets for each source.
+        seed: the seed of the random generator; None gives other targets each time.
 
     Returns:
-        For each source ``num`` hypotheses, the likeliest first. Their scores are the model's own
-        log-probabilities, whatever the temperature.
+        For each source ``num`` hypotheses, the likeliest first. Their scores are log-probabilities
+        of the model itself, without the temperature and the limits of ``sampling``.
     """
     at_least_one("sample_search", "num", num)
     generator = torch.Generator()
@@ -90,13 +90,13 @@ def sample_search(
     else:
         generator.manual_seed(seed)
     sampling = Sampling() if sampling is None else sampling
-    how = (sampling, num, max_length, keep_attention, generator)
-    return _write(model, source, source_lengths, *how)
+    options = (sampling, num, max_length, keep_attention, generator)
+    return _write(model, source, source_lengths, *options)
 
 
 @dataclass
 class _Draft:
-    """A target that is being written."""
+    """A hypothesis while it is being written."""
 
     tokens: list[int] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
@@ -114,7 +114,11 @@ def _write(
     keep_attention: bool,
     generator: torch.Generator | None,
 ) -> list[list[Hypothesis]]:
-    """Draws ``num`` targets for each source, token by token."""
+    """Draws ``num`` targets for each source, token by token.
+
+    The rows of the state are the drafts of all sources that are still active, ``num`` consecutive
+    rows for each. A source leaves when all its drafts are finished or at its largest length.
+    """
     with evaluating(model):
         memory, limits = read(model, source, source_lengths, max_length)
         lengths = memory.lengths.tolist()
@@ -125,29 +129,29 @@ def _write(
         while sources:
             scores, state = model.step(token, state, memory)
             logs = log_probabilities(model, scores)
-            # Drawn where the generator is, so that a seed means the same on every device.
+            # Drawn on the CPU, so that a seed gives the same tokens on every device.
             token = draw(logs if generator is None else logs.cpu(), sampling, generator)
             token = token.to(logs.device)
-            gained = logs.gather(1, token.unsqueeze(1)).squeeze(1).tolist()
-            written = [draft for s in sources for draft in drafts[s]]
-            for r, (draft, y) in enumerate(zip(written, token.tolist(), strict=True)):
+            gains = logs.gather(1, token.unsqueeze(1)).squeeze(1).tolist()
+            active_drafts = [draft for s in sources for draft in drafts[s]]
+            for r, (draft, y) in enumerate(zip(active_drafts, token.tolist(), strict=True)):
                 if draft.is_finished:
                     continue
-                draft.score += gained[r]
+                draft.score += gains[r]
                 draft.is_finished = y == model.eos
                 if not draft.is_finished:
                     draft.tokens.append(y)
                     if keep_attention and state.weights is not None:
                         draft.weights.append(state.weights[r])
             step += 1
-            going = [
-                place
-                for place, s in enumerate(sources)
+            active = [
+                i
+                for i, s in enumerate(sources)
                 if step < limits[s] and not all(d.is_finished for d in drafts[s])
             ]
-            if len(going) < len(sources):
-                index = torch.tensor(going, dtype=torch.int64, device=source.device)
-                memory, sources = memory.rows(index), [sources[place] for place in going]
+            if len(active) < len(sources):
+                index = torch.tensor(active, dtype=torch.int64, device=source.device)
+                memory, sources = memory.rows(index), [sources[i] for i in active]
                 rows = (index.unsqueeze(1) * num + torch.arange(num, device=index.device)).flatten()
                 state, token = state.rows(rows), token.index_select(0, rows)
     return [
@@ -171,7 +175,7 @@ def _write(
 def read(
     model: Writer, source: Tensor, lengths: Lengths, max_length: int | None
 ) -> tuple[Memory, list[int]]:
-    """The memory, and how many tokens are written at most for each source."""
+    """Encodes the sources; returns the memory and the largest length of each target."""
     if max_length is not None:
         at_least_one("search", "max_length", max_length)
     memory = model.encode(source, lengths)
@@ -181,20 +185,27 @@ def read(
 
 
 def log_probabilities(model: Writer, scores: Tensor) -> Tensor:
-    """(R, V), in float32 at least; -inf for what is never written."""
+    """The log-probabilities (R, V) in at least float32; -inf for tokens that are never written."""
     wide = torch.promote_types(scores.dtype, torch.float32)
     return model.writable(scores.log_softmax(-1, dtype=wide))
 
 
 def attention_of(memory: Memory, rows: list[Tensor], length: int) -> Tensor | None:
-    """The weights (len(rows), length) of a hypothesis, or None without attention."""
+    """The attention weights (len(rows), length) of a hypothesis, or None without attention.
+
+    Args:
+        memory: the memory of the search.
+        rows: the weights of each token of the hypothesis.
+        length: the length of its source, to which the padding is cut off.
+    """
     if memory.attention is None:
         return None
-    none = memory.state.recurrent[0].new_zeros(0, length)
-    return torch.stack(rows)[:, :length] if rows else none
+    empty = memory.state.recurrent[0].new_zeros(0, length)
+    return torch.stack(rows)[:, :length] if rows else empty
 
 
 def at_least_one(who: str, name: str, value: int) -> None:
+    """Raises a ValueError unless ``value`` is an integer of at least 1."""
     try:
         whole_number(who, name, value)
     except (TypeError, ValueError):

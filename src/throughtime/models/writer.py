@@ -1,4 +1,4 @@
-"""What writes a target from a source, token by token, as a search and a task see it."""
+"""The interface of a model that writes a target from a source, token by token."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Writer", "check_specials", "writable"]
 
 
 class Writer(nn.Module, ABC):
-    """A model of P(y_1 … y_T | x), one token after the other.
+    """A model of P(y_1 … y_T | x) that can be searched token by token.
 
     Attributes:
-        pad, bos, eos: the tokens that fill up, begin and end a target; the first two are never
+        pad, bos, eos: the tokens that pad, begin and end a target; the first two are never
             written.
 
     Shapes:
@@ -29,13 +29,13 @@ class Writer(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, source: Tensor, lengths: Tensor | list[int] | None = None) -> Memory:
-        """Reads the sources; the ``state`` of the memory is the one in which writing begins."""
+        """Encodes the sources; the ``state`` of the memory is the initial state of the target."""
 
     @abstractmethod
     def step(
         self, token: Tensor, state: DecoderState, memory: Memory
     ) -> tuple[Tensor, DecoderState]:
-        """One token (R) further: the scores of the next, and the state to go on from."""
+        """Reads the token (R) written last; returns the scores of the next one, and the state."""
 
     @abstractmethod
     def unscored(
@@ -45,7 +45,10 @@ class Writer(nn.Module, ABC):
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
-        """(B, T, H), of which ``head`` makes the scores of each next token of given targets."""
+        """The inputs (B, T, H) of the output layer ``head`` for each next token of given targets.
+
+        For a loss that avoids storing all scores.
+        """
 
     @abstractmethod
     def forward(
@@ -62,22 +65,26 @@ class Writer(nn.Module, ABC):
         """The scores (B, T, V) of each next token.
 
         Args:
-            feed: what is read after the first token: ``teacher``, the true tokens; or what the
-                model has written itself, see :meth:`throughtime.models.EncoderDecoder.forward`.
+            source, source_lengths: see :meth:`encode`.
+            target_in: (B, T), ``bos`` and the target.
+            target_lengths: (B), how many steps of ``target_in`` are valid; None is T.
+            feed, forcing, feedback: what is read after the first token: with ``teacher`` the true
+                tokens, else tokens that the model has written itself; see
+                :meth:`throughtime.models.EncoderDecoder.forward`.
         """
 
     @property
     @abstractmethod
     def head(self) -> nn.Linear:
-        """From what `unscored` gives to scores."""
+        """The output layer, which maps the result of `unscored` to scores."""
 
     def writable(self, scores: Tensor) -> Tensor:
-        """The scores with -inf where a token is never written."""
+        """The scores, with -inf for the tokens that are never written."""
         return writable(scores, self.pad, self.bos)
 
 
 def check_specials(who: str, size: int, pad: int, bos: int, eos: int) -> None:
-    """Raises unless these are three different tokens of a target vocabulary of that size."""
+    """Raises a ValueError unless pad, bos and eos are three different ids below ``size``."""
     if len({pad, bos, eos}) < 3 or not all(0 <= t < size for t in (pad, bos, eos)):
         raise ValueError(
             f"{who}: expected pad, bos and eos as three different tokens of the {size} of the "
@@ -86,5 +93,5 @@ def check_specials(who: str, size: int, pad: int, bos: int, eos: int) -> None:
 
 
 def writable(scores: Tensor, *never: int) -> Tensor:
-    """The scores (…, V) with -inf for these tokens."""
+    """The scores (…, V), with -inf for the tokens ``never``."""
     return scores.index_fill(-1, torch.tensor(never, device=scores.device), float("-inf"))

@@ -1,6 +1,6 @@
-"""What is learned: one file a task. Each brings data, model, loss, metrics and its configuration.
+"""The tasks: each file defines one task with its data, model, loss, metrics and settings.
 
-Every module of this folder is read, and every task in it that has a ``name`` is registered.
+Importing this package imports all of its modules and registers each task class with a ``name``.
 """
 
 import importlib

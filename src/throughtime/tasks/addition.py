@@ -1,4 +1,4 @@
-"""addition: read a sum as text, and write its result, digit by digit."""
+"""addition: reads a sum as text and writes its result, digit by digit."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Literal
 
 from throughtime.data import Pair, PairSet, addition
 from throughtime.models import OneNetwork, Writer
+from throughtime.tasks.network import check_range
 from throughtime.tasks.rewriting import match_figures
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 from throughtime.tasks.task import Figure
 
 __all__ = ["Addition", "AdditionConfig"]
 
-_FOR_TWO = (
+_OF_TWO_NETWORKS = (
     *("bidirectional", "merge", "independent", "encoder", "decoder"),
     *("attention", "input_feeding", "tied", "feed", "forcing"),
 )
@@ -22,16 +23,16 @@ _FOR_TWO = (
 
 @dataclass
 class AdditionConfig(SequenceToSequenceConfig):
-    """The sums, and the settings of all tasks from one sequence to another.
+    """The sums, and the settings of all sequence-to-sequence tasks.
 
     Args:
-        network: one reads the sum and writes the result into the blanks behind it; two are an
-            encoder that reads and a decoder that writes.
-        digits: that a number has at most.
-        num_pairs: sums of training and validation together; a tenth is for validation.
-        num_test: sums for the test.
-        reverse: read the sum from its end.
-        padded: fill sums and results with spaces, so that all are of one length.
+        network: one, a single network that reads the sum and then writes the result in place of
+            the blanks after it; two, an encoder that reads and a decoder that writes.
+        digits: largest number of digits of a summand.
+        num_pairs: number of sums for training and validation together; a tenth is for validation.
+        num_test: number of sums for the test.
+        reverse: let the network read the sum from its end.
+        padded: pad sums and results with spaces, so that all have the same length.
     """
 
     network: Literal["one", "two"] = "one"
@@ -45,9 +46,11 @@ class AdditionConfig(SequenceToSequenceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        usual = {field.name: field.default for field in fields(self)}
-        for name in _FOR_TWO if self.network == "one" else ():
-            if getattr(self, name) != usual[name]:
+        check_range(self, ("digits",), least=0, most=1000)
+        check_range(self, ("num_pairs", "num_test"), least=0, most=10**8)
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in _OF_TWO_NETWORKS if self.network == "one" else ():
+            if getattr(self, name) != defaults[name]:
                 raise ValueError(
                     f"--{name} {getattr(self, name)}: is for encoder and decoder, and would have "
                     f"no effect on one network. Use --network two, or leave it out."
@@ -55,12 +58,14 @@ class AdditionConfig(SequenceToSequenceConfig):
 
 
 class Addition(SequenceToSequence):
-    """Sums of two numbers, ``535+61`` to ``596``.
+    """The sum of two numbers, from ``535+61`` to ``596``.
 
-    One network takes it as a mapping of sequences of the same length: it reads the sum, and says
-    the result into the blanks behind it (:class:`throughtime.models.OneNetwork`). Two are an
-    encoder and a decoder, which reads what it wrote before. The accuracy of the characters is that
-    of all places of the padded result.
+    With ``network="one"`` a single recurrent network reads the sum and then, while it reads blanks,
+    writes the result (:class:`throughtime.models.OneNetwork`). With ``network="two"`` an encoder
+    reads the sum and a decoder writes the result, reading its own previous token at each step.
+
+    Metrics: ``exact_match``, the fraction of results that are right; ``character_accuracy``, the
+    fraction of right characters at all positions of the padded result.
 
     Source: the lecture notes; Keras, examples/nlp/addition_rnn.py; Zaremba and Sutskever,
         arXiv 1410.4615.

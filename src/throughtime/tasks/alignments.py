@@ -1,4 +1,4 @@
-"""Attention as people read it: tokens as text, and the weights between them."""
+"""Attention maps for people: the tokens as text, and the weights between them."""
 
 from __future__ import annotations
 
@@ -10,46 +10,57 @@ from throughtime.tasks.uses import AttentionMap
 
 __all__ = ["align", "shortened", "tokens_of"]
 
-_MOST_DRAWN = 500
+_MAX_TOKENS = 500
+"""The largest number of tokens on each side of a map; nobody could read a larger one."""
 
 
 def align(
     tokenisers: tuple[Tokeniser, Tokeniser], source: str, hypothesis: Hypothesis, shown: str
 ) -> AttentionMap | None:
-    """The map of one hypothesis; None if it is empty, or the model has no attention.
+    """The attention map of one hypothesis; None if it is empty or the model has no attention.
 
     Args:
-        tokenisers: of source and target.
-        source: as the model read it.
-        shown: the source as people read it.
+        tokenisers: those of source and target.
+        source: the source in the form that the model reads.
+        hypothesis: an output of a search.
+        shown: the source in the form that people read.
     """
     if hypothesis.attention is None or not hypothesis.tokens:
         return None
-    reads, writes = tokenisers
-    ids, texts = reads.encode(source), [shown, writes.decode(hypothesis.tokens)]
-    # The search has cut a long source, and nobody could read a map of more tokens than these.
-    weights = hypothesis.attention[:_MOST_DRAWN, :_MOST_DRAWN]
+    source_tokeniser, target_tokeniser = tokenisers
+    ids = source_tokeniser.encode(source)
+    texts = [shown, target_tokeniser.decode(hypothesis.tokens)]
+    weights = hypothesis.attention[:_MAX_TOKENS, :_MAX_TOKENS]
     T, S = weights.shape
     num = len(hypothesis.tokens)
+    # The search may have cut the source, too.
     if (T, S) != (num, len(ids)):
         texts = [text if len(text) < 200 else f"{text[:199]}…" for text in texts]
         texts[1] += f" (of {len(ids):,} tokens the first {S}, of {num:,} the first {T})"
     return AttentionMap(
-        tokens_of(reads, ids[:S], reads.unknown(source)),
-        tokens_of(writes, hypothesis.tokens[:T]),
+        tokens_of(source_tokeniser, ids[:S], source_tokeniser.unknown(source)),
+        tokens_of(target_tokeniser, hypothesis.tokens[:T]),
         [[round(w, 4) for w in row] for row in weights.tolist()],
         " → ".join(texts),
     )
 
 
 def tokens_of(tokeniser: Tokeniser, ids: Sequence[int], unknown: Sequence[str] = ()) -> list[str]:
-    """Each id as text; the unknown ones as they were written, where that is known."""
-    left = iter(unknown)
+    """Each id as text.
+
+    Args:
+        tokeniser: the tokeniser of the ids.
+        ids: token ids.
+        unknown: the texts of the unknown tokens in their order, if they are known; otherwise such
+            a token has the text of the unknown token.
+    """
+    unknown_texts = iter(unknown)
     return [
-        next(left, tokeniser.decode([i])) if i == UNK else tokeniser.decode([i]) or "·" for i in ids
+        next(unknown_texts, tokeniser.decode([i])) if i == UNK else tokeniser.decode([i]) or "·"
+        for i in ids
     ]
 
 
 def shortened(attention: AttentionMap, most: int) -> AttentionMap:
-    """The map of the first ``most`` tokens of the target; an untrained model may not stop."""
+    """The map of the first ``most`` tokens of the target; an untrained model may write many."""
     return attention._replace(target=attention.target[:most], weights=attention.weights[:most])

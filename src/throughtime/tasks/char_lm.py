@@ -1,4 +1,4 @@
-"""char-lm: read a text character by character, learn what comes next, and write on."""
+"""char-lm: a language model that predicts and generates text character by character."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from throughtime.layers.recurrent import RecurrentState
 from throughtime.models.decoding import Sampling, generate
 from throughtime.models.language_model import LanguageModel
 from throughtime.models.likelihood import log_likelihood
-from throughtime.tasks.network import NetworkConfig, free
-from throughtime.tasks.run_data import absolute, check_unchanged, split_of
+from throughtime.reading import Entries
+from throughtime.tasks.network import NetworkConfig, check_range, free
+from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
 
@@ -34,22 +35,22 @@ __all__ = ["CharLM", "CharLMConfig"]
 
 @dataclass
 class CharLMConfig(NetworkConfig):
-    """The text, the model, and how the text is cut.
+    """The text, the model, and the batches.
 
     Args:
-        data: a data set (tinyshakespeare, warpeace, ptb-char), or the path of a text file or
-            folder; without it, the source of Python's standard library.
-        encoding: of the text at that path, as Python names it.
-        valid_fraction: how much of a text without splits of its own, at its end, is kept for
-            validation (0.1 where not given).
-        test_fraction: likewise for the test, behind the validation text (0 where not given).
-        embedding_size: width of the character embedding; where not given, hidden_size if tied,
-            else 64.
+        data: name of a data set (tinyshakespeare, warpeace, ptb-char), or path of a text file or
+            folder (default: the source of Python's standard library, which needs no download).
+        encoding: encoding of the text at that path, as Python names it.
+        valid_fraction: fraction of the text, near its end, that is kept for validation, if the
+            data set has no splits (default: 0.1).
+        test_fraction: fraction of the text, after the validation text, that is kept for the test
+            (default: 0).
+        embedding_size: width of the character embedding (default: hidden_size if tied, else 64).
         dropout: probability to drop a unit between the layers and before the scores.
-        tied: score with the embedding itself.
-        batch_size: rows of text that are read side by side, in all processes together.
-        num_steps: characters between two updates, over which the gradient flows back.
-        sample_length: characters of the samples that are written along the way.
+        tied: use the embedding as the weights of the output layer, too.
+        batch_size: rows of text that are read in parallel, summed over all processes.
+        num_steps: steps of truncated backpropagation: characters between two updates.
+        sample_length: characters of each sample that is generated during the training.
     """
 
     REFUSED: ClassVar = {
@@ -76,18 +77,20 @@ class CharLMConfig(NetworkConfig):
             self.data = absolute(self.data, TEXT_SETS)
         if self.sample_length < 0:
             raise ValueError(f"--sample_length: expected 0 or more, got {self.sample_length}.")
+        check_range(self, ("sample_length",), least=0, most=10**7)
+        check_range(self, ("batch_size", "num_steps"), most=2**31 - 1)
 
 
 @dataclass
 class ScoringOptions:
-    """What is scored, if it is not a split of the run's own data.
+    """The text to score, if it is not a split of the run's own data.
 
     Args:
-        data: a data set or the path of a text; with --split one of its splits, else all of it.
-        text: a sentence.
-        encoding: of the text at --data; utf-8 if not given.
-        unknown: what to do with characters that the training never saw: error, which is the
-            default, or skip.
+        data: name of a data set or path of a text to score; all of it, or the split of --split.
+        text: a text to score.
+        encoding: encoding of the text at --data (default: utf-8).
+        unknown: what to do with characters that the training never saw: error or skip (default:
+            error).
     """
 
     data: str | None = None
@@ -106,16 +109,17 @@ class ScoringOptions:
 
 @dataclass
 class WritingOptions:
-    """How a text is written on.
+    """How a text is generated.
 
     Args:
-        length: characters to draw.
-        prime: the text to go on from.
-        seed: the same seed draws the same text.
-        temperature: below 1 keeps to the likely, above 1 dares more; 0 takes the likeliest
-            (greedy).
-        top_k: draw among this many of the likeliest characters.
-        top_p: draw among the fewest characters whose probabilities sum to this (nucleus).
+        length: number of characters to generate.
+        prime: text to continue.
+        seed: seed of the random generator (default: a different text each time).
+        temperature: divisor of the scores: below 1 favours likely characters, above 1 unlikely
+            ones; 0 always takes the likeliest (greedy).
+        top_k: number of likeliest characters to draw from (default: all).
+        top_p: probability of the smallest set of likeliest characters to draw from (nucleus
+            sampling; default: all characters).
     """
 
     length: int = 500
@@ -133,13 +137,21 @@ class WritingOptions:
         self.sampling = Sampling(self.temperature, self.top_k, self.top_p)
 
 
+def _vocabulary(tokens: object) -> Vocabulary:
+    vocabulary = Vocabulary.from_json(tokens)
+    if not len(vocabulary):
+        raise ValueError("expected at least one character, got none.")
+    return vocabulary
+
+
 class CharLM(BatchTask):
     r"""Next-character prediction with truncated backpropagation through time:
 
         L = -1/T sum_t log P(x_{t+1} | x_1 … x_t)
 
-    The text is read in ``batch_size`` rows, ``num_steps`` characters at a time; the state of one
-    batch is where the next goes on, but the gradient ends at the batch's start.
+    The text is cut into ``batch_size`` rows, which are read in parallel, ``num_steps`` characters
+    at a time. The final state of one batch is the initial state of the next, but the gradient ends
+    at the start of the batch.
 
     Units: the loss is in nats per character; bits per character are nats / ln 2.
 
@@ -148,6 +160,10 @@ class CharLM(BatchTask):
 
     name = "char-lm"
     Config = CharLMConfig
+    Assets = Entries(
+        {"vocabulary": _vocabulary, "data": str, "data_sha256": str},
+        {"num_characters": COUNTS},
+    )
     EvaluationOptions = ScoringOptions
     ContinuationOptions = WritingOptions
     unit = "characters"
@@ -158,7 +174,7 @@ class CharLM(BatchTask):
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The text; of a run that was loaded, only if it is still the text of its training."""
+        """The text. Raises a ValueError if it is not the one that a loaded run was trained on."""
         c = self.config
         corpus = load(
             c.data,
@@ -178,7 +194,7 @@ class CharLM(BatchTask):
 
     @property
     def start(self) -> str:
-        """What is read before the first character, where nothing is given: a line's end."""
+        """The character that the model reads first if there is no prime: a line end, if any."""
         return "\n" if "\n" in self.vocabulary else self.vocabulary.tokens[0]
 
     @property
@@ -196,7 +212,7 @@ class CharLM(BatchTask):
         return f"{self.corpus.name}-{c.cell}-{c.num_layers}x{c.hidden_size}"
 
     def tokens(self, split: str) -> Tensor:
-        """A split of the text as numbers (N)."""
+        """A split of the text as token ids (N)."""
         text = split_of(self.name, self.corpus.name, self.corpus.splits, split)
         return self.vocabulary.encode(text)
 
@@ -258,6 +274,8 @@ class CharLM(BatchTask):
         """The likelihood of any text.
 
         Args:
+            model: the model.
+            text: the text to score.
             unknown: what to do with characters that the training never saw.
         """
         tokens = self.vocabulary.encode(text, unknown=unknown)
@@ -267,8 +285,8 @@ class CharLM(BatchTask):
 
     def show(self, model: nn.Module) -> list[Shown]:
         prime = self.vocabulary.encode(self.start)
-        drawn = generate(model, prime, self.config.sample_length, Sampling(), seed=0)
-        return [Text(self.vocabulary.decode(list(drawn)))]
+        tokens = generate(model, prime, self.config.sample_length, Sampling(), seed=0)
+        return [Text(self.vocabulary.decode(list(tokens)))]
 
     def continuation(self, model: nn.Module, options: WritingOptions) -> Iterator[str]:
         prime = self.vocabulary.encode(options.prime or self.start)

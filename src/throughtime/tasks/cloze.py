@@ -1,4 +1,4 @@
-"""cloze: a word of a sentence is missing, and found from the words before it or from both sides."""
+"""cloze: predicts a missing word of a sentence from the words before it, or from both sides."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from throughtime.data import (
 from throughtime.data.sentences import SENTENCE_SETS, Sentences, load_sentences
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.cloze import Cloze
+from throughtime.reading import Entries
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
-from throughtime.tasks.network import NetworkConfig
-from throughtime.tasks.run_data import absolute, check_unchanged, split_of
+from throughtime.tasks.network import NetworkConfig, check_range
+from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
 from throughtime.tasks.unknown_tokens import UnknownTokens
@@ -37,42 +38,44 @@ from throughtime.tasks.uses import Prediction
 __all__ = ["GAP", "ClozeConfig", "MissingWord"]
 
 GAP = "___"
-"""What stands for the missing word."""
+"""The placeholder of the missing word in a text."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class ClozeConfig(NetworkConfig):
-    """The text, the sides that are read, the model, and the batches.
+    """The text, the context of a missing word, the model, and the batches.
 
     Args:
-        data: ptb, the words of the Penn Treebank; or another data set or the path of a text, of
-            which each line is a sentence.
-        encoding: of the text at that path.
-        valid_fraction: how much of a text without splits of its own is kept for validation (0.1
-            where not given).
-        test_fraction: likewise for the test (0 where not given).
-        tokenisation: what a word is; auto is symbols, what stands between spaces, for ptb, and
-            words for others.
-        lower_case: read words in lower case.
-        min_count: how often a word must stand in the training to be known; where not given, 2,
-            so that unknown words are learned of, and 1 for ptb, which has them.
-        vocab_size: words that are known, at most.
-        longest: words of a sentence; a longer line is cut.
-        direction: predict a word from those before it (forward), or from both sides (both).
-        hidden_size: units of each recurrent layer, in each direction.
-        embedding_size: width of the embeddings; where not given, hidden_size.
+        data: ptb, the words of the Penn Treebank; or the name of another data set, or the path of
+            a text with a sentence on each line.
+        encoding: encoding of the text at that path, as Python names it.
+        valid_fraction: fraction of the sentences that is kept for validation, if the data set has
+            no splits (default: 0.1).
+        test_fraction: fraction of the sentences that is kept for the test (default: 0).
+        tokenisation: how a line is split into words; symbols splits at spaces only; auto is
+            symbols for ptb, which is tokenised already, and words for other texts.
+        lower_case: convert words to lower case.
+        min_count: how often a word must occur in the training split to be in the vocabulary
+            (default: 2, so that the model also learns about unknown words; 1 for ptb, whose rare
+            words are replaced by <unk> already).
+        vocab_size: largest size of the vocabulary, with its four special tokens (default: no
+            limit).
+        longest: largest number of words of a sentence; a longer line is cut into several.
+        direction: context of a word: forward, the words before it; both, those on both sides.
+        hidden_size: number of units of each recurrent layer, in each direction.
+        embedding_size: width of the embeddings (default: hidden_size).
         dropout: probability to drop a unit of embeddings, between layers, and before the scores.
-        tied: score with the embedding itself.
-        batch_size: words of a batch, padding among them, in all processes together.
-        data_seed: of the order of the sentences.
+        tied: use the embedding as the weights of the output layer, too.
+        batch_size: words of a batch, padding included, summed over all processes.
+        data_seed: seed of the order of the sentences.
     """
 
     REFUSED: ClassVar = {
-        "bidirectional": "the sides that are read are those of --direction",
+        "bidirectional": "--direction selects the sides that are read",
         "merge": "the two sides of a missing word are never merged",
-        "independent": "the two sides of a missing word are always read apart",
+        "independent": "the two sides of a missing word are always read separately",
     }
 
     data: str = "ptb"
@@ -95,9 +98,7 @@ class ClozeConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.data = absolute(self.data, SENTENCE_SETS)
-        for name in ("longest", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name}: expected at least 1, got {getattr(self, name)}.")
+        check_range(self, ("longest", "batch_size"), most=2**31 - 1)
 
 
 @dataclass
@@ -105,8 +106,8 @@ class FillingOptions:
     """How a gap is filled.
 
     Args:
-        n_best: write so many words for each line instead, the likeliest first, each as the number
-            of its line, a tab, its probability, a tab, and the word.
+        n_best: number of words to write for each line, instead of the filled line; the likeliest
+            first, each as line number, probability and word, separated by tabs.
     """
 
     n_best: int | None = None
@@ -117,18 +118,18 @@ class FillingOptions:
 
 
 class MissingWord(BatchTask):
-    r"""Every word of a sentence, each as if it alone were missing:
+    r"""The prediction of every word of a sentence from its context:
 
         L = -1/N sum_t log P(x_t | x_1 … x_{t-1})                        direction forward
         L = -1/N sum_t log P(x_t | x_1 … x_{t-1}, x_{t+1} … x_T)         direction both
 
-    A word that is not known is read, predicted and counted as the one unknown word.
+    All words that are not in the vocabulary are read, predicted and counted as one unknown word.
 
-    Metrics: ``accuracy``, the part of the words of which the likeliest guess is right, from 0 to
-    1; ``accuracy_of_known``, of those that are known; ``perplexity``, exp(L). That of ``both`` is
-    of words whose neighbours are given: it is not the probability of a text, and neither is to be
-    compared with that of a language model, which reads on from sentence to sentence and predicts
-    their ends.
+    Metrics: ``accuracy``, the fraction of words whose likeliest prediction is right, from 0 to 1;
+    ``accuracy_of_known``, the same fraction for the words in the vocabulary; ``perplexity``,
+    exp(L). Neither perplexity can be compared with that of a language model, which also reads the
+    sentences before and predicts where a sentence ends. The one of ``both`` is not derived from
+    the probability of a text at all, since it conditions each word on the words after it.
 
     Units: the loss is in nats per word.
 
@@ -137,6 +138,10 @@ class MissingWord(BatchTask):
 
     name = "cloze"
     Config = ClozeConfig
+    Assets = Entries(
+        {"tokeniser": tokeniser_from_json, "data": str, "data_sha256": str},
+        dict.fromkeys(("num_sentences", "num_words", "num_unknown"), COUNTS),
+    )
     PredictionOptions = FillingOptions
     reads = f"a line with {GAP} where a word is missing"
     writes = "the line with the likeliest word in its place"
@@ -154,7 +159,7 @@ class MissingWord(BatchTask):
 
     @cached_property
     def sentences(self) -> Sentences:
-        """The text; of a run that was loaded, only if it is still the text of its training."""
+        """The text. Raises a ValueError if it is not the one that a loaded run was trained on."""
         c = self.config
         sentences = load_sentences(
             c.data,
@@ -168,7 +173,7 @@ class MissingWord(BatchTask):
 
     @cached_property
     def tokeniser(self) -> Tokeniser:
-        """The words of the training."""
+        """The tokeniser, with the vocabulary of the training split."""
         if self._assets is not None:
             return tokeniser_from_json(self._assets["tokeniser"])
         c = self.config
@@ -178,11 +183,11 @@ class MissingWord(BatchTask):
                 f"--lower_case is for words, and would have no effect on {kind}. Leave it out, or "
                 "use --tokenisation words."
             )
-        least = c.min_count if c.min_count is not None else 1 if c.data == "ptb" else 2
+        default = 1 if c.data == "ptb" else 2
+        min_count = default if c.min_count is None else c.min_count
         options = {"lower_case": c.lower_case} if kind == "words" else {}
-        return fit_tokeniser(
-            kind, self.sentences.splits["train"], min_count=least, max_size=c.vocab_size, **options
-        )
+        train = self.sentences.splits["train"]
+        return fit_tokeniser(kind, train, min_count=min_count, max_size=c.vocab_size, **options)
 
     @property
     def assets(self) -> dict[str, Any]:
@@ -209,14 +214,14 @@ class MissingWord(BatchTask):
         return f"{self.sentences.name}-{c.direction}-{c.cell}-{c.num_layers}x{c.hidden_size}"
 
     def ids(self, split: str) -> list[list[int]]:
-        """The sentences of a split as ids; those without a word are left out, long ones cut."""
+        """The sentences of a split as token ids; empty ones are left out, long ones are cut."""
         if split not in self._ids:
             lines = split_of(self.name, self.sentences.name, self.sentences.splits, split)
-            most = self.config.longest
+            longest = self.config.longest
             self._ids[split] = [
-                row[a : a + most]
+                row[begin : begin + longest]
                 for row in map(self.tokeniser.encode, lines)
-                for a in range(0, len(row), most)
+                for begin in range(0, len(row), longest)
             ]
             if not self._ids[split]:
                 raise ValueError(f'cloze: {self.sentences.name} has no words in "{split}".')
@@ -224,13 +229,13 @@ class MissingWord(BatchTask):
 
     def check(self) -> None:
         super().check()
-        # Before anything is written, and not after an hour.
+        # A faulty validation split should not end a training after its first epoch.
         self.ids("valid")
         counts = self.tokeniser.count_unknown(self.sentences.splits["valid"])
         if counts:
             total = self.assets["num_words"]["valid"]
-            told = in_words(counts, total, "words")
-            _log.warning("%s: of the validation %s.", self.sentences.name, told)
+            summary = in_words(counts, total, "words")
+            _log.warning("%s: of the validation %s.", self.sentences.name, summary)
 
     def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[RaggedBatch]:
         c = self.config
@@ -240,7 +245,7 @@ class MissingWord(BatchTask):
         rows = self.ids(split)
         return RaggedBatches(
             [len(row) for row in rows],
-            lambda places: pad_rows([rows[i] for i in places]),
+            lambda indices: pad_rows([rows[i] for i in indices]),
             size,
             by="tokens",
             **options,
@@ -272,21 +277,22 @@ class MissingWord(BatchTask):
         self, model: nn.Module, split: str | None = None, options: Any = None
     ) -> Evaluation:
         split = split or "valid"
-        total, count, right, known, known_right = 0.0, 0, 0, 0, 0
+        total, count, num_right, num_known, num_known_right = 0.0, 0, 0, 0, 0
         device = next(model.parameters()).device
         with evaluating(model):
             for batch in self._batches(split, 2048, is_shuffled=False):
                 rows, lengths = batch.rows.to(device), batch.lengths
                 loss = self.loss(model, RaggedBatch(rows, lengths))
+                total, count = total + loss.total.item(), count + loss.count
                 is_right = (model(rows, lengths).argmax(-1) == rows) & (rows != PAD)
                 is_known = (rows != PAD) & (rows != UNK)
-                total, count = total + loss.total.item(), count + loss.count
-                right, known = right + int(is_right.sum()), known + int(is_known.sum())
-                known_right += int((is_right & is_known).sum())
+                num_right += int(is_right.sum())
+                num_known += int(is_known.sum())
+                num_known_right += int((is_right & is_known).sum())
         figures = {
             **self.figures_of_loss(total / count),
-            "accuracy": right / count,
-            "accuracy_of_known": known_right / max(1, known),
+            "accuracy": num_right / count,
+            "accuracy_of_known": num_known_right / max(1, num_known),
         }
         return Evaluation(figures, {"split": split})
 
@@ -294,35 +300,35 @@ class MissingWord(BatchTask):
         """The likeliest words for the gap of a text, with their probabilities.
 
         Args:
-            text: words with one ``___`` among them.
-            most: how many; all where there are fewer.
+            model: the model.
+            text: a text with one ``___`` in place of a word.
+            most: how many words to return, at most.
 
         Raises:
-            ValueError: no gap, or several.
+            ValueError: if the text has no gap or several.
         """
         sides = text.split(GAP)
         if len(sides) != 2:
             raise ValueError(f"expected a text with one {GAP}, got {len(sides) - 1}: {text!r}.")
         before, after = map(self.tokeniser.encode, sides)
-        # The word in the gap is not read.
+        # Any id will do in the gap, because the model predicts a word without reading it.
         ids = torch.tensor([[*before, UNK, *after]], device=next(model.parameters()).device)
         assert isinstance(model, Cloze)
         with evaluating(model):
-            # Not all scores: those of a long line would fill the memory.
+            # Only the gap is scored: the scores of all words of a long line would fill the memory.
             scores = model.scores(model.unscored(ids)[0, len(before)])
-        chances, words = scores.softmax(-1).topk(min(most, len(self.tokeniser)))
+        probabilities, words = scores.softmax(-1).topk(min(most, len(self.tokeniser)))
         return [
-            (self.tokeniser.decode([word]), chance)
-            for word, chance in zip(words.tolist(), chances.tolist(), strict=True)
+            (self.tokeniser.decode([word]), probability)
+            for word, probability in zip(words.tolist(), probabilities.tolist(), strict=True)
         ]
 
     def show(self, model: nn.Module) -> list[Shown]:
         lines = []
         for row in self.ids("valid")[:4]:
-            place = len(row) // 2
+            gap = len(row) // 2
             before, word, after = (
-                self.tokeniser.decode(part)
-                for part in (row[:place], [row[place]], row[place + 1 :])
+                self.tokeniser.decode(part) for part in (row[:gap], [row[gap]], row[gap + 1 :])
             )
             text = f"{before} {GAP} {after}".strip()
             words = [guess for guess, _ in self.guesses(model, text, min(3, len(self.tokeniser)))]
@@ -349,11 +355,11 @@ class MissingWord(BatchTask):
                 for side in line.split(GAP):
                     unknown.add(side)
                 text = line.replace(GAP, words[0][0])
-                best = [f"{number}\t{chance:.4f}\t{word}" for word, chance in words]
+                best = [f"{number}\t{probability:.4f}\t{word}" for word, probability in words]
                 yield Prediction(
                     [text] if most is None else best,
                     {"text": text, "words": [{"word": w, "probability": p} for w, p in words]},
                 )
         finally:
-            if told := str(unknown):
-                say(told)
+            if warning := str(unknown):
+                say(warning)

@@ -1,4 +1,4 @@
-"""How far two sequences are from one another, in insertions, deletions and replacements."""
+"""The edit distance between two sequences: insertions, deletions and replacements."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ __all__ = ["edit_distance"]
 
 
 def edit_distance(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
-    """The least number of insertions, deletions and replacements that make ``b`` of ``a``.
+    """The smallest number of insertions, deletions and replacements that turn ``a`` into ``b``.
 
     Args:
-        a, b: texts, whose characters are compared; or lists of anything.
+        a, b: texts, compared by their characters; or lists of hashable items.
 
-    The table of Wagner and Fischer, of which a whole row is one number: neighbours differ by one
-    at most, and the bits say which ones are greater and which are less.
+    The function computes the table of Wagner and Fischer row by row. Neighbouring entries of a row
+    differ by -1, 0 or 1, so a row is stored as two integers, whose bit j says whether the distance
+    rises, or falls, from column j to column j + 1. A row is then updated with a few operations on
+    whole integers.
 
     Source: Wagner and Fischer, The string-to-string correction problem, J. ACM 21 (1974); Hyyrö,
     A bit-vector algorithm for computing Levenshtein and Damerau edit distances (2003), figure 3.
@@ -24,18 +26,22 @@ def edit_distance(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
     """
     if not b:
         return len(a)
-    places: dict[Hashable, int] = {}
+    # For each item of b, a bit for each column in which it occurs.
+    columns: dict[Hashable, int] = {}
     for j, y in enumerate(b):
-        places[y] = places.get(y, 0) | 1 << j
-    every, last = (1 << len(b)) - 1, 1 << (len(b) - 1)
-    # Of a row: where it rises from place to place of b, and where it falls.
-    rises, falls, distance = every, 0, len(b)
+        columns[y] = columns.get(y, 0) | 1 << j
+    all_columns, last_column = (1 << len(b)) - 1, 1 << (len(b) - 1)
+    # The first row is 0, 1, 2 …: it rises in every column.
+    rises, falls, distance = all_columns, 0, len(b)
     for x in a:
-        same = places.get(x, 0)
-        down = (((same & rises) + rises) ^ rises) | same
-        # From the row before to this one, place by place.
-        more, less = falls | (every & ~(down | rises)), rises & down
-        distance += bool(more & last) - bool(less & last)
-        more, less, across = more << 1 | 1, less << 1, same | falls
-        rises, falls = every & (less | ~(across | more)), every & more & across
+        match = columns.get(x, 0)
+        # A match costs nothing, so the distance is the one diagonally above. The carry of this sum
+        # extends that to the rises after the match.
+        free = (((match & rises) + rises) ^ rises) | match
+        # The columns in which the distance is one more, or one less, than in the row above.
+        up, down = falls | (all_columns & ~(free | rises)), rises & free
+        distance += bool(up & last_column) - bool(down & last_column)
+        # Compare with the column before; the one before the first is always one more than above.
+        up, down, free = up << 1 | 1, down << 1, match | falls
+        rises, falls = all_columns & (down | ~(free | up)), all_columns & up & free
     return distance

@@ -1,4 +1,4 @@
-"""Tasks that are learned by acting: an agent, an environment, and the rewards of each episode."""
+"""Reinforcement learning: tasks in which an agent acts in an environment for rewards."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ __all__ = ["Environment", "Episode", "EpisodeTask", "play"]
 
 
 class Environment(Protocol):
-    """What an agent acts in; the interface of ``gymnasium.Env``."""
+    """The environment in which an agent acts; the interface of ``gymnasium.Env``."""
 
     def reset(self, *, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begins an episode: the first observation, and information."""
+        """Begins an episode and returns the first observation, and a dict of information."""
         ...
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """The next observation, the reward, whether the episode ended, whether it was cut off."""
+        """Takes an action; returns observation, reward, terminated, truncated, information."""
         ...
 
 
 class EpisodeTask(Task):
-    """A task that is learned by acting in an environment, from the return of each episode."""
+    """A task that is learned from the return of episodes in an environment."""
 
     unit = "steps"
     monitor = "return"
 
     @abstractmethod
     def environment(self, seed: int) -> Environment:
-        """An environment whose episodes follow from the seed."""
+        """Creates an environment whose episodes are determined by the seed."""
 
     @abstractmethod
     def policy(
@@ -43,25 +43,27 @@ class EpisodeTask(Task):
         """The distribution of the action after each observation.
 
         Args:
-            observations: (B, T, O), of T steps.
-            carried: the recurrent state after the steps before; None at an episode's start.
+            model: the model.
+            observations: (B, T, O), the observations of T steps.
+            carried: the recurrent state before the first of these steps; None at the start of an
+                episode.
 
         Returns:
-            A distribution of (B, T, …) actions, and the state after the last step.
+            A distribution of (B, T, …) actions, and the recurrent state after the last step.
         """
 
     def fitness(self, model: nn.Module, seed: int) -> float:
-        """The return of one episode of that seed, with the most probable actions."""
+        """The return of the episode of that seed, played with the most probable actions."""
         return play(self, model, seed, is_greedy=True).total
 
 
 class Episode(NamedTuple):
-    """What happened in one episode of T steps.
+    """The record of one episode of T steps.
 
     Args:
-        observations: (T, O), what the agent saw before each action.
-        actions: (T, …).
-        rewards: (T).
+        observations: (T, O), the observation before each action.
+        actions: (T, …), the actions.
+        rewards: (T), the reward after each action.
     """
 
     observations: Tensor
@@ -79,22 +81,25 @@ def play(task: EpisodeTask, model: nn.Module, seed: int, *, is_greedy: bool = Fa
     """Plays one episode.
 
     Args:
-        seed: of the environment.
-        is_greedy: take the most probable action each time; else actions are drawn, by PyTorch's
-            global generator.
+        task: the task.
+        model: the model that computes the policy.
+        seed: the seed of the environment.
+        is_greedy: whether each action is the most probable one, rather than drawn from the policy
+            with PyTorch's global generator.
     """
     environment = task.environment(seed)
     dtype = next(model.parameters()).dtype
-    observation, _ = environment.reset(seed=seed)
+    first, _ = environment.reset(seed=seed)
+    observation = torch.as_tensor(first, dtype=dtype)
     observations, actions, rewards = [], [], []
     carried, is_over = None, False
     while not is_over:
-        seen = torch.as_tensor(observation, dtype=dtype)
-        policy, carried = task.policy(model, seen[None, None], carried)
+        policy, carried = task.policy(model, observation[None, None], carried)
         action = (policy.mode if is_greedy else policy.sample())[0, 0]
-        observation, reward, has_ended, is_cut_off, _ = environment.step(action.numpy())
-        is_over = has_ended or is_cut_off
-        observations.append(seen)
+        observations.append(observation)
         actions.append(action)
+        following, reward, is_terminated, is_truncated, _ = environment.step(action.numpy())
+        observation = torch.as_tensor(following, dtype=dtype)
+        is_over = is_terminated or is_truncated
         rewards.append(float(reward))
     return Episode(torch.stack(observations), torch.stack(actions), torch.tensor(rewards))

@@ -1,4 +1,4 @@
-"""inflection: from a lemma and what is asked of it, tag by tag, to the form, letter by letter."""
+"""inflection: spells an inflected form of a word, given its lemma and grammatical tags."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Inflection", "InflectionConfig", "inflection_figures"]
 
 @dataclass
 class InflectionConfig(SequenceToSequenceConfig):
-    """The language, how much of it is learned from, and the settings of sequence to sequence.
+    """The language, the size of the data, and the settings of all sequence-to-sequence tasks.
 
     Args:
-        language: whose words are inflected.
-        size: forms to learn from: low, 100; medium, 1,000; high, 10,000.
+        language: language of the words.
+        size: size of the training split: low, 100 forms; medium, 1,000; high, 10,000.
     """
 
     language: Literal["english", "german", "spanish", "finnish", "turkish"] = "english"
@@ -32,11 +32,13 @@ class InflectionConfig(SequenceToSequenceConfig):
 
 
 class Inflection(SequenceToSequence):
-    """Forms of words: ``schmear<V><V.PTCP><PST>`` to ``schmeared``.
+    """An inflected form, from ``schmear<V><V.PTCP><PST>`` to ``schmeared``.
 
-    Metrics: ``exact_match``, the part of the forms that are right, from 0 to 1; a lemma that has
-    two forms for the same tags may be given either. ``edit_distance``, from a form to the nearest
-    right one, in the mean of all, in letters.
+    The source is the lemma letter by letter, followed by its tags, each of which is one token.
+
+    Metrics: ``exact_match``, the fraction of forms that are right, from 0 to 1; if a lemma has two
+    forms for the same tags, both are right. ``edit_distance``, the mean edit distance in letters
+    between an output and the nearest right form.
 
     Source: Cotterell et al., CoNLL-SIGMORPHON 2017, task 1, arXiv 1706.09031; Kann and Schütze,
     MED: the LMU system for the SIGMORPHON 2016 shared task (the tags as tokens of the source).
@@ -58,7 +60,10 @@ class Inflection(SequenceToSequence):
         return f"{lemma} {';'.join(tags)}"
 
     def read(self, text: str) -> str:
-        """``go V;PST``, as the files of the shared task have it, or already as a source."""
+        """The source of a user's text: ``go V;PST`` as in the files of the shared task.
+
+        A text that contains ``<`` is already a source and is returned unchanged.
+        """
         lemma, _, tags = text.strip().rpartition(" ")
         if "<" in text or not lemma:
             return text
@@ -69,7 +74,7 @@ class Inflection(SequenceToSequence):
 
 
 def inflection_figures(pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
-    """How many forms are right, and how far they are from right.
+    """The fraction of forms that are right, and their mean distance from the nearest right form.
 
     >>> inflection_figures([Pair("go<PST>", "went"), Pair("be<PST>", "was")], ["goed", "was"])
     {'exact_match': 0.5, 'edit_distance': 2.0}

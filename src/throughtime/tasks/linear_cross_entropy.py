@@ -1,4 +1,4 @@
-"""The loss of a large vocabulary, without its scores ever standing in memory all at once."""
+"""The cross-entropy of a linear output layer, without all scores in memory at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 __all__ = ["linear_cross_entropy"]
 
-# The scores of a chunk should still be in the cache when they are read again.
+# The scores of a chunk of rows are read several times, so a chunk should fit into the cache. Fewer
+# than 32 rows would make the matrix products slow.
 _NUMBERS_OF_A_CHUNK, _FEWEST_ROWS = 1 << 20, 32
 
 
@@ -22,14 +23,15 @@ def linear_cross_entropy(
         z = W h + b
         L = sum_n (1 - e) (log sum_v exp z_nv - z_n,y_n) + e (log sum_v exp z_nv - mean_v z_nv)
 
-    The rows are taken a few at a time, and where a gradient is wanted it is made on the way, as
-    softmax(z) less the smoothed target, from the scores that are at hand.
+    The rows are processed in chunks, whose scores are discarded again. If a gradient is needed,
+    the forward pass computes it from the scores of each chunk, dL/dz = softmax(z) - smoothed
+    target, since the backward pass no longer has them.
 
     Args:
-        h: what is scored.
-        scores: W and b.
-        target: y.
-        label_smoothing: e.
+        h: the inputs of the output layer.
+        scores: the output layer, W and b.
+        target: y, the true token of each row.
+        label_smoothing: e, the share of the target probability that is spread over all tokens.
 
     Shapes:
         h: (N, H). target: (N) int64, from 0 to below V. The loss is ().
@@ -41,50 +43,57 @@ def linear_cross_entropy(
     >>> torch.allclose(linear_cross_entropy(h, scores, target), expected)
     True
     """
-    learned = any(weight.requires_grad for weight in scores.parameters())
-    wants = torch.is_grad_enabled() and (h.requires_grad or learned)
+    has_learned_scores = any(weight.requires_grad for weight in scores.parameters())
+    needs_gradient = torch.is_grad_enabled() and (h.requires_grad or has_learned_scores)
     is_plain = torch.is_autocast_enabled(h.device.type) or torch.compiler.is_compiling()
     if is_plain or h.dtype not in (torch.float32, torch.float64):
-        # Half precision asks for sums in single, compiling for PyTorch's own operations.
+        # The chunks sum in the dtype of h, too coarse for half precision; and torch.compile fuses
+        # PyTorch's own operations, but not a custom autograd function.
         return F.cross_entropy(
             scores(h).float(), target, reduction="sum", label_smoothing=label_smoothing
         )
-    return _Chunked.apply(h, scores.weight, scores.bias, target, label_smoothing, wants)
+    return _Chunked.apply(h, scores.weight, scores.bias, target, label_smoothing, needs_gradient)
 
 
 class _Chunked(torch.autograd.Function):
+    """The loss over chunks of rows, with all gradients computed in the forward pass."""
+
     @staticmethod
-    def forward(ctx: Any, h, weight, bias, target, smoothing, wants):
+    def forward(ctx: Any, h, weight, bias, target, smoothing, needs_gradient):
         V = weight.shape[0]
         rows = max(_FEWEST_ROWS, _NUMBERS_OF_A_CHUNK // V)
         total = h.new_zeros(())
-        # One piece of memory for the scores of all chunks: a new one each time costs half as much
-        # as the product.
-        space = h.new_empty(min(rows, len(h)), V)
-        made = [torch.empty_like(h), torch.zeros_like(weight), h.new_zeros(V)] if wants else None
+        # All chunks share one buffer: to allocate one for each costs half as much time as the
+        # matrix product.
+        buffer = h.new_empty(min(rows, len(h)), V)
+        gradients = None
+        if needs_gradient:
+            gradients = [torch.empty_like(h), torch.zeros_like(weight), h.new_zeros(V)]
         for begin in range(0, len(h), rows):
             part = slice(begin, begin + rows)
             y = target[part].unsqueeze(1)
-            z = space[: len(y)]
+            z = buffer[: len(y)]
             torch.mm(h[part], weight.t(), out=z)
             if bias is not None:
                 z += bias
-            most = z.amax(1, keepdim=True)
-            of_target, mean = z.gather(1, y), z.mean(1, keepdim=True)
-            z.sub_(most).exp_()
-            summed = z.sum(1, keepdim=True)
-            log = summed.log() + most
-            total += ((1 - smoothing) * (log - of_target) + smoothing * (log - mean)).sum()
-            if made is not None:
-                z.div_(summed).sub_(smoothing / V)
-                z.scatter_add_(1, y, of_target.new_full(y.shape, smoothing - 1))
-                d_h, d_weight, d_bias = made
+            z_max = z.amax(1, keepdim=True)
+            z_target, z_mean = z.gather(1, y), z.mean(1, keepdim=True)
+            # From here on the buffer holds exp(z - max z), and then dL/dz.
+            z.sub_(z_max).exp_()
+            normaliser = z.sum(1, keepdim=True)
+            log_sum = normaliser.log() + z_max
+            losses = (1 - smoothing) * (log_sum - z_target) + smoothing * (log_sum - z_mean)
+            total += losses.sum()
+            if gradients is not None:
+                z.div_(normaliser).sub_(smoothing / V)
+                z.scatter_add_(1, y, z_target.new_full(y.shape, smoothing - 1))
+                d_h, d_weight, d_bias = gradients
                 torch.mm(z, weight, out=d_h[part])
                 d_weight.addmm_(z.T, h[part])
                 d_bias += z.sum(0)
-        if made is not None:
+        if gradients is not None:
             ctx.has_bias = bias is not None
-            ctx.save_for_backward(*made)
+            ctx.save_for_backward(*gradients)
         return total
 
     @staticmethod

@@ -1,43 +1,46 @@
-"""The settings of a recurrent network, once for all tasks."""
+"""The settings of a recurrent network, declared once for all tasks."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from throughtime import cells
 from throughtime.cells.cell import Cell
 from throughtime.checks import nearest
-from throughtime.layers.spec import LayerSpec, default_of
+from throughtime.layers.named_cell import named_cell
+from throughtime.layers.spec import LayerSpec, check_option, default_of
+from throughtime.reading import typed
 
-__all__ = ["FREE", "MAY_BE_MISSING", "NetworkConfig", "free"]
+__all__ = ["FREE", "MAY_BE_MISSING", "NetworkConfig", "check_range", "free"]
 
 FREE = {"free_on_resume": True}
 """The metadata of a setting that a resumed run may change."""
 
 MAY_BE_MISSING = {"may_be_missing": True}
-"""The metadata of a setting that runs of older versions do not have: they have its default."""
+"""The metadata of a setting that older run folders lack; such a run gets the setting's default."""
 
-# A task chooses the layout of its own tensors and the width of its input.
-_NOT_SETTINGS = ("cell", "input_size", "hidden_size", "num_layers", "batch_first")
+# The task itself fixes the layout of its tensors and the width of its input, and _SIZES declares
+# the other three.
+_NOT_DERIVED = ("cell", "input_size", "hidden_size", "num_layers", "batch_first")
+# These change the speed and the memory, but not what is computed.
 _WITHOUT_INFLUENCE = ("backend", "save", "strict")
 
 
 def free(default: Any) -> Any:
-    """A field of settings that a resumed run may change."""
+    """Declares a dataclass field of settings that a resumed run may change."""
     return dataclasses.field(default=default, metadata=FREE)
 
 
 def _option_fields() -> list[tuple[str, Any, Any]]:
-    """The options of a recurrent layer as fields of a configuration."""
+    """The options of a recurrent layer as (name, type, field) of a settings dataclass."""
     options = []
     for option in dataclasses.fields(LayerSpec):
-        if option.name in _NOT_SETTINGS:
+        if option.name in _NOT_DERIVED:
             continue
         metadata: dict[str, Any] = {"help": option.metadata["help"], **MAY_BE_MISSING}
         metadata |= FREE if option.name in _WITHOUT_INFLUENCE else {}
-        # A mutable default needs a factory.
+        # dataclasses refuses a mutable default and takes a factory for it.
         default: dict[str, Any] = (
             {"default": option.default}
             if option.default is not dataclasses.MISSING
@@ -47,11 +50,21 @@ def _option_fields() -> list[tuple[str, Any, Any]]:
     return options
 
 
+def check_range(config: Any, names: Sequence[str], *, most: int, least: int = 1) -> None:
+    """Raises a ValueError for a setting that is out of its range; None is a setting not made."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name}: expected at least {least}, got {value}.")
+        if value is not None and value > most:
+            raise ValueError(f"--{name}: expected at most {most:,}, got {value:,}.")
+
+
 class _Network:
-    """What every configuration of a recurrent network can do."""
+    """The methods of :class:`NetworkConfig`, whose fields are created at run time below."""
 
     REFUSED: ClassVar[Mapping[str, str]] = {}
-    """The options that a task cannot use, and why."""
+    """The options that a task cannot use, each with the reason for the error message."""
 
     def __post_init__(self) -> None:
         config: Any = self
@@ -61,13 +74,18 @@ class _Network:
                 raise ValueError(
                     f"--{option.name} {getattr(self, option.name)}: {reason}. Leave it out."
                 )
+            if option.name in _OPTIONS:
+                check_option(f"--{option.name}", option.name, getattr(self, option.name))
+        if hasattr(self, "embedding_size"):
+            check_range(self, ("embedding_size",), most=2**31 - 1)
 
     def recurrent(self) -> dict[str, Any]:
-        """The arguments of a recurrent network, as the models of the package take them.
+        """The constructor arguments of a recurrent network, for the models of the package.
 
         Returns:
-            ``cell`` (a Cell), ``hidden_size``, ``num_layers``, and the options of the layer that
-            differ from its defaults, or that this configuration has another default for.
+            ``cell`` (a Cell), ``hidden_size``, ``num_layers``, and those options of the layer
+            whose value, or whose default in this class, differs from the layer's own default.
+            The other options are left to the model, which may have defaults of its own.
         """
         config: Any = self
         arguments: dict[str, Any] = {"cell": self._cell({})}
@@ -82,21 +100,24 @@ class _Network:
         return arguments
 
     def override(self, name: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The arguments of one part of a model that differ from those of :meth:`recurrent`.
+        """The arguments by which one part of a model differs from those of :meth:`recurrent`.
 
         Args:
-            name: of the part, the prefix of its flags ("encoder").
-            settings: of this class, by name.
+            name: the name of the part, which is the prefix of its flags ("encoder").
+            settings: the settings of this class that differ for the part, by name.
 
         Raises:
-            ValueError: for an unknown setting, with the nearest.
+            ValueError: for an unknown setting, with the nearest, and for one of a wrong type.
         """
         settings = dict(settings or {})
-        for key in settings:
+        for key, value in settings.items():
             if key not in _NAMES:
                 flags = [f"--{name}.{known}" for known in _NAMES]
                 hint = nearest(f"--{name}.{key}", flags) or "."
                 raise ValueError(f"unknown option --{name}.{key}{hint}")
+            settings[key] = typed(f"--{name}.{key}", value, _KINDS[key])
+            if key in _OPTIONS:
+                check_option(f"--{name}.{key}", key, settings[key])
         if {"cell", "cell_options"} & set(settings):
             settings["cell"] = self._cell(settings)
             settings.pop("cell_options", None)
@@ -105,13 +126,9 @@ class _Network:
     def _cell(self, settings: Mapping[str, Any]) -> Cell:
         config: Any = self
         name = settings.get("cell", config.cell)
-        # The constants of another cell are not those of this one.
+        # The shared cell_options are for the shared cell; another cell has other arguments.
         shared = config.cell_options if name == config.cell else None
-        constants = settings.get("cell_options", shared) or {}
-        try:
-            return cells.get(name, **constants)
-        except TypeError as error:
-            raise ValueError(f"--cell_options {constants}: {error}.") from error
+        return named_cell("--cell_options", name, settings.get("cell_options", shared))
 
 
 _SIZES: list[tuple[str, Any, Any]] = [
@@ -126,16 +143,17 @@ _SIZES: list[tuple[str, Any, Any]] = [
 ]
 _FIELDS = [*_SIZES, *_option_fields()]
 _NAMES = [name for name, _, _ in _FIELDS]
+_KINDS = {name: kind for name, kind, _ in _FIELDS}
 _OPTIONS = {option.name: option for option in dataclasses.fields(LayerSpec)}
 _HELP = {
-    "cell": "the recurrence; `throughtime cells` lists them.",
-    "cell_options": "the arguments of the cell's constructor, by name.",
-    "hidden_size": "units of each recurrent layer.",
+    "cell": "name of the recurrent cell; `throughtime cells` lists the names.",
+    "cell_options": "arguments of the cell's constructor, by name.",
+    "hidden_size": "number of units of each recurrent layer.",
     "num_layers": "number of recurrent layers.",
 } | {name: entry.metadata["help"] for name, _, entry in _option_fields()}
 
 if TYPE_CHECKING:
-    # The fields are derived; a type checker takes any.
+    # The fields are created at run time, so a type checker cannot know them.
     NetworkConfig: Any
 else:
     NetworkConfig = dataclasses.make_dataclass(

@@ -1,4 +1,4 @@
-"""From each line of an input to what a model of sequence to sequence makes of it."""
+"""The predictions of a sequence-to-sequence model, one for each line of an input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from throughtime.tasks.uses import Prediction
 
 __all__ = ["SearchOptions", "Searches", "predict_lines"]
 
-_MOST_WARNINGS = 5
+_MAX_WARNINGS = 5
 
 
 @dataclass
@@ -25,12 +25,12 @@ class SearchOptions:
     """How outputs are searched.
 
     Args:
-        beam_width: hypotheses that are followed, 1 is greedy; where not given that of the run, or
-            --n_best, where that is more.
-        n_best: write so many outputs for each line, the best first, each as the number of its
-            line, a tab, its score, a tab, and the output.
-        length_power: hypotheses are ranked by log P / n ** length_power, n the tokens; 0 prefers
-            short ones, 1, which is the default, compares the means. That is the score.
+        beam_width: width of the beam; 1 is greedy search (default: the setting of the run, or
+            --n_best if that is more).
+        n_best: number of outputs to write for each line, the best first, each as line number,
+            score and output, separated by tabs (default: only the best output).
+        length_power: exponent a of the score log P / n^a by which outputs of n tokens are ranked;
+            0 prefers short outputs, 1 compares the mean per token (default: 1).
     """
 
     beam_width: int | None = None
@@ -49,7 +49,7 @@ class SearchOptions:
         """The arguments of :func:`throughtime.tasks.rewriting.hypotheses`.
 
         Args:
-            usual_width: of the beam, where none is given.
+            usual_width: the width of the beam without ``--beam_width``.
         """
         n_best = self.n_best or 1
         width = self.beam_width or max(usual_width, n_best)
@@ -65,7 +65,10 @@ class SearchOptions:
 
 
 class Searches(Protocol):
-    """What predictions need of a task from one sequence to another."""
+    """The part of a sequence-to-sequence task that its predictions use.
+
+    A protocol and not the class itself, which imports this module.
+    """
 
     config: Any
 
@@ -92,32 +95,37 @@ def predict_lines(
     say: Callable[[str], None],
     explain: bool = False,
 ) -> Iterator[Prediction]:
-    """The predictions of a task from one sequence to another; see ``Predicts.predictions``."""
+    """Yields the prediction of each line; see :meth:`throughtime.tasks.uses.Predicts.predictions`.
+
+    The user is warned of sources that are longer than twice the longest one of the training, and
+    of unknown tokens.
+    """
     search = {**options.search(task.config.beam_width), "keep_attention": explain}
-    reads, writes = task.tokenisers
-    longest, unknown = task.assets["longest_source"], UnknownTokens(reads)
-    most = num_read(longest)
+    source_tokeniser, target_tokeniser = task.tokenisers
+    unit, unknown = source_tokeniser.unit, UnknownTokens(source_tokeniser)
+    longest = task.assets["longest_source"]
+    limit = num_read(longest)
     number = num_long = num_cut = 0
     try:
         for lines in inputs:
             sources = [task.read(line) if line else "" for line in lines]
-            for place, source in enumerate(sources, number + 1):
+            for line_number, source in enumerate(sources, number + 1):
                 length = unknown.add(source)
                 num_long += length > 2 * longest
-                num_cut += length > most
+                num_cut += length > limit
                 result = "The output may be poor"
-                if length > most:
-                    result = f"Only its first {most:,} are read"
-                if length > 2 * longest and num_long <= _MOST_WARNINGS:
+                if length > limit:
+                    result = f"Only its first {limit:,} are read"
+                if length > 2 * longest and num_long <= _MAX_WARNINGS:
                     say(
-                        f"line {place}: has {length:,} {reads.unit}, the longest of the training "
+                        f"line {line_number}: has {length:,} {unit}, the longest of the training "
                         f"{longest:,}. {result}; cut it into shorter ones."
                     )
-            best = task.search(model, [reads.encode(source)[:most] for source in sources], **search)
-            for source, hypotheses in zip(sources, best, strict=True):
+            ids = [source_tokeniser.encode(source)[:limit] for source in sources]
+            for source, hypotheses in zip(sources, task.search(model, ids, **search), strict=True):
                 number += 1
-                texts = [writes.decode(h.tokens) for h in hypotheses] or [""]
-                # The end is a token, too, where there is one.
+                texts = [target_tokeniser.decode(h.tokens) for h in hypotheses] or [""]
+                # The score includes the end token of a finished hypothesis, so the length does too.
                 scores = [
                     h.score / (len(h.tokens) + h.is_finished) ** search["length_power"]
                     for h in hypotheses
@@ -134,9 +142,9 @@ def predict_lines(
                     align(task.tokenisers, source, hypotheses[0], shown) if hypotheses else None,
                 )
     finally:
-        if num_long > _MOST_WARNINGS:
-            say(f"{num_long - _MOST_WARNINGS} more lines are as long.")
+        if num_long > _MAX_WARNINGS:
+            say(f"{num_long - _MAX_WARNINGS} more lines are as long.")
             if num_cut:
-                say(f"Of {num_cut:,} in all only the first {most:,} {reads.unit} were read.")
-        if told := str(unknown):
-            say(told)
+                say(f"Of {num_cut:,} in all only the first {limit:,} {unit} were read.")
+        if warning := str(unknown):
+            say(warning)

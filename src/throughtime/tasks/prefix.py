@@ -1,4 +1,4 @@
-"""prefix: from an expression in prefix notation to its value, or to its simplest form."""
+"""prefix: evaluates or simplifies an arithmetic expression in prefix notation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from throughtime.data import Pair, PairSet, prefix_expressions
+from throughtime.tasks.network import check_range
 from throughtime.tasks.rewriting import match_figures
 from throughtime.tasks.sequence_to_sequence import (
     JudgingOptions,
@@ -22,15 +23,16 @@ __all__ = ["Prefix", "PrefixConfig", "depth_of"]
 
 @dataclass
 class PrefixConfig(SequenceToSequenceConfig):
-    """The expressions, and the settings of all tasks from one sequence to another.
+    """The expressions, and the settings of all sequence-to-sequence tasks.
 
     Args:
-        answer: what is made of an expression: value, a number; simplified, where there is also
-            an unknown x, an expression without what can be worked out.
-        depth: brackets within brackets that an expression of the training has at most.
-        deeper: how many greater depths the test has, too.
-        num_pairs: expressions of training and validation together; a tenth is for validation.
-        num_test: expressions for the test, and for that of each greater depth.
+        answer: target of an expression: value, the number that it evaluates to; simplified, for
+            expressions with an unknown x, the expression with all known parts evaluated.
+        depth: largest depth of nested brackets in an expression of the training.
+        deeper: number of depths above that on which the test is evaluated as well.
+        num_pairs: number of expressions for training and validation together; a tenth is for
+            validation.
+        num_test: number of expressions for the test, and for each of its greater depths.
     """
 
     answer: Literal["value", "simplified"] = "value"
@@ -45,19 +47,23 @@ class PrefixConfig(SequenceToSequenceConfig):
         super().__post_init__()
         if self.deeper < 0:
             raise ValueError(f"--deeper: expected 0 or more, got {self.deeper}.")
+        # The expressions grow faster than any power of their depth.
+        check_range(self, ("depth", "deeper"), least=0, most=30)
+        check_range(self, ("num_pairs", "num_test"), least=0, most=10**8)
 
 
 class Prefix(SequenceToSequence):
-    """Expressions worked out: ``(+ (* 2 7) (- 3 1))`` to ``16``.
+    """The value of an expression, from ``(+ (* 2 7) (- 3 1))`` to ``16``.
 
-    A tree as a sequence: how far a recurrent network can follow brackets within brackets.
+    An expression is a tree written as a sequence, so the task measures how well a recurrent network
+    follows nested brackets.
 
-    Metrics: ``exact_match``, the part of the expressions of a split that are right, from 0 to 1;
-    ``exact_match_depth_1`` and so on, of those of that depth alone. The split "test" is judged
-    at the greater depths, too, which no training and no validation has seen. Of depth 1 there are
-    few expressions at all, 300 without x, and a handful of them in a test.
+    Metrics: ``exact_match``, the fraction of expressions whose target is right, from 0 to 1;
+    ``exact_match_depth_1`` and so on, the same fraction for the expressions of one depth. The split
+    "test" is also evaluated at greater depths than those of training and validation. There are
+    only 300 different expressions of depth 1 without x, so a test holds only a handful of them.
 
-    Source: of the notation, the lecture notes: trees as sequences.
+    Source: the notation is from the lecture notes, trees as sequences.
     """
 
     name = "prefix"
@@ -89,7 +95,7 @@ class Prefix(SequenceToSequence):
         evaluation = super().evaluate(model, split, options)
         deeper = range(self.config.depth + 1, self.config.depth + 1 + self.config.deeper)
         for d in deeper if split == "test" else ():
-            # That they are longer than those of the training is the question.
+            # No warning about long sources here: their length is what the test is about.
             outputs = self.outputs(model, f"depth{d}", evaluation.about["beam_width"])
             figures = self.judge(self.split(f"depth{d}"), outputs)
             evaluation.figures[f"exact_match_depth_{d}"] = figures["exact_match"]
@@ -97,23 +103,23 @@ class Prefix(SequenceToSequence):
 
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
         figures = {"exact_match": match_figures(pairs, outputs)["exact_match"]}
-        of_depth: dict[int, list[Any]] = {}
-        for both in zip(pairs, outputs, strict=True):
-            of_depth.setdefault(depth_of(both[0].source), []).append(both)
-        for depth, some in sorted(of_depth.items()):
-            found = match_figures([pair for pair, _ in some], [output for _, output in some])
-            figures[f"exact_match_depth_{depth}"] = found["exact_match"]
+        by_depth: dict[int, list[tuple[Pair, str]]] = {}
+        for pair, output in zip(pairs, outputs, strict=True):
+            by_depth.setdefault(depth_of(pair.source), []).append((pair, output))
+        for depth, examples in sorted(by_depth.items()):
+            matches = match_figures([pair for pair, _ in examples], [out for _, out in examples])
+            figures[f"exact_match_depth_{depth}"] = matches["exact_match"]
         return figures
 
 
 def depth_of(expression: str) -> int:
-    """How many brackets are open at once, at most.
+    """The largest number of brackets that are open at once.
 
     >>> depth_of("(+ (* 2 7) (- 3 x))"), depth_of("x")
     (2, 0)
     """
-    depth = most = 0
+    depth = deepest = 0
     for character in expression:
         depth += (character == "(") - (character == ")")
-        most = max(most, depth)
-    return most
+        deepest = max(deepest, depth)
+    return deepest

@@ -1,4 +1,4 @@
-"""pronunciation: from the letters of a word to its phonemes."""
+"""pronunciation: translates the letters of an English word into its phonemes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Pronunciation", "PronunciationConfig", "pronunciation_figures"]
 
 @dataclass
 class PronunciationConfig(SequenceToSequenceConfig):
-    """What is heard, and the settings of all tasks from one sequence to another.
+    """Whether to write the stress, and the settings of all sequence-to-sequence tasks.
 
     Args:
-        stress: tell stressed vowels from others: AH0, AH1 and AH2, where else there is AH.
+        stress: mark the stress of vowels, as AH0, AH1 or AH2 instead of AH.
     """
 
     stress: bool = False
@@ -27,19 +27,19 @@ class PronunciationConfig(SequenceToSequenceConfig):
 
 
 class Pronunciation(SequenceToSequence):
-    """Words as they are said in America: ``hello`` to ``HH AH L OW``.
+    """The American pronunciation of a word, from ``hello`` to ``HH AH L OW``.
 
-    The words are those of the CMU dictionary, of which 85 % are learned from and 10 % are the
-    test; a word's pronunciations are all in one part.
+    The words are those of the CMU dictionary: 85 % are for training, 10 % for the test and the
+    rest for validation. All pronunciations of a word are in the same split.
 
-    Metrics: ``word_error_rate``, the part of the words whose output is none of their
-    pronunciations; ``phoneme_error_rate``, the insertions, deletions and replacements that make
-    an output its nearest pronunciation, of all words, over the phonemes of those pronunciations.
-    A word counts once, however many pronunciations it has.
+    Metrics: ``word_error_rate``, the fraction of words whose output is none of their
+    pronunciations; ``phoneme_error_rate``, the edit distance between the outputs and the nearest
+    pronunciations, summed over all words, divided by the number of phonemes of those
+    pronunciations. A word counts once, however many pronunciations it has.
 
     Source: Rao et al., Grapheme-to-phoneme conversion using long short-term memory recurrent
-    neural networks (2015); Yao and Zweig, arXiv 1506.00196. Differs: the split, as theirs are not
-    in the dictionary.
+    neural networks (2015); Yao and Zweig, arXiv 1506.00196. Differs: the split into training and
+    test, because theirs is not part of the dictionary.
     """
 
     name = "pronunciation"
@@ -49,14 +49,15 @@ class Pronunciation(SequenceToSequence):
     def read_pairs(self) -> PairSet:
         pairs, stress = load_pairs("cmudict"), self.config.stress
         splits = {
-            # Two pronunciations that differ in stress alone become one. All words but one are in
-            # capitals: BABAR's.
+            # Two pronunciations that differ in stress only become equal, so duplicates are removed.
+            # One word of the dictionary is not all in capitals: BABAR's.
             split: list(
                 dict.fromkeys(
-                    Pair(word.upper(), said if stress else _unstressed(said)) for word, said in part
+                    Pair(word.upper(), phonemes if stress else _unstressed(phonemes))
+                    for word, phonemes in entries
                 )
             )
-            for split, part in pairs.splits.items()
+            for split, entries in pairs.splits.items()
         }
         name = "cmudict" if stress else "cmudict-unstressed"
         return PairSet(name, splits, pairs.kinds, pairs.num_left_out)
@@ -65,7 +66,7 @@ class Pronunciation(SequenceToSequence):
         return source.lower()
 
     def read(self, text: str) -> str:
-        # The dictionary has capitals alone.
+        # The words of the dictionary are in capitals.
         return text.upper()
 
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
@@ -73,19 +74,19 @@ class Pronunciation(SequenceToSequence):
 
 
 def pronunciation_figures(pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
-    """How many words are wrong, and how many phonemes.
+    """The word error rate and the phoneme error rate; see :class:`Pronunciation`.
 
     >>> pairs = [Pair("a", "AH"), Pair("a", "EY"), Pair("hat", "HH AE T")]
     >>> pronunciation_figures(pairs, ["EY", "EY", "AE T"])
     {'word_error_rate': 0.5, 'phoneme_error_rate': 0.25}
     """
-    said: dict[str, list[list[str]]] = {}
+    pronunciations: dict[str, list[list[str]]] = {}
     for pair in pairs:
-        said.setdefault(pair.source, []).append(pair.target.split())
+        pronunciations.setdefault(pair.source, []).append(pair.target.split())
     words = {pair.source: output for pair, output in zip(pairs, outputs, strict=True)}
-    # The nearest; of two as near, the shorter.
+    # (distance, length) of the nearest pronunciation; of two equally near, the shorter one.
     nearest = [
-        min((edit_distance(output.split(), right), len(right)) for right in said[word])
+        min((edit_distance(output.split(), right), len(right)) for right in pronunciations[word])
         for word, output in words.items()
     ]
     return {

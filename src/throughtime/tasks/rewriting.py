@@ -1,4 +1,4 @@
-"""From sources to outputs, by a trained model, and how many of them are right."""
+"""Computes the outputs of a trained model for given sources, and measures how many are right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from throughtime.tasks.edit_distance import edit_distance
 
 __all__ = ["character_error_rate", "hypotheses", "match_figures"]
 
-_TOKENS_SIDE_BY_SIDE = 8192
+_TOKENS_PER_BATCH = 8192
 
 
 def hypotheses(
@@ -26,54 +26,55 @@ def hypotheses(
     length_power: float = 1.0,
     keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
-    """The best targets of each source, the best first; of an empty source none.
+    """The best targets of each source, the best one first; an empty source has none.
 
-    What stands beside a source does not matter to what is made of it.
+    The result for a source does not depend on the other sources of the call.
 
     Args:
-        model: what writes.
-        sources: the ids of texts, of any lengths.
-        longest_target: of the training, in tokens. An output has at most ten tokens more than
-            that, or than twice its source (rounded up to a multiple of 16), whichever is more.
-        longest_source: of the training, in tokens. A longer source is cut to its first
-            :func:`throughtime.data.num_read`; None cuts none.
-        beam_width: how many hypotheses are followed; 1 is greedy.
-        n_best, length_power, keep_attention: see :func:`throughtime.models.beam_search`.
-            Attention that is kept is of the source as it was read, after the cut.
+        model: a :class:`~throughtime.models.Writer`.
+        sources: the token ids of the sources, of any lengths.
+        longest_target: the length of the longest target of the training, in tokens. An output is
+            cut off 10 tokens after this length, or after twice the length of its source (rounded
+            up to a multiple of 16), whichever is more.
+        longest_source: the length of the longest source of the training, in tokens. A longer
+            source is cut to its first :func:`throughtime.data.num_read` tokens; None cuts none.
+        beam_width: the width of the beam; 1 is greedy search.
+        n_best, length_power, keep_attention: see :func:`throughtime.models.beam_search`. The
+            attention weights are those over the source after the cut.
     """
     assert isinstance(model, Writer)
     device = next(model.parameters()).device
     if longest_source is not None:
         sources = [ids[: num_read(longest_source)] for ids in sources]
-    found: list[list[Hypothesis]] = [[] for _ in sources]
-    # Sources of similar lengths side by side waste no steps.
-    places = sorted((i for i, ids in enumerate(sources) if ids), key=lambda i: len(sources[i]))
-    limits = {i: max(-(-len(sources[i]) // 16) * 32, longest_target) + 10 for i in places}
-    for some in _cut(places, sources, limits, _TOKENS_SIDE_BY_SIDE // beam_width):
-        batch = collate([sources[i] for i in some], [[]] * len(some))
-        limit = limits[some[0]]
-        given = (model, batch.source.to(device), batch.source_lengths)
+    best_of: list[list[Hypothesis]] = [[] for _ in sources]
+    # A batch of sources of similar lengths has little padding.
+    order = sorted((i for i, ids in enumerate(sources) if ids), key=lambda i: len(sources[i]))
+    limits = {i: max(-(-len(sources[i]) // 16) * 32, longest_target) + 10 for i in order}
+    for indices in _batched(order, sources, limits, _TOKENS_PER_BATCH // beam_width):
+        batch = collate([sources[i] for i in indices], [[]] * len(indices))
+        limit = limits[indices[0]]
+        arguments = (model, batch.source.to(device), batch.source_lengths)
         if beam_width == n_best == 1:
-            best = greedy_search(*given, max_length=limit, keep_attention=keep_attention)
+            results = greedy_search(*arguments, max_length=limit, keep_attention=keep_attention)
         else:
-            best = beam_search(
-                *given,
+            results = beam_search(
+                *arguments,
                 width=beam_width,
                 n_best=n_best,
                 length_power=length_power,
                 max_length=limit,
                 keep_attention=keep_attention,
             )
-        for i, of_source in zip(some, best, strict=True):
-            found[i] = of_source
-    return found
+        for i, best in zip(indices, results, strict=True):
+            best_of[i] = best
+    return best_of
 
 
 def match_figures(pairs: Sequence[Pair], outputs: Iterable[str]) -> dict[str, float]:
-    """How many outputs are right, and how many of their characters.
+    """The fractions of outputs, and of their characters, that are right.
 
-    An output is right where it is one of the targets that the pairs have for its source. For the
-    characters it is compared with its own target, place by place, up to the longer of the two.
+    An output is right if any pair with the same source has it as its target. Characters are
+    compared with the pair's own target, position by position, up to the longer of the two texts.
 
     Returns:
         ``character_accuracy`` and ``exact_match``, from 0 to 1.
@@ -84,21 +85,24 @@ def match_figures(pairs: Sequence[Pair], outputs: Iterable[str]) -> dict[str, fl
     targets: dict[str, set[str]] = {}
     for pair in pairs:
         targets.setdefault(pair.source, set()).add(pair.target)
-    right, same, places = 0, 0, 0
+    num_right, num_equal, num_characters = 0, 0, 0
     for pair, output in zip(pairs, outputs, strict=True):
-        right += output in targets[pair.source]
-        same += sum(a == b for a, b in zip(output, pair.target, strict=False))
-        places += max(len(output), len(pair.target))
-    return {"character_accuracy": same / max(1, places), "exact_match": right / len(pairs)}
+        num_right += output in targets[pair.source]
+        num_equal += sum(a == b for a, b in zip(output, pair.target, strict=False))
+        num_characters += max(len(output), len(pair.target))
+    return {
+        "character_accuracy": num_equal / max(1, num_characters),
+        "exact_match": num_right / len(pairs),
+    }
 
 
 def character_error_rate(pairs: Sequence[Pair], outputs: Iterable[str]) -> float:
-    """How many characters must be changed to make the outputs right, per character of the targets.
+    """The edit distance between outputs and targets, divided by the characters of the targets.
 
-    Each output is compared with the nearest of the targets that the pairs have for its source.
+    If several pairs have the same source, an output is compared with the nearest of their targets.
 
     Returns:
-        0 where all are right; it may exceed 1, for an output can be too long.
+        0 if all outputs are right. The rate can exceed 1, because an output may be too long.
 
     >>> character_error_rate([Pair("1+2", "3"), Pair("9+9", "18")], ["3", "17"])
     0.3333333333333333
@@ -109,24 +113,29 @@ def character_error_rate(pairs: Sequence[Pair], outputs: Iterable[str]) -> float
     errors, characters = 0, 0
     for pair, output in zip(pairs, outputs, strict=True):
         distances = ((edit_distance(output, t), len(t)) for t in targets[pair.source])
-        distance, length = min(distances, key=lambda found: found[0] / max(1, found[1]))
+        distance, length = min(distances, key=lambda target: target[0] / max(1, target[1]))
         errors += distance
         characters += length
     return errors / max(1, characters)
 
 
-def _cut(
-    places: Sequence[int], coded: Sequence[Sequence[int]], limits: Mapping[int, int], size: int
+def _batched(
+    order: Sequence[int], sources: Sequence[Sequence[int]], limits: Mapping[int, int], size: int
 ) -> Iterator[Sequence[int]]:
-    """Stretches of places, of one limit and at most ``size`` padded tokens; the lengths rise.
+    """Cuts ``order`` into batches of at most ``size`` tokens, padding included.
 
-    A limit of its company would let an output depend on it.
+    Args:
+        order: indices into ``sources``, sorted by their lengths.
+        sources: the token ids of the sources.
+        limits: the largest length of the output for each index. All sources of a batch have the
+            same limit, because otherwise an output would depend on its neighbours in the batch.
+        size: the largest number of tokens of a batch.
     """
     begin = 0
-    for k, i in enumerate(places):
-        is_full = (k + 1 - begin) * len(coded[i]) > size
-        if k > begin and (is_full or limits[i] != limits[places[begin]]):
-            yield places[begin:k]
+    for k, i in enumerate(order):
+        is_full = (k + 1 - begin) * len(sources[i]) > size
+        if k > begin and (is_full or limits[i] != limits[order[begin]]):
+            yield order[begin:k]
             begin = k
-    if begin < len(places):
-        yield places[begin:]
+    if begin < len(order):
+        yield order[begin:]

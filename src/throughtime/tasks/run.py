@@ -20,20 +20,32 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import nn
 
 from throughtime.checks import nearest
+from throughtime.reading import Entries, ReadError, Whole, json_of, kinds_of, typed
+from throughtime.tasks import weights
+from throughtime.tasks.size import check_size
 from throughtime.tasks.task import Task, get, names
 
 __all__ = ["Run", "RunError", "written_whole"]
 
-_CONFIG = ("task", "settings", "training", "assets", "versions")
+_FIGURE = Entries({}, {"unit": str, "better": Literal["lower", "higher"]})
+_CONFIG = Entries(
+    {"task": str, **dict.fromkeys(("settings", "training", "assets", "versions"), dict[str, Any])},
+    {
+        "learner": str,
+        "monitor": str,
+        "figures": Entries(others=_FIGURE),
+        "parameters": Whole(0),
+    },
+    Any,
+)
+"""What config.json holds; the settings are those of the task, and the assets too."""
 
 
 class RunError(ValueError):
@@ -164,25 +176,31 @@ class Run:
                 f"got {what}{hint or '.'}"
             )
         try:
-            config = json.loads(self.config_file.read_text(encoding="utf-8"))
-            config |= {k: config[k] for k in _CONFIG}
-        except (ValueError, KeyError, TypeError) as error:
+            config = typed(str(self.config_file), json_of(self.config_file), _CONFIG)
+        except ReadError as error:
             raise RunError(
-                f"{self.config_file}: the configuration is damaged ({error}). Restore it from a "
-                f"copy, or train again into another folder."
+                f"{self.config_file}: the configuration is damaged: "
+                f"{str(error).removeprefix(f'{self.config_file}: ')} Restore it from a copy, or "
+                f"train again into another folder."
             ) from error
         config["settings"] = _settings_of_older_runs(config["task"]) | config["settings"]
         return config
 
     def task(self) -> Task:
-        """The task with the settings of this run."""
+        """The task with the settings of this run.
+
+        Raises:
+            RunError: if the settings or the assets are not those of a task of this version.
+        """
         config = self.config()
-        kind = get(config["task"])
-        missing = [
-            f.name
-            for f in fields(kind.Config)
-            if f.name not in config["settings"] and not f.metadata.get("may_be_missing")
-        ]
+        where = f"{self.config_file}: settings"
+        try:
+            kind = get(config["task"])
+        except ValueError as error:
+            raise RunError(f"{self.config_file}: task: {error}") from error
+        kinds = kinds_of(kind.Config)
+        optional = {f.name for f in fields(kind.Config) if f.metadata.get("may_be_missing")}
+        missing = [name for name in kinds if name not in {*config["settings"], *optional}]
         if missing:
             raise RunError(
                 f"{self.config_file}: expected all settings of {kind.name}, got no "
@@ -190,21 +208,22 @@ class Run:
                 f"was trained with, or train again into another folder."
             )
         try:
-            return kind(kind.Config(**config["settings"]), config["assets"])
-        except TypeError as error:
+            settings = typed(where, config["settings"], Entries({}, kinds))
+            typed(f"{self.config_file}: assets", config["assets"], kind.Assets)
+        except ReadError as error:
             raise RunError(
-                f"{self.config_file}: the settings are not those of {kind.name} in this version "
-                f"of throughtime ({error})."
+                f"{error.where}: these settings are not those of {kind.name} in this version of "
+                f"throughtime: {error.what}"
             ) from error
+        try:
+            return kind(kind.Config(**settings), config["assets"])
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{where}: {error}") from error
 
     def save_model(self, model: nn.Module) -> None:
         """Writes the weights; those that stand in two places are written once."""
-        weights = {}
-        for name, tensor in model.state_dict(keep_vars=True).items():
-            if not any(tensor is other for other in weights.values()):
-                weights[name] = tensor
-        weights = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
-        written_whole(self.model_file, lambda path: path.write_bytes(save(weights)))
+        content = weights.to_bytes(model)
+        written_whole(self.model_file, lambda path: path.write_bytes(content))
 
     def load_model(self, task: Task) -> nn.Module:
         """The best model of this run.
@@ -217,23 +236,18 @@ class Run:
                 f"{self.folder}: no model was saved here yet. Train it: "
                 f"throughtime train {task.name} --run {self.folder} --resume"
             )
+        try:
+            check_size(task.name, task.model)
+        except ValueError as error:
+            raise RunError(f"{self.config_file}: {error}") from error
         model = task.model()
         try:
-            weights = load_file(self.model_file)
-            missing, unexpected = model.load_state_dict(weights, strict=False)
-        except (SafetensorError, RuntimeError, OSError) as error:
+            weights.put_into(model, weights.from_bytes(self.model_file.read_bytes()))
+        except (ValueError, OSError) as error:
             raise RunError(
                 f"{self.model_file}: cannot be read as this run's model: it is damaged or of "
                 f"other settings ({error}). Restore it from a copy, or train again."
             ) from error
-        # A tied weight is written once, and so missing once.
-        alone = {n for n, _ in model.named_parameters(remove_duplicate=True)}
-        if unexpected or alone & set(missing):
-            wrong = sorted(alone & set(missing)) or sorted(unexpected)
-            raise RunError(
-                f"{self.model_file}: expected the weights of this run's settings, but "
-                f"{', '.join(wrong)} {'is missing' if alone & set(missing) else 'is unknown'}."
-            )
         return model.eval()
 
 

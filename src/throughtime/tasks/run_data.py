@@ -1,4 +1,4 @@
-"""The data of a run: the same when it is opened again, from whatever folder."""
+"""Checks that a run that is opened again, from any folder, has the data of its training."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from throughtime.data import reopenable
+from throughtime.reading import Entries, Whole
 
-__all__ = ["absolute", "check_unchanged", "split_of"]
+__all__ = ["COUNTS", "LONGEST", "absolute", "check_unchanged", "split_of"]
 
 Split = TypeVar("Split")
+
+COUNTS = Entries(others=Whole(0))
+"""The kind of an asset that counts something in each split."""
+
+LONGEST = 1 << 20
+"""The tokens that the longest text of a training may have; a model writes as many at least."""
 
 
 def absolute(data: str, known: Container[str]) -> str:
@@ -18,10 +25,11 @@ def absolute(data: str, known: Container[str]) -> str:
 
     Args:
         data: the name of a data set, or a path.
-        known: the names of the data sets; a name stays as it is, whatever lies in the folder.
+        known: the names of the data sets. Such a name is returned unchanged, even if the current
+            folder has a file of the same name.
 
     Raises:
-        ValueError: for a pipe, which a run could not read again.
+        ValueError: for a pipe, which cannot be read a second time.
     """
     path = Path(data).expanduser()
     return str(reopenable(path)) if data not in known and path.exists() else data
@@ -33,24 +41,26 @@ def check_unchanged(
     """Raises a ValueError if the data of a run are no longer those of its training.
 
     Args:
-        task: its name.
-        what: the data are ("the text", "the pairs").
-        name, sha256: of the data as they are now.
-        assets: of the run, which hold ``data`` and ``data_sha256``; None for a new training.
+        task: the name of the task.
+        what: what the message calls the data ("the text", "the pairs").
+        name, sha256: the name and the checksum of the data as they are now.
+        assets: the assets of the run, with ``data`` and ``data_sha256``; None for a new training,
+            which has nothing to compare with.
     """
     if assets is not None and assets["data_sha256"] != sha256:
-        are = what.endswith("s")
+        is_plural = what.endswith("s")
         raise ValueError(
-            f"{task}: {what} {'of ' if are else ''}{name} {'are' if are else 'is'} no longer "
-            f"{'those' if are else 'the one'} of the training ({assets['data']}): "
-            f"{'their' if are else 'its'} checksum differs. Restore {'them' if are else 'it'}, or "
-            f"train another run on the new {'ones' if are else 'one'}."
+            f"{task}: {what} {'of ' if is_plural else ''}{name} {'are' if is_plural else 'is'} no "
+            f"longer {'those' if is_plural else 'the one'} of the training ({assets['data']}): "
+            f"{'their' if is_plural else 'its'} checksum differs. Restore "
+            f"{'them' if is_plural else 'it'}, or train another run on the new "
+            f"{'ones' if is_plural else 'one'}."
         )
 
 
 def split_of(task: str, name: str, splits: Mapping[str, Split], split: str) -> Split:
-    """A split of the data; raises a ValueError with the names of those that exist."""
+    """The split of that name; raises a ValueError with the names of all splits if there is none."""
     if split not in splits:
-        hint = " No training goes without it: raise --valid_fraction." if split == "valid" else ""
+        hint = " A training needs it: raise --valid_fraction." if split == "valid" else ""
         raise ValueError(f'{task}: {name} has no split "{split}", only {", ".join(splits)}.{hint}')
     return splits[split]

@@ -1,4 +1,4 @@
-"""scan: from a command to the actions that it asks for."""
+"""scan: translates a command into the sequence of actions that it asks for."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from throughtime.tasks.task import Figure
 
 __all__ = ["Scan", "ScanConfig"]
 
-# Of all commands there are: `jump around left thrice and run around right thrice`, say.
+# The longest commands of the grammar need this many, for example `jump around left thrice and run
+# around right thrice`.
 _MOST_ACTIONS = 48
 
 
 @dataclass
 class ScanConfig(SequenceToSequenceConfig):
-    """What the test holds that the training does not, and the settings of sequence to sequence.
+    """The split into training and test, and the settings of all sequence-to-sequence tasks.
 
     Args:
-        data_split: simple, other commands of the same kind; length, those that ask for more
-            actions (24 to 48, where the training has 22 at most); jump, those in which "jump" is
-            part of a longer command, where the training has it alone.
+        data_split: commands of the test: simple, a random sample of all commands; length, those
+            with more actions (24 to 48) than any in the training (22 at most); jump, those in
+            which "jump" is part of a longer command (the training has it as a command of its own
+            only).
     """
 
     data_split: Literal["simple", "length", "jump"] = "simple"
@@ -34,13 +36,14 @@ class ScanConfig(SequenceToSequenceConfig):
 
 
 class Scan(SequenceToSequence):
-    """Commands carried out: ``jump left twice`` to ``I_TURN_LEFT I_JUMP I_TURN_LEFT I_JUMP``.
+    """The actions of a command: ``jump left twice`` to ``I_TURN_LEFT I_JUMP I_TURN_LEFT I_JUMP``.
 
-    The validation is a tenth of the training, and so of its kind: for length and jump it says
-    nothing of the test.
+    The validation split is a tenth of the training data. For length and jump its commands differ
+    in kind from those of the test, so its figures do not predict those of the test.
 
-    Metrics: ``exact_match``, the part of the commands of which all actions are right, from 0
-    to 1. An output may be as long as the longest of the test, whatever the training has.
+    Metrics: ``exact_match``, the fraction of commands for which all actions are right, from 0 to 1.
+    An output may be as long as the longest target of the test, even if the training has only
+    shorter ones.
 
     Source: Lake and Baroni, arXiv 1711.00350.
     """

@@ -1,4 +1,4 @@
-"""The settings of all tasks from one sequence to another."""
+"""The settings that all sequence-to-sequence tasks share."""
 
 from __future__ import annotations
 
@@ -6,35 +6,44 @@ import math
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
-from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig
+from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
 
-__all__ = ["SequenceToSequenceConfig"]
+__all__ = ["MOST_BEAMS", "SequenceToSequenceConfig"]
+
+MOST_BEAMS = 10_000
+"""Hypotheses of one source that are followed side by side."""
 
 
 @dataclass
 class SequenceToSequenceConfig(NetworkConfig):
-    """The model, what it is fed, and the batches.
+    """The model, what the decoder reads in training, and the batches.
 
     Args:
-        num_layers: recurrent layers of encoder and decoder, each.
-        encoder: settings of the encoder that differ, as --encoder.num_layers 2.
-        decoder: settings of the decoder that differ, as --decoder.cell gru.
-        embedding_size: width of the embeddings; where not given, hidden_size.
-        bidirectional: read the source from its end, too.
-        attention: how the decoder looks at the source; none leaves it the last state alone.
-        input_feeding: let the decoder read what it saw in the step before.
+        num_layers: number of recurrent layers of the encoder, and of the decoder.
+        encoder: settings of the encoder that differ from the shared ones, for example
+            --encoder.num_layers 2.
+        decoder: settings of the decoder that differ from the shared ones, for example
+            --decoder.cell gru.
+        embedding_size: width of the embeddings (default: hidden_size).
+        bidirectional: let the encoder also read the source from its end.
+        attention: how the decoder scores the steps of the source; with none it sees only the
+            last state of the encoder.
+        input_feeding: feed the result of the attention back into the decoder as an input.
         dropout: probability to drop a unit of embeddings, between layers, and before the scores.
-        tied: score with the embedding of the target itself.
-        feed: what the decoder reads in training: teacher, the true token; scheduled, its own
-            with probability 1 - forcing; free, its own expectation.
-        forcing: the probability of the true token in the end, for --feed scheduled.
-        forcing_decay: how it falls to that from 1 over the training (with --max_time, within its
-            minutes); none is at once.
-        label_smoothing: how much of the probability is spread over all tokens in training.
-        batch_size: pairs of a batch, in all processes together; or its tokens, see batch_by.
-        batch_by: pairs, or tokens: the padded length of the longer side times the pairs.
-        data_seed: of the order of the pairs, and of pairs that are made up.
-        beam_width: hypotheses that are followed when a split is judged; 1 is greedy.
+        tied: use the embedding of the target as the weights of the output layer, too.
+        feed: what the decoder reads in training: teacher, the true previous token; scheduled, the
+            true token with probability p, else a token drawn from its own scores; free, the
+            expected embedding under its own scores.
+        forcing: probability p of the true token at the end of the training, for --feed scheduled.
+        forcing_decay: how p falls from 1 to --forcing in the course of the training (of the
+            minutes of --max_time, if given); with none, p is --forcing from the start.
+        label_smoothing: share of the target probability that the training loss spreads evenly
+            over all tokens.
+        batch_size: size of a batch, summed over all processes; see batch_by for its unit.
+        batch_by: unit of batch_size: pairs; or tokens, which are the pairs times the padded
+            length of the longer side.
+        data_seed: seed of the order of the pairs, and of pairs that are generated.
+        beam_width: width of the beam when a split is evaluated; 1 is greedy search.
     """
 
     _: KW_ONLY
@@ -62,14 +71,13 @@ class SequenceToSequenceConfig(NetworkConfig):
             raise ValueError(
                 f"--label_smoothing: expected 0 to less than 1, got {self.label_smoothing}."
             )
-        for name in ("batch_size", "beam_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name}: expected at least 1, got {getattr(self, name)}.")
+        check_range(self, ("batch_size",), most=2**31 - 1)
+        check_range(self, ("beam_width",), most=MOST_BEAMS)
         self._check_forcing()
 
     def _check_forcing(self) -> None:
-        for name, usual in {"forcing": None, "forcing_decay": "linear"}.items():
-            if self.feed != "scheduled" and getattr(self, name) != usual:
+        for name, default in {"forcing": None, "forcing_decay": "linear"}.items():
+            if self.feed != "scheduled" and getattr(self, name) != default:
                 raise ValueError(
                     f"--{name} {getattr(self, name)}: is for --feed scheduled, and would have no "
                     f"effect with --feed {self.feed}. Leave it out."
@@ -81,21 +89,27 @@ class SequenceToSequenceConfig(NetworkConfig):
             )
         if self.forcing in (0, 1) and self.forcing_decay == "exponential":
             raise ValueError(
-                f"--forcing {self.forcing:g}: no exponential falls to it from 1. Use "
+                f"--forcing {self.forcing:g}: no exponential falls from 1 to this value. Use "
                 f"--forcing_decay linear."
             )
 
     def forcing_at(self, progress: float) -> float | None:
-        r"""The probability p of the true token, u of the training done and p_1 that of its end:
+        r"""The probability p with which the decoder reads the true token:
 
             linear:       p = 1 - (1 - p_1) u
             exponential:  p = p_1^u
             sigmoid:      p = p_1 + (1 - p_1) / (1 + exp(12 u - 6))
 
-        None without ``--feed scheduled``.
+        with u the fraction of the training that is done and p_1 the setting ``forcing``.
 
-        Source: Bengio et al., arXiv 1506.03099, section 2.4. Differs: the curves go by the part of
-            the training that is done, not by its steps, so that they need no constants.
+        Args:
+            progress: u, from 0 to 1.
+
+        Returns:
+            p, or None without ``--feed scheduled``.
+
+        Source: Bengio et al., arXiv 1506.03099, section 2.4. Differs: the curves are functions of
+            the fraction of the training that is done, not of its steps, and so need no constants.
         """
         last, u = self.forcing, progress
         if last is None:

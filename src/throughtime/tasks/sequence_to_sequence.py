@@ -1,4 +1,4 @@
-"""What all tasks from one sequence to another share: data, model, loss and judgement."""
+"""The base class of all sequence-to-sequence tasks: data, model, loss and evaluation."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ from throughtime.data import (
 )
 from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderDecoder, Hypothesis, Writer
+from throughtime.reading import Entries, Whole
 from throughtime.tasks.alignments import align, shortened
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
+from throughtime.tasks.network import check_range
 from throughtime.tasks.pair_predictions import SearchOptions, predict_lines
 from throughtime.tasks.rewriting import character_error_rate, hypotheses, match_figures
-from throughtime.tasks.run_data import check_unchanged, split_of
-from throughtime.tasks.sequence_settings import SequenceToSequenceConfig
+from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, split_of
+from throughtime.tasks.sequence_settings import MOST_BEAMS, SequenceToSequenceConfig
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
 from throughtime.tasks.uses import AttentionMap, Prediction
@@ -40,47 +42,58 @@ __all__ = ["JudgingOptions", "SequenceToSequence", "SequenceToSequenceConfig"]
 
 _log = logging.getLogger(__name__)
 
-# Of the pairs whose attention a report shows: how many, and how long their sources are at most.
-_NUM_EXPLAINED, _LONGEST = 4, 40
+# The report shows the attention of a few pairs of the validation split, whose sources are short
+# enough to be readable.
+_NUM_MAPS, _MAX_TOKENS_OF_MAP = 4, 40
 
 
 @dataclass
 class JudgingOptions:
-    """How a split is judged.
+    """How a split is evaluated.
 
     Args:
-        beam_width: hypotheses that are followed; 1 is greedy, and where not given it is that of
-            the run.
+        beam_width: width of the beam; 1 is greedy search (default: the setting of the run).
     """
 
     beam_width: int | None = None
 
     def __post_init__(self) -> None:
-        if self.beam_width is not None and self.beam_width < 1:
-            raise ValueError(f"--beam_width: expected at least 1, got {self.beam_width}")
+        check_range(self, ("beam_width",), most=MOST_BEAMS)
 
 
 class SequenceToSequence(BatchTask):
-    r"""One sequence from another:
+    r"""The prediction of a target sequence y from a source sequence x:
 
         L = -1/N sum_pairs sum_t log P(y_t | y_1 … y_{t-1}, x)
 
-    The sum goes over the tokens of the targets and their ends, N of them.
+    The sum goes over the N tokens of all targets, including the end token of each.
 
-    A task of this kind says where its pairs come from and how an output is judged.
+    A subclass defines where the pairs come from (:meth:`read_pairs`) and how its outputs are
+    evaluated (:attr:`judged` and :meth:`judge`).
 
     Args:
         config: the settings.
-        assets: the tokenisers of a training, to open its run without its data.
+        assets: the assets of an earlier training, whose model can then be used without its data.
 
     Units: the loss is in nats per token.
     """
 
+    Assets = Entries(
+        {
+            "data": str,
+            "data_sha256": str,
+            "longest_source": Whole(1, LONGEST),
+            "longest_target": Whole(0, LONGEST),
+            "source_tokeniser": tokeniser_from_json,
+            "target_tokeniser": tokeniser_from_json,
+        },
+        {"num_pairs": COUNTS, "num_left_out": Whole(0), "signatures": dict[str, str]},
+    )
     EvaluationOptions = JudgingOptions
     PredictionOptions = SearchOptions
     has_outputs = True
     reads = "a source"
-    writes = "what the model makes of it"
+    writes = "the target that the model predicts"
     unit = "tokens"
 
     def __init__(
@@ -90,45 +103,45 @@ class SequenceToSequence(BatchTask):
         self.figures = {"loss": Figure("nats per token"), **self.judged}
         self._ids: dict[str, tuple[list[list[int]], list[list[int]]]] = {}
 
-    # What a task of this kind says.
+    # What a subclass defines.
 
     @abstractmethod
     def read_pairs(self) -> PairSet:
-        """The pairs, from wherever they come."""
+        """Reads or generates the pairs of all splits."""
 
     judged: Mapping[str, Figure]
-    """What :meth:`judge` returns, by name."""
+    """The figures that :meth:`judge` returns, by name."""
 
     @abstractmethod
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
-        """What the outputs are worth, by the names of :attr:`judged`."""
+        """The values of the figures of :attr:`judged`, for an output per pair."""
 
     @property
     def signatures(self) -> dict[str, str]:
-        """How the libraries that measure `figures` name what they measure, where there are any."""
+        """The exact variants of measures that a library computes; see :class:`Evaluation`."""
         return {}
 
     def shown(self, source: str) -> str:
-        """A source as people read it."""
+        """Converts a source of the pairs into the form that people read."""
         return source
 
     def read(self, text: str) -> str:
-        """The source that a text of a person is; of the pairs' own the inverse of `shown`."""
+        """Converts a user's text into a source; for sources of the pairs the inverse of `shown`."""
         return text
 
     # The data.
 
     @cached_property
     def pairs(self) -> PairSet:
-        """The pairs; of a run that was loaded, only if they are still those of its training."""
+        """The pairs. Raises a ValueError if they are not those that a loaded run was trained on."""
         pairs = self.read_pairs()
-        what = "the pairs"
-        check_unchanged(self.name, what, pairs.name, pairs.fingerprint(), self._assets)
+        sha256 = pairs.fingerprint()
+        check_unchanged(self.name, "the pairs", pairs.name, sha256, self._assets)
         return pairs
 
     @property
     def tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
-        """Those of source and target."""
+        """The tokenisers of source and target."""
         return self._tokenisers
 
     @cached_property
@@ -139,7 +152,7 @@ class SequenceToSequence(BatchTask):
         return self.fit_tokenisers()
 
     def fit_tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
-        """The tokenisers of source and target, learned from the training split."""
+        """Creates the tokenisers of source and target from the training split."""
         source, target = self.pairs.kinds
         pairs = self.pairs.splits["train"]
         return (
@@ -169,7 +182,7 @@ class SequenceToSequence(BatchTask):
 
     @property
     def longest_target(self) -> int:
-        """The tokens of the longest target that is expected."""
+        """The length in tokens up to which targets are expected; limits the outputs of a search."""
         return self.assets["longest_target"]
 
     @property
@@ -182,14 +195,14 @@ class SequenceToSequence(BatchTask):
         return split_of(self.name, self.pairs.name, self.pairs.splits, split)
 
     def ids(self, split: str) -> tuple[list[list[int]], list[list[int]]]:
-        """The sources and the targets of a split as ids, without pairs whose source is empty."""
+        """The sources and the targets of a split as token ids, without pairs of empty source."""
         if split not in self._ids:
             source, target = self.tokenisers
-            coded = [(source.encode(p.source), target.encode(p.target)) for p in self.split(split)]
-            coded = [sides for sides in coded if sides[0]]
-            if not coded:
+            ids = [(source.encode(p.source), target.encode(p.target)) for p in self.split(split)]
+            ids = [sides for sides in ids if sides[0]]
+            if not ids:
                 raise ValueError(f'{self.name}: {self.pairs.name} has no pairs in "{split}".')
-            self._ids[split] = ([s for s, _ in coded], [t for _, t in coded])
+            self._ids[split] = ([s for s, _ in ids], [t for _, t in ids])
         return self._ids[split]
 
     def batches(self, split: str, share: Share = WHOLE) -> PairBatches:
@@ -199,18 +212,19 @@ class SequenceToSequence(BatchTask):
             *self.ids(split), size, by=c.batch_by, seed=c.data_seed, **share._asdict()
         )
 
-    # What is checked before a training, and told of.
+    # Checks and warnings before a training.
 
     def check(self) -> None:
         super().check()
         self.ids("valid")
+        # A missing library should be reported now, and not after the first epoch.
         self.judge(self.split("valid")[:1], [""])
         self.warn("valid")
 
     def warn(self, split: str) -> None:
-        """Tells for which of its tokens and sources the training could not prepare a model."""
-        for side, told in self.unknown(split).items():
-            _log.warning('%s: of the %ss of "%s" %s.', self.pairs.name, side, split, told)
+        """Logs which tokens of a split are unknown and which sources are unusually long."""
+        for side, summary in self.unknown(split).items():
+            _log.warning('%s: of the %ss of "%s" %s.', self.pairs.name, side, split, summary)
         self._warn_of_long([self.tokenisers[0].encode(pair.source) for pair in self.split(split)])
 
     def _warn_of_long(self, sources: Sequence[Sequence[int]]) -> None:
@@ -218,17 +232,17 @@ class SequenceToSequence(BatchTask):
         warn_of_long_sources(list(map(len, sources)), self.assets["longest_source"], unit)
 
     def unknown(self, split: str) -> dict[str, str]:
-        """What the tokenisers do not know of a split, in words, by the side; only what there is."""
-        told = {}
-        for place, side in enumerate(("source", "target")):
-            tokeniser = self.tokenisers[place]
-            counts = tokeniser.count_unknown(pair[place] for pair in self.split(split))
+        """A sentence about the unknown tokens of each side of a split that has any, by side."""
+        summaries = {}
+        for i, side in enumerate(("source", "target")):
+            tokeniser = self.tokenisers[i]
+            counts = tokeniser.count_unknown(pair[i] for pair in self.split(split))
             if counts:
-                total = sum(map(len, self.ids(split)[place]))
-                told[side] = in_words(counts, total, tokeniser.unit)
-        return told
+                total = sum(map(len, self.ids(split)[i]))
+                summaries[side] = in_words(counts, total, tokeniser.unit)
+        return summaries
 
-    # The model, and how it learns.
+    # The model and its loss.
 
     def model(self) -> Writer:
         c = self.config
@@ -240,8 +254,8 @@ class SequenceToSequence(BatchTask):
             attention=c.attention,
             input_feeding=c.input_feeding,
             tied=c.tied,
-            encoder=c.override("encoder", c.encoder),
-            decoder=c.override("decoder", c.decoder),
+            encoder_options=c.override("encoder", c.encoder),
+            decoder_options=c.override("decoder", c.decoder),
             **{"bidirectional": c.bidirectional} | c.recurrent(),
         )
 
@@ -251,7 +265,7 @@ class SequenceToSequence(BatchTask):
         c = self.config
         count = int(batch.target_lengths.sum())
         if c.feed == "teacher":
-            return Loss(_forced_loss(model, batch, c.label_smoothing), count)
+            return Loss(_teacher_loss(model, batch, c.label_smoothing), count)
         source, source_lengths, target_in, target_out, target_lengths = batch
         scores = model(
             source,
@@ -270,7 +284,7 @@ class SequenceToSequence(BatchTask):
         )
         return Loss(total, count)
 
-    # How it is judged.
+    # Evaluation.
 
     def evaluate(
         self, model: nn.Module, split: str | None = None, options: JudgingOptions | None = None
@@ -284,7 +298,7 @@ class SequenceToSequence(BatchTask):
         figures = {"loss": self._mean_loss(model, split), **self.judge(pairs, outputs)}
         if options is not None:
             further = {"exact_match": match_figures(pairs, outputs)["exact_match"]}
-            # Symbols have names, not letters.
+            # The characters of a symbol's name mean nothing (I_JUMP, AH).
             if self.tokenisers[1].kind != "symbols":
                 further["character_error_rate"] = character_error_rate(pairs, outputs)
             figures |= {name: value for name, value in further.items() if name not in figures}
@@ -296,46 +310,50 @@ class SequenceToSequence(BatchTask):
         with evaluating(model):
             for batch in PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False):
                 batch = PairBatch(*(part.to(device) for part in batch))
-                total += _forced_loss(model, batch).item()
+                total += _teacher_loss(model, batch).item()
                 count += int(batch.target_lengths.sum())
         return total / count
 
     def outputs(self, model: nn.Module, split: str, beam_width: int) -> list[str]:
-        """What the model makes of each source of a split."""
+        """The model's output for each source of a split."""
         sources = [self.tokenisers[0].encode(pair.source) for pair in self.split(split)]
         return self.written(model, sources, beam_width)
 
     def rewrite(
         self, model: nn.Module, sources: Sequence[str], *, beam_width: int = 1
     ) -> list[str]:
-        """What the model makes of each source; of an empty one, an empty text.
+        """The model's output for each source; for an empty source, an empty text.
 
         Args:
-            sources: texts; one that is far longer than those of the training is warned of.
-            model, beam_width: see :meth:`search`.
+            sources: texts. A warning is logged if one is far longer than those of the training.
+            model, beam_width: see :func:`throughtime.tasks.rewriting.hypotheses`.
         """
-        coded = [self.tokenisers[0].encode(text) for text in sources]
-        self._warn_of_long(coded)
-        return self.written(model, coded, beam_width)
+        ids = [self.tokenisers[0].encode(text) for text in sources]
+        self._warn_of_long(ids)
+        return self.written(model, ids, beam_width)
 
     def written(
         self, model: nn.Module, sources: Sequence[Sequence[int]], beam_width: int
     ) -> list[str]:
-        """The texts of the best targets of each source."""
-        best = self.search(model, sources, beam_width=beam_width, keep_attention=False)
-        return [self.tokenisers[1].decode(some[0].tokens) if some else "" for some in best]
+        """The text of the best target of each source, which is given as token ids."""
+        results = self.search(model, sources, beam_width=beam_width, keep_attention=False)
+        return [self.tokenisers[1].decode(best[0].tokens) if best else "" for best in results]
 
     def search(
         self, model: nn.Module, sources: Sequence[Sequence[int]], **how: Any
     ) -> list[list[Hypothesis]]:
-        """The best targets of each source; see :func:`throughtime.tasks.rewriting.hypotheses`."""
+        """The best targets of each source, which is given as token ids.
+
+        Args:
+            model, sources, how: see :func:`throughtime.tasks.rewriting.hypotheses`.
+        """
         lengths = {
             "longest_source": self.assets["longest_source"],
             "longest_target": self.longest_target,
         }
         return hypotheses(model, sources, **lengths, **how)
 
-    # What it can do.
+    # Uses of a trained model.
 
     def show(self, model: nn.Module) -> list[Shown]:
         pairs = self.split("valid")[:4]
@@ -363,22 +381,25 @@ class SequenceToSequence(BatchTask):
         return "attention=none" if self.config.attention == "none" else ""
 
     def explanations(self, model: nn.Module) -> list[AttentionMap]:
-        reads, writes = self.tokenisers
-        pairs = [p for p in self.split("valid")[:50] if 0 < len(reads.encode(p.source)) <= _LONGEST]
-        pairs = pairs[:_NUM_EXPLAINED]
+        source_tokeniser, target_tokeniser = self.tokenisers
+        pairs, sources = [], []
+        for pair in self.split("valid")[:50]:
+            ids = source_tokeniser.encode(pair.source)
+            if 0 < len(ids) <= _MAX_TOKENS_OF_MAP and len(pairs) < _NUM_MAPS:
+                pairs.append(pair)
+                sources.append(ids)
         maps = []
-        best = self.search(model, [reads.encode(pair.source) for pair in pairs])
-        for pair, (hypothesis,) in zip(pairs, best, strict=True):
-            drawn = align(self.tokenisers, pair.source, hypothesis, self.shown(pair.source))
-            if drawn is not None:
-                is_right = writes.decode(hypothesis.tokens) == pair.target
-                title = drawn.title if is_right else f"{drawn.title} ({pair.target})"
-                maps.append(shortened(drawn, _LONGEST)._replace(title=title))
+        for pair, (hypothesis,) in zip(pairs, self.search(model, sources), strict=True):
+            attention = align(self.tokenisers, pair.source, hypothesis, self.shown(pair.source))
+            if attention is not None:
+                is_right = target_tokeniser.decode(hypothesis.tokens) == pair.target
+                title = attention.title if is_right else f"{attention.title} ({pair.target})"
+                maps.append(shortened(attention, _MAX_TOKENS_OF_MAP)._replace(title=title))
         return maps
 
 
-def _forced_loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
-    """The sum of the losses of all tokens, given the true tokens before each."""
+def _teacher_loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
+    """The sum of the losses of all tokens under teacher forcing."""
     assert isinstance(model, Writer)
     source, source_lengths, target_in, target_out, target_lengths = batch
     is_token = target_out != PAD

@@ -1,4 +1,4 @@
-"""What a task shows a person along the way: texts, tables, pictures, sounds and scores."""
+"""The kinds of output that a task can display: texts, tables, pictures, sounds and scores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Table:
 
     Args:
         columns: the names of the columns.
-        rows: as many cells each as there are columns.
+        rows: the rows, each with one cell per column.
         title: a caption.
     """
 
@@ -37,7 +37,8 @@ class Picture:
     """A picture.
 
     Args:
-        pixels: (height, width) grey, or (height, width, 3) colours, from 0 to 1.
+        pixels: (height, width) for grey, or (height, width, 3) for red, green and blue; values
+            from 0 to 1.
         title: a caption.
     """
 
@@ -50,8 +51,8 @@ class Sound:
     """A sound.
 
     Args:
-        samples: (N) of one channel, from -1 to 1.
-        rate: samples a second, in Hz.
+        samples: (N), one channel, values from -1 to 1.
+        rate: the sampling rate in Hz.
         title: a caption.
     """
 
@@ -65,8 +66,8 @@ class Score:
     """A piece of music as a file.
 
     Args:
-        content: of the file.
-        suffix: of its name, which says the format: ``mid``, ``abc``, ``musicxml``.
+        content: the bytes of the file.
+        suffix: the ending of its name, which says the format: ``mid``, ``abc``, ``musicxml``.
         title: a caption.
     """
 
@@ -79,7 +80,7 @@ Shown = Text | Table | Picture | Sound | Score
 
 
 def as_text(item: Shown) -> str:
-    """The item as lines for a terminal: a text as it is, a table in columns, else its title.
+    """The item as lines for a terminal: a text unchanged, a table in columns, else the title.
 
     >>> print(as_text(Table(["n", "right"], [[1, "yes"], [10, "no"]])))
     n   right

@@ -1,4 +1,4 @@
-"""The contract of a task: what is learned, without a word on how."""
+"""The interface of a task, which defines what is learned; a learner defines how."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.checks import unknown
+from throughtime.reading import Entries
 from throughtime.tasks.shown import Shown
+from throughtime.tasks.size import check_size
 
 __all__ = [
     "WHOLE",
@@ -43,26 +45,26 @@ class Share(NamedTuple):
 
 
 WHOLE = Share()
-"""All of the data, for one process."""
+"""The share of a single process: all of the data."""
 
 
 class Batches(Protocol):
-    """The batches of a split, epoch after epoch, from any place on.
+    """The batches of a split, one epoch per iteration; an iteration can start at any batch.
 
-    A batch is a pytree (tuples, named tuples, lists, dicts) of tensors; its tensors are moved to
-    the device of the model.
+    A batch is a pytree (tuples, named tuples, lists, dicts) of tensors. The learner moves these
+    tensors to the device of the model.
     """
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches of the epoch; a further iteration is the next epoch."""
+        """Yields the batches of one epoch; each new iteration yields the next epoch."""
         ...
 
     def __len__(self) -> int:
-        """The number of batches of an epoch."""
+        """The number of batches in an epoch."""
         ...
 
     def seek(self, epoch: int, position: int) -> None:
-        """Makes the next iteration begin with batch ``position`` of that epoch, both from 0."""
+        """Makes the next iteration start at batch ``position`` of ``epoch``, both from 0."""
         ...
 
 
@@ -71,10 +73,10 @@ class Loss:
     """The loss of a batch.
 
     Args:
-        total: the sum over the units of the batch (characters, tokens, series), a scalar.
+        total: the loss summed over the units of the batch (characters, tokens, series), a scalar.
         count: the number of units.
-        carried: a pytree of tensors that the next batch of the epoch goes on from (a recurrent
-            state); None where batches have nothing in common.
+        carried: a pytree of tensors that is passed to the loss of the next batch of the epoch
+            (a recurrent state); None if the batches are independent.
     """
 
     total: Tensor
@@ -89,10 +91,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class Figure:
-    """What a number says.
+    """How to read one of the numbers that measure a model.
 
     Args:
-        unit: of the number, for the axis of a picture ("nats per token"); empty for a share.
+        unit: the unit, for the axis of a plot ("nats per token"); empty for a fraction.
         better: whether lower or higher numbers are better.
     """
 
@@ -105,20 +107,21 @@ class Figure:
 
     @property
     def worst(self) -> float:
-        """A number that every other one improves."""
+        """The value with which a search for the best starts: all finite numbers improve on it."""
         return math.inf if self.better == "lower" else -math.inf
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a model does.
+    """The result of evaluating a model.
 
     Args:
-        figures: the numbers, by the names of ``Task.figures``.
-        about: what was evaluated (the number of pairs, the width of the beam), by name.
-        outputs: what the model made of each example, in the order of the data; empty where a task
-            has no outputs.
-        signatures: by the name of a figure, how the library that measured it names the measure.
+        figures: the numbers that measure the model, by the names of ``Task.figures``.
+        about: what was evaluated and how (the number of pairs, the width of the beam), by name.
+        outputs: the model's output for each example, in the order of the data; empty if the task
+            has none.
+        signatures: for figures that a library computes, the exact variant of the measure as that
+            library names it (sacrebleu's signature of BLEU), by the name of the figure.
     """
 
     figures: dict[str, float]
@@ -129,34 +132,36 @@ class Evaluation:
 
 @dataclass
 class NoOptions:
-    """The options of a use that has none."""
+    """An empty set of options."""
 
 
 class Task(ABC):
-    """Data, model and judgement of one thing to learn.
+    """The data, the model and the evaluation of one learning problem.
 
-    A task is a :class:`BatchTask`, or an :class:`~throughtime.tasks.episodes.EpisodeTask`. What a
-    trained task can do beyond being evaluated is in :mod:`throughtime.tasks.uses`.
+    A task is a :class:`BatchTask` or an :class:`~throughtime.tasks.episodes.EpisodeTask`. The
+    protocols in :mod:`throughtime.tasks.uses` add what a trained model can be used for.
 
     Args:
         config: the settings, an instance of the task's ``Config``.
-        assets: what a trained model needs of the data of its training (a vocabulary, say), as
-            :attr:`assets` returned it; None takes it from the data now.
+        assets: the ``assets`` of an earlier training, with which its model can be used without
+            the training data; None computes them from the data.
 
     Attributes:
-        name: what the command line calls the task.
+        name: the name of the task on the command line.
         Config: a dataclass of the settings. A field's metadata may hold ``free_on_resume=True``: a
             resumed run may change the setting.
+        Assets: the kinds of the entries of :attr:`assets`, by which those of a run are checked.
         EvaluationOptions: a dataclass of the options of :meth:`evaluate`, flags of
             ``throughtime evaluate``.
-        unit: what is counted, in the plural, for the speed ("characters").
-        has_outputs: whether :meth:`evaluate` returns what the model made of each example.
-        figures: every number that a validation gives, by name.
-        monitor: the figure by which the best model is kept.
+        unit: the plural of what is counted to measure the speed of a training ("characters").
+        has_outputs: whether :meth:`evaluate` returns the model's output for each example.
+        figures: every number that a validation computes, by name.
+        monitor: the name of the figure that selects the best model.
     """
 
     name: ClassVar[str] = ""
     Config: ClassVar[type]
+    Assets: ClassVar[Entries] = Entries(others=Any)
     EvaluationOptions: ClassVar[type] = NoOptions
     unit: ClassVar[str] = "examples"
     has_outputs: ClassVar[bool] = False
@@ -170,46 +175,49 @@ class Task(ABC):
     @property
     @abstractmethod
     def assets(self) -> dict[str, Any]:
-        """What a trained model needs of the data, as JSON can hold it."""
+        """What a trained model needs from its training data (a vocabulary), as a JSON object."""
 
     @property
     @abstractmethod
     def title(self) -> str:
-        """A short name for a run with these settings, fit for a folder."""
+        """A short name for a run with these settings, usable as the name of a folder."""
 
     @abstractmethod
     def model(self) -> nn.Module:
-        """A new model."""
+        """Creates a new, untrained model."""
 
     @abstractmethod
     def evaluate(
         self, model: nn.Module, split: str | None = None, options: Any = None
     ) -> Evaluation:
-        """Judges a model.
+        """Measures how well a model does.
 
         Args:
-            split: of the data; None is the validation split, or what the options say.
-            options: of :attr:`EvaluationOptions`; None is a validation during a training, which
-                may leave out figures that are not in :attr:`figures`.
+            model: the model.
+            split: the name of a split of the data; None is the data that the options name, by
+                default the validation split.
+            options: an instance of :attr:`EvaluationOptions`; None is a validation during a
+                training, which may omit numbers that are not in :attr:`figures`.
         """
 
     def show(self, model: nn.Module) -> list[Shown]:
-        """What the model makes, for a person to look at along the way."""
+        """Examples of what the model produces, to be looked at during the training."""
         return []
 
     def check(self) -> None:
-        """Raises a ValueError, before anything is written, if this cannot be trained."""
+        """Raises a ValueError if the task cannot be trained; called before a run is created."""
         if self.monitor not in self.figures:
             raise unknown("figure to monitor", self.monitor, self.figures)
+        check_size(self.name, self.model)
         self.model()
 
 
 class BatchTask(Task):
-    """A task that is learned from batches, by the loss of each."""
+    """A task that is learned from batches, with a loss for each batch."""
 
     @abstractmethod
     def batches(self, split: str, share: Share = WHOLE) -> Batches:
-        """The batches of a split; with several processes, the share of one of them."""
+        """The batches of a split, or one process's share of them."""
 
     @abstractmethod
     def loss(
@@ -218,23 +226,30 @@ class BatchTask(Task):
         """The loss of a batch.
 
         Args:
-            batch: from :meth:`batches`, on the device of the model.
-            carried: what the loss of the batch before returned, detached; None at an epoch's start.
-            progress: the part of the training that is done, from 0 to 1.
+            model: the model.
+            batch: a batch of :meth:`batches`, on the device of the model.
+            carried: the ``carried`` of the previous batch's loss, detached from its graph; None
+                for the first batch of an epoch.
+            progress: the fraction of the training that is done, from 0 to 1.
         """
 
     def figures_of_loss(self, loss: float) -> dict[str, float]:
-        """The mean loss per unit, as the field reads it: the figures known while training."""
+        """The figures that follow from the mean loss per unit, such as a perplexity."""
         return {"loss": loss}
 
     def check(self) -> None:
         super().check()
-        # What the model refuses is answered before anything is written.
+        # A model may accept its settings and refuse its first batch; the user learns it here.
         with torch.no_grad():
             self.loss(self.model(), next(iter(self.batches("train"))))
 
     def fitness(self, model: nn.Module, seed: int) -> float:
-        """Minus the mean loss of the training batch with that number: the higher, the better."""
+        """Minus the mean loss on one training batch, so that higher is better.
+
+        Args:
+            model: the model.
+            seed: the number of the batch, counted over all epochs.
+        """
         batches = self.batches("train")
         batches.seek(seed // len(batches), seed % len(batches))
         return -float(self.loss(model, next(iter(batches))).mean)
@@ -244,7 +259,7 @@ _registry: dict[str, type[Task]] = {}
 
 
 def register(task: type[Task]) -> type[Task]:
-    """Lists a task under its ``name``, so that :func:`get` and the command line find it."""
+    """Registers a task under its ``name``, so that :func:`get` and the command line find it."""
     if _registry.get(task.name, task) is not task:
         raise ValueError(f'{task.__name__}: the name "{task.name}" belongs to another task.')
     _registry[task.name] = task
@@ -257,7 +272,7 @@ def names() -> list[str]:
 
 
 def get(name: str) -> type[Task]:
-    """The task of that name; raises a ValueError with the nearest one for an unknown name."""
+    """The task class of that name; raises a ValueError with the nearest name if there is none."""
     if name not in _registry:
         raise unknown("task", name, _registry)
     return _registry[name]

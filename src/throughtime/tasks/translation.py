@@ -1,4 +1,4 @@
-"""translation: from a sentence of one language to the same in another."""
+"""translation: translates sentences of one language into another."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ __all__ = ["Bleu", "Translation", "TranslationConfig", "bleu", "bleu_tokeniser"]
 BleuTokeniser = Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"]
 """The tokenisers of sacrebleu that need no download."""
 
-# The codes of ISO 639 for languages whose words have no spaces between them, or not where 13a
-# would look for them; the tokenisers are those that sacrebleu itself takes for these languages.
+# sacrebleu's own choice for languages that do not separate words by spaces, or not as its default
+# tokeniser 13a expects; by ISO 639 code.
 _TOKENISERS: dict[str, BleuTokeniser] = {
     **dict.fromkeys(("zh", "zho", "chi", "cmn"), "zh"),
     **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
@@ -39,23 +39,27 @@ _TOKENISERS: dict[str, BleuTokeniser] = {
 
 @dataclass
 class TranslationConfig(SequenceToSequenceConfig):
-    """The sentences, how they are cut, and the settings of all tasks of sequence to sequence.
+    """The sentences, the tokenisation, and the settings of all sequence-to-sequence tasks.
 
     Args:
-        data: a data set (multi30k-de-en, say); SOURCE,TARGET, two files whose lines belong
-            together; one file with a tab between source and target; or, with --languages, a
-            prefix or a folder.
-        languages: the ends of the names of two files at that prefix or in that folder, as de-en.
-        encoding: of the user's own files.
-        valid_fraction: how much of pairs without splits of their own is kept for validation (0.1
-            where not given).
-        test_fraction: likewise for the test (0 where not given).
-        tokenisation: what a token is; auto takes what suits the data.
-        lower_case: read words in lower case, which then is all that is written.
-        min_count: how often a word must stand in the training to be known.
-        vocab_size: tokens of each language at most; for subwords 8000 where not given.
-        bleu_tokenize: sacrebleu's tokeniser for BLEU; where not given zh, ja-mecab or ko-mecab for
-            Chinese, Japanese or Korean targets, by the name of the target's language, else 13a.
+        data: name of a data set (for example multi30k-de-en); SOURCE,TARGET, two files with
+            corresponding lines; one file with source, tab and target on each line; or, with
+            --languages, the prefix of two files or a folder of files.
+        languages: file name endings of source and target, at the prefix or in the folder of
+            --data (for example de-en).
+        encoding: encoding of the files of --data, as Python names it.
+        valid_fraction: fraction of the pairs that is kept for validation, if the data set has no
+            splits (default: 0.1).
+        test_fraction: fraction of the pairs that is kept for the test (default: 0).
+        tokenisation: how a text is split into tokens; auto is what suits the data set.
+        lower_case: convert words to lower case, in sources and in outputs.
+        min_count: how often a word must occur in the training split to be in the vocabulary
+            (default: 1); for subwords, how often two pieces must be neighbours to become one
+            (default: 2).
+        vocab_size: largest size of the vocabulary of each language, with its four special tokens
+            (default: 8000 for subwords, else no limit).
+        bleu_tokenize: sacrebleu's tokeniser for BLEU (default: zh, ja-mecab or ko-mecab if the
+            file names say that the target is Chinese, Japanese or Korean, else 13a).
     """
 
     data: str = "multi30k-de-en"
@@ -71,14 +75,15 @@ class TranslationConfig(SequenceToSequenceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # What is given beside a name is refused by what reads it, whatever lies in the folder.
+        # The name of a data set stays a name, even if the current folder has such a file.
         if self.data in PAIR_SETS:
             return
-        # A run is opened from other folders too. What is no path may be a name misspelt.
-        one = Path(self.data).expanduser()
-        if not one.exists() and self.languages is not None:
-            self.data = str(one.resolve())
-        elif not one.exists() and "," in self.data:
+        # Paths become absolute, because a run may be opened from another folder. What is neither a
+        # path nor a prefix may be a misspelt name, which absolute() leaves to the loader to report.
+        path = Path(self.data).expanduser()
+        if not path.exists() and self.languages is not None:
+            self.data = str(path.resolve())
+        elif not path.exists() and "," in self.data:
             files = [Path(file.strip()).expanduser() for file in self.data.split(",")]
             paths = (reopenable(file) if file.exists() else file.resolve() for file in files)
             self.data = ",".join(map(str, paths))
@@ -88,13 +93,14 @@ class TranslationConfig(SequenceToSequenceConfig):
 
 @dataclass(frozen=True)
 class Bleu:
-    """How near outputs are to their references, from 0 to 100.
+    """Two variants of BLEU, the similarity of outputs and references from 0 to 100.
 
     Args:
-        cased: of the texts as they are read, tokenised by sacrebleu; the figure for languages
-            that put no spaces between words, whose tokenisers it has.
-        lower_tokenised: of the words of :func:`throughtime.data.words.split_words` in lower case.
-        cased_signature, lower_tokenised_signature: how sacrebleu names what was measured.
+        cased: BLEU of the texts as they are, tokenised by sacrebleu. Use this one for languages
+            without spaces between words, for which sacrebleu has tokenisers.
+        lower_tokenised: BLEU of the words that :func:`throughtime.data.words.split_words` finds, in
+            lower case.
+        cased_signature, lower_tokenised_signature: sacrebleu's signatures of the two variants.
     """
 
     cased: float
@@ -104,11 +110,11 @@ class Bleu:
 
 
 def bleu_tokeniser(data: str, languages: str | None) -> BleuTokeniser:
-    """The tokeniser of sacrebleu that suits the target's language, where the names tell it.
+    """The tokeniser of sacrebleu that suits the target's language; 13a if that is not known.
 
     Args:
-        data, languages: see :class:`TranslationConfig`. The language is the second of
-            ``languages``, or an end of the name of the second of two files; a region or script
+        data, languages: see :class:`TranslationConfig`. The target's language is the second one of
+            ``languages``, or the ending of the second file name of ``data``. A region or a script
             may follow it (zh_CN).
 
     >>> bleu_tokeniser("corpus/train", "de-zh"), bleu_tokeniser("train.en,train.ja.gz", None)
@@ -130,14 +136,14 @@ def bleu_tokeniser(data: str, languages: str | None) -> BleuTokeniser:
 def bleu(
     references: Sequence[str], outputs: Sequence[str], tokenize: BleuTokeniser = "13a"
 ) -> Bleu:
-    """BLEU by sacrebleu.
+    """Computes BLEU with the library sacrebleu.
 
     Args:
-        references, outputs: the texts, as many of the one as of the other.
-        tokenize: the tokeniser for ``cased``.
+        references, outputs: the texts, one output for each reference.
+        tokenize: sacrebleu's tokeniser for ``cased``.
 
     Raises:
-        MissingLibraryError: the library is not there, or one that its tokeniser needs.
+        MissingLibraryError: if sacrebleu, or a library that its tokeniser needs, is not installed.
 
     Source: Papineni et al. (2002); Post, arXiv 1804.08771.
     """
@@ -145,7 +151,7 @@ def bleu(
         from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
         raise MissingLibraryError(
-            "translation is judged by the library sacrebleu, which is not there. "
+            "translation is evaluated with the library sacrebleu, which is not there. "
             "Install it: pip install 'throughtime[translation]'"
         ) from error
 
@@ -157,12 +163,12 @@ def bleu(
     try:
         cased = BLEU(tokenize=tokenize)
     except (ImportError, RuntimeError) as error:
-        # The name of sacrebleu's extra is that of the language.
+        # sacrebleu has an extra for each of these languages, named by its code.
         extra = tokenize.partition("-")[0]
         raise MissingLibraryError(
-            f"--bleu_tokenize {tokenize}: sacrebleu finds the words by a library that is not "
-            f"there. Install it: pip install 'sacrebleu[{extra}]'; or use --bleu_tokenize char, "
-            f"by which BLEU compares characters."
+            f"--bleu_tokenize {tokenize}: sacrebleu finds the words with a library that is not "
+            f"installed. Install it: pip install 'sacrebleu[{extra}]'; or use --bleu_tokenize "
+            f"char, with which BLEU compares characters."
         ) from error
     lower = BLEU(lowercase=True, tokenize="none", force=True)
     return Bleu(
@@ -174,10 +180,10 @@ def bleu(
 
 
 class Translation(SequenceToSequence):
-    """Sentences of one language from those of another.
+    """The translation of a sentence.
 
-    Metrics: ``bleu``, cased, of the text as people read it; ``bleu_lower_tokenised``, of its words
-    in lower case. Their signatures are in the run's config.json.
+    Metrics: ``bleu``, of the cased text; ``bleu_lower_tokenised``, of its words in lower case. The
+    run's config.json holds sacrebleu's signatures of both.
 
     Source: Sutskever, Vinyals and Le, arXiv 1409.3215; Bahdanau, Cho and Bengio, arXiv 1409.0473.
     """
@@ -201,10 +207,10 @@ class Translation(SequenceToSequence):
 
     def fit_tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
         c, pairs = self.config, self.pairs.splits["train"]
-        is_known = c.tokenisation == "auto"
-        kinds = self.pairs.kinds if is_known else (c.tokenisation, c.tokenisation)
-        options = {"min_count": c.min_count, "max_size": c.vocab_size}
-        given = {name: value for name, value in options.items() if value is not None}
+        is_auto = c.tokenisation == "auto"
+        kinds = self.pairs.kinds if is_auto else (c.tokenisation, c.tokenisation)
+        limits = {"min_count": c.min_count, "max_size": c.vocab_size}
+        limits = {name: value for name, value in limits.items() if value is not None}
         if c.lower_case and "words" not in kinds:
             raise ValueError(
                 f"--lower_case is for words, and would have no effect on {' and '.join(kinds)}. "
@@ -214,7 +220,7 @@ class Translation(SequenceToSequence):
             fit_tokeniser(
                 kind,
                 [pair[side] for pair in pairs],
-                **given | ({"lower_case": c.lower_case} if kind == "words" else {}),
+                **limits | ({"lower_case": c.lower_case} if kind == "words" else {}),
             )
             for side, kind in enumerate(kinds)
         )
@@ -226,7 +232,7 @@ class Translation(SequenceToSequence):
 
     @property
     def bleu_tokenize(self) -> BleuTokeniser:
-        """The tokeniser of sacrebleu, by the settings or by the target's language."""
+        """sacrebleu's tokeniser: the one of the settings, else by the target's language."""
         c = self.config
         return c.bleu_tokenize or bleu_tokeniser(c.data, c.languages)
 

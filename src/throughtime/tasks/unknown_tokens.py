@@ -1,4 +1,4 @@
-"""Counts the tokens of an input that the training never saw."""
+"""Counts the tokens of an input that are not in the vocabulary of the training."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["UnknownTokens"]
 
 
 class UnknownTokens:
-    """The tokens of a stream of texts that a tokeniser does not know.
+    """Counts the unknown tokens of a stream of texts, in bounded memory.
 
     Args:
-        tokeniser: of the training.
+        tokeniser: the tokeniser of the training.
     """
 
     MOST = 10_000
-    """How many different ones are kept; an endless input may hold an endless number."""
+    """How many different tokens are counted by name, since an endless input may have any number."""
 
     LONGEST = 100
-    """How many characters of a token are kept; a line without spaces is one word."""
+    """The length in characters to which a token is cut; a line without spaces is one long word."""
 
     def __init__(self, tokeniser: Tokeniser) -> None:
         self.tokeniser = tokeniser
@@ -28,7 +28,7 @@ class UnknownTokens:
         self.num_tokens = self.num_not_kept = 0
 
     def add(self, text: str) -> int:
-        """Counts the tokens of a text; returns how many it has."""
+        """Counts the tokens of a text and returns their number, known and unknown."""
         length = len(self.tokeniser.encode(text))
         self.num_tokens += length
         for token in self.tokeniser.unknown(text):
@@ -40,9 +40,9 @@ class UnknownTokens:
         return length
 
     def __str__(self) -> str:
-        """A sentence for a person; empty if every token is known."""
+        """A sentence for the user; empty if every token is known."""
         if not self.counts:
             return ""
-        told = in_words(self.counts, self.num_tokens, self.tokeniser.unit, most=10)
+        summary = in_words(self.counts, self.num_tokens, self.tokeniser.unit, most=10)
         more = f"; and {self.num_not_kept:,} others" if self.num_not_kept else ""
-        return f"{told}{more}. The model cannot tell them apart."
+        return f"{summary}{more}. The model cannot tell them apart."

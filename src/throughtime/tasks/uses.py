@@ -1,4 +1,7 @@
-"""What a trained task can do beyond being evaluated. The commands know these protocols only."""
+"""The protocols for using a trained model: generate, predict, explain.
+
+The commands and the pages know these protocols only, and no task by its name.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ __all__ = [
 
 
 class AttentionMap(NamedTuple):
-    """Where a model looked while it wrote.
+    """The attention weights of one target over its source.
 
     Args:
-        source: S tokens that were read.
-        target: T tokens that were written.
-        weights: (T, S), a row for each token that was written; each sums to 1.
-        title: the two texts, for a page to show above.
+        source: the S tokens that the model read.
+        target: the T tokens that the model wrote.
+        weights: (T, S), a row for each token of the target; each row sums to 1.
+        title: the two texts, shown above the map.
     """
 
     source: Sequence[str]
@@ -35,7 +38,7 @@ class AttentionMap(NamedTuple):
 
 @runtime_checkable
 class Continues(Protocol):
-    """A task whose model creates sequences: ``throughtime generate``.
+    """A task whose model generates sequences, for ``throughtime generate``.
 
     Attributes:
         ContinuationOptions: a dataclass whose fields are flags of the command.
@@ -44,18 +47,18 @@ class Continues(Protocol):
     ContinuationOptions: ClassVar[type]
 
     def continuation(self, model: nn.Module, options: Any) -> Iterator[str]:
-        """The pieces of the text, each as soon as it is known."""
+        """Yields the text in pieces, each as soon as it is generated."""
         ...
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of one input.
+    """A model's output for one input.
 
     Args:
-        lines: to write for a person, without line ends.
-        record: the same as a JSON object.
-        attention: where the model looked, if it looks back and was to explain itself.
+        lines: the output as lines of text, without line ends.
+        record: the output as a JSON object.
+        attention: the attention weights, if the model has attention and they were asked for.
     """
 
     lines: Sequence[str]
@@ -65,11 +68,11 @@ class Prediction:
 
 @runtime_checkable
 class Predicts(Protocol):
-    """A task whose model makes something of an input: ``throughtime predict``.
+    """A task whose model computes an output for each input, for ``throughtime predict``.
 
     Attributes:
-        reads: what a line of the input is, for the help of the command.
-        writes: what is written for it.
+        reads: what a line of the input is, for the help of the command ("a source").
+        writes: what the command writes for a line.
         PredictionOptions: a dataclass whose fields are flags of the command.
     """
 
@@ -84,33 +87,34 @@ class Predicts(Protocol):
         options: Any,
         say: Callable[[str], None],
     ) -> Iterator[Prediction]:
-        """One prediction for each input, in order; that of an empty line writes an empty line.
+        """Yields one prediction for each line, in order; for an empty line, an empty one.
 
         Args:
-            inputs: the lines, some at a time, as they come in.
-            options: of :attr:`PredictionOptions`.
-            say: takes remarks for the person, a line each.
+            model: the model.
+            inputs: the lines, in groups, as they arrive.
+            options: an instance of :attr:`PredictionOptions`.
+            say: called with each warning for the user, a line of text.
 
         Raises:
-            ValueError: before the first prediction for options that do not fit this task; later
-                for an input that the model cannot take, with its number.
+            ValueError: before the first prediction if the options do not fit the task; later if
+                the model cannot process a line, with the number of the line.
         """
         ...
 
 
 @runtime_checkable
 class Explains(Protocol):
-    """A task that can show where its model looks.
+    """A task that can show the attention weights of its model.
 
-    One that also predicts takes ``explain=True`` in ``predictions``, which then say where the model
-    looked; otherwise they do not, because that takes memory.
+    If such a task is also :class:`Predicts`, its ``predictions`` take ``explain``: with True, each
+    prediction holds its attention weights. False is the default because they take memory.
     """
 
     @property
     def nothing_to_explain(self) -> str:
-        """Why there is nothing to show ("attention=none"); empty if there is."""
+        """Why the model has no attention weights ("attention=none"); empty if it has them."""
         ...
 
     def explanations(self, model: nn.Module) -> list[AttentionMap]:
-        """Where the model looks for some examples of the validation split."""
+        """The attention weights for a few examples of the validation split."""
         ...

@@ -31,6 +31,7 @@ class LoopConfig:
 
     POSITIVE: ClassVar[tuple[str, ...]] = ("max_time", "validate_every", "log_every")
     NOT_NEGATIVE: ClassVar[tuple[str, ...]] = ("sample_every", "save_every")
+    MOST: ClassVar[dict[str, int]] = {}
 
     max_time: float | None = _free(None)
     seed: int = 0
@@ -44,6 +45,11 @@ class LoopConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"--{name}: expected more than 0, got {value}.")
+        for name, most in self.MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(
+                    f"--{name}: expected at most {most:,}, got {getattr(self, name):,}."
+                )
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed: expected 0 to {2**32 - 1}, got {self.seed}.")
         for name in self.NOT_NEGATIVE:
@@ -81,6 +87,7 @@ class GradientConfig(LoopConfig):
         *("epochs", "learning_rate", "clip_norm", "devices", "num_nodes"),
     )
     NOT_NEGATIVE = (*LoopConfig.NOT_NEGATIVE, "warmup_steps", "weight_decay")
+    MOST: ClassVar[dict[str, int]] = {"devices": 1024, "num_nodes": 100_000}
 
     epochs: int = _free(10)
     max_time: float | None = _free(None)
@@ -112,6 +119,7 @@ class ReinforceConfig(LoopConfig):
 
     POSITIVE = (*LoopConfig.POSITIVE, "updates", "episodes", "learning_rate", "clip_norm")
     NOT_NEGATIVE = (*LoopConfig.NOT_NEGATIVE, "entropy")
+    MOST: ClassVar[dict[str, int]] = {"episodes": 1_000_000}
 
     updates: int = _free(300)
     episodes: int = 8
@@ -140,6 +148,7 @@ class EvolutionConfig(LoopConfig):
     """
 
     POSITIVE = (*LoopConfig.POSITIVE, "generations", "cases", "sigma", "learning_rate")
+    MOST: ClassVar[dict[str, int]] = {"population": 100_000, "cases": 1_000_000}
 
     generations: int = _free(200)
     population: int = 32

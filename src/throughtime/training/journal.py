@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from throughtime.inspection.metrics import PLACE, read_metrics
 from throughtime.inspection.shown_files import drop_shown, write_shown
+from throughtime.reading import text_of
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.shown import Picture, Shown, Sound, as_text
 
@@ -32,10 +34,11 @@ class Journal:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self.run = run
-        columns = ["step", "epoch", "seconds", "split", *columns]
+        # Another run, of which nothing is read, may have left files in the folder.
+        before, rows = read_metrics(run.metrics_file) if step > 0 else ([], [])
         # A figure that was not declared has widened the table before.
-        self.columns = list(dict.fromkeys([*columns, *_columns(run.metrics_file, step)]))
-        _keep_rows(run.metrics_file, self.columns, step)
+        self.columns = list(dict.fromkeys([*PLACE, *columns, *before]))
+        _write_rows(run.metrics_file, self.columns, rows, step)
         _keep_samples(run.samples_file, step)
         drop_shown(run, step)
         self._open()
@@ -49,7 +52,9 @@ class Journal:
         if new:
             self.columns += new
             self._csv.close()
-            _keep_rows(self.run.metrics_file, self.columns, step)
+            _write_rows(
+                self.run.metrics_file, self.columns, read_metrics(self.run.metrics_file)[1], step
+            )
             self._open()
         row: dict[str, Any] = {name: f"{value:.6g}" for name, value in figures.items()}
         row |= {"step": step, "epoch": f"{epoch:.4f}", "seconds": f"{seconds:.1f}", "split": split}
@@ -83,40 +88,30 @@ class Journal:
         self._board.close()
 
 
-def _columns(path: Path, step: int) -> list[str]:
-    """The columns of the table of a run that goes on."""
-    if step == 0 or not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file).fieldnames or [])
-
-
-def _keep_rows(path: Path, columns: list[str], step: int) -> None:
-    """Leaves the rows up to a step, and the header."""
-    kept: list[dict[str, str]] = []
-    if step > 0 and path.is_file():
-        # A row that a kill has cut short lacks values.
-        with path.open(newline="", encoding="utf-8") as file:
-            kept = [
-                row
-                for row in csv.DictReader(file)
-                if set(row) <= set(columns)
-                and None not in row.values()
-                and int(row["step"]) <= step
-            ]
+def _write_rows(path: Path, columns: list[str], rows: list[dict[str, str]], step: int) -> None:
+    """Leaves the header, and the rows up to a step."""
 
     def write(partial: Path) -> None:
         with partial.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.DictWriter(file, columns)
-            rows.writeheader()
-            rows.writerows(kept)
+            table = csv.DictWriter(file, columns)
+            table.writeheader()
+            table.writerows(row for row in rows if int(row["step"]) <= step)
 
     written_whole(path, write)
 
 
 def _keep_samples(path: Path, step: int) -> None:
     """Leaves the samples up to a step."""
-    text = path.read_text(encoding="utf-8") if step > 0 and path.is_file() else ""
-    parts = re.split(r"(?m)^(?==== step \d+ ===$)", text)
-    kept = [p for p in parts if p and int(p.split()[2]) <= step]
-    written_whole(path, lambda partial: partial.write_text("".join(kept), encoding="utf-8"))
+    text = ""
+    if step > 0 and path.is_file():
+        # Bytes that are no text stay as they are.
+        text = text_of(path, errors="surrogateescape")
+    parts = re.split(r"(?m)^(?==== step [0-9]{1,15} ===$)", text)
+    kept = "".join(part for part in parts if _STEP.match(part) and int(part.split()[2]) <= step)
+    written_whole(
+        path,
+        lambda partial: partial.write_text(kept, encoding="utf-8", errors="surrogateescape"),
+    )
+
+
+_STEP = re.compile(r"=== step [0-9]{1,15} ===\n")

@@ -13,8 +13,9 @@ import torch
 
 import throughtime as tt
 from throughtime.cells.cell import Input
-from throughtime.kernels import Call, Weights, operators, reference
-from throughtime.kernels.cpp import walk
+from throughtime.kernels import Call, Weights, reference
+from throughtime.kernels.cpp import backend as cpp
+from throughtime.kernels.cpp import threads
 from throughtime.kernels.cpp.compile import missing
 from throughtime.kernels.graph import random
 from throughtime.kernels.graph.random import new_seed, uniform
@@ -146,7 +147,10 @@ def expected_of(T, B, H, lengths=None, seed=7, once=False):
 
 @compiled
 @pytest.mark.parametrize("H", [1, 3, 33])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(torch.float32, marks=pytest.mark.everywhere), torch.float64, torch.bfloat16],
+)
 def test_the_compiled_kernels_draw_the_very_same_numbers(short_chunks, dtype, H):
     T, B = 9, 5
     lengths, resets = ragged(T, B)
@@ -162,7 +166,7 @@ def test_the_compiled_kernels_draw_the_very_same_numbers(short_chunks, dtype, H)
             expected = expected_of(T, B, H, options.get("lengths"), seed, once).to(dtype)
             call = call_of(cell, T, B, H, dtype, **options)
             with noted_runs() as ran:
-                output, (h, k) = operators.run(call)
+                output, (h, k) = cpp.run(call)
             assert ran == ["forward"]
             assert torch.equal(output, expected)
             if not options:
@@ -183,7 +187,7 @@ def test_the_reference_draws_the_very_same_numbers(dtype):
 
 @compiled
 @pytest.mark.parametrize("save", ["gates", "states"])
-@pytest.mark.parametrize("backend", [operators, reference])
+@pytest.mark.parametrize("backend", [cpp, reference])
 def test_the_backward_pass_sees_the_numbers_of_the_forward_pass(short_chunks, backend, save):
     lengths, resets = ragged(9, 5)
     for options in ({}, {"reverse": True}, {"lengths": lengths, "resets": resets}):
@@ -208,10 +212,10 @@ def test_however_rows_and_units_are_split_over_threads_the_numbers_are_the_same(
     monkeypatch, set_threads, split
 ):
     set_threads(split[0] * split[1])
-    monkeypatch.setattr(walk, "_split", lambda *args: split)
+    monkeypatch.setattr(threads, "split", lambda *args: split)
     lengths, _ = ragged(3, 6)
     for options in ({}, {"lengths": lengths}):
-        output, _ = operators.run(call_of(Drawn(), 3, 6, 100, torch.float32, **options))
+        output, _ = cpp.run(call_of(Drawn(), 3, 6, 100, torch.float32, **options))
         expected = expected_of(3, 6, 100, options.get("lengths"))
         assert torch.equal(output.double(), expected)
 

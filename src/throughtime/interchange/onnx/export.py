@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from throughtime.checks import unknown
+from throughtime.interchange.computed_weights import with_plain_weights
 from throughtime.interchange.onnx.installed import onnx_package
 from throughtime.interchange.onnx.layers import further, write_layers
 from throughtime.interchange.onnx.writing import GraphWriter
@@ -31,8 +33,9 @@ def save_onnx(module: nn.Module, path: str | Path, *, lengths: bool = False) -> 
     Each layer is a native RNN, GRU or LSTM node where the cell has one, and else a Scan for each
     direction, whose body is the graph of a step.
 
-    What is written is the module in evaluation mode: dropout is not in it. The batch and the
-    number of steps stay free. The initial states are inputs that must be given: for a new
+    What is written is the module in evaluation mode: dropout is not in it, and a weight that is
+    computed for each call, as by ``weight_norm``, is a number. Hooks are not written. The batch
+    and the number of steps stay free. The initial states are inputs that must be given: for a new
     sequence what the file's metadata says under their names (a number, or (L*D, H) where they are
     learned), or else the last states of the piece before.
 
@@ -53,17 +56,18 @@ def save_onnx(module: nn.Module, path: str | Path, *, lengths: bool = False) -> 
         h_n, and one for each state: (L*D, B, H), of each row's last valid step.
 
     Raises:
-        ValueError: for a module that is none of these, a cell whose step cannot be traced, or a
-            dtype other than those two.
+        ValueError: for a module that is none of these, a cell whose step cannot be traced, a
+            dtype other than those two, or a weight without a value.
         ImportError: where onnx is not installed.
     """
-    if type(module) not in _CLASSES:
-        raise unknown("class of module", type(module).__name__, [k.__name__ for k in _CLASSES])
+    kind = type_before_parametrizations(module)
+    if kind not in _CLASSES:
+        raise unknown("class of module", kind.__name__, [k.__name__ for k in _CLASSES])
     if lengths and isinstance(module, LanguageModel):
         raise ValueError("save_onnx: a LanguageModel takes no lengths; use lengths=False.")
     # A layer in training mode draws numbers at random.
     with evaluating(module):
-        made = _model(module, lengths)
+        made = _model(with_plain_weights("save_onnx", module), lengths)
     onnx = onnx_package("save_onnx")
     onnx.checker.check_model(made, full_check=True)
     onnx.save(made, str(path))
@@ -74,12 +78,14 @@ def _model(module: nn.Module, lengths: bool) -> Any:
     layer = module.recurrent if isinstance(module, LanguageModel) else module
     assert isinstance(layer, Recurrent)
     more = further(layer)
-    dtype = next(layer.parameters()).dtype
-    if dtype not in (torch.float32, torch.float64):
+    dtypes = {parameter.dtype for parameter in module.parameters()}
+    if len(dtypes) > 1 or not dtypes <= {torch.float32, torch.float64}:
         raise ValueError(
-            f"save_onnx: expected weights of torch.float32 or torch.float64, got {dtype}. "
-            f"Convert the module, for example with .float()."
+            f"save_onnx: expected weights of torch.float32 or torch.float64, all of one type, got "
+            f"{' and '.join(sorted(map(str, dtypes)))}. Convert the module, for example with "
+            f".float()."
         )
+    (dtype,) = dtypes
     if more and isinstance(module, LanguageModel):
         raise ValueError(
             f"save_onnx: a LanguageModel gives its cell tokens alone, and "

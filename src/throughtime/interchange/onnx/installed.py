@@ -19,7 +19,7 @@ def onnx_package(who: str) -> Any:
     """
     try:
         package = importlib.import_module("onnx")
-        for part in ("checker", "helper", "numpy_helper"):
+        for part in ("checker", "helper", "inliner", "numpy_helper"):
             importlib.import_module(f"onnx.{part}")
     except ImportError as error:
         raise ImportError(

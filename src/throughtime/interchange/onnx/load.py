@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from throughtime.checks import ShapeError, unknown
+from throughtime.checks import unknown
+from throughtime.interchange.onnx.graph import (
+    Node,
+    OperatorNode,
+    in_order,
+    operator_for,
+    versions_of,
+)
 from throughtime.interchange.onnx.installed import onnx_package
 from throughtime.interchange.onnx.node import RECURRENT, RecurrentNode
-from throughtime.interchange.onnx.operators import ATTRIBUTES, OPERATORS
+from throughtime.interchange.onnx.reading import (
+    attributes_of,
+    check_input,
+    declared,
+    dtype_of,
+    tensor_of,
+)
 from throughtime.kernels import dispatch
 
 __all__ = ["OnnxModule", "load_onnx"]
@@ -24,10 +36,9 @@ def load_onnx(path: str | Path, *, backend: str = "auto") -> OnnxModule:
     """An ONNX file with RNN, GRU or LSTM nodes as a module that can be trained further.
 
     Every attribute of the three operators is known, and every optional input; their weights may
-    be stored in the file or be inputs of the graph. Beside them the graph may have Add, Concat,
-    Constant, ConstantOfShape, Gather, Gemm, Greater, Identity, MatMul, Mul, Reshape, Shape, Slice,
-    Squeeze, Transpose, Unsqueeze and Where.
-    Nothing that the file holds is run as code.
+    be stored in the file or be inputs of the graph. Beside them the graph may have the operators
+    that PyTorch, Keras (through tf2onnx) and ONNX Runtime write around recurrent layers; they are
+    listed in docs/onnx.md. Nothing that the file holds is run as code.
 
     Args:
         path: the file.
@@ -53,34 +64,23 @@ def load_onnx(path: str | Path, *, backend: str = "auto") -> OnnxModule:
     if not model.HasField("graph") or not model.opset_import:
         raise ValueError(f"{file}: the file is damaged, or no ONNX file (there is no graph in it).")
     try:
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
         return OnnxModule(onnx, model, str(file), backend)
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         # Bytes that are no name, a type that there is not, fewer outputs than a node must have.
         raise ValueError(f"{file}: the file is damaged ({error!r}).") from error
 
 
-@dataclass(frozen=True)
-class _Node:
-    who: str
-    run: Callable[[list[Tensor | None]], tuple[Tensor, ...]]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Input:
-    name: str
-    shape: tuple[int | str, ...] | None
-    is_floating: bool
-
-
 class OnnxModule(nn.Module):
     """The graph of an ONNX file; :func:`load_onnx` makes it.
 
     It is called with the graph's inputs in their order, and returns a tuple of its outputs in
-    theirs. What the file stores as floating-point numbers are its parameters, whole numbers and
-    the values of Constant nodes its buffers, under the names of the file with ``_`` for what is
-    no letter or digit.
+    theirs. What the file stores as floating-point numbers are its parameters; whole numbers, a
+    number alone (of the shape ()) and the values of Constant nodes are its buffers. They have the
+    names of the file, with ``_`` for what is no letter or digit. What depends on buffers alone is
+    computed once, when the file is loaded. ``.to(dtype)`` converts the module as a whole: where
+    the file converts to a floating-point type (Cast), the converted module converts to its own.
 
     Shapes:
         as the file declares them; a size that it gives a name there may be any, the same for all
@@ -99,17 +99,19 @@ class OnnxModule(nn.Module):
         self.file = file
         self.stored = nn.Module()
         self._places: dict[str, str] = {}
+        # The names of the values that no call and no training changes.
+        self._constants: set[str] = set()
         for value in graph.initializer:
-            self._store(onnx, value.name, value)
+            self._store(value.name, tensor_of(onnx, f"{file}: the tensor {value.name}", value))
         if graph.sparse_initializer:
             raise ValueError(f"{file}: sparse initialisers cannot be read. Store them dense.")
         # Old files list what they store among the inputs too.
         self.inputs = tuple(
-            _declared(onnx, file, value) for value in graph.input if value.name not in self._places
+            declared(onnx, file, value) for value in graph.input if value.name not in self._places
         )
         self.outputs = tuple(value.name for value in graph.output)
-        self._nodes: list[_Node] = []
-        self._add_nodes(onnx, graph, backend)
+        self._nodes: list[Node] = []
+        self._add_nodes(onnx, graph, versions_of(model), backend)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -121,55 +123,88 @@ class OnnxModule(nn.Module):
         """The graph's outputs in order."""
         return self.outputs
 
-    def _store(self, onnx: Any, name: str, value: Any, is_constant: bool = False) -> None:
-        tensor = _tensor(onnx, f"{self.file}: the tensor {name}", value)
+    def _store(self, name: str, tensor: Tensor) -> None:
+        """Stores a value of the graph: floating-point numbers as a parameter, else as a buffer."""
+        if name in self._places:
+            raise ValueError(f"{self.file}: the value {name} is stored twice.")
+        place = self._places[name] = self._free_place(name)
+        # A number alone is a constant that the writer of the file put there, such as the 0 of an
+        # initial state or the epsilon of a norm.
+        if tensor.is_floating_point() and tensor.dim() > 0:
+            self.stored.register_parameter(place, nn.Parameter(tensor))
+        else:
+            self._store_buffer(name, place, tensor)
+
+    def _store_buffer(self, name: str, place: str, tensor: Tensor, is_saved: bool = True) -> None:
+        """Stores a value that no training changes."""
+        self._places[name] = place
+        self._constants.add(name)
+        self.stored.register_buffer(place, tensor, persistent=is_saved)
+
+    def _free_place(self, name: str) -> str:
+        """The name of an attribute of ``stored`` for a name of the file."""
         place = re.sub(r"\W", "_", name) or "_"
         while hasattr(self.stored, place):
             place += "_"
-        self._places[name] = place
-        if tensor.is_floating_point() and not is_constant:
-            self.stored.register_parameter(place, nn.Parameter(tensor))
-        else:
-            self.stored.register_buffer(place, tensor)
+        return place
 
-    def _add_nodes(self, onnx: Any, graph: Any, backend: str) -> None:
+    def _add_nodes(self, onnx: Any, graph: Any, versions: dict[str, int], backend: str) -> None:
         known = {value.name for value in self.inputs} | set(self._places)
-        for number, node in enumerate(graph.node):
-            who = f"{self.file}: {node.op_type} node {node.name or number}"
-            operators = (*RECURRENT, *OPERATORS, "Constant")
-            if node.domain not in ("", "ai.onnx"):
-                raise ValueError(f"{who}: the operators of {node.domain} cannot be run.")
-            if node.op_type not in operators:
-                raise ValueError(f"{who}: {unknown('operator', node.op_type, operators)}")
-            attributes = {
-                a.name: _plain(onnx.helper.get_attribute_value(a)) for a in node.attribute
-            }
-            for name in node.input:
-                if name and name not in known:
-                    raise ValueError(f"{who}: its input {name} is made by no node before it.")
+        for who, node in in_order(self.file, graph.node, known):
             known |= set(node.output)
-            if node.op_type == "Constant":
-                self._store_constant(onnx, who, node, attributes)
-                continue
-            if node.op_type in RECURRENT:
-                run: Any = RecurrentNode(
-                    who, node.op_type, attributes, len(node.input), len(node.output), backend
-                )
-                run.check_weights([self._stored(name) for name in node.input])
+            is_standard = node.domain in ("", "ai.onnx")
+            if is_standard and node.op_type == "Constant":
+                self._store_constant(onnx, who, node, attributes_of(onnx, node))
+            elif is_standard and node.op_type in RECURRENT:
+                self._add_recurrent(who, node, attributes_of(onnx, node), backend)
             else:
-                for name, value in attributes.items():
-                    if isinstance(value, onnx.TensorProto):
-                        attributes[name] = _tensor(onnx, f"{who}: {name}", value)
-                run = _SimpleNode(who, node.op_type, attributes)
-            self._nodes.append(_Node(who, run, tuple(node.input), tuple(node.output)))
+                self._add_operator(onnx, who, node, versions)
         for name in self.outputs:
             if name not in known:
                 raise ValueError(f"{self.file}: the output {name} is made by no node.")
         if not any(isinstance(node.run, RecurrentNode) for node in self._nodes):
             raise ValueError(
                 f"{self.file}: expected a model with a recurrent node ({', '.join(RECURRENT)}), "
-                f"got one with none."
+                f"got one with none. An exporter may have written the steps out one by one, as "
+                f"PyTorch's with dynamo=True does for nn.RNN; with dynamo=False it writes a node."
             )
+
+    def _add_recurrent(self, who: str, node: Any, attributes: dict[str, Any], backend: str) -> None:
+        run = RecurrentNode(
+            who, node.op_type, attributes, len(node.input), len(node.output), backend
+        )
+        run.check_weights([self._stored(name) for name in node.input])
+        self._nodes.append(Node(who, run, tuple(node.input), tuple(node.output)))
+
+    def _add_operator(self, onnx: Any, who: str, node: Any, versions: dict[str, int]) -> None:
+        operator = operator_for(who, node, versions)
+        attributes = attributes_of(onnx, node)
+        if "num_outputs" in operator.attributes:
+            attributes.setdefault("num_outputs", len(node.output))
+        operator.check(who, len(node.input), attributes)
+        tensors: dict[str, str] = {}
+        for name, value in list(attributes.items()):
+            # A type is kept as a tensor without numbers, which follows the module to another type.
+            is_type = name == "to"
+            if is_type or isinstance(value, onnx.TensorProto):
+                tensor = (
+                    torch.empty(0, dtype=dtype_of(onnx, who, value))
+                    if is_type
+                    else tensor_of(onnx, f"{who}: {name}", value)
+                )
+                tensors[name] = self._free_place(f"{node.output[0]}_{name}")
+                self.stored.register_buffer(tensors[name], tensor, persistent=False)
+                del attributes[name]
+        run = OperatorNode(who, operator, attributes, len(node.output))
+        added = Node(who, run, tuple(node.input), tuple(node.output), tensors)
+        if all(name in self._constants for name in added.inputs if name):
+            with torch.no_grad():
+                results = self._run(added, [self._stored(name) for name in added.inputs])
+            for name, result in zip(added.outputs, results, strict=False):
+                if name:
+                    self._store_buffer(name, self._free_place(name), result, is_saved=False)
+        else:
+            self._nodes.append(added)
 
     def _store_constant(self, onnx: Any, who: str, node: Any, attributes: dict[str, Any]) -> None:
         kinds = ("value", "value_float", "value_floats", "value_int", "value_ints")
@@ -179,13 +214,19 @@ class OnnxModule(nn.Module):
         if len(attributes) != 1:
             raise ValueError(f"{who}: expected one of {', '.join(kinds)}, got {len(attributes)}.")
         ((kind, value),) = attributes.items()
-        if kind != "value":
-            dtype = "float32" if "float" in kind else "int64"
-            value = onnx.numpy_helper.from_array(torch.tensor(value).numpy().astype(dtype))
-        self._store(onnx, node.output[0], value, is_constant=True)
+        name = node.output[0]
+        if kind == "value":
+            tensor = tensor_of(onnx, f"{self.file}: the tensor {name}", value)
+        else:
+            tensor = torch.tensor(value, dtype=torch.float32 if "float" in kind else torch.int64)
+        self._store_buffer(name, self._free_place(name), tensor)
 
     def _stored(self, name: str) -> Tensor | None:
         return getattr(self.stored, self._places[name]) if name in self._places else None
+
+    def _run(self, node: Node, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        tensors = {name: getattr(self.stored, place) for name, place in node.tensors.items()}
+        return node.run(list(inputs), **tensors)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Runs the graph: its inputs in order give its outputs in order."""
@@ -196,99 +237,16 @@ class OnnxModule(nn.Module):
             )
         values: dict[str, Tensor | None] = {"": None}
         sizes: dict[str, int] = {}
-        for declared, value in zip(self.inputs, inputs, strict=True):
-            _check_input(self.file, declared, value, sizes)
-            values[declared.name] = value
+        for expected, value in zip(self.inputs, inputs, strict=True):
+            check_input(self.file, expected, value, sizes)
+            values[expected.name] = value
         values |= {name: self._stored(name) for name in self._places}
         for node in self._nodes:
-            made = node.run([values[name] for name in node.inputs])
-            values |= dict(zip(node.outputs, made, strict=False))
+            results = self._run(node, [values[name] for name in node.inputs])
+            values |= dict(zip(node.outputs, results, strict=False))
             values[""] = None
         # What an output may be: an input, or a stored value, handed through.
         return tuple(value for name in self.outputs if (value := values[name]) is not None)
 
     def extra_repr(self) -> str:
         return f"{self.file}: ({', '.join(self.input_names)}) -> ({', '.join(self.outputs)})"
-
-
-def _declared(onnx: Any, file: str, value: Any) -> _Input:
-    if not value.type.HasField("tensor_type"):
-        raise ValueError(f"{file}: expected the input {value.name} as a tensor, got another kind.")
-    tensor, kinds = value.type.tensor_type, onnx.TensorProto
-    is_floating = tensor.elem_type in (kinds.FLOAT, kinds.DOUBLE, kinds.FLOAT16, kinds.BFLOAT16)
-    if not tensor.HasField("shape"):
-        return _Input(value.name, None, is_floating)
-    sizes = []
-    for number, size in enumerate(tensor.shape.dim):
-        is_fixed = size.HasField("dim_value")
-        # A size without a name is like no other.
-        sizes.append(size.dim_value if is_fixed else size.dim_param or f"?{number}:{value.name}")
-    return _Input(value.name, tuple(sizes), is_floating)
-
-
-def _check_input(file: str, declared: _Input, value: Any, sizes: dict[str, int]) -> None:
-    name, shape = declared.name, declared.shape
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{file}: expected the input {name} as a tensor, got {value!r}.")
-    # How wide the numbers are is for the nodes to say: a module may have been converted.
-    if value.is_floating_point() != declared.is_floating:
-        wanted = "floating-point" if declared.is_floating else "whole"
-        raise ValueError(f"{file}: expected {wanted} numbers in {name}, got {value.dtype}.")
-    if shape is None:
-        return
-    got = tuple(value.shape)
-    fits = len(shape) == len(got)
-    for size, actual in zip(shape, got, strict=False):
-        wanted = sizes.setdefault(size, actual) if isinstance(size, str) else size
-        fits = fits and wanted == actual
-    if not fits:
-        letters = ", ".join("?" if str(s).startswith("?") else str(s) for s in shape)
-        met = {s: sizes[s] for s in shape if isinstance(s, str) and s in sizes and s[0] != "?"}
-        because = f" with {', '.join(f'{k}={v}' for k, v in met.items())}" if met else ""
-        raise ShapeError(f"{file}: expected {name} of shape ({letters}){because}, got {got}.")
-
-
-def _plain(value: Any) -> Any:
-    """An attribute with texts for bytes, and lists for what protobuf calls repeated."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value
-
-
-def _tensor(onnx: Any, who: str, value: Any) -> Tensor:
-    try:
-        array = onnx.numpy_helper.to_array(value)
-        # NumPy's bfloat16 is a stranger to PyTorch.
-        is_brain = array.dtype.name == "bfloat16"
-        tensor = torch.from_numpy(array.astype("float32") if is_brain else array.copy())
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{who} is damaged, or holds no numbers ({error}).") from error
-    return tensor.bfloat16() if is_brain else tensor
-
-
-class _SimpleNode:
-    """A node of one of the operators around the recurrent ones."""
-
-    def __init__(self, who: str, op: str, attributes: dict[str, Any]) -> None:
-        self.who, self.op, self.attributes = who, op, attributes
-        known = ATTRIBUTES.get(op, ())
-        for name in attributes:
-            if name not in known:
-                raise ValueError(f"{who}: {_no_such_attribute(name, known)}")
-
-    def __call__(self, inputs: list[Tensor | None]) -> tuple[Tensor, ...]:
-        try:
-            return (OPERATORS[self.op](*inputs, **self.attributes),)
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            shapes = ", ".join("none" if v is None else str(tuple(v.shape)) for v in inputs)
-            raise ValueError(
-                f"{self.who}: cannot run on inputs of the shapes {shapes}: {error}"
-            ) from error
-
-
-def _no_such_attribute(name: str, known: tuple[str, ...]) -> object:
-    if known:
-        return unknown("attribute", name, known)
-    return f'unknown attribute "{name}"; it has none.'

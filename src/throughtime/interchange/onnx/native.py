@@ -20,7 +20,7 @@ from torch import Tensor
 
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.interchange.onnx.writing import GraphWriter
-from throughtime.kernels.graph.trace import same
+from throughtime.kernels.graph.trace import cell_key
 from throughtime.layers import Recurrent
 
 __all__ = ["NATIVE", "Native", "native", "write"]
@@ -103,7 +103,9 @@ NATIVE: dict[str, Native] = {
 def native(cell: Cell) -> Native | None:
     """How the cell is written as a node; None where ONNX has no node for it."""
     # An entry speaks of the cell as its name gives it, not of one with other constants.
-    is_known = is_registered(cell) and cell.name in NATIVE and same(cell) == same(get(cell.name))
+    is_known = (
+        is_registered(cell) and cell.name in NATIVE and cell_key(cell) == cell_key(get(cell.name))
+    )
     return NATIVE[cell.name] if is_known else None
 
 

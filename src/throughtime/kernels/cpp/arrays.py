@@ -1,4 +1,4 @@
-"""The memory that generated code works on: which arrays there are, and where things lie in them."""
+"""The arrays that generated code works on, and the C++ expressions that point into them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from throughtime.kernels.graph.graph import Node, reachable
 from throughtime.kernels.graph.program import Program
 
-__all__ = ["COMPUTE", "Array", "Memory"]
+__all__ = ["COMPUTE", "Array", "Arrays"]
 
 COMPUTE = {"float": "float", "double": "double", "bfloat16": "float"}
 """The type that each storage type is computed in."""
@@ -15,12 +15,12 @@ COMPUTE = {"float": "float", "double": "double", "bfloat16": "float"}
 
 @dataclass(frozen=True)
 class Array:
-    """Memory that a kernel works on.
+    """An array that a kernel works on.
 
     Args:
-        name: what it holds.
-        per_row: how many widths H one row has.
-        stored: whether its elements are of the storage type, or else of the compute type.
+        name: its kind and the name of its value, like ``state:h``.
+        per_row: how many values of W units one row has; 0 if the array has no rows.
+        stored: whether its elements are of the storage type; else they are of the compute type.
     """
 
     name: str
@@ -28,17 +28,18 @@ class Array:
     stored: bool
 
 
-class Memory:
-    """The arrays of one kernel. It grows while the kernel is written.
+class Arrays:
+    """The arrays of one kernel; each is added when the generated code first uses it.
 
-    A *view* is one array at one step: ``now``, ``before`` or ``after`` it, or ``fixed``, the same
-    at every step.
+    A *view* is one array at one time: the step (``now``), the step ``before`` or ``after`` it, or
+    ``fixed`` if the array does not change with time. The time loop points all views to their
+    places once for each step.
 
     Attributes:
-        arrays: in the order of ``Context::arrays``.
-        index: the place of each name among them.
-        views: the place of each (name, step) in ``Step::view``.
-        spilled: the place of each value that is kept from one stage to a later one.
+        arrays: the arrays, in the order of ``Context::arrays``.
+        index: the place of each array by its name.
+        views: the place of each (name, time) in ``Step::view``.
+        spilled: the place in the array ``spill`` of each value that a later stage reads.
     """
 
     def __init__(self, program: Program, storage: str) -> None:
@@ -49,7 +50,7 @@ class Memory:
         self.spilled: dict[Node, int] = {}
 
     def array(self, name: str, per_row: int = 1, stored: bool = True) -> str:
-        """Adds an array where it is not there yet; returns its name."""
+        """Adds an array unless there is one of this name; returns the name."""
         if name not in self.index:
             self.index[name] = len(self.arrays)
             self.arrays.append(Array(name, per_row, stored))
@@ -60,7 +61,13 @@ class Memory:
         return "S" if self.arrays[self.index[name]].stored else "T"
 
     def at(self, name: str, when: str, offset: int = 0) -> str:
-        """A pointer to the row of an array, at a step."""
+        """A C++ pointer to a row of an array.
+
+        Args:
+            name: of the array.
+            when: ``now``, ``before``, ``after`` or ``fixed``.
+            offset: which of the row's values, from 0 to ``per_row``.
+        """
         view = self.views.setdefault((name, when), len(self.views))
         array = self.arrays[self.index[name]]
         place = f"row * {array.per_row} * W" if array.per_row else "0"
@@ -68,7 +75,15 @@ class Memory:
         return f"(({self.type_of(name)}*)s.view[{view}] + {place}{plus})"
 
     def state(self, name: str, elementwise: bool) -> str:
-        """Where a state is kept: as an operand in the storage type, or to compute with."""
+        """Adds the array of a state; returns its name.
+
+        With a compute type other than the storage type a state may have two arrays: one to
+        multiply and to return, one to compute with.
+
+        Args:
+            name: of the state.
+            elementwise: whether the state is wanted to compute with.
+        """
         if self.storage == COMPUTE[self.storage]:
             return self.array(f"state:{name}")
         kinds = _state_kinds(self.program, name)
@@ -76,7 +91,7 @@ class Memory:
         return self.array(f"{'state' if stored else 'value'}:{name}", stored=stored)
 
     def state_before(self, name: str, elementwise: bool) -> str:
-        """The row of a state before the step: the initial one where the row starts."""
+        """A pointer to the state before the step; to the initial state where a row starts."""
         array = self.state(name, elementwise)
         initial = self.array(f"initial_{array}", stored=self.type_of(array) == "S")
         return (
@@ -84,14 +99,14 @@ class Memory:
         )
 
     def operand(self, value: Node) -> str:
-        """The row of what a block of R is multiplied with."""
+        """A pointer to the row of a value that a block of R is multiplied with."""
         if value.op == "state":
             return self.state_before(value.name, elementwise=False)
         i = self.program.operands.index(value)
         return self.at(self.array(f"operand:{i}"), "now")
 
     def spill(self, node: Node) -> str:
-        """The row of a value that is kept from one stage to a later one."""
+        """A pointer to the row of a value that one stage writes and a later one reads."""
         place = self.spilled.setdefault(node, len(self.spilled))
         self.array("spill", 0, stored=False)
         view = self.views.setdefault(("spill", "fixed"), len(self.views))
@@ -99,10 +114,10 @@ class Memory:
 
 
 def _state_kinds(program: Program, name: str) -> set[str]:
-    """How a state is kept where storage and compute types differ.
+    """The arrays of a state where the storage type and the compute type differ.
 
-    ``state``: in the storage type, to be an operand or the output. ``value``: in the compute type,
-    to compute with; also where nothing else asks for it.
+    ``state`` is in the storage type: products and the output read it. ``value`` is in the compute
+    type: the equations read it. A state that nothing reads has a ``value`` too.
     """
     kinds = set()
     if name in program.fed_back or name == program.output_state:

@@ -2,7 +2,7 @@
 
 A library lies there under the digest of all that made it: the source, the headers, the flags,
 the compiler and the processor. The folder holds code that will be run, so it must belong to the
-user alone.
+user alone. How much it may hold is in ``retention.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import atexit
 import hashlib
 import os
 import platform
-import re
 import shlex
 import shutil
 import stat
@@ -19,7 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -27,16 +26,28 @@ from typing import TypeVar
 
 from throughtime.kernels.cpp import compiler, processor
 from throughtime.kernels.cpp.compiler import CompileError, Job
+from throughtime.kernels.cpp.retention import MOST_BYTES, Entry, entries, in_words, remove
 
 # Windows has none; there missing() says that nothing is compiled.
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["about", "in_a_folder", "is_sound", "key_of", "lock", "seal", "sweep", "write"]
+__all__ = [
+    "about",
+    "clear",
+    "in_a_folder",
+    "key_of",
+    "lock",
+    "seal",
+    "sound",
+    "sweep",
+    "write",
+]
 
 _STALE = 3600.0
 _LOCK_TIMEOUT = 120.0
 _SUM = "// sha256 of the library: "
+_LEFT_OUT = "// compiled without: "
 T = TypeVar("T")
 
 _replacements: dict[Path, Path] = {}
@@ -51,7 +62,7 @@ def key_of(job: Job) -> str:
     """The digest of all that makes a library."""
     made_of = (
         *(job.source, _headers(compiler.HEADERS)),
-        *(compiler.FLAGS, compiler.OPTIONAL_FLAGS, job.flags),
+        *(compiler.FLAGS, compiler.OPTIONAL_FLAGS, processor.limit_flags(), job.flags),
         *(compiler.identity(job.command), processor.cpu(), sys.platform, platform.machine()),
     )
     return hashlib.sha256(repr(made_of).encode()).hexdigest()
@@ -66,13 +77,19 @@ def _headers(folder: Path) -> str:
 # The folder.
 
 
-def _configured() -> Path:
-    given = os.environ.get("THROUGHTIME_CACHE")
-    if given:
-        return Path(given).expanduser().resolve()
-    import platformdirs
+def _configured() -> tuple[Path, str | None]:
+    """The folder that is to be used, and why there is none of this name, or None."""
+    chosen = os.environ.get("THROUGHTIME_CACHE")
+    if not chosen:
+        import platformdirs
 
-    return (Path(platformdirs.user_cache_dir("throughtime")) / "kernels").resolve()
+        chosen = str(Path(platformdirs.user_cache_dir("throughtime")) / "kernels")
+    try:
+        folder = Path(chosen).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        # A user who is not known, links that go round, a working folder that is gone.
+        return Path(chosen), str(error)
+    return folder, "the user has no home folder" if "~" in folder.parts else None
 
 
 def _refusal(folder: Path) -> str | None:
@@ -89,17 +106,16 @@ def _refusal(folder: Path) -> str | None:
 
 def in_a_folder(work: Callable[[Path], T]) -> T:
     """Works in the cache folder, or in a private one where that cannot be used."""
-    folder = _configured()
+    folder, why = _configured()
     try:
         private = _replacements.get(folder)
         # What cleans /tmp may have taken it.
         if private and private.is_dir():
             return work(private)
         try:
-            if "~" in folder.parts:
-                raise NotADirectoryError("the user has no home folder")
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            why = _refusal(folder)
+            if why is None:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                why = _refusal(folder)
             if why is None:
                 return work(folder)
         except OSError as error:
@@ -141,29 +157,47 @@ def sweep(folder: Path) -> None:
         return
     _swept.add(folder)
     for file in folder.glob("*.tmp.*"):
-        try:
-            if file.stat().st_mtime < time.time() - _STALE:
+        # Another process may be faster.
+        with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+            if file.lstat().st_mtime < time.time() - _STALE:
                 file.unlink()
-        except FileNotFoundError:
-            # Another process was faster.
-            continue
+
+
+# What it holds.
+
+
+def _contents() -> tuple[Path, str | None, dict[str, Entry]]:
+    """The folder, why it is not used, or None, and what it holds; it is not made."""
+    folder, why = _configured()
+    try:
+        why = why or _refusal(folder)
+        return folder, why, {} if why else entries(folder)
+    except FileNotFoundError:
+        # It is made when it is needed.
+        return folder, None, {}
+    except OSError as error:
+        return folder, str(error), {}
+
+
+def clear() -> str:
+    """Empties the cache; returns what was removed, in words.
+
+    Raises:
+        ValueError: where the folder is not used, so that nothing in it is ours.
+    """
+    folder, why, by_key = _contents()
+    if why:
+        raise ValueError(f"the cache {folder} is not used, and not emptied: {why}.")
+    remove(file for entry in by_key.values() for file in entry.files)
+    return f"{folder}: removed {in_words(by_key)}"
 
 
 def about() -> str:
     """What ``throughtime info`` says of the cache."""
-    folder = _configured()
-    try:
-        why = _refusal(folder)
-    except FileNotFoundError:
-        # It is made when it is needed.
-        why = None
-    except OSError as error:
-        why = str(error)
+    folder, why, by_key = _contents()
     if why:
         return f"{folder} (not used: {why})"
-    kernel = re.compile("[0-9a-f]{64}[.]so")
-    sizes = [f.stat().st_size for f in folder.glob("*.so") if kernel.fullmatch(f.name)]
-    return f"{folder} ({len(sizes)} kernels, {sum(sizes) / 2**20:.1f} MiB)"
+    return f"{folder} ({in_words(by_key)} of at most {MOST_BYTES >> 20})"
 
 
 # The libraries.
@@ -176,31 +210,41 @@ def write(file: Path, text: str) -> None:
         opened.write(text)
 
 
-def seal(library: Path, source: Path) -> None:
-    """Writes the checksum of a new library into its source, which makes both sound."""
+def seal(library: Path, source: Path, left_out: Iterable[str]) -> None:
+    """Writes the checksum of a new library into its source, which makes both sound.
+
+    Args:
+        library, source: the two files.
+        left_out: the optional flags that the library was compiled without.
+    """
     # Compilers follow the umask, which may let the user's group write.
     library.chmod(0o700)
     checksum = hashlib.sha256(library.read_bytes()).hexdigest()
     with source.open("a") as file:
-        file.write(f"{_SUM}{checksum}\n")
+        file.write(f"{_LEFT_OUT}{' '.join(sorted(left_out))}\n{_SUM}{checksum}\n")
 
 
-def is_sound(folder: Path, key: str) -> bool:
-    """Whether the library is there, whole, and nobody else's.
+def sound(folder: Path, key: str) -> frozenset[str] | None:
+    """The flags that the library was compiled without; None where it is not whole, or not ours.
 
     A disk that was full leaves a file that is too short, and loading it may end the process; so
     the last line of the source beside it holds its checksum.
     """
     library, source = (_own_content(folder / f"{key}{suffix}") for suffix in (".so", ".cpp"))
     if library is None or source is None:
-        return False
-    return source.endswith(f"{_SUM}{hashlib.sha256(library).hexdigest()}\n".encode())
+        return None
+    *_, flags, checksum = ["", "", *source.decode(errors="replace").splitlines()]
+    is_whole = checksum == f"{_SUM}{hashlib.sha256(library).hexdigest()}"
+    if not is_whole or not flags.startswith(_LEFT_OUT):
+        return None
+    return frozenset(flags.removeprefix(_LEFT_OUT).split())
 
 
 def _own_content(file: Path) -> bytes | None:
     """What a file holds, where it is a plain file that only the user may write to."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # To open a pipe would wait for somebody to write to it.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     with os.fdopen(descriptor, "rb") as opened:
@@ -218,7 +262,8 @@ def lock(file: Path) -> Generator[None]:
     one is held for too long, it is done without.
     """
     # Not by the package filelock, which takes longer to import than a warm load may take.
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(file, flags, 0o600)
     try:
         until = time.monotonic() + _LOCK_TIMEOUT
         while time.monotonic() < until:

@@ -1,20 +1,19 @@
-"""The C++ compiler of the user's machine: where it is, how it is called, what it said."""
+"""The C++ compiler of the user's machine: where it is, how it is called, whether it works."""
 
 from __future__ import annotations
 
+import ctypes
 import os
-import re
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from throughtime.kernels.cpp import process, processor
 from throughtime.kernels.cpp.processor import IS_X86
 
 __all__ = [
@@ -25,14 +24,14 @@ __all__ = [
     "Job",
     "about",
     "arguments",
-    "end",
+    "condemn",
+    "examine",
     "find_command",
     "find_compiler",
-    "find_refused",
-    "gist",
     "identity",
+    "left_out",
     "missing",
-    "start",
+    "without_openmp",
 ]
 
 HEADERS = Path(__file__).parent
@@ -59,22 +58,24 @@ FLAGS = (
 )
 """What every compiler is given."""
 
+OPENMP = "-fopenmp"
+
 OPTIONAL_FLAGS = (
     # The library runs where it was compiled; the key sees to that.
     "-march=native",
     # Compilers prefer 256 bits on processors that slow down with 512; matrix products gain anyway.
     *(("-mprefer-vector-width=512",) if IS_X86 else ()),
-    # Apple's clang has none.
-    "-fopenmp",
+    # Apple's clang has none, and others have none without a package of its own.
+    OPENMP,
     # A missing function is the compiler's error, with its name, and not one of loading.
     *(("-Wl,-z,defs",) if sys.platform == "linux" else ()),
 )
 """What a compiler is given unless it refuses it."""
 
 _COMPILERS = ("c++", "g++", "clang++")
-_SHOWN_LINES = 25
 
 _refused: dict[tuple[str, ...], frozenset[str]] = {}
+_broken: dict[tuple[str, ...], str] = {}
 
 
 class CompileError(RuntimeError):
@@ -103,15 +104,26 @@ def find_compiler() -> Path | None:
 
 
 def missing() -> list[str]:
-    """Why nothing can be compiled on this machine; empty where it can."""
+    """Why nothing can be compiled on this machine; empty where it can, as far as is known.
+
+    A compiler counts as one that works until it has failed.
+    """
     if sys.platform == "win32":
         return ["compiling on Windows is not supported"]
-    if find_command():
-        return []
+    problem = processor.limit_problem()
+    if problem:
+        return [problem]
+    command = find_command()
+    if command:
+        why = _broken.get(command)
+        broken = f"the C++ compiler {shlex.join(command)} does not work: {why}"
+        return [f"{broken}; name another in the environment variable CXX"] if why else []
     cxx = os.environ.get("CXX", "").strip()
     if cxx:
+        is_there = Path(cxx).exists() or Path(cxx.split()[0]).exists()
+        state = "is no program that can be run" if is_there else "was not found"
         return [
-            f"the compiler that CXX names was not found (CXX={cxx!r}); correct or unset the "
+            f"the compiler that CXX names {state} (CXX={cxx!r}); correct or unset the "
             f"environment variable CXX"
         ]
     return [
@@ -161,18 +173,32 @@ def identity(command: tuple[str, ...]) -> tuple[object, ...]:
 # How it is called.
 
 
-def _environment() -> dict[str, str]:
-    """The user's environment without what would change what the compiler says and writes."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("LC_")
-        and name not in ("LANGUAGE", "LD_PRELOAD", "DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES")
-    }
-    return {**kept, "LC_ALL": "C"}
+def arguments(job: Job) -> list[str]:
+    """The whole call but for the files."""
+    optional = [f for f in OPTIONAL_FLAGS if f not in left_out(job.command)]
+    limit = processor.limit_flags()
+    return [*job.command, *FLAGS, *optional, *limit, *job.flags, f"-I{HEADERS.resolve()}"]
 
 
+def left_out(command: tuple[str, ...]) -> frozenset[str]:
+    """The optional flags that the compiler refuses, as far as is known."""
+    return _refused.get(command, frozenset())
+
+
+def without_openmp() -> str:
+    """The compiler, where it is known to have no OpenMP, so that kernels run on one thread."""
+    command = find_command() if _refused else None
+    return shlex.join(command) if command and OPENMP in left_out(command) else ""
+
+
+# Whether it works.
+
+# What the headers include, and a function of OpenMP where there is one.
 _PROBE = """
+#include <sched.h>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #ifdef _OPENMP
 #include <omp.h>
 extern "C" int threads() { return omp_get_max_threads(); }
@@ -180,94 +206,79 @@ extern "C" int threads() { return omp_get_max_threads(); }
 """
 
 
-def find_refused(command: tuple[str, ...]) -> None:
-    """Tries each optional flag on the compiler, once."""
-    if command in _refused:
+def condemn(command: tuple[str, ...], why: str) -> None:
+    """Lets a compiler count as missing for the rest of the process."""
+    lines = why.splitlines()
+    _broken.setdefault(command, lines[0].rstrip(":") if lines else why)
+
+
+def examine(command: tuple[str, ...]) -> None:
+    """Finds out, once, which optional flags the compiler refuses, or that it does not work at all.
+
+    It is asked to compile a file with nothing in it, and what it makes is loaded: a library of
+    another processor cannot be, nor one whose OpenMP the system does not find.
+
+    Raises:
+        OSError: where there is no temporary folder.
+    """
+    if command in _refused or command in _broken:
         return
-
-    def works(*flags: str) -> bool:
-        made = subprocess.run(
-            [*command, "-std=c++17", "-shared", "-fPIC", *flags, "-o", "probe.so", "probe.cpp"],
-            cwd=folder,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-        )
-        return made.returncode == 0
-
-    with tempfile.TemporaryDirectory(prefix="throughtime-") as folder:
-        (Path(folder) / "probe.cpp").write_text(_PROBE)
-        # A compiler that cannot do even this has another fault than the flags.
-        if works():
-            _refused[command] = frozenset(flag for flag in OPTIONAL_FLAGS if not works(flag))
+    with tempfile.TemporaryDirectory(prefix="throughtime-") as name:
+        folder = Path(name)
+        (folder / "probe.cpp").write_text(_PROBE)
+        why = _attempt(command, folder)
+        if why:
+            condemn(command, why)
+        else:
+            refused = [flag for flag in OPTIONAL_FLAGS if _attempt(command, folder, flag)]
+            _refused[command] = frozenset(refused)
 
 
-def arguments(job: Job) -> list[str]:
-    """The whole call but for the files."""
-    optional = [f for f in OPTIONAL_FLAGS if f not in _refused.get(job.command, ())]
-    return [*job.command, *FLAGS, *optional, *job.flags, f"-I{HEADERS.resolve()}"]
-
-
-def start(arguments: Sequence[str], folder: Path) -> subprocess.Popen[str]:
-    """Starts the compiler in a folder; what it says can be read from the process."""
+def _attempt(command: tuple[str, ...], folder: Path, *flags: str) -> str | None:
+    """Why the compiler cannot make a library with the flags that can be loaded; None if it can."""
+    library = folder / "probe.so"
+    library.unlink(missing_ok=True)
+    words = [*command, "-std=c++17", "-shared", "-fPIC", *flags, "-o", library.name, "probe.cpp"]
     try:
-        return subprocess.Popen(
-            arguments,
-            cwd=folder,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            # Ctrl-C comes to Python alone, which then ends the compiler and its children.
-            process_group=0,
-        )
+        running = process.start(words, folder)
     except OSError as error:
-        # Not the folder's fault, so another one would not help.
-        raise CompileError(f"the compiler {arguments[0]} cannot be run: {error}") from error
+        return f"it cannot be run: {error}"
+    try:
+        said = process.wait(running, time.monotonic())
+        return process.failure(running, said, library) or _load_error(library)
+    except TimeoutError as error:
+        return str(error)
+    finally:
+        process.end(running)
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    """Ends a compiler that still runs, with the processes that it started."""
-    if process.poll() is None:
-        # The first lets it remove its own temporary files.
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, sign)
-                process.wait(timeout=1)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
-    if process.stdout:
-        process.stdout.close()
+def _load_error(library: Path) -> str | None:
+    if forbids_running(library.parent):
+        return None
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        return f"what it compiles cannot be loaded here: {error}"
+    return None
 
 
-# What it says.
-
-
-def gist(said: str) -> str:
-    """The compiler's or linker's first error; the last lines where they speak of none."""
-    lines = said.strip().splitlines()
-    error = re.compile("error:|undefined reference")
-    first = next((i for i, line in enumerate(lines) if error.search(line)), None)
-    lines = lines[-_SHOWN_LINES:] if first is None else lines[first : first + _SHOWN_LINES]
-    return "\n".join(lines)
+def forbids_running(folder: Path) -> bool:
+    """Whether the folder is mounted so that no code in it may be run, as far as the system says."""
+    return bool(os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0))
 
 
 def _version(command: tuple[str, ...]) -> str:
     try:
-        said = subprocess.run(
-            [*command, "--version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=10,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        running = process.start([*command, "--version"], Path("/"))
+    except OSError as error:
         return f"does not say its version: {error}"
-    return next(iter(said.stdout.splitlines()), "does not say its version")
+    try:
+        said = process.wait(running, time.monotonic(), limit=10)
+    except TimeoutError as error:
+        return f"does not say its version: {error}"
+    finally:
+        process.end(running)
+    return next(iter(said.splitlines()), "does not say its version")
 
 
 def about() -> dict[str, str]:
@@ -277,11 +288,11 @@ def about() -> dict[str, str]:
         return {"compiler": "none"}
     said = {"compiler": f"{shlex.join(command)} ({_version(command)})"}
     try:
-        find_refused(command)
-        known = command in _refused
-        said["openmp"] = "no" if "-fopenmp" in _refused.get(command, ()) else "yes"
-    except OSError:
-        known = False
-    if not known:
-        said["openmp"] = "unknown: the compiler does not compile an empty file"
-    return said
+        examine(command)
+    except OSError as error:
+        return {**said, "openmp": f"unknown: {error}"}
+    if command in _broken:
+        return {**said, "openmp": f"unknown: the compiler does not work: {_broken[command]}"}
+    if OPENMP in left_out(command):
+        return {**said, "openmp": "no", "threads": "kernels run on one, as there is no OpenMP"}
+    return {**said, "openmp": "yes"}

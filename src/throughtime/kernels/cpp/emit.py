@@ -1,18 +1,18 @@
 """``graph -> C++``: the equations of a step as the pointwise body of the time loop.
 
-What is written here is only what differs from cell to cell: the equations, where their values
-are read and written, and which blocks of R make which sums. The loop is in ``recurrence.hpp``,
-the functions of the equations in ``simd.hpp``.
+The generated C++ contains only what differs from cell to cell: the equations, the arrays that
+their values are read from and written to, and the blocks of R that each sum needs. The time loop
+is in ``recurrence.hpp``, the functions of the equations are in ``simd.hpp``.
 
-``stages.py`` says which stage of a step computes what, ``arrays.py`` where it lies in memory,
-``pointwise.py`` writes the lines of a stage, and ``frame.py`` the text around them.
+``stages.py`` decides which stage of a step computes which value, ``arrays.py`` lists the arrays,
+``pointwise.py`` writes the equations of a stage, and ``frame.py`` the text around them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from throughtime.kernels.cpp.arrays import COMPUTE, Array, Memory
+from throughtime.kernels.cpp.arrays import COMPUTE, Array, Arrays
 from throughtime.kernels.cpp.frame import file_text, stage_text
 from throughtime.kernels.cpp.pointwise import Pointwise
 from throughtime.kernels.cpp.stages import Stages
@@ -27,12 +27,13 @@ class Source:
 
     Args:
         text: the source.
-        arrays: the memory it works on, in the order of ``Context::arrays``.
-        sums: what is summed over rows and steps: ``slot:0``, ``parameter:p_i``.
-        spilled: how many values are kept from one stage to a later one.
-        reductions: how many sums over units there are.
-        widths: how many sums the tiles of each stage hold for one vector of units.
-        products: how many products of blocks each stage takes.
+        arrays: the arrays it works on, in the order of ``Context::arrays``.
+        sums: the names of the values that it sums over rows and steps: ``slot:0``,
+            ``parameter:p_i``.
+        spilled: how many values one stage writes for a later one.
+        reductions: how many sums and maxima over the units there are.
+        widths: for each stage, how many sums of products it has for one vector of units.
+        products: for each stage, how many products with blocks of R it has.
     """
 
     text: str
@@ -48,16 +49,16 @@ def emit(program: Program, storage: str, backward: bool) -> Source:
     """Writes the source of one direction.
 
     Args:
-        program: what is to be done.
+        program: what a step computes.
         storage: the type of the sequences: ``float``, ``double`` or ``bfloat16``.
-        backward: which direction.
+        backward: whether it is the backward direction.
     """
-    memory = Memory(program, storage)
+    memory = Arrays(program, storage)
     stages = Stages(program, backward, memory)
     texts: list[str] = []
     widths: list[int] = []
     products: list[int] = []
-    # From the last to the first, for a stage keeps what a later one asks for.
+    # From the last stage to the first: only a later stage knows what an earlier one must keep.
     for number in reversed(range(stages.last + 1)):
         taken = stages.products(number)
         pointwise = Pointwise(stages, memory, number, taken.accumulators)

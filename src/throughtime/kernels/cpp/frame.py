@@ -1,10 +1,11 @@
-"""The text around the equations: a struct for each stage, and the file for ``recurrence.hpp``."""
+"""The C++ around the equations: a struct for each stage, and the functions that Python calls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from throughtime.kernels.cpp.arrays import COMPUTE, Memory
+from throughtime.kernels.cpp.arrays import COMPUTE, Arrays
+from throughtime.kernels.cpp.context import LAYOUT
 from throughtime.kernels.cpp.pointwise import Pointwise
 from throughtime.kernels.cpp.stages import Products, Stages
 
@@ -14,7 +15,7 @@ _REGISTERS = "(BYTES == 64 ? 24 : 12)"
 
 
 def stage_text(number: int, products: Products, pointwise: Pointwise, waits: bool) -> str:
-    """The struct of a stage: which products it takes, and the equations on their sums."""
+    """The C++ struct of a stage: its products with blocks of R, and the equations on their sums."""
     inputs, width = products.inputs, len(products.accumulators)
     # Vectors of units in a tile, and as many rows as registers hold sums for.
     vectors = {0: 4, 1: 4, 2: 2}.get(width, 1)
@@ -76,11 +77,13 @@ def stage_text(number: int, products: Products, pointwise: Pointwise, waits: boo
     )
 
 
-def file_text(stages: Stages, memory: Memory, structs: list[str]) -> str:
-    """The whole file.
+def file_text(stages: Stages, memory: Arrays, structs: list[str]) -> str:
+    """The whole C++ file.
 
     Args:
-        structs: the texts of the stages, in their order.
+        stages: of the step.
+        memory: the arrays that the stages use.
+        structs: the :func:`stage_text` of each stage, in the order of the stages.
     """
     cell, numbers = stages.program.cell, range(len(structs))
     direction = "backward" if stages.backward else "forward"
@@ -117,7 +120,7 @@ def file_text(stages: Stages, memory: Memory, structs: list[str]) -> str:
             "using V = Vec<T>;",
             "constexpr int64_t L = Simd<T>::LANES;",
             f"constexpr int64_t REDUCTIONS = {max(len(stages.reductions), 1)};",
-            f"constexpr int64_t SPILLED = {len(memory.spilled)};",
+            f"[[maybe_unused]] constexpr int64_t SPILLED = {len(memory.spilled)};",
             "int64_t most_tiles(const Context& c);",
             *structs,
             "int64_t most_tiles(const Context& c) {",
@@ -165,6 +168,12 @@ def file_text(stages: Stages, memory: Memory, structs: list[str]) -> str:
             "    return c->rows * REDUCTIONS * most_tiles(*c) * int64_t(sizeof(T));",
             "}",
             "PUBLIC int64_t vector_bytes() { return BYTES; }",
+            "PUBLIC void context_layout(int64_t* to) {",
+            "    const int64_t values[] = {",
+            *(f"        {expression}," for expression in LAYOUT),
+            "    };",
+            "    for (const int64_t value : values) *to++ = value;",
+            "}",
             "",
         ]
     )

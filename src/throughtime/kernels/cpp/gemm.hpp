@@ -157,6 +157,7 @@ struct Product {
 
 template <class Q>
 TT_INLINE void run(Q& q, int threads) {
+    (void)threads;
 #ifdef _OPENMP
     if (threads > 1) {
 #pragma omp parallel num_threads(threads)

@@ -1,18 +1,23 @@
-"""C = A B on the CPU: gemm.hpp, compiled on first use for each pair of element types."""
+"""C = A B on the CPU: gemm.hpp, compiled on first use for each pair of element types.
+
+Every product of the kernels is made here, on every processor. PyTorch's own product of bfloat16
+is not used even where it is faster: it rounds each result to bfloat16, before the bias or what
+``out`` holds is added.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor
 
+from throughtime.kernels.cpp import processor
 from throughtime.kernels.cpp.compile import load
 
-__all__ = ["has_amx", "matmul", "num_threads", "source"]
+__all__ = ["function", "has_amx", "matmul", "num_threads", "source"]
 
 _NAMES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}
 _SUMS = {torch.float32: torch.float32, torch.float64: torch.float64, torch.bfloat16: torch.float32}
@@ -51,29 +56,25 @@ extern "C" __attribute__((visibility("default"))) int matmul(
 """
 
 
-def _function(operands: torch.dtype, out: torch.dtype) -> Callable[..., int]:
-    function = load(source(operands, out)).matmul
+def function(operands: torch.dtype, out: torch.dtype) -> Callable[..., int]:
+    """The compiled product of these element types; loaded once."""
+    known = _functions.get((operands, out))
+    if known is not None:
+        return known
+    loaded = load(source(operands, out)).matmul
     size, pointer, number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
-    function.argtypes = [
+    loaded.argtypes = [
         *(size, size, size, pointer, size, size, pointer, size, size, pointer, size),
         *(pointer, number, number, number),
     ]
-    function.restype = number
-    _functions[operands, out] = function
-    return function
+    loaded.restype = number
+    _functions[operands, out] = loaded
+    return loaded
 
 
-@cache
 def has_amx() -> bool:
-    """Whether the processor multiplies tiles of bfloat16, which PyTorch knows to use."""
-    return torch.cpu._is_amx_tile_supported()
-
-
-def _by_torch(a: Tensor, b: Tensor, out: Tensor, bias: Tensor | None, accumulate: bool) -> Tensor:
-    # Its products come rounded to bfloat16, what they are added to does not.
-    product = torch.mm(a, b)
-    total = product.to(out.dtype) if bias is None else product + bias
-    return out.add_(total) if accumulate else out.copy_(total)
+    """Whether the processor multiplies tiles of bfloat16: PyTorch does, these kernels not yet."""
+    return processor.limit() is None and torch.cpu._is_amx_tile_supported()
 
 
 def matmul(
@@ -114,10 +115,7 @@ def matmul(
         assert bias.is_contiguous(), bias.stride()
         assert bias.dtype is dtype or bias.dtype is _SUMS[dtype], bias.dtype
         bias_pointer, bias_is_sum = bias.data_ptr(), bias.dtype is _SUMS[dtype]
-    if dtype is torch.bfloat16 and has_amx():
-        return _by_torch(a, b, out, bias, accumulate)
-    function = _functions.get((dtype, out.dtype)) or _function(dtype, out.dtype)
-    failed = function(
+    failed = function(dtype, out.dtype)(
         *(m, n, k, a.data_ptr(), a_row, a_col, b.data_ptr(), b_row, b_col, out.data_ptr(), c_row),
         *(bias_pointer, bias_is_sum, accumulate),
         num_threads() if threads is None or _is_forked else threads,

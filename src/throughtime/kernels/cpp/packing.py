@@ -1,15 +1,17 @@
-"""The weights of a layer as the kernels read them."""
+"""The weights of a layer in the order in which the kernels read them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Weights
-from throughtime.kernels.cpp.walk import Library, Walk, pad
+from throughtime.kernels.cpp.library import Library
+from throughtime.kernels.cpp.units import pad
+from throughtime.kernels.cpp.walk import Walk
 from throughtime.kernels.graph.program import Program
 
 __all__ = ["Packed", "Packing"]
@@ -17,7 +19,15 @@ __all__ = ["Packed", "Packing"]
 
 @dataclass
 class Packed:
-    """The weights as the kernels read them."""
+    """The weights in the order in which the kernels read them.
+
+    Attributes:
+        input: the blocks of W, in the order of the slots.
+        input_bias: the bias that is added to the products with the input.
+        bias: the bias of all slots.
+        parameters: the per-unit parameters, one in a row.
+        recurrent: the blocks of R, packed by the forward kernel.
+    """
 
     input: Tensor | None = None
     input_bias: Tensor | None = None
@@ -30,8 +40,8 @@ class Packing:
     """Puts the weights of any layer of one cell in the order of the cell's slots.
 
     Args:
-        program: of the cell.
-        compute: the type that is computed in.
+        program: what a step of the cell computes.
+        compute: the dtype that the kernels compute in.
     """
 
     def __init__(self, program: Program, compute: torch.dtype) -> None:
@@ -39,14 +49,16 @@ class Packing:
         self.gates = program.cell.gates
         self.biased = program.cell.recurrent_bias_names
         self.hoisted = [slot for slot in self.slots if slot.gate is not None]
+        self._places: dict[tuple[int, int], list[Tensor]] = {}
 
     def pack(self, weights: Weights, walk: Walk, library: Library | None) -> Packed:
-        """The weights as the forward kernel reads them.
+        """The weights in the order in which the forward kernel reads them.
 
         Args:
-            weights: of the layer.
-            walk: of the call.
-            library: the forward kernel; None where it will not run.
+            weights: the layer's weights.
+            walk: the sizes of the call.
+            library: the forward kernel, or None if it will not run. Then only what the backward
+                call reads is packed.
         """
         packed = Packed()
         if self.hoisted:
@@ -64,11 +76,11 @@ class Packing:
 
     @cached_property
     def order(self) -> list[int]:
-        """The gate of each slot that has one."""
+        """For each slot with a block of W, the place of its gate."""
         return [self.gates.index(slot.gate) for slot in self.hoisted if slot.gate is not None]
 
     def _biases(self, weights: Weights, walk: Walk) -> tuple[Tensor, Tensor]:
-        """What is added to the input's products, and to the slots that have none of them."""
+        """The bias of the slots with a block of W, and that of all slots."""
         assert weights.bias_ih is not None
         if self._biases_lie_as_they_are and walk.W == walk.H and weights.bias_hh is not None:
             total = (weights.bias_ih + weights.bias_hh).to(self.compute)
@@ -89,12 +101,16 @@ class Packing:
         own = [[b for _, b in s.pairs if b in self.biased] for s in self.slots]
         return own == [[gate] for gate in self.gates] and self.biased == self.gates
 
-    @cache  # noqa: B019 (packings live as long as the process)
     def _bias_places(self, H: int, W: int) -> list[Tensor]:
         """For each unit of each slot: where its bias of W stands, then those of its blocks of R.
 
         The place after the last holds a zero.
         """
+        if (H, W) not in self._places:
+            self._places[H, W] = self._find_bias_places(H, W)
+        return self._places[H, W]
+
+    def _find_bias_places(self, H: int, W: int) -> list[Tensor]:
         slots = self.slots
         of_input = torch.full((len(slots), W), len(self.gates) * H)
         for i, gate in enumerate(self.order):

@@ -1,4 +1,4 @@
-"""The equations of a stage as C++: each node of the graph becomes one line.
+"""The equations of a stage as C++: each node of the graph becomes one line of code.
 
 The lines run for one row of the batch and a few vectors of its hidden units; ``u`` is the first
 unit of a vector, ``v`` the vector's number, and ``left`` how many units are left from there on.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from throughtime.kernels.cpp.arrays import Memory
+from throughtime.kernels.cpp.arrays import Arrays
 from throughtime.kernels.cpp.stages import REDUCTIONS, Stages
 from throughtime.kernels.graph.graph import Node, Operand
 
@@ -25,19 +25,20 @@ class Pointwise:
     """The lines of one stage.
 
     Args:
-        stages: of all stages, what each computes.
-        memory: where the values come from and go to.
-        number: of the stage.
-        accumulators: the leaves that are sums of recurrent products.
+        stages: all stages of the step.
+        memory: the arrays that values are read from and written to.
+        number: the number of this stage.
+        accumulators: for each leaf that is a sum of recurrent products, the place of the sum.
 
     Attributes:
-        prelude, before: what comes before the row's units: the pointers, then values.
-        inside: for each vector of units.
-        after: what comes after them.
+        prelude, before: the lines before the loop over a row's units: pointers, then values that
+            are the same for all units.
+        inside: the lines that run for each vector of units.
+        after: the lines after that loop.
     """
 
     def __init__(
-        self, stages: Stages, memory: Memory, number: int, accumulators: Mapping[Node, int]
+        self, stages: Stages, memory: Arrays, number: int, accumulators: Mapping[Node, int]
     ) -> None:
         self.stages, self.memory, self.number = stages, memory, number
         self.program, self.backward = stages.program, stages.backward
@@ -70,7 +71,7 @@ class Pointwise:
     # The parts of a line.
 
     def _pointer(self, expression: str) -> str:
-        """The name of a pointer, which is worked out once for the row."""
+        """The variable that holds a pointer; it is computed once for each row."""
         if expression not in self._pointers:
             self._pointers[expression] = f"p{len(self._pointers)}"
             self.prelude.append(f"auto* const {self._pointers[expression]} = {expression};")
@@ -83,7 +84,7 @@ class Pointwise:
         return self._names[value] if isinstance(value, Node) else f"splat<T>({_number(value)})"
 
     def _name(self, node: Node, expression: str) -> None:
-        """Gives a name to the value of a node."""
+        """Writes the line that computes a node, and gives its value a name."""
         self._names[node] = f"v{node.index}"
         once = node.kind in ("column", "number")
         (self.before if once else self.inside).append(f"const auto v{node.index} = {expression};")
@@ -143,7 +144,10 @@ class Pointwise:
         return f"splat<T>({column})"
 
     def _slot(self, node: Node) -> str:
-        """The input's share, or else the bias, and the sum of the recurrent products."""
+        """The sum of a slot: the products with the input and the recurrent products.
+
+        The products with the input contain the bias. A slot without them adds its bias here.
+        """
         slots, memory = self.program.slots, self.memory
         i = next(i for i, slot in enumerate(slots) if slot.leaf is node)
         parts = []
@@ -159,7 +163,7 @@ class Pointwise:
         return " + ".join(parts)
 
     def _gradient(self, node: Node) -> None:
-        """The gradient that comes in, of the output, an operand or a state."""
+        """Names the gradient of the output, of an operand or of a next state."""
         name = next(name for name, leaf in self.program.seeds.items() if leaf is node)
         kind, _, which = name.partition(":")
         if kind == "output":
@@ -269,7 +273,12 @@ class Pointwise:
         self.before.append("const bool is_before = flag & BEFORE;")
 
     def _carry(self, k: str) -> None:
-        """The gradient of a state, from the steps after this one and from the last state."""
+        """Writes the gradient of a next state.
+
+        It is the sum of what the next step passes back; at a row's last step it is the gradient of
+        the last state instead. Where the next step began anew with the initial state, the sum
+        belongs to the initial state and not to this step.
+        """
         memory, leaf, name = self.memory, self.program.seeds[f"state:{k}"], f"carried_{k}"
         parts = []
         if self._is_carried(k):
@@ -288,7 +297,7 @@ class Pointwise:
         ]
 
     def _is_carried(self, k: str) -> bool:
-        """Whether a gradient flows to the state of the step before other than by a product."""
+        """Whether the state before has a gradient besides those through products with R."""
         return self.program.gradients[self.program.graph.leaf("state", k)] != 0.0
 
 

@@ -10,6 +10,8 @@
 
 #include <sched.h>
 
+#include <cstddef>
+
 #include "simd.hpp"
 #include "simd_random.hpp"
 #ifdef _OPENMP
@@ -32,7 +34,7 @@ enum Flag : uint8_t {
     BEFORE = 8,   // it stands for the time before the row's first step
 };
 
-// What one call works on. Python fills it as a list of integers in this order.
+// What one call works on. Python fills it; its fields stand in context.py in the same order.
 struct Context {
     int64_t rows, units, width, narrow;  // B, H, H with padding, and P of a projection
     int64_t begin, count, direction;     // the steps begin, begin + direction, …
@@ -126,7 +128,7 @@ template <> struct Product<bfloat16> {
     TT_INLINE Pair weights(const bfloat16* p) {
         Simd<float>::I both;
         std::memcpy(&both, p, BYTES);
-        const Simd<float>::I low = both << 16, high = both & Simd<float>::I{} + int32_t(0xffff0000);
+        const Simd<float>::I low = both << 16, high = both & (Simd<float>::I{} + int32_t(0xffff0000));
         return {(Vec<float>)low, (Vec<float>)high};
     }
     TT_INLINE Vec<float> add(Vec<float> total, Pair a, Pair w) {

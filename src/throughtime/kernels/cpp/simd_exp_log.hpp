@@ -203,7 +203,7 @@ TT_INLINE Vec<double> log_split(Vec<double> e, Vec<double> f) {
 template <class V, class T = Element<V>> TT_INLINE V log_edges(V x, V r, V last) {
     const V inf = splat(T(__builtin_inf())), nan = splat(T(__builtin_nan("")));
     V edge = x < V{} ? nan : (x == V{} ? -inf : last);
-    return (x > V{}) & (x < inf) ? r : edge;
+    return ((x > V{}) & (x < inf)) ? r : edge;
 }
 
 // float, double: 1 ulp.

@@ -166,17 +166,17 @@ TT_INLINE Vec<double> pow(Vec<double> x, Vec<double> y) {
     V high = sum + tail, low = (sum - high) + tail;
     // log 0 and log inf.
     high = a == V{} ? -inf : (a < inf ? high : a);
-    low = (a > V{}) & (a < inf) ? low : V{};
+    low = ((a > V{}) & (a < inf)) ? low : V{};
     V product = y * high;
     V rest = lost_in_product(y, high, product) + y * low;
     V r = exp(product);
     V corrected = r + r * rest;
-    r = (abs(product) < splat(800.0)) & (r < inf) ? corrected : r;
+    r = ((abs(product) < splat(800.0)) & (r < inf)) ? corrected : r;
     V whole = floor(y), half = y * 0.5;
     S::I odd = (whole == y) & (floor(half) != half);
-    r = odd & (x <= V{}) ? copysign(r, x) : r;
-    r = (x < V{}) & (whole != y) & (a < inf) ? nan : r;
-    r = (a == one) & ((abs(y) == inf) | (x > V{})) ? one : r;
+    r = (odd & (x <= V{})) ? copysign(r, x) : r;
+    r = ((x < V{}) & (whole != y) & (a < inf)) ? nan : r;
+    r = ((a == one) & ((abs(y) == inf) | (x > V{}))) ? one : r;
     return y == V{} ? one : r;
 }
 

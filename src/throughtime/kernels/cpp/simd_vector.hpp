@@ -176,8 +176,13 @@ template <class T> struct Tree<T, 16> {
 // The upper half is added to the lower until one is left: one order for one width.
 template <class V, class T = Element<V>> TT_INLINE T sum(V v) { return Tree<T, BYTES>::sum(v); }
 
-TT_INLINE bool any(Signed<float> mask) { return Tree<int32_t, BYTES>::any(mask) != 0; }
-TT_INLINE bool any(Signed<double> mask) { return Tree<int64_t, BYTES>::any(mask) != 0; }
+// Of any mask: compilers differ in the type of a comparison (long or long long), and clang converts
+// each of them to every other of its size.
+template <class I> TT_INLINE bool any(I mask) {
+    Signed<double> bits;
+    std::memcpy(&bits, &mask, BYTES);
+    return Tree<int64_t, BYTES>::any(bits) != 0;
+}
 
 // ---- moving ------------------------------------------------------------------------------------
 
@@ -334,7 +339,7 @@ template <class V, class T = Element<V>> TT_INLINE V fmod(V x, V y) {
 // The sign of the divisor, as torch.remainder. Speed as fmod.
 template <class V, class T = Element<V>> TT_INLINE V remainder(V x, V y) {
     V r = fmod(x, y);
-    return (r != V{}) & ((r < V{}) != (y < V{})) ? r + y : r;
+    return ((r != V{}) & ((r < V{}) != (y < V{}))) ? r + y : r;
 }
 
 }  // namespace throughtime

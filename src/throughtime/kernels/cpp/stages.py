@@ -1,31 +1,31 @@
-"""Which stage of a step computes what.
+"""Which stage of a step computes which values.
 
-A product needs all units of its operand, and so does a sum over the units; a value that depends
-on one is computed in a later stage than what is summed.
+A product with R needs all units of its operand, and a sum over the units needs all of them too.
+So a value that depends on a product or a sum is computed in a later stage than the operand.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from throughtime.kernels.cpp.arrays import Memory
+from throughtime.kernels.cpp.arrays import Arrays
 from throughtime.kernels.graph.graph import Node, Operand, is_mask
 from throughtime.kernels.graph.program import Program, Slot
 
 __all__ = ["REDUCTIONS", "Input", "Products", "Stages"]
 
 REDUCTIONS = ("row_sum", "row_max")
-"""The operations over all units of a row."""
+"""The operations that run over all units of a row."""
 
 
 @dataclass
 class Input:
-    """An operand of products.
+    """An operand, and the products that one loop over its units computes.
 
     Args:
-        pointer: to its row, in C++.
-        members: (block of R, accumulator) of each product.
-        is_narrow: whether it is zero from the narrow width on; see ``Cell.narrow``.
+        pointer: a C++ pointer to its row.
+        members: the block of R and the accumulator of each product.
+        is_narrow: whether its units from the narrow width on are zero; see ``Cell.narrow``.
     """
 
     pointer: str
@@ -39,8 +39,8 @@ class Products:
 
     Args:
         inputs: the operands.
-        accumulators: which sum of products belongs to which leaf of the graph.
-        are_narrow: whether all that comes of them is zero from the narrow width on.
+        accumulators: for each leaf that is a sum of products, the place of the sum.
+        are_narrow: whether all sums are zero from the narrow width on.
     """
 
     inputs: list[Input] = field(default_factory=list)
@@ -48,10 +48,19 @@ class Products:
     are_narrow: bool = True
 
     def add(self, pointer: str, block: int, leaf: Node, from_narrow: bool, to_narrow: bool) -> None:
-        """Adds the product of an operand with a block to what is summed for a leaf."""
+        """Adds the product of an operand with a block of R to the sum of a leaf.
+
+        Args:
+            pointer: a C++ pointer to the operand's row.
+            block: the place of the block.
+            leaf: of the graph, whose value is the sum.
+            from_narrow, to_narrow: whether the operand, and the result, are zero from the narrow
+                width on.
+        """
         self.are_narrow = self.are_narrow and to_narrow
         place = self.accumulators.setdefault(leaf, len(self.accumulators))
-        # One run over an operand adds to each sum once.
+        # One loop over an operand can add to each sum only once: a second product of the same
+        # operand for the same sum needs a loop of its own.
         for known in self.inputs:
             if known.pointer == pointer and all(place != other for _, other in known.members):
                 known.members.append((block, place))
@@ -62,27 +71,29 @@ class Products:
 class Stages:
     """The stages of one direction of a step.
 
-    They are written from the last to the first, for a stage keeps what a later one asks for.
+    They are written from the last to the first: only a later stage knows what an earlier one must
+    keep for it.
 
     Attributes:
-        stage_of: the stage that each node is known in.
-        made_in: of the values that are kept for a later stage, the stage that computes them.
-        reductions: the place of each sum over units among all of them.
-        saved: the place of each value that the forward step saves, among them.
-        state_of: the state that each value becomes.
-        outputs: what is written, and the value of it; by name of the array.
-        sums: what is summed over rows and steps: ``slot:0``, ``parameter:p_i``.
+        stage_of: the first stage in which each node's value can be used.
+        made_in: for each value that a later stage reads, the stage that computes it.
+        reductions: the place of each sum or maximum over the units.
+        saved: the place of each value that the forward step saves for the backward step.
+        state_of: the name of the state that a value becomes.
+        outputs: the values that are written, with the names of their arrays.
+        sums: the names of the values that are summed over rows and steps: ``slot:0``,
+            ``parameter:p_i``.
         last: the number of the last stage.
     """
 
-    def __init__(self, program: Program, backward: bool, memory: Memory) -> None:
+    def __init__(self, program: Program, backward: bool, memory: Arrays) -> None:
         self.program, self.backward, self.memory = program, backward, memory
         self.stage_of = program.stage_of(backward)
         self.last = max(self.stage_of.values(), default=0)
         self.made_in: dict[Node, int] = {}
         reductions = [n for n in self.stage_of if n.op in REDUCTIONS]
         self.reductions = {node: place for place, node in enumerate(reductions)}
-        # What is only looked at has no backward step.
+        # A program that records further values has no backward step, and saves nothing for one.
         self.saved = {node: i for i, node in enumerate(() if program.others else program.saved)}
         self.state_of = {v: k for k, v in program.states.items() if isinstance(v, Node)}
         self.outputs = self._gradients() if backward else self._values()
@@ -92,16 +103,17 @@ class Stages:
             self.sums += [f"parameter:{name}" for name in program.cell.parameter_specs]
 
     def number_of(self, value: Operand) -> int:
-        """The stage that a value is known in."""
+        """The first stage in which a value can be used."""
         return self.stage_of.get(value, 0) if isinstance(value, Node) else 0
 
     def has_bias(self, slot: Slot) -> bool:
-        """Whether a bias is added to the slot: that of its gate, or of one of its products."""
+        """Whether the slot has a bias: that of its gate, or of one of its recurrent products."""
         biased = self.program.cell.recurrent_bias_names
         return slot.gate is not None or any(block in biased for _, block in slot.pairs)
 
     def waits(self) -> bool:
-        """Whether the threads of a group must meet after a stage."""
+        """Whether the threads of a group must wait for each other after a stage."""
+        # A product reads the units of all threads: of an earlier stage, or of the step before.
         return self.last > 0 or bool(self.program.fed_back)
 
     def _values(self) -> list[tuple[str, Operand]]:
@@ -130,7 +142,7 @@ class Stages:
     # The nodes.
 
     def nodes_of(self, number: int) -> list[Node]:
-        """The nodes to compute in a stage; those of later stages are known already."""
+        """The nodes to compute in a stage; must be called for the later stages first."""
         roots = [v for _, v in self.outputs if self.number_of(v) == number]
         roots += [n for n, made in self.made_in.items() if made == number]
         roots += [n.args[0] for n in self.reductions if self.stage_of[n] == number + 1]
@@ -143,9 +155,12 @@ class Stages:
             wanted[node] = None
             if self._is_read(node) or node.op in (*REDUCTIONS, "slot", "gradient"):
                 earlier = self.stage_of.get(node, 0) < number
+                # The sums of an earlier stage are in its registers alone: it must write them.
                 if node.op in ("slot", "gradient") and earlier and not self._is_read(node):
                     self.made_in[node] = self.stage_of[node]
                 continue
+            # Values of one number for each row, or each unit, and masks are computed again: they
+            # cost little, and a mask cannot be stored as a number.
             if self.stage_of.get(node, 0) < number and node.kind == "row" and not is_mask(node):
                 self.made_in[node] = self.stage_of.get(node, 0)
                 continue
@@ -153,7 +168,7 @@ class Stages:
         return sorted(wanted, key=lambda node: node.index)
 
     def _is_read(self, node: Node) -> bool:
-        """Whether the value is read from memory, whatever the stage."""
+        """Whether the value is read from an array in every stage."""
         if node.op in ("state", "parameter", "input", "random", "units"):
             return True
         return self.backward and (node in self.saved or node in self.state_of)
@@ -161,12 +176,14 @@ class Stages:
     # The products.
 
     def products(self, number: int) -> Products:
-        """The products of a stage: forward with the blocks of R, backward with them transposed."""
+        """The products of a stage: with blocks of R forward, with their transposes backward."""
         found = Products()
         blocks = self.program.cell.recurrent_block_names
         for i, slot in enumerate(self.program.slots):
             for value, block in slot.pairs:
                 leaf = self._gradient_of(value) if self.backward else slot.leaf
+                # The gradient of a state comes from the slots of the next step, which are complete
+                # before the first stage of this one.
                 is_next = self.backward and value.op == "state"
                 if (0 if is_next else self.stage_of[leaf]) != number:
                     continue
@@ -185,14 +202,20 @@ class Stages:
         return narrow is not None and block == narrow.block
 
     def _gradient_of(self, operand: Node) -> Node:
-        """The leaf of the gradient that reaches an operand through the products."""
+        """The leaf of the gradient of an operand, which is a sum of products with R transposed."""
         seeds = self.program.seeds
         if operand.op == "state":
             return seeds[f"state:{operand.name}"]
         return seeds[f"operand:{self.program.operands.index(operand)}"]
 
     def _d_slot(self, i: int, is_next: bool) -> str:
-        """The gradient of a slot: of this step, or of the next one, and zeros after the last."""
+        """A pointer to the gradient of a slot.
+
+        Args:
+            i: the place of the slot.
+            is_next: whether the slot of the next step is meant; after a row's last step its
+                gradient is zero.
+        """
         self.memory.array("d_slots", len(self.program.slots))
         pointer = self.memory.at("d_slots", "after" if is_next else "now", i)
         if not is_next:

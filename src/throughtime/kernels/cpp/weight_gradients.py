@@ -1,4 +1,4 @@
-"""The gradients of a layer's weights, put together from what the backward kernel leaves."""
+"""The gradients of a layer's weights, computed from what the backward kernel writes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Weights
+from throughtime.kernels.cpp.context import StepArray
 from throughtime.kernels.cpp.gemm import matmul
 from throughtime.kernels.cpp.packing import Packing
-from throughtime.kernels.cpp.walk import Memory, Walk
+from throughtime.kernels.cpp.walk import Walk
 from throughtime.kernels.graph.graph import Node
 from throughtime.kernels.graph.program import Program
 
@@ -21,7 +22,7 @@ __all__ = ["Gradients", "WeightGradients"]
 
 @dataclass
 class Gradients:
-    """What the backward call gives: a gradient for each argument of the forward call."""
+    """The gradients of all arguments of a forward call."""
 
     x: Tensor | None
     weight_ih: Tensor
@@ -33,20 +34,20 @@ class Gradients:
     inputs: list[Tensor]
 
     def flat(self) -> list[Tensor]:
-        """All that there are, in the order of the fields."""
+        """The gradients that are not None, in the order of the fields."""
         matrices = (self.x, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        found = [t for t in matrices if t is not None]
-        return found + self.parameters + self.state + self.inputs
+        present = [t for t in matrices if t is not None]
+        return present + self.parameters + self.state + self.inputs
 
 
 class WeightGradients:
-    """Puts together the gradients of the weights of any layer of one cell.
+    """Computes the gradients of the weights of any layer of one cell.
 
     Args:
-        program: of the cell.
-        packing: of its weights.
-        dtype, compute: of the weights, and what is computed in.
-        sums: what the backward kernel sums over rows and steps, in its order.
+        program: what a step of the cell computes.
+        packing: the order of its weights.
+        dtype, compute: the dtype of the weights, and the dtype that is computed in.
+        sums: the names of the sums over rows and steps that the backward kernel writes.
     """
 
     def __init__(
@@ -62,27 +63,34 @@ class WeightGradients:
         self.gates, self.blocks = program.cell.gates, program.cell.recurrent_block_names
         self.biased = program.cell.recurrent_bias_names
 
-    # The matrices: large products of what the slots were given with what they were made of.
+    # The matrices: large products of the gradients of the slots with the slots' operands.
 
     def add_recurrent(
         self,
         walk: Walk,
         dR: Tensor,
         d_slots: Tensor,
-        states: Mapping[str, Memory],
-        initial: Mapping[str, Memory],
+        states: Mapping[str, StepArray],
+        initial: Mapping[str, StepArray],
         t0: int,
         n: int,
         is_first: bool,
     ) -> None:
-        """Adds the chunk's share to the gradient of the blocks of R, run by run.
+        """Adds a chunk's share to the gradient of R.
 
-        The first chunk writes what the others add to.
+        Args:
+            walk: the sizes and rows of the call.
+            dR: the gradient of the blocks of R, each (W, W), below each other.
+            d_slots: the gradients of the slots, (n, rows, slots W).
+            states: the arrays that the forward steps wrote, seen from t0 on.
+            initial: the arrays of the initial states.
+            t0, n: the first step and the number of steps of the chunk.
+            is_first: whether the chunk is the first. It overwrites dR, which need not be zero then.
         """
         here, W, narrow = d_slots.shape[1], walk.W, self.program.cell.narrow
         for value, runs in self._runs.items():
             if value.op == "state":
-                parts = walk.before(
+                parts = walk.rows.before(
                     states[f"state:{value.name}"], initial[f"initial_state:{value.name}"], t0, n
                 )
             else:
@@ -91,12 +99,13 @@ class WeightGradients:
             for slot, block, count in runs:
                 rows, columns = count * W, W
                 if narrow is not None:
-                    # The rest is zero, and stays as it was made.
+                    # The rest of the block has no gradient: it stays zero.
                     rows = narrow.size if self.blocks[block] == narrow.block else rows
                     columns = narrow.size if value.name == narrow.state else W
                 out = dR[block * W : block * W + rows, :columns]
                 for part, (begin, operand) in enumerate(parts):
                     d = d_slots[begin : begin + operand.shape[0], :, slot * W : slot * W + rows]
+                    # Steps and rows as one dimension, without a copy.
                     d = d.as_strided((operand.shape[0] * here, rows), (d.stride(1), 1))
                     adds = self.needs_zeros or not is_first or part > 0
                     of_rows = operand[:, :here].reshape(-1, W)[:, :columns]
@@ -104,28 +113,37 @@ class WeightGradients:
 
     @cached_property
     def needs_zeros(self) -> bool:
-        """Whether the gradient of R must begin as zeros.
+        """Whether the gradient of R must begin as zeros, as the first chunk does not write all.
 
-        So it is where a block of R is in several products, or in none, or has parts in none.
+        That is so if a block of R enters several products, or none, or only a part of it does.
         """
         used = [name for slot in self.program.slots for _, name in slot.pairs]
         return sorted(used) != sorted(self.blocks) or self.program.cell.narrow is not None
 
     @cached_property
     def _runs(self) -> dict[Node, list[tuple[int, int, int]]]:
-        """For each operand: slots side by side whose blocks lie side by side are one product."""
-        found: dict[Node, list[tuple[int, int, int]]] = {}
+        """For each operand, the products that its gradient of R needs.
+
+        Each is the first slot, the first block of R, and how many of both it takes: slots that lie
+        side by side, and whose blocks do so too, are one larger product.
+        """
+        all_runs: dict[Node, list[tuple[int, int, int]]] = {}
         for i, slot in enumerate(self.program.slots):
             for value, name in slot.pairs:
-                runs, block = found.setdefault(value, []), self.blocks.index(name)
+                runs, block = all_runs.setdefault(value, []), self.blocks.index(name)
                 if runs and (runs[-1][0] + runs[-1][2], runs[-1][1] + runs[-1][2]) == (i, block):
                     runs[-1] = (*runs[-1][:2], runs[-1][2] + 1)
                 else:
                     runs.append((i, block, 1))
-        return found
+        return all_runs
 
     def of_input(self, walk: Walk, dW: Tensor | None) -> Tensor:
-        """That of W, from its blocks in the order of the slots."""
+        """The gradient of W.
+
+        Args:
+            walk: the sizes of the call.
+            dW: the gradients of its blocks in the order of the slots; None if no slot has one.
+        """
         H, W, order = walk.H, walk.W, self.packing.order
         if dW is None or order != list(range(len(self.gates))) or W != H:
             whole = torch.zeros(len(self.gates), H, walk.I, dtype=self.compute)
@@ -135,18 +153,18 @@ class WeightGradients:
         return dW.to(self.dtype)
 
     def of_recurrent(self, walk: Walk, dR: Tensor | None) -> Tensor | None:
-        """That of R, without what stands after the last unit."""
+        """The gradient of R, without padding."""
         if dR is None:
             return None
         n, H, W = len(self.blocks), walk.H, walk.W
         return dR.view(n, W, W)[:, :H, :H].reshape(n * H, H).to(self.dtype)
 
-    # The vectors: what the kernel has summed.
+    # The vectors: sums over rows and steps that the kernel has written.
 
     def of_biases(
         self, walk: Walk, weights: Weights, sums: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Those of the biases that there are."""
+        """The gradients of both biases; None for a bias that the layer does not have."""
         slots = self.program.slots
         of_ih = of_hh = None
         if weights.bias_ih is not None:
@@ -159,7 +177,7 @@ class WeightGradients:
     def _bias(
         self, sums: Tensor, H: int, of_slot: Sequence[Sequence[str | None]], names: Sequence[str]
     ) -> Tensor:
-        """For each name the sums of the slots that have it."""
+        """For each name, the sum over the slots that have a bias of this name."""
         if of_slot == [[name] for name in names]:
             return sums[: len(names), :H].reshape(-1).to(self.dtype, copy=True)
         total = torch.zeros(len(names), H, dtype=self.compute)
@@ -170,7 +188,7 @@ class WeightGradients:
         return total.view(-1).to(self.dtype)
 
     def of_parameters(self, walk: Walk, sums: Tensor) -> list[Tensor]:
-        """Those of the per-unit parameters."""
+        """The gradients of the per-unit parameters."""
         names = self.program.cell.parameter_specs
         rows = [self.sums.index(f"parameter:{name}") for name in names]
         return [sums[row, : walk.H].to(self.dtype, copy=True) for row in rows]

@@ -66,7 +66,7 @@ RULES: dict[str, Callable[..., tuple[Operand | None, ...]]] = {
 def _share(
     w: _Write, d: Operand, a: Operand, b: Operand, small: Operand, large: Operand
 ) -> Operand:
-    """What a, chosen where small < large, gets of d; equal values get half of it each."""
+    """The gradient of a, which is chosen where small < large; equal values get half of d each."""
     half = w.where(w.equal(a, b), w.mul(d, 0.5), 0.0)
     return w.where(w.less(small, large), d, half)
 

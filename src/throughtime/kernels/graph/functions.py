@@ -1,4 +1,4 @@
-"""What each function of PyTorch comes to, as nodes of the graph.
+"""The functions of PyTorch that a step may call, each written as nodes of the graph.
 
 A function that is not here, or that is called in a way that is not, has no kernel: the reference
 runs the cell. The arguments are nodes and numbers; the first is what writes the nodes.
@@ -24,7 +24,7 @@ class Untraceable(Exception):
 
 
 def operand(value: Any) -> Operand:
-    """What the step uses as a value, as a node or a number."""
+    """A value that the step uses, as a node or a number."""
     if isinstance(value, Node):
         return value
     if isinstance(value, Real):
@@ -52,7 +52,7 @@ class Writer:
         return write
 
     def _numbers(self, op: str, args: list[Operand]) -> list[Operand]:
-        """Masks as numbers beside numbers, as in ``(x > 0) * x``, and numbers as masks."""
+        """Turns masks among numbers into numbers, as in ``(x > 0) * x``, and numbers into masks."""
         if op in ("both", "either", "negate"):
             if not all(isinstance(a, Node) for a in args):
                 raise Untraceable(f"{op} of a number has no kernel")

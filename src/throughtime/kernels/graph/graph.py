@@ -108,13 +108,13 @@ _MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})
 
 @dataclass
 class Graph:
-    """Makes nodes, each only once."""
+    """The nodes of a step. Equal nodes are one object, so that each value is computed once."""
 
     _nodes: dict[Any, Node] = field(default_factory=dict)
 
     @property
     def nodes(self) -> list[str]:
-        """All nodes that were made, as text, in their order."""
+        """All nodes as text, in the order in which they were added."""
         return [repr(node) for node in self._nodes.values()]
 
     def leaf(self, op: str, name: str, kind: str = "row") -> Node:
@@ -122,7 +122,7 @@ class Graph:
         return self._once(op, (), name, kind)
 
     def node(self, op: str, *args: Operand) -> Operand:
-        """The value of an operation: a number where all arguments are."""
+        """The value of an operation; a number if all arguments are numbers."""
         if not any(isinstance(a, Node) for a in args):
             tensors = (torch.tensor(a, dtype=torch.float64) for a in args)
             return float(OPERATIONS[op](*tensors))
@@ -140,7 +140,12 @@ class Graph:
         return self._nodes[key]
 
     def copy(self, roots: Iterable[Operand], into: Mapping[Node, Operand]) -> list[Operand]:
-        """The same values with some nodes replaced, as nodes of this graph."""
+        """Copies values of another graph into this one, with some nodes replaced.
+
+        Args:
+            roots: the values to copy.
+            into: for each replaced node of the other graph, its value in this graph.
+        """
         made: dict[Node, Operand] = dict(into)
         roots = list(roots)
         for node in reachable(roots, stop=made):
@@ -166,7 +171,7 @@ def _kind(op: str, args: Iterable[Operand]) -> str:
 
 
 def _simplified(graph: Graph, op: str, args: tuple[Operand, ...]) -> Operand | None:
-    """What the operation comes to, where that is less than an operation."""
+    """A value that is equal to the operation and simpler, or None if there is none."""
     a, b = args[0], args[1] if len(args) > 1 else None
     if op == "add" and 0.0 in args:
         return b if a == 0.0 else a
@@ -211,8 +216,8 @@ def reachable(roots: Iterable[Operand], stop: Iterable[Node] = ()) -> list[Node]
     """All nodes that the roots are computed from, in an order in which they can be computed.
 
     Args:
-        roots: what is wanted.
-        stop: nodes that are known already; neither they nor what only they need are listed.
+        roots: the values that are wanted.
+        stop: nodes whose values are known. Neither they, nor nodes that only they need, are listed.
     """
     seen: dict[Node, None] = {}
     known = set(stop)
@@ -226,10 +231,10 @@ def reachable(roots: Iterable[Operand], stop: Iterable[Node] = ()) -> list[Node]
 
 
 def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor]) -> list[Any]:
-    """What the roots come to in plain PyTorch.
+    """Computes the roots with plain PyTorch.
 
     Args:
-        roots: what is wanted.
+        roots: the values that are wanted.
         leaves: a tensor for each leaf, by operation and name.
     """
     roots = list(roots)

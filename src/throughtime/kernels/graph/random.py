@@ -1,4 +1,7 @@
-"""Numbers drawn by counting: every backend draws the same, in any order, and keeps none of them."""
+"""Random numbers computed from a seed and a place.
+
+Every backend draws the same numbers, in any order, and need not store them.
+"""
 
 from __future__ import annotations
 
@@ -64,11 +67,11 @@ def _mixed(z: Tensor) -> Tensor:
 
 
 def _shifted(z: Tensor, by: int) -> Tensor:
-    """To the right, with zeros coming in."""
+    """The bits of z shifted to the right; the highest bits become zeros."""
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
 def _signed(n: int) -> int:
-    """The 64 bits of a number as int64 has them."""
+    """The int64 number with the same 64 bits as n."""
     n &= 2**64 - 1
     return n - 2**64 if n >= 2**63 else n

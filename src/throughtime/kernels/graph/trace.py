@@ -1,4 +1,4 @@
-"""``step() -> graph``: the equations are run once on symbols that take note of what is done.
+"""``step() -> graph``: runs the equations once on symbols, which record the operations.
 
 A symbol stands for a value of each row and unit. It answers to the operators of Python and to
 the functions and methods of PyTorch; what it does not know becomes a reason why no kernel can be
@@ -30,7 +30,7 @@ from throughtime.kernels.graph.functions import (
 )
 from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
 
-__all__ = ["Product", "Step", "Untraceable", "held", "once_for_same", "same", "trace"]
+__all__ = ["Product", "Step", "Untraceable", "cell_key", "once_per_key", "snapshot", "trace"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Product:
 
     Args:
         matrix: ``"W"`` or ``"R"``.
-        block: its name.
-        operand: what it is applied to.
-        result: the leaf that stands for the product, and its bias.
+        block: the name of the block.
+        operand: the value that it is applied to.
+        result: the leaf whose value is the product plus its bias.
     """
 
     matrix: str
@@ -55,12 +55,12 @@ class Step:
     """The graph of one step.
 
     Args:
-        cell: whose step it is.
-        graph: the nodes.
+        cell: the cell whose step it is.
+        graph: the nodes of the step.
         products: all products with the weight matrices, in the order of the equations.
         states: the next states by name.
-        output: what the layer gives out.
-        others: what else the step returned by name, to be looked at.
+        output: the output of the layer.
+        others: the further values that the step returned, by name.
     """
 
     cell: Cell
@@ -71,7 +71,7 @@ class Step:
     others: dict[str, Operand] = field(default_factory=dict)
 
 
-def same(cell: Cell) -> Hashable:
+def cell_key(cell: Cell) -> Hashable:
     """A key that is equal for cells whose steps do the same, and changes with their constants.
 
     Numbers count by their value, wherever the step reads them: from the cell, its class, or the
@@ -89,7 +89,7 @@ _PLAIN = (bool, int, float, str, NoneType)
 
 
 class _Object:
-    """Equal to itself alone; keeps the object, so that no other takes its identity."""
+    """A key equal only for the same object; it holds the object, so that its id stays taken."""
 
     def __init__(self, held: Any) -> None:
         self.held = held
@@ -105,7 +105,7 @@ def _value(v: Any) -> Hashable:
     if isinstance(v, _PLAIN):
         return v
     if isinstance(v, Cell):
-        return same(v)
+        return cell_key(v)
     if isinstance(v, (list, tuple)):
         return tuple(_value(one) for one in v)
     if isinstance(v, dict):
@@ -120,24 +120,24 @@ def _value(v: Any) -> Hashable:
     return _Object(v)
 
 
-def held(cell: Cell) -> Cell:
-    """A copy that nothing reaches which happens to the cell later, or to cells or lists in it."""
+def snapshot(cell: Cell) -> Cell:
+    """A copy that does not change when the cell changes, or the cells and lists in it."""
     found = copy(cell)
-    vars(found).update({name: _held(v) for name, v in vars(cell).items()})
+    vars(found).update({name: _snapshot_of(v) for name, v in vars(cell).items()})
     return found
 
 
-def _held(v: Any) -> Any:
+def _snapshot_of(v: Any) -> Any:
     if isinstance(v, Cell):
-        return held(v)
+        return snapshot(v)
     if type(v) in (list, tuple):
-        return type(v)(map(_held, v))
-    return {k: _held(one) for k, one in v.items()} if type(v) is dict else v
+        return type(v)(map(_snapshot_of, v))
+    return {k: _snapshot_of(one) for k, one in v.items()} if type(v) is dict else v
 
 
 @cache
 def _outside(kind: type[Cell]) -> list[tuple[Mapping[str, Any], str]]:
-    """Where the constants stand that the step reads besides those of the cell itself."""
+    """The namespaces and names of the constants that the step reads from outside the cell."""
     found: list[tuple[Mapping[str, Any], str]] = []
     code = getattr(kind.step, "__code__", None)
     spaces: list[Mapping[str, Any]] = [vars(k) for k in kind.__mro__ if k not in (Cell, object)]
@@ -152,13 +152,13 @@ def _outside(kind: type[Cell]) -> list[tuple[Mapping[str, Any], str]]:
 _Made = TypeVar("_Made")
 
 
-def once_for_same(make: Callable[[Cell], _Made]) -> Callable[[Cell], _Made]:
-    """Makes a thing only once for all cells that are the :func:`same`, or refuses them for good."""
+def once_per_key(make: Callable[[Cell], _Made]) -> Callable[[Cell], _Made]:
+    """Caches a function by :func:`cell_key`; a refusal (:class:`Untraceable`) is cached too."""
     known: dict[Hashable, _Made | Untraceable] = {}
 
     @wraps(make)
     def made(cell: Cell) -> _Made:
-        key = same(cell)
+        key = cell_key(cell)
         if key not in known:
             try:
                 known[key] = make(cell)
@@ -173,9 +173,9 @@ def once_for_same(make: Callable[[Cell], _Made]) -> Callable[[Cell], _Made]:
     return made
 
 
-@once_for_same
+@once_per_key
 def trace(cell: Cell) -> Step:
-    """Runs the step on symbols; once for all cells that are the :func:`same`.
+    """Runs the step on symbols; once for all cells with the same :func:`cell_key`.
 
     Raises:
         Untraceable: where it does what no graph can hold.
@@ -183,7 +183,7 @@ def trace(cell: Cell) -> Step:
         ValueError: where it does not return its states and its output.
     """
     # A copy: the step may set attributes, and the caller may change them later.
-    mine = held(cell)
+    mine = snapshot(cell)
     first, second = _traced(mine), _traced(mine)
     if first.graph.nodes != second.graph.nodes:
         raise Untraceable("the step does not do the same each time that it is called")
@@ -248,7 +248,7 @@ def _traced(cell: Cell) -> Step:
 
 
 def _sort(step: Step, made: Any) -> None:
-    """What the step returned, as states, output and the rest."""
+    """Sorts what the step returned into states, output and further values."""
     cell = step.cell
     wanted = dict.fromkeys([*cell.state_specs, cell.output_name])
     if not isinstance(made, Mapping) or any(name not in made for name in wanted):
@@ -273,7 +273,7 @@ _SHARED = ("state", "input", "parameter")
 
 
 class Symbol:
-    """A value of the step: takes note of what is done with it."""
+    """A value of the step, which records each operation on it as a node."""
 
     # A number of numpy leaves it to the symbol what ``number * symbol`` is.
     __array_ufunc__ = None
@@ -345,7 +345,7 @@ def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, 
 
 
 def _put(symbol: Symbol, made: Symbol) -> Symbol:
-    """Changes a value in place: whoever holds the symbol sees the new one."""
+    """Changes a symbol in place: every variable that refers to it has the new value."""
     if symbol._is_shared:
         raise Untraceable("the step changes in place what others hold; write a = a + b")
     symbol._node = made._node

@@ -1,0 +1,192 @@
+"""Weights that are computed anew for each call, from parameters of other names.
+
+`torch.nn.utils.weight_norm`, `spectral_norm`, `torch.nn.utils.prune` and parametrizations replace a
+parameter of a module by others, and compute the weight from these. Whatever reads the parameters
+alone would miss it. There are two answers: :func:`refuse_computed`, where a module is to become
+another one that learns further, and :func:`with_plain_weights`, where numbers are to be written.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from throughtime.checks import shape_is
+from throughtime.layers import Recurrent, parameters
+
+__all__ = ["copied", "refuse_computed", "with_plain_weights"]
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+# Of each hook that PyTorch has: the weight that it computes, the value, and how to remove it.
+_Hook = tuple[Callable[[Any], str], Callable[[Any, nn.Module], Tensor], str]
+_HOOKS: dict[type, _Hook] = {
+    WeightNorm: (
+        lambda hook: hook.name,
+        lambda hook, module: hook.compute_weight(module),
+        "torch.nn.utils.remove_weight_norm",
+    ),
+    SpectralNorm: (
+        lambda hook: hook.name,
+        lambda hook, module: hook.compute_weight(module, do_power_iteration=False),
+        "torch.nn.utils.remove_spectral_norm",
+    ),
+    BasePruningMethod: (
+        lambda hook: hook._tensor_name,
+        lambda hook, module: hook.apply_mask(module),
+        "torch.nn.utils.prune.remove",
+    ),
+}
+_REMOVE_PARAMETRIZATIONS = "torch.nn.utils.parametrize.remove_parametrizations"
+# What those hooks call the parameters and buffers from which they compute a weight.
+_SOURCES = ("_g", "_v", "_u", "_orig", "_mask")
+_HOOKS_OF_MODULES = (
+    *("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"),
+    *("_state_dict_pre_hooks", "_state_dict_hooks"),
+    *("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"),
+)
+
+
+def copied(module: _Module, memo: dict[int, Any] | None = None) -> _Module:
+    """A deep copy, also of a module in which a weight is the result of a computation.
+
+    Args:
+        module: what is copied.
+        memo: by ``id``, what stands in the copy for parts of the module; see ``copy.deepcopy``.
+    """
+    # PyTorch refuses to copy a tensor that has a history.
+    results = {
+        id(value): value.detach().clone()
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(module, results | (memo or {}))
+
+
+def refuse_computed(who: str, layer: nn.Module) -> None:
+    """Raises a ValueError where a weight of the layer is computed anew for each call.
+
+    Args:
+        who: the function that asks, the first word of the message.
+        layer: a recurrent layer of ``torch.nn`` or of throughtime.
+    """
+    for name, how, remove in _computed(layer):
+        raise ValueError(
+            f"{who}: cannot convert {type(layer).__name__}: its {name} is computed for each call "
+            f"({how}), and what computes it would be lost. Make it a parameter with "
+            f'{remove}(layer, "{name}"), convert, and apply it to the converted layer again.'
+        )
+    _check_names(who, layer)
+
+
+def with_plain_weights(who: str, module: _Module) -> _Module:
+    """A copy in evaluation mode in which every computed weight is a parameter with its value.
+
+    The value is the one of the next call in evaluation mode. All other parameters and buffers are
+    shared with the module, not copied. Hooks are left out.
+
+    Args:
+        who: the function that asks, the first word of the messages.
+        module: a layer or a model of throughtime.
+
+    Raises:
+        ValueError: for a weight that something unknown computes, that has another shape than its
+            layer asks for, or that is on the device meta and has no value.
+    """
+    shared: dict[int, Any] = {}
+    for part in module.modules():
+        tensors = (*part._parameters.values(), *part._buffers.values(), *vars(part).values())
+        shared |= {id(value): value for value in tensors if isinstance(value, Tensor)}
+        # What a hook belongs to may be anything, and need not be copyable.
+        hooks = [getattr(part, name, None) for name in _HOOKS_OF_MODULES]
+        shared |= {id(each): type(each)() for each in hooks if each is not None}
+    plain = copied(module, shared).eval()
+    with torch.no_grad():
+        for original, part in zip(list(module.modules()), list(plain.modules()), strict=True):
+            _make_plain(original, part)
+    for name, tensor in (*plain.named_parameters(), *plain.named_buffers()):
+        if tensor.is_meta:
+            raise ValueError(
+                f"{who}: expected weights with values, but {name} is on the device meta. Move the "
+                f"module with .to_empty(device=...) and load or draw its weights first."
+            )
+    for part in plain.modules():
+        if isinstance(part, Recurrent):
+            _check_names(who, part)
+            for name, shape in parameters.shapes(part.cell, part.spec).items():
+                why = f"it is a weight of {part.who}"
+                shape_is(who, name, part.get_parameter(name), shape, why)
+    return plain
+
+
+def _computed(module: nn.Module) -> Iterator[tuple[str, str, str]]:
+    """Of each computed weight: its name, what computes it, and the function that ends that."""
+    for hook, (name_of, _, remove) in _hooks(module):
+        yield name_of(hook), type(hook).__name__, remove
+    for name, steps in _parametrizations(module).items():
+        yield name, ", ".join(type(step).__name__ for step in steps), _REMOVE_PARAMETRIZATIONS
+
+
+def _hooks(module: nn.Module) -> Iterator[tuple[Any, _Hook]]:
+    for hook in module._forward_pre_hooks.values():
+        for kind, functions in _HOOKS.items():
+            if isinstance(hook, kind):
+                yield hook, functions
+
+
+def _parametrizations(module: nn.Module) -> dict[str, Any]:
+    lists: Any = module.parametrizations if parametrize.is_parametrized(module) else {}
+    return dict(lists.items())
+
+
+def _make_plain(original: nn.Module, module: nn.Module) -> None:
+    """Puts parameters in the place of computed weights.
+
+    Args:
+        original: the module that has the hooks.
+        module: its copy, which is changed.
+    """
+    values: dict[str, Tensor] = {}
+    # In the order in which a call would run them: one may read what another one computes.
+    for hook, (name_of, value_of, _) in _hooks(original):
+        name = name_of(hook)
+        values[name] = value_of(hook, module)
+        setattr(module, name, values[name])
+    names = list(_parametrizations(module))
+    values |= {name: getattr(module, name) for name in names}
+    if names:
+        del module.parametrizations
+        # PyTorch made a class whose properties compute the weights, below the module's own.
+        module.__class__ = parametrize.type_before_parametrizations(original)
+    for name in values:
+        for each in (name, *(f"{name}{end}" for end in _SOURCES if name not in names)):
+            for store in (vars(module), module._parameters, module._buffers):
+                store.pop(each, None)
+    for name, value in values.items():
+        if not any(f"{other}{end}" == name for other in values for end in _SOURCES):
+            plain = value.detach().clone(memory_format=torch.contiguous_format)
+            module.register_parameter(name, nn.Parameter(plain, requires_grad=False))
+
+
+def _check_names(who: str, layer: nn.Module) -> None:
+    """Raises where a weight that the layer must have is no parameter."""
+    if isinstance(layer, Recurrent):
+        names = list(parameters.shapes(layer.cell, layer.spec))
+    else:
+        assert isinstance(layer, nn.RNNBase)
+        names = [name for names in layer._all_weights for name in names]
+    for name in names:
+        if name not in layer._parameters:
+            raise ValueError(
+                f"{who}: expected {name} of {type(layer).__name__} as a parameter, got "
+                f"{type(getattr(layer, name, None)).__name__}. Assign a torch.nn.Parameter to it."
+            )

@@ -1,0 +1,78 @@
+"""The config.json of a model's folder: which class of model, with which arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from throughtime import cells
+from throughtime.cells.cell import Cell
+from throughtime.checks import unknown
+from throughtime.layers.named_cell import named_cell
+from throughtime.layers.spec import LayerSpec
+from throughtime.reading import Entries, ReadError, json_of, kinds_of, typed
+
+__all__ = ["read_configuration"]
+
+_CELL = Entries({"name": str, "constants": dict[str, Any]})
+_CELLS = ("cell", "encoder_cell")
+_KINDS = Entries(
+    {"class": str, "arguments": dict[str, Any]}, dict.fromkeys(_CELLS, _CELL), others=Any
+)
+
+
+def read_configuration(
+    file: Path, classes: Mapping[str, type[nn.Module]]
+) -> Callable[[], nn.Module]:
+    """A function that builds the model, with weights that are still to be read.
+
+    Args:
+        classes: that a configuration may name.
+
+    Raises:
+        ValueError: if an entry is missing or of a wrong type, or a name is unknown.
+    """
+    try:
+        return _read(file, classes)
+    except ReadError as error:
+        what = str(error).removeprefix(f"{file}: ")
+        raise ValueError(f"{file}: the configuration is damaged: {what}") from error
+
+
+def _read(file: Path, classes: Mapping[str, type[nn.Module]]) -> Callable[[], nn.Module]:
+    content = typed(str(file), json_of(file), _KINDS)
+    name = content["class"]
+    if name not in classes:
+        raise ValueError(f"{file}: {unknown('class of model', name, classes)}")
+    kinds = {**kinds_of(LayerSpec), **kinds_of(classes[name])}
+    for argument in (*_CELLS, "encoder", "device", "dtype"):
+        kinds.pop(argument, None)
+    arguments = typed(f"{file}: arguments", content["arguments"], Entries({}, kinds))
+    for argument in _CELLS:
+        if argument in content:
+            arguments[argument] = _cell(f"{file}: {argument}", content[argument])
+    for argument in ("encoder_options", "decoder_options"):
+        options = arguments.get(argument)
+        if options and isinstance(options.get("cell"), dict):
+            where = f"{file}: arguments.{argument}.cell"
+            cell = _cell(where, typed(where, options["cell"], _CELL))
+            arguments[argument] = {**options, "cell": cell}
+
+    def build() -> nn.Module:
+        try:
+            return classes[name](**arguments)
+        except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+            raise ValueError(
+                f"{file}: arguments: these make no {name} ({str(error).partition(chr(10))[0]})."
+            ) from error
+
+    return build
+
+
+def _cell(where: str, cell: Mapping[str, Any]) -> Cell:
+    if cell["name"] not in cells.names():
+        raise ReadError(f"{where}.name", str(unknown("cell", cell["name"], cells.names())))
+    return named_cell(f"{where}.constants", cell["name"], cell["constants"])

@@ -1,0 +1,124 @@
+"""The table of operators: by domain, name, and the version from which a meaning holds.
+
+An operator is a function. Its positional arguments are the inputs of a node, None where one is left
+out; its keyword arguments are the attributes, required where they have no default. It returns one
+tensor, or a tuple where a node has several outputs. So its signature says what a node may have.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from throughtime.checks import unknown
+
+__all__ = ["Function", "Operator", "axes_of", "integers", "names", "operator", "operator_of"]
+
+Function = Callable[..., "Tensor | tuple[Tensor, ...]"]
+
+_FUNCTIONS: dict[tuple[str, str], dict[int, Function]] = {}
+
+
+def operator(name: str, *, since: int = 1, domain: str = "") -> Callable[[Function], Function]:
+    """Enters the decorated function into the table.
+
+    Args:
+        name: the operator's name in ONNX.
+        since: the first version of the operator set in which it means what the function computes.
+        domain: the operator set; the empty text is ONNX's own.
+    """
+
+    def enter(function: Function) -> Function:
+        _FUNCTIONS.setdefault((domain, name), {})[since] = function
+        return function
+
+    return enter
+
+
+def names(domain: str = "") -> list[str]:
+    """The operators of a domain, in alphabetical order."""
+    return sorted(name for of, name in _FUNCTIONS if of == domain)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator, as a version of the operator set has it.
+
+    Args:
+        domain, name, since: its place in the table.
+    """
+
+    domain: str
+    name: str
+    since: int
+
+    @property
+    def function(self) -> Function:
+        """What computes it."""
+        return _FUNCTIONS[self.domain, self.name][self.since]
+
+    @property
+    def attributes(self) -> list[str]:
+        """The attributes that it knows."""
+        return [p.name for p in self._parameters if p.kind is p.KEYWORD_ONLY]
+
+    @property
+    def _parameters(self) -> list[inspect.Parameter]:
+        return list(inspect.signature(self.function).parameters.values())
+
+    def check(self, who: str, num_inputs: int, attributes: dict[str, Any]) -> None:
+        """Raises a ValueError for a node that the operator cannot be.
+
+        Args:
+            who: the file and the node, the first words of each message.
+            num_inputs: how many inputs the node names.
+            attributes: those of the node.
+        """
+        known = self.attributes
+        for name in attributes:
+            if name not in known and known:
+                raise ValueError(f"{who}: {unknown('attribute', name, known)}")
+            if name not in known:
+                raise ValueError(f'{who}: unknown attribute "{name}"; it has none.')
+        for p in self._parameters:
+            if p.kind is p.KEYWORD_ONLY and p.default is p.empty and p.name not in attributes:
+                raise ValueError(f"{who}: expected the attribute {p.name}, got none.")
+        inputs = [p for p in self._parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        any_number = any(p.kind is p.VAR_POSITIONAL for p in self._parameters)
+        least = len([p for p in inputs if p.default is p.empty])
+        most = float("inf") if any_number else len(inputs)
+        if not least <= num_inputs <= most:
+            wanted = f"{least}" if least == most else f"{least} or more" if any_number else ""
+            raise ValueError(
+                f"{who}: expected {wanted or f'{least} to {most}'} input(s), got {num_inputs}."
+            )
+
+
+def operator_of(domain: str, name: str, version: int) -> Operator | None:
+    """The operator of that name in a version of the operator set; None where there is none."""
+    versions = [since for since in _FUNCTIONS.get((domain, name), {}) if since <= version]
+    return Operator(domain, name, max(versions)) if versions else None
+
+
+def integers(value: Tensor) -> list[int]:
+    """Whole numbers that came as a tensor."""
+    return [int(v) for v in value.reshape(-1).tolist()]
+
+
+def axes_of(axes_input: Tensor | None, attribute: list[int] | None, rank: int) -> list[int] | None:
+    """Axes that stand in an input, or in older files in an attribute, counted from the front.
+
+    Returns:
+        None where the node names no axes.
+    """
+    axes = attribute if axes_input is None else integers(axes_input)
+    if axes is None:
+        return None
+    for axis in axes:
+        if not -rank <= axis < rank:
+            raise ValueError(f"expected axes from {-rank} to {rank - 1}, got {axis}.")
+    return [axis % rank for axis in axes]

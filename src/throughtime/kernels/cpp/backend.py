@@ -1,0 +1,183 @@
+"""The compiled kernels as a backend; see :class:`throughtime.kernels.backend.Backend`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from throughtime.cells.cell import Cell
+from throughtime.kernels import slowness
+from throughtime.kernels.backend import Failure
+from throughtime.kernels.call import Call, Weights
+from throughtime.kernels.cpp import compiler
+from throughtime.kernels.cpp.autograd import Form, apply
+from throughtime.kernels.cpp.gemm import has_amx
+from throughtime.kernels.cpp.identity import identity, kernel_of
+from throughtime.kernels.cpp.operators import recurrence
+from throughtime.kernels.cpp.recurrence import STORAGE, kernel
+from throughtime.kernels.graph.program import program, recording_program
+from throughtime.kernels.graph.trace import Untraceable
+from throughtime.kernels.transforms import has_tangent, is_functionalized, is_transformed
+
+__all__ = [
+    "IS_KERNEL",
+    "IS_TRACEABLE",
+    "compiled_identity",
+    "missing",
+    "rank",
+    "reasons",
+    "record",
+    "run",
+    "runs_compiled",
+    "slower_because",
+]
+
+IS_KERNEL = True
+IS_TRACEABLE = False
+_FEW_STEPS = 2
+
+
+def missing() -> list[str]:
+    """What this machine lacks."""
+    return compiler.missing()
+
+
+def reasons(call: Call) -> list[str]:
+    """Why the compiled kernels cannot run the call."""
+    refusals = []
+    if call.x.device.type != "cpu":
+        refusals.append(f"x is on {call.x.device.type} (needs cpu)")
+    dtype = call.x.dtype
+    if dtype not in STORAGE:
+        names = ", ".join(str(d).removeprefix("torch.") for d in STORAGE)
+        refusals.append(f"x is of {str(dtype).removeprefix('torch.')} (needs {names})")
+    if is_functionalized():
+        refusals.append("torch.func.functionalize is active, which knows no autograd function")
+    if has_tangent(call.tensors):
+        refusals.append("an input has a tangent, and the kernels have no forward mode")
+    if call.x.shape[1] == 0:
+        refusals.append("the batch is empty")
+    if refusals:
+        return refusals
+    try:
+        compiled = kernel_of(call.cell, dtype)
+    except Untraceable as reason:
+        return [str(reason)]
+    if "x" in compiled.program.inputs and call.x.shape[-1] != call.state[0].shape[-1]:
+        refusals.append("the step uses x unit by unit, and it has not H features")
+    elif not compiler.missing():
+        try:
+            compiled.build(_trains(call))
+        except compiler.CompileError as error:
+            first = str(error).splitlines()[0].rstrip(":")
+            refusals.append(Failure(f"its C++ does not compile ({first})"))
+    return refusals
+
+
+def compiled_identity(cell: Cell, weight: Tensor) -> str:
+    """The :func:`identity` if these kernels run the cell with such weights; else empty."""
+    if weight.device.type != "cpu" or weight.dtype not in STORAGE:
+        return ""
+    why = missing()
+    try:
+        if "x" in program(cell).inputs:
+            return ""
+        if not why:
+            kernel_of(cell, weight.dtype).build(trains=True)
+    except Untraceable:
+        return ""
+    except compiler.CompileError as error:
+        why = [str(error).splitlines()[0]]
+    if why:
+        slowness.warn_of_steps(cell.name or type(cell).__name__, why, stacklevel=3)
+        return ""
+    slowness.warn_of_kernels(slower_because(), stacklevel=3)
+    return identity(cell)
+
+
+def slower_because() -> str:
+    """See :class:`throughtime.kernels.backend.Backend`."""
+    command = compiler.without_openmp()
+    if not command:
+        return ""
+    return (
+        f"kernels run on one thread, because {command} has no OpenMP here; install its OpenMP "
+        "(libomp-dev for clang), or name another compiler in CXX"
+    )
+
+
+def _trains(call: Call) -> bool:
+    # An exported program has no backward pass.
+    if not torch.is_grad_enabled() or torch.compiler.is_exporting():
+        return False
+    return any(t is not None and t.requires_grad for t in call.tensors)
+
+
+def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Applies the cell through time; see :func:`throughtime.kernels.reference.run`."""
+    text, trains = call.identity or identity(call.cell), _trains(call)
+    if trains and not torch.compiler.is_compiling() and torch._C._is_tracing():
+        # The autograd function would be traced, and such a trace cannot be saved.
+        raise ValueError(
+            "torch.jit.trace cannot record how the gradients of the compiled kernels are derived, "
+            "and TorchScript is deprecated. Export the model with torch.export.export or "
+            "throughtime.save_onnx; for a trace that runs forward only, trace it under "
+            "torch.no_grad()."
+        )
+    counts = (len(call.weights.parameters), len(call.state), len(call.inputs))
+    form = Form(text, call.reverse, call.save if trains else "nothing", *counts)
+    varying = (call.lengths, call.resets, call.seed)
+    if trains or is_transformed():
+        results = apply(form, varying, call.tensors)
+    else:
+        # Nothing to derive and nothing to transform: the operator itself.
+        results = recurrence(*form.operator_arguments((*varying, *call.tensors)))
+    return results[0], tuple(results[1 : 1 + len(call.state)])
+
+
+@torch.no_grad()
+def record(call: Call) -> dict[str, Tensor]:
+    """All that the step returns by name, of all steps; see ``reference.record``.
+
+    For tensors that :func:`throughtime.kernels.transforms.is_direct` allows.
+    """
+
+    def plain(tensor: Tensor | None) -> Any:
+        # What PyTorch negates only when it is read is negated here, as for an operator.
+        return None if tensor is None else tensor.detach().resolve_neg()
+
+    w = call.weights
+    matrices = (plain(w.weight_ih), plain(w.weight_hh), plain(w.bias_ih), plain(w.bias_hh))
+    weights = Weights(*matrices, {name: plain(p) for name, p in w.parameters.items()})
+    call = replace(
+        call,
+        x=plain(call.x).contiguous(),
+        weights=weights,
+        state=tuple(map(plain, call.state)),
+        inputs=tuple(map(plain, call.inputs)),
+    )
+    return kernel(recording_program(call.cell), call.x.dtype).trace(call)
+
+
+def rank(call: Call) -> tuple[int, str]:
+    """See :class:`throughtime.kernels.backend.Backend`.
+
+    From benchmarks/results: a compiled kernel is asked for memory, packs the weights and starts
+    threads before its first step, which a step or two do not bring in again. PyTorch's LSTM
+    multiplies bfloat16 by AMX where there is one, and the compiled kernels do not yet.
+    """
+    # The reference, traced, would hold for this number of steps only.
+    if call.x.shape[0] <= _FEW_STEPS and not torch._C._is_tracing():
+        return 30, "cpp could, but so few steps are done sooner without"
+    if call.x.dtype is torch.bfloat16 and call.cell.torch_equivalent == "LSTM" and has_amx():
+        return 15, "cpp could, but has no use of this processor's AMX"
+    return 0, ""
+
+
+def runs_compiled(call: Call) -> bool:
+    """Whether these kernels run the call inside torch.compile."""
+    # The layer knows the type of its weights, and not that autocast takes another.
+    return bool(call.identity) and call.x.dtype in STORAGE

@@ -1,0 +1,324 @@
+"""The backward direction of a compiled cell.
+
+The chunks of the forward call are taken from the last to the first. In each one the compiled
+kernel walks through the steps and writes the gradients of the slots, the sums of products that
+enter the equations. From these the gradients of the input and of the weights are one large product
+each, taken while the chunk is still in the processor's cache.
+
+``save="gates"`` keeps what the backward steps need of all steps. ``save="states"`` keeps only the
+states before each chunk, and runs a chunk forward again before its backward steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from throughtime.kernels.call import Call
+from throughtime.kernels.cpp.context import StepArray
+from throughtime.kernels.cpp.emit import Source, emit
+from throughtime.kernels.cpp.forward import Forward, Kept
+from throughtime.kernels.cpp.gemm import matmul
+from throughtime.kernels.cpp.library import Library
+from throughtime.kernels.cpp.scratch import empty, scratch
+from throughtime.kernels.cpp.weight_gradients import Gradients, WeightGradients
+
+__all__ = ["Backward"]
+
+
+class Backward:
+    """The backward direction of a cell, compiled for the storage type of its forward direction.
+
+    Args:
+        forward: the forward direction of the same cell.
+    """
+
+    def __init__(self, forward: Forward) -> None:
+        self.forward = forward
+
+    @cached_property
+    def source(self) -> Source:
+        """The generated C++."""
+        return emit(self.forward.program, self.forward.storage, backward=True)
+
+    @cached_property
+    def library(self) -> Library:
+        """The compiled C++; the first access compiles it unless it is in the cache."""
+        return Library(self.source, is_backward=True)
+
+    @cached_property
+    def weight_gradients(self) -> WeightGradients:
+        """The gradients of W, R, the biases and the parameters."""
+        forward = self.forward
+        return WeightGradients(
+            forward.program, forward.packing, forward.dtype, forward.compute, self.source.sums
+        )
+
+    def run(
+        self,
+        call: Call,
+        kept: Kept,
+        d_output: Tensor | None,
+        d_last: Sequence[Tensor | None],
+        of_input: bool = True,
+    ) -> Gradients:
+        """The gradients of all arguments of a forward call.
+
+        Args:
+            call: the forward call.
+            kept: what the forward call kept.
+            d_output: the gradient of the outputs, (T, B, H), or None.
+            d_last: the gradients of the last states.
+            of_input: whether the gradient of x is wanted.
+        """
+        backward = _Pass(self, call, kept, d_output, d_last, of_input)
+        for number in reversed(range(len(backward.walk.chunks))):
+            backward.run_chunk(number)
+        return backward.gradients()
+
+
+@dataclass
+class _Chunk:
+    """The steps t0 to t0 + n of a backward call.
+
+    Args:
+        number: of the chunk, in the order in which the forward call ran them.
+        x: the steps of x, (n, rows, I).
+        d_slots: the gradients of the slots, (n + 2, rows, slots W): its first and last step are
+            those before and after the chunk.
+        states: the arrays that the forward steps have written.
+        memory: all arrays that the kernel is called with.
+    """
+
+    number: int
+    t0: int
+    n: int
+    x: Tensor
+    d_slots: Tensor
+    states: dict[str, StepArray]
+    memory: dict[str, StepArray] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many rows have a step in the chunk."""
+        return self.x.shape[1]
+
+
+class _Pass:
+    """One backward call: the arrays it works on, and the gradients that its chunks add to.
+
+    Args: see :meth:`Backward.run`.
+    """
+
+    def __init__(
+        self,
+        backward: Backward,
+        call: Call,
+        kept: Kept,
+        d_output: Tensor | None,
+        d_last: Sequence[Tensor | None],
+        of_input: bool,
+    ) -> None:
+        self.backward, self.forward = backward, backward.forward
+        self.call, self.kept, self.d_output = call, kept, d_output
+        self.walk = walk = self.forward.walk(call, kept.save)
+        self.d_last = [None if d is None else walk.rows.sorted(d) for d in d_last]
+        self.is_ragged, self.runs_again = call.lengths is not None, kept.save == "states"
+        self.num_slots, self.num_hoisted = (
+            len(self.forward.program.slots),
+            len(self.forward.hoisted),
+        )
+        self.initial = self.forward.initial([walk.rows.sorted(s) for s in call.state], walk)
+        # Only a chunk that is run forward again needs R in the order of the forward kernel.
+        library = self.forward.library if self.runs_again else None
+        self.weights = self.forward.packing.pack(call.weights, walk, library)
+        R = call.weights.weight_hh
+        self.packed = None if R is None else walk.pack(backward.library, R)
+        self._make_fixed_arrays()
+        self._make_scratch()
+        self._make_gradients(of_input)
+
+    def _make_fixed_arrays(self) -> None:
+        """The arrays that are the same in all chunks: initial states, parameters, d of states."""
+        walk, compute, shape = self.walk, self.forward.compute, (self.walk.B, self.walk.W)
+        self.zero = torch.zeros(shape, dtype=compute)
+        self.d_initial: list[Tensor] = []
+        self.fixed: dict[str, StepArray] = dict(self.initial)
+        self.fixed["parameters"] = StepArray(self.weights.parameters, mask=0)
+        zeros = torch.zeros(walk.W, dtype=self.forward.dtype)
+        self.fixed["zeros"] = StepArray(zeros, mask=0)
+        for name, d in zip(self.forward.program.states, self.d_last, strict=True):
+            last = self.zero if d is None else walk.padded(d.to(compute)).contiguous()
+            self.d_initial.append(torch.zeros(shape, dtype=compute))
+            self.fixed[f"d_last:{name}"] = StepArray(last, mask=0)
+            self.fixed[f"d_state:{name}"] = StepArray(empty(shape, compute), mask=0)
+            self.fixed[f"d_initial:{name}"] = StepArray(self.d_initial[-1], mask=0)
+        # Each group of threads adds up its own rows. Threads never add to the same sum, so that
+        # the numbers do not depend on which of them is faster.
+        groups, sums = walk.groups(self.backward.library), len(self.backward.source.sums)
+        self.sums = torch.zeros(groups, sums, walk.W, dtype=compute)
+
+    def _make_scratch(self) -> None:
+        """StepArray that every chunk overwrites."""
+        walk, dtype, per_row = self.walk, self.forward.dtype, self.num_slots * self.walk.W
+        most = max(n for _, n in walk.chunks)
+        # One step more on either side. On the one a chunk reads the gradients of the slots at the
+        # step that comes after it; which side that is depends on the direction of time. On the
+        # other nothing is read: there lies the step before the sequence.
+        self.d_slots = scratch.take("slots", ((most + 2) * walk.B * per_row,), dtype)
+        self.d_slots_after = scratch.take("other slots", (walk.B, per_row), dtype)
+        self.again = self.forward.chunk_arrays(walk, most) if self.runs_again else {}
+
+    def _make_gradients(self, of_input: bool) -> None:
+        """Room for the gradients that the chunks write or add to."""
+        x, W, compute = self.call.x, self.walk.W, self.forward.compute
+        self.dx = self.dW = self.dR = None
+        if of_input:
+            # The product with W writes all of dx, except where a row has ended.
+            is_zero = not self.num_hoisted or self.is_ragged
+            self.dx = empty(tuple(x.shape), x.dtype, zero=is_zero)
+        if self.num_hoisted:
+            self.dW = empty((self.num_hoisted * W, x.shape[2]), compute)
+        if self.call.weights.weight_hh is not None:
+            blocks = len(self.forward.program.cell.recurrent_block_names)
+            is_zero = self.backward.weight_gradients.needs_zeros
+            self.dR = empty((blocks * W, W), compute, zero=is_zero)
+        # An input that the equations do not use keeps a gradient of zero.
+        self.d_inputs = [torch.zeros_like(value) for value in self.call.inputs]
+
+    def run_chunk(self, number: int) -> None:
+        """Runs the backward steps of a chunk, and adds its share to the gradients."""
+        chunk = self._chunk(number)
+        self._run_steps(chunk)
+        # The next chunk to run reads these as the gradients at the step after its own last one.
+        self.d_slots_after[: chunk.rows] = chunk.d_slots[chunk.n if self.call.reverse else 1]
+        self._add_to_input_gradients(chunk)
+        self._write_further_inputs(chunk)
+        if self.dR is not None:
+            d_slots, is_first = chunk.d_slots[1 : chunk.n + 1], self._is_first(chunk)
+            self.backward.weight_gradients.add_recurrent(
+                *(self.walk, self.dR, d_slots, chunk.states, self.initial),
+                *(chunk.t0, chunk.n, is_first),
+            )
+
+    def _is_first(self, chunk: _Chunk) -> bool:
+        """Whether the chunk is the first of the backward call: the last in the forward order."""
+        return chunk.number + 1 == len(self.walk.chunks)
+
+    def _chunk(self, number: int) -> _Chunk:
+        """Lays out the arrays of a chunk; runs it forward again where only states were kept."""
+        walk, (t0, n) = self.walk, self.walk.chunks[number]
+        if self.runs_again:
+            states = self._run_again(number)
+        else:
+            arrays = {self.forward.output: self.kept.output, **self.kept.arrays}
+            states = {name: StepArray(array).at(t0) for name, array in arrays.items()}
+        x = walk.rows.chunk(self.call.x, t0, n)
+        rows, per_row = x.shape[1], self.num_slots * walk.W
+        d_slots = self.d_slots[: (n + 2) * rows * per_row].view(n + 2, rows, per_row)
+        if self.is_ragged:
+            # The kernel skips rows that have ended, and the products below take them all.
+            d_slots.zero_()
+        if number + 1 < len(walk.chunks):
+            # The step after this chunk belongs to the chunk that was run before. A ragged batch
+            # has fewer rows there, or more where time runs backward.
+            both = min(rows, walk.rows.count(walk.chunks[number + 1][0]))
+            d_slots[0 if self.call.reverse else n + 1, :both] = self.d_slots_after[:both]
+        return _Chunk(number, t0, n, x, d_slots, states)
+
+    def _run_again(self, number: int) -> dict[str, StepArray]:
+        """Runs a chunk forward again from the states before it; returns what its steps write."""
+        walk, (t0, n) = self.walk, self.walk.chunks[number]
+        # The step before the chunk lies on the side from which time comes.
+        boundary, before = (n + 1, t0 + n) if walk.reverse else (0, t0 - 1)
+        for name, tensor in self.again.items():
+            if self.is_ragged:
+                tensor.zero_()
+            if number > 0 and name == self.forward.output and name != "output":
+                # The output is a state, and was kept at all steps.
+                tensor[boundary] = self.kept.output[before]
+            elif number > 0 and name in self.kept.arrays:
+                tensor[boundary] = self.kept.arrays[name][number]
+        states = {name: StepArray(tensor).at(1) for name, tensor in self.again.items()}
+        self.forward.run_chunk(walk, self.weights, states | self.initial, self.call, t0, n)
+        return states
+
+    def _run_steps(self, chunk: _Chunk) -> None:
+        """Lets the kernel walk through the chunk: from its last step in time to its first."""
+        walk, dtype, t0, n = self.walk, self.forward.dtype, chunk.t0, chunk.n
+        chunk.memory = self.fixed | chunk.states
+        if self.d_output is None:
+            chunk.memory["d_output"] = StepArray(self.zero.to(dtype), mask=0)
+        else:
+            part = walk.padded(walk.rows.chunk(self.d_output, t0, n).to(dtype))
+            chunk.memory["d_output"] = StepArray(part.contiguous())
+        chunk.memory |= self.forward.inputs(walk, self.call, chunk.x, t0, n)
+        for name in self.forward.program.inputs:
+            d_input = empty((n, chunk.rows, walk.W), dtype, zero=self.is_ragged)
+            chunk.memory[f"d_input:{name}"] = StepArray(d_input)
+        chunk.memory["d_slots"] = StepArray(chunk.d_slots).at(1)
+        # One step more, before the sequence: there the gradients of the initial states come out.
+        count = n + 1 if chunk.number == 0 else n
+        begin, direction = (0, 1) if self.call.reverse else (n - 1, -1)
+        library, packed = self.backward.library, self.packed
+        walk.run(library, packed, chunk.memory, t0, begin, count, direction, self.sums)
+
+    def _add_to_input_gradients(self, chunk: _Chunk) -> None:
+        """Adds the chunk's share to the gradient of W, and writes its steps of that of x."""
+        walk, n, rows = self.walk, chunk.n, chunk.rows
+        # The slots with a block of W come first, so that one product takes all of them.
+        d_slots = chunk.d_slots[1 : n + 1].view(n * rows, self.num_slots * walk.W)
+        d_hoisted = d_slots[:, : self.num_hoisted * walk.W]
+        if self.dW is not None:
+            x = chunk.x.reshape(n * rows, -1)
+            matmul(d_hoisted.T, x, self.dW, accumulate=not self._is_first(chunk))
+        if self.dx is not None:
+            dx = walk.rows.place(self.dx, chunk.t0, n, rows)
+            if self.dW is not None:
+                assert self.weights.input is not None
+                matmul(d_hoisted, self.weights.input, dx.view(n * rows, -1))
+            else:
+                dx.zero_()
+            if "x" in self.forward.program.inputs:
+                dx += walk.unpadded(chunk.memory["d_input:x"].tensor)
+            walk.rows.put_chunk(self.dx, dx, chunk.t0)
+
+    def _write_further_inputs(self, chunk: _Chunk) -> None:
+        """Writes the chunk's steps of the gradients of the inputs besides x."""
+        names = self.forward.program.cell.given_inputs
+        for name, whole in zip(names, self.d_inputs, strict=True):
+            if name in self.forward.program.inputs:
+                part = self.walk.rows.place(whole, chunk.t0, chunk.n, chunk.rows)
+                part.copy_(self.walk.unpadded(chunk.memory[f"d_input:{name}"].tensor))
+                self.walk.rows.put_chunk(whole, part, chunk.t0)
+
+    def gradients(self) -> Gradients:
+        """The gradients, once all chunks were run."""
+        walk, of_weights = self.walk, self.backward.weight_gradients
+        sums = self.sums.sum(0)
+        return Gradients(
+            self.dx,
+            of_weights.of_input(walk, self.dW),
+            of_weights.of_recurrent(walk, self.dR),
+            *of_weights.of_biases(walk, self.call.weights, sums),
+            of_weights.of_parameters(walk, sums),
+            self._of_initial_states(),
+            self.d_inputs,
+        )
+
+    def _of_initial_states(self) -> list[Tensor]:
+        """The gradients of the initial states, in the order of the cell's states.
+
+        A row without a step passes its initial state on: its gradient is that of the last state.
+        """
+        gradients = []
+        for d, last in zip(self.d_initial, self.d_last, strict=True):
+            if self.walk.rows.lengths is not None and last is not None:
+                empty = (self.walk.rows.lengths == 0).unsqueeze(-1)
+                d = torch.where(empty, self.walk.padded(last.to(d.dtype)), d)
+            gradients.append(self.walk.rows.unsorted(self.walk.unpadded(d)).to(self.forward.dtype))
+        return gradients

@@ -1,0 +1,281 @@
+"""The forward direction of a compiled cell.
+
+A sequence is run in chunks of steps. For each chunk the products of the input with W are one large
+product; then the compiled kernel walks through the steps. So a chunk's products are still in the
+processor's cache when the kernel reads them, and they are never stored for the whole sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from throughtime.kernels.call import Call
+from throughtime.kernels.cpp.chunks import num_chunks
+from throughtime.kernels.cpp.context import StepArray
+from throughtime.kernels.cpp.emit import COMPUTE, Array, Source, emit
+from throughtime.kernels.cpp.gemm import matmul
+from throughtime.kernels.cpp.library import Library
+from throughtime.kernels.cpp.packing import Packed, Packing
+from throughtime.kernels.cpp.scratch import empty, scratch
+from throughtime.kernels.cpp.units import width
+from throughtime.kernels.cpp.walk import Walk
+from throughtime.kernels.graph.program import Program
+
+__all__ = ["STORAGE", "Forward", "Kept"]
+
+STORAGE = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}
+"""The C++ name of each dtype that a kernel can store sequences in."""
+_DTYPES = {name: dtype for dtype, name in STORAGE.items()}
+
+
+@dataclass
+class Kept:
+    """What the backward call needs of the forward call, besides its arguments.
+
+    Args:
+        save: ``gates`` or ``states``.
+        output: the kernel's own output, (T, B, width).
+        arrays: the kernel's arrays by name. With ``gates`` they hold all steps; with ``states``
+            they hold the state before each chunk, (chunks, B, width).
+    """
+
+    save: str
+    output: Tensor
+    arrays: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Forward:
+    """The forward direction of a cell, compiled for one storage type.
+
+    Args:
+        program: what a step computes.
+        storage: ``float``, ``double`` or ``bfloat16``.
+    """
+
+    def __init__(self, program: Program, storage: str) -> None:
+        self.program, self.storage = program, storage
+        self.dtype, self.compute = _DTYPES[storage], _DTYPES[COMPUTE[storage]]
+        self.packing = Packing(program, self.compute)
+        self.hoisted = self.packing.hoisted
+        # The output of most cells is one of the states: then both are one array.
+        self.output = f"state:{program.output_state}" if program.output_state else "output"
+
+    @cached_property
+    def source(self) -> Source:
+        """The generated C++."""
+        return emit(self.program, self.storage, backward=False)
+
+    @cached_property
+    def library(self) -> Library:
+        """The compiled C++; the first access compiles it unless it is in the cache."""
+        return Library(self.source, is_backward=False)
+
+    def kept_arrays(
+        self, T: int, B: int, H: int, save: str, is_ragged: bool
+    ) -> list[tuple[str, tuple[int, ...]]]:
+        """The names and shapes of the arrays that a call keeps besides its output."""
+        W = width(H)
+        # The caller gets a copy of the output where W is padded or the rows are sorted. The
+        # backward call needs the kernel's own output then.
+        arrays = [("own", (T, B, W))] if W != H or is_ragged else []
+        # The count follows from the sizes alone, so that torch.compile knows the shapes too.
+        count = num_chunks(T, B, len(self.program.slots) * W * self.compute.itemsize, save)
+        for array in self.source.arrays:
+            kind = _kind(array)
+            if array.name == self.output:
+                continue
+            if save == "gates" and kind in ("state", "value", "operand", "saved"):
+                arrays.append((array.name, (T, B, array.per_row * W)))
+            elif save == "states" and kind in ("state", "value"):
+                arrays.append((array.name, (count, B, W)))
+        return arrays
+
+    def type_of(self, name: str) -> torch.dtype:
+        """The dtype of one of :meth:`kept_arrays`."""
+        stored = {array.name: array.stored for array in self.source.arrays}
+        return self.dtype if name == "own" or stored[name] else self.compute
+
+    def walk(self, call: Call, save: str | None) -> Walk:
+        """The sizes, chunks, rows and threads of a call."""
+        return Walk(self.dtype, self.compute, len(self.program.slots), call, save)
+
+    def run(self, call: Call, save: str | None) -> tuple[Tensor, list[Tensor], Kept | None]:
+        """Runs all steps of a call.
+
+        Args:
+            call: its tensors are of this kernel's dtype.
+            save: ``gates``, ``states``, or None where no backward call follows.
+
+        Returns:
+            The outputs (T, B, H), the last states (B, H), and what the backward call needs.
+        """
+        walk = self.walk(call, save)
+        state = [walk.rows.sorted(s) for s in call.state]
+        arrays = self._arrays(walk, save)
+        initial = self.initial(state, walk)
+        packed = self.packing.pack(call.weights, walk, self.library)
+        starts = self._starts(walk, arrays) if save == "states" else {}
+        for number, (t0, n) in enumerate(walk.chunks):
+            # The first chunk begins with the initial states, which are arguments of both calls.
+            if number > 0:
+                before = t0 + n if call.reverse else t0 - 1
+                for name, start in starts.items():
+                    # These arrays hold two steps in turns: step t lies at t & 1.
+                    start[number] = arrays[name].tensor[before & 1]
+            memory = {name: array.at(t0) for name, array in arrays.items()} | initial
+            self.run_chunk(walk, packed, memory, call, t0, n)
+        kept = Kept(save, arrays[self.output].tensor, starts) if save is not None else None
+        if kept is not None and save == "gates":
+            kept.arrays = {name: a.tensor for name, a in arrays.items() if name != self.output}
+        last = [
+            walk.rows.unsorted(self._last(walk, arrays, name, s))
+            for name, s in zip(self.program.states, state, strict=True)
+        ]
+        output = walk.rows.unsorted(walk.unpadded(arrays[self.output].tensor), 1)
+        return output, last, kept
+
+    def values(self, call: Call, kept: Kept) -> dict[str, Tensor]:
+        """All values that the step returns, by name, at all steps; each is (T, B, H).
+
+        The kernel's program must be a :func:`recording_program`, or that of a cell whose step
+        returns only states and the output.
+
+        Args:
+            call: a call that was run with ``save="gates"``.
+            kept: what it kept.
+        """
+        walk = self.walk(call, "gates")
+        arrays = {self.output: kept.output, **kept.arrays}
+        values = {}
+        for name in (*self.program.states, self.program.cell.output_name, *self.program.others):
+            kinds = (f"value:{name}", f"state:{name}", f"other:{name}", "output")
+            # A state may have two arrays: the one in the compute type is more exact.
+            array = next(arrays[kind] for kind in kinds if kind in arrays)
+            values[name] = walk.rows.unsorted(walk.unpadded(array), 1).to(self.dtype)
+        return values
+
+    def run_chunk(
+        self,
+        walk: Walk,
+        packed: Packed,
+        memory: dict[str, StepArray],
+        call: Call,
+        t0: int,
+        n: int,
+    ) -> None:
+        """Runs the steps t0 to t0 + n of a call; writes them to the arrays in ``memory``."""
+        part = walk.rows.chunk(call.x, t0, n)
+        if self.hoisted:
+            rows = part.reshape(-1, walk.I)
+            hoisted = walk.hoisted(len(self.hoisted), self.compute)[: len(rows)]
+            assert packed.input is not None
+            # This product adds the bias too, so that the time loop need not.
+            matmul(rows, packed.input.T, hoisted, bias=packed.input_bias)
+            memory["hoisted"] = StepArray(hoisted.view(n, len(rows) // n, -1))
+        memory["bias"] = StepArray(packed.bias, mask=0)
+        memory["parameters"] = StepArray(packed.parameters, mask=0)
+        memory |= self.inputs(walk, call, part, t0, n)
+        # The kernel counts steps from t0; in reverse it begins with the last step of the chunk.
+        begin, direction = (n - 1, -1) if walk.reverse else (0, 1)
+        walk.run(self.library, packed.recurrent, memory, t0, begin, n, direction)
+
+    def inputs(self, walk: Walk, call: Call, x: Tensor, t0: int, n: int) -> dict[str, StepArray]:
+        """The arrays of the inputs that the equations use unit by unit, for one chunk.
+
+        Args:
+            x: the chunk's steps of x, as :meth:`Rows.chunk` returns them.
+        """
+        further = dict(zip(self.program.cell.given_inputs, call.inputs, strict=True))
+        arrays = {}
+        for name in self.program.inputs:
+            part = x if name == "x" else walk.rows.chunk(further[name], t0, n)
+            arrays[f"input:{name}"] = StepArray(walk.padded(part).contiguous())
+        return arrays
+
+    def initial(self, state: Sequence[Tensor], walk: Walk) -> dict[str, StepArray]:
+        """The arrays of the initial states, whose rows are sorted."""
+        of_name = dict(zip(self.program.states, state, strict=True))
+        arrays = {}
+        for array in self.library.source.arrays:
+            if array.name.startswith("initial_"):
+                value = of_name[array.name.partition(":")[2]].to(self._dtype(array))
+                arrays[array.name] = StepArray(walk.padded(value).contiguous(), mask=0)
+        return arrays
+
+    def chunk_arrays(self, walk: Walk, most: int) -> dict[str, Tensor]:
+        """Scratch memory for a chunk that the backward call runs forward again.
+
+        It has room for ``most`` steps and one more on either side: in the one the step before the
+        chunk is put, wherever the direction of time has it.
+        """
+        arrays = {}
+        for array in self.library.source.arrays:
+            if _kind(array) in ("state", "value", "operand", "output", "saved"):
+                shape = (most + 2, walk.B, array.per_row * walk.W)
+                arrays[array.name] = scratch.take(array.name, shape, self._dtype(array))
+        return arrays
+
+    def _dtype(self, array: Array) -> torch.dtype:
+        return self.dtype if array.stored else self.compute
+
+    def _arrays(self, walk: Walk, save: str | None) -> dict[str, StepArray]:
+        """The arrays that the kernel writes in a whole call.
+
+        An array that nobody reads later has room for as many steps as the kernel itself needs: a
+        state for two that take turns, an operand for one.
+        """
+        T, B, W = walk.T, walk.B, walk.W
+        # Products take all rows of a chunk, also those that have ended: they must be zero.
+        is_ragged = walk.rows.lengths is not None
+        arrays: dict[str, StepArray] = {}
+        for array in self.library.source.arrays:
+            kind, dtype = _kind(array), self._dtype(array)
+            has_all_steps = save == "gates" and kind in ("state", "value", "operand", "other")
+            if array.name == self.output or has_all_steps:
+                arrays[array.name] = StepArray(empty((T, B, W), dtype, is_ragged))
+            elif kind in ("state", "value"):
+                arrays[array.name] = StepArray(empty((2, B, W), dtype, is_ragged), mask=1)
+            elif kind == "operand":
+                arrays[array.name] = StepArray(empty((1, B, W), dtype), mask=0)
+            elif kind == "saved" and save == "gates":
+                shape = (T, B, array.per_row * W)
+                arrays[array.name] = StepArray(empty(shape, dtype, is_ragged))
+        return arrays
+
+    def _starts(self, walk: Walk, arrays: Mapping[str, StepArray]) -> dict[str, Tensor]:
+        """Room for the states before each chunk; the output is kept whole and needs none."""
+        return {
+            name: empty((len(walk.chunks), walk.B, walk.W), array.tensor.dtype, True)
+            for name, array in arrays.items()
+            if name.startswith(("state", "value")) and name != self.output
+        }
+
+    def _last(
+        self, walk: Walk, arrays: Mapping[str, StepArray], name: str, initial: Tensor
+    ) -> Tensor:
+        """A state after the last step of each row, (B, H), the rows sorted."""
+        memory = arrays.get(f"value:{name}") or arrays[f"state:{name}"]
+        if walk.rows.lengths is None:
+            t = (0 if walk.reverse else walk.T - 1) & memory.mask
+            last = memory.tensor[t]
+        elif walk.reverse:
+            last = memory.tensor[0]
+        else:
+            t = (walk.rows.lengths - 1).clamp(min=0) & memory.mask
+            last = memory.tensor[t, torch.arange(walk.B)]
+        if walk.rows.lengths is not None:
+            # A row of length 0 has no step: its last state is its initial one.
+            empty = (walk.rows.lengths == 0).unsqueeze(-1)
+            last = torch.where(empty, walk.padded(initial).to(last.dtype), last)
+        # A copy: the caller may change the last state, and the backward call reads the array.
+        return walk.unpadded(last).to(initial.dtype, copy=True)
+
+
+def _kind(array: Array) -> str:
+    """What an array holds: ``state`` in ``state:h``."""
+    return array.name.partition(":")[0]

@@ -1,0 +1,74 @@
+"""Memory for the arrays of a call: fresh, or reused from call to call."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+__all__ = ["Scratch", "empty", "scratch"]
+
+# Larger scratch memory is not kept for the next call: it would stay allocated for good.
+_LARGEST_KEPT = 32 << 20
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype, zero: bool = False) -> Tensor:
+    """A fresh tensor, filled with zeros if ``zero``."""
+    if zero:
+        return torch.zeros(shape, dtype=dtype)
+    return _on_large_pages(torch.empty(shape, dtype=dtype))
+
+
+class Scratch(threading.local):
+    """Reusable scratch memory; never return a view of it.
+
+    Each Python thread has its own. Allocating fresh memory, and touching it for the first time,
+    often costs more than what is computed in it.
+    """
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Uninitialized memory that the next call with the same name overwrites."""
+        size = math.prod(shape) * dtype.itemsize
+        if size > _LARGEST_KEPT:
+            return empty(shape, dtype)
+        memory = self._by_name.get(name)
+        if memory is None or memory.numel() < size:
+            memory = self._by_name[name] = empty((size,), torch.uint8)
+        return memory[:size].view(dtype).view(shape)
+
+
+scratch = Scratch()
+
+_MADV_HUGEPAGE, _LARGE = 14, 1 << 22
+
+
+@cache
+def _madvise() -> Callable[..., int] | None:
+    if sys.platform != "linux":
+        return None
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return advise
+
+
+def _on_large_pages(fresh: Tensor) -> Tensor:
+    """Asks the system to back the tensor's memory by large pages; returns the tensor.
+
+    The first write to a fresh page is slow: with small pages these writes cost as much as several
+    products.
+    """
+    size, advise = fresh.numel() * fresh.element_size(), _madvise()
+    if size >= _LARGE and advise is not None:
+        begin = -(-fresh.data_ptr() // 4096) * 4096
+        # The result is not checked: the pages stay small if the system refuses.
+        advise(begin, (fresh.data_ptr() + size - begin) // 4096 * 4096, _MADV_HUGEPAGE)
+    return fresh

@@ -1,0 +1,22 @@
+"""How the units of a row are padded to whole vectors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["pad", "width"]
+
+# A multiple of the lanes of every vector, from 16 bytes of float64 to 64 bytes of float32.
+_UNITS = 16
+
+
+def width(units: int) -> int:
+    """How many numbers a row of so many units has with padding."""
+    return -(-units // _UNITS) * _UNITS
+
+
+def pad(value: Tensor, width: int) -> Tensor:
+    """The value with zeros after its last unit, (…, width); the value itself if it is as wide."""
+    missing = width - value.shape[-1]
+    return torch.nn.functional.pad(value, (0, missing)) if missing else value

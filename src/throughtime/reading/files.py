@@ -1,0 +1,267 @@
+"""Files that a person may edit, as values: text, JSON, YAML and CSV, with limits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from throughtime.reading.errors import ReadError, entry, shown
+
+__all__ = ["json_of", "json_value", "rows_of", "text_of", "yaml_of", "yaml_value"]
+
+MOST_BYTES = 1 << 28
+"""The size of a file that is read as a whole; a larger one was not written by throughtime."""
+
+MOST_BYTES_OF_ROWS = 1 << 30
+"""A row of a long training is written every few steps."""
+
+MOST_BYTES_OF_YAML = 1 << 20
+"""YAML is read slowly, and a recipe is short."""
+
+DEEPEST = 64
+"""How deep lists and objects may lie in each other."""
+
+
+# Files.
+
+
+def text_of(path: str | Path, most: int = MOST_BYTES, errors: str = "strict") -> str:
+    """The text of a file in UTF-8, without a byte order mark.
+
+    Args:
+        most: the bytes that it may have.
+        errors: what is made of bytes that are not UTF-8, as ``bytes.decode`` takes it.
+
+    Raises:
+        ReadError: for a larger file, or bytes that are not UTF-8.
+    """
+    with Path(path).open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ReadError(str(path), f"expected at most {most:,} bytes, got more.")
+    try:
+        return content.decode("utf-8-sig", errors)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ReadError(
+            str(path),
+            f"expected UTF-8, got the byte 0x{content[error.start]:02x} in line {line}, byte "
+            f"{error.start + 1} of the file.",
+        ) from error
+
+
+def json_of(path: str | Path, most: int = MOST_BYTES) -> Any:
+    """The value that a JSON file holds; see :func:`json_value`."""
+    return json_value(str(path), text_of(path, most))
+
+
+def yaml_of(path: str | Path) -> Any:
+    """The value that a YAML or JSON file holds; see :func:`yaml_value`."""
+    return yaml_value(str(path), text_of(path))
+
+
+def rows_of(path: str | Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a CSV file with a header, and its rows, each with the number of its line.
+
+    A last line without a line end, and without all its cells, was cut short when it was written,
+    and is left out.
+
+    Raises:
+        ReadError: for a row that has not a cell for each column, with its line, and a name that
+            stands twice in the header.
+    """
+    text = text_of(path, MOST_BYTES_OF_ROWS)
+    # Not splitlines, which takes further characters for line ends.
+    reader = csv.reader(io.StringIO(text, newline=""))
+    columns: list[str] = []
+    rows: list[tuple[int, dict[str, str]]] = []
+    try:
+        for cells in reader:
+            where = f"{path}, line {reader.line_num}"
+            if not cells:
+                continue
+            if not columns:
+                columns = cells
+                if len(set(columns)) < len(columns):
+                    twice = next(name for i, name in enumerate(columns) if name in columns[:i])
+                    raise ReadError(where, f"expected each column once, got {shown(twice)} again.")
+            elif len(cells) < len(columns) and _is_last(reader, text):
+                break
+            elif len(cells) != len(columns):
+                raise ReadError(
+                    where, f"expected {len(columns)} cells as in the header, got {len(cells)}."
+                )
+            else:
+                rows.append((reader.line_num, dict(zip(columns, cells, strict=True))))
+    except csv.Error as error:
+        raise ReadError(f"{path}, line {reader.line_num}", f"no CSV: {error}.") from error
+    return columns, rows
+
+
+# Values.
+
+
+def json_value(where: str, text: str) -> Any:
+    """The value that a JSON text holds.
+
+    Raises:
+        ReadError: for what is not JSON, NaN and infinities, a name that stands twice in an object,
+            and what lies too deep in brackets.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        raise ReadError(where, _too_deep()) from None
+    except ReadError as error:
+        raise ReadError(where, error.what) from error
+    except ValueError as error:
+        raise ReadError(where, f"not JSON: {error}.") from error
+    _check_values(where, value)
+    return value
+
+
+def yaml_value(where: str, text: str) -> Any:
+    """The value that a YAML text holds, of the kinds that JSON has.
+
+    Raises:
+        ReadError: as :func:`json_value`, and for tags (``!name``) and aliases (``*name``).
+    """
+    if text.lstrip().startswith("{"):
+        # JSON is nearly YAML, and is read a hundred times faster.
+        try:
+            return json_value(where, text)
+        except ReadError as error:
+            if not error.what.startswith("not JSON"):
+                raise
+    if len(text) > MOST_BYTES_OF_YAML:
+        raise ReadError(where, f"expected at most {MOST_BYTES_OF_YAML:,} characters, got more.")
+    try:
+        value = yaml.load(text, _Loader)
+    except RecursionError:
+        raise ReadError(where, _too_deep()) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = where if mark is None else f"{where}, line {mark.line + 1}"
+        raise ReadError(place, f"not YAML: {error.problem or error.context}.") from error
+    except (yaml.YAMLError, ValueError, LookupError) as error:
+        raise ReadError(where, f"not YAML: {error}.") from error
+    _check_values(where, value)
+    return value
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without tags and aliases, and with the numbers that Python writes, such as 4e-3."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem=f"the alias *{event.anchor}; write the value out",
+                problem_mark=event.start_mark,
+            )
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError) as error:
+            raise yaml.MarkedYAMLError(
+                problem=f"no value of {node.tag.rpartition(':')[2]} ({error})",
+                problem_mark=node.start_mark,
+            ) from error
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        pairs = [
+            (self.construct_object(key, True), self.construct_object(value, True))
+            for key, value in node.value
+        ]
+        for (name, _), (key, _) in zip(pairs, node.value, strict=True):
+            if not isinstance(name, str):
+                raise yaml.MarkedYAMLError(
+                    problem=f"expected a name before the colon, got {shown(name)}",
+                    problem_mark=key.start_mark,
+                )
+        try:
+            return _object(pairs)
+        except ReadError as error:
+            raise yaml.MarkedYAMLError(
+                problem=error.what.removesuffix("."), problem_mark=node.start_mark
+            ) from error
+
+
+def _constructed(loader: Any, node: Any, name: str) -> Any:
+    return getattr(loader, name)(node, deep=True)
+
+
+_CORE = ("null", "bool", "int", "float", "str", "seq", "map")
+_Loader.yaml_constructors = {
+    tag: constructor
+    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in _CORE
+}
+for _kind, _construct in (("map", "construct_mapping"), ("seq", "construct_sequence")):
+    # Whole at once: there are no aliases by which a list could hold itself.
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", partial(_constructed, name=_construct))
+# Dates and the keys << and = are texts.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in resolvers if tag.rpartition(":")[2] in _CORE]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in entries if names.count(name) > 1)
+        raise ReadError("", f"expected each name once, got {shown(twice)} again.")
+    return entries
+
+
+def _is_last(reader: Any, text: str) -> bool:
+    """Whether the reader stands at the end of a text without a line end."""
+    return not text.endswith("\n") and reader.line_num >= text.count("\n") + 1
+
+
+def _too_deep() -> str:
+    return f"expected brackets in brackets at most {DEEPEST} deep, got more."
+
+
+def _check_values(where: str, value: Any) -> None:
+    """Raises a ReadError for a number that is not finite, and for what lies too deep."""
+    # Not a recursion: it would end where the interpreter's own limit is.
+    level: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    for depth in range(DEEPEST + 2):
+        below: list[tuple[tuple[str | int, ...], Any]] = []
+        for path, item in level:
+            if isinstance(item, float) and not math.isfinite(item):
+                raise ReadError(_named(where, path), f"expected a finite number, got {item}.")
+            if isinstance(item, dict):
+                below += [((*path, name), part) for name, part in item.items()]
+            elif isinstance(item, list):
+                below += [((*path, i), part) for i, part in enumerate(item)]
+        if not below:
+            return
+        if depth > DEEPEST:
+            raise ReadError(where, _too_deep())
+        level = below
+
+
+def _named(where: str, path: Iterable[str | int]) -> str:
+    for part in path:
+        where = entry(where, part)
+    return where
