@@ -13,7 +13,7 @@ from throughtime.kernels.graph.program import program, recording_program
 from throughtime.measuring import machine
 
 from .cpp_calls import CELLS
-from .test_random import Weighted
+from .graph.test_random import Weighted
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 # The vectors of this processor, and the narrowest, which has no fused product.

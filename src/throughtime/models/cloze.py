@@ -73,6 +73,8 @@ class Cloze(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        hidden_size = whole_number("Cloze", "hidden_size", hidden_size)
+        num_layers = whole_number("Cloze", "num_layers", num_layers)
         vocab_size = whole_number("Cloze", "vocab_size", vocab_size)
         E = hidden_size if embedding_size is None else embedding_size
         E = whole_number("Cloze", "embedding_size", E)

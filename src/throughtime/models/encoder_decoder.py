@@ -126,6 +126,8 @@ class EncoderDecoder(Writer):
         **options: Any,
     ) -> None:
         super().__init__()
+        hidden_size = whole_number("EncoderDecoder", "hidden_size", hidden_size)
+        num_layers = whole_number("EncoderDecoder", "num_layers", num_layers)
         if attention not in ATTENTIONS:
             raise unknown("attention", attention, ATTENTIONS)
         if shared and source_size != target_size:

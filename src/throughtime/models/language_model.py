@@ -58,6 +58,8 @@ class LanguageModel(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        hidden_size = whole_number("LanguageModel", "hidden_size", hidden_size)
+        num_layers = whole_number("LanguageModel", "num_layers", num_layers)
         if options.get("bidirectional"):
             raise ValueError(
                 "LanguageModel: bidirectional=True would let the model read the tokens that it "

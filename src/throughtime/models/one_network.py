@@ -73,6 +73,8 @@ class OneNetwork(Writer):
         **options: Any,
     ) -> None:
         super().__init__()
+        hidden_size = whole_number("OneNetwork", "hidden_size", hidden_size)
+        num_layers = whole_number("OneNetwork", "num_layers", num_layers)
         if options.get("bidirectional"):
             raise ValueError(
                 "OneNetwork: bidirectional=True would need the end of the target before it is "
