@@ -24,9 +24,11 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
 
     As in all of PyTorch, float64 stays float64.
     """
-    device = x.device.type
+    if not torch._C._is_any_autocast_enabled() or x.dtype is torch.float64:
+        return None
     # Not every device has autocast: meta has none.
-    if x.dtype is torch.float64 or not torch.amp.is_autocast_available(device):
+    device = x.device.type
+    if not torch.amp.is_autocast_available(device):
         return None
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 

@@ -7,6 +7,7 @@ compares properties of the tensors and reads no element, so that every call can 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -18,8 +19,10 @@ __all__ = ["Owner", "weight_of"]
 
 
 class Owner(Protocol):
-    """A layer, and what its error messages call it."""
+    """A layer: its parameters, and what its error messages call it."""
 
+    @property
+    def _parameters(self) -> Mapping[str, Tensor | None]: ...
     @property
     def who(self) -> str: ...
 
@@ -38,7 +41,10 @@ def weight_of(owner: Owner, name: str, shape: tuple[int, ...], x: Tensor | None)
         ShapeError: for another shape.
         ValueError: for another device or type, or where there is no tensor.
     """
-    value: Any = getattr(owner, name, None)
+    # First where nn.Module keeps them: its getattr costs as much as the whole check.
+    value: Any = owner._parameters.get(name)
+    if value is None:
+        value = getattr(owner, name, None)
     if isinstance(value, Tensor) and value.shape == shape:
         if x is None or (value.dtype is x.dtype and value.device == x.device):
             return value
