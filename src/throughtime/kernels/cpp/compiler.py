@@ -291,13 +291,15 @@ def about() -> dict[str, str]:
     command = find_command()
     if not command:
         return {"compiler": "none"}
-    said = {"compiler": f"{shlex.join(command)} ({_version(command)})"}
+    words = shlex.join(command)
     try:
         examine(command)
     except OSError as error:
-        return {**said, "openmp": f"unknown: {error}"}
+        return {"compiler": words, "openmp": f"unknown: {error}"}
     if command in _broken:
-        return {**said, "openmp": f"unknown: the compiler does not work: {_broken[command]}"}
+        why = f"unknown: the compiler does not work: {_broken[command]}"
+        return {"compiler": words, "openmp": why}
+    said = {"compiler": f"{words} ({_version(command)})"}
     if OPENMP in left_out(command):
         return {**said, "openmp": "no", "threads": "kernels run on one, as there is no OpenMP"}
     return {**said, "openmp": "yes"}
