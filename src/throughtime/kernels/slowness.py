@@ -35,7 +35,7 @@ def warn_of_threads(stacklevel: int) -> None:
     """Warns that kernels run on one thread, where they do; the stacklevel as above."""
     why = about_threads()
     if why:
-        what_to_do = "install its OpenMP (libomp-dev for clang), or name another compiler in CXX"
+        what_to_do = "install its OpenMP (Debian: libomp-dev), or name a compiler with one in CXX"
         _tell(f"throughtime: {why}; {what_to_do}.", stacklevel)
 
 
