@@ -38,6 +38,9 @@ def started(code, **options):
 
 
 def finished(process):
-    out, err = process.communicate(timeout=30)
+    try:
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 0, err
     return out.strip(), err

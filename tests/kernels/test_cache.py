@@ -21,6 +21,13 @@ pytestmark = [
 ]
 
 HEADERS = compiler.HEADERS
+
+
+@pytest.fixture(autouse=True)
+def _without_a_pause(monkeypatch):
+    monkeypatch.setattr(retention, "_PAUSE", 0.0)
+
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -173,6 +180,17 @@ def test_what_is_compiled_stays_however_large_it_is(libraries, monkeypatch):
     assert len(keys_of(libraries)) == 1
     # What was loaded before does not need its file.
     assert cpp.load(returning(14)).f() == 14
+
+
+def test_the_folder_is_looked_through_once_a_minute(libraries, monkeypatch):
+    monkeypatch.setattr(retention, "_PAUSE", 60.0)
+    monkeypatch.setattr(retention, "MOST_BYTES", 0)
+    for value in (22, 23, 24):
+        cpp.prebuild([(returning(value), ())])
+    assert len(keys_of(libraries)) == 3
+    monkeypatch.setattr(retention, "_PAUSE", 0.0)
+    cpp.prebuild([(returning(25), ())])
+    assert len(keys_of(libraries)) == 1
 
 
 def test_sources_that_were_refused_and_locks_count_too(libraries, monkeypatch):

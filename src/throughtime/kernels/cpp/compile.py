@@ -133,7 +133,7 @@ def _is_usable(folder: Path, key: str, job: Job) -> bool:
     left_out = cache.sound(folder, key)
     if left_out:
         # Perhaps what the compiler lacked then has been installed.
-        compiler.examine(job.command)
+        compiler.confirm(job.command, left_out)
     return left_out is not None and left_out == compiler.left_out(job.command)
 
 

@@ -23,7 +23,8 @@ _LIMITS = {
 
 def limit() -> str | None:
     """The newest instructions that kernels may use, where THROUGHTIME_ISA says so."""
-    return os.environ.get("THROUGHTIME_ISA", "").strip().lower() or None
+    value = os.environ.get("THROUGHTIME_ISA")
+    return (value.strip().lower() or None) if value else None
 
 
 def limit_problem() -> str | None:

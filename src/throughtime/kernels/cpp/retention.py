@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ __all__ = ["MOST_BYTES", "Entry", "entries", "in_words", "remove", "touch", "tri
 
 MOST_BYTES = 256 << 20
 """What all files of the cache may hold together: several thousand kernels."""
+
+_PAUSE = 60.0
+_trimmed: dict[Path, float] = {}
 
 # What the files of a key are named. Nothing else in the folder is ever removed.
 _OF_A_KEY = re.compile("([0-9a-f]{64})[.](so|cpp|lock)")
@@ -62,10 +66,16 @@ def touch(folder: Path, key: str) -> None:
 def trim(folder: Path, keep: Collection[str]) -> None:
     """Removes what was not used for longest, until the rest is at most :data:`MOST_BYTES`.
 
+    To look through thousands of files takes a tenth of a second: it is done once a minute.
+
     Args:
         folder: the cache.
         keep: the keys that were compiled just now.
     """
+    now = time.monotonic()
+    if folder in _trimmed and now < _trimmed[folder] + _PAUSE:
+        return
+    _trimmed[folder] = now
     by_key = entries(folder)
     total = sum(entry.size for entry in by_key.values())
     for key, entry in by_key.items():

@@ -12,6 +12,11 @@
 // For members and lambdas.
 #define TT_INSIDE __attribute__((always_inline))
 
+#if defined(_OPENMP) && defined(__APPLE__) && defined(__clang__)
+// PyTorch brings a libomp of its own there, and a second one in a process ends it.
+#error "on macOS the OpenMP of clang cannot run beside that of PyTorch"
+#endif
+
 #ifndef TT_VECTOR_BYTES
 #if defined(__AVX512F__)
 #define TT_VECTOR_BYTES 64
