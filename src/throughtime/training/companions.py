@@ -162,7 +162,7 @@ class Companions:
             if self._dead() is None:
                 continue
             # Perhaps a meeting fails in this process, too, and it ends by itself.
-            if self._is_over.wait(_GRACE):
+            if self._is_over.wait(_GRACE if self.parent is None else 1.0):
                 return
             lost = self.lost()
             if lost is not None and lost.is_told:
