@@ -226,9 +226,11 @@ class GradientLearner(Learner):
         carried = _moved(tree_unflatten(leaves, structure), self.fabric.device)
         self._seek(step)
         try:
-            self.task.loss(self.model, self._next_batch(), carried, 0.0)
+            total = self.task.loss(self.model, self._next_batch(), carried, 0.0).total
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ValueError(f"carried: the next batch cannot go on from it: {error}") from error
+        if not bool(torch.isfinite(total)):
+            raise ValueError("carried: the loss of a batch that goes on from it is not finite")
         return carried
 
     def _next_batch(self) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from throughtime.reading import Entries, Maybe, shown
+from throughtime.reading import Entries, shown, typed
 
 __all__ = ["adam_kind", "adam_state", "like", "load_adam_state", "model_kind", "random_kinds"]
 
@@ -70,30 +71,52 @@ def model_kind(model: nn.Module) -> Entries:
 
 def adam_state(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
-) -> dict[str, dict[str, Tensor] | None]:
-    """What Adam keeps of each parameter, by name; None for one that never had a gradient.
+) -> dict[str, Any]:
+    """What Adam keeps of each parameter, by name, and which never had a gradient.
 
     The settings of the optimizer are not among it: they are those of the run.
     """
-    return {name: dict(optimizer.state.get(p, {})) or None for name, p in parameters.items()}
+    moments = {
+        name: dict(optimizer.state[parameter])
+        for name, parameter in parameters.items()
+        if optimizer.state.get(parameter)
+    }
+    return {"moments": moments, "unused": [name for name in parameters if name not in moments]}
 
 
-def adam_kind(parameters: Mapping[str, nn.Parameter], num_steps: int) -> Entries:
+def adam_kind(
+    parameters: Mapping[str, nn.Parameter], num_steps: int
+) -> Callable[[object], dict[str, Any]]:
     """The kind of what :func:`adam_state` returns after that many steps."""
-    return Entries({name: _of_parameter(p, num_steps) for name, p in parameters.items()})
+    kinds = {name: _of_parameter(p, num_steps) for name, p in parameters.items()}
+    whole = Entries({"moments": Entries({}, kinds), "unused": list[str]})
+
+    def check(value: object) -> dict[str, Any]:
+        state = typed("of Adam", value, whole)
+        if sorted([*state["moments"], *state["unused"]]) != sorted(parameters):
+            raise ValueError("expected each parameter once, among moments or among unused.")
+        return state
+
+    return check
 
 
-def _of_parameter(parameter: nn.Parameter, num_steps: int) -> Maybe:
+def _of_parameter(parameter: nn.Parameter, num_steps: int) -> Entries:
     moments = {"exp_avg": like(parameter), "exp_avg_sq": like(parameter, least=0.0)}
-    return Maybe(Entries({"step": _steps(num_steps), **moments}))
+    return Entries({"step": _steps(num_steps), **moments})
 
 
 def _steps(num_steps: int) -> Callable[[object], Tensor]:
     steps = range(1, num_steps + 1)
 
     def check(value: object) -> Tensor:
-        is_number = isinstance(value, Tensor) and value.is_floating_point() and value.dim() == 0
-        if not isinstance(value, Tensor) or not is_number or value.item() not in steps:
+        # PyTorch counts the steps in a tensor of the default type, or of float32.
+        is_count = (
+            isinstance(value, Tensor)
+            and value.dim() == 0
+            and value.dtype in (torch.float32, torch.get_default_dtype())
+            and value.item() in steps
+        )
+        if not isinstance(value, Tensor) or not is_count:
             raise ValueError(f"expected a number of steps up to {num_steps}, got {shown(value)}.")
         return value
 
@@ -103,16 +126,15 @@ def _steps(num_steps: int) -> Callable[[object], Tensor]:
 def load_adam_state(
     optimizer: torch.optim.Optimizer,
     parameters: Mapping[str, nn.Parameter],
-    state: Mapping[str, dict[str, Tensor] | None],
+    state: Mapping[str, Any],
 ) -> None:
     """Goes back to what :func:`adam_state` returned."""
     groups = optimizer.state_dict()["param_groups"]
     places = {name: number for number, name in enumerate(parameters)}
     # Each tensor gets memory of its own, which those of a file may share.
     entries = {
-        places[name]: {key: tensor.clone() for key, tensor in entry.items()}
-        for name, entry in state.items()
-        if entry is not None
+        places[name]: {key: tensor.clone() for key, tensor in moments.items()}
+        for name, moments in state["moments"].items()
     }
     optimizer.load_state_dict({"state": entries, "param_groups": groups})
 
