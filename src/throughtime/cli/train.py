@@ -18,10 +18,9 @@ from throughtime.tasks.run import Run, RunError
 from throughtime.tasks.task import Task
 from throughtime.training.learner import CONFIGS, Diverged, choose
 from throughtime.training.processes import is_first_by_environment
+from throughtime.training.signals import STATUS
 
 __all__ = ["main"]
-
-_STATUS_OF_SIGNAL = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
     run = run or _new_run(task)
     os.environ["THROUGHTIME_RUN"] = str(run.folder)
     # Lightning and TensorBoard take seconds to import; a wrong word is answered without them.
+    from throughtime.training.checkpoint import CheckpointError
+    from throughtime.training.companions import Lost
     from throughtime.training.fit import check, fit
 
     lock = None
@@ -75,12 +76,12 @@ def main(argv: Sequence[str]) -> int:
             size = run.config()["parameters"]
             print(f"{task.name}: {task.title}, {size:,} parameters -> {run.folder}", flush=True)
         outcome = fit(task, config, run, resume=bool(resume))
-    except Diverged as error:
-        if is_first:
+    except (Diverged, Lost) as error:
+        if is_first if isinstance(error, Diverged) else error.is_told:
             print(f"throughtime train: {error}", file=sys.stderr, flush=True)
         return 1
-    except RuntimeError:
-        # The first process tells what has gone wrong; the others only lose it.
+    except (RunError, CheckpointError):
+        # The first process tells what has gone wrong in all of them.
         if is_first:
             raise
         return 1
@@ -90,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
             lock.release()
     if is_first:
         print(_conclusion(run, outcome), flush=True)
-    return _STATUS_OF_SIGNAL.get(outcome.reason, 0)
+    return 1 if outcome.reason == "journal" else STATUS.get(outcome.reason, 0)
 
 
 def _learner_of(argv: Sequence[str]) -> str | None:
@@ -205,7 +206,8 @@ def _conclusion(run: Run, outcome: Any) -> str:
         "with --resume.",
     )
     judged = f"Best validation: {figures}." if figures else "No validation yet."
-    return f"{ended} {judged}\nReport: {run.report_file}"
+    report = f"\nReport: {run.report_file}" if run.report_file.is_file() else ""
+    return f"{ended} {judged}{report}"
 
 
 def _usage() -> str:

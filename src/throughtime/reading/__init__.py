@@ -13,11 +13,12 @@ from throughtime.reading.files import (
     yaml_of,
     yaml_value,
 )
-from throughtime.reading.kinds import Each, Entries, Number, Whole, kinds_of, typed
+from throughtime.reading.kinds import Each, Entries, Maybe, Number, Whole, kinds_of, typed
 
 __all__ = [
     "Each",
     "Entries",
+    "Maybe",
     "Number",
     "ReadError",
     "Whole",

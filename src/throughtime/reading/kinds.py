@@ -15,7 +15,7 @@ from typing import Any, Literal, Union
 
 from throughtime.reading.errors import ReadError, entry, shown
 
-__all__ = ["Each", "Entries", "Number", "Whole", "kinds_of", "typed"]
+__all__ = ["Each", "Entries", "Maybe", "Number", "Whole", "kinds_of", "typed"]
 
 MOST_WHOLE = 2**53
 """Beyond it a whole number has no place in a float, and none in a setting."""
@@ -55,6 +55,13 @@ class Each:
 
 
 @dataclass(frozen=True)
+class Maybe:
+    """A value of a kind, or null."""
+
+    kind: Any
+
+
+@dataclass(frozen=True)
 class Entries:
     """An object with certain entries.
 
@@ -78,9 +85,8 @@ def typed(where: str, value: Any, kind: Any) -> Any:
     Args:
         where: the file, and the entry in it, for the message.
         kind: a type as annotations write it (``int``, ``float | None``, ``list[str]``,
-            ``dict[str, int]``, ``Literal["a", "b"]``, ``Any``); a :class:`Whole`, :class:`Number`,
-            :class:`Each` or :class:`Entries`; or a function that takes the value and raises a
-            ValueError.
+            ``dict[str, int]``, ``Literal["a", "b"]``, ``Any``); one of the classes above; or a
+            function that takes the value and raises a ValueError.
 
     Raises:
         ReadError: if it is not.
@@ -95,6 +101,8 @@ def typed(where: str, value: Any, kind: Any) -> Any:
         return value
     if isinstance(kind, Entries):
         return _entries(where, value, kind)
+    if isinstance(kind, Maybe):
+        return None if value is None else typed(where, value, kind.kind)
     if isinstance(kind, Each):
         return typed(where, value, list[kind.kind])
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
@@ -107,8 +115,6 @@ def typed(where: str, value: Any, kind: Any) -> Any:
     if origin is None and callable(kind) and not isinstance(kind, type):
         try:
             return kind(value)
-        except ReadError as error:
-            raise ReadError(where, error.what) from error
         except ValueError as error:
             raise ReadError(where, str(error)) from error
     is_whole = isinstance(value, int) and not isinstance(value, bool)

@@ -76,6 +76,7 @@ class _Network:
                 )
             if option.name in _OPTIONS:
                 check_option(f"--{option.name}", option.name, getattr(self, option.name))
+        self._cell({})
         if hasattr(self, "embedding_size"):
             check_range(self, ("embedding_size",), most=2**31 - 1)
 

@@ -207,14 +207,17 @@ class Run:
                 f"{', '.join(missing)}, so the run is of an older throughtime. Write in what it "
                 f"was trained with, or train again into another folder."
             )
+        unknown = [name for name in config["settings"] if name not in kinds]
+        if unknown:
+            raise RunError(
+                f"{self.config_file}: the settings are not those of {kind.name} in this version of "
+                f'throughtime: there is no "{unknown[0]}"{nearest(unknown[0], kinds) or "."}'
+            )
         try:
             settings = typed(where, config["settings"], Entries({}, kinds))
             typed(f"{self.config_file}: assets", config["assets"], kind.Assets)
         except ReadError as error:
-            raise RunError(
-                f"{error.where}: these settings are not those of {kind.name} in this version of "
-                f"throughtime: {error.what}"
-            ) from error
+            raise RunError(f"{error} Restore the file from a copy, or put it right.") from error
         try:
             return kind(kind.Config(**settings), config["assets"])
         except (ValueError, TypeError) as error:

@@ -102,7 +102,9 @@ class Figure:
     better: Literal["lower", "higher"] = "lower"
 
     def is_improved(self, new: float, old: float) -> bool:
-        """Whether ``new`` is better than ``old``."""
+        """Whether ``new`` is better than ``old``; any number is better than none (NaN)."""
+        if math.isnan(old):
+            return not math.isnan(new)
         return new < old if self.better == "lower" else new > old
 
     @property

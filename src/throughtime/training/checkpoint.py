@@ -1,10 +1,14 @@
-"""The checkpoint: everything that a training goes on from, in one file."""
+"""The checkpoint: everything that a training goes on from, in one file.
+
+It is what ``torch.save`` writes, a zip archive, whose comment holds a checksum of all bytes before
+it. A file of which a single byte has changed is refused before anything in it is read.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,10 @@ import torch
 from throughtime.tasks.run import RunError, written_whole
 
 __all__ = ["CheckpointError", "load", "random_state", "save", "set_random_state"]
+
+# An archive ends with the length of its comment, in two bytes, and the comment.
+_LABEL = b"throughtime blake2b "
+_COMMENT_LENGTH = len(_LABEL) + 64
 
 
 class CheckpointError(OSError):
@@ -29,6 +37,10 @@ def save(path: Path, state: dict[str, Any]) -> None:
         # torch.save to a path answers whatever goes wrong with one RuntimeError of its own writer.
         buffer = io.BytesIO()
         torch.save(state, buffer)
+        buffer.seek(-2, io.SEEK_END)
+        buffer.write(_COMMENT_LENGTH.to_bytes(2, "little"))
+        comment = _LABEL + _checksum(buffer.getbuffer())
+        buffer.write(comment)
         written_whole(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
     except OSError as error:
         full = error.errno == errno.ENOSPC
@@ -46,21 +58,34 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         RunError: where the file is damaged.
     """
+    content = path.read_bytes()
+    archive, comment = content[:-_COMMENT_LENGTH], content[-_COMMENT_LENGTH:]
+    if comment != _LABEL + _checksum(archive):
+        raise RunError(_damaged(path, "its checksum is missing or differs"))
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise RunError(
-            f"{path}: the checkpoint is damaged ({type(error).__name__}), so this run cannot be "
-            f"resumed. The best model beside it can still be used; restore the file from a copy, "
-            f"or train again with another --run."
-        ) from error
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    # With the checksum right, only another version of torch or a forger can have written it.
+    except Exception as error:
+        raise RunError(_damaged(path, f"{type(error).__name__}: {error}")) from error
+
+
+def _checksum(content: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(content, digest_size=32).hexdigest().encode()
+
+
+def _damaged(path: Path, why: str) -> str:
+    return (
+        f"{path}: the checkpoint is damaged ({why.partition(chr(10))[0]}), so this run cannot be "
+        f"resumed. The best model beside it can still be used; restore the file from a copy, "
+        f"or train again with another --run."
+    )
 
 
 def random_state() -> dict[str, Any]:
     """The state of the random numbers of this process."""
     state: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+        state["cuda"] = torch.cuda.get_rng_state()
     return state
 
 
@@ -68,4 +93,4 @@ def set_random_state(state: dict[str, Any]) -> None:
     """Goes back to what :func:`random_state` gave."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"])

@@ -12,6 +12,13 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from throughtime.layers.evaluation import evaluating
 from throughtime.tasks.task import Task
 from throughtime.training.config import EvolutionConfig
+from throughtime.training.kinds import (
+    adam_kind,
+    adam_state,
+    like,
+    load_adam_state,
+    model_kind,
+)
 from throughtime.training.learner import Diverged, Learner, StepReport
 from throughtime.training.processes import Processes
 
@@ -43,6 +50,7 @@ class EvolutionLearner(Learner):
     """
 
     columns = ("best_fitness", "mean_fitness")
+    means = ("best_fitness", "mean_fitness")
 
     def __init__(self, task: Task, config: EvolutionConfig) -> None:
         self.task: Any = task
@@ -88,14 +96,23 @@ class EvolutionLearner(Learner):
         return {
             "model": self.model.state_dict(),
             "mean": self.mean.detach(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": adam_state(self.optimizer, {"mean": self.mean}),
         }
 
+    def state_kinds(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        optimizer = adam_kind({"mean": self.mean}, step)
+        kinds = {"model": model_kind(self.model), "mean": like(self.mean), "optimizer": optimizer}
+        return kinds, {}
+
     def load_state_dict(self, state: dict[str, Any], own: dict[str, Any], step: int) -> None:
+        names = dict(self.model.named_parameters())
+        weights = parameters_to_vector([state["model"][name] for name in names])
+        if not torch.equal(weights, state["mean"]):
+            raise ValueError("mean: expected the weights of the model")
+        self.model.load_state_dict(state["model"])
         with torch.no_grad():
             self.mean.copy_(state["mean"])
-        self._put(self.mean)
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_adam_state(self.optimizer, {"mean": self.mean}, state["optimizer"])
         self.num_steps = step
 
 

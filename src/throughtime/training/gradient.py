@@ -14,12 +14,17 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from throughtime.layers.evaluation import evaluating
+from throughtime.reading import shown
 from throughtime.tasks.task import Batches, BatchTask, Loss, Share
+from throughtime.training import checkpoint
+from throughtime.training.companions import companions
 from throughtime.training.config import GradientConfig
+from throughtime.training.kinds import adam_kind, adam_state, load_adam_state, model_kind
 from throughtime.training.learner import Diverged, Learner, StepReport
 from throughtime.training.processes import Processes
 
@@ -66,6 +71,7 @@ class GradientLearner(Learner):
     """
 
     columns = ("gradient_norm", "learning_rate")
+    means = ("loss", "gradient_norm")
 
     def __init__(self, task: BatchTask, config: GradientConfig) -> None:
         self.task, self.config = task, config
@@ -74,13 +80,7 @@ class GradientLearner(Learner):
         with warnings.catch_warnings():
             # Lightning's advice on its own deprecations is not for the user's ears.
             warnings.filterwarnings("ignore", module="lightning_fabric|lightning|torch")
-            self.fabric = Fabric(
-                accelerator=config.accelerator,
-                devices=config.devices,
-                num_nodes=config.num_nodes,
-                strategy=config.strategy,
-                precision=config.precision,
-            )
+            self.fabric = _fabric(config)
             self.fabric.launch()
             self.processes = Processes(
                 self.fabric.global_rank, self.fabric.world_size, self.fabric.device
@@ -121,7 +121,7 @@ class GradientLearner(Learner):
             group["lr"] = rate
         if self.num_steps % self.steps_per_epoch == 0:
             self.carried = None
-        batch = _moved(next(self._stream), self.fabric.device)
+        batch = self._next_batch()
         self._optimizer.zero_grad()
         total = self._wrapped(batch, self.carried, progress)
         loss = self._loss_of_batch.loss
@@ -167,42 +167,109 @@ class GradientLearner(Learner):
 
     # Resuming.
 
+    @property
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        return dict(self.model.named_parameters())
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "steps_per_epoch": self.steps_per_epoch,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": adam_state(self.optimizer, self._parameters),
         }
 
     def own_state(self) -> dict[str, Any]:
         # The leaves alone: a checkpoint holds no types of a task.
         return {"carried": tree_flatten(_moved(self.carried, torch.device("cpu")))[0]}
 
-    def load_state_dict(self, state: dict[str, Any], own: dict[str, Any], step: int) -> None:
-        if state["steps_per_epoch"] != self.steps_per_epoch:
+    def state_kinds(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        kinds = {
+            "steps_per_epoch": self._check_steps_per_epoch,
+            "model": model_kind(self.model),
+            "optimizer": adam_kind(self._parameters, step),
+        }
+        return kinds, {"carried": list}
+
+    def _check_steps_per_epoch(self, value: object) -> object:
+        if value != self.steps_per_epoch:
             raise ValueError(
                 f"expected a checkpoint of {self.steps_per_epoch} steps an epoch, got "
-                f"{state['steps_per_epoch']}"
+                f"{shown(value)}"
             )
+        return value
+
+    def load_state_dict(self, state: dict[str, Any], own: dict[str, Any], step: int) -> None:
+        carried = self._carried_like(own["carried"], step)
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.carried = self._carried_like(own["carried"])
+        load_adam_state(self.optimizer, self._parameters, state["optimizer"])
+        self.carried = carried
         self._seek(step)
 
-    def _carried_like(self, leaves: list[Any]) -> Any:
-        """The saved tensors in the structure that the task's loss returns."""
-        if not any(isinstance(leaf, Tensor) for leaf in leaves):
+    def _carried_like(self, leaves: list[Any], step: int) -> Any:
+        """The saved tensors in the structure that the task's loss returns, tried on a batch."""
+        before = checkpoint.random_state()
+        try:
+            with evaluating(self.model), self.fabric.autocast():
+                return self._tried(leaves, step)
+        finally:
+            checkpoint.set_random_state(before)
+
+    def _tried(self, leaves: list[Any], step: int) -> Any:
+        if step % self.steps_per_epoch == 0:
+            # An epoch begins without a state.
             return None
-        self.batches.seek(0, 0)
-        batch = _moved(next(iter(self.batches)), self.fabric.device)
-        before = torch.get_rng_state()
-        with evaluating(self.model), self.fabric.autocast():
-            structure = tree_flatten(self.task.loss(self.model, batch, None, 0.0).carried)[1]
-        torch.set_rng_state(before)
-        return _moved(tree_unflatten(leaves, structure), self.fabric.device)
+        self._seek(0)
+        first = self.task.loss(self.model, self._next_batch(), None, 0.0)
+        expected, structure = tree_flatten(first.carried)
+        if list(map(_kind, leaves)) != list(map(_kind, expected)):
+            raise ValueError("carried: expected the tensors that the loss of a batch carries on")
+        carried = _moved(tree_unflatten(leaves, structure), self.fabric.device)
+        self._seek(step)
+        try:
+            total = self.task.loss(self.model, self._next_batch(), carried, 0.0).total
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise ValueError(f"carried: the next batch cannot go on from it: {error}") from error
+        if not bool(torch.isfinite(total)):
+            raise ValueError("carried: the loss of a batch that goes on from it is not finite")
+        return carried
+
+    def _next_batch(self) -> Any:
+        return _moved(next(self._stream), self.fabric.device)
 
 
 LEARNER = GradientLearner
+
+
+def _fabric(config: GradientConfig) -> Fabric:
+    """Fabric, with the processes of this machine started if nothing else has started them."""
+    try:
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            strategy=config.strategy,
+            precision=config.precision,
+        )
+    except MisconfigurationException as error:
+        raise ValueError(
+            f"--accelerator {config.accelerator}, --devices {config.devices}: {error}"
+        ) from error
+    environment = getattr(fabric.strategy, "cluster_environment", None)
+    if environment is not None:
+        others = companions()
+        if not environment.creates_processes_externally:
+            # Fabric would start them, too; but it kills this process if one of them ends.
+            others.start(
+                config.devices,
+                {
+                    "MASTER_ADDR": environment.main_address,
+                    "MASTER_PORT": str(environment.main_port),
+                    "NODE_RANK": str(environment.node_rank()),
+                    "WORLD_SIZE": str(config.devices * config.num_nodes),
+                },
+            )
+        others.watch()
+    return fabric
 
 
 def _stream(batches: Batches) -> Iterator[Any]:
@@ -214,6 +281,11 @@ def _stream(batches: Batches) -> Iterator[Any]:
 def _map(function: Any, tree: Any) -> Any:
     """The pytree with its tensors changed; its other leaves stay."""
     return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, tree)
+
+
+def _kind(leaf: object) -> object:
+    """What two states have in common, whatever the sizes of their batches."""
+    return (leaf.dtype, leaf.dim()) if isinstance(leaf, Tensor) else type(leaf)
 
 
 def _moved(tree: Any, device: torch.device) -> Any:

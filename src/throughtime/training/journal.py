@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
+import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,12 @@ from throughtime.inspection.metrics import PLACE, read_metrics
 from throughtime.inspection.shown_files import drop_shown, write_shown
 from throughtime.reading import text_of
 from throughtime.tasks.run import Run, written_whole
-from throughtime.tasks.shown import Picture, Shown, Sound, as_text
+from throughtime.tasks.shown import Shown, as_text
+from throughtime.training.board import Board
 
 __all__ = ["Journal"]
+
+_log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -27,12 +34,19 @@ class Journal:
         run: where it is written.
         columns: of metrics.csv, after step, epoch, seconds and split.
         step: the step that the run starts from; 0 begins a new journal.
+        warn: takes a sentence if the TensorBoard log cannot be written.
+
+    Raises:
+        ReadError: if what an earlier call wrote is damaged.
     """
 
-    def __init__(self, run: Run, columns: list[str], step: int) -> None:
-        # SummaryWriter needs a while to import, and only trainings need it.
-        from torch.utils.tensorboard.writer import SummaryWriter
-
+    def __init__(
+        self,
+        run: Run,
+        columns: list[str],
+        step: int,
+        warn: Callable[[str], object] = _log.warning,
+    ) -> None:
         self.run = run
         # Another run, of which nothing is read, may have left files in the folder.
         before, rows = read_metrics(run.metrics_file) if step > 0 else ([], [])
@@ -41,51 +55,50 @@ class Journal:
         _write_rows(run.metrics_file, self.columns, rows, step)
         _keep_samples(run.samples_file, step)
         drop_shown(run, step)
-        self._open()
-        self._board = SummaryWriter(str(run.tensorboard_folder), purge_step=step + 1)
+        self._board = Board(run, step, warn)
 
     def record(
         self, step: int, epoch: float, seconds: float, split: str, figures: Mapping[str, float]
     ) -> None:
-        """Writes one row; a figure that no row had before becomes a column."""
+        """Writes one row; a figure that no row had before becomes a column.
+
+        Raises:
+            OSError: if the row cannot be written; then the file is as it was.
+        """
         new = [name for name in figures if name not in self.columns]
         if new:
+            rows = read_metrics(self.run.metrics_file)[1]
+            _write_rows(self.run.metrics_file, [*self.columns, *new], rows, step)
             self.columns += new
-            self._csv.close()
-            _write_rows(
-                self.run.metrics_file, self.columns, read_metrics(self.run.metrics_file)[1], step
-            )
-            self._open()
         row: dict[str, Any] = {name: f"{value:.6g}" for name, value in figures.items()}
         row |= {"step": step, "epoch": f"{epoch:.4f}", "seconds": f"{seconds:.1f}", "split": split}
-        self._rows.writerow(row)
-        self._csv.flush()
-        for name, value in figures.items():
-            self._board.add_scalar(f"{name}/{split}", value, step)
-
-    def _open(self) -> None:
-        self._csv = self.run.metrics_file.open("a", newline="", encoding="utf-8")
-        self._rows = csv.DictWriter(self._csv, self.columns)
+        line = io.StringIO(newline="")
+        csv.DictWriter(line, self.columns).writerow(row)
+        _append(self.run.metrics_file, line.getvalue().encode("utf-8", "backslashreplace"))
+        self._board.figures(step, split, figures)
 
     def show(self, step: int, items: Sequence[Shown]) -> None:
         """Writes what the task shows at this step: texts into samples.txt, the rest as files."""
         text = "\n".join(as_text(item) for item in items)
         with self.run.samples_file.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"=== step {step} ===\n{text}\n\n")
-        self._board.add_text("sample", f"<pre>{text}</pre>", step)
+        self._board.text(step, text)
         for number, item in enumerate(items):
-            match item:
-                case Picture(pixels, title):
-                    layout = "HW" if pixels.dim() == 2 else "HWC"
-                    self._board.add_image(title or "picture", pixels, step, dataformats=layout)
-                case Sound(samples, rate, title):
-                    self._board.add_audio(title or "sound", samples, step, sample_rate=rate)
+            self._board.show(step, item)
             write_shown(self.run, step, number, item)
 
     def close(self) -> None:
         """Closes the files."""
-        self._csv.close()
         self._board.close()
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Adds a line to a file, or leaves the file as it was."""
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        if file.write(line) != len(line):
+            file.truncate(size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _write_rows(path: Path, columns: list[str], rows: list[dict[str, str]], step: int) -> None:

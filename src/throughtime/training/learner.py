@@ -140,6 +140,7 @@ class Learner(ABC):
         total_steps: of the whole training; None if only the time ends it.
         steps_per_epoch: after which a validation is due, where no setting says otherwise.
         columns: the figures of a row of metrics.csv, besides those of the task.
+        means: the names of the ``means`` of every :class:`StepReport`.
     """
 
     model: nn.Module
@@ -147,6 +148,7 @@ class Learner(ABC):
     total_steps: int | None
     steps_per_epoch: int
     columns: ClassVar[tuple[str, ...]] = ()
+    means: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def __init__(self, task: Any, config: Any) -> None: ...
@@ -166,13 +168,28 @@ class Learner(ABC):
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training needs, the same in all processes: tensors and plain values."""
 
+    def state_kinds(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The kinds of the entries of :meth:`state_dict` and of :meth:`own_state`.
+
+        A checkpoint is checked by them before anything of it is used; see
+        :func:`throughtime.reading.typed` and :mod:`throughtime.training.kinds`.
+
+        Args:
+            step: how many steps were made.
+        """
+        return dict.fromkeys(self.state_dict(), object), dict.fromkeys(self.own_state(), object)
+
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any], own: dict[str, Any], step: int) -> None:
         """Goes back to a saved state.
 
         Args:
-            state, own: what :meth:`state_dict` and :meth:`own_state` returned, among other things.
+            state, own: what :meth:`state_dict` and :meth:`own_state` returned, among other things;
+                each entry is of its kind.
             step: how many steps were made.
+
+        Raises:
+            ValueError: if an entry does not fit all the same; then nothing was used.
         """
 
     def own_state(self) -> dict[str, Any]:

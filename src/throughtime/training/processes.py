@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as distributed
+
+from throughtime.tasks.run import RunError
 
 __all__ = ["Processes", "is_first_by_environment"]
 
@@ -63,6 +67,22 @@ class Processes:
         value = torch.tensor(float(mine), dtype=torch.float64, device=self.device)
         distributed.all_reduce(value, distributed.ReduceOp.MAX)
         return float(value)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What goes wrong inside in one process ends all of them, with the same error.
+
+        Raises:
+            RunError: with the message of the first process that raised a ValueError or OSError.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except (ValueError, OSError) as caught:
+            error = caught
+        messages = [text for text in self.gather(error and str(error)) if text is not None]
+        if messages:
+            raise error or RunError(messages[0])
 
     def gather(self, mine: Any) -> list[Any]:
         """What every process has, by rank."""

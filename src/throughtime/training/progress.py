@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console
@@ -15,6 +17,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from throughtime.tasks.shown import Shown, as_text
 
 __all__ = ["Display"]
+
+_log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -53,12 +57,14 @@ class Display:
 
     def start(self) -> None:
         """Shows the bar."""
-        self._bar.start()
+        with self._told():
+            self._bar.start()
         self._last_line = time.monotonic()
 
     def stop(self) -> None:
         """Takes the bar away."""
-        self._bar.stop()
+        with self._told():
+            self._bar.stop()
 
     def update(
         self,
@@ -83,17 +89,34 @@ class Display:
         line = " · ".join([*shown, f"{speed:,.0f} {self.unit}/s", f"{left} left"])
         if self.console.is_terminal:
             self._bar.update(self._task, description=where, completed=fraction, figures=line)
-            self._bar.refresh()
+            with self._told():
+                self._bar.refresh()
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self.say(f"{where} · {fraction:4.0%} · {line}")
             self._last_line = time.monotonic()
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
-        self.console.print(escape(text), soft_wrap=True)
+        self._print(escape(text))
 
     def show(self, items: Sequence[Shown]) -> None:
         """Prints what a task shows, indented."""
         lines = (line for item in items for line in as_text(item).splitlines())
         body = "\n".join(f"    {line}" for line in lines)
-        self.console.print(f"[dim]{escape(body)}[/dim]", soft_wrap=True)
+        self._print(f"[dim]{escape(body)}[/dim]")
+
+    def _print(self, markup: str) -> None:
+        # Half a surrogate pair, and what the terminal does not know, become escapes.
+        encoding = self.console.encoding
+        text = markup.encode(encoding, "backslashreplace").decode(encoding)
+        with self._told():
+            self.console.print(text, soft_wrap=True)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What cannot be printed, as on a full disk, is told once; then there is silence."""
+        try:
+            yield
+        except OSError as error:
+            self.console.quiet = True
+            _log.warning("The output cannot be written (%s). The training goes on.", error)

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from throughtime.tasks.episodes import Episode, EpisodeTask, play
 from throughtime.training.config import ReinforceConfig
+from throughtime.training.kinds import adam_kind, adam_state, load_adam_state, model_kind
 from throughtime.training.learner import Diverged, Learner, StepReport
 from throughtime.training.processes import Processes
 
@@ -48,6 +49,7 @@ class ReinforceLearner(Learner):
     """
 
     columns = ("return", "gradient_norm")
+    means = ("return", "gradient_norm")
 
     def __init__(self, task: EpisodeTask, config: ReinforceConfig) -> None:
         self.task, self.config, self.processes = task, config, Processes()
@@ -95,11 +97,20 @@ class ReinforceLearner(Learner):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        parameters = dict(self.model.named_parameters())
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": adam_state(self.optimizer, parameters),
+        }
+
+    def state_kinds(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        parameters = dict(self.model.named_parameters())
+        return {"model": model_kind(self.model), "optimizer": adam_kind(parameters, step)}, {}
 
     def load_state_dict(self, state: dict[str, Any], own: dict[str, Any], step: int) -> None:
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        parameters = dict(self.model.named_parameters())
+        load_adam_state(self.optimizer, parameters, state["optimizer"])
         self.num_steps = step
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Interrupted", "Stop"]
+__all__ = ["STATUS", "Interrupted", "Stop"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+STATUS = {number.name: 128 + number for number in _SIGNALS}
+"""By the name of the signal that ended a training, the status with which the command ends."""
+
+# Python drops an exception that is raised while it collects garbage; then it is raised again.
+_SECONDS_BETWEEN_TRIES = 0.5
 
 
 class Interrupted(BaseException):
@@ -25,12 +31,16 @@ class Stop:
     be dropped (a validation, a sample) runs inside :meth:`leaving`, which a signal, or the end of
     the time, leaves at once.
 
+    Args:
+        tell: is called with the first signal, so that other processes learn of it at once.
+
     Attributes:
         signal: the first signal that came; None so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[int], object] = lambda number: None) -> None:
         self.signal: signal.Signals | None = None
+        self._tell = tell
         self._may_leave = False
 
     @contextmanager
@@ -61,7 +71,7 @@ class Stop:
         try:
             self._may_leave = True
             if seconds is not None and is_main:
-                signal.setitimer(signal.ITIMER_REAL, seconds)
+                signal.setitimer(signal.ITIMER_REAL, seconds, _SECONDS_BETWEEN_TRIES)
             yield
         finally:
             self._may_leave = False
@@ -69,8 +79,9 @@ class Stop:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGALRM:
-            self.signal = self.signal or signal.Signals(number)
+        if number != signal.SIGALRM and self.signal is None:
+            self.signal = signal.Signals(number)
+            self._tell(number)
         if self._may_leave:
-            self._may_leave = False
+            signal.setitimer(signal.ITIMER_REAL, _SECONDS_BETWEEN_TRIES, _SECONDS_BETWEEN_TRIES)
             raise Interrupted

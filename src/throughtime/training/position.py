@@ -1,0 +1,111 @@
+"""Where a training stands: what a checkpoint holds besides the state of its learner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from throughtime.reading import Each, Entries, Maybe, Number, ReadError, Whole
+
+__all__ = ["FIGURES", "Position", "Row", "check_position", "position_kind"]
+
+_ANY = Number(is_finite=False)
+FIGURES = Entries(others=_ANY)
+"""The kind of figures by name. A figure may be infinite: a perplexity, say."""
+
+_SECONDS = Number(0)
+
+
+@dataclass
+class Row:
+    """A row of metrics.csv.
+
+    Args:
+        step, epoch, seconds, split: when and where it was measured.
+        figures: what was measured, by name.
+    """
+
+    step: int
+    epoch: float
+    seconds: float
+    split: str
+    figures: dict[str, float]
+
+
+_ROW = Entries(
+    {"step": Whole(0), "epoch": _SECONDS, "seconds": _SECONDS, "split": str, "figures": FIGURES}
+)
+
+
+@dataclass
+class Position:
+    """Where a training stands; a checkpoint holds it.
+
+    Args:
+        step: steps made so far.
+        seconds: spent so far, over all calls.
+        validated: the step of the last validation.
+        validation_seconds: how long the longest validation took.
+        best: the best validation yet by the figure that is monitored; None before the first.
+        best_figures: all figures of that validation.
+        since_row: sums of the figures over the steps since the last row, and ``steps``.
+        unwritten: rows that metrics.csv could not take.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    validated: int = 0
+    validation_seconds: float = 0.0
+    best: float | None = None
+    best_figures: dict[str, float] = field(default_factory=dict)
+    since_row: dict[str, float] = field(default_factory=dict)
+    unwritten: list[Row] = field(default_factory=list)
+
+    def count(self, means: Mapping[str, float]) -> None:
+        """Takes in the means of one more step."""
+        self.step += 1
+        for name, value in {**means, "steps": 1.0}.items():
+            self.since_row[name] = self.since_row.get(name, 0.0) + value
+
+    def means(self) -> dict[str, float]:
+        """The means over the steps since the last row; empty if there was none."""
+        sums = dict(self.since_row)
+        steps = sums.pop("steps", 0.0)
+        return {name: value / steps for name, value in sums.items()} if steps else {}
+
+
+def position_kind() -> Entries:
+    """The kind (see :func:`throughtime.reading.typed`) of a position as a checkpoint holds it."""
+    return Entries(
+        {
+            "step": Whole(0),
+            "seconds": _SECONDS,
+            "validated": Whole(0),
+            "validation_seconds": _SECONDS,
+            "best": Maybe(_ANY),
+            "best_figures": FIGURES,
+            "since_row": FIGURES,
+            "unwritten": Each(_ROW),
+        }
+    )
+
+
+def check_position(where: str, saved: Mapping[str, Any], monitor: str, names: set[str]) -> None:
+    """Raises a ReadError for entries that contradict each other.
+
+    Args:
+        saved: a position, each entry of which is of its kind.
+        monitor: the figure by which the best model is kept.
+        names: of the sums since the last row.
+    """
+    step, best, sums = saved["step"], saved["best"], saved["since_row"]
+    if saved["validated"] > step:
+        raise ReadError(f"{where}.validated", f"expected at most the step {step}.")
+    if saved["best_figures"].get(monitor) != best and best == best:
+        raise ReadError(f"{where}.best", f"expected the {monitor} of best_figures.")
+    is_named = not names or set(sums) == names | {"steps"}
+    if sums and not (is_named and 1 <= sums.get("steps", 0) <= step):
+        raise ReadError(
+            f"{where}.since_row", f"expected sums of {', '.join(sorted(names))} and their steps."
+        )

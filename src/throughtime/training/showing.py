@@ -1,0 +1,102 @@
+"""What a training shows a person along the way: never a reason to lose what was learned."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from throughtime.inspection.alignments import record_alignments
+from throughtime.inspection.report import write_report
+from throughtime.tasks.run import Run
+from throughtime.tasks.task import Task
+from throughtime.training import checkpoint
+from throughtime.training.clock import Clock
+from throughtime.training.journal import Journal
+from throughtime.training.progress import Display
+from throughtime.training.signals import Interrupted, Stop
+
+__all__ = ["Showing", "drawing_aside"]
+
+# The report of the last validation is drawn, even if the time of the call is just over.
+_LEAST_SECONDS = 5.0
+
+
+class Showing:
+    """Samples, pictures and the report of a run.
+
+    Args:
+        run, task, model: what is shown.
+        display: takes remarks.
+        journal: takes samples; None in all processes but the first, which show nothing.
+        stop, clock: by which what takes too long is left.
+
+    Attributes:
+        shown: when samples were shown last, by ``time.monotonic``.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        task: Task,
+        model: nn.Module,
+        display: Display,
+        journal: Journal | None,
+        stop: Stop,
+        clock: Clock,
+    ) -> None:
+        self.run, self.task, self.model = run, task, model
+        self.display, self.journal, self.stop, self.clock = display, journal, stop, clock
+        self.shown = time.monotonic()
+
+    def samples(self, step: int, title: str) -> None:
+        """Shows what the model makes, and keeps it."""
+        self.display.say(title)
+        self.shown = time.monotonic()
+        journal = self.journal
+        if journal is None:
+            return
+
+        def show() -> None:
+            items = self.task.show(self.model)
+            self.display.show(items)
+            journal.show(step, items)
+
+        self._draw(show)
+
+    def report(self, step: int) -> None:
+        """Draws where the model looks, and the report."""
+        if self.journal is not None:
+            self._draw(lambda: record_alignments(self.run, self.task, self.model, step))
+            self._draw(lambda: write_report(self.run))
+
+    def _draw(self, draw: Callable[[], object]) -> None:
+        left = self.clock.left
+        try:
+            with (
+                drawing_aside(),
+                self.stop.leaving(None if left is None else max(_LEAST_SECONDS, left)),
+            ):
+                draw()
+        except Interrupted:
+            return
+        except Exception as error:
+            self.display.say(
+                f"Warning: what is only for looking at could not be made "
+                f"({type(error).__name__}: {error}). The training goes on."
+            )
+
+
+@contextmanager
+def drawing_aside() -> Iterator[None]:
+    """What is drawn at random inside does not change what is drawn after it.
+
+    Samples are shown by the clock, so a resumed training shows them at other steps.
+    """
+    before = checkpoint.random_state()
+    try:
+        yield
+    finally:
+        checkpoint.set_random_state(before)

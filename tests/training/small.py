@@ -1,0 +1,106 @@
+"""Small trainings of every task and learner, as commands, for the tests of the loop."""
+
+import csv
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from throughtime import tasks
+from throughtime.data import DownloadError
+
+HERE = Path(__file__).parent
+TEXT = "the cat sat on the mat, and the dog ran to the cat.\n" * 60
+
+# What makes a task small; one that is not named here is trained as it comes.
+OPTIONS = {
+    "char-lm": "--data {folder}/text.txt --hidden_size 12 --batch_size 4 --num_steps 10 "
+    "--num_layers 2 --dropout 0.2",
+    "cloze": "--data {folder}/text.txt --hidden_size 8 --batch_size 64 --min_count 1 --dropout 0.1",
+    "translation": "--data {folder}/pairs.tsv --hidden_size 8 --batch_size 8 --dropout 0.1",
+    "addition": "--num_pairs 300 --num_test 10 --digits 2 --hidden_size 8 --network two",
+    "prefix": "--num_pairs 200 --num_test 10 --deeper 0 --hidden_size 8",
+    "inflection": "--size low --hidden_size 8",
+    "pole": "",
+}
+LEARNERS = {
+    "gradient": "--epochs 3",
+    "reinforce": "--updates 12 --episodes 4 --validate_every 4",
+    "evolution": "--generations 12 --population 4 --validate_every 4",
+}
+
+# The task of the tests is registered before the command begins.
+COMMAND = [
+    sys.executable,
+    "-c",
+    f"import sys; sys.path.insert(0, {str(HERE)!r}); import pole; from throughtime import tasks; "
+    "tasks.register(pole.Pole); from throughtime.cli.main import main; sys.exit(main())",
+]
+
+
+def everything():
+    """Every task with the learner that is its own, and some with another."""
+    own = [(name, "gradient") for name in tasks.names()]
+    return [*own, ("char-lm", "evolution"), ("pole", "reinforce"), ("pole", "evolution")]
+
+
+def written(folder):
+    """Writes the data of the small tasks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "text.txt").write_text(TEXT)
+    words = [("cat", "Katze"), ("dog", "Hund"), ("house", "Haus")]
+    lines = [f"the {n} {w}\tdie {n} {v}\n" for n in "abcde" for w, v in words]
+    (folder / "pairs.tsv").write_text("".join(lines) * 8)
+    return folder
+
+
+def command(folder, task, learner, run, *more):
+    """The command line of a small training; its rows and checkpoints are many."""
+    options = [
+        *OPTIONS.get(task, "").format(folder=folder).split(),
+        *LEARNERS[learner].split(),
+        *"--save_every 0 --log_every 3 --sample_every 1000000".split(),
+    ]
+    return [*COMMAND, "train", task, "--learner", learner, *options, "--run", str(run), *more]
+
+
+def has_data(folder, task):
+    """Skips a test of a task whose data are not there."""
+    if task != "pole":
+        kind = tasks.get(task)
+        words = OPTIONS.get(task, "").format(folder=folder).split()
+        data = {"data": words[words.index("--data") + 1]} if "--data" in words else {}
+        try:
+            _ = kind(kind.Config(**data)).assets
+        except DownloadError as error:
+            pytest.skip(str(error))
+
+
+def rows(run, split=None):
+    """metrics.csv without the columns that the clock writes."""
+    if not run.metrics_file.is_file():
+        return []
+    with run.metrics_file.open(newline="") as file:
+        return [
+            {k: v for k, v in row.items() if k != "seconds" and "per_second" not in k}
+            for row in csv.DictReader(file)
+            if split in (None, row["split"])
+        ]
+
+
+def until(condition, process, seconds=240):
+    """Waits for a condition while a process runs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the command ended before it was stopped"
+        assert time.monotonic() < end, "the command did not get on"
+        time.sleep(0.01)
+
+
+def call(words, **options):
+    """Runs a command, which must end well; returns its output."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=500, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
