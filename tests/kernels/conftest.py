@@ -5,7 +5,7 @@ import torch
 
 import throughtime as tt
 from throughtime.kernels.cpp import cache, chunks, compiler
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 
 from .noted import noted_runs
 

@@ -6,7 +6,7 @@ import torch
 import throughtime as tt
 from throughtime.checks import ShapeError
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 

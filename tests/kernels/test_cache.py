@@ -11,7 +11,7 @@ import torch
 
 import throughtime as tt
 from throughtime.kernels.cpp import cache, compiler, gemm, recurrence, retention
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 
 from .compiling import finished, returning, started
 

@@ -24,7 +24,7 @@ from throughtime.kernels.cpp import (
     scratch,
     walk,
 )
-from throughtime.kernels.cpp.compile import load, missing
+from throughtime.kernels.cpp.build import load, missing
 from throughtime.kernels.graph.graph import OPERATIONS, reachable
 from throughtime.kernels.graph.program import program
 

@@ -8,7 +8,7 @@ import torch
 
 from throughtime.kernels import reference
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .cpp_calls import (
     DTYPES,

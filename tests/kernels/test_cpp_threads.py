@@ -7,7 +7,7 @@ import torch
 
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import threads as sharing
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .cpp_calls import chosen, make, parity, ragged, results, same
 

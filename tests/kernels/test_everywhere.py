@@ -97,7 +97,7 @@ def test_every_test_of_the_kernels_holds(lacking, compiled_by):
 
 BITS = """
 import torch
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 library = cpp.load('''
 #if defined __AVX512F__
 #define BITS 512

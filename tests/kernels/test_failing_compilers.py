@@ -13,7 +13,7 @@ import torch
 import throughtime as tt
 from throughtime.kernels import slowness
 from throughtime.kernels.cpp import cache, compiler, gemm, process, recurrence
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 
 from .compiling import finished, returning, started
 from .operator_layers import python
@@ -55,7 +55,7 @@ def fresh(monkeypatch, libraries):
     monkeypatch.setattr(compiler, "HEADERS", HEADERS)
     for module, name in ((recurrence, "_kernels"), (gemm, "_functions")):
         monkeypatch.setattr(module, name, {})
-    monkeypatch.setattr(slowness, "_told", set())
+    monkeypatch.setattr(slowness, "_warned", set())
     return libraries
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from throughtime.kernels.cpp import gemm
-from throughtime.kernels.cpp.compile import missing, prebuild
+from throughtime.kernels.cpp.build import missing, prebuild
 from throughtime.kernels.cpp.gemm import matmul, num_threads, source
 
 pytestmark = [

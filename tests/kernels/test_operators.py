@@ -8,7 +8,7 @@ from torch.func import functional_call, grad, jacrev, vmap
 
 import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .operator_layers import (
     CELLS,

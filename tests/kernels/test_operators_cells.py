@@ -7,7 +7,7 @@ import torch
 import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import identity
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 from throughtime.kernels.cpp.identity import cell_of
 
 from .operator_layers import H, I, by_reference, close, flat, sequence

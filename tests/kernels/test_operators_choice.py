@@ -9,7 +9,7 @@ import throughtime as tt
 from throughtime.kernels import reference
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import compiler, library, recurrence
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .operator_layers import (
     B,

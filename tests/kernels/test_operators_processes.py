@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .operator_layers import close, flat, layer_of, python, sequence
 

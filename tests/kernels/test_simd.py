@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 
 pytestmark = pytest.mark.skipif(bool(cpp.missing()), reason="; ".join(cpp.missing()))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import functionalize, grad, jvp, linearize, vmap
 
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .operator_layers import B, I, T, close, flat, layer_of, loss, sequence, weights_of
 

@@ -6,7 +6,7 @@ from torch.export import Dim, export
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import throughtime as tt
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 from throughtime.layers import GRUD, MatrixLSTM
 
 from ..symbolic_sizes import SIZES, assert_compiles_once, tensors

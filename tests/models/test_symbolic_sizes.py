@@ -5,7 +5,7 @@ import torch
 from torch.export import Dim, export
 from torch.func import vmap
 
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork
 from throughtime.models.cloze import Cloze
 

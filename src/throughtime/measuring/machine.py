@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 from throughtime.tasks.run import versions
 
 __all__ = ["fma_peak", "machine", "source"]

@@ -16,7 +16,7 @@ from throughtime.cells.cell import Input
 from throughtime.kernels import Call, Weights, reference
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import threads
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 from throughtime.kernels.graph import random
 from throughtime.kernels.graph.random import new_seed, uniform
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.cpp import processor
-from throughtime.kernels.cpp.compile import load
+from throughtime.kernels.cpp.build import load
 
 __all__ = ["function", "has_amx", "matmul", "num_threads", "source"]
 
@@ -42,7 +42,7 @@ def num_threads() -> int:
 
 
 def source(operands: torch.dtype, out: torch.dtype) -> str:
-    """The C++ of the product of these element types, for :func:`compile.load`."""
+    """The C++ of the product of these element types, for :func:`build.load`."""
     s, o = _NAMES[operands], _NAMES[out]
     return f"""#include "gemm.hpp"
 using namespace throughtime;

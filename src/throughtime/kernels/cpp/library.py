@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from throughtime.kernels.cpp.compile import load
+from throughtime.kernels.cpp.build import load
 from throughtime.kernels.cpp.context import Context, check_layout
 from throughtime.kernels.cpp.emit import Source
 

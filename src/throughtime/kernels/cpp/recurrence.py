@@ -11,7 +11,7 @@ from torch import Tensor
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp import gemm
 from throughtime.kernels.cpp.backward import Backward
-from throughtime.kernels.cpp.compile import CompileError, prebuild
+from throughtime.kernels.cpp.build import CompileError, prebuild
 from throughtime.kernels.cpp.forward import STORAGE, Forward, Kept
 from throughtime.kernels.cpp.weight_gradients import Gradients
 from throughtime.kernels.graph.program import Program

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from throughtime.kernels.cpp import cache, compiler, processor
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 
 from .compiling import EXPORT, finished, returning, started
 
