@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels.cpp import cache, chunks, compiler
 from throughtime.kernels.cpp import build as cpp
+from throughtime.kernels.cpp import cache, chunks, compiler
 
 from .noted import noted_runs
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from throughtime.kernels.cpp import cache, compiler, processor
 from throughtime.kernels.cpp import build as cpp
+from throughtime.kernels.cpp import cache, compiler, processor
 
 from .compiling import EXPORT, finished, returning, started
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels.cpp import cache, compiler, gemm, recurrence, retention
 from throughtime.kernels.cpp import build as cpp
+from throughtime.kernels.cpp import cache, compiler, gemm, recurrence, retention
 
 from .compiling import finished, returning, started
 

@@ -12,8 +12,8 @@ import torch
 
 import throughtime as tt
 from throughtime.kernels import slowness
-from throughtime.kernels.cpp import cache, compiler, gemm, process, recurrence
 from throughtime.kernels.cpp import build as cpp
+from throughtime.kernels.cpp import cache, compiler, gemm, process, recurrence
 
 from .compiling import finished, returning, started
 from .operator_layers import python

@@ -24,7 +24,7 @@ def warn_of_steps(name: str, why: Sequence[str], stacklevel: int) -> None:
 
 
 def warn_of_kernels(why: str, stacklevel: int) -> None:
-    """Warns that kernels run slower than they could, for the reason ``why``; no warning if empty."""
+    """Warns that kernels run slower than they could, unless the reason ``why`` is empty."""
     if why:
         _warn_once(f"throughtime: {why}.", stacklevel)
 
