@@ -21,7 +21,7 @@ from torch import Tensor
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp.context import StepArray
 from throughtime.kernels.cpp.emit import Source, emit
-from throughtime.kernels.cpp.forward import Forward, Kept
+from throughtime.kernels.cpp.forward import Forward, KeptArrays
 from throughtime.kernels.cpp.gemm import matmul
 from throughtime.kernels.cpp.library import Library
 from throughtime.kernels.cpp.scratch import empty, scratch
@@ -61,7 +61,7 @@ class Backward:
     def run(
         self,
         call: Call,
-        kept: Kept,
+        kept: KeptArrays,
         d_output: Tensor | None,
         d_last: Sequence[Tensor | None],
         of_input: bool = True,
@@ -118,7 +118,7 @@ class _Pass:
         self,
         backward: Backward,
         call: Call,
-        kept: Kept,
+        kept: KeptArrays,
         d_output: Tensor | None,
         d_last: Sequence[Tensor | None],
         of_input: bool,

@@ -26,7 +26,7 @@ from throughtime.kernels.cpp.units import width
 from throughtime.kernels.cpp.walk import Walk
 from throughtime.kernels.graph.program import Program
 
-__all__ = ["STORAGE", "Forward", "Kept"]
+__all__ = ["STORAGE", "Forward", "KeptArrays"]
 
 STORAGE = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}
 """The C++ name of each dtype that a kernel can store sequences in."""
@@ -34,7 +34,7 @@ _DTYPES = {name: dtype for dtype, name in STORAGE.items()}
 
 
 @dataclass
-class Kept:
+class KeptArrays:
     """What the backward call needs of the forward call, besides its arguments.
 
     Args:
@@ -104,7 +104,7 @@ class Forward:
         """The sizes, chunks, rows and threads of a call."""
         return Walk(self.dtype, self.compute, len(self.program.slots), call, save)
 
-    def run(self, call: Call, save: str | None) -> tuple[Tensor, list[Tensor], Kept | None]:
+    def run(self, call: Call, save: str | None) -> tuple[Tensor, list[Tensor], KeptArrays | None]:
         """Runs all steps of a call.
 
         Args:
@@ -129,7 +129,7 @@ class Forward:
                     start[number] = arrays[name].tensor[before & 1]
             memory = {name: array.at(t0) for name, array in arrays.items()} | initial
             self.run_chunk(walk, packed, memory, call, t0, n)
-        kept = Kept(save, arrays[self.output].tensor, starts) if save is not None else None
+        kept = KeptArrays(save, arrays[self.output].tensor, starts) if save is not None else None
         if kept is not None and save == "gates":
             kept.arrays = {name: a.tensor for name, a in arrays.items() if name != self.output}
         last = [
@@ -139,7 +139,7 @@ class Forward:
         output = walk.rows.unsorted(walk.unpadded(arrays[self.output].tensor), 1)
         return output, last, kept
 
-    def values(self, call: Call, kept: Kept) -> dict[str, Tensor]:
+    def values(self, call: Call, kept: KeptArrays) -> dict[str, Tensor]:
         """All values that the step returns, by name, at all steps; each is (T, B, H).
 
         The kernel's program must be a :func:`recording_program`, or that of a cell whose step

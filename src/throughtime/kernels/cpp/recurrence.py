@@ -12,11 +12,11 @@ from throughtime.kernels.call import Call
 from throughtime.kernels.cpp import gemm
 from throughtime.kernels.cpp.backward import Backward
 from throughtime.kernels.cpp.build import CompileError, prebuild
-from throughtime.kernels.cpp.forward import STORAGE, Forward, Kept
+from throughtime.kernels.cpp.forward import STORAGE, Forward, KeptArrays
 from throughtime.kernels.cpp.weight_gradients import Gradients
 from throughtime.kernels.graph.program import Program
 
-__all__ = ["STORAGE", "Kept", "Kernel", "kernel"]
+__all__ = ["STORAGE", "KeptArrays", "Kernel", "kernel"]
 
 
 class Kernel:
@@ -77,7 +77,9 @@ class Kernel:
         """See :meth:`Forward.type_of`."""
         return self._forward.type_of(name)
 
-    def forward(self, call: Call, save: str | None) -> tuple[Tensor, list[Tensor], Kept | None]:
+    def forward(
+        self, call: Call, save: str | None
+    ) -> tuple[Tensor, list[Tensor], KeptArrays | None]:
         """Compiles what is needed, and runs all steps; see :meth:`Forward.run`."""
         # Both directions at once where a backward call follows: the user waits only once. A
         # program that records values has no backward direction.
@@ -93,7 +95,7 @@ class Kernel:
     def backward(
         self,
         call: Call,
-        kept: Kept,
+        kept: KeptArrays,
         d_output: Tensor | None,
         d_last: Sequence[Tensor | None],
         of_input: bool = True,
