@@ -18,7 +18,7 @@ from throughtime.cells.cell import Cell
 from throughtime.kernels.arguments import check, of_call
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp.identity import cell_of, kernel_of_identity
-from throughtime.kernels.cpp.recurrence import STORAGE, Kernel, KeptArrays
+from throughtime.kernels.cpp.recurrence import STORAGE, KeptArrays, Kernel
 
 __all__ = ["call_of", "recurrence", "recurrence_backward"]
 

@@ -61,7 +61,7 @@ class Pointwise:
         for name, value in self.stages.outputs:
             if self.stages.number_of(value) == self.number:
                 put(name, value)
-        for node, made in self.stages.made_in.items():
+        for node, made in self.stages.computed_in.items():
             if made == self.number:
                 self._put(self.memory.spill(node), node)
         for node, place in self.stages.reductions.items():
@@ -101,7 +101,7 @@ class Pointwise:
         memory, stages = self.memory, self.stages
         if node.op == "units":
             self._name(node, "splat<T>(T(s.call->units))")
-        elif stages.made_in.get(node, self.number) < self.number:
+        elif stages.computed_in.get(node, self.number) < self.number:
             self._name(node, self._load(memory.spill(node)))
         elif self.backward and node in stages.saved and node.op != "state":
             self._name(node, self._saved(node))

@@ -17,6 +17,6 @@ def width(units: int) -> int:
 
 
 def pad(value: Tensor, width: int) -> Tensor:
-    """The value with zeros after its last unit, (…, width); the value itself if that is its size."""
+    """The value with zeros after its last unit, (…, width); the value itself if none is missing."""
     missing = width - value.shape[-1]
     return torch.nn.functional.pad(value, (0, missing)) if missing else value
