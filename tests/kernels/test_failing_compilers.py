@@ -206,7 +206,7 @@ def test_kernels_without_openmp_are_compiled_again_once_there_is_one(fresh, use_
     def loaded():
         """What a new process finds, and how often it runs the compiler."""
         before = len(runs())
-        code = f"print(cpp.load({source!r}).f(), bool(compiler.without_openmp()))"
+        code = f"print(cpp.load({source!r}).f(), bool(compiler.command_without_openmp()))"
         return finished(started(code))[0], len(runs()) - before
 
     # Compiled in vain, the probe with and without each flag, and compiled.

@@ -103,7 +103,7 @@ def compiled_identity(cell: Cell, weight: Tensor) -> str:
 
 def slower_because() -> str:
     """See :class:`throughtime.kernels.backend.Backend`."""
-    command = compiler.without_openmp()
+    command = compiler.command_without_openmp()
     if not command:
         return ""
     return (

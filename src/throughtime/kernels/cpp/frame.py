@@ -106,7 +106,7 @@ def file_text(stages: Stages, memory: Arrays, structs: list[str]) -> str:
     """
     cell = stages.program.cell
     direction = "backward" if stages.backward else "forward"
-    largest_tiles = ", ".join(f"tiles<Stage{n}>(c)" for n in range(len(structs)))
+    tiles_of_stages = ", ".join(f"tiles<Stage{n}>(c)" for n in range(len(structs)))
     return "\n".join(
         [
             f"// {cell.name or type(cell).__name__}, {direction}, {memory.storage}",
@@ -121,7 +121,7 @@ def file_text(stages: Stages, memory: Arrays, structs: list[str]) -> str:
             "int64_t most_tiles(const Context& c);",
             *structs,
             "int64_t most_tiles(const Context& c) {",
-            f"    const int64_t all[] = {{{largest_tiles}}};",
+            f"    const int64_t all[] = {{{tiles_of_stages}}};",
             "    int64_t most = 0;",
             "    for (int64_t n : all) most = n > most ? n : most;",
             "    return most;",

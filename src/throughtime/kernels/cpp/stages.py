@@ -229,6 +229,6 @@ class Stages:
         pointer = self.memory.at("d_slots", "after" if is_next else "now", i)
         if not is_next:
             return pointer
-        # The array has no next step for a row that ends here, or holds that of another row length.
+        # After a row's last step the array contains uninitialized memory.
         self.memory.array("zeros", 0)
         return f"(flag_of(s, row) & END ? {self.memory.at('zeros', 'fixed')} : {pointer})"
