@@ -1,4 +1,4 @@
-"""The C++ compiler of the user's machine: finds it, builds its command, and tests whether it works."""
+"""The C++ compiler of this machine: finds it, gives its command, and tests whether it works."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def command_without_openmp() -> str:
 
 # Testing it.
 
-# It includes the system's headers that ours include, and calls a function of OpenMP if there is one.
+# It includes the same system headers as ours, and calls a function of OpenMP if there is one.
 _PROBE = """
 #include <sched.h>
 #include <cstdint>
