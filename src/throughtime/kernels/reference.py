@@ -118,7 +118,7 @@ def _run(
     hoisted = {name: product.unbind(0) for name, product in W.rows(of_input)(x).items()}
     fused = {k: R.rows(names) for k, names in of_state.items()}
     p = SimpleNamespace(**call.weights.parameters)
-    further = {k: v.unbind(0) for k, v in zip(cell.given_inputs, inputs, strict=True)}
+    further_inputs = _further_inputs(call, inputs)
     initial = dict(zip(cell.state_specs, call.state, strict=True))
     state, outputs = initial, [call.x] * T
     for t in reversed(range(T)) if call.reverse else range(T):
@@ -131,9 +131,8 @@ def _run(
             for k, rows in fused.items()
             for name, product in rows(state[k]).items()
         }
-        entering = {k: steps[t] for k, steps in further.items()} | _drawn(call, t)
-        u = [SimpleNamespace(**entering)] if entering else []
-        values = cell.step(xs[t], W.namespace, R.namespace, SimpleNamespace(**state), p, *u)
+        s, u = SimpleNamespace(**state), further_inputs(t)
+        values = cell.step(xs[t], W.namespace, R.namespace, s, p, *u)
         output, new = _output_and_states(cell, values, state, H)
         if W.rounds:
             output = output.to(call.x.dtype)
@@ -143,10 +142,9 @@ def _run(
             output = torch.where(valid[t], output, 0.0)
         state, outputs[t] = new, output
         if recording is not None:
-            recording[t] = {
-                k: v if valid is None else torch.where(valid[t], v, 0.0)
-                for k, v in dict(values).items()
-            }
+            recording[t] = dict(values)
+            if valid is not None:
+                recording[t] = {k: torch.where(valid[t], v, 0.0) for k, v in values.items()}
     return torch.stack(outputs), tuple(state.values())
 
 
@@ -164,6 +162,20 @@ def _masked_past_ends(call: Call) -> tuple[Tensor, Sequence[Tensor], Tensor | No
     valid = (steps < call.lengths.to(call.x.device)).unsqueeze(-1)
     x, *inputs = (torch.where(valid, value, 0.0) for value in (call.x, *call.inputs))
     return x, inputs, valid
+
+
+def _further_inputs(call: Call, inputs: Sequence[Tensor]) -> Callable[[int], list[SimpleNamespace]]:
+    """A function of t that gives the last argument of the step, in a list.
+
+    The list is empty if the cell has no inputs besides x: then its step has no such argument.
+    """
+    sequences = {k: v.unbind(0) for k, v in zip(call.cell.given_inputs, inputs, strict=True)}
+
+    def at(t: int) -> list[SimpleNamespace]:
+        values = {k: steps[t] for k, steps in sequences.items()} | _drawn(call, t)
+        return [SimpleNamespace(**values)] if values else []
+
+    return at
 
 
 def _matrices(call: Call) -> tuple[_Matrix, _Matrix]:

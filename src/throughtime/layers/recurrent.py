@@ -179,19 +179,22 @@ class Recurrent(Stack):
             input has them; zero past a row's end, and without a gradient.
         """
         incoming = prepared(self, input, hx, lengths, resets, inputs)
-        seen: dict[str, Tensor] | None = {} if return_trace else None
-        output, last = self._through_layers(incoming, seen)
+        recording: dict[str, Tensor] | None = {} if return_trace else None
+        output, last = self._through_layers(incoming, recording)
         layout = incoming.layout
         state = tuple(layout.without_batch(s, 1) for s in last)
         results = (layout.restored(output), state[0] if len(state) == 1 else state)
-        if seen is None:
+        if recording is None:
             return results
-        return *results, {name: layout.restored(v) for name, v in seen.items()}
+        return *results, {name: layout.restored(v) for name, v in recording.items()}
 
     def _through_layers(
-        self, incoming: Incoming, seen: dict[str, Tensor] | None = None
+        self, incoming: Incoming, recording: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """The output of the last layer, and the last states of all; notes the trace in seen."""
+        """The output of the last layer, and the last states of all layers.
+
+        If ``recording`` is not None, the values of all steps are added to it by name.
+        """
         spec = self.spec
         last: list[tuple[Tensor, ...]] = []
         # What each direction reads: the same, unless they run apart.
@@ -204,8 +207,8 @@ class Recurrent(Stack):
                 seed = new_seed(incoming.x.device) if self.equations.drawn_inputs else None
                 call = self._call(incoming, inputs[direction], layer, direction, seed)
                 output, states = dispatch.run(call, spec.backend, spec.strict)
-                if seen is not None:
-                    seen |= self._trace(call, suffix)
+                if recording is not None:
+                    recording |= self._recorded(call, suffix)
                 if spec.proj_size:
                     output = output[..., : spec.proj_size]
                     sizes = self.state_sizes.values()
@@ -227,11 +230,11 @@ class Recurrent(Stack):
             x = x.clone()
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
 
-    def _trace(self, call: Call, suffix: str) -> dict[str, Tensor]:
-        """All that the step returns, of all steps."""
-        found = dispatch.record(call, self.backend)
+    def _recorded(self, call: Call, suffix: str) -> dict[str, Tensor]:
+        """All values that the step returns, at all steps, by name and the suffix of the layer."""
+        values = dispatch.record(call, self.backend)
         narrow = self.state_sizes if self.proj_size else {}
-        return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in found.items()}
+        return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in values.items()}
 
     def _dropped(self, inputs: list[Tensor]) -> list[Tensor]:
         """What the next layer reads, less what dropout takes; the directions read the same."""

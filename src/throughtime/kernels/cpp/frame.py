@@ -136,15 +136,6 @@ def file_text(stages: Stages, memory: Arrays, structs: list[str]) -> str:
 
 def _kernel_struct(stages: Stages, memory: Arrays, num_stages: int) -> list[str]:
     """The C++ struct with which recurrence.hpp runs one step."""
-    # The views point to the current step of each array; recurrence.hpp sets them once a step.
-    look = []
-    for (name, when), i in memory.views.items():
-        array = f"c.arrays[{memory.index[name]}]"
-        look.append(
-            f"        view[{i}] = {array}.base + "
-            f"(({'0' if when == 'fixed' else when}) & {array}.mask) * "
-            f"{array}.time * int64_t(sizeof({memory.type_of(name)}));"
-        )
     keys = [
         f"        keys[{i}] = random_key(c.seed, {i}, {'at' if spec.drawn == 'step' else '-1'});"
         for i, spec in enumerate(stages.program.cell.drawn_inputs.values())
@@ -164,7 +155,7 @@ def _kernel_struct(stages: Stages, memory: Arrays, num_stages: int) -> list[str]
         "    TT_INLINE void look(const Context& c, int64_t now, int64_t before,",
         "                        int64_t after, char** view) {",
         "        (void)now, (void)before, (void)after;",
-        *look,
+        *_view_lines(memory),
         "    }",
         "    TT_INLINE void draw(const Context& c, int64_t at, uint64_t* keys) {",
         "        (void)c, (void)at, (void)keys;",
@@ -178,6 +169,19 @@ def _kernel_struct(stages: Stages, memory: Arrays, num_stages: int) -> list[str]
         "    }",
         "};",
     ]
+
+
+def _view_lines(memory: Arrays) -> list[str]:
+    """The C++ that points all views to the current step; it runs once for each step."""
+    lines = []
+    for (name, when), i in memory.views.items():
+        array = f"c.arrays[{memory.index[name]}]"
+        lines.append(
+            f"        view[{i}] = {array}.base + "
+            f"(({'0' if when == 'fixed' else when}) & {array}.mask) * "
+            f"{array}.time * int64_t(sizeof({memory.type_of(name)}));"
+        )
+    return lines
 
 
 def _exports(stages: Stages, num_stages: int) -> list[str]:

@@ -184,9 +184,9 @@ struct Few {
                     for (int x = 0; x < cols; ++x) {
                         // The same column four times: its elements are summed in the same order
                         // as with four columns, so that the result does not depend on the group.
-                        T same[R * C];
-                        dots_of<S, R>(rows, k, a.at(i, 0), a.row, b.at(0, j + x), 0, same);
-                        for (int r = 0; r < rows; ++r) out[r * C + x] = same[r * C + x];
+                        T copies[R * C];
+                        dots_of<S, R>(rows, k, a.at(i, 0), a.row, b.at(0, j + x), 0, copies);
+                        for (int r = 0; r < rows; ++r) out[r * C + x] = copies[r * C + x];
                     }
                 for (int r = 0; r < rows; ++r)
                     for (int x = 0; x < cols; ++x)

@@ -85,6 +85,8 @@ def _forward(*arguments: Any) -> list[Tensor]:
     Its argument ``save`` may also be ``nothing``, if no backward pass follows.
     """
     kernel, call = _kernel_and_call(arguments)
+    # A chunk of x is multiplied as one matrix (steps rows, I), which a view of strided memory
+    # cannot be.
     call = replace(call, x=call.x.contiguous())
     output, last, kept = kernel.forward(call, None if call.save == "nothing" else call.save)
     if kept is None:
@@ -145,6 +147,8 @@ def _backward_shapes(*arguments: Any) -> list[Tensor]:
     return [t.new_empty(t.shape) for t in tensors if t is not None]
 
 
+# With operators, torch.compile and torch.export put one node into their graph, where a call by
+# ctypes would break the graph; fake tensors, tracers and the profiler see them too.
 # torch.library.custom_op is not used: it takes 15 microseconds more for each call.
 _library = torch.library.Library("throughtime", "DEF")
 

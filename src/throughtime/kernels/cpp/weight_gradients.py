@@ -46,7 +46,7 @@ class _Product(NamedTuple):
 
     slot: int
     block: int
-    count: int
+    num_blocks: int
 
 
 class WeightGradients:
@@ -131,7 +131,7 @@ class WeightGradients:
             is_new: whether the result overwrites the blocks instead of adding to them.
         """
         num_rows, narrow = d_slots.shape[1], self.program.cell.narrow
-        height, width = product.count * W, W
+        height, width = product.num_blocks * W, W
         if narrow is not None:
             # The gradient of the rest of the block is zero, and dR was filled with zeros.
             height = narrow.size if self.blocks[product.block] == narrow.block else height
@@ -169,8 +169,11 @@ class WeightGradients:
             for value, name in slot.pairs:
                 products, block = by_operand.setdefault(value, []), self.blocks.index(name)
                 last = products[-1] if products else None
-                if last and (last.slot + last.count, last.block + last.count) == (i, block):
-                    products[-1] = last._replace(count=last.count + 1)
+                if last and (last.slot + last.num_blocks, last.block + last.num_blocks) == (
+                    i,
+                    block,
+                ):
+                    products[-1] = last._replace(num_blocks=last.num_blocks + 1)
                 else:
                     products.append(_Product(i, block, 1))
         return by_operand

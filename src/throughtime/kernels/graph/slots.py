@@ -65,7 +65,9 @@ class SlotFinder:
             # A product that no other is added to becomes a slot of its own below.
             if len(group) > 1:
                 of_group = {p.result for p in group}
-                rest = [a for a in terms if not (isinstance(a, Node) and a in of_group)]
+                rest: list[Operand] = [
+                    a for a in terms if not (isinstance(a, Node) and a in of_group)
+                ]
                 sums[node] = (self._add_slot(group), rest)
                 grouped |= of_group
         replaced: dict[Node, Operand] = {}

@@ -82,6 +82,10 @@ class Printer:
             return sum_of(self._product_terms(self.step.of_leaf[value]))
         if value in self.back.operand_of_seed:
             return self._sent_to(self.back.operand_of_seed[value])
+        return self._formula(value)
+
+    def _formula(self, value: Node) -> Expr:
+        """The expression of an operation on the expressions of its arguments."""
         a = [self._expr(v) for v in value.args]
         match value.op:
             case "add" | "sub":
