@@ -1,4 +1,4 @@
-"""What tests of compiling share: sources, and processes that compile them."""
+"""Sources for the tests of compiling, and processes that compile them."""
 
 import subprocess
 import sys
