@@ -278,7 +278,7 @@ def pairs_of(drawn):
 
 
 def test_neighbours_do_not_depend_on_each_other(drawn):
-    """Of neighbours in unit, row, step, stream and seed: the numbers, and if they are below a rate."""
+    """Neighbours in unit, row, step, stream and seed: the numbers, and if they are below a rate."""
     for name, (a, b) in pairs_of(drawn).items():
         n = a.numel()
         r = 12 * ((a - 0.5) * (b - 0.5)).mean()

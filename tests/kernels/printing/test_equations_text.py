@@ -24,7 +24,7 @@ T = 4
 
 
 def python(text):
-    """Evaluates a printed expression as Python."""
+    """Converts a printed expression to Python."""
     if text.startswith("Σ_t "):
         outside = text
         while "(" in outside:
