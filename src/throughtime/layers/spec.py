@@ -2,7 +2,8 @@
 
 :class:`LayerSpec` is the only list of the options. Each of its fields carries metadata:
 
-    help       the help text of the command-line flag: a phrase with the range and the default
+    help       the help text of the command-line flag: a phrase with the range; the default only
+               where it is None or computed, because a flag prints other defaults itself
     check      ``check(where, name, value)`` raises an error if the option cannot have the value
     formats    the interchange formats, out of ``FORMATS``, that can store a layer that uses the
                option; the writers of the other formats refuse such a layer
@@ -124,118 +125,110 @@ class LayerSpec:
         "number H of units of each layer in one direction, at least 1; required.", a_size(1)
     )
     num_layers: int = _option(
-        "number L of stacked recurrent layers, from 1 to 1000 (default 1).",
+        "number L of stacked recurrent layers, from 1 to 1000.",
         a_size(1, 1000),
         default=1,
     )
-    bias: bool = _option("add bias vectors to the gates (default true).", default=True)
+    bias: bool = _option("add bias vectors to the gates.", default=True)
     batch_first: bool = _option(
-        "use the layout (B, T, …) for sequences instead of (T, B, …) (default false).",
+        "use the layout (B, T, …) for sequences instead of (T, B, …).",
         default=False,
     )
     dropout: float = _option(
-        "probability of dropping an output of a layer before the next layer reads it, from 0 to 1 "
-        "(default 0).",
+        "probability of dropping an output of a layer before the next layer reads it, from 0 to 1.",
         a_number("a probability from 0 to 1", lambda value: 0 <= value <= 1),
         default=0.0,
     )
     bidirectional: bool = _option(
-        "read the sequence in both directions, with separate weights, and merge the outputs "
-        "(default false).",
+        "read the sequence in both directions, with separate weights, and merge the outputs.",
         default=False,
     )
     merge: Literal["concat", "sum", "mean", "product"] = _option(
-        "operation that merges the outputs of the two directions: concat, sum, mean or product "
-        "(default concat).",
+        "operation that merges the outputs of the two directions: concat, sum, mean or product.",
         _one_of_its_names,
         default="concat",
         formats=("keras", "onnx"),
     )
     backend: str = _option(
-        "backend that runs the layer: auto, the fastest that can run the call, or the name of one "
-        "(default auto).",
+        "backend that runs the layer: auto, the fastest that can run the call, or the name of one.",
         a_backend,
         default="auto",
     )
     save: Literal["gates", "states"] = _option(
         "values stored for the backward pass: gates stores all that it needs; states stores a few "
-        "states and recomputes the gates, which takes less memory and more time (default gates).",
+        "states and recomputes the gates, which takes less memory and more time.",
         _one_of_its_names,
         default="gates",
     )
     strict: bool = _option(
         "with backend auto, raise an error instead of using the slow reference when no kernel can "
-        "run the call (default false).",
+        "run the call.",
         default=False,
     )
     # Keras drops the same features at all steps, as locked_dropout does.
     locked_dropout: bool = _option(
-        "drop the same features at all steps of a sequence, with the probability dropout "
-        "(default false).",
+        "drop the same features at all steps of a sequence, with the probability dropout.",
         default=False,
         formats=("keras", "onnx"),
     )
     recurrent_dropout: float = _option(
         "probability of dropping a unit of the values that the recurrent matrices multiply, from 0 "
-        "to below 1; the same units at all steps of a sequence (default 0).",
+        "to below 1; the same units at all steps of a sequence.",
         a_rate,
         default=0.0,
         formats=("keras", "onnx"),
     )
     zoneout: float | Mapping[str, float] = _option(
         "probability that a unit keeps its value of the previous step, from 0 to below 1: a number "
-        'for all states, or one for each state by name, {"h": 0.05, "c": 0.5} (default 0).',
+        'for all states, or one for each state by name, {"h": 0.05, "c": 0.5}.',
         rate_or_rates,
         default=0.0,
         formats=("onnx",),
     )
     weight_drop: float = _option(
         "probability of dropping a weight of the recurrent matrices, from 0 to below 1; drawn once "
-        "per call (default 0).",
+        "per call.",
         a_rate,
         default=0.0,
         formats=("onnx",),
     )
-    learned_state: bool = _option(
-        "learn the initial states (default false).", default=False, formats=("onnx",)
-    )
+    learned_state: bool = _option("learn the initial states.", default=False, formats=("onnx",))
     residual: bool = _option(
-        "add the input of each layer, except the first, to its output (default false).",
+        "add the input of each layer, except the first, to its output.",
         default=False,
         formats=("onnx",),
     )
     independent: bool = _option(
         "run the two directions through all layers separately and merge them only after the last "
-        "layer (default false).",
+        "layer.",
         default=False,
         formats=("onnx",),
     )
     # Of torch.nn, only the LSTM projects; interchange/torch_nn.py refuses proj_size elsewhere.
     proj_size: int = _option(
         "number P of units to which the output and the state that is fed back are projected, below "
-        "hidden_size; 0 for no projection (default 0).",
+        "hidden_size; 0 for no projection.",
         a_size(0),
         default=0,
         formats=("torch.nn", "onnx"),
     )
     # In Python the values may be functions too; a type that includes functions cannot be a flag.
     activations: Mapping[str, Any] = _option(
-        'replacements for activation functions, {"tanh": "relu", "sigmoid": "hardsigmoid"} '
-        "(default none).",
+        'replacements for activation functions, {"tanh": "relu", "sigmoid": "hardsigmoid"}.',
         functions,
         default_factory=dict,
         formats=("onnx",),
     )
     clip: float | None = _option(
         "limit, above 0, to which the arguments of activation functions are clipped: from -clip to "
-        "clip (default no limit).",
+        "clip (default: no limit).",
         or_none(a_number("a number above 0", lambda value: 0 < value < math.inf)),
         default=None,
         formats=("onnx",),
     )
     forget_bias: float | Literal["chrono"] | None = _option(
         "initial bias of the forget gates; or chrono, which draws the initial biases of all gates "
-        "that control how long a state is kept (default as the other biases).",
+        "that control how long a state is kept (default: drawn as the other biases).",
         or_none(a_forget_bias),
         default=None,
     )
@@ -247,7 +240,7 @@ class LayerSpec:
     )
     recurrent_init: Literal["uniform", "orthogonal", "identity"] | None = _option(
         "initial values of each block of the recurrent matrix: uniform as in torch.nn, orthogonal "
-        "or identity (default as the cell declares).",
+        "or identity (default: as the cell declares).",
         or_none(_one_of_its_names),
         default=None,
     )
