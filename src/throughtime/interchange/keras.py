@@ -42,7 +42,7 @@ from throughtime.layers import GRU, LSTM, RNN, Recurrent
 
 __all__ = ["from_keras", "from_keras_weights", "to_keras"]
 
-# For each cell its blocks, in the order of Keras.
+# The blocks of each cell in the order of Keras.
 _ORDERS = {
     "lstm": ("i", "f", "g", "o"),
     "lstm-np": ("i", "f", "z", "o"),
@@ -240,6 +240,11 @@ def _directions(layer: Any) -> tuple[list[Any], str]:
 
 
 def _check(layer: Any, backwards: bool) -> None:
+    """Raises a ValueError if the layer has a setting without an equivalent, and warns of some.
+
+    Args:
+        backwards: whether the layer must have go_backwards=True.
+    """
     config = layer.get_config()
     if bool(config["go_backwards"]) != backwards:
         raise ValueError(
@@ -248,8 +253,8 @@ def _check(layer: Any, backwards: bool) -> None:
         )
     if config["stateful"]:
         raise ValueError(
-            f"{_who(layer)} has stateful=True and keeps its state; ours is given it and gives it "
-            f"back. Convert layer.get_weights() with from_keras_weights, and pass the state on."
+            f"{_who(layer)} has stateful=True and keeps its state; ours takes and returns it. "
+            f"Convert layer.get_weights() with from_keras_weights, and pass the state on."
         )
     omitted = [name for name in _TRAINING if config.get(name)]
     if omitted:
@@ -284,6 +289,11 @@ def _cell(layer: Any) -> str:
 
 
 def _filled(who: str, weights: Any, cell: str, **options: Any) -> Recurrent:
+    """Creates a layer and fills it with arrays of Keras; see :func:`from_keras_weights`.
+
+    Args:
+        who: the calling function, with whose name error messages begin.
+    """
     bias, bidirectional = options["bias"], options["bidirectional"]
     names = _ARRAYS[: 3 if bias else 2]
     per_layer = len(names) * (2 if bidirectional else 1)
@@ -336,6 +346,7 @@ def _reordered(rows: Tensor, old: Sequence[str], new: Sequence[str]) -> Tensor:
 
 
 def _tensor(who: str, number: int, array: Any) -> Tensor:
+    """Converts array ``number`` of the weights to a tensor of the same floating-point type."""
     value = np.asarray(array)
     if value.dtype.name == "bfloat16":
         return torch.from_numpy(value.astype(np.float32)).to(torch.bfloat16)

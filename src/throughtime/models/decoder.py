@@ -24,7 +24,7 @@ FEEDBACKS = ("sample", "argmax")
 
 
 class Decoder(nn.Module):
-    r"""A language model with given initial states, which attends to the values k_1 … k_S.
+    r"""A language model that starts from passed states, and attends to the values k_1 … k_S.
 
     The equations, and the arguments that are not listed here, are those of
     :class:`throughtime.models.EncoderDecoder`.
@@ -130,8 +130,6 @@ class Decoder(nn.Module):
         lengths = torch.full((B,), S) if lengths is None else torch.as_tensor(lengths)
         return Memory(DecoderState(states, attended), lengths, attention)
 
-    # Decoding: all steps of a given target at once, or token by token.
-
     def forward(
         self,
         target_in: Tensor,
@@ -166,7 +164,7 @@ class Decoder(nn.Module):
     def forced(
         self, target_in: Tensor, memory: Memory, lengths: Tensor | list[int] | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Decodes given targets under teacher forcing.
+        """Decodes known targets under teacher forcing.
 
         Returns:
             h~ (B, T, H) and the attention weights (B, T, S) of each step, zero past a row's end;
@@ -262,8 +260,6 @@ class Decoder(nn.Module):
             return scores.argmax(-1)
         return torch.multinomial(scores.float().softmax(-1), 1).squeeze(-1)
 
-    # Checks.
-
     def _valid(self, target_in: Tensor, memory: Memory, lengths: Any) -> Tensor | None:
         """Checks target_in; returns the mask (B, T) of its valid steps, or None if all are."""
         check_tokens("Decoder", "target_in", target_in, self.vocab_size)
@@ -281,7 +277,7 @@ class Decoder(nn.Module):
     def _index_of_query(self) -> int:
         """The index of the state that is the query of attention before the recurrence.
 
-        It is the state that the cell gives out, or the first state if the output is not a state.
+        It is the state that is the cell's output, or the first state if the output is not a state.
         """
         cell = self.recurrent.cell
         names = list(cell.state_specs)

@@ -51,7 +51,7 @@ class EncoderDecoder(Writer):
 
         P(y_t | y_1 … y_{t-1}, x) = softmax(W h~_t + b)
 
-    Without input feeding, one kernel call runs all steps of a given target, and the attention is
+    Without input feeding, one kernel call runs all steps of a known target, and the attention is
     three matrix products. With input feeding, the steps run one after the other.
 
     Args:
@@ -64,15 +64,15 @@ class EncoderDecoder(Writer):
             have 2H features; for ``dot``, which needs as many as the query has, the two directions
             are summed to H features.
         attention, input_feeding: see above.
-        dropout: the probability to drop a unit of the embeddings, of the inputs of each recurrent
-            layer but the first, and of h~.
+        dropout: the probability of dropping a unit of the embeddings, of the inputs of each
+            recurrent layer but the first, and of h~.
         tied: whether W is E_y itself; E must be as wide as H.
         shared: whether E_x is E_y, for one vocabulary of both sides.
         pad, bos, eos: the tokens that pad, begin and end a target; a search never writes the first
             two.
         forget_bias, backend, options: options of both recurrent networks; see
             :class:`throughtime.Recurrent`. ``merge``, ``independent`` and ``learned_state`` apply
-            to the encoder only, since the decoder has one direction and a given initial state.
+            to the encoder only, since the decoder has one direction and starts from the bridge.
         encoder: a module of your own in place of the recurrent encoder. The module is called with
             source and lengths, returns the values k (B, S, M) and their valid lengths (B) or None,
             and has M as its ``output_size``. The source may then be anything that the module
@@ -284,7 +284,7 @@ class EncoderDecoder(Writer):
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
-        """h~ (B, T, H) of given targets after dropout, the inputs of the output layer ``head``.
+        """h~ (B, T, H) of known targets after dropout, the inputs of the output layer ``head``.
 
         For a loss that avoids storing all scores. The arguments are those of :meth:`forward`.
         """
@@ -317,7 +317,7 @@ class EncoderDecoder(Writer):
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
-        """The attention weights (B, T, S) for each token of given targets, zero in padding.
+        """The attention weights (B, T, S) for each token of known targets, zero in padding.
 
         Raises:
             ValueError: if the model has no attention.

@@ -37,8 +37,8 @@ class OneNetwork(Writer):
         cell: the cell of the recurrent layers, or its name.
         hidden_size, num_layers: H and L.
         embedding_size: the width of E; None is H.
-        dropout: the probability to drop a unit of the embeddings, of the inputs of each layer but
-            the first, and of the inputs of the output layer.
+        dropout: the probability of dropping a unit of the embeddings, of the inputs of each layer
+            but the first, and of the inputs of the output layer.
         pad, bos, eos: see :class:`throughtime.models.EncoderDecoder`; ``bos`` is the blank, too.
         forget_bias, backend, options: see :class:`throughtime.Recurrent`; all of its options except
             ``bidirectional``, because the network writes while it reads.

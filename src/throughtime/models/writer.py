@@ -45,7 +45,7 @@ class Writer(nn.Module, ABC):
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
-        """The inputs (B, T, H) of the output layer ``head`` for each next token of given targets.
+        """The inputs (B, T, H) of the output layer ``head`` for each next token of known targets.
 
         For a loss that avoids storing all scores.
         """
