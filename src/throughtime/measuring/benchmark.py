@@ -54,7 +54,7 @@ __all__ = [
     "summary",
 ]
 
-# The largest allowed norm of the error relative to the norm of the value. Rounding over twenty steps
+# The largest allowed norm of the error relative to that of the value. Rounding over twenty steps
 # causes errors far below it; a wrong sign, block or step causes errors far above it.
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 0.08}
 _CHECKED_STEPS = 20

@@ -113,8 +113,8 @@ class Loop(nn.Module):
         return torch.stack(outputs), state
 
 
-# For each cell the layer of torchrecurrent with equal equations: its class, the order of its blocks,
-# and the order of its peepholes.
+# For each cell the layer of torchrecurrent with equal equations: its class, and the orders of its
+# blocks and of its peepholes.
 _THEIRS = {
     "lstm-peephole": ("PeepholeLSTM", ("i", "f", "z", "o"), ("p_i", "p_f", "p_o")),
     "lstm-1997": ("OriginalLSTM", ("i", "g", "o"), ()),

@@ -12,9 +12,10 @@ from throughtime.checks import ShapeError, integer_lengths, whole_number
 from throughtime.layers.attention import not_empty
 from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent
-from throughtime.models.decoder import check_tokens, joined
+from throughtime.models.decoder import joined
 from throughtime.models.memory import DecoderState, Memory
-from throughtime.models.writer import Writer, check_specials
+from throughtime.models.tokens import check_specials, check_tokens
+from throughtime.models.writer import Writer
 
 __all__ = ["OneNetwork"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
 from throughtime.models.memory import DecoderState, Memory
+from throughtime.models.tokens import writable
 
-__all__ = ["Writer", "check_specials", "writable"]
+__all__ = ["Writer"]
 
 
 class Writer(nn.Module, ABC):
@@ -81,17 +81,3 @@ class Writer(nn.Module, ABC):
     def writable(self, scores: Tensor) -> Tensor:
         """The scores, with -inf for the tokens that are never written."""
         return writable(scores, self.pad, self.bos)
-
-
-def check_specials(who: str, size: int, pad: int, bos: int, eos: int) -> None:
-    """Raises a ValueError unless pad, bos and eos are three different ids below ``size``."""
-    if len({pad, bos, eos}) < 3 or not all(0 <= t < size for t in (pad, bos, eos)):
-        raise ValueError(
-            f"{who}: expected pad, bos and eos as three different tokens of the {size} of the "
-            f"target, got {pad}, {bos} and {eos}."
-        )
-
-
-def writable(scores: Tensor, *never: int) -> Tensor:
-    """The scores (…, V), with -inf for the tokens ``never``."""
-    return scores.index_fill(-1, torch.tensor(never, device=scores.device), float("-inf"))
