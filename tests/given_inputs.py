@@ -36,12 +36,12 @@ def inputs_of(layer, x):
     Linear ones: where x is NaN so are they, and yet no gradient is that had none before.
     """
     mean = x.mean(-1, keepdim=True)
-    found = {}
+    inputs = {}
     for name, spec in layer.cell.given_inputs.items():
         low, high = RANGES[name]
         unlike = torch.linspace(0.4, 0.6, spec.size or layer.hidden_size, dtype=x.dtype)
-        found[name] = low + (high - low) * (unlike + 0.1 * mean)
-    return found
+        inputs[name] = low + (high - low) * (unlike + 0.1 * mean)
+    return inputs
 
 
 def _feed(layer, args, kwargs):

@@ -7,8 +7,8 @@ SIZES = ((3, 6), (2, 7), (8, 9), (4, 10))
 """B and T of several calls; no size is one of a layer (2, 5 or 12), which PyTorch would fix."""
 
 
-def tensors(found):
-    return [v for v in torch.utils._pytree.tree_leaves(found) if isinstance(v, torch.Tensor)]
+def tensors(tree):
+    return [v for v in torch.utils._pytree.tree_leaves(tree) if isinstance(v, torch.Tensor)]
 
 
 def assert_compiles_once(module, calls, function=None, settles=0, **options):

@@ -24,7 +24,8 @@ ROWS = {
 
 # What names a cell although it is no cell: names of other libraries, and defaults.
 NAMES_CELLS = {
-    "interchange/keras.py": "the layers of Keras",
+    "interchange/keras/layers.py": "the layers of Keras",
+    "interchange/keras/weights.py": "the layers of Keras",
     "interchange/onnx/native.py": "the nodes of ONNX",
     "kernels/torch_native.py": "the operators of PyTorch",
     "layers/torch_like.py": "the layers of torch.nn",

@@ -41,7 +41,7 @@ def offences(root):
     Returns:
         Lines such as ``layers/recurrent.py:7: layers (3) imports models (4), which is above``.
     """
-    found = []
+    violations = []
     for path in sorted(root.rglob("*.py")):
         where = path.relative_to(root)
         tree = ast.parse(path.read_text(encoding="utf-8"), str(where))
@@ -50,8 +50,8 @@ def offences(root):
             for target in targets(node, root, where):
                 wrong = offence(where, target, on_load=node in on_load)
                 if wrong:
-                    found.append(f"{where.as_posix()}:{node.lineno}: {wrong}")
-    return list(dict.fromkeys(found))
+                    violations.append(f"{where.as_posix()}:{node.lineno}: {wrong}")
+    return list(dict.fromkeys(violations))
 
 
 def loaded_at_once(node):
@@ -150,11 +150,11 @@ def circles(root):
         names = {t for n in ast.walk(tree) if n not in inside for t in targets(n, root, where)}
         module = ".".join(["throughtime", *where.with_suffix("").parts])
         imports[module] = names - {module}
-    found = []
+    violations = []
 
     def visit(module, above):
         if module in above:
-            found.append(" -> ".join([*above[above.index(module) :], module]))
+            violations.append(" -> ".join([*above[above.index(module) :], module]))
             return
         if module not in done:
             for name in sorted(imports.get(module, ())):
@@ -164,7 +164,7 @@ def circles(root):
     done = set()
     for module in sorted(imports):
         visit(module, [])
-    return found
+    return violations
 
 
 def test_no_circle_hides_under_type_checking():
@@ -302,5 +302,5 @@ def test_imports_that_point_down_are_no_offence(package):
     ],
 )
 def test_the_checker_names_file_and_line_of_an_offence(package, module, source, expected):
-    (found,) = package(**{module: source})
-    assert found.startswith(expected)
+    (violations,) = package(**{module: source})
+    assert violations.startswith(expected)

@@ -107,6 +107,6 @@ def test_the_commands_of_a_page_have_the_options_that_it_shows(path, capsys):
 
 
 def test_the_commands_of_the_pages_are_found():
-    found = [words for path in PAGES for words in commands(path)]
-    assert len(found) > 25
-    assert {"train", "predict", "generate", "evaluate", "equations"} <= {w[1] for w in found}
+    all_commands = [words for path in PAGES for words in commands(path)]
+    assert len(all_commands) > 25
+    assert {"train", "predict", "generate", "evaluate", "equations"} <= {w[1] for w in all_commands}

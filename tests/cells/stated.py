@@ -110,8 +110,8 @@ def with_last_input(step, out=np.tanh, candidate=lambda a: a):
 
     def whole(k, x, s):
         z, f, o = (s[f"v{gate}"] + k.W(gate, x) for gate in "zfo")
-        made = step(candidate(z), sigmoid(f), out(o), s)
-        return {**made, **{f"v{gate}": k.W(f"v{gate}", x) for gate in "zfo"}}
+        next_states = step(candidate(z), sigmoid(f), out(o), s)
+        return {**next_states, **{f"v{gate}": k.W(f"v{gate}", x) for gate in "zfo"}}
 
     return whole
 
@@ -165,15 +165,15 @@ def computes(
     torch.manual_seed(3)
     layer = layer_of(name, bias, backend=backend, **constants)
     x = torch.randn(T, B, I, dtype=torch.float64)
-    given = {k: drawn(k, T, B, spec.size or H) for k, spec in cell.given_inputs.items()}
+    further = {k: drawn(k, T, B, spec.size or H) for k, spec in cell.given_inputs.items()}
     initial = {k: torch.randn(1, B, H, dtype=torch.float64) for k in states.split()}
     initial |= {k: 0.5 + initial[k].abs() for k in positive}
-    output, last = run(layer, x, initial, given)
+    output, last = run(layer, x, initial, further)
 
     weights = Blocks(gates, blocks, layer)
     state = {k: numpy_of(v[0]) for k, v in initial.items()}
     for t in range(T):
-        entering = [{k: numpy_of(v[t]) for k, v in given.items()}] if given else []
+        entering = [{k: numpy_of(v[t]) for k, v in further.items()}] if further else []
         state = step(weights, numpy_of(x[t]), state, *entering, **constants)
         expected = state[cell.output_name]
         np.testing.assert_allclose(numpy_of(output[t]), expected, rtol=1e-12, atol=1e-12)

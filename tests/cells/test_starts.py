@@ -200,8 +200,8 @@ def test_a_store_that_has_all_but_run_dry_has_a_gradient(backend, stored):
     c = torch.tensor([[[stored, 0.0]]], requires_grad=True)
     x, mass = torch.randn(3, 1, I), torch.zeros(3, 1)
     output, last = layer(x, c, inputs={"mass": mass})
-    found = torch.autograd.grad((output.sum() + last.sum()) * 1e3, [c, *layer.parameters()])
-    assert all(gradient.isfinite().all() for gradient in found)
+    derivatives = torch.autograd.grad((output.sum() + last.sum()) * 1e3, [c, *layer.parameters()])
+    assert all(gradient.isfinite().all() for gradient in derivatives)
 
 
 # The clock of the phased LSTM.

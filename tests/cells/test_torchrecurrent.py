@@ -15,7 +15,7 @@ theirs = pytest.importorskip("torchrecurrent")
 T, B, H = 6, 3, 4
 
 
-def same(layer):
+def shared_weights(layer):
     """weight_ih, weight_hh, bias_ih and bias_hh in the same order of blocks."""
     return {
         k.removesuffix("_l0"): v.clone()
@@ -44,19 +44,19 @@ def minimal_rnn(layer):
 
 
 def janet(layer):
-    return {**same(layer), "beta": torch.tensor(layer.cell.beta)}
+    return {**shared_weights(layer), "beta": torch.tensor(layer.cell.beta)}
 
 
 def ran(layer):
     silence(layer, "bias_ih", 0)
-    return {**same(layer), "bias_ih": block(layer, "bias_ih", 1, 2)}
+    return {**shared_weights(layer), "bias_ih": block(layer, "bias_ih", 1, 2)}
 
 
 def fast_rnn(layer):
     """One number there for what each unit has here."""
     for k in ("alpha", "beta"):
         getattr(layer, f"{k}_l0").fill_(getattr(layer, f"{k}_l0")[0].item())
-    return {**same(layer), "alpha": layer.alpha_l0[:1], "beta": layer.beta_l0[:1]}
+    return {**shared_weights(layer), "alpha": layer.alpha_l0[:1], "beta": layer.beta_l0[:1]}
 
 
 def fast_grnn(layer):
@@ -64,7 +64,7 @@ def fast_grnn(layer):
     for k in ("zeta", "nu"):
         getattr(layer, f"{k}_l0").fill_(getattr(layer, f"{k}_l0")[0].item())
     return {
-        **same(layer),
+        **shared_weights(layer),
         "bias_ih": torch.cat([layer.bias_ih_l0 + layer.b_z_l0, layer.bias_ih_l0]),
         "bias_hh": torch.cat([layer.bias_hh_l0] * 2),
         **{"zeta": layer.zeta_l0[:1], "nu": layer.nu_l0[:1]},
@@ -77,7 +77,7 @@ def intersection(layer):
     silence(layer, "bias_ih", 4)
     first = range(4)
     return {
-        **same(layer),
+        **shared_weights(layer),
         "weight_ih": block(layer, "weight_ih", *first),
         "bias_ih": block(layer, "bias_ih", *first),
     }
@@ -85,7 +85,7 @@ def intersection(layer):
 
 def dsgu(layer):
     return {
-        **same(layer),
+        **shared_weights(layer),
         "weight_hh": block(layer, "weight_hh", 0, 1),
         "weight_ho": block(layer, "weight_hh", 2),
     }
@@ -93,7 +93,7 @@ def dsgu(layer):
 
 def br(layer):
     return {
-        **same(layer),
+        **shared_weights(layer),
         "weight_hh": torch.cat([layer.w_a_l0, layer.w_c_l0]),
         "bias_hh": torch.zeros(2 * H),
     }
@@ -111,15 +111,15 @@ def typed(layer):
 
 
 def ind_rnn(layer):
-    return {**same(layer), "vector_u": layer.u_l0, "bias_hh": torch.zeros(H)}
+    return {**shared_weights(layer), "vector_u": layer.u_l0, "bias_hh": torch.zeros(H)}
 
 
 def antisymmetric_gated(layer):
-    return same(layer) | {"bias_hh": torch.zeros(H)}
+    return shared_weights(layer) | {"bias_hh": torch.zeros(H)}
 
 
 def co_rnn(layer):
-    moved = same(layer) | {"weight_hh": block(layer, "weight_hh", 0)}
+    moved = shared_weights(layer) | {"weight_hh": block(layer, "weight_hh", 0)}
     return moved | {
         "weight_ch": block(layer, "weight_hh", 1),
         **{k: torch.zeros(H) for k in ("bias_hh", "bias_ch")},
@@ -127,7 +127,7 @@ def co_rnn(layer):
 
 
 def unicornn(layer):
-    return same(layer) | {"weight_hh": layer.w_l0, "weight_ch": layer.c_l0}
+    return shared_weights(layer) | {"weight_hh": layer.w_l0, "weight_ch": layer.c_l0}
 
 
 def lem(layer):
@@ -170,11 +170,11 @@ def nas_without_block_3(layer):
     silence(layer, "weight_ih", 3)
     silence(layer, "weight_hh", 3)
     layer.bias_ih_l0[3 * H : 4 * H], layer.bias_hh_l0[3 * H : 4 * H] = -2.0, 1.0
-    return same(layer)
+    return shared_weights(layer)
 
 
 def multiplicative(layer):
-    return same(layer) | {
+    return shared_weights(layer) | {
         "weight_hh": block(layer, "weight_hh", 0),
         "bias_hh": block(layer, "bias_hh", 0),
         "weight_mh": block(layer, "weight_hh", 1, 2, 3, 4),
@@ -186,7 +186,7 @@ def residual(layer):
     silence(layer, "bias_ih", 4)
     silence(layer, "bias_hh", 4)
     return {
-        **{k: block(layer, k, 0, 1, 2, 3) for k in same(layer)},
+        **{k: block(layer, k, 0, 1, 2, 3) for k in shared_weights(layer)},
         "weight_res": block(layer, "weight_ih", 4),
         "weight_proj": block(layer, "weight_hh", 4),
         "weight_ph": torch.cat([layer.p_i_l0, layer.p_f_l0, layer.p_o_l0]),
@@ -194,7 +194,7 @@ def residual(layer):
 
 
 def working_memory(layer):
-    return same(layer) | {
+    return shared_weights(layer) | {
         "weight_hh": block(layer, "weight_hh", 0, 1, 2, 3),
         "weight_mh": block(layer, "weight_hh", 4, 5, 6),
         "bias_mh": torch.zeros(3 * H),
@@ -208,36 +208,36 @@ class HardSigmoid(torch.nn.Module):
 
 # Our name: their class, the mapping of the weights, our constants and theirs.
 PAIRS = {
-    "mgu": ("MGUCell", same, {}, {}),
+    "mgu": ("MGUCell", shared_weights, {}, {}),
     "minimal-rnn": ("MinimalRNNCell", minimal_rnn, {}, {}),
-    "miru-1": ("MiRU1Cell", same, {}, {}),
-    "miru-2": ("MiRU2Cell", same, {}, {}),
+    "miru-1": ("MiRU1Cell", shared_weights, {}, {}),
+    "miru-2": ("MiRU2Cell", shared_weights, {}, {}),
     "janet": ("JANETCell", janet, {}, {}),
-    "light-ru": ("LightRUCell", same, {}, {}),
-    "li-gru": ("LiGRUCell", same, {}, {}),
-    "atr": ("ATRCell", same, {}, {}),
+    "light-ru": ("LightRUCell", shared_weights, {}, {}),
+    "li-gru": ("LiGRUCell", shared_weights, {}, {}),
+    "atr": ("ATRCell", shared_weights, {}, {}),
     "ran": ("RANCell", ran, {}, {}),
-    "star": ("STARCell", same, {}, {}),
-    "sgrn": ("SGRNCell", same, {}, {}),
-    "cfn": ("CFNCell", same, {}, {}),
+    "star": ("STARCell", shared_weights, {}, {}),
+    "sgrn": ("SGRNCell", shared_weights, {}, {}),
+    "cfn": ("CFNCell", shared_weights, {}, {}),
     "fast-rnn": ("FastRNNCell", fast_rnn, {}, {}),
     "fast-grnn": ("FastGRNNCell", fast_grnn, {}, {"nonlinearity": "sigmoid"}),
-    "ugrnn": ("UGRNNCell", same, {}, {}),
+    "ugrnn": ("UGRNNCell", shared_weights, {}, {}),
     "intersection-rnn": ("IntersectionRNNCell", intersection, {}, {}),
-    "sgu": ("SGUCell", same, {}, {"gate_nonlinearity": HardSigmoid()}),
+    "sgu": ("SGUCell", shared_weights, {}, {"gate_nonlinearity": HardSigmoid()}),
     "dsgu": ("DSGUCell", dsgu, {}, {"gate_nonlinearity": HardSigmoid()}),
-    "mut-1": ("MUT1Cell", same, {}, {}),
-    "mut-2": ("MUT2Cell", same, {}, {}),
-    "mut-3": ("MUT3Cell", same, {}, {}),
+    "mut-1": ("MUT1Cell", shared_weights, {}, {}),
+    "mut-2": ("MUT2Cell", shared_weights, {}, {}),
+    "mut-3": ("MUT3Cell", shared_weights, {}, {}),
     "br": ("BRCell", br, {}, {}),
-    "nbr": ("NBRCell", same, {}, {}),
-    "t-rnn": ("TRNNCell", same, {}, {}),
+    "nbr": ("NBRCell", shared_weights, {}, {}),
+    "t-rnn": ("TRNNCell", shared_weights, {}, {}),
     "t-gru": ("TGRUCell", typed, {}, {}),
     "t-lstm": ("TLSTMCell", typed, {}, {}),
     "ind-rnn": ("IndRNNCell", ind_rnn, {}, {"nonlinearity": "relu"}),
     "antisymmetric": (
         "AntisymmetricRNNCell",
-        same,
+        shared_weights,
         {"epsilon": 0.5, "gamma": 0.3},
         {"epsilon": 0.5, "gamma": 0.3},
     ),
@@ -255,12 +255,12 @@ PAIRS = {
     ),
     "unicornn": ("UnICORNNCell", unicornn, {"dt": 0.3, "alpha": 3.0}, {"dt": 0.3, "alpha": 3.0}),
     "lem": ("LEMCell", lem_without_its_link, {"dt": 0.5}, {"dt": 0.5}),
-    "tau-gru": ("tauGRUCell", same, {"delay": 2}, {}),
+    "tau-gru": ("tauGRUCell", shared_weights, {"delay": 2}, {}),
     "nas": ("NASCell", nas_without_block_3, {}, {}),
     "lstm-multiplicative": ("MultiplicativeLSTMCell", multiplicative, {}, {}),
     "lstm-residual": ("ResLSTMCell", residual, {}, {}),
     "lstm-working-memory": ("WMCLSTMCell", working_memory, {}, {}),
-    "lstm-memory-controller": ("MCLSTMCell", same, {}, {}),
+    "lstm-memory-controller": ("MCLSTMCell", shared_weights, {}, {}),
 }
 
 
@@ -285,19 +285,19 @@ def compared(name, other, mapping, constants, options):
         for t in range(T):
             # Only tauGRUCell reads an earlier output, once there is one.
             earlier = [outputs[t - 1 - delay]] if delay is not None and t > delay else []
-            made = cell(x[t], states, *earlier)
-            outputs.append(made[0] if isinstance(made, tuple) else made)
-            states = states_of(made, name)
+            result = cell(x[t], states, *earlier)
+            outputs.append(result[0] if isinstance(result, tuple) else result)
+            states = states_of(result, name)
     return ours, torch.stack(outputs)
 
 
-def states_of(made, name):
+def states_of(result, name):
     """What a cell of theirs takes at the next step, of what it returned."""
-    if not isinstance(made, tuple):
-        return made
+    if not isinstance(result, tuple):
+        return result
     if name == "intersection-rnn":
-        return made[1]
-    return made[1] if isinstance(made[1], tuple) or len(made) > 2 else made
+        return result[1]
+    return result[1] if isinstance(result[1], tuple) or len(result) > 2 else result
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -324,7 +324,7 @@ def test_scrn_without_feedback_gives_the_outputs_of_torchrecurrent_before_their_
 
 @pytest.mark.parametrize(
     ("name", "other", "mapping"),
-    [("lem", "LEMCell", lem), ("nas", "NASCell", same), ("scrn", "SCRNCell", scrn)],
+    [("lem", "LEMCell", lem), ("nas", "NASCell", shared_weights), ("scrn", "SCRNCell", scrn)],
 )
 def test_torchrecurrent_computes_something_else_than_the_source(name, other, mapping):
     """LEM: its y sees the old z, against equation 3. NAS: its block 3 is a sum, where the authors'

@@ -39,8 +39,8 @@ def run(layer, ran, x, initial, lengths=None):
     if lengths is not None:
         feed["lengths"] = torch.tensor(lengths, dtype=torch.int32)
     assert [o.name for o in ran.get_outputs()] == ["output", *(f"{n}_n" for n in names)]
-    found = ran.run(None, {name: value.numpy() for name, value in feed.items()})
-    return [torch.from_numpy(value) for value in found]
+    outputs = ran.run(None, {name: value.numpy() for name, value in feed.items()})
+    return [torch.from_numpy(value) for value in outputs]
 
 
 def ours(layer, x, initial, lengths=None):

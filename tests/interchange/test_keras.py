@@ -264,8 +264,8 @@ class Forgetful(type(tt.cells.get("lstm"))):
     """Its name is inherited, its equations are not."""
 
     def step(self, x, W, R, s, p):
-        made = super().step(x, W, R, s, p)
-        return made | {"c": made["c"] / 2}
+        states = super().step(x, W, R, s, p)
+        return states | {"c": states["c"] / 2}
 
 
 def test_a_cell_that_only_bears_the_name_is_refused():

@@ -147,8 +147,8 @@ def test_a_native_cell_that_was_changed_is_not_written_as_the_node(tmp_path):
 
     class Other(type(tt.cells.get("lstm"))):
         def step(self, x, W, R, s, p):
-            made = super().step(x, W, R, s, p)
-            return made | dict(h=made["h"] * 0.5)
+            next_states = super().step(x, W, R, s, p)
+            return next_states | dict(h=next_states["h"] * 0.5)
 
     check(tt.Recurrent(Other(), 3, 4), tmp_path / "a.onnx")
     cell = tt.cells.get("gru")

@@ -167,7 +167,7 @@ def test_a_row_of_length_0_keeps_its_initial_state(op, direction, tmp_path):
     names = ["X", "W", "R", "", "lengths", "initial_h", *(["initial_c"] if op == "LSTM" else [])]
     outputs = ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2]
     node = helper.make_node(op, names, outputs, hidden_size=H, direction=direction)
-    given = [n for n in names if n]
+    named = [n for n in names if n]
     graph = helper.make_graph(
         [node],
         "one",
@@ -175,7 +175,7 @@ def test_a_row_of_length_0_keeps_its_initial_state(op, direction, tmp_path):
             helper.make_tensor_value_info(
                 n, helper.np_dtype_to_tensor_dtype(values[n].dtype), values[n].shape
             )
-            for n in given
+            for n in named
         ],
         [helper.make_empty_tensor_value_info(n) for n in outputs],
     )
@@ -184,7 +184,7 @@ def test_a_row_of_length_0_keeps_its_initial_state(op, direction, tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     module = load_onnx(path, backend="reference")
     got = module(*(torch.from_numpy(values[n]) for n in module.input_names))
-    theirs = session(path).run(None, {n: values[n] for n in given})
+    theirs = session(path).run(None, {n: values[n] for n in named})
     np.testing.assert_allclose(got[0].detach(), theirs[0], rtol=0, atol=1e-5)
     assert got[0][:, :, 1].abs().max() == 0
     for name, a, b in zip(("initial_h", "initial_c"), got[1:], theirs[1:], strict=False):

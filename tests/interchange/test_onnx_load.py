@@ -69,9 +69,9 @@ def weights(op, D=1, seed=0, dtype=np.float32):
 def model_of(op, values, stored=(), opset=14, more=(), **attributes):
     """A model of one node; inputs that stand in no value are left out."""
     helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
-    given = [name if name in values else "" for name in NAMES[: 8 if op == "LSTM" else 6]]
+    node_inputs = [name if name in values else "" for name in NAMES[: 8 if op == "LSTM" else 6]]
     outputs = ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2]
-    node = helper.make_node(op, given, outputs, hidden_size=H, **attributes)
+    node = helper.make_node(op, node_inputs, outputs, hidden_size=H, **attributes)
     kinds = {np.dtype(np.int32): onnx.TensorProto.INT32, np.dtype(np.float32): float32}
     graph = helper.make_graph(
         [node, *more],
@@ -146,17 +146,17 @@ OTHER_DEFAULTS = "Affine", "ThresholdedRelu", "ScaledTanh"
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
+    ("name", "has_numbers"),
     [
         *((name, True) for name in cells.ACTIVATIONS),
         *((name, False) for name in cells.ACTIVATIONS if name not in OTHER_DEFAULTS),
     ],
 )
-def test_every_activation(name, given, tmp_path):
+def test_every_activation(name, has_numbers, tmp_path):
     more = {}
-    if given and number_of(name, 0):
+    if has_numbers and number_of(name, 0):
         more["activation_alpha"] = number_of(name, 0)
-    if given and number_of(name, 1):
+    if has_numbers and number_of(name, 1):
         more["activation_beta"] = number_of(name, 1)
     values = weights("RNN")
     # An activation without bounds would grow beyond what can be compared.

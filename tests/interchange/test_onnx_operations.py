@@ -37,13 +37,13 @@ def test_there_is_one_for_each():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("op", MEANING)
 def test_an_operation(op, dtype):
-    given = [a.contiguous() for a in arguments(op, dtype)]
-    wanted = MEANING[op](*given)
+    arrays = [a.contiguous() for a in arguments(op, dtype)]
+    wanted = MEANING[op](*arrays)
     graph = GraphWriter(onnx, dtype)
-    names = [graph.name(f"a{i}") for i in range(len(given))]
-    made = operation(graph, op, names, "made")
-    inputs = [graph.value(n, list(a.shape), a.dtype) for n, a in zip(names, given, strict=True)]
-    output = graph.value(made, list(wanted.shape), wanted.dtype)
+    names = [graph.name(f"a{i}") for i in range(len(arrays))]
+    result = operation(graph, op, names, "made")
+    inputs = [graph.value(n, list(a.shape), a.dtype) for n, a in zip(names, arrays, strict=True)]
+    output = graph.value(result, list(wanted.shape), wanted.dtype)
     helper = onnx.helper
     file = helper.make_model(
         helper.make_graph(graph.nodes, op, inputs, [output], graph.initializers),
@@ -54,7 +54,7 @@ def test_an_operation(op, dtype):
     if dtype == torch.float64 and op in NOT_IN_FLOAT64:
         return
     ran = onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
-    got = ran.run(None, {n: a.numpy() for n, a in zip(names, given, strict=True)})[0]
+    got = ran.run(None, {n: a.numpy() for n, a in zip(names, arrays, strict=True)})[0]
     rtol, atol = (1e-5, 1e-7) if dtype == torch.float32 else (1e-12, 1e-14)
     # ONNX Runtime makes 0 of the smallest sigmoids; all else keeps its digits near 0 too.
     atol = atol if op == "sigmoid" else 0.0

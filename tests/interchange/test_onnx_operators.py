@@ -232,12 +232,14 @@ CASES = [
 def model_of(case, stored):
     """The node beside an RNN; its inputs are stored as constants, or come with each call."""
     helper = onnx.helper
-    given = ["" if v is None else f"in{n}" for n, v in enumerate(case.inputs)]
-    arrays = {n: np.asarray(v) for n, v in zip(given, case.inputs, strict=True) if n}
+    node_inputs = ["" if v is None else f"in{n}" for n, v in enumerate(case.inputs)]
+    arrays = {n: np.asarray(v) for n, v in zip(node_inputs, case.inputs, strict=True) if n}
     results = [f"out{n}" for n in range(case.outputs)]
     nodes = [
         helper.make_node("RNN", ["X", "W", "R"], ["", "last"], hidden_size=2),
-        helper.make_node(case.op, given, results, "it", domain=case.domain, **case.attributes),
+        helper.make_node(
+            case.op, node_inputs, results, "it", domain=case.domain, **case.attributes
+        ),
     ]
     # A constant may stand behind its readers; see the order of nodes.
     nodes += [

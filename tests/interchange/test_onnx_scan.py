@@ -85,10 +85,10 @@ def test_the_file_says_how_a_new_sequence_starts(learned, name, tmp_path):
                 torch.nn.init.normal_(parameter)
     save_onnx(layer, tmp_path / "a.onnx")
     ran = session(tmp_path / "a.onnx")
-    said = ran.get_modelmeta().custom_metadata_map
+    metadata = ran.get_modelmeta().custom_metadata_map
     initial = []
     for state in layer.cell.state_specs:
-        start = torch.tensor(json.loads(said[f"{state}_0"]))
+        start = torch.tensor(json.loads(metadata[f"{state}_0"]))
         start = start.unsqueeze(1) if learned else start
         initial.append(start.expand(4, 2, 5).contiguous())
     x = torch.randn(6, 2, 3)

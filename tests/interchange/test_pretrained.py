@@ -55,12 +55,12 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
         assert getattr(again, token, None) == getattr(model, token, None)
     assert not again.training
     if isinstance(model, Writer):
-        given = [torch.randint(3, 7, (2, 5)), [5, 2], torch.randint(3, 5, (2, 4))]
+        inputs = [torch.randint(3, 7, (2, 5)), [5, 2], torch.randint(3, 5, (2, 4))]
     elif isinstance(model, SCORERS):
-        given = [torch.randint(7, (2, 5))]
+        inputs = [torch.randint(7, (2, 5))]
     else:
-        given = [torch.randn(2, 5, 3, dtype=next(model.parameters()).dtype)]
-    assert torch.equal(again(*given)[0], model(*given)[0])
+        inputs = [torch.randn(2, 5, 3, dtype=next(model.parameters()).dtype)]
+    assert torch.equal(again(*inputs)[0], model(*inputs)[0])
     if name == "tied":
         assert again.scores.weight is again.embedding.weight
     if name == "shared":

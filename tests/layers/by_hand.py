@@ -14,9 +14,9 @@ from throughtime.layers import recurrent
 
 
 @contextmanager
-def seeds(*given):
+def seeds(*integers):
     """The seeds that the calls of layers use meanwhile, one for each layer and direction."""
-    numbers = [torch.tensor(n) for n in given]
+    numbers = [torch.tensor(n) for n in integers]
     with mock.patch.object(recurrent, "new_seed", side_effect=numbers) as draw:
         yield
     assert draw.call_count == len(numbers), "not all seeds were used"
@@ -53,10 +53,10 @@ class Steps:
     def step(self, x, state, rows):
         """One step of these rows, whose x and states are given."""
         self.masked = 1.0 if self.mask is None else self.mask[rows]
-        made = getattr(self, "_" + self.cell.replace("-", "_"))(x, **state)
+        step_values = getattr(self, "_" + self.cell.replace("-", "_"))(x, **state)
         if "weight_hr" in self.weights:
-            made["h"] = made["h"] @ self.weights["weight_hr"].T
-        return made
+            step_values["h"] = step_values["h"] @ self.weights["weight_hr"].T
+        return step_values
 
     def _rnn_tanh(self, x, h):
         return dict(h=self.tanh(self.sums(x, h)))
@@ -104,21 +104,21 @@ def through_time(
             at = t + 1 if reverse else t
             if resets is not None and at < n and bool(resets[at, b]):
                 state = {k: v[row] for k, v in initial.items()}
-            made = steps.step(x[t, row], state, row)
-            states = after(t, state, {k: made[k] for k in state}, row)
-            made_at[t], state = {**made, **states}, states
+            step_values = steps.step(x[t, row], state, row)
+            states = after(t, state, {k: step_values[k] for k in state}, row)
+            made_at[t], state = {**step_values, **states}, states
         rows.append(state)
         made_of_rows.append(made_at)
     names = {
         k: v.shape[-1] for made_at in made_of_rows for m in made_at.values() for k, v in m.items()
     }
-    found = {k: torch.zeros(T, B, width, dtype=x.dtype) for k, width in names.items()}
+    recording = {k: torch.zeros(T, B, width, dtype=x.dtype) for k, width in names.items()}
     for b, made_at in enumerate(made_of_rows):
-        for t, made in made_at.items():
-            for k, v in made.items():
-                found[k][t, b] = v[0]
+        for t, step_values in made_at.items():
+            for k, v in step_values.items():
+                recording[k][t, b] = v[0]
     last = {k: torch.cat([row[k] for row in rows]) for k in initial}
-    return found["h"], last, found
+    return recording["h"], last, recording
 
 
 def zoned(seed, rates, B, H, first_stream=0):

@@ -134,9 +134,9 @@ def test_torch_nn_has_the_same_rule(kind):
     theirs.load_state_dict(ours.state_dict())
     for steps in (1, 2, 3):
         x = torch.randn(steps, B, H)
-        expected, found = run(theirs, x), run(ours, x)
-        assert types(found) == types(expected) == {BF16}
-        torch.testing.assert_close(found, expected, **CLOSE)
+        expected, result = run(theirs, x), run(ours, x)
+        assert types(result) == types(expected) == {BF16}
+        torch.testing.assert_close(result, expected, **CLOSE)
 
 
 def test_steps_of_a_stream_are_those_of_the_sequence():
@@ -160,9 +160,9 @@ def test_a_compiled_layer_gives_the_same_type(cell, grad):
     for steps in (1, 2, 3):
         x = torch.randn(steps, B, H)
         with torch.set_grad_enabled(grad):
-            found, expected = run(compiled, x), run(layer, x)
-        assert types(found) == {BF16}
-        torch.testing.assert_close(found, expected, **CLOSE)
+            result, expected = run(compiled, x), run(layer, x)
+        assert types(result) == {BF16}
+        torch.testing.assert_close(result, expected, **CLOSE)
     torch._dynamo.reset()
 
 
@@ -170,9 +170,9 @@ def test_a_compiled_layer_gives_the_same_type(cell, grad):
 def test_the_explanation_is_that_of_the_type_that_runs():
     x = torch.randn(T, B, H)
     with torch.autocast("cpu", torch.float16):
-        found = layer_of().explain(x)
-    assert found.backend == "reference"
-    assert found.reasons["cpp"] == ["x is of float16 (needs float32, float64, bfloat16)"]
+        result = layer_of().explain(x)
+    assert result.backend == "reference"
+    assert result.reasons["cpp"] == ["x is of float16 (needs float32, float64, bfloat16)"]
 
 
 def test_grud_and_the_matrix_lstm():

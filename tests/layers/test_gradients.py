@@ -32,8 +32,8 @@ def function_and_inputs(name, **options):
         for k, p in layer.named_parameters()
     ]
     specs = layer.cell.given_inputs
-    given = [drawn(k, T, B, spec.size or H) for k, spec in specs.items()]
-    values = [torch.randn(T, B, I), *states, *weights, *given]
+    further = [drawn(k, T, B, spec.size or H) for k, spec in specs.items()]
+    values = [torch.randn(T, B, I), *states, *weights, *further]
     inputs = tuple(v.double().requires_grad_() for v in values)
 
     def function(x, *rest):

@@ -129,11 +129,11 @@ def test_torch_nn_allows_it_in_float64(kind):
 def test_no_result_shares_memory_with_another_or_with_what_came_in(cell, steps):
     layer, x = tt.Recurrent(cell, 16, 16), torch.randn(steps, B, 16)
     state = tuple(torch.randn(1, B, 16) for _ in layer.cell.state_specs)
-    given = [v.clone() for v in (x, *state)]
+    copies = [v.clone() for v in (x, *state)]
     with torch.no_grad():
         results = flat(layer(x, state if len(state) > 1 else state[0]))
         for i, result in enumerate(results):
             others = [r.clone() for r in results[i + 1 :]]
             result.fill_(7.0)
             assert all(map(torch.equal, results[i + 1 :], others))
-    assert all(map(torch.equal, (x, *state), given))
+    assert all(map(torch.equal, (x, *state), copies))

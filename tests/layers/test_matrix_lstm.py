@@ -110,8 +110,8 @@ def test_the_gradients_are_those_of_differences(chunk_length):
 
     def run(x, C, n, m, *weights):
         options = dict(lengths=[5, 4], resets=resets)
-        given = dict(zip(names, weights, strict=True))
-        y, last = torch.func.functional_call(layer, given, (x, (C, n, m)), options)
+        weights_by_name = dict(zip(names, weights, strict=True))
+        y, last = torch.func.functional_call(layer, weights_by_name, (x, (C, n, m)), options)
         return y, *last
 
     leaves = [torch.randn(s, dtype=torch.float64) for s in ((5, 2, 2), (2, 2, 2, 2), (2, 2, 2))]

@@ -81,20 +81,20 @@ def refusal(name, options):
 def refused_on_the_page():
     """Option and cell to the words, from the table of docs/layers.md."""
     table = PAGE.read_text().partition("| refused | the cells | because |")[2].partition("\n\n")[0]
-    found = {}
+    reasons_by_pair = {}
     for line in table.splitlines()[2:]:
         options, cells, why = (cell.strip() for cell in line.split("|")[1:-1])
         for option in re.findall(r"`(\w+)`", options):
             for cell in re.findall(r"`([a-z0-9-]+)`", cells):
-                found[option, cell] = why
-    return found
+                reasons_by_pair[option, cell] = why
+    return reasons_by_pair
 
 
 def refused():
     """The same, as it is; without the activation functions, of which each cell has its own."""
     options = {**CHANGING, **NEUTRAL}
-    said = {(o, n): refusal(n, options[o]) for o in options if " " not in o for n in CELLS}
-    return {key: why for key, why in said.items() if why is not None}
+    reasons = {(o, n): refusal(n, options[o]) for o in options if " " not in o for n in CELLS}
+    return {key: why for key, why in reasons.items() if why is not None}
 
 
 def test_the_page_lists_what_is_refused_and_nothing_else():
@@ -125,62 +125,63 @@ def test_a_function_is_refused_where_the_equations_do_not_call_it(name, function
 
 def combined(name):
     """All options that change the kernel and go with the cell, at once."""
-    found = {}
+    combination = {}
     for option in ("zoneout", "recurrent_dropout", "clip", "proj_size"):
         if refusal(name, CHANGING[option]) is None:
-            found |= CHANGING[option]
-    return found
+            combination |= CHANGING[option]
+    return combination
 
 
-def run(name, backend, options, given, is_traced=False):
+def run(name, backend, options, arguments, is_traced=False):
     """Everything that a layer computes: outputs, last states, all gradients, the trace."""
     torch.manual_seed(0)
-    made = tt.Recurrent(name, I, H, backend=backend, dtype=torch.float64, **options)
-    rows = made.num_layers * made.num_directions
+    recurrent = tt.Recurrent(name, I, H, backend=backend, dtype=torch.float64, **options)
+    rows = recurrent.num_layers * recurrent.num_directions
     with torch.no_grad():
-        for p in made.parameters():
+        for p in recurrent.parameters():
             # Weights that matter, and yet let no rounding grow.
             p.copy_(p + 0.2 * torch.randn_like(p))
     x = torch.randn(T, B, I, dtype=torch.float64).requires_grad_()
     hx = [
-        (0.5 * torch.randn(rows, B, n).double()).requires_grad_() for n in made.state_sizes.values()
+        (0.5 * torch.randn(rows, B, n).double()).requires_grad_()
+        for n in recurrent.state_sizes.values()
     ]
     inputs = {
         k: torch.rand(T, B, spec.size or H, dtype=torch.float64).requires_grad_()
-        for k, spec in made.cell.given_inputs.items()
+        for k, spec in recurrent.cell.given_inputs.items()
     }
     if inputs:
-        given = {**given, "inputs": inputs}
+        arguments = {**arguments, "inputs": inputs}
     torch.manual_seed(1)
-    state = None if made.learned_state else tuple(hx) if len(hx) > 1 else hx[0]
-    output, last, *seen = made(x, state, **given, return_trace=is_traced)
+    state = None if recurrent.learned_state else tuple(hx) if len(hx) > 1 else hx[0]
+    output, last, *seen = recurrent(x, state, **arguments, return_trace=is_traced)
     last = last if isinstance(last, tuple) else (last,)
-    found = {"output": output, **dict(zip(made.cell.state_specs, last, strict=True))}
+    results = {"output": output, **dict(zip(recurrent.cell.state_specs, last, strict=True))}
     # No two of the weights are the same, so that none stands in for another.
     loss = (output * torch.linspace(1, 2, output.numel()).view(output.shape).double()).sum()
     loss = loss + sum((s * torch.linspace(1, 3, s.numel()).view(s.shape)).sum() for s in last)
-    leaves = {"x": x, **dict(made.named_parameters())}
+    leaves = {"x": x, **dict(recurrent.named_parameters())}
     leaves |= {f"input {k}": v for k, v in inputs.items()}
-    if not made.learned_state:
-        leaves |= {f"initial {k}": v for k, v in zip(made.cell.state_specs, hx, strict=True)}
+    if not recurrent.learned_state:
+        leaves |= {f"initial {k}": v for k, v in zip(recurrent.cell.state_specs, hx, strict=True)}
     gradients = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True)
-    found |= {
+    results |= {
         f"d {k}": torch.zeros_like(leaf) if d is None else d
         for (k, leaf), d in zip(leaves.items(), gradients, strict=True)
     }
-    return found | (seen[0] if seen else {})
+    return results | (seen[0] if seen else {})
 
 
-def parity(monkeypatch, name, options, given, is_traced=False):
+def parity(monkeypatch, name, options, arguments, is_traced=False):
     ran, forward = [], recurrence.Kernel.forward
     with monkeypatch.context() as patch:
         patch.setattr(
             recurrence.Kernel, "forward", lambda *a, **k: (ran.append(1), forward(*a, **k))[1]
         )
-        ours = run(name, "cpp", options, given, is_traced)
+        ours = run(name, "cpp", options, arguments, is_traced)
         assert ran
         ran.clear()
-        theirs = run(name, "reference", options, given, is_traced)
+        theirs = run(name, "reference", options, arguments, is_traced)
         assert not ran
     assert ours.keys() == theirs.keys()
     for key, expected in theirs.items():
@@ -190,7 +191,7 @@ def parity(monkeypatch, name, options, given, is_traced=False):
         assert error <= 1e-11 * scale, f"{key}: off by {error:.2e} of {scale:.2e}"
 
 
-def given(name="both"):
+def arguments(name="both"):
     torch.manual_seed(2)
     return {"lengths": LENGTHS, "resets": torch.rand(T, B) < 0.3} if name == "both" else {}
 
@@ -202,7 +203,7 @@ def test_every_cell_runs_with_all_options_that_change_its_kernel(monkeypatch, na
     options = combined(name)
     assert "zoneout" in options
     parity(monkeypatch, name, options, {})
-    parity(monkeypatch, name, {**options, "save": "states", "bidirectional": True}, given())
+    parity(monkeypatch, name, {**options, "save": "states", "bidirectional": True}, arguments())
 
 
 @needs_compiler
@@ -211,7 +212,7 @@ def test_every_cell_runs_with_all_options_that_change_its_kernel(monkeypatch, na
 def test_every_cell_runs_with_each_option_that_leaves_its_kernel_alone(monkeypatch, name, option):
     why = refusal(name, NEUTRAL[option])
     if why is None:
-        parity(monkeypatch, name, NEUTRAL[option], given())
+        parity(monkeypatch, name, NEUTRAL[option], arguments())
     else:
         assert (option, name) in refused_on_the_page()
 
@@ -224,18 +225,18 @@ def test_every_cell_runs_with_each_option_alone(monkeypatch, name, option):
     if refusal(name, CHANGING[option]) is not None:
         pytest.skip(refusal(name, CHANGING[option]))
     parity(monkeypatch, name, CHANGING[option], {})
-    parity(monkeypatch, name, CHANGING[option], given(), is_traced=True)
+    parity(monkeypatch, name, CHANGING[option], arguments(), is_traced=True)
     more = {"save": "states", "num_layers": 2, "bidirectional": True}
-    parity(monkeypatch, name, {**CHANGING[option], **more}, given())
+    parity(monkeypatch, name, {**CHANGING[option], **more}, arguments())
 
 
 @needs_compiler
 @pytest.mark.slow
 @every_cell
 def test_every_cell_is_traced_alone_and_with_all_options(monkeypatch, name):
-    parity(monkeypatch, name, {}, given(), is_traced=True)
+    parity(monkeypatch, name, {}, arguments(), is_traced=True)
     more = {"num_layers": 2, "bidirectional": True}
-    parity(monkeypatch, name, {**combined(name), **more}, given(), is_traced=True)
+    parity(monkeypatch, name, {**combined(name), **more}, arguments(), is_traced=True)
 
 
 @needs_compiler
@@ -243,15 +244,15 @@ def test_every_cell_is_traced_alone_and_with_all_options(monkeypatch, name):
 @every_cell
 def test_every_cell_runs_with_all_options_in_evaluation(name):
     """What zoneout makes of a cell that has learned is a kernel of its own."""
-    found = []
+    results = []
     for backend in ("cpp", "reference"):
         torch.manual_seed(0)
-        made = tt.Recurrent(name, I, H, backend=backend, dtype=torch.float64, **combined(name))
+        recurrent = tt.Recurrent(name, I, H, backend=backend, dtype=torch.float64, **combined(name))
         x = torch.randn(T, B, I, dtype=torch.float64)
-        specs = made.cell.given_inputs
+        specs = recurrent.cell.given_inputs
         inputs = {k: torch.rand(T, B, s.size or H).double() for k, s in specs.items()}
         with torch.no_grad():
-            output, last = made.eval()(x, inputs=inputs or None, **given())
-        found.append([output, *(last if isinstance(last, tuple) else (last,))])
-    for a, b in zip(*found, strict=True):
+            output, last = recurrent.eval()(x, inputs=inputs or None, **arguments())
+        results.append([output, *(last if isinstance(last, tuple) else (last,))])
+    for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)

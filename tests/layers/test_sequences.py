@@ -104,8 +104,8 @@ def test_two_directions_are_two_layers_of_which_one_reads_backwards(name, backen
                 parameter.data.copy_(own)
             row = 2 * k + direction
             reading = x.flip(0) if direction else x
-            given = backwards if direction else entering
-            got, end = apart(reading, as_given(s[row : row + 1] for s in hx), inputs=given)
+            further = backwards if direction else entering
+            got, end = apart(reading, as_given(s[row : row + 1] for s in hx), inputs=further)
             reads.append(got.flip(0) if direction else got)
             same_states(tuple(s[row : row + 1] for s in states_of(last)), end)
         x = MERGED[merge](*reads)
@@ -196,9 +196,9 @@ def test_lengths_and_packed_sequences_are_two_words_for_one_thing(name, backend,
     packed = pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=is_sorted)
     output, last = layer(packed, as_given(hx))
     expected, end = layer(x, as_given(hx), lengths=lengths)
-    padded, found = pad_packed_sequence(output)
+    padded, unpacked_lengths = pad_packed_sequence(output)
     close(padded, expected)
-    assert found.tolist() == lengths
+    assert unpacked_lengths.tolist() == lengths
     same_states(last, end)
 
 
@@ -401,10 +401,10 @@ def test_state_dicts_copies_and_pickles_give_the_same_layer(name):
 def test_nothing_that_was_given_is_written_to():
     layer = make("lstm", num_layers=2, bidirectional=True)
     x, hx, lengths = ragged(), initial(layer), torch.tensor(LENGTHS)
-    given = [x, *hx, lengths]
-    before = [v.clone() for v in given]
+    tensors = [x, *hx, lengths]
+    before = [v.clone() for v in tensors]
     layer(x, as_given(hx), lengths=lengths)
-    for a, b in zip(given, before, strict=True):
+    for a, b in zip(tensors, before, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 

@@ -61,10 +61,10 @@ def flat(value):
 def outputs_and_gradients(layer, x, hx, seed=5):
     """Everything that comes out, forwards and backwards, from outputs and last states alike."""
     leaves = [v.clone().requires_grad_() for v in [*flat(x), *([] if hx is None else flat(hx))]]
-    given = x._replace(data=leaves[0]) if isinstance(x, PackedSequence) else leaves[0]
+    leaf_input = x._replace(data=leaves[0]) if isinstance(x, PackedSequence) else leaves[0]
     state = None if hx is None else (tuple(leaves[1:]) if len(leaves) > 2 else leaves[1])
     torch.manual_seed(seed)
-    output, last = layer(given, state)
+    output, last = layer(leaf_input, state)
     values = [*flat(output), *flat(last)]
     draw = torch.Generator().manual_seed(7)
     loss = sum(
@@ -213,10 +213,10 @@ def test_forward_takes_what_torch_nn_takes(name):
     ],
 )
 def test_what_is_given_by_position_arrives(layer, positional):
-    made = layer(*positional)
-    assert (made.num_layers, made.bias, made.batch_first) == (2, False, True)
-    assert (made.dropout, made.bidirectional) == (0.5, True)
-    assert made(torch.zeros(B, T, I))[0].shape == (B, T, 2 * H)
+    recurrent = layer(*positional)
+    assert (recurrent.num_layers, recurrent.bias, recurrent.batch_first) == (2, False, True)
+    assert (recurrent.dropout, recurrent.bidirectional) == (0.5, True)
+    assert recurrent(torch.zeros(B, T, I))[0].shape == (B, T, 2 * H)
 
 
 def test_a_projection_to_no_fewer_units_is_refused():

@@ -220,13 +220,13 @@ def test_the_layout_of_a_weight_changes_no_number(layout, units, backend):
     x = torch.randn(T, B, units, dtype=torch.float64)
     plain = {k: p.detach().requires_grad_() for k, p in layer.named_parameters()}
     other = {k: LAYOUTS[layout](p.detach()).requires_grad_() for k, p in plain.items()}
-    found = []
+    results = []
     for weights, sequence in ((plain, x), (other, LAYOUTS[layout](x))):
         options = {"lengths": [T, 3], "return_trace": True}
         output, state, seen = functional_call(layer, weights, (sequence,), options)
         gradients = torch.autograd.grad(output.square().sum(), list(weights.values()))
-        found.append([output, state, seen, *gradients])
-    torch.testing.assert_close(*found)
+        results.append([output, state, seen, *gradients])
+    torch.testing.assert_close(*results)
 
 
 def _in_place(layer, theirs):

@@ -197,12 +197,12 @@ def test_more_threads_than_cores_have_no_higher_peak():
 
 
 def test_the_memory_of_a_call_is_the_most_that_lives_at_once():
-    held: list[Tensor] = []
+    tensors: list[Tensor] = []
 
     def call():
         # 64 MiB that go, then 32 MiB beside 16 that stay.
         torch.ones(16 * 2**20)
-        held.append(torch.ones(4 * 2**20))
+        tensors.append(torch.ones(4 * 2**20))
         torch.ones(8 * 2**20)
 
     assert benchmark.step_memory(call) / 2**20 == pytest.approx(64, abs=8)
@@ -210,9 +210,9 @@ def test_the_memory_of_a_call_is_the_most_that_lives_at_once():
 
 def test_a_process_of_its_own_measures_and_its_error_is_passed_on():
     job = {"who": "torch", "cell": "gru", **own_process._as_words(Size(8, 64), Setup(steps=200))}
-    found = own_process._in_a_process("memory", job, {})
+    usage = own_process._in_a_process("memory", job, {})
     # The outputs at least.
-    assert found["bytes"] > 4 * 200 * 8 * 64
+    assert usage["bytes"] > 4 * 200 * 8 * 64
     with pytest.raises(ValueError, match=r"the process that measures it ended:(\n|.)*Error"):
         own_process._in_a_process("memory", {**job, "size": "none"}, {})
 
@@ -230,7 +230,7 @@ def test_a_size_that_is_none_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"peers": ("torhc",)}, 'unknown peer "torhc"; did you mean "torch"?'),
         ({"peers": ("loop",), "ragged": True}, 'unknown peer of a ragged batch "loop"'),
@@ -238,8 +238,8 @@ def test_a_size_that_is_none_is_refused(text):
         ({"rounds": 0}, "rounds: expected 1 or more, got 0"),
     ],
 )
-def test_a_setup_that_cannot_be_is_refused(options, said):
-    with pytest.raises(ValueError, match=said.replace("?", "[?]")):
+def test_a_setup_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message.replace("?", "[?]")):
         Setup(**options)
 
 

@@ -12,20 +12,20 @@ V, T = 20, 9
 def reached(model, lengths=None, rows=2):
     """Which word (last) has a part in the context of which (first), in the first row."""
     tokens = torch.randint(4, V, (rows, T))
-    held = {}
+    embedded = {}
 
-    def keep(module, given, x):
+    def keep(module, inputs, x):
         x.retain_grad()
-        held["x"] = x
+        embedded["x"] = x
 
     model.embedding.register_forward_hook(keep)
     contexts = model.contexts(tokens, lengths)
     table = torch.zeros(T, T, dtype=torch.bool)
     for t in range(T):
-        held["x"].grad = None
+        embedded["x"].grad = None
         contexts[0, t].sum().backward(retain_graph=True)
         # The begin stands before the words.
-        table[t] = held["x"].grad[0, 1 : T + 1].abs().sum(-1) > 0
+        table[t] = embedded["x"].grad[0, 1 : T + 1].abs().sum(-1) > 0
     return table
 
 

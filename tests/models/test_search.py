@@ -67,8 +67,8 @@ def with_end(hypothesis):
 def test_it_finds_what_a_plain_search_finds_one_by_one(seed, K, n_best, power):
     model, sources = some_model(ends=1.0, seed=seed), some_sources()
     options = {"width": K, "n_best": n_best, "length_power": power, "max_length": 6}
-    found = beam_search(model, sources, LENGTHS, **options)
-    for source, S, hypotheses in zip(sources, LENGTHS, found, strict=True):
+    results = beam_search(model, sources, LENGTHS, **options)
+    for source, S, hypotheses in zip(sources, LENGTHS, results, strict=True):
         expected = plain_beam(model, source[:S], K, 6, power)[:n_best]
         assert [with_end(h) for h in hypotheses] == [tokens for tokens, _ in expected]
         scores = torch.tensor([h.score for h in hypotheses])
@@ -83,8 +83,8 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_there_is(power):
         [*tokens, EOS] for n in range(limit) for tokens in itertools.product(letters, repeat=n)
     ]
     options = {"width": 3**limit, "n_best": 3, "length_power": power, "max_length": limit}
-    found = beam_search(model, sources, LENGTHS, **options)
-    for source, S, hypotheses in zip(sources, LENGTHS, found, strict=True):
+    results = beam_search(model, sources, LENGTHS, **options)
+    for source, S, hypotheses in zip(sources, LENGTHS, results, strict=True):
         worth = {tuple(t): log_probability(model, source[:S], t) / len(t) ** power for t in space}
         best = sorted(worth, key=lambda t: -worth[t])[:3]
         assert [tuple(with_end(h)) for h in hypotheses] == best
@@ -143,13 +143,13 @@ every_search = pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES
 def test_it_always_stops_and_goes_on_past_no_end(search, ends):
     model = some_model(8, ends)
     for options, limits in (({}, [18, 12, 16, 18]), ({"max_length": 3}, [3] * 4)):
-        found = search(model, some_sources(), **options)
-        for limit, hypotheses in zip(limits, found, strict=True):
+        results = search(model, some_sources(), **options)
+        for limit, hypotheses in zip(limits, results, strict=True):
             for h in hypotheses:
                 assert not {PAD, BOS, EOS} & set(h.tokens)
                 assert len(with_end(h)) <= limit
                 assert h.is_finished or len(h.tokens) == limit
-    first = [hypotheses[0] for hypotheses in found]
+    first = [hypotheses[0] for hypotheses in results]
     if ends < 0:
         assert not any(h.is_finished for h in first)
     if ends > 0:
@@ -189,10 +189,10 @@ def test_a_batch_is_searched_as_its_sentences_one_by_one(search, attention, inpu
         model = some_model(8, 1.0, seed, attention=attention, input_feeding=input_feeding)
         together = search(model, sources)
         written |= {len(h[0].tokens) for h in together}
-        for source, S, found in zip(sources, LENGTHS, together, strict=True):
+        for source, S, results in zip(sources, LENGTHS, together, strict=True):
             (alone,) = search(model, source[:S].unsqueeze(0), None)
-            assert [h.tokens for h in found] == [h.tokens for h in alone]
-            assert [h.score for h in found] == pytest.approx([h.score for h in alone])
+            assert [h.tokens for h in results] == [h.tokens for h in alone]
+            assert [h.score for h in results] == pytest.approx([h.score for h in alone])
     # Some end soon and others late, so that batches shrink on the way.
     assert len(written) > 2
 

@@ -24,11 +24,11 @@ def sentences(rows=3, S=5, T=4):
 
 def step_by_step(model, source, lengths, target_in):
     memory = model.encode(source, lengths)
-    state, made = memory.state, []
+    state, scores_of_steps = memory.state, []
     for token in target_in.unbind(1):
         scores, state = model.step(token, state, memory)
-        made.append(scores)
-    return torch.stack(made, 1)
+        scores_of_steps.append(scores)
+    return torch.stack(scores_of_steps, 1)
 
 
 def eight_pairs():

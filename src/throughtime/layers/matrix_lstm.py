@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.checks import device_is, shape_is, unknown, whole_number
 from throughtime.kernels.autocast import autocast_off
-from throughtime.layers.matrix_memory import MatrixState, chunkwise, step_by_step
+from throughtime.layers.matrix_recurrence import MatrixState, chunkwise, step_by_step
 from throughtime.layers.sequence import Steps, enter
 from throughtime.layers.stream import Stream
 from throughtime.layers.weights import weight_of

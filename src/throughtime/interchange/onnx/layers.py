@@ -62,6 +62,27 @@ def write_layers(
         if layer.equations.input_specs[key].size == 1:
             wide = [inputs[key], graph.integers(1, 1, layer.hidden_size)]
             inputs = inputs | {key: graph.node("Expand", wide, f"{key}_of_units")}
+    outputs, ends = _stacked(graph, layer, inputs, lengths, initial)
+    if layer.batch_first:
+        graph.node("Transpose", outputs, output, perm=[1, 0, 2])
+    else:
+        graph.node("Identity", outputs, output)
+    _join(graph, initial, list(zip(*ends, strict=True)), last, lengths, is_native(layer))
+
+
+def _stacked(
+    graph: GraphWriter,
+    layer: Recurrent,
+    inputs: dict[str, str],
+    lengths: str,
+    initial: list[str],
+) -> tuple[list[str], list[list[str]]]:
+    """Writes the layers one after the other, time first; see :func:`write_layers`.
+
+    Returns:
+        The name of the last layer's output, as a list of one, and for each layer, or each direction
+        of it if they are independent, the names of the last states.
+    """
     # A native node reads the lengths; a Scan reads a mask of the valid steps.
     rows = _valid(graph, inputs["x"], lengths) if lengths and not is_native(layer) else lengths
     L, D = layer.num_layers, layer.num_directions
@@ -87,11 +108,7 @@ def write_layers(
         if layer.independent and not is_apart:
             outputs = [_merged(graph, layer, outputs, f"_l{l}")]
         xs = outputs
-    if layer.batch_first:
-        graph.node("Transpose", xs, output, perm=[1, 0, 2])
-    else:
-        graph.node("Identity", xs, output)
-    _join(graph, initial, list(zip(*ends, strict=True)), last, lengths, is_native(layer))
+    return xs, ends
 
 
 def _directions(

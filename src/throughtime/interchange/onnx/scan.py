@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from throughtime.cells.cell import Cell
 from throughtime.interchange.onnx.operations import operation
+from throughtime.interchange.onnx.step_weights import StepWeights
 from throughtime.interchange.onnx.writing import GraphWriter
 from throughtime.kernels.graph.graph import Node, Operand, is_mask, reachable
 from throughtime.kernels.graph.trace import Step, Untraceable, trace
@@ -100,7 +100,7 @@ class _Scan:
         self.outer, self.inner = graph, graph.body()
         self.layer, self.suffix, self.inputs = layer, suffix, inputs
         self.step = traced(layer.equations)
-        self.weights = _Weights(layer, suffix)
+        self.weights = StepWeights(layer, suffix)
         # The names of values in the graph around the body, and of values in the body.
         self.around: dict[Operand, str] = {}
         self.within: dict[Operand, str] = {}
@@ -270,45 +270,3 @@ class _Scan:
             sizes = graph.integers(*(self.weights.rows(p.matrix, p.block) for p in joined))
             parts = graph.nodes_of("Split", [total, sizes], names, axis=-1)
         return {p.result: part for p, part in zip(joined, parts, strict=True)}
-
-
-class _Weights:
-    """The matrices and biases of one layer and direction by block, transformed as for the step."""
-
-    def __init__(self, layer: Recurrent, suffix: str) -> None:
-        cell = layer.equations
-
-        def split(name: str, of: tuple[str, ...]) -> dict[str, Tensor]:
-            whole = getattr(layer, name + suffix, None)
-            parts = () if whole is None else whole.detach().chunk(len(of))
-            return dict(zip(of, parts, strict=False))
-
-        learned = layer.cell.recurrent_block_names
-        recurrent = split("weight_hh", learned)
-        if layer.proj_size:
-            # Unlike the kernels, the Scan needs no padding of the projection to a square block.
-            (block,) = set(cell.recurrent_block_names) - set(learned)
-            recurrent[block] = getattr(layer, f"weight_hr{suffix}").detach()
-        self.matrix = {
-            "W": split("weight_ih", cell.gates),
-            "R": dict(cell.transform(recurrent)) if recurrent else {},
-        }
-        self.bias = {
-            "W": split("bias_ih", cell.gates),
-            "R": split("bias_hh", cell.recurrent_bias_names),
-        }
-
-    def rows(self, matrix: str, name: str) -> int:
-        """The number of rows of a block, which is the number of features of its product."""
-        return len(self.matrix[matrix][name])
-
-    def blocks(self, matrix: str, names: list[str]) -> tuple[Tensor, Tensor | None]:
-        """Blocks stacked along the rows, and their biases, or None if no block has a bias."""
-        weights = [self.matrix[matrix][name] for name in names]
-        known = self.bias[matrix]
-        biases = [
-            known[n] if n in known else w.new_zeros(len(w))
-            for n, w in zip(names, weights, strict=True)
-        ]
-        has_bias = any(name in known for name in names)
-        return torch.cat(weights), torch.cat(biases) if has_bias else None
