@@ -1,4 +1,4 @@
-"""The scripts of the lectures run, and show what they say."""
+"""The example scripts run, and their results are as stated."""
 
 import runpy
 from pathlib import Path

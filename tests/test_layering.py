@@ -1,4 +1,4 @@
-"""Imports point downwards: the syntax trees of the package are read, and offences named by line."""
+"""Imports point downwards: a checker of syntax trees, which reports violations with their line."""
 
 import ast
 from pathlib import Path
@@ -22,7 +22,7 @@ LEVELS = {
     "training": 7,
     "cli": 8,
 }
-# What may be imported where, tighter than by its level alone.
+# Imports with restrictions beyond the level of the folder.
 ROOT_MAY = {"cells", "layers", "interchange"}
 ONLY = {"data": {"checks", "reading"}}
 OWNED = {
@@ -59,7 +59,7 @@ def loaded_at_once(node):
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
-        # What stands under TYPE_CHECKING is for the reader alone.
+        # Code under TYPE_CHECKING does not run.
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             yield from (n for other in child.orelse for n in (other, *loaded_at_once(other)))
             continue
@@ -68,7 +68,7 @@ def loaded_at_once(node):
 
 
 def targets(node, root, where):
-    """The modules that a node imports, as dotted names in full."""
+    """The modules that a node imports, as full dotted names."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
@@ -84,7 +84,7 @@ def targets(node, root, where):
 
 
 def qualified(module, name, root):
-    """``from a import b`` imports a.b where that is a module, else a."""
+    """``from a import b`` imports a.b if that is a module, else a."""
     parts = module.split(".")
     if parts[0] != "throughtime":
         return module
@@ -94,7 +94,7 @@ def qualified(module, name, root):
 
 
 def offence(where, target, on_load):
-    """What is wrong with one import, or None."""
+    """The violation of one import, or None."""
     parts = target.split(".")
     here = where.parts[0].removesuffix(".py")
     if parts[0] != "throughtime":
@@ -178,12 +178,12 @@ def test_every_folder_and_module_of_the_package_has_its_level():
     assert {"checks", "cells", "kernels", "layers", "interchange"} <= there
 
 
-# The checker itself: made-up packages, one with nothing wrong and one for each kind of offence.
+# Tests of the checker: small packages without a violation, and with one of each kind.
 
 
 @pytest.fixture
 def package(tmp_path):
-    """Writes a package of made-up sources and gives its offences."""
+    """Writes a package with these sources and returns its violations."""
 
     def write(**sources):
         for folder in LEVELS.keys() - {"checks"}:

@@ -1,4 +1,4 @@
-"""What the README and the documentation show, runs."""
+"""The code and commands of the README and the documentation run."""
 
 import dataclasses
 import re
@@ -66,18 +66,18 @@ def test_the_tree_in_the_readme_is_the_tree():
         assert (ROOT / name).is_dir(), name
 
 
-# The commands.
+# Commands.
 
 
 def commands(path):
-    """The calls of ``throughtime`` that a page shows, each as its words."""
+    """The calls of ``throughtime`` that a page shows, each as a list of words."""
     lines = re.findall(r"^(?: {4}|\$ )?(throughtime [a-z].*)$", path.read_text(), re.MULTILINE)
-    # What stands behind two spaces, a pipe or `<` is not of the command; `…` is for any option.
+    # Text after two spaces, a pipe or `<` is not part of the command; `…` stands for any option.
     return [shlex.split(re.split(r"  |[|<>]|…", line, maxsplit=1)[0]) for line in lines]
 
 
 def options_of(command, argv, capsys):
-    """The names of the options that a command has."""
+    """The names of the options of a command."""
     names = {"run"}
     if command == "train":
         kind = tasks.get(argv[0])

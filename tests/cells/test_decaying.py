@@ -1,4 +1,4 @@
-"""The GRU that fades, of decaying.py: the equations in numpy."""
+"""The cell of decaying.py against its equations in NumPy."""
 
 import numpy as np
 import pytest

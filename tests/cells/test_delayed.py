@@ -1,4 +1,4 @@
-"""The cells that look further back in delayed.py: the equations in numpy."""
+"""The cells of delayed.py against their equations in NumPy."""
 
 import numpy as np
 import pytest

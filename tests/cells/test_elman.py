@@ -1,4 +1,4 @@
-"""The simple recurrent networks of elman.py: the equations in numpy."""
+"""The cells of elman.py against their equations in NumPy."""
 
 import numpy as np
 import pytest

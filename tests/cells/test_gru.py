@@ -1,4 +1,4 @@
-"""The GRUs of gru.py: the equations in numpy."""
+"""The cells of gru.py against their equations in NumPy."""
 
 import numpy as np
 import pytest

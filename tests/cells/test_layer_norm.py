@@ -1,4 +1,4 @@
-"""The cells with layer normalisation in layer_norm.py: the equations in numpy."""
+"""The cells of layer_norm.py against their equations in NumPy."""
 
 import numpy as np
 import pytest

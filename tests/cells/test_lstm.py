@@ -1,4 +1,4 @@
-"""The LSTMs of lstm.py: the equations in numpy."""
+"""The cells of lstm.py against their equations in NumPy."""
 
 import pytest
 

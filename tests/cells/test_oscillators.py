@@ -1,4 +1,4 @@
-"""The oscillators of oscillators.py: the equations in numpy."""
+"""The cells of oscillators.py against their equations in NumPy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Other activation functions, in whatever form the step calls the first ones."""
+"""The option activations replaces a function in whichever form the step calls it."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def _cell(function):
 
 def _in_place(function):
     def changed(a):
-        # What the function gives back is not looked at.
+        # The result of the in-place function is ignored.
         function(a)
         return a
 

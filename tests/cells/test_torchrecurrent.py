@@ -16,7 +16,7 @@ T, B, H = 6, 3, 4
 
 
 def shared_weights(layer):
-    """weight_ih, weight_hh, bias_ih and bias_hh in the same order of blocks."""
+    """weight_ih, weight_hh, bias_ih and bias_hh, whose blocks have an equal order in both."""
     return {
         k.removesuffix("_l0"): v.clone()
         for k, v in layer.named_parameters()
@@ -30,7 +30,7 @@ def block(layer, parameter, *numbers):
 
 
 def silence(layer, parameter, *numbers):
-    """Sets what the other has not to zero."""
+    """Sets the parameters to zero that torchrecurrent does not have."""
     for i in numbers:
         getattr(layer, f"{parameter}_l0")[i * H : (i + 1) * H] = 0
 
@@ -53,14 +53,14 @@ def ran(layer):
 
 
 def fast_rnn(layer):
-    """One number there for what each unit has here."""
+    """torchrecurrent has one number where we have one per unit."""
     for k in ("alpha", "beta"):
         getattr(layer, f"{k}_l0").fill_(getattr(layer, f"{k}_l0")[0].item())
     return {**shared_weights(layer), "alpha": layer.alpha_l0[:1], "beta": layer.beta_l0[:1]}
 
 
 def fast_grnn(layer):
-    """Two biases there for the one bias and its offset here."""
+    """torchrecurrent has two biases; we have one bias and an offset."""
     for k in ("zeta", "nu"):
         getattr(layer, f"{k}_l0").fill_(getattr(layer, f"{k}_l0")[0].item())
     return {
@@ -72,7 +72,7 @@ def fast_grnn(layer):
 
 
 def intersection(layer):
-    """The input itself there for its image under W_y here."""
+    """torchrecurrent uses the input itself where we use its product with W_y."""
     layer.weight_ih_l0[4 * H :] = torch.eye(H)
     silence(layer, "bias_ih", 4)
     first = range(4)
@@ -100,7 +100,7 @@ def br(layer):
 
 
 def typed(layer):
-    """V is a recurrent matrix there; its bias is absent in our first step, so in all here."""
+    """V is a recurrent matrix there. Its bias is set to 0, as it is not in our first step."""
     silence(layer, "bias_ih", 3, 4, 5)
     return {
         "weight_ih": block(layer, "weight_ih", 0, 1, 2),
@@ -131,7 +131,7 @@ def unicornn(layer):
 
 
 def lem(layer):
-    """The two steps stand in the other order there."""
+    """The two step sizes are in the opposite order there."""
     return {
         "weight_ih": block(layer, "weight_ih", 1, 0, 2, 3),
         "bias_ih": block(layer, "bias_ih", 1, 0, 2, 3),
@@ -143,7 +143,7 @@ def lem(layer):
 
 
 def lem_without_its_link(layer):
-    """y does not see z, of which step it may be."""
+    """Makes y independent of z, so that it does not matter of which step z is."""
     silence(layer, "weight_hh", 3)
     return lem(layer)
 
@@ -166,7 +166,7 @@ def scrn_without_feedback(layer):
 
 
 def nas_without_block_3(layer):
-    """Both biases are less than 0 on one side, so that the rectifier is shut there and here."""
+    """The sum of both biases is below 0 on one side, so the ReLU is 0 in both implementations."""
     silence(layer, "weight_ih", 3)
     silence(layer, "weight_hh", 3)
     layer.bias_ih_l0[3 * H : 4 * H], layer.bias_hh_l0[3 * H : 4 * H] = -2.0, 1.0
@@ -265,7 +265,7 @@ PAIRS = {
 
 
 def compared(name, other, mapping, constants, options):
-    """Our outputs and theirs, from zero states and the same weights."""
+    """Our outputs and theirs, from zero states and equal weights."""
     torch.manual_seed(5)
     layer = tt.Recurrent(tt.cells.get(name, **constants), H, H, dtype=torch.float64)
     cell = getattr(theirs, other)(H, H, **options).double()
@@ -278,7 +278,7 @@ def compared(name, other, mapping, constants, options):
         for k, parameter in cell.named_parameters():
             assert parameter.shape == moved[k].shape
             parameter.copy_(moved[k])
-        # Theirs begin at 0, whatever the authors of the cell do.
+        # The cells of torchrecurrent begin at 0, also where the authors of the cell do not.
         zeros = tuple(torch.zeros(1, B, H, dtype=torch.float64) for _ in layer.cell.state_specs)
         ours, _ = layer(x, zeros)
         delay, states, outputs = constants.get("delay"), None, []
@@ -292,7 +292,7 @@ def compared(name, other, mapping, constants, options):
 
 
 def states_of(result, name):
-    """What a cell of theirs takes at the next step, of what it returned."""
+    """The state that a cell of torchrecurrent takes at the next step, from its return value."""
     if not isinstance(result, tuple):
         return result
     if name == "intersection-rnn":

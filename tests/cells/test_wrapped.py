@@ -1,4 +1,4 @@
-"""Cells that are made of another: what they declare, and what they do to one step."""
+"""Cells that wrap another cell: their declarations, and their effect on one step."""
 
 import math
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ every_wrapper = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
 class Timed(tt.Cell):
-    """An input of its own."""
+    """A cell with a further input."""
 
     gates, states, parameters = ("a",), ("h",), ("p",)
     inputs: ClassVar = {"dt": Input(size=1)}
@@ -44,7 +44,7 @@ class Timed(tt.Cell):
 
 
 class Doubled(tt.Cell):
-    """Blocks by name, each of which multiplies by a number; one state."""
+    """Blocks by name, each of which multiplies by a number; the cell has one state."""
 
     gates, states = ("a",), ("h", "c")
 
@@ -68,7 +68,7 @@ def step(cell, x, s, u=None, R=None, p=None):
     return cell.step(x, blocks(a=1.0), R or blocks(a=2.0), *values, *more)
 
 
-# What they declare.
+# Declarations.
 
 
 @every_wrapper
@@ -90,7 +90,7 @@ def test_a_cell_made_of_another_is_a_cell_with_its_declarations(make, name):
     )
     assert cell.recurrent_bias_names == inside.recurrent_bias_names
     assert repr(inside) in repr(cell)
-    # What PyTorch has fused is the cell inside alone.
+    # Only the unwrapped cell is equivalent to a fused layer of PyTorch.
     assert cell.torch_equivalent is None
 
 
@@ -171,7 +171,7 @@ def test_their_equations_are_printed(name):
     assert not missing, text
 
 
-# What they do to one step.
+# The effect on one step.
 
 
 def test_zoneout_takes_for_each_unit_the_old_value_or_the_new():
@@ -179,7 +179,7 @@ def test_zoneout_takes_for_each_unit_the_old_value_or_the_new():
     s = {"h": row(1, 2, 3), "c": row(10, 20, 30)}
     u = {"keep_h": row(0.0, 0.5, 0.4), "keep_c": row(0.24, 0.25, 0.9)}
     result = step(cell, row(100, 100, 100), s, u)
-    # New: h = 100 + 2 h, c = 3 c. A number that is the rate itself is not below it.
+    # The cell computes h = 100 + 2 h and c = 3 c. A drawn number equal to the rate is not below it.
     assert result["h"].tolist() == [[1, 104, 3]]
     assert result["c"].tolist() == [[10, 60, 90]]
     mean = step(Zoneout(Doubled(), {"h": 0.5, "c": 0.25}, False), row(100, 100, 100), s)
@@ -206,7 +206,7 @@ def test_the_projection_is_of_the_output_alone():
 
 
 class Written(tt.Cell):
-    """One function, however it is called."""
+    """A user's cell that calls a function in the form ``how``."""
 
     gates, states = ("a",), ("h",)
 
@@ -253,7 +253,7 @@ def test_methods_that_are_no_activation_functions_stay_as_they_are():
     result = step(cell, row(0, 3, 6), {"h": row(0, 0, 0)})
     expected = [math.tanh(-1) + 9, 9, math.tanh(1) + 9]
     assert result["h"][0].tolist() == pytest.approx(expected, rel=1e-14)
-    # Symbols are no tensors, and yet have the methods of tensors.
+    # Symbols are not tensors, but have the methods of tensors.
     assert trace(cell).graph.nodes
 
 

@@ -1,4 +1,4 @@
-"""Layers of Keras itself, where it is installed, become ours and go back."""
+"""Layers of Keras itself, if it is installed, are converted to ours and back."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:Deprec
 
 @pytest.fixture(scope="module")
 def keras(tmp_path_factory):
-    """Keras on PyTorch, which writes its settings into the home that it is given."""
+    """Keras on PyTorch; it writes its settings into a temporary home folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_BACKEND", "torch")
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
@@ -30,7 +30,7 @@ def keras(tmp_path_factory):
 
 
 def built(layer, inputs=I, seed=0):
-    """The layer with weights drawn at random, biases too."""
+    """Draws all weights of the layer at random, including biases."""
     layer.build((None, None, inputs))
     draw = np.random.default_rng(seed)
     layer.set_weights([draw.normal(size=w.shape, scale=0.5) for w in layer.weights])
@@ -114,7 +114,7 @@ def test_a_mask_is_lengths_and_the_last_output_is_the_state(keras, x):
 @keras_warns
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru-reset-before", "rnn-tanh"])
 def test_padded_steps_repeat_the_last_output_in_keras_and_are_0_here(keras, cell, x):
-    """As docs/keras.md says."""
+    """The example of docs/keras.md."""
     lengths = torch.tensor([T, 2])
     mask = torch.arange(T) < lengths.unsqueeze(1)
 
@@ -198,7 +198,7 @@ def test_other_layers_are_refused(keras):
         from_keras(keras.Sequential([unbuilt]))
 
     class LSTM(keras.layers.LSTM):
-        """Whatever it computes."""
+        """A user's subclass, which may compute anything."""
 
     with pytest.raises(TypeError, match=r"expected an LSTM, .* of Keras.* got LSTM"):
         from_keras(LSTM(H))

@@ -1,4 +1,4 @@
-"""The cells of ONNX on the compiled kernels and the reference, with their gradients."""
+"""The cells of ONNX give equal results and gradients on compiled kernels and on the reference."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Layers with options, copied: pickled, by state dict, into folders and out, and as they show."""
+"""Copies of layers with options: by pickle, state dict and folder; and their repr."""
 
 import copy
 import io
@@ -30,7 +30,7 @@ every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 
 def layer(kind=tt.LSTM, **options):
     first = ("lstm-peephole",) if kind is tt.Recurrent else ()
-    # What is computed is asked elsewhere; here no kernel need be compiled.
+    # Other tests check the results; the reference avoids compiling kernels here.
     module = kind(*first, I, H, backend="reference", **options)
     with torch.no_grad():
         for p in module.parameters():
@@ -39,7 +39,7 @@ def layer(kind=tt.LSTM, **options):
 
 
 def numbers(module, seed=1):
-    """What it computes in training, which draws, and in evaluation."""
+    """The outputs in training, with seeded draws, and in evaluation."""
     outputs, was_training = [], module.training
     x = torch.randn(T, B, I, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Two cells through time, worked out from their equations and what options make of them.
+"""Two cells and the options of layers, computed from their equations, independent of the package.
 
-Nothing here is of the package but the weights of a layer, by their names, and the numbers drawn
-(``tests/kernels/graph/test_random.py`` has those). Row by row and step by step, in float64.
+Only the weights of a layer, and the random numbers, which ``tests/kernels/graph/test_random.py``
+tests, come from the package. The loops run row by row and step by step, in float64.
 """
 
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from throughtime.layers import recurrent
 
 @contextmanager
 def seeds(*integers):
-    """The seeds that the calls of layers use meanwhile, one for each layer and direction."""
+    """Sets the seeds that the calls in the context use, one for each layer and direction."""
     numbers = [torch.tensor(n) for n in integers]
     with mock.patch.object(recurrent, "new_seed", side_effect=numbers) as draw:
         yield
@@ -30,10 +30,10 @@ class Steps:
     """One step of a cell of a layer in one direction, on tensors (B, H).
 
     Args:
-        layer: whose weights they are.
-        suffix: of the weights.
-        sigmoid, tanh: what stands for them.
-        mask: (B, H); what the products of R are applied to is multiplied by it.
+        layer: the layer, which provides the weights.
+        suffix: the suffix of the weights.
+        sigmoid, tanh: the functions to use instead of these.
+        mask: (B, H), a factor of the arguments of the products of R.
     """
 
     def __init__(self, layer, suffix="_l0", sigmoid=torch.sigmoid, tanh=torch.tanh, mask=None):
@@ -51,7 +51,7 @@ class Steps:
         return of_input + (self.masked * h) @ w["weight_hh"].T + w["bias_hh"]
 
     def step(self, x, state, rows):
-        """One step of these rows, whose x and states are given."""
+        """One step of these rows from x and the states before."""
         self.masked = 1.0 if self.mask is None else self.mask[rows]
         step_values = getattr(self, "_" + self.cell.replace("-", "_"))(x, **state)
         if "weight_hr" in self.weights:
@@ -85,14 +85,14 @@ def through_time(
     reverse=False,
     after=lambda t, old, new, rows: new,
 ):
-    """The outputs, the last states, and all that each step made; zero past a row's end.
+    """Runs steps; returns outputs, last states, and all values by name, zero past a row's end.
 
     Args:
         steps: see :class:`Steps`.
         x: (T, B, I).
-        initial: by name, each (B, H).
-        after: what becomes of the states that a step made: of the step, those before, those after,
-            and which row it is.
+        initial: the initial states by name, each (B, H).
+        after: maps the number of the step, the states before and after it and the index of the row
+            to the states that replace the latter, as zoneout does.
     """
     T, B = x.shape[:2]
     rows, made_of_rows = [], []
@@ -100,7 +100,7 @@ def through_time(
         n, row = T if lengths is None else int(lengths[b]), slice(b, b + 1)
         state, made_at = {k: v[row] for k, v in initial.items()}, {}
         for t in reversed(range(n)) if reverse else range(n):
-            # In reverse the step that comes before is t + 1.
+            # In reverse the previous step is t + 1.
             at = t + 1 if reverse else t
             if resets is not None and at < n and bool(resets[at, b]):
                 state = {k: v[row] for k, v in initial.items()}
@@ -122,7 +122,7 @@ def through_time(
 
 
 def zoned(seed, rates, B, H, first_stream=0):
-    """What zoneout makes of the states of a step, in training."""
+    """The argument ``after`` of :func:`through_time` for zoneout in training."""
 
     def after(t, old, new, rows):
         kept = dict(new)

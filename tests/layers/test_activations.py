@@ -1,4 +1,4 @@
-"""Other activation functions, and the limit to what they are given."""
+"""The options activations and clip."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 every_backend = pytest.mark.parametrize(
     "backend", ["reference", pytest.param("cpp", marks=needs_compiler)]
 )
-# Told apart from the names, which PyTorch has them under.
+# The functions written out, without the PyTorch functions of these names.
 FORMULAS = {
     "sigmoid": lambda a: 1 / (1 + torch.exp(-a)),
     "tanh": lambda a: (torch.exp(a) - torch.exp(-a)) / (torch.exp(a) + torch.exp(-a)),
@@ -31,7 +31,7 @@ FORMULAS = {
     "silu": lambda a: a / (1 + torch.exp(-a)),
     "sin": torch.sin,
 }
-# A function stands in for the one after it, so that each is called and each is replaced.
+# Each function is replaced by the next one in the list.
 NAMES = list(FORMULAS)
 NEXT = dict(zip(NAMES, NAMES[1:] + NAMES[:1], strict=True))
 
@@ -61,7 +61,7 @@ def test_the_formulas_are_those_of_all_names():
 
 
 class All(tt.Cell):
-    """Calls every function that may be replaced, each with a weight of its own."""
+    """A cell that calls every replaceable function, each with a weight of its own."""
 
     gates, states = ("a",), ("h",)
 
@@ -79,7 +79,7 @@ class All(tt.Cell):
 @every_backend
 @pytest.mark.parametrize("clip", [None, 0.7])
 def test_each_function_may_stand_for_each_other(backend, clip):
-    """All at once; what is called is the formula of the name that was given."""
+    """All functions are replaced at once; each call computes the formula of the replacement."""
     order = [name for name in NAMES if name != "identity"]
     chosen = {name: NEXT[name] for name in order}
     recurrent = tt.Recurrent(

@@ -1,4 +1,4 @@
-"""Autocast: whatever runs a call, and however long it is, its results are of autocast's type."""
+"""Autocast: results have the dtype of autocast on every backend and for every length."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 every_backend = pytest.mark.parametrize(
     "backend", ["auto", "reference", pytest.param("cpp", marks=needs_compiler)]
 )
-# What the reference rounds at each operation, the kernels round once a step.
+# The reference rounds at each operation, the kernels once per step.
 CLOSE = dict(rtol=0.05, atol=0.05)
 
 
@@ -43,7 +43,7 @@ def test_every_cell_gives_one_type_however_many_steps_there_are(cell):
     for steps in (1, 2, 3):
         output, state = run(layer, x[:steps])
         assert types((output, state)) == {BF16}
-        # Few steps are run by the reference.
+        # The reference runs short sequences.
         torch.testing.assert_close(output, whole[:steps], **CLOSE)
 
 
@@ -103,7 +103,7 @@ def test_float64_stays_float64_and_does_not_go_with_other_types():
     for steps in (1, T):
         assert types(run(layer, double[:steps])) == {torch.float64}
         torch.testing.assert_close(run(layer, double[:steps]), layer(double[:steps]))
-    # As in torch.nn, which fails for them in an operator.
+    # torch.nn refuses them too, within an operator.
     with pytest.raises(ValueError, match=r"expected x of torch\.float64 as the weights are"):
         run(layer, x)
     with pytest.raises(ValueError, match=r"expected x of torch\.float32 as the weights are"):
@@ -128,7 +128,7 @@ def test_whole_numbers_are_not_cast():
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.RNN])
 def test_torch_nn_has_the_same_rule(kind):
-    """Its GRU has it too, but for a product with a state that autocast leaves alone."""
+    """The GRU of torch.nn has it too, except in one product that autocast leaves alone."""
     ours = getattr(tt, kind.__name__)(H, H)
     theirs = kind(H, H)
     theirs.load_state_dict(ours.state_dict())

@@ -1,4 +1,4 @@
-"""Options that change after torch.compile has seen the layer."""
+"""Options that change after torch.compile has compiled the layer."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""What is drawn at random: by which seed, for whom anew, and what of PyTorch goes through it."""
+"""Random draws of the options: seeds, fresh draws per call, gradients and transforms."""
 
 import copy
 
@@ -34,7 +34,7 @@ def flat(results):
     return [output, *(last if isinstance(last, tuple) else (last,))]
 
 
-# By which seed.
+# Seeds.
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def test_both_backends_draw_the_same():
         recurrent = layer(num_layers=2, bidirectional=True, backend=backend)
         torch.manual_seed(5)
         results.append(flat(recurrent(x)))
-        # Both have taken as much from the generator.
+        # Both calls have advanced the generator equally.
         results[-1].append(torch.rand(1))
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b)
@@ -66,7 +66,7 @@ def test_both_backends_draw_the_same():
 @every_backend
 @pytest.mark.parametrize("options", [{"zoneout": 0.5}, {"recurrent_dropout": 0.5}])
 def test_layers_directions_rows_and_states_draw_apart(backend, options):
-    """The same weights, inputs and states everywhere: what differs was drawn."""
+    """Weights, inputs and states are equal everywhere, so differences come from the draws."""
     recurrent = tt.Recurrent(
         "lstm-peephole", 16, 16, 2, bidirectional=True, merge="mean", backend=backend, **options
     )
@@ -74,15 +74,15 @@ def test_layers_directions_rows_and_states_draw_apart(backend, options):
         p.copy_(torch.eye(16).repeat(p.shape[0] // 16, 1) if "weight" in name else p * 0)
     x = torch.ones(4, 1, 16).expand(4, 2, 16)
     _, (h, c), seen = recurrent(x, (torch.ones(4, 2, 16),) * 2, return_trace=True)
-    # The first layer of both directions reads one and the same.
+    # Both directions of the first layer read equal inputs.
     assert not torch.equal(h[0], h[1])
     assert not torch.equal(c[0], c[1])
-    # Two rows of it, and both states of the same row.
+    # Two rows of it, and both states of one row.
     assert not torch.equal(h[0, 0], h[0, 1])
     if "zoneout" in options:
         started = {k: seen[f"{k}_l0"][0] == 1 for k in "hc"}
         assert not torch.equal(started["h"], started["c"])
-        # Each step anew.
+        # Each step has its own draw.
         steps = torch.cat([torch.ones(1, 2, 16), seen["h_l0"]])
         kept = steps[1:] == steps[:-1]
         assert not torch.equal(kept[0], kept[1])
@@ -97,7 +97,7 @@ def test_the_second_layer_draws_other_numbers_than_the_first():
     _, _, seen = recurrent(torch.randn(1, 8, 4), torch.full((2, 8, 64), 2.0), return_trace=True)
     kept = [seen[f"h_l{k}"][0] == 2 for k in range(2)]
     both = (kept[0] & kept[1]).double().mean().item()
-    # Of 512 units; five standard deviations of what independent numbers give.
+    # The rate over 512 units; five standard deviations of independent numbers.
     assert abs(both - 0.25) < 5 * (0.25 * 0.75 / 512) ** 0.5
 
 
@@ -122,13 +122,13 @@ def test_nothing_is_drawn_where_nothing_needs_it():
         assert torch.equal(torch.rand(1), expected)
 
 
-# What is kept for the backward pass.
+# Values stored for the backward pass.
 
 
 @needs_compiler
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_states_kept_give_what_gates_kept_give(monkeypatch, bidirectional):
-    """The steps of a chunk are run again, with the numbers of the first time."""
+    """The backward pass runs the steps of a chunk again, with the numbers of the first run."""
     monkeypatch.setattr(chunks, "_BYTES_OF_A_CHUNK", 0)
     monkeypatch.setattr(chunks, "_FEWEST_ROWS", 1)
     x, results = sequence(), []
@@ -148,7 +148,7 @@ def test_states_kept_give_what_gates_kept_give(monkeypatch, bidirectional):
 
 
 def function_and_inputs(recurrent, **arguments):
-    """The layer as a function of everything, which draws the same each time."""
+    """The layer as a function of all tensors, which draws equal numbers in each call."""
     names = [k for k, _ in recurrent.named_parameters()]
     states = [
         torch.randn(recurrent.num_directions, B, n).double() for n in recurrent.state_sizes.values()
@@ -200,7 +200,7 @@ def test_vmap_draws_as_it_is_told(backend):
     different = vmap(recurrent, randomness="different")(x)[0]
     pairs = [(a, b) for a in range(6) for b in range(a)]
     assert not any(torch.equal(different[a], different[b]) for a, b in pairs)
-    # What has learned draws nothing, and needs no word.
+    # A layer in evaluation mode draws nothing, so vmap needs no argument randomness.
     torch.testing.assert_close(vmap(recurrent.eval())(x)[0][3], recurrent(x[0])[0])
 
 
@@ -228,7 +228,7 @@ def test_gradients_of_vmap_are_those_of_a_loop(backend):
         torch.testing.assert_close(a, b)
 
 
-# PyTorch traces an autograd function by making one, and warns of that.
+# PyTorch instantiates an autograd function when tracing it, and warns of that.
 quiet = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 
 
@@ -243,7 +243,7 @@ def fresh_compiler():
 @needs_compiler
 @pytest.mark.usefixtures("fresh_compiler")
 def test_a_layer_that_draws_is_one_graph_and_draws_anew_at_each_call(monkeypatch):
-    """As often as the rate says a unit is kept, and the gradient knows which."""
+    """Units are kept at the stated rate, and the gradient follows the kept units."""
     ran, backward = [], recurrence.Kernel.backward
     monkeypatch.setattr(
         *(recurrence.Kernel, "backward", lambda *a, **k: (ran.append(1), backward(*a, **k))[1])
@@ -260,7 +260,7 @@ def test_a_layer_that_draws_is_one_graph_and_draws_anew_at_each_call(monkeypatch
         seen.append(kept)
         shares.append(kept.double().mean().item())
         (gradient,) = torch.autograd.grad(output[kept].sum(), leaf)
-        # Of what is kept all of it, and nothing reaches it through the others.
+        # A kept unit passes its whole gradient on, and the other units pass none.
         torch.testing.assert_close(gradient, kept.float())
     assert count.frame_count == 1
     assert len(ran) == 4
@@ -275,7 +275,7 @@ def test_a_compiled_layer_with_every_option_equals_itself_in_evaluation():
     recurrent = layer(proj_size=2, clip=1.0, num_layers=2, bidirectional=True, backend="auto")
     compiled, x = torch.compile(recurrent, backend="aot_eager", fullgraph=True), sequence()
     with torch.no_grad():
-        # In training it is compiled too, and its numbers lie where they must.
+        # In training the compiled layer runs too, and its results are finite where they must be.
         output, _ = compiled(x, lengths=torch.tensor([5, 2, 4]))
         assert output.isfinite().all()
         assert not output[2:, 1].any()

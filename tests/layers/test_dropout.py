@@ -1,4 +1,4 @@
-"""Dropout: as often as asked, of the right expectation, each feature by itself."""
+"""Dropout: the stated rate, the expectation of its input, and independent elements."""
 
 import pytest
 import torch

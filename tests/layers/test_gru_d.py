@@ -1,4 +1,4 @@
-"""GRU-D against its equations in numpy, one step after the other; what is missing, and pieces."""
+"""GRU-D against its equations in NumPy, with missing values and in pieces."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def grud(**options):
 
 
 def observed(poison=NAN):
-    """x with NaN where it is missing, the mask, and the times, at irregular distances."""
+    """x with NaN where it is missing, the mask, and irregular times."""
     mask = torch.rand(T, B, I) < 0.4
     mask[:3, 0, 0] = False
     x = torch.where(mask, torch.randn(T, B, I, dtype=torch.float64), poison)
@@ -30,7 +30,7 @@ def observed(poison=NAN):
 
 
 def stated_gaps(times, mask):
-    """Equation 2, as it stands."""
+    """Equation 2 of the paper, step by step."""
     gaps = np.zeros(mask.shape)
     for t in range(1, len(gaps)):
         step = (times[t] - times[t - 1])[:, None]
@@ -121,7 +121,7 @@ def test_a_row_of_a_ragged_batch_is_the_row_alone():
         close(output[:n, row : row + 1], apart)
         for a, b in zip(state, end, strict=True):
             close(a[:, row : row + 1], b)
-    # The row of no steps ends as it began.
+    # A row without steps keeps its initial state.
     h, last, elapsed = (s[0, 2] for s in state)
     assert not h.any()
     assert not elapsed.any()

@@ -1,4 +1,4 @@
-"""Results that are written into before the backward pass."""
+"""The caller writes into results before the backward pass."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_the_last_state_of_one_layer():
 @pytest.mark.parametrize("units", [H, 16])
 @pytest.mark.parametrize("cell", tt.cells.names())
 def test_the_results_of_every_cell(cell, units):
-    """16 units fill whole vectors: the kernel then gives out the memory that it computed in."""
+    """16 units fill whole vectors, so the kernel returns the memory in which it computed."""
     torch.manual_seed(0)
     layer = fed(tt.Recurrent(cell, units, units, dtype=torch.float64))
     for steps in (1, T):
@@ -119,7 +119,7 @@ def test_grud():
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
 def test_torch_nn_allows_it_in_float64(kind):
-    """Its LSTM of float32 allows it for the states alone, for oneDNN keeps the output."""
+    """torch.nn.LSTM in float32 allows it for the states only, because oneDNN keeps the output."""
     layer = kind(16, 16, dtype=torch.float64)
     may_be_written_into(plain, layer, torch.randn(T, B, 16, dtype=torch.float64))
 

@@ -1,4 +1,4 @@
-"""The meta device: shapes where all is on meta, and a clear refusal where only some of it is."""
+"""The meta device: shapes if all tensors are on meta, and a clear error if only some are."""
 
 import pytest
 import torch

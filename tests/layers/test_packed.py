@@ -1,4 +1,4 @@
-"""Packed sequences, padded and packed again: PyTorch's own functions, and transforms of them."""
+"""Packing and unpacking against PyTorch's functions, and under transforms."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""proj_size: fewer units come out and are fed back, worked out from the equations (1402.1128).
+"""proj_size, which projects output and state to fewer units, against the equations (1402.1128).
 
 ``tests/layers/test_torch_parity.py`` compares the LSTM with that of ``torch.nn``.
 """
@@ -117,7 +117,7 @@ def test_what_comes_out_goes_in_again(backend, name):
 
 @every_backend
 def test_a_cell_without_a_recurrent_matrix_is_projected_too(backend):
-    """The SRU: nothing feeds its h back, and R is the projection alone."""
+    """The SRU feeds no h back, so its R is the projection only."""
     recurrent, plain = layer("sru", backend=backend), layer("sru", 0, backend=backend)
     plain.load_state_dict({k: p for k, p in recurrent.state_dict().items() if "hr" not in k})
     x = sequence()
@@ -139,7 +139,7 @@ def test_other_options_see_the_projected_units():
     assert recurrent.weight_hr_l0.abs().max() <= H**-0.5
     x = sequence()
     output, _ = recurrent(x)
-    # The second layer adds what it reads.
+    # The second layer adds its input.
     second = layer(num_layers=2, learned_state=True)
     second.load_state_dict(recurrent.state_dict())
     first = layer(learned_state=True)

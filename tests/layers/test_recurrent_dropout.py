@@ -1,4 +1,4 @@
-"""Recurrent dropout: one mask for a sequence, worked out from the equations (arXiv 1512.05287)."""
+"""Recurrent dropout: one mask for a sequence, against the equations (arXiv 1512.05287)."""
 
 import math
 
@@ -32,7 +32,7 @@ def sequence():
 
 
 def mask_of(seed, rate):
-    """What a unit is multiplied by: 0, or more than 1."""
+    """The factor of a unit: 0, or more than 1."""
     return (drawn(seed, 0, None, B, H) >= rate).double() / (1 - rate)
 
 
@@ -41,7 +41,7 @@ def mask_of(seed, rate):
 @pytest.mark.parametrize("name", ["rnn-tanh", "lstm-peephole"])
 @pytest.mark.parametrize("arguments", [{}, {"lengths": LENGTHS, "resets": True}])
 def test_one_mask_for_all_gates_and_steps_in_each_direction(backend, name, arguments):
-    """The peepholes see all of c, and c itself is added up whole."""
+    """The peepholes read c without a mask, and c itself is added up without one."""
     if arguments:
         arguments = {"lengths": LENGTHS, "resets": torch.rand(T, B) < 0.4}
     recurrent = layer(name, recurrent_dropout=0.4, bidirectional=True, backend=backend)
@@ -66,7 +66,7 @@ def test_one_mask_for_all_gates_and_steps_in_each_direction(backend, name, argum
 @torch.no_grad()
 @every_backend
 def test_with_zoneout_each_has_numbers_of_its_own(backend):
-    """What is left out is drawn first, then what each state keeps."""
+    """The mask of recurrent dropout is drawn first, then those of zoneout."""
     rates = {"h": 0.3, "c": 0.6}
     recurrent = layer(recurrent_dropout=0.4, zoneout=rates, backend=backend)
     x, initial = sequence(), {k: torch.randn(1, B, H).double() for k in "hc"}
@@ -85,7 +85,7 @@ def test_with_zoneout_each_has_numbers_of_its_own(backend):
 
 @torch.no_grad()
 def test_a_step_by_numbers():
-    """Two units, R the identity: one is left out at all steps, the other counts twofold."""
+    """Two units with R the identity: one is dropped at all steps, the other is doubled."""
     recurrent = tt.Recurrent(
         "rnn-linear", 1, 2, recurrent_dropout=0.5, bias=False, dtype=torch.float64
     )
@@ -103,7 +103,7 @@ def test_a_step_by_numbers():
 @torch.no_grad()
 @every_backend
 def test_a_value_made_inside_the_step_is_masked_where_a_block_is_applied_to_it(backend):
-    """In the GRU with the reset before: R_n (m ⊙ (r ⊙ h)), while z ⊙ h is whole."""
+    """In the GRU with the reset before: R_n (m ⊙ (r ⊙ h)), but z ⊙ h without a mask."""
     recurrent = layer("gru-reset-before", recurrent_dropout=0.5, backend=backend)
     x, h = sequence(), torch.randn(1, B, H).double()
     with seeds(6):
@@ -147,7 +147,7 @@ def test_as_many_units_are_left_out_as_the_rate_says(backend):
     output, _ = recurrent(torch.zeros(3, rows, 1), torch.ones(1, rows, units))
     kept = output[0] > 0
     torch.testing.assert_close(output[0][kept].unique(), torch.tensor([1 / (1 - rate)]))
-    # The same units at each step; another row has others.
+    # Equal units at each step; rows differ.
     torch.testing.assert_close(output[2], output[0] ** 3)
     assert not torch.equal(kept[0], kept[1])
     share = 1 - kept.double().mean().item()

@@ -78,7 +78,7 @@ def test_weight_drop_drops_weights_of_training_alone_and_scales_the_others():
     recurrent.eval()
     plain = layer()
     assert torch.equal(recurrent(x)[0], plain(x)[0])
-    # An option that is changed later holds from then on.
+    # An option that is changed later takes effect in the next call.
     plain.weight_drop = 0.5
     assert not torch.equal(plain(x)[0], recurrent(x)[0])
 

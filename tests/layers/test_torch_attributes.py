@@ -1,4 +1,4 @@
-"""What code that was written for torch.nn reads from a layer, and what it traces."""
+"""The attributes of torch.nn layers that other code reads, and tracing."""
 
 import copy
 import io

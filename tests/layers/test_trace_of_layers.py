@@ -1,4 +1,4 @@
-"""return_trace: gates and states of all steps, under their names, as the equations make them."""
+"""return_trace: the recorded gates and states of all steps equal the equations."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def sequence():
 
 
 def expected(recurrent, x, used=None, rates=None, **arguments):
-    """The trace of all layers and directions, from the equations."""
+    """The recording of all layers and directions, from the equations."""
     recording = {}
     for number in range(recurrent.num_layers):
         outputs = []
@@ -63,7 +63,7 @@ def assert_all_close(ours, theirs):
     "arguments", [{}, {"lengths": LENGTHS}, {"lengths": LENGTHS, "resets": True}]
 )
 def test_names_and_values_are_those_of_the_equations(backend, arguments):
-    """Of two layers in two directions; zero past a row's end."""
+    """Two layers in two directions; zero past a row's end."""
     if "resets" in arguments:
         arguments = {**arguments, "resets": torch.rand(T, B) < 0.4}
     recurrent, x = layer(num_layers=2, bidirectional=True, backend=backend), sequence()
@@ -77,7 +77,7 @@ def test_names_and_values_are_those_of_the_equations(backend, arguments):
     if arguments:
         past = torch.arange(T).unsqueeze(1) >= torch.tensor(LENGTHS)
         assert not any(v[past].any() for v in seen.values())
-    # The states that came last stand in the trace.
+    # The last states are in the recording.
     for b in range(B):
         n = LENGTHS[b] if arguments else T
         assert torch.equal(last[1][0, b], seen["c_l0"][n - 1, b])
@@ -87,7 +87,7 @@ def test_names_and_values_are_those_of_the_equations(backend, arguments):
 @every_backend
 @pytest.mark.parametrize("options", [{}, {"proj_size": 2, "recurrent_dropout": 0.3}])
 def test_zoneout_has_the_draw_of_the_output(backend, options):
-    """What the trace tells is what the call did; the states are those that were kept."""
+    """The recording has the values of the call itself, with the states that zoneout kept."""
     rates = {"h": 0.3, "c": 0.6}
     recurrent = layer(zoneout=rates, num_layers=2, backend=backend, **options)
     x = sequence()
@@ -100,7 +100,7 @@ def test_zoneout_has_the_draw_of_the_output(backend, options):
         for number in range(2):
             assert torch.equal(h[number, b], seen[f"h_l{number}"][n - 1, b])
             assert torch.equal(c[number, b], seen[f"c_l{number}"][n - 1, b])
-    # To look changes nothing.
+    # Recording does not change the result.
     with seeds(1, 2):
         assert torch.equal(recurrent(x, lengths=LENGTHS)[0], output)
 
@@ -161,7 +161,7 @@ def test_it_is_of_the_type_of_the_layer(dtype):
 
 
 class Looked(tt.Cell):
-    """Gives out, to be looked at, a mask, a number and a value of each row."""
+    """A cell that also returns a mask, a number and a value for each row."""
 
     gates, states = ("h",), ("h",)
 

@@ -1,4 +1,4 @@
-"""Transforms of the layers that PyTorch's operations surround, or that are nothing else."""
+"""Transforms of layers that consist of, or are surrounded by, PyTorch's operations."""
 
 import pytest
 import torch
@@ -16,12 +16,12 @@ def close(ours, theirs):
 
 
 def stacked(results):
-    """What a loop over samples gave, as vmap gives it."""
+    """The results of a loop over samples in the form that vmap returns."""
     return torch.utils._pytree.tree_map(lambda *leaves: torch.stack(leaves), *results)
 
 
 def by_two_pulls(function, inputs, tangents):
-    """The tangent by reverse mode alone: the gradient of the gradient, which is linear in v."""
+    """The tangent by reverse mode only: the gradient of the gradient, which is linear in v."""
     results, pull = vjp(function, *inputs)
     (tangents_out,) = vjp(pull, tuple(torch.zeros_like(r) for r in results))[1](tangents)
     return tangents_out

@@ -1,4 +1,4 @@
-"""Zoneout: units that keep their value, worked out from the equations (arXiv 1606.01305)."""
+"""Zoneout against the equations (arXiv 1606.01305)."""
 
 import math
 
@@ -45,7 +45,7 @@ def hx(initial):
 @pytest.mark.parametrize("name", RATES)
 @pytest.mark.parametrize("arguments", [{}, {"lengths": LENGTHS}, "resets"])
 def test_each_state_keeps_its_units_as_the_equations_say(backend, name, arguments):
-    """Both directions, ragged rows and resets; with numbers drawn apart for each direction."""
+    """Both directions, ragged rows and resets; each direction draws its own numbers."""
     if arguments == "resets":
         arguments = {"lengths": LENGTHS, "resets": torch.rand(T, B) < 0.4}
     rates = RATES[name]
@@ -87,7 +87,7 @@ def test_one_number_is_meant_for_all_states(backend):
 @torch.no_grad()
 @every_backend
 def test_a_state_that_is_not_named_is_as_it_was_made(backend):
-    """With c alone kept, h is made of the c that the cell made, not of the one that is kept."""
+    """With only c kept, h is computed from the new c, not from the kept one."""
     recurrent = layer(zoneout={"c": 0.6, "h": 0.0}, backend=backend)
     x, initial = sequence(), states(recurrent)
     with seeds(4):
@@ -133,7 +133,7 @@ def test_a_step_by_numbers():
         recurrent.weight_ih_l0.fill_(1.0)
     x = torch.tensor([1.0, 2.0, 3.0]).double().view(3, 1, 1)
     start = torch.full((1, 1, 1), 0.5).double()
-    # A seed of which the numbers lie on the sides that are told.
+    # A seed whose numbers are on the stated sides of the rate.
     seed = next(
         s
         for s in range(1000)
@@ -156,14 +156,14 @@ def test_a_step_by_numbers():
     [("reference", 0.05), ("reference", 0.9), pytest.param("cpp", 0.5, marks=needs_compiler)],
 )
 def test_as_many_units_keep_their_value_as_the_rate_says(backend, rate):
-    """Each unit is one or the other; the share lies within five standard deviations."""
+    """Each unit has one value or the other; the share is within five standard deviations."""
     steps, rows, units = 16, 32, 64
     recurrent = tt.Recurrent("rnn-tanh", I, units, zoneout=rate, backend=backend)
     x, h = torch.randn(steps, rows, I), torch.rand(1, rows, units) + 2
     output, _ = recurrent(x, h)
     before = torch.cat([h, output[:-1]])
     is_kept = output == before
-    # What is not kept is what the cell made: never 2 or more, and hardly ever equal by chance.
+    # A unit that is not kept has the cell's value: never 2 or more, and hardly ever equal.
     plain = tt.Recurrent("rnn-tanh", I, units, backend=backend)
     plain.load_state_dict(recurrent.state_dict())
     for t in range(steps):
@@ -198,7 +198,7 @@ def test_rates_near_one_keep_nearly_everything(backend, dtype):
 
 @every_backend
 def test_gradients_of_kept_units_go_to_the_step_before(backend):
-    """With c and h kept for certain, the start has all of the gradient and the weights none."""
+    """With c and h always kept, the initial state gets the whole gradient, the weights none."""
     recurrent = layer(zoneout=1 - 1e-9, backend=backend)
     start = tuple(v.requires_grad_() for v in states(recurrent).values())
     output, last = recurrent(sequence(), start)
@@ -229,7 +229,7 @@ def test_a_rate_that_is_set_later_holds_from_then_on():
     assert torch.equal(ours, theirs)
     with pytest.raises(ValueError, match="expected zoneout of c as a probability"):
         recurrent.zoneout = {"c": 1.5}
-    # What was refused has changed nothing.
+    # The refused value has changed nothing.
     assert recurrent.zoneout == {"c": 0.5}
     recurrent.zoneout = 0.0
     assert torch.equal(recurrent(x)[0], before)

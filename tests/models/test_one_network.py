@@ -1,4 +1,4 @@
-"""One network: it reads the source and says the target in the blanks behind it."""
+"""OneNetwork: it reads the source, and writes the target at the blanks behind it."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_steps_are_the_whole():
 def test_both_searches_find_the_likeliest_token_of_each_place():
     model = OneNetwork(V, W, hidden_size=6).double()
     with torch.no_grad():
-        # It ends where its limit is.
+        # The search ends at the largest length.
         model.scores.bias[model.eos] = -50.0
     source, _ = pair()
     hypotheses = greedy_search(model, source, LENGTHS, max_length=4)

@@ -1,4 +1,4 @@
-"""Greedy search, drawing and beam search: what they find, what it is worth, and that they stop."""
+"""Greedy search, sampling and beam search: hypotheses, scores and termination."""
 
 import itertools
 
@@ -14,7 +14,7 @@ WAYS = [("none", False), ("general", False), ("dot", True), ("additive", True)]
 
 
 def some_model(V=6, ends=0.0, seed=0, attention="general", input_feeding=False, **options):
-    """A network of random weights, large ones so that sources differ, with a liking for eos."""
+    """A network of random weights, so large that sources differ, with a high probability of eos."""
     torch.manual_seed(seed)
     model = EncoderDecoder(
         *(7, V),
@@ -32,7 +32,7 @@ def some_sources():
 
 
 def log_probability(model, source, target):
-    """By teacher forcing: the sum over the tokens of one target, as they are given."""
+    """The score of a target by teacher forcing: the sum over its tokens."""
     target_in = torch.tensor([[BOS, *target[:-1]]])
     logs = model(source.unsqueeze(0), None, target_in).log_softmax(-1)[0]
     return sum(float(logs[t, y]) for t, y in enumerate(target))
@@ -96,7 +96,7 @@ def test_it_stops_when_nothing_that_is_left_could_be_better(monkeypatch):
     monkeypatch.setattr(model, "step", lambda *a: steps.append(len(a[0])) or step(*a))
     beam_search(model, some_sources(), LENGTHS, width=3, max_length=9)
     assert steps == [4 * 3]
-    # The second best ends at the second step.
+    # The second-best hypothesis ends at the second step.
     beam_search(model, some_sources(), LENGTHS, width=3, n_best=2, max_length=9)
     assert len(steps) == 3
 
@@ -193,7 +193,7 @@ def test_a_batch_is_searched_as_its_sentences_one_by_one(search, attention, inpu
             (alone,) = search(model, source[:S].unsqueeze(0), None)
             assert [h.tokens for h in results] == [h.tokens for h in alone]
             assert [h.score for h in results] == pytest.approx([h.score for h in alone])
-    # Some end soon and others late, so that batches shrink on the way.
+    # Sources end at different steps, so that batches shrink on the way.
     assert len(written) > 2
 
 
@@ -218,13 +218,13 @@ def test_what_fills_up_the_sources_does_not_matter(search):
     assert search(model, sources) == search(model, other)
 
 
-# Drawing.
+# Sampling.
 
 
 def test_targets_are_drawn_as_often_as_they_are_likely():
     model, source = some_model(5, ends=1.0, seed=2), some_sources()[:1]
     (drawn,) = sample_search(model, source, sampling=Sampling(1.0), num=4000, seed=0, max_length=2)
-    # With two letters: the end at once, a letter and the end, or two letters (cut off).
+    # With two letters: an immediate end, a letter and the end, or two letters (cut off).
     writable = model.writable(model(source, None, torch.tensor([[BOS]])))[0, 0].softmax(-1)
     for y in (3, 4):
         share = sum(h.tokens[:1] == [y] for h in drawn) / 4000
@@ -246,7 +246,7 @@ def test_a_temperature_of_zero_is_greedy_search():
     assert drawn == greedy_search(model, sources, LENGTHS)
 
 
-# What is refused.
+# Refusals.
 
 
 @pytest.mark.parametrize(

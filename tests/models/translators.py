@@ -1,4 +1,4 @@
-"""What the tests of encoder and decoder share: small models, sentences, eight pairs to learn."""
+"""Helpers of the tests of encoder and decoder: small models, sentences, eight pairs to learn."""
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ def step_by_step(model, source, lengths, target_in):
 
 
 def eight_pairs():
-    """Words and the same words backwards, of one to six letters."""
+    """Words paired with their reversals, of one to six letters."""
     lengths = torch.tensor([6, 5, 4, 3, 6, 2, 1, 6])
     source = torch.randint(3, 9, (8, 6), generator=torch.Generator().manual_seed(0))
     target_in, target_out = torch.full((2, 8, 7), PAD)
