@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,

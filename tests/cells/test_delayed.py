@@ -5,7 +5,7 @@ import pytest
 
 import throughtime as tt
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     I,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,

@@ -6,8 +6,8 @@ import torch
 
 import throughtime as tt
 
-from ..given_inputs import drawn
-from .stated import (
+from ..further_inputs import drawn
+from .statements import (
     L3,
     B,
     H,

@@ -6,7 +6,7 @@ import torch
 
 import throughtime as tt
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     B,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from .stated import (
+from .statements import (
     all_stated,
     computes,
     gives,

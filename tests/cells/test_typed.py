@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     B,

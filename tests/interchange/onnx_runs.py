@@ -5,7 +5,7 @@ import torch
 
 from throughtime.interchange.onnx import save_onnx
 
-from ..given_inputs import inputs_of
+from ..further_inputs import inputs_of
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

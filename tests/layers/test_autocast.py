@@ -9,7 +9,7 @@ import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.layers import time_gaps
 
-from ..given_inputs import fed
+from ..further_inputs import fed
 
 T, B, H = 4, 2, 4
 BF16 = torch.bfloat16

@@ -6,7 +6,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import throughtime as tt
 
-from ..given_inputs import RANGES, drawn
+from ..further_inputs import RANGES, drawn
 
 T, B, I, H = 3, 2, 2, 2
 

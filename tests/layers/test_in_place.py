@@ -8,7 +8,7 @@ import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.layers import time_gaps
 
-from ..given_inputs import fed
+from ..further_inputs import fed
 
 T, B, H = 4, 2, 4
 needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
@@ -23,8 +23,11 @@ def flat(results):
 
 
 def gradients(call, layer, x, which, in_place):
-    """Those of a loss of all results, some of which have their first row set to 0 and the rest
-    doubled."""
+    """The gradients of a loss of all results.
+
+    The results in ``which`` have their first row set to 0 and the rest doubled, ``in_place`` or by
+    a multiplication.
+    """
     x = x.clone().requires_grad_()
     torch.manual_seed(3)
     results = flat(call(layer, x))

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import throughtime as tt
 
-from ..given_inputs import WITHOUT, bounded, fed, inputs_of
+from ..further_inputs import WITHOUT, bounded, fed, inputs_of
 
 T, B, I, H = 5, 4, 2, 3
 LENGTHS = [3, 5, 1, 4]

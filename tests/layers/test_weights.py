@@ -11,7 +11,7 @@ from throughtime.checks import ShapeError
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.layers import time_gaps
 
-from ..given_inputs import fed
+from ..further_inputs import fed
 
 T, B, I, H = 5, 2, 3, 4
 needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")

@@ -6,7 +6,7 @@ import torch
 from throughtime.layers import Recurrent
 from throughtime.models.bridge import Bridge
 
-from ..given_inputs import WITHOUT
+from ..further_inputs import WITHOUT
 from .translators import LENGTHS, sentences, small_model, step_by_step
 
 

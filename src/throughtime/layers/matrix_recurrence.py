@@ -88,32 +88,8 @@ def chunkwise(
     q, k, v, a, log_f, starts = _in_chunks(q, k, v, a, log_f, starts, L)
     v = F.pad(v, (0, 1), value=1.0)  # (B, N, c, L, d+1)
     C_0, m_0 = torch.cat([state[0], state[1].unsqueeze(-2)], -2), state[2]
-    F_t = log_f.cumsum(-1)  # (B, N, c, L)
-    # pairs[t, s]: whether the output of step t reads what step s wrote.
-    pairs = torch.ones(L, L, dtype=torch.bool, device=q.device).tril()
-    # kept: the log of the factor by which the source state has decayed up to step t. The source is
-    # the state before the chunk, or after a reset within the chunk (began) the initial state.
-    kept, began, crossed = F_t, None, None
-    if starts is not None:
-        number = starts.cumsum(-1)
-        pairs = pairs & (number.unsqueeze(-1) == number.unsqueeze(-2))
-        began, crossed = number > 0, number[..., -1] > 0
-        step = torch.arange(L, device=q.device)
-        latest = torch.where(starts, step, 0).cummax(-1).values.expand_as(F_t)
-        kept = torch.where(began, F_t - (F_t - log_f).gather(-1, latest), F_t)
-    D = F_t.unsqueeze(-1) - F_t.unsqueeze(-2) + a.unsqueeze(-2)
-    D = D.masked_fill(~pairs, -math.inf)  # (B, N, c, L, L)
-
-    # m at the beginning of each chunk. This loop reads only (B, N) numbers for each chunk.
-    before, m = [], m_0
-    for c, peak in enumerate(D[..., -1, :].amax(-1).unbind(-1)):
-        before.append(m.detach() if c else m)
-        source = m if crossed is None else torch.where(crossed[..., c], m_0, m)
-        m = torch.maximum(kept[..., c, -1] + source, peak)
-    source = torch.stack(before, -1).unsqueeze(-1)
-    if began is not None:
-        source = torch.where(began, m_0[..., None, None], source)
-    source = kept + source
+    D, kept, began = _exponents(a, log_f, starts)
+    source, m = _source_exponents(D, kept, began, m_0)
     m_t = torch.maximum(D.detach().amax(-1), source.detach())
 
     weights = torch.exp(D - m_t.unsqueeze(-1))
@@ -138,6 +114,51 @@ def chunkwise(
     # The factor is 1; it only adds the derivative of C with respect to m.
     C = C * torch.exp(m.detach() - m)[..., None, None]
     return y.flatten(2, 3)[:, :, :T], (C[..., :-1, :], C[..., -1, :], m)
+
+
+def _exponents(
+    a: Tensor, log_f: Tensor, starts: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The exponents of the equations within each chunk.
+
+    Returns:
+        D (B, N, c, L, L): D[t, s] is the exponent with which step t reads what step s wrote, -inf
+        if it does not. kept (B, N, c, L): the log of the factor by which the source state has
+        decayed up to step t; the source is the state before the chunk, or after a reset within the
+        chunk the initial state. began (B, 1, c, L): whether there was such a reset up to step t;
+        None without resets.
+    """
+    L = log_f.shape[-1]
+    F_t = log_f.cumsum(-1)  # (B, N, c, L)
+    pairs = torch.ones(L, L, dtype=torch.bool, device=log_f.device).tril()
+    kept, began = F_t, None
+    if starts is not None:
+        number = starts.cumsum(-1)
+        pairs = pairs & (number.unsqueeze(-1) == number.unsqueeze(-2))
+        began = number > 0
+        step = torch.arange(L, device=log_f.device)
+        latest = torch.where(starts, step, 0).cummax(-1).values.expand_as(F_t)
+        kept = torch.where(began, F_t - (F_t - log_f).gather(-1, latest), F_t)
+    D = F_t.unsqueeze(-1) - F_t.unsqueeze(-2) + a.unsqueeze(-2)
+    return D.masked_fill(~pairs, -math.inf), kept, began
+
+
+def _source_exponents(
+    D: Tensor, kept: Tensor, began: Tensor | None, m_0: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The exponents (B, N, c, L) with which the steps read the source state, and the last m.
+
+    The loop over chunks is serial, but computes only (B, N) numbers for each chunk.
+    """
+    before, m = [], m_0
+    for c, peak in enumerate(D[..., -1, :].amax(-1).unbind(-1)):
+        before.append(m.detach() if c else m)
+        source = m if began is None else torch.where(began[..., c, -1], m_0, m)
+        m = torch.maximum(kept[..., c, -1] + source, peak)
+    source = torch.stack(before, -1).unsqueeze(-1)
+    if began is not None:
+        source = torch.where(began, m_0[..., None, None], source)
+    return kept + source, m
 
 
 def _one(m: Tensor) -> Tensor:

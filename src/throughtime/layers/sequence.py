@@ -152,13 +152,7 @@ def enter(
         ValueError: for a wrong dtype or device, or a ``PackedSequence`` together with lengths.
     """
     if isinstance(x, PackedSequence):
-        beside = {"lengths": lengths, "resets": resets, **padded_alone}
-        if any(value is not None for value in beside.values()):
-            *first, last = beside
-            raise ValueError(
-                f"{where}: a PackedSequence brings its own lengths; {', '.join(first)} and {last} "
-                f"go with a padded tensor."
-            )
+        _no_others(where, {"lengths": lengths, "resets": resets, **padded_alone})
         layout = Layout(packed=x)
         x, lengths = padded(x)
     else:
@@ -188,6 +182,16 @@ def enter(
         shape_is(where, "resets", resets, tuple(leading), "x has these steps and rows")
         resets = layout.time_first(resets)
     return Steps(x, lengths, resets, layout)
+
+
+def _no_others(where: str, arguments: dict[str, Any]) -> None:
+    """Raises a ValueError if an argument that a ``PackedSequence`` excludes is not None."""
+    if any(value is not None for value in arguments.values()):
+        *first, last = arguments
+        raise ValueError(
+            f"{where}: a PackedSequence brings its own lengths; {', '.join(first)} and {last} "
+            f"go with a padded tensor."
+        )
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:

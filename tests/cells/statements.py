@@ -24,7 +24,7 @@ import torch
 
 import throughtime as tt
 
-from ..given_inputs import bounded, drawn
+from ..further_inputs import bounded, drawn
 
 T, B, I, H = 6, 3, 2, 4
 L2, L3 = log(2), log(3)
