@@ -99,11 +99,11 @@ def from_pretrained(folder: str | Path) -> nn.Module:
         # PyTorch warns of sizes of 0; the comparison below reports them as errors.
         warnings.simplefilter("ignore")
         empty = build()
-    own, saved = _shapes(_tensors(empty)), _shapes(weights)
-    if (key := _first_difference(own, saved)) is not None:
+    expected, saved = _shapes(_tensors(empty)), _shapes(weights)
+    if (key := _first_difference(expected, saved)) is not None:
         raise ValueError(
-            f"{path / WEIGHTS}: expected {key} of shape {own.get(key, '(none)')} as {CONFIG} has "
-            f"it, got {saved.get(key, '(none)')}. Both must be of one save."
+            f"{path / WEIGHTS}: expected {key} of shape {expected.get(key, '(none)')} as {CONFIG} "
+            f"has it, got {saved.get(key, '(none)')}. Both must be of one save."
         )
     for key, weight in weights.items():
         if not weight.is_floating_point():

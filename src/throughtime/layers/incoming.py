@@ -105,8 +105,8 @@ def _initial(layer: Stack, x: Tensor, hx: Any, layout: Layout) -> tuple[Tensor, 
         )
 
     def why() -> str:
-        of_layer = f"num_layers={layer.num_layers}, bidirectional={layer.bidirectional}"
-        return f"{of_layer}, x has {B} rows"
+        settings = f"num_layers={layer.num_layers}, bidirectional={layer.bidirectional}"
+        return f"{settings}, x has {B} rows"
 
     for (name, value), shape in zip(zip(specs, states, strict=True), shapes, strict=True):
         if not isinstance(value, Tensor):

@@ -95,6 +95,8 @@ def chunkwise(
     weights = torch.exp(D - m_t.unsqueeze(-1))
     kept = torch.exp(source - m_t).unsqueeze(-1)  # (B, N, c, L, 1)
     written = (v * weights[..., -1, :].unsqueeze(-1)).transpose(-1, -2) @ k  # (B, N, c, d+1, d)
+    # carried: the factor of the state before the chunk; since: that of the initial state, which
+    # replaces it after a reset.
     carried, since = kept, None
     if began is not None:
         carried = kept.masked_fill(began.unsqueeze(-1), 0.0)

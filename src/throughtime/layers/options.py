@@ -22,12 +22,13 @@ from throughtime.layers.spec import LayerSpec
 
 __all__ = ["changes_equations", "check", "check_cell", "equations", "rates_of_zoneout"]
 
-_OF_EQUATIONS = ("zoneout", "recurrent_dropout", "activations", "clip", "proj_size")
+# The options that wrap the cell.
+_CHANGING = ("zoneout", "recurrent_dropout", "activations", "clip", "proj_size")
 
 
 def changes_equations(before: LayerSpec, after: LayerSpec) -> bool:
     """Whether :func:`equations` would return different cells for the two sets of options."""
-    return any(getattr(before, name) != getattr(after, name) for name in _OF_EQUATIONS)
+    return any(getattr(before, name) != getattr(after, name) for name in _CHANGING)
 
 
 def equations(cell: Cell, spec: LayerSpec, learns: bool) -> Cell:
@@ -54,8 +55,8 @@ def equations(cell: Cell, spec: LayerSpec, learns: bool) -> Cell:
 def rates_of_zoneout(cell: Cell, spec: LayerSpec) -> dict[str, float]:
     """The zoneout probability of each state by name; states with probability 0 are left out."""
     rate = spec.zoneout
-    of_state = rate if isinstance(rate, Mapping) else dict.fromkeys(cell.state_specs, rate)
-    return {name: float(rate) for name, rate in of_state.items() if rate > 0}
+    rates = rate if isinstance(rate, Mapping) else dict.fromkeys(cell.state_specs, rate)
+    return {name: float(rate) for name, rate in rates.items() if rate > 0}
 
 
 def check_cell(cell: Any, argument: Any) -> None:

@@ -38,8 +38,8 @@ def draw(layer: nn.Module, cell: Cell, spec: LayerSpec) -> None:
     bound = 1 / math.sqrt(spec.hidden_size)
     learned = parameters.initial_names(cell, spec) if spec.learned_state else {}
     for name, parameter in layer.named_parameters():
-        own = cell.parameter_specs.get(name.rsplit("_l", 1)[0])
-        start = learned.get(name, own.initial if own else None)
+        spec_of_cell = cell.parameter_specs.get(name.rsplit("_l", 1)[0])
+        start = learned.get(name, spec_of_cell.initial if spec_of_cell else None)
         fill(parameter, (-bound, bound) if start is None else start)
     starts = {**cell.initial_weights, **_starts_of_options(cell, spec)}
     for suffix in parameters.all_suffixes(spec):
@@ -98,13 +98,14 @@ def _start(layer: nn.Module, cell: Cell, suffix: str, name: str, start: Start) -
         _start(layer, cell, suffix, f"b_W.{block}", start)
         _start(layer, cell, suffix, f"b_R.{block}", 0.0)
     else:
-        of_letter = {
+        # For each letter of the equations the parameter that holds its blocks, and their names.
+        parameter_blocks = {
             "W": ("weight_ih", cell.gates),
             "R": ("weight_hh", cell.recurrent_block_names),
             "b_W": ("bias_ih", cell.gates),
             "b_R": ("bias_hh", cell.recurrent_bias_names),
         }
-        key, blocks = of_letter[letter]
+        key, blocks = parameter_blocks[letter]
         weight: Tensor | None = getattr(layer, f"{key}{suffix}", None)
         # A layer may have been built without biases, and a block may have no recurrent bias.
         if weight is not None and block in blocks:

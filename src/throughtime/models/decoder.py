@@ -143,9 +143,9 @@ class Decoder(nn.Module):
             if t > 0 and feed == "free":
                 x = scores[-1].softmax(-1) @ self.embedding.weight  # (B, E)
             elif t > 0:
-                own = self._own(scores[-1].detach(), feedback)
-                is_forced = torch.rand(own.shape, device=own.device) < (forcing or 0.0)
-                x = self.embedding(torch.where(is_forced, target_in[:, t], own))
+                written = self._written(scores[-1].detach(), feedback)
+                is_forced = torch.rand(written.shape, device=written.device) < (forcing or 0.0)
+                x = self.embedding(torch.where(is_forced, target_in[:, t], written))
             attended, state = self._advance(self.dropout(x), state, memory)
             if valid is not None:
                 attended = attended.masked_fill(~valid[:, t, None], 0.0)
@@ -244,7 +244,7 @@ class Decoder(nn.Module):
             context, weights = context_and_weights
         return self.combine(torch.cat([context, h], -1)).tanh(), weights
 
-    def _own(self, scores: Tensor, feedback: str | None) -> Tensor:
+    def _written(self, scores: Tensor, feedback: str | None) -> Tensor:
         """The tokens (B) that the model itself writes, drawn or likeliest; never pad or bos."""
         scores = writable(scores, self.pad, self.bos)
         if feedback == "argmax":

@@ -134,11 +134,11 @@ def _directions(
     outputs: list[str] = []
     last: list[list[str]] = []
     for i, suffix in enumerate(suffixes):
-        own = [
+        initial = [
             graph.node("Gather", [s, graph.number(i, torch.int64)], f"{s}_at{suffix}", axis=0)
             for s in states
         ]
-        output, end = scan(graph, layer, suffix, inputs, rows, own)
+        output, end = scan(graph, layer, suffix, inputs, rows, initial)
         outputs.append(output)
         # (1, B, H)
         last.append([graph.node("Unsqueeze", [e, graph.integers(0)], f"{e}_row") for e in end])
