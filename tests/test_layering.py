@@ -22,7 +22,7 @@ LEVELS = {
     "training": 7,
     "cli": 8,
 }
-# Imports with restrictions beyond the level of the folder.
+# What may be imported where, tighter than by its level alone.
 ROOT_MAY = {"cells", "layers", "interchange"}
 ONLY = {"data": {"checks", "reading"}}
 OWNED = {

@@ -34,8 +34,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     '; did you mean "lstm"?'
     """
     names = {k.lower(): k for k in known}
-    matches = difflib.get_close_matches(str(name).lower(), list(names), n=1, cutoff=0.6)
-    return f'; did you mean "{names[matches[0]]}"?' if matches else ""
+    found = difflib.get_close_matches(str(name).lower(), list(names), n=1, cutoff=0.6)
+    return f'; did you mean "{names[found[0]]}"?' if found else ""
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:

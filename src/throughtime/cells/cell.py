@@ -183,6 +183,8 @@ class Cell:
         """Whether :meth:`transform` changes the blocks."""
         return type(self).transform is not Cell.transform
 
+    # The declarations in their long form.
+
     @property
     def state_specs(self) -> dict[str, State]:
         """The states by name, in their order."""

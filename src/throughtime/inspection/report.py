@@ -37,12 +37,12 @@ def write_report(run: Run) -> Path:
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(_summary(rows, monitor, figures, config.get('parameters')))}</p>",
-        *_loss_charts(rows, monitor, figures),
+        *_while_learning(rows, monitor, figures),
         *(
             _figure("Validation", unit, curves)
-            for unit, curves in _validation_curves(rows, monitor, figures)
+            for unit, curves in _of_a_split(rows, monitor, figures)
         ),
-        *_learner_charts(rows, config),
+        *_of_the_learner(rows, config),
         "<h2>Samples along the way</h2>",
         *_samples(run.samples_file),
         *shown_html(run),
@@ -80,7 +80,6 @@ _PAGE = """<!doctype html>
 
 
 def _points(rows: list[dict[str, str]], split: str, column: str) -> Points:
-    """The points (step, value) of a column in the rows of a split."""
     return [
         (float(row["step"]), float(row[column]))
         for row in rows
@@ -99,12 +98,12 @@ def _columns(rows: list[dict[str, str]], split: str) -> list[str]:
 
 
 def _figures(config: dict[str, Any]) -> dict[str, Figure]:
-    """Units and directions of the figures; runs of older versions store those of the loss only."""
+    """Units and directions of the figures; a run of an older version has those of its loss only."""
     entries = config.get("figures", {"loss": {"unit": "nats", "better": "lower"}})
     return {name: Figure(**entry) for name, entry in entries.items()}
 
 
-def _loss_charts(
+def _while_learning(
     rows: list[dict[str, str]], monitor: str, figures: Mapping[str, Figure]
 ) -> list[str]:
     """Charts of the loss and of the monitored figure, with curves of training and validation."""
@@ -118,7 +117,7 @@ def _loss_charts(
     return charts
 
 
-def _validation_curves(
+def _of_a_split(
     rows: list[dict[str, str]], monitor: str, figures: Mapping[str, Figure]
 ) -> list[tuple[str, dict[str, Points]]]:
     """The curves of figures that only a validation computes, one group for each unit."""
@@ -131,8 +130,8 @@ def _validation_curves(
     return list(by_unit.items())
 
 
-def _learner_charts(rows: list[dict[str, str]], config: dict[str, Any]) -> list[str]:
-    """Charts of the learner's own figures, such as the gradient norm and the learning rate."""
+def _of_the_learner(rows: list[dict[str, str]], config: dict[str, Any]) -> list[str]:
+    """Charts of figures of the learner: the norm of the gradient, the learning rate, a fitness."""
     in_validation = {*_columns(rows, "valid"), "loss"}
     names = _columns(rows, "train")
     if not rows and config.get("learner", "gradient") == "gradient":

@@ -44,8 +44,6 @@ def a_size(least: int, most: int = 2**31 - 1) -> Check:
 
 
 def a_number(words: str, fits: Callable[[Any], bool]) -> Check:
-    """A check for a real number with ``fits(number)``; ``words`` describe it in the message."""
-
     def check(where: str, name: str, value: Any) -> None:
         is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if not (is_number and fits(value)):

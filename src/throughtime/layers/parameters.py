@@ -1,4 +1,4 @@
-"""The names and shapes of a layer's parameters; starts.py initialises their values."""
+"""The parameters of a layer: their names and their shapes; starts.py says how they start."""
 
 from __future__ import annotations
 
@@ -9,59 +9,52 @@ __all__ = ["all_suffixes", "initial_names", "shapes", "state_sizes", "suffixes"]
 
 
 def state_sizes(cell: Cell, spec: LayerSpec) -> dict[str, int]:
-    """The number of units of each state by name."""
+    """The units of each state."""
     sizes = {name: state.size or spec.hidden_size for name, state in cell.state_specs.items()}
     return sizes | ({cell.output_name: spec.proj_size} if spec.proj_size else {})
 
 
 def suffixes(spec: LayerSpec, number: int) -> list[str]:
-    """The name suffixes of the parameters of layer ``number``: ``_l0``, ``_l0_reverse``."""
+    """What stands behind the names of one layer of the stack, for each direction."""
     return [f"_l{number}", f"_l{number}_reverse"][: spec.num_directions]
 
 
 def all_suffixes(spec: LayerSpec) -> list[str]:
-    """The suffixes of all layers and directions, in the order of the rows of a state."""
+    """The same for all layers of the stack, in the order of the states' rows."""
     return [s for number in range(spec.num_layers) for s in suffixes(spec, number)]
 
 
 def shapes(cell: Cell, spec: LayerSpec) -> dict[str, tuple[int, ...]]:
-    """The shapes of all parameters by name, named and ordered as ``torch.nn`` does."""
-    all_shapes: dict[str, tuple[int, ...]] = {}
+    """All parameters by name, as ``torch.nn`` names and orders them."""
+    found: dict[str, tuple[int, ...]] = {}
     width = spec.proj_size or spec.hidden_size
     for number in range(spec.num_layers):
         below = width if spec.independent else spec.output_size
-        layer = _layer_shapes(cell, spec, spec.input_size if number == 0 else below, width)
+        of_one = _of_one(cell, spec, spec.input_size if number == 0 else below, width)
         for suffix in suffixes(spec, number):
-            all_shapes |= {f"{name}{suffix}": shape for name, shape in layer.items()}
+            found |= {f"{name}{suffix}": shape for name, shape in of_one.items()}
     if spec.learned_state:
         rows, sizes = all_suffixes(spec), state_sizes(cell, spec)
-        all_shapes |= {f"initial_{k}{s}": (size,) for k, size in sizes.items() for s in rows}
-    return all_shapes
+        found |= {f"initial_{k}{s}": (size,) for k, size in sizes.items() for s in rows}
+    return found
 
 
-def _layer_shapes(
-    cell: Cell, spec: LayerSpec, input_size: int, width: int
-) -> dict[str, tuple[int, ...]]:
-    """The parameters of one layer in one direction, without the suffix in their names.
-
-    Args:
-        input_size: the features that the layer reads.
-        width: the features of the recurrent input: P with a projection, else H.
-    """
+def _of_one(cell: Cell, spec: LayerSpec, input_size: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Those of one layer of the stack in one direction."""
     H = spec.hidden_size
-    layer: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.gates) * H, input_size)}
+    found: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.gates) * H, input_size)}
     if cell.recurrent_block_names:
-        layer["weight_hh"] = (len(cell.recurrent_block_names) * H, width)
+        found["weight_hh"] = (len(cell.recurrent_block_names) * H, width)
     if spec.bias:
-        layer["bias_ih"] = (len(cell.gates) * H,)
+        found["bias_ih"] = (len(cell.gates) * H,)
         if cell.recurrent_bias_names:
-            layer["bias_hh"] = (len(cell.recurrent_bias_names) * H,)
+            found["bias_hh"] = (len(cell.recurrent_bias_names) * H,)
     if spec.proj_size:
-        layer["weight_hr"] = (spec.proj_size, H)
-    return layer | {k: (p.size or H,) for k, p in cell.parameter_specs.items()}
+        found["weight_hr"] = (spec.proj_size, H)
+    return found | {k: (p.size or H,) for k, p in cell.parameter_specs.items()}
 
 
 def initial_names(cell: Cell, spec: LayerSpec) -> dict[str, float]:
-    """The names of the parameters of learned initial states, each with its initial value."""
+    """The parameters of the learned initial states, and what each starts from."""
     specs, rows = cell.state_specs, all_suffixes(spec)
     return {f"initial_{k}{s}": state.initial for k, state in specs.items() for s in rows}

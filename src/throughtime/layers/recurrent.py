@@ -191,14 +191,9 @@ class Recurrent(Stack):
     def _through_layers(
         self, incoming: Incoming, recording: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Runs all layers in turn.
+        """The output of the last layer, and the last states of all layers.
 
-        Args:
-            incoming: the checked arguments of the call.
-            recording: receives the values of each step by name; None records nothing.
-
-        Returns:
-            The output (T, B, features) of the last layer, and the last states of all layers.
+        If ``recording`` is not None, the values of all steps are added to it by name.
         """
         spec = self.spec
         last: list[tuple[Tensor, ...]] = []
@@ -213,7 +208,7 @@ class Recurrent(Stack):
                 call = self._call(incoming, inputs[direction], layer, direction, seed)
                 output, states = dispatch.run(call, spec.backend, spec.strict)
                 if recording is not None:
-                    recording |= self._recording(call, suffix)
+                    recording |= self._recorded(call, suffix)
                 if spec.proj_size:
                     output = output[..., : spec.proj_size]
                     sizes = self.state_sizes.values()
@@ -235,8 +230,8 @@ class Recurrent(Stack):
             x = x.clone()
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
 
-    def _recording(self, call: Call, suffix: str) -> dict[str, Tensor]:
-        """The values (T, B, size) of everything that the step returns, by name with suffix."""
+    def _recorded(self, call: Call, suffix: str) -> dict[str, Tensor]:
+        """All values that the step returns, at all steps, by name and the suffix of the layer."""
         values = dispatch.record(call, self.backend)
         narrow = self.state_sizes if self.proj_size else {}
         return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in values.items()}

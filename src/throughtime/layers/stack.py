@@ -95,8 +95,7 @@ class Stack(WithSpec):
             }
             self._changes += 1
         self._shapes = parameters.shapes(cell, spec)
-        # Bools, because torch.compile turns a float that a call compares into a symbol, and
-        # recompiles.
+        # A float that every call compares is a symbol to torch.compile, which then begins again.
         self._drops_outputs, self._drops_weights = spec.dropout > 0, spec.weight_drop > 0
 
     @property

@@ -38,8 +38,8 @@ def draw(layer: nn.Module, cell: Cell, spec: LayerSpec) -> None:
     bound = 1 / math.sqrt(spec.hidden_size)
     learned = parameters.initial_names(cell, spec) if spec.learned_state else {}
     for name, parameter in layer.named_parameters():
-        spec_of_cell = cell.parameter_specs.get(name.rsplit("_l", 1)[0])
-        start = learned.get(name, spec_of_cell.initial if spec_of_cell else None)
+        own = cell.parameter_specs.get(name.rsplit("_l", 1)[0])
+        start = learned.get(name, own.initial if own else None)
         fill(parameter, (-bound, bound) if start is None else start)
     starts = {**cell.initial_weights, **_starts_of_options(cell, spec)}
     for suffix in parameters.all_suffixes(spec):

@@ -103,22 +103,6 @@ class _Draft:
     score: float = 0.0
     is_finished: bool = False
 
-    def add(self, token: int, log_probability: float, eos: int, weights: Tensor | None) -> None:
-        """Adds a token and its attention weights; ignores tokens after ``eos``."""
-        if self.is_finished:
-            return
-        self.score += log_probability
-        self.is_finished = token == eos
-        if not self.is_finished:
-            self.tokens.append(token)
-            if weights is not None:
-                self.weights.append(weights)
-
-    def hypothesis(self, memory: Memory, length: int, keep_attention: bool) -> Hypothesis:
-        """The finished hypothesis; ``length`` is that of its source."""
-        attention = attention_of(memory, self.weights, length) if keep_attention else None
-        return Hypothesis(self.tokens, self.score, self.is_finished, attention)
-
 
 def _write(
     model: Writer,
@@ -150,10 +134,15 @@ def _write(
             token = token.to(logs.device)
             gains = logs.gather(1, token.unsqueeze(1)).squeeze(1).tolist()
             active_drafts = [draft for s in sources for draft in drafts[s]]
-            kept_weights = state.weights if keep_attention else None
             for r, (draft, y) in enumerate(zip(active_drafts, token.tolist(), strict=True)):
-                weights = None if kept_weights is None else kept_weights[r]
-                draft.add(y, gains[r], model.eos, weights)
+                if draft.is_finished:
+                    continue
+                draft.score += gains[r]
+                draft.is_finished = y == model.eos
+                if not draft.is_finished:
+                    draft.tokens.append(y)
+                    if keep_attention and state.weights is not None:
+                        draft.weights.append(state.weights[r])
             step += 1
             active = [
                 i
@@ -165,11 +154,22 @@ def _write(
                 memory, sources = memory.rows(index), [sources[i] for i in active]
                 rows = (index.unsqueeze(1) * num + torch.arange(num, device=index.device)).flatten()
                 state, token = state.rows(rows), token.index_select(0, rows)
-    results = []
-    for source_drafts, length in zip(drafts, lengths, strict=True):
-        hypotheses = [draft.hypothesis(memory, length, keep_attention) for draft in source_drafts]
-        results.append(sorted(hypotheses, key=lambda h: h.score, reverse=True))
-    return results
+    return [
+        sorted(
+            (
+                Hypothesis(
+                    d.tokens,
+                    d.score,
+                    d.is_finished,
+                    attention_of(memory, d.weights, length) if keep_attention else None,
+                )
+                for d in of_source
+            ),
+            key=lambda h: h.score,
+            reverse=True,
+        )
+        for of_source, length in zip(drafts, lengths, strict=True)
+    ]
 
 
 def read(

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from throughtime.cells.cell import Cell
 from throughtime.interchange.onnx.operations import operation
-from throughtime.interchange.onnx.step_weights import StepWeights
 from throughtime.interchange.onnx.writing import GraphWriter
 from throughtime.kernels.graph.graph import Node, Operand, is_mask, reachable
 from throughtime.kernels.graph.trace import Step, Untraceable, trace
@@ -100,7 +100,7 @@ class _Scan:
         self.outer, self.inner = graph, graph.body()
         self.layer, self.suffix, self.inputs = layer, suffix, inputs
         self.step = traced(layer.equations)
-        self.weights = StepWeights(layer, suffix)
+        self.weights = _Weights(layer, suffix)
         # The names of values in the graph around the body, and of values in the body.
         self.around: dict[Operand, str] = {}
         self.within: dict[Operand, str] = {}
@@ -251,22 +251,64 @@ class _Scan:
         Returns:
             The names of the results of all these products.
         """
-        first = self.product[node]
-        joined = [
+        wanted = self.product[node]
+        same = [
             p
             for p in self.step.products
-            if p.matrix == first.matrix and p.operand is first.operand and p.result in self.used
+            if p.matrix == wanted.matrix and p.operand is wanted.operand and p.result in self.used
         ]
-        name = f"{first.matrix}_{'_'.join(p.block for p in joined)}{self.suffix}"
-        weight, bias = self.weights.blocks(first.matrix, [p.block for p in joined])
-        # MatMul takes (I, n*H).
+        name = f"{wanted.matrix}_{'_'.join(p.block for p in same)}{self.suffix}"
+        weight, bias = self.weights.blocks(wanted.matrix, [p.block for p in same])
+        # (I, n*H), as MatMul wants it.
         stored = self.outer.weight(name, weight.T)
-        total = graph.node("MatMul", [operand, stored], f"{name}_product")
+        made = graph.node("MatMul", [operand, stored], f"{name}_product")
         if bias is not None:
-            total = graph.node("Add", [total, self.outer.weight(f"b_{name}", bias)], f"{name}_sum")
-        parts = [total]
-        if len(joined) > 1:
-            names = [f"{p.matrix}_{p.block}{self.suffix}_part" for p in joined]
-            sizes = graph.integers(*(self.weights.rows(p.matrix, p.block) for p in joined))
-            parts = graph.nodes_of("Split", [total, sizes], names, axis=-1)
-        return {p.result: part for p, part in zip(joined, parts, strict=True)}
+            made = graph.node("Add", [made, self.outer.weight(f"b_{name}", bias)], f"{name}_sum")
+        parts = [made]
+        if len(same) > 1:
+            names = [f"{p.matrix}_{p.block}{self.suffix}_part" for p in same]
+            sizes = graph.integers(*(self.weights.rows(p.matrix, p.block) for p in same))
+            parts = graph.nodes_of("Split", [made, sizes], names, axis=-1)
+        return {p.result: part for p, part in zip(same, parts, strict=True)}
+
+
+class _Weights:
+    """The matrices of one layer and direction, block by block, as the step uses them."""
+
+    def __init__(self, layer: Recurrent, suffix: str) -> None:
+        cell = layer.equations
+
+        def split(name: str, of: tuple[str, ...]) -> dict[str, Tensor]:
+            whole = getattr(layer, name + suffix, None)
+            parts = () if whole is None else whole.detach().chunk(len(of))
+            return dict(zip(of, parts, strict=False))
+
+        learned = layer.cell.recurrent_block_names
+        recurrent = split("weight_hh", learned)
+        if layer.proj_size:
+            # Kernels want it square; here it is as narrow as it was learned.
+            (block,) = set(cell.recurrent_block_names) - set(learned)
+            recurrent[block] = getattr(layer, f"weight_hr{suffix}").detach()
+        self.matrix = {
+            "W": split("weight_ih", cell.gates),
+            "R": dict(cell.transform(recurrent)) if recurrent else {},
+        }
+        self.bias = {
+            "W": split("bias_ih", cell.gates),
+            "R": split("bias_hh", cell.recurrent_bias_names),
+        }
+
+    def rows(self, matrix: str, name: str) -> int:
+        """The units that a block gives."""
+        return len(self.matrix[matrix][name])
+
+    def blocks(self, matrix: str, names: list[str]) -> tuple[Tensor, Tensor | None]:
+        """Some blocks, one below the other, and their biases if any has one."""
+        weights = [self.matrix[matrix][name] for name in names]
+        known = self.bias[matrix]
+        biases = [
+            known[n] if n in known else w.new_zeros(len(w))
+            for n, w in zip(names, weights, strict=True)
+        ]
+        has_bias = any(name in known for name in names)
+        return torch.cat(weights), torch.cat(biases) if has_bias else None
