@@ -273,7 +273,7 @@ class _Scan:
 
 
 class _Weights:
-    """The matrices of one layer and direction, block by block, as the step uses them."""
+    """The matrices and biases of one layer and direction by block, transformed as for the step."""
 
     def __init__(self, layer: Recurrent, suffix: str) -> None:
         cell = layer.equations
@@ -286,7 +286,7 @@ class _Weights:
         learned = layer.cell.recurrent_block_names
         recurrent = split("weight_hh", learned)
         if layer.proj_size:
-            # Kernels want it square; here it is as narrow as it was learned.
+            # Unlike the kernels, the Scan needs no padding of the projection to a square block.
             (block,) = set(cell.recurrent_block_names) - set(learned)
             recurrent[block] = getattr(layer, f"weight_hr{suffix}").detach()
         self.matrix = {
@@ -299,11 +299,11 @@ class _Weights:
         }
 
     def rows(self, matrix: str, name: str) -> int:
-        """The units that a block gives."""
+        """The number of rows of a block, which is the number of features of its product."""
         return len(self.matrix[matrix][name])
 
     def blocks(self, matrix: str, names: list[str]) -> tuple[Tensor, Tensor | None]:
-        """Some blocks, one below the other, and their biases if any has one."""
+        """Blocks stacked along the rows, and their biases, or None if no block has a bias."""
         weights = [self.matrix[matrix][name] for name in names]
         known = self.bias[matrix]
         biases = [
