@@ -12,7 +12,7 @@ from throughtime.kernels import Call, Weights, reference
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.graph.program import program
 
-from ..given_inputs import RANGES, drawn
+from ..further_inputs import RANGES, drawn
 from . import rounded
 from .noted import noted_runs
 

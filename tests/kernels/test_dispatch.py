@@ -11,7 +11,7 @@ from throughtime.kernels import BACKENDS, dispatch, torch_native
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp.recurrence import Kernel
 
-from ..given_inputs import fed, inputs_of
+from ..further_inputs import fed, inputs_of
 
 FUSED = {"rnn-tanh": "rnn_tanh", "rnn-relu": "rnn_relu", "gru": "gru", "lstm": "lstm"}
 ACROSS = [name for name in tt.cells.names() if name not in FUSED]

@@ -1,4 +1,4 @@
-"""Batch and time of a compiled or exported model stay open, with or without lengths and state."""
+"""Batch size and steps of a compiled or exported model stay variable."""
 
 import pytest
 import torch

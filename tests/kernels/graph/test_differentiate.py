@@ -13,7 +13,7 @@ from throughtime.kernels.graph.graph import LEAVES, OPERATIONS, Graph, Node, eva
 from throughtime.kernels.graph.program import program
 from throughtime.kernels.graph.trace import trace
 
-from ...given_inputs import RANGES, drawn
+from ...further_inputs import RANGES, drawn
 
 B, H, I = 3, 5, 4
 

@@ -15,7 +15,7 @@ import throughtime as tt
 from throughtime.kernels.graph.trace import Untraceable
 from throughtime.kernels.printing.equations import describe
 
-from ...given_inputs import bounded, drawn
+from ...further_inputs import bounded, drawn
 
 T = 4
 
