@@ -17,6 +17,7 @@ from rich.table import Table
 
 from throughtime import cells
 from throughtime.checks import unknown
+from throughtime.cli import completion
 from throughtime.cli.parser import Parser
 from throughtime.kernels import BACKENDS
 from throughtime.kernels.cpp.compiler import CompileError
@@ -83,6 +84,13 @@ def _parser() -> Parser:
         description="Checks the layers against the reference, then times them beside their peers, "
         "in alternation. A layer that computes something else gets no speed.",
     )
+    parser.completers = {
+        "cells": lambda **_: ["all", *completion.cell_names()],
+        "modes": lambda **_: benchmark.MODES,
+        "peers": lambda **_: ["none", *benchmark.PEERS],
+        "dtype": lambda **_: benchmark.DTYPES,
+        "backend": lambda **_: ["auto", *BACKENDS],
+    }
     add = parser.add_argument
     add("--cells", type=str, nargs="+", default=["lstm", "gru", "rnn-tanh"], help="or all")
     sizes = ["1x128", "32x256", "64x512"]
@@ -98,9 +106,9 @@ def _parser() -> Parser:
     add("--rounds", type=int | None, help="timed ones; else as many as fit into --seconds")
     add("--seconds", type=float, default=3.0, help="for each cell, size and mode")
     add("--ragged", type=bool, default=False, help="rows of unlike lengths, both directions")
-    add("--per_flop", "--per-flop", type=bool, default=False, help="the time per FLOP of lstm's")
+    add("--per_flop", type=bool, default=False, help="the time per FLOP of lstm's")
     add("--memory", type=bool, default=False, help="the peak memory of a training step instead")
-    add("--first_call", "--first-call", type=bool, default=False, help="its time instead")
+    add("--first_call", type=bool, default=False, help="its time instead")
     add("--json", type=str | None, help="the file to write all figures to; - is the output")
     return parser
 

@@ -15,6 +15,7 @@ from typing import Any
 from throughtime import cells
 from throughtime.cells import Cell
 from throughtime.checks import nearest
+from throughtime.cli import completion
 from throughtime.cli.parser import Parser
 from throughtime.kernels.graph.trace import Untraceable
 from throughtime.kernels.printing.equations import describe
@@ -28,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
         prog="throughtime equations",
         description="The equations of a cell, and the backward step that is derived from them.",
     )
+    parser.completers = {"cell": completion.cell_names}
     parser.add_argument(
         "cell", help="a name of `throughtime cells`, or your own: module:Class or path.py:Class"
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from throughtime.cli import completion
 from throughtime.cli.opening import open_run, options_of
 from throughtime.cli.parser import Parser
 from throughtime.tasks.run import written_whole
@@ -27,6 +28,7 @@ def main(argv: Sequence[str]) -> int:
     if isinstance(task, Predicts):
         hint = "See what it makes of a text by throughtime predict."
         parser.hints = {"--text": hint, "--data": hint}
+    parser.completers = {"run": completion.run_folders}
     parser.add_argument("run", type=str, help="the run folder")
     parser.add_argument("--split", type=str | None, help="a split of the data (valid)")
     parser.add_argument(

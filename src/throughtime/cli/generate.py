@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from throughtime.cli import completion
 from throughtime.cli.opening import open_run, options_of
 from throughtime.cli.parser import Parser
 from throughtime.tasks.task import NoOptions
@@ -19,6 +20,7 @@ def main(argv: Sequence[str]) -> int:
         prog="throughtime generate",
         description="Writes what the model creates, each piece as it is drawn.",
     )
+    parser.completers = {"run": completion.run_folders}
     parser.add_argument("run", type=str, help="the run folder of a task that creates sequences")
     kind = task.ContinuationOptions if isinstance(task, Continues) else NoOptions
     parser.add_class_arguments(kind)

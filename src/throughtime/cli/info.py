@@ -21,9 +21,7 @@ def main(argv: Sequence[str]) -> int:
         prog="throughtime info",
         description="Versions, threads, compiler, and the backends, with why one cannot run here.",
     )
-    parser.add_argument(
-        "--clear_cache", "--clear-cache", type=bool, help="remove all compiled kernels first"
-    )
+    parser.add_argument("--clear_cache", type=bool, help="remove all compiled kernels first")
     if parser.parse(argv).get("clear_cache"):
         print(f"cache {cache.clear()}\n")
     for name, version in versions().items():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from throughtime.checks import nearest
+from throughtime.cli import placeholders
 
 __all__ = ["main"]
 
@@ -27,15 +28,29 @@ _COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
+    is_completion = argv is None and "_ARGCOMPLETE" in os.environ
+    is_help = argv is None and placeholders.only_helps(sys.argv[1:])
+    if is_completion or is_help:
+        placeholders.install()
     argv = list(sys.argv[1:] if argv is None else argv)
+    if is_completion:
+        from throughtime.cli import completion
+
+        argv = completion.words_before()
+        if not argv:
+            completion.complete_one_of("throughtime", _COMMANDS)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
-    if argv[0] == "--version":
+    if argv[0] in ("-V", "--version"):
         print(f"throughtime {metadata.version('throughtime')}")
         return 0
+    if argv[0].partition("=")[0].replace("-", "_") == "__print_completion":
+        return _print_completion(argv)
     command, rest = argv[0], argv[1:]
     if command not in _COMMANDS:
+        from throughtime.checks import nearest
+
         hint = nearest(command, _COMMANDS) or "."
         print(f'throughtime: unknown command "{command}"{hint}\n\n{_overview()}', file=sys.stderr)
         return 2
@@ -59,6 +74,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _print_completion(argv: Sequence[str]) -> int:
+    from throughtime.cli import completion
+
+    option, _, shell = argv[0].partition("=")
+    shell = shell or "".join(argv[1:2])
+    if shell not in completion.SHELLS:
+        shells = ", ".join(completion.SHELLS)
+        print(
+            f'throughtime: {option}: expected one of {shells}, got "{shell}".', file=sys.stderr
+        )
+        return 2
+    print(completion.script(shell))
+    return 0
+
+
 def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f"{error.filename}: " if error.filename else ""
@@ -79,7 +109,12 @@ def _overview() -> str:
         "",
         *(f"  {name:<10} {what}" for name, what in _COMMANDS.items()),
         "",
-        "throughtime COMMAND --help tells the options of a command.",
+        "throughtime COMMAND --help lists the options of a command.",
+        "throughtime --version, -V prints the version.",
+        "throughtime --print_completion bash|zsh|fish prints a script that completes words by Tab:",
+        '  eval "$(throughtime --print_completion bash)"         in ~/.bashrc',
+        '  eval "$(throughtime --print_completion zsh)"          in ~/.zshrc, after compinit',
+        "  throughtime --print_completion fish | source          in ~/.config/fish/config.fish",
     ]
     return "\n".join(lines)
 

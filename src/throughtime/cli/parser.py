@@ -11,22 +11,33 @@ from typing import Any, NoReturn, Optional
 from jsonargparse import ArgumentParser
 
 from throughtime.checks import nearest
+from throughtime.cli import completion
 from throughtime.reading import Entries, shown, typed, yaml_of
 
 __all__ = ["Parser", "settings_of_file"]
 
 
 class Parser(ArgumentParser):
-    """jsonargparse's parser; flags that are switches need no value, errors name the nearest."""
+    """The parser of a command, from jsonargparse.
+
+    The name of an option may be written with hyphens or underscores, an option of type bool needs
+    no value, and an error names the nearest option or value.
+
+    Attributes:
+        hints: for options that do not exist here, by name, what to use instead.
+        completers: functions that return the candidates for the value of an option or argument, by
+            its name; see :func:`throughtime.cli.completion.complete`.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
         self.hints: dict[str, str] = {}
-        """By an option that does not exist here, what to use instead."""
+        self.completers: dict[str, completion.Completer] = {}
 
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
-        """What the command line gives, without the defaults, each value of its type."""
-        argv = self._with_values(argv)
+        """The values on the command line, each of its type, without the defaults."""
+        completion.complete(self, self.completers)
+        argv = self._spelt_out(argv)
         try:
             values = vars(self.parse_args(argv, defaults=False).clone())
         except RecursionError:
@@ -34,7 +45,7 @@ class Parser(ArgumentParser):
         return {k: v for k, v in values.items() if k != "help"} | self._texts(argv)
 
     def _texts(self, argv: Sequence[str]) -> dict[str, str]:
-        """The values of options that take a text, letter by letter: "null" is a word, too."""
+        """The values of options of type ``str | None``, unchanged: "null" is a text as well."""
         texts = {
             option: action.dest for action in self._text_actions for option in action.option_strings
         }
@@ -53,24 +64,37 @@ class Parser(ArgumentParser):
 
     @property
     def _text_actions(self) -> list[Any]:
-        """The options that take a text, or nothing."""
+        """The options of type ``str | None``."""
         kinds = (str | None, Optional[str])  # noqa: UP045
         return [a for a in self._actions if getattr(a, "_typehint", None) in kinds]
 
-    def _with_values(self, argv: Sequence[str]) -> list[str]:
-        """``--tied`` as ``--tied true``, as users of switches expect."""
-        switches = {
-            option
-            for action in self._actions
-            if getattr(action, "_typehint", None) is bool
-            for option in action.option_strings
-        }
-        out: list[str] = []
-        for word, follower in zip(argv, [*argv[1:], ""], strict=False):
-            out.append(word)
-            if word in switches and follower.lower() not in ("true", "false", "yes", "no"):
-                out.append("true")
-        return out
+    def _spelt_out(self, argv: Sequence[str]) -> list[str]:
+        """The words with underscores in the names of options, and ``true`` after lone switches.
+
+        ``--cell-options.delay 2`` sets an entry of an option that is a dict; an entry without a
+        value is a switch too.
+        """
+        actions = {option: a for a in self._actions for option in a.option_strings}
+        kinds = {option: getattr(a, "_typehint", None) for option, a in actions.items()}
+        words: list[str] = []
+        for position, word in enumerate(argv):
+            if word == "--":
+                return [*words, *argv[position:]]
+            name, equals, value = word.partition("=")
+            underscored = "--" + name[2:].replace("-", "_")
+            option, dot, _ = underscored.partition(".")
+            if not name.startswith("--") or option not in actions:
+                words.append(word)
+                continue
+            words.append(underscored + equals + value)
+            follower = argv[position + 1] if position + 1 < len(argv) else "--"
+            is_alone = not equals and follower.startswith("--")
+            is_switch = kinds[option] in (bool, bool | None) and not dot and not equals
+            if is_switch and follower.lower() not in ("true", "false", "yes", "no", "null"):
+                words.append("true")
+            elif dot and is_alone:
+                words.append("true")
+        return words
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program with the message, and the nearest thing that would have been right."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from throughtime.cli import completion
 from throughtime.cli.lines import read_lines
 from throughtime.cli.opening import open_run, options_of
 from throughtime.cli.parser import Parser
@@ -89,6 +90,7 @@ def _parser(task: Task | None) -> Parser:
         description=f"{about}: as soon as it is known, in the same order, an empty line for an "
         "empty line.",
     )
+    parser.completers = {"run": completion.run_folders}
     parser.add_argument("run", type=str, help="the run folder")
     parser.add_argument(
         "files",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from throughtime import tasks
+from throughtime.cli import completion
 from throughtime.cli.parser import Parser, fields, learner_of_file, settings_of_file
 from throughtime.reading import Entries, kinds_of, typed
 from throughtime.tasks.run import Run, RunError
@@ -25,6 +26,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     if not argv or argv[0].startswith("-"):
+        completion.complete_one_of("throughtime train", tasks.names())
         print(_usage())
         return 0 if argv and argv[0] in ("-h", "--help") else 2
     kind = tasks.get(argv[0])
@@ -112,6 +114,12 @@ def _learner_of(argv: Sequence[str]) -> str | None:
 
 def _parser(kind: type[Task], config: type) -> Parser:
     parser = Parser(prog=f"throughtime train {kind.name}", description=_first_line(kind))
+    parser.completers = {
+        "cell": completion.cell_names,
+        "run": completion.run_folders,
+        "config": completion.recipes(kind.name),
+        "learner": lambda **_: CONFIGS,
+    }
     parser.add_class_arguments(kind.Config)
     parser.add_class_arguments(config)
     group = parser.add_argument_group("The run")
