@@ -30,7 +30,7 @@ class Parser(ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
+        super().__init__(allow_abbrev=False, print_config=None, **options)
         self.hints: dict[str, str] = {}
         self.completers: dict[str, completion.Completer] = {}
 
