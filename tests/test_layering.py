@@ -9,6 +9,7 @@ import throughtime
 
 LEVELS = {
     "checks": 0,
+    "counted": 0,
     "reading": 1,
     "cells": 1,
     "kernels": 2,
@@ -187,7 +188,7 @@ def package(tmp_path):
     """Writes a package of made-up sources and gives its offences."""
 
     def write(**sources):
-        for folder in LEVELS.keys() - {"checks", "public"}:
+        for folder in LEVELS.keys() - {"checks", "counted", "public"}:
             (tmp_path / folder).mkdir()
             (tmp_path / folder / "__init__.py").write_text("")
         (tmp_path / "checks.py").write_text("")

@@ -22,9 +22,8 @@ _MOST_WIDE = (15, 9, 4, 60, 60)
 def main(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="throughtime cells",
-        description="Lists the cells: their blocks in the order of the weights, their states, their "
-        "parameters per unit, the year and the source. `throughtime equations NAME` shows one of "
-        "them in full.",
+        description="Lists the cells: their blocks in the order of the weights, states, year, "
+        "source and parameters per unit. `throughtime equations NAME` shows one of them in full.",
     )
     parser.add_argument(
         "words",

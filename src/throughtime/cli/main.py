@@ -81,9 +81,7 @@ def _print_completion(argv: Sequence[str]) -> int:
     shell = shell or "".join(argv[1:2])
     if shell not in completion.SHELLS:
         shells = ", ".join(completion.SHELLS)
-        print(
-            f'throughtime: {option}: expected one of {shells}, got "{shell}".', file=sys.stderr
-        )
+        print(f'throughtime: {option}: expected one of {shells}, got "{shell}".', file=sys.stderr)
         return 2
     print(completion.script(shell))
     return 0
