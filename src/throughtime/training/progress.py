@@ -181,7 +181,7 @@ class Display:
         """Prints what a task shows, indented; in a log file only its beginning."""
         lines = [line for item in items for line in as_text(item).splitlines()]
         if not self.console.is_terminal:
-            lines = _cut(lines)
+            lines = _cut([line for line in lines if line.strip()])
         body = "\n".join(f"    {line}" for line in lines)
         self._print(f"[dim]{escape(body)}[/dim]")
 
