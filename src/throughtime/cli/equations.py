@@ -1,4 +1,4 @@
-"""throughtime equations: the equations of a cell, and the backward step derived from them."""
+"""throughtime equations: prints the equations of a cell and the derived backward step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="throughtime equations",
-        description="The equations of a cell, and the backward step that is derived from them.",
+        description="Prints the source of a cell, its equations, and the backward step derived from "
+        "them.",
     )
     parser.completers = {"cell": completion.cell_names}
     parser.add_argument(

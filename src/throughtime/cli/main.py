@@ -1,4 +1,4 @@
-"""throughtime: train, read, judge and look at recurrent networks."""
+"""throughtime: the command that runs all others."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "train": "train a network on a task, into a run folder",
-    "generate": "let a trained model create a sequence",
-    "predict": "what a trained model makes of each line of the input",
-    "evaluate": "score a trained model on a split, or on other data",
+    "generate": "write a sequence with a trained model",
+    "predict": "write the output of a trained model for each line of the input",
+    "evaluate": "measure a trained model on a split of its data or on other data",
     "cells": "list the recurrent cells",
-    "equations": "print the equations of a cell, and its derived backward step",
-    "bench": "measure speed and memory of the layers, beside their peers",
-    "info": "versions, threads, and which backends can run here",
+    "equations": "print the equations of a cell and its derived backward step",
+    "bench": "measure the speed and memory of the layers beside other libraries",
+    "info": "print versions, threads, and which backends can run here",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status."""
+    """Runs one command, and returns the exit status.
+
+    Args:
+        argv: the words after ``throughtime``; None takes those of the process.
+    """
     is_completion = argv is None and "_ARGCOMPLETE" in os.environ
     is_help = argv is None and placeholders.only_helps(sys.argv[1:])
     if is_completion or is_help:
@@ -55,15 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'throughtime: unknown command "{command}"{hint}\n\n{_overview()}', file=sys.stderr)
         return 2
     for stream in (sys.stdout, sys.stderr):
-        # A character that the terminal cannot show ends no training.
+        # A character that the terminal cannot show must not end a training.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        # A command imports only what it needs: Lightning alone takes seconds.
+        # Each command is imported alone, because Lightning takes seconds.
         module = importlib.import_module(f"throughtime.cli.{command}")
         return module.main(rest)
     except BrokenPipeError:
-        # The reader of the output has gone, as `head` does.
+        # The reader of the output has closed it, as `head` does.
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The argument parser of all commands: typed, and helpful about what it refuses."""
+"""The argument parser of all commands, and the settings in files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Parser(ArgumentParser):
         try:
             values = vars(self.parse_args(argv, defaults=False).clone())
         except RecursionError:
-            self.error("expected no brackets that lie so deep in each other")
+            self.error("expected fewer brackets inside each other")
         return {k: v for k, v in values.items() if k != "help"} | self._texts(argv)
 
     def _texts(self, argv: Sequence[str]) -> dict[str, str]:
@@ -97,7 +97,7 @@ class Parser(ArgumentParser):
         return words
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program with the message, and the nearest thing that would have been right."""
+        """Ends the program with the message, and the nearest option or value."""
         flags = [o for action in self._actions for o in action.option_strings]
         unknown = re.search(r"[Uu]nrecognized arguments: (\S+)", message)
         choice = re.search(r'key "(\w+)".*?Literal\[(.*?)\]. Got value: (.*)', message, re.DOTALL)
@@ -121,16 +121,16 @@ class Parser(ArgumentParser):
 
 
 def settings_of_file(path: str, known: Collection[str]) -> dict[str, Any]:
-    """The settings that a recipe, or the config.json of a run, holds.
+    """The settings in a recipe or in the config.json of a run.
 
     Args:
-        path: a YAML or JSON file: settings by name, an ``about`` block beside them.
-        known: the names that there are; if it is a mapping, to their kinds, which are checked
-            (see :func:`throughtime.reading.typed`).
+        path: a YAML or JSON file with settings by name; an ``about`` block is ignored.
+        known: the names of all settings, or a mapping from them to kinds, by which the values are
+            checked (see :func:`throughtime.reading.typed`).
 
     Raises:
-        ValueError: for an unknown setting, with the nearest; for one of a wrong type; for a file
-            that is none of these.
+        ValueError: if a setting is unknown (with the nearest) or of a wrong type, or if the file
+            has another form.
     """
     content = _content(path)
     if "settings" in content:
@@ -146,7 +146,7 @@ def settings_of_file(path: str, known: Collection[str]) -> dict[str, Any]:
 
 
 def learner_of_file(path: str) -> str | None:
-    """The learner that a recipe names, if it names one."""
+    """The name of the learner in a recipe; None if there is none."""
     return typed(f"{path}: learner", _content(path).get("learner"), str | None)
 
 
