@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -76,13 +77,15 @@ def _add(plain: argparse.ArgumentParser, action: argparse.Action, completer: Any
     nargs = action.nargs
     if bool in parts:
         choices, nargs = ["true", "false"], "?"
-    names = [*action.option_strings, *_hyphened(action)] or [action.dest]
+    names = [_spelt(name) for name in action.option_strings] or [action.dest]
     options: dict[str, Any] = {"dest": action.dest} if action.option_strings else {}
     if isinstance(action, argparse._HelpAction):
         options |= {"action": "store_true"}
     else:
         options |= {"nargs": nargs, "choices": choices or None}
     added = plain.add_argument(*names, **options)
+    # One spelling is offered, and both are understood.
+    plain._option_string_actions |= dict.fromkeys(action.option_strings, added)
     # A text may be the name of a file, which argcomplete offers where nothing else is said.
     if completer is None and not choices and str not in parts:
         completer = _nothing
@@ -90,15 +93,11 @@ def _add(plain: argparse.ArgumentParser, action: argparse.Action, completer: Any
         setattr(added, "completer", completer)  # noqa: B010
 
 
-def _hyphened(action: argparse.Action) -> list[str]:
-    """``--hidden-size`` for ``--hidden_size``, if the line so far has such a name in it.
-
-    Otherwise every option would be offered twice.
-    """
+def _spelt(option: str) -> str:
+    """``--hidden-size`` for ``--hidden_size`` if the line so far has the name of such an option."""
     line, point = os.environ["COMP_LINE"], int(os.environ["COMP_POINT"])
-    if any("-" in word.strip("-") for word in line[:point].split() if word.startswith("--")):
-        return [name.replace("_", "-") for name in action.option_strings if "_" in name]
-    return []
+    has_hyphens = any(re.match(r"--\w[^=]*-", word) for word in line[:point].split())
+    return "--" + option[2:].replace("_", "-") if has_hyphens and option[:2] == "--" else option
 
 
 def _nothing(**_: Any) -> Iterable[str]:

@@ -28,8 +28,8 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="throughtime equations",
-        description="Prints the source of a cell, its equations, and the backward step derived from "
-        "them.",
+        description="Prints the source of a cell, its equations, and the backward step that "
+        "follows from them.",
     )
     parser.completers = {"cell": completion.cell_names}
     parser.add_argument(

@@ -17,6 +17,12 @@ from throughtime.reading import Entries, shown, typed, yaml_of
 __all__ = ["Parser", "settings_of_file"]
 
 
+_EPILOG = (
+    "An option of type bool needs no value. The names of options may be written with hyphens in "
+    "place of underscores."
+)
+
+
 class Parser(ArgumentParser):
     """The parser of a command, from jsonargparse.
 
@@ -30,7 +36,7 @@ class Parser(ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, print_config=None, **options)
+        super().__init__(allow_abbrev=False, print_config=None, epilog=_EPILOG, **options)
         self.hints: dict[str, str] = {}
         self.completers: dict[str, completion.Completer] = {}
 

@@ -110,9 +110,12 @@ def _learner_of(argv: Sequence[str]) -> str | None:
     It is read before the other options, since each learner has its own.
     """
     options: dict[str, str] = {}
-    for word, follower in zip(argv, [*argv[1:], ""], strict=False):
-        name, _, value = word.partition("=")
-        options.setdefault(name, value or follower)
+    for word, follower in zip(argv, [*argv, None][1:], strict=True):
+        name, equals, value = word.partition("=")
+        options.setdefault(name, value if equals else follower or "")
+        if name == "--learner" and not equals and follower is None:
+            # The parser refuses an option without its value.
+            return None
     if "--learner" in options:
         return options["--learner"]
     if "--config" in options and Path(options["--config"]).is_file():
