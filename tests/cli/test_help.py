@@ -65,7 +65,13 @@ def test_help_is_the_same_without_torch(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "80")
     commands = "bench cells equations evaluate generate info predict train".split()
-    lines = [["--help"], ["-V"], *([name, "--help"] for name in commands)]
+    lines = [
+        ["--help"],
+        ["-V"],
+        ["help"],
+        ["help", "cells"],
+        *([name, "--help"] for name in commands),
+    ]
     lines += [["train", name, "-h"] for name in tasks.names()]
     lines += [["train", "char-lm", "--learner", "evolution", "--help"]]
     lines += [[name, "runs/char-lm/small", "--help"] for name in ("evaluate", "generate")]

@@ -9,6 +9,7 @@ from throughtime import cells
 from throughtime.checks import unknown
 from throughtime.cli.main import main
 from throughtime.cli.parser import Parser
+from throughtime.training import progress
 
 TEXT = "def cat():\n    return 'mat'\n\n" * 60
 SMALL = "--hidden_size 8 --num_layers 1 --batch_size 4 --num_steps 10 --epochs 1".split()
@@ -90,7 +91,7 @@ def test_a_wrong_option_with_hyphens_is_explained(words, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_training_takes_hyphens(tmp_path, said):
+def test_a_training_takes_hyphens(tmp_path, said, monkeypatch):
     (tmp_path / "text.py").write_text(TEXT)
     small = [word.replace("_", "-") for word in SMALL]
     run = tmp_path / "run"
@@ -104,6 +105,13 @@ def test_a_training_takes_hyphens(tmp_path, said):
     assert settings["learned_state"] is True
     # --sample_every 0 shows no samples, not even after the validation.
     assert not (run / "samples.txt").read_text()
+    # A log gets the progress of an evaluation, and the output gets the figures alone.
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_UPDATES", -1.0)
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", -1.0)
+    status, out, err = said("evaluate", run, "--json")
+    assert status == 0
+    assert "loss" in json.loads(out)
+    assert "evaluation: scoring · 100% · 0:00:00 left\n" in err
 
 
 # Settings as a recipe.

@@ -55,6 +55,24 @@ def test_all_is_done_at_the_end_only():
     assert "100%" in last_line(80, "epoch 10/10", 1.0, {}, None, 0)
 
 
+@pytest.mark.parametrize(
+    ("update", "expected"),
+    [
+        ((0, 200, 20, 0.0), "epoch 1/10"),
+        ((79, 200, 20, 0.0), "epoch 4/10"),
+        ((200, 200, 20, 0.0), "epoch 10/10"),
+        # An epoch of which only a part belongs to the training.
+        ((45, 50, 20, 0.0), "epoch 3/3"),
+        # The time ends it in the fourth epoch: "epoch 4/10 · 100 %" would be contradictory.
+        ((70, 200, 20, 1.0), "epoch 4"),
+        ((70, 200, 20, 0.2), "epoch 4/10"),
+        ((7, None, 20, 0.5), "step 7"),
+    ],
+)
+def test_the_place_fits_the_percentage(update, expected):
+    assert progress.place(*update) == expected
+
+
 def test_a_log_file_gets_a_short_line_for_each_interval(monkeypatch):
     shown, out = display(200, False)
     now = 0.0

@@ -32,18 +32,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after ``throughtime``; None takes those of the process.
     """
-    is_completion = argv is None and "_ARGCOMPLETE" in os.environ
-    is_help = argv is None and placeholders.only_helps(sys.argv[1:])
-    if is_completion or is_help:
-        placeholders.install()
+    is_own_process = argv is None
+    is_completion = is_own_process and "_ARGCOMPLETE" in os.environ
     argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
+    if is_completion or (is_own_process and placeholders.only_helps(argv)):
+        placeholders.install()
     if is_completion:
         from throughtime.cli import completion
 
         argv = completion.words_before()
         if not argv:
             completion.complete_one_of("throughtime", _COMMANDS)
-    if not argv or argv[0] in ("-h", "--help", "help"):
+    if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
         return 0
     if argv[0] in ("-V", "--version"):

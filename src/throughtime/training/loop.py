@@ -6,7 +6,6 @@ first one writes.
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from throughtime.training.config import LoopConfig
 from throughtime.training.journal import Journal
 from throughtime.training.learner import Diverged, Learner, StepReport
 from throughtime.training.position import Position, Row
-from throughtime.training.progress import SECONDS_BETWEEN_UPDATES, Display
+from throughtime.training.progress import SECONDS_BETWEEN_UPDATES, Display, place
 from throughtime.training.saving import restored, state_of
 from throughtime.training.showing import Showing, drawing_aside
 from throughtime.training.signals import Interrupted, Stop
@@ -234,15 +233,8 @@ class Loop:
             left = min(left, max(0, self.clock.left))
         means = p.means() or dict(report.means)
         figures = {k: v for k, v in self._own_figures(means).items() if k in self.task.figures}
-        total, epoch = self.learner.total_steps, int(self.epoch) + 1
-        if total is None:
-            where = f"step {p.step}"
-        elif self.clock.share(p.validation_seconds) > p.step / total:
-            # The time ends the training before the last epoch.
-            where = f"epoch {epoch}"
-        else:
-            epochs = math.ceil(total / self.learner.steps_per_epoch)
-            where = f"epoch {min(epochs, epoch)}/{epochs}"
+        share = self.clock.share(p.validation_seconds)
+        where = place(p.step, self.learner.total_steps, self.learner.steps_per_epoch, share)
         self.display.update(where, progress, figures or means, self.speed.value, left)
 
     def _own_figures(self, means: Mapping[str, float]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from rich.text import Text
 from throughtime.counted import listening
 from throughtime.tasks.shown import Shown, as_text
 
-__all__ = ["SECONDS_BETWEEN_UPDATES", "Display"]
+__all__ = ["SECONDS_BETWEEN_UPDATES", "Display", "place"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +31,27 @@ _WIDTH_OF_LINES = 80
 _WIDTH_OF_BAR = 24
 # Lines of a sample in a log file.
 _LINES_OF_SAMPLE = 3
+
+
+def place(step: int, total: int | None, steps_per_epoch: int, time_share: float) -> str:
+    """Where a training is: "epoch 4/10", or "step 70" if only the time ends it.
+
+    A training that its limit of time ends before the last epoch is in "epoch 4".
+
+    Args:
+        step: the number of steps done.
+        total: the number of steps of the whole training; None if only the time ends it.
+        steps_per_epoch: the steps of an epoch.
+        time_share: the fraction of the limit of time that is over; 0 without a limit.
+
+    >>> place(70, 200, 20, 0.0), place(70, 200, 20, 0.99), place(70, None, 20, 0.5)
+    ('epoch 4/10', 'epoch 4', 'step 70')
+    """
+    if total is None:
+        return f"step {step}"
+    epochs = math.ceil(total / steps_per_epoch)
+    epoch = min(epochs, step // steps_per_epoch + 1)
+    return f"epoch {epoch}" if time_share > step / total else f"epoch {epoch}/{epochs}"
 
 
 def _fitted(parts: Sequence[str], width: int) -> str:
