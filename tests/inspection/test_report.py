@@ -90,10 +90,19 @@ def test_each_line_of_a_sample_wraps_by_itself(run):
 @pytest.mark.parametrize(
     ("training", "explanation", "is_marked"),
     [
-        ({"warmup_steps": 4, "decay": "cosine"}, "a warm-up of 4 steps (warmup_steps). Then", True),
-        ({"warmup_steps": None, "decay": "linear"}, "a warm-up of 3 steps (warmup_steps)", True),
-        ({"warmup_steps": 0, "decay": "none"}, "It stays as it is (decay).", False),
-        ({"warmup_steps": 90, "decay": "cosine"}, "a warm-up of 90 steps", False),
+        (
+            {"warmup_steps": 4, "decay": "cosine"},
+            "It is the product of learning_rate, a warm-up from 0 to 1 over 4 steps (warmup_steps) "
+            "and a decay from 1 to 0 along half a cosine over the whole training (decay). A run",
+            True,
+        ),
+        ({"warmup_steps": None, "decay": "linear"}, "a warm-up from 0 to 1 over 3 steps", True),
+        ({"warmup_steps": 0, "decay": "none"}, "It is learning_rate at all steps.", False),
+        (
+            {"warmup_steps": 90, "decay": "cosine"},
+            "The warm-up is longer than the training so far.",
+            False,
+        ),
         ({"warmup_steps": 0, "decay": "linear", "max_time": 5.0}, "or the time (max_time)", False),
     ],
 )

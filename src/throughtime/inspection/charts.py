@@ -77,7 +77,7 @@ def _svg(
             axes.axhline(value, color="#777", linestyle="--", linewidth=1, label=name)
         for name, step in marks.items():
             axes.axvline(step, color="#777", linestyle=":", linewidth=1.2, label=name)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
         if is_log:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0), numticks=8))

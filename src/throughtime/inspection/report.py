@@ -163,11 +163,7 @@ def _of_the_learner(rows: list[dict[str, str]], config: dict[str, Any]) -> list[
     return charts
 
 
-_DECAYS = {
-    "cosine": "falls along half a cosine",
-    "linear": "falls along a straight line",
-    "none": "stays as it is",
-}
+_DECAYS = {"cosine": "along half a cosine", "linear": "along a straight line"}
 
 
 def _explained_rate(curve: Points, training: Mapping[str, Any]) -> tuple[dict[str, float], str]:
@@ -180,24 +176,32 @@ def _explained_rate(curve: Points, training: Mapping[str, Any]) -> tuple[dict[st
     if not curve:
         return {}, ""
     marks: dict[str, float] = {}
-    sentences = []
+    factors, sentences = ["learning_rate"], []
+    first, last = curve[0][0], curve[-1][0]
     warmup = training.get("warmup_steps")
-    peak, _ = max(curve, key=lambda point: point[1])
     if not isinstance(warmup, int | float):
         # Without the setting the warm-up ends where the curve is highest.
-        warmup = peak if peak > curve[0][0] else 0
+        peak, _ = max(curve, key=lambda point: point[1])
+        warmup = peak if peak > first else 0
     if warmup > 0:
-        marks = {"end of the warm-up": warmup} if warmup <= curve[-1][0] else {}
-        sentences.append(f"It rises in a warm-up of {warmup:g} steps (warmup_steps).")
+        factors.append(f"a warm-up from 0 to 1 over {warmup:g} steps (warmup_steps)")
+        if warmup <= last:
+            marks["end of the warm-up"] = warmup
+        else:
+            sentences.append("The warm-up is longer than the training so far.")
     decay = training.get("decay")
     if decay in _DECAYS:
-        after = "Then it" if sentences else "It"
-        sentences.append(f"{after} {_DECAYS[decay]} (decay).")
-    if training.get("max_time") is not None and decay != "none":
-        sentences.append(
-            "It follows the steps or the time (max_time), whichever is further: a validation that "
-            "takes longer than all before leaves less time, and the curve steps down."
-        )
+        factors.append(f"a decay from 1 to 0 {_DECAYS[decay]} over the whole training (decay)")
+        if training.get("max_time") is not None:
+            sentences.append(
+                "The decay follows the steps or the time (max_time), whichever is further: a "
+                "validation that takes longer than all before it leaves less time, so the curve "
+                "steps down there."
+            )
+    if len(factors) > 1:
+        sentences.insert(0, f"It is the product of {', '.join(factors[:-1])} and {factors[-1]}.")
+    else:
+        sentences.insert(0, "It is learning_rate at all steps.")
     sentences.append("A run that is resumed with other settings changes to another curve.")
     return marks, " ".join(sentences)
 
