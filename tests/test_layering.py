@@ -9,6 +9,7 @@ import throughtime
 
 LEVELS = {
     "checks": 0,
+    "counted": 0,
     "reading": 1,
     "cells": 1,
     "kernels": 2,
@@ -19,12 +20,13 @@ LEVELS = {
     "tasks": 5,
     "inspection": 6,
     "measuring": 6,
+    "public": 6,
     "training": 7,
     "cli": 8,
 }
 # What may be imported where, tighter than by its level alone.
-ROOT_MAY = {"cells", "layers", "interchange"}
-ONLY = {"data": {"checks", "reading"}}
+ROOT_MAY = {"public"}
+ONLY = {"data": {"checks", "reading"}, "public": {"cells", "layers", "interchange"}}
 OWNED = {
     "lightning": "training/gradient.py",
     "pytorch_lightning": "training/gradient.py",
@@ -186,17 +188,18 @@ def package(tmp_path):
     """Writes a package with these sources and returns its violations."""
 
     def write(**sources):
-        for folder in LEVELS.keys() - {"checks"}:
+        for folder in LEVELS.keys() - {"checks", "counted", "public"}:
             (tmp_path / folder).mkdir()
             (tmp_path / folder / "__init__.py").write_text("")
         (tmp_path / "checks.py").write_text("")
+        (tmp_path / "public.py").write_text("")
         (tmp_path / "cells" / "cell.py").write_text("")
         (tmp_path / "cells" / "lstm.py").write_text("")
         for name, source in sources.items():
             path = tmp_path / f"{name.replace('__', '/')}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(source)
-        (tmp_path / "__init__.py").write_text(sources.get("ROOT", "from throughtime import cells"))
+        (tmp_path / "__init__.py").write_text(sources.get("ROOT", "from throughtime import public"))
         (tmp_path / "ROOT.py").unlink(missing_ok=True)
         return offences(tmp_path)
 
@@ -216,7 +219,8 @@ def test_imports_that_point_down_are_no_offence(package):
             inspection__lens="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
             "    from plotly import Figure",
             cli__main="from throughtime import tasks, training\nimport throughtime.models",
-            ROOT="from throughtime.layers import LSTM\nfrom throughtime import cells, interchange",
+            public="from throughtime.layers import LSTM\nfrom throughtime import cells",
+            ROOT="from throughtime.public import LSTM",
         )
         == []
     )
@@ -298,6 +302,8 @@ def test_imports_that_point_down_are_no_offence(package):
         ("new__n", "import throughtime.checks", "new/n.py:1: new has no level"),
         ("layers__n", "from throughtime.new import x", "layers/n.py:1: new has no level"),
         ("ROOT", "from throughtime import models", "__init__.py:1: the package itself does not"),
+        ("ROOT", "from throughtime import cells", "__init__.py:1: the package itself does not"),
+        ("public", "from throughtime import models", "public.py:1: public imports models; it"),
         ("ROOT", "from throughtime.training import fit", "__init__.py:1: the package itself does"),
     ],
 )

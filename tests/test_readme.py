@@ -82,7 +82,7 @@ def options_of(command, argv, capsys):
     if command == "train":
         kind = tasks.get(argv[0])
         configs = [kind.Config, *CONFIGS.values()]
-        names |= {"run", "resume", "config", "learner"}
+        names |= {"run", "resume", "config", "learner", "print_config"}
     else:
         with pytest.raises(SystemExit):
             main([command, "--help"])
@@ -102,7 +102,7 @@ def test_the_commands_of_a_page_have_the_options_that_it_shows(path, capsys):
         words = [word for word in argv if word.startswith("--")]
         known = options_of(command, argv, capsys) | {"help"}
         for word in words:
-            name = word.removeprefix("--").partition("=")[0].partition(".")[0]
+            name = word.removeprefix("--").partition("=")[0].partition(".")[0].replace("-", "_")
             assert name in known, f"{path.name}: throughtime {command} … {word}"
 
 

@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 
+# An error lists all known names up to this number, and otherwise only so many that are alike.
+_MOST_LISTED, _NUM_ALIKE = 10, 5
+
+
 class ShapeError(ValueError):
     """A tensor does not have the expected shape."""
 
@@ -33,20 +37,32 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("lstn", ["gru", "lstm"])
     '; did you mean "lstm"?'
     """
+    names = _alike(name, known, 1, cutoff=0.6)
+    return f'; did you mean "{names[0]}"?' if names else ""
+
+
+def _alike(name: object, known: Iterable[str], most: int, cutoff: float) -> list[str]:
+    """The known names that are most like a name, the most alike first; case does not count."""
     names = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(str(name).lower(), list(names), n=1, cutoff=0.6)
-    return f'; did you mean "{names[found[0]]}"?' if found else ""
+    alike = difflib.get_close_matches(str(name).lower(), list(names), n=most, cutoff=cutoff)
+    return [names[lower] for lower in alike]
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
     """The error for a name that is not among the known ones, with the most similar known name.
+
+    All known names are listed if they are at most ten, else the five that are most alike.
 
     >>> print(unknown("cell", "lstn", ["gru", "lstm"]))
     unknown cell "lstn"; did you mean "lstm"? Known: gru, lstm.
     """
     known = list(known)
     hint = nearest(str(name), known) or "."
-    return ValueError(f'unknown {what} "{name}"{hint} Known: {", ".join(known)}.')
+    listed = f"Known: {', '.join(known)}."
+    if len(known) > _MOST_LISTED:
+        alike = _alike(name, known, _NUM_ALIKE, cutoff=0.0)
+        listed = f"The nearest of {len(known)}: {', '.join(alike)}."
+    return ValueError(f'unknown {what} "{name}"{hint} {listed}')
 
 
 def shape_is(

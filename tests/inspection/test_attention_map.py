@@ -58,7 +58,23 @@ def test_words_cannot_become_markup_or_formulas():
 
 def test_what_cannot_be_seen_is_shown_by_a_sign_and_what_is_long_is_cut():
     svg = attention_svg(AttentionMap([" ", "\x07", "x" * 80], ["y"], [[1, 0, 0]]))
-    assert words(svg)[:3] == ["␣", "�", "x" * 23 + "…"]
+    assert words(svg)[:3] == ["␣", "␇", "x" * 23 + "…"]
+
+
+def test_white_space_and_control_characters_have_signs_of_their_own():
+    tokens = ["\t", "\n", "\r", "\u00a0", "\u2003", "\u3000", "", "a b", "\ud800", "👨\u200d👩"]
+    svg = attention_svg(AttentionMap(tokens, ["y"], [[0.0] * len(tokens)]))
+    signs = ["⇥", "↵", "␍", "⍽", "U+2003", "U+3000", "∅", "a␣b", "�", "👨\u200d👩"]
+    assert words(svg)[: len(tokens)] == signs
+
+
+@pytest.mark.parametrize(("num", "pixels"), [(10, 15), (30, 7.5), (60, 4.5), (200, 4.5)])
+def test_letters_stay_readable_where_a_phone_shows_a_map_smaller(num, pixels):
+    svg = attention_svg(AttentionMap(["a"] * num, ["b"] * num, np.zeros((num, num))))
+    size = float(re.search(r"font-size: ([\d.]+)px[^>]*>a<", svg)[1])
+    width = float(re.search(r"width:([\d.]+)in", svg)[1])
+    # A phone of 400 pixels leaves 368 to the map; a unit of the drawing is a point.
+    assert size / 72 * min(96, 368 / width) >= pixels
 
 
 def test_words_of_other_scripts_are_no_warning(tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.counted import counted
 from throughtime.layers.evaluation import evaluating
 
 __all__ = ["log_likelihood"]
@@ -43,7 +44,7 @@ def log_likelihood(model: nn.Module, tokens: Tensor, rows: int = 1) -> tuple[flo
     x, y = tokens[:main].view(rows, length), tokens[1 : main + 1].view(rows, length)
     parts = [(x[:, a : a + 512], y[:, a : a + 512]) for a in range(0, length, 512)]
     with evaluating(model):
-        for x, y in parts:
+        for x, y in counted("scoring", parts):
             scores, state = model(x.to(device), state)
             total -= _summed_loss(scores, y)
         if left_over:
