@@ -11,7 +11,7 @@ from throughtime.tasks.run import Run, RunError
 from throughtime.tasks.task import Evaluation
 from throughtime.training.config import GradientConfig
 from throughtime.training.fit import fit
-from throughtime.training.gradient import GradientLearner, num_warmup_steps
+from throughtime.training.gradient import GradientLearner
 
 # The losses of the validations, one after each epoch; the best is the third, then the fifth.
 LOSSES = [3.0, 2.0, 1.5, 1.8, 1.7, 1.9, 1.6, 1.4, 1.45, 1.3]
@@ -122,7 +122,7 @@ def test_the_kept_models_go_on_over_an_interruption(trained):
     [(None, 80, 8), (None, 5, 0), (None, 1000, 100), (None, 9999, 100), (100, 80, 100), (0, 80, 0)],
 )
 def test_the_warm_up_is_at_most_a_tenth_unless_it_is_set(warmup_steps, total, expected):
-    assert num_warmup_steps(GradientConfig(warmup_steps=warmup_steps), total) == expected
+    assert GradientConfig(warmup_steps=warmup_steps).warmup(total) == expected
 
 
 def test_a_short_training_reaches_its_learning_rate(tmp_path):

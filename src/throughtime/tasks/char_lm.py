@@ -28,7 +28,8 @@ from throughtime.reading import Entries
 from throughtime.tasks.network import NetworkConfig, check_range, free
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
-from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.small_data import defaults_for
+from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 
 __all__ = ["CharLM", "CharLMConfig"]
 
@@ -224,6 +225,11 @@ class CharLM(BatchTask):
                 f"{len(self.tokens('valid'))} of {self.corpus.name}. Give more text, or a larger "
                 f"--valid_fraction."
             )
+
+    def defaults(self) -> dict[str, Default]:
+        c = self.config
+        amount = len(split_of(self.name, self.corpus.name, self.corpus.splits, "train"))
+        return defaults_for(c, amount, "characters", per_row=c.num_steps, least=4, few=200_000)
 
     def batches(self, split: str, share: Share = WHOLE) -> ContiguousBatches:
         c = self.config

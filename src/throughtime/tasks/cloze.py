@@ -31,7 +31,8 @@ from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.network import NetworkConfig, check_range
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
-from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.small_data import defaults_for
+from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.unknown_tokens import UnknownTokens
 from throughtime.tasks.uses import Prediction
 
@@ -236,6 +237,10 @@ class MissingWord(BatchTask):
             total = self.assets["num_words"]["valid"]
             summary = in_words(counts, total, "words")
             _log.warning("%s: of the validation %s.", self.sentences.name, summary)
+
+    def defaults(self) -> dict[str, Default]:
+        amount = sum(map(len, self.ids("train")))
+        return defaults_for(self.config, amount, "words", per_row=1, least=64, few=100_000)
 
     def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[RaggedBatch]:
         c = self.config

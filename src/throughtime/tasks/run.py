@@ -14,6 +14,7 @@ report.html         curves and samples on one page
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import platform
@@ -174,7 +175,7 @@ class Run:
             RunError: where this is no run folder, or its configuration is damaged.
         """
         if not self.config_file.is_file():
-            hint = nearest(self.folder.name, _runs_beside(self.folder))
+            hint = _nearest_run(self.folder)
             what = "no such folder" if not self.folder.exists() else "no config.json in it"
             raise RunError(
                 f"{self.folder}: expected a run folder, as throughtime train makes it, "
@@ -308,6 +309,12 @@ def versions() -> dict[str, str]:
     }
 
 
-def _runs_beside(folder: Path) -> list[str]:
-    parent = folder.parent
-    return [p.parent.name for p in parent.glob("*/config.json")] if parent.is_dir() else []
+def _nearest_run(folder: Path) -> str:
+    """The hint at a run of a similar name: beside the folder, else where runs usually lie."""
+    beside = [file.parent.name for file in folder.parent.glob("*/config.json")]
+    if hint := nearest(folder.name, beside):
+        return hint
+    files = [*folder.parent.parent.glob("*/*/config.json"), *Path("runs").glob("*/*/config.json")]
+    elsewhere = {file.parent.name: str(file.parent) for file in files}
+    names = difflib.get_close_matches(folder.name, list(elsewhere), n=1)
+    return f'; did you mean "{elsewhere[names[0]]}"?' if names else ""

@@ -35,7 +35,8 @@ from throughtime.tasks.rewriting import character_error_rate, hypotheses, match_
 from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, split_of
 from throughtime.tasks.sequence_settings import MOST_BEAMS, SequenceToSequenceConfig
 from throughtime.tasks.shown import Shown, Text
-from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.small_data import defaults_for
+from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.uses import AttentionMap, Prediction
 
 __all__ = ["JudgingOptions", "SequenceToSequence", "SequenceToSequenceConfig"]
@@ -204,6 +205,13 @@ class SequenceToSequence(BatchTask):
                 raise ValueError(f'{self.name}: {self.pairs.name} has no pairs in "{split}".')
             self._ids[split] = ([s for s, _ in ids], [t for _, t in ids])
         return self._ids[split]
+
+    def defaults(self) -> dict[str, Default]:
+        amount, c = len(self.split("train")), self.config
+        defaults = defaults_for(c, amount, "pairs", per_row=1, least=8, few=5000)
+        if c.batch_by != "pairs":
+            defaults.pop("batch_size", None)
+        return defaults
 
     def batches(self, split: str, share: Share = WHOLE) -> PairBatches:
         c = self.config

@@ -119,6 +119,17 @@ class GradientConfig(LoopConfig):
     num_nodes: int = 1
     strategy: Literal["auto", "ddp"] = _free("auto")
 
+    def warmup(self, total_steps: int) -> int:
+        """The number of steps of the warm-up: ``warmup_steps``, or its default.
+
+        The default is 100, but at most a tenth of all steps, so that a short training does not end
+        before it reaches its learning rate.
+
+        >>> GradientConfig().warmup(80), GradientConfig().warmup(5000)
+        (8, 100)
+        """
+        return min(100, total_steps // 10) if self.warmup_steps is None else self.warmup_steps
+
 
 @dataclass
 class ReinforceConfig(LoopConfig):

@@ -28,7 +28,7 @@ from throughtime.training.kinds import adam_kind, adam_state, load_adam_state, m
 from throughtime.training.learner import Diverged, Learner, StepReport
 from throughtime.training.processes import Processes
 
-__all__ = ["LEARNER", "GradientLearner", "clip_norm_", "num_warmup_steps"]
+__all__ = ["LEARNER", "GradientLearner", "clip_norm_"]
 
 
 def clip_norm_(parameters: list[nn.Parameter], clip_norm: float) -> float:
@@ -42,18 +42,6 @@ def clip_norm_(parameters: list[nn.Parameter], clip_norm: float) -> float:
     Source: Pascanu, Mikolov and Bengio, arXiv 1211.5063, section 3.2.
     """
     return float(nn.utils.clip_grad_norm_(parameters, clip_norm))
-
-
-def num_warmup_steps(config: GradientConfig, total_steps: int) -> int:
-    """The number of steps of the warm-up: ``warmup_steps``, or its default.
-
-    Without the setting it is 100, but at most a tenth of all steps, so that a short training does
-    not end before its learning rate is reached.
-
-    >>> num_warmup_steps(GradientConfig(), 80), num_warmup_steps(GradientConfig(), 5000)
-    (8, 100)
-    """
-    return min(100, total_steps // 10) if config.warmup_steps is None else config.warmup_steps
 
 
 class _LossOfBatch(nn.Module):
@@ -78,8 +66,8 @@ class GradientLearner(Learner):
 
     so that every unit weighs the same, however the processes share a batch.
 
-    The learning rate rises over the warm-up (:func:`num_warmup_steps`) and falls with the progress
-    u of the training: by (1 + cos(pi u)) / 2, by 1 - u, or not at all.
+    The learning rate rises over the warm-up (:meth:`GradientConfig.warmup`) and falls with the
+    progress u of the training: by (1 + cos(pi u)) / 2, by 1 - u, or not at all.
     """
 
     columns = ("gradient_norm", "learning_rate")
@@ -118,7 +106,7 @@ class GradientLearner(Learner):
         self.batches: Batches = task.batches("train", share)
         self.steps_per_epoch = len(self.batches)
         self.total_steps = config.epochs * self.steps_per_epoch
-        self.num_warmup_steps = num_warmup_steps(config, self.total_steps)
+        self.num_warmup_steps = config.warmup(self.total_steps)
         self.carried: Any = None
         self._seek(0)
 
