@@ -26,12 +26,13 @@ from throughtime.data import (
 )
 from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderDecoder, Hypothesis, Writer
-from throughtime.reading import Entries, Whole
+from throughtime.models.repetition import longest_repeats
+from throughtime.reading import Each, Entries, Number, Whole
 from throughtime.tasks.alignments import align, shortened
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.network import check_range
 from throughtime.tasks.pair_predictions import SearchOptions, predict_lines
-from throughtime.tasks.rewriting import character_error_rate, hypotheses, match_figures
+from throughtime.tasks.rewriting import Usual, character_error_rate, hypotheses, match_figures
 from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, split_of
 from throughtime.tasks.sequence_settings import MOST_BEAMS, SequenceToSequenceConfig
 from throughtime.tasks.shown import Shown, Text
@@ -88,7 +89,14 @@ class SequenceToSequence(BatchTask):
             "source_tokeniser": tokeniser_from_json,
             "target_tokeniser": tokeniser_from_json,
         },
-        {"num_pairs": COUNTS, "num_left_out": Whole(0), "signatures": dict[str, str]},
+        {
+            "num_pairs": COUNTS,
+            "num_left_out": Whole(0),
+            "signatures": dict[str, str],
+            # Older runs lack these.
+            "mean_target": Number(0),
+            "longest_repeats": Each(Whole(0, LONGEST)),
+        },
     )
     EvaluationOptions = JudgingOptions
     PredictionOptions = SearchOptions
@@ -176,6 +184,8 @@ class SequenceToSequence(BatchTask):
             "num_left_out": self.pairs.num_left_out,
             "longest_source": max(map(len, sources)),
             "longest_target": max(map(len, targets)),
+            "mean_target": sum(map(len, targets)) / len(targets),
+            "longest_repeats": longest_repeats(targets),
             "source_tokeniser": source.to_json(),
             "target_tokeniser": target.to_json(),
             "signatures": self.signatures,
@@ -355,11 +365,21 @@ class SequenceToSequence(BatchTask):
         Args:
             model, sources, how: see :func:`throughtime.tasks.rewriting.hypotheses`.
         """
-        lengths = {
-            "longest_source": self.assets["longest_source"],
-            "longest_target": self.longest_target,
-        }
-        return hypotheses(model, sources, **lengths, **how)
+        return hypotheses(
+            model,
+            sources,
+            longest_source=self.assets["longest_source"],
+            longest_target=self.longest_target,
+            usual=self._usual,
+            **how,
+        )
+
+    @cached_property
+    def _usual(self) -> Usual | None:
+        a = self.assets
+        if "longest_repeats" not in a:
+            return None
+        return Usual(a["longest_target"], a["mean_target"], a["longest_repeats"])
 
     # Uses of a trained model.
 
