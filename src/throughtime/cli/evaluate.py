@@ -21,14 +21,16 @@ def main(argv: Sequence[str]) -> int:
     run, task = open_run("evaluate", argv)
     parser = Parser(
         prog="throughtime evaluate",
-        description="Scores the best model of a run, on its own validation split or what the "
-        "options of its task say.",
+        description="Scores the best model of a run, on its own validation split, on another one, "
+        "or on other data.",
     )
     if isinstance(task, Predicts):
-        hint = "See what it makes of a text by throughtime predict."
-        parser.hints = {"--text": hint, "--data": hint}
+        parser.hints = {"--text": "See what it makes of a text by throughtime predict."}
     parser.add_argument("run", type=str, help="the run folder")
     parser.add_argument("--split", type=str | None, help="a split of the data (valid)")
+    parser.add_argument(
+        "--step", type=int | None, help="a model that --keep_best has kept, instead of the best"
+    )
     parser.add_argument(
         "--outputs", type=str | None, help="a file for what is made of the split, line by line"
     )
@@ -49,7 +51,8 @@ def main(argv: Sequence[str]) -> int:
     if outputs is not None and outputs.is_dir():
         parser.error(f"--outputs: expected the name of a file, got the folder {outputs}")
     options = options_of(parser, kind, args)
-    evaluation = task.evaluate(run.load_model(task), args["split"], options)
+    model = run.load_model(task, args["step"])
+    evaluation = task.evaluate(model, args["split"], options)
     if outputs is not None:
         text = "".join(f"{output}\n" for output in evaluation.outputs)
         written_whole(

@@ -23,7 +23,7 @@ from throughtime.data.pairs import (
 from throughtime.data.ragged_batches import RaggedBatch, RaggedBatches, pad_rows
 from throughtime.data.subwords import MissingLibraryError, SubwordTokeniser
 from throughtime.data.suspicions import suspicions
-from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load
+from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load, read_text
 from throughtime.data.tokenisation import TOKENISERS, fit_tokeniser, tokeniser_from_json
 from throughtime.data.tokeniser import BOS, EOS, PAD, SPECIALS, UNK, Tokeniser, in_words
 from throughtime.data.vocabulary import UnknownCharacterError, Vocabulary
@@ -73,6 +73,7 @@ __all__ = [
     "pad_rows",
     "prefix_expressions",
     "read_pairs",
+    "read_text",
     "reopenable",
     "rows_for_scoring",
     "suspicions",

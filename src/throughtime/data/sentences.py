@@ -10,9 +10,9 @@ from throughtime.checks import unknown
 from throughtime.data.download import FILES, fetch
 from throughtime.data.line_ends import with_line_feeds
 from throughtime.data.splits import Cut
-from throughtime.data.text import TEXT_SETS, load
+from throughtime.data.text import TEXT_SETS, load, read_text
 
-__all__ = ["SENTENCE_SETS", "Sentences", "load_sentences"]
+__all__ = ["SENTENCE_SETS", "Sentences", "load_sentences", "read_sentences"]
 
 SENTENCE_SETS = ("ptb", *(name for name in TEXT_SETS if name != "ptb-char"))
 """The names of the data sets that consist of sentences."""
@@ -102,6 +102,17 @@ def load_sentences(
                 "Give more text, with a sentence on each line."
             )
     return Sentences(corpus.name, splits, cut=corpus.cut)
+
+
+def read_sentences(data: str, encoding: str = "utf-8") -> dict[str, list[str]]:
+    """Reads the sentences of a text without cutting it: its splits, or the single split "all".
+
+    Args:
+        data, encoding: see :func:`load_sentences`.
+    """
+    if data == "ptb":
+        return load_sentences(data, encoding=encoding).splits
+    return {split: _lines(text) for split, text in read_text(data, encoding).items()}
 
 
 def _between_lines(splits: dict[str, str]) -> dict[str, str]:

@@ -32,10 +32,12 @@ def suspicions(
     """
     train, valid = splits.get("train", ()), splits.get("valid", ())
     sentences = []
+    # The first line of a text that was cut in order may begin in its middle.
     if valid and cut == "order" and _is_sorted([*train, *valid]):
         sentences.append(
             f"{name}: the {unit} are sorted, and the validation is the last of them, from "
-            f"{_shortened(valid[0])} on. So it differs from the training. Use --split random."
+            f"{_shortened(valid[min(1, len(valid) - 1)])} on. So it differs from the training. Use "
+            "--split random."
         )
     known = set(train)
     copies = [item for item in valid if item.strip() and item in known]

@@ -17,7 +17,7 @@ from throughtime.data.line_ends import with_line_feeds
 from throughtime.data.split_files import split_files
 from throughtime.data.splits import Cut, check_own_splits, cut_text
 
-__all__ = ["TEXT_SETS", "Corpus", "decoded", "fingerprint", "load"]
+__all__ = ["TEXT_SETS", "Corpus", "decoded", "fingerprint", "load", "read_text"]
 
 _ENCODINGS = ("utf-8", "utf-16", "ascii", "latin-1", "cp1252", "cp1251", "gb18030", "shift_jis")
 _log = logging.getLogger(__name__)
@@ -95,6 +95,15 @@ def load(
         return Corpus(name, parts | cut_text(name, parts["train"], valid_fraction, 0, cut), cut)
     check_own_splits("load", name, valid_fraction, test_fraction, cut)
     return Corpus(name, parts)
+
+
+def read_text(data: str | None, encoding: str = "utf-8") -> dict[str, str]:
+    """Reads a text without cutting it: its splits, or the whole text as the single split "all".
+
+    Args:
+        data, encoding: see :func:`load`.
+    """
+    return _read(data, encoding)[1]
 
 
 def fingerprint(corpus: Corpus) -> str:
