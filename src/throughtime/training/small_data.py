@@ -43,9 +43,10 @@ def suit(
     steps = len(task.batches("train", Share(0, world_size)))
     if "epochs" not in settled and config.epochs * steps < _LEAST_STEPS:
         epochs = min(_MOST_EPOCHS, -(-_LEAST_STEPS // steps))
+        advice = "" if config.patience else ", and --patience 5 would end the training early"
         said.append(
-            f"--epochs {epochs}: {config.epochs} epochs are only {config.epochs * steps} "
-            "steps. The best model is kept, and --patience 5 would end the training early."
+            f"--epochs {epochs}: {config.epochs} epochs are only {config.epochs * steps} steps. "
+            f"The best model is kept{advice}."
         )
         config = dataclasses.replace(config, epochs=epochs)
     usual, total = config.warmup(10**9), config.epochs * steps
