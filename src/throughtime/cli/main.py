@@ -18,6 +18,7 @@ _COMMANDS = {
     "generate": "let a trained model create a sequence",
     "predict": "what a trained model makes of each line of the input",
     "evaluate": "score a trained model on a split, or on other data",
+    "table": "train the runs of a table, and write one page with their figures",
     "cells": "list the recurrent cells",
     "equations": "print the equations of a cell, and its derived backward step",
     "bench": "measure speed and memory of the layers, beside their peers",
