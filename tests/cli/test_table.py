@@ -105,7 +105,7 @@ def test_a_training_that_fails_is_told_and_the_others_go_on(folder, capfd):
         ("figures: [right_to, accuracy]", "figures: []", "figures: expected at least one"),
         ("figures:", "figure:", "figure"),
         ("split: test", "split: 3", "split: expected"),
-        ("runs:", "runs: 3\nother:", "runs: expected an object"),
+        ("runs:", "runs: 3\nother:", "expected no entry .other."),
     ],
 )
 def test_a_table_with_a_fault_is_refused_with_its_place(folder, capsys, before, after, message):
