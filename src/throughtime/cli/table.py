@@ -24,7 +24,7 @@ from throughtime.reading import Each, Entries, Maybe, json_of, typed, yaml_of
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.task import Figure
 
-__all__ = ["main"]
+__all__ = ["main", "read_table", "trainings_of"]
 
 _TABLES = Path("recipes") / "tables"
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -198,8 +198,8 @@ def main(argv: Sequence[str]) -> int:
     jobs = args["jobs"] if args["jobs"] is not None else os.cpu_count() or 1
     if jobs < 1:
         parser.error(f"--jobs: expected at least 1, got {jobs}")
-    table = typed(str(path), yaml_of(path), _TABLE)
-    trainings = _trainings(path, table, folder)
+    table = read_table(path)
+    trainings = trainings_of(path, table, folder)
     for training in trainings:
         training.result()
     waiting = [training for training in trainings if training.result() is None]
@@ -232,8 +232,13 @@ def _file(name: str) -> Path:
     raise ValueError(f"{name}: no such file, and no table of that name in {_TABLES}{hint}")
 
 
-def _trainings(path: Path, table: Mapping[str, Any], folder: Path) -> list[_Training]:
-    """All trainings of a table, in the order of its rows."""
+def read_table(path: Path) -> dict[str, Any]:
+    """The content of the file of a table.
+
+    Raises:
+        ValueError: for a missing or unknown entry, or one of a wrong type.
+    """
+    table = typed(str(path), yaml_of(path), _TABLE)
     if len(table["over"]) != 1 or not next(iter(table["over"].values())):
         raise ValueError(
             f"{path}: over: expected one setting with a list of values, such as `seed: [1, 2]`."
@@ -241,6 +246,20 @@ def _trainings(path: Path, table: Mapping[str, Any], folder: Path) -> list[_Trai
     for name in ("figures", "runs"):
         if not table[name]:
             raise ValueError(f"{path}: {name}: expected at least one, got none.")
+    return table
+
+
+def trainings_of(path: Path, table: Mapping[str, Any], folder: Path) -> list[_Training]:
+    """All trainings of a table, in the order of its rows.
+
+    Args:
+        path: the file of the table; its recipes lie in folders beside the folder of the table.
+        table: the content of the file.
+        folder: where the runs lie.
+
+    Raises:
+        ValueError: for a recipe or a task that does not exist.
+    """
     ((setting, values),) = table["over"].items()
     trainings = []
     for number, (row, entry) in enumerate(table["runs"].items(), 1):
