@@ -179,6 +179,7 @@ def test_settings_without_sense_are_refused(options, message):
 
 def test_it_is_trained_judged_and_used_by_commands(folder, capsys):
     run = str(folder / "run")
+    (folder / "valid.tsv").write_text(TEXTS)
     words = f"train classification --data {folder} --hidden_size 12 --epochs 40 --batch_size 2"
     assert (
         main([*words.split(), "--learning_rate", "0.02", "--warmup_steps", "5", "--run", run]) == 0
@@ -186,10 +187,10 @@ def test_it_is_trained_judged_and_used_by_commands(folder, capsys):
     page = (folder / "run" / "report.html").read_text()
     assert "Confusion matrix" in page
     assert "Calibration" in page
-    assert "a good thing" in page
+    assert "a good film" in page
     capsys.readouterr()
     assert main(["evaluate", run, "--data", str(folder / "train.tsv"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["accuracy"] > 0.8
+    assert json.loads(capsys.readouterr().out)["accuracy"] == 1
     assert main(["predict", run, "--text", "good joy"]) == 0
     assert capsys.readouterr().out == "pos\n"
     assert main(["predict", run, "--text", "good joy", "--json"]) == 0
