@@ -34,9 +34,10 @@ def load_labelled(
     Args:
         data: the name of one of `LABELLED_SETS`; a file, which is cut into splits; or a folder with
             files of the splits (see `split_files`); without one for validation, every tenth example
-            of each class of the training validates. A file is one of these: ``.tsv`` or ``.txt``, a label, a tab and a text on each line; ``.csv`` with the
-            columns label and text, or, for series, with the columns series and label and one for
-            each feature; ``.ts``, series in the format of the UEA archive.
+            of each class of the training validates. A file is one of these: ``.tsv`` or ``.txt``, a
+            label, a tab and a text on each line; ``.csv`` with the columns label and text, or, for
+            series, with the columns series and label and one for each feature; ``.ts``, series in
+            the format of the UEA archive.
         encoding: the encoding of the user's own files.
         valid_fraction: the fraction of the examples for validation, if the data has no such split;
             None is 0.1.
@@ -54,8 +55,8 @@ def load_labelled(
         check_own_splits("load_labelled", data, valid_fraction, test_fraction, cut or "order")
         if encoding != "utf-8":
             raise ValueError(
-                f'load_labelled: the encoding of "{data}" is known, got {encoding}. Leave --encoding '
-                "out."
+                f'load_labelled: the encoding of "{data}" is known, got {encoding}. Leave '
+                "--encoding out."
             )
         if fold and data != "mr":
             raise ValueError(f'--fold {fold}: only "mr" has folds, got "{data}". Leave it out.')
