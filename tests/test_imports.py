@@ -1,4 +1,4 @@
-"""What ``import throughtime`` loads and starts, and which names it brings."""
+"""The modules that ``import throughtime`` loads, the processes it starts, and its names."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ HEAVY = {
     *("jsonargparse", "rich", "pooch"),
 }
 
-# PyTorch comes first: what it loads and starts is its own affair. Whatever is loaded after it,
+# Import PyTorch first, so that only modules and processes of throughtime are counted.
 # and every process that is started, is ours.
 PROBE = """
 import json, sys, warnings

@@ -1,4 +1,4 @@
-"""The heat map: words on both axes, a cell for each weight, and how the report comes to it."""
+"""The heat map of attention: its labels and shades, and its path from the model to the report."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def test_rows_are_what_was_written_and_dark_is_much(tmp_path):
     weights[0, 0] = weights[3, long - 1] = 1
     write_attention(one, [AttentionMap(["a"] * long, ["b"] * 4, weights)])
     picture = pixels(one)
-    # The darkest blue, which no letter has; right of the cells there is the scale.
+    # The darkest blue, which no letter has; the colour scale is to the right of the cells.
     is_dark = (picture[..., 0] < 0.1) & (picture[..., 2] > 0.35)
     rows, columns = np.nonzero(is_dark[:, :-110])
     height, width = is_dark.shape
@@ -111,7 +111,7 @@ def test_a_page_holds_all_maps_and_a_picture_too(tmp_path):
         write_attention(tmp_path / "0.png", [])
 
 
-# From a model to the report.
+# From the model to the report.
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_the_figures_of_the_validation_are_drawn_by_their_unit(run):
     config["figures"]["bleu"] = {"unit": "BLEU", "better": "higher"}
     run.config_file.write_text(json.dumps(config))
     journal = Journal(run, ["loss", "bleu", "exact_match", "accuracy", "gradient_norm"], 0)
-    # A validation before the first row of the training is drawn, too.
+    # A validation before the first row of the training is drawn as well.
     for step in (1, 2):
         figures = {"loss": 2.0, "bleu": 30.0 + step, "exact_match": 0.5, "accuracy": 0.7}
         journal.record(step, 1.0, 1.0, "valid", figures)

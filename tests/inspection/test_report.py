@@ -1,4 +1,4 @@
-"""The report: a page that holds what the run folder holds."""
+"""The report page shows the content of the run folder."""
 
 import csv
 import html
@@ -55,7 +55,7 @@ HOSTILE = "</pre></svg>--><script>alert(1)</script><!-- $\\frac{$ &"
 
 def test_no_value_of_any_file_becomes_markup_or_a_formula(run):
     filled(run, 3)
-    # The files of a run folder may have been written by anybody.
+    # Anybody may have written the files of a run folder.
     config = json.loads(run.config_file.read_text())
     config["task"] = config["assets"]["data"] = HOSTILE + "\ud800"
     for part in ("settings", "training", "versions"):

@@ -9,8 +9,8 @@ import torch
 
 from throughtime.cli.parser import Parser
 from throughtime.kernels import BACKENDS
+from throughtime.kernels.cpp import build as cpp
 from throughtime.kernels.cpp import cache
-from throughtime.kernels.cpp import compile as cpp
 from throughtime.tasks.run import versions
 
 __all__ = ["main"]

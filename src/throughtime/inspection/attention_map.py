@@ -124,6 +124,7 @@ def _drawing_settings() -> Iterator[None]:
 
 
 def _figure(attention: AttentionMap) -> Figure:
+    """Draws a map with its labels and a colour scale; see :func:`attention_svg`."""
     from matplotlib.figure import Figure
 
     weights = np.asarray(attention.weights, dtype=float)

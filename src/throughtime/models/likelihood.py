@@ -55,12 +55,14 @@ def log_likelihood(model: nn.Module, tokens: Tensor, rows: int = 1) -> tuple[flo
 
 
 def _summed_loss(scores: Tensor, targets: Tensor) -> float:
+    """The cross-entropy in nats, summed over all tokens in float64."""
     targets = targets.to(scores.device)
     loss = F.cross_entropy(scores.flatten(0, 1).float(), targets.flatten(), reduction="none")
     return loss.double().sum().item()
 
 
 def _last_row(state: Any) -> Any:
+    """The last row of the batch of a state, which may be a tensor, None or a nested tuple."""
     if isinstance(state, Tensor):
         return state[:, -1:].contiguous()
     return None if state is None else tuple(_last_row(s) for s in state)
