@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from throughtime.counted import counted
 from throughtime.data import (
     PAD,
     UNK,
@@ -485,7 +486,9 @@ class Classification(BatchTask):
         order = [i for indices in batches.order(0) for i in indices]
         device = next(model.parameters()).device
         with evaluating(model):
-            parts = [model(b.inputs.to(device), b.lengths).cpu() for b in batches]
+            parts = [
+                model(b.inputs.to(device), b.lengths).cpu() for b in counted("scoring", batches)
+            ]
         scores = torch.empty(len(examples), len(self.labels))
         scores[order] = torch.cat(parts).float()
         return scores, targets
