@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import shlex
 import shutil
@@ -97,8 +98,9 @@ class Job(NamedTuple):
 def find_compiler() -> Path | None:
     """The C++ compiler: the environment variable CXX, else c++, g++ or clang++ on the path.
 
-    CXX may hold arguments, as in ``ccache g++``; the path is then that of its first word. A CXX
-    that cannot be found is not replaced by another compiler.
+    Where there is none of them, it is the zig of the Python package ``ziglang``. CXX may hold
+    arguments, as in ``ccache g++``; the path is then that of its first word. A CXX that cannot be
+    found is not replaced by another compiler.
     """
     command = find_command()
     return Path(command[0]) if command else None
@@ -129,13 +131,16 @@ def missing() -> list[str]:
         ]
     return [
         f"no C++ compiler was found (looked at CXX, {', '.join(_COMPILERS)}); install one, for "
-        f'example "apt install g++" or "xcode-select --install"'
+        f'example "apt install g++", "xcode-select --install", or, where you may not install '
+        f"system packages, \"pip install 'throughtime[compiler]'\""
     ]
 
 
 def find_command() -> tuple[str, ...] | None:
     """The words that call the compiler: its path, and the arguments that CXX holds."""
-    return _found(os.environ.get("CXX", "").strip(), os.environ.get("PATH", os.defpath))
+    cxx = os.environ.get("CXX", "").strip()
+    command = _found(cxx, os.environ.get("PATH", os.defpath))
+    return command or (None if cxx else _of_ziglang())
 
 
 @lru_cache
@@ -154,6 +159,23 @@ def _found(cxx: str, path: str) -> tuple[str, ...] | None:
         if program:
             # Not resolved: ccache and others go by the name that they are called by.
             return (str(Path(program).absolute()), *rest)
+    return None
+
+
+@lru_cache
+def _of_ziglang() -> tuple[str, ...] | None:
+    """The compiler in the Python package ``ziglang``; None where that is not installed.
+
+    It is called as ``zig cc``, which compiles C++ as well: ``zig c++`` would first build a C++
+    standard library, which takes a minute and which kernels do not use. Without ``-nostdlib`` it
+    would build a C library first. A kernel takes its functions from the C library that Python
+    has loaded.
+    """
+    package = importlib.util.find_spec("ziglang")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        program = shutil.which("zig", path=folder)
+        if program:
+            return (str(Path(program).absolute()), "cc", "-nostdlib")
     return None
 
 
@@ -194,12 +216,13 @@ def without_openmp() -> str:
 
 # Whether it works.
 
-# What the headers include, and a function of OpenMP where there is one.
+# What the headers include, a function of the C library, and one of OpenMP where there is one.
 _PROBE = """
 #include <sched.h>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+extern "C" int yield() { return sched_yield(); }
 #ifdef _OPENMP
 #if defined(__APPLE__) && defined(__clang__)
 #error "see simd_vector.hpp"

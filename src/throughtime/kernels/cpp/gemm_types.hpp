@@ -1,7 +1,7 @@
 // What is stored, what is packed and what is summed in a product, and the sizes of its blocks.
 #pragma once
 
-#include <cstdint>
+#include <stdint.h>
 
 #include "simd_vector.hpp"
 
