@@ -7,7 +7,6 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import venv
 import zipfile
 from pathlib import Path
 from shutil import which
@@ -87,7 +86,14 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(built):
 def test_the_source_archive_holds_what_is_needed_to_build_and_test(built):
     with tarfile.open(built[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for name in ("pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md", "mkdocs.yml", "Makefile"):
+    for name in (
+        "pyproject.toml",
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "mkdocs.yml",
+        "Makefile",
+    ):
         assert name in names
     assert "recipes/char-lm/tinyshakespeare-2x256.yaml" in names
     assert "tests/test_packaging.py" in names
