@@ -107,6 +107,18 @@ def test_the_version_stands_in_one_place(metadata):
     assert f'"{tt.__version__}"' not in (ROOT / "pyproject.toml").read_text()
 
 
+def test_the_changelog_has_the_usual_form():
+    """That of Keep a Changelog: versions, and in each the kinds of changes in their order."""
+    kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    first, *versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert first.startswith("# Changelog\n")
+    assert versions[0].startswith("[Unreleased]\n")
+    for version in versions:
+        assert re.match(r"\[(Unreleased\]|\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d)\n", version)
+        headings = re.findall(r"^### (.*)$", version, re.MULTILINE)
+        assert headings == [kind for kind in kinds if kind in headings]
+
+
 def test_the_declared_pythons_are_those_that_may_install_it(metadata):
     declared = re.findall(r"Python :: (3\.\d+)", metadata.as_string())
     assert declared == ["3.11", "3.12", "3.13"]

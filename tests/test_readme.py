@@ -40,6 +40,15 @@ def test_the_code_of_a_page_runs(path, capsys, tmp_path, monkeypatch):
         exec(compile(code, f"{path.name}, block {number}", "exec"), names)
 
 
+def test_code_that_does_not_run_here_runs_in_a_test_of_its_page():
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("*/test_*.py"))
+    for path in PAGES:
+        languages = set(re.findall(r"^```(\w+)$", path.read_text(), re.MULTILINE))
+        assert languages <= {"python", "py", "sh", "console", "text"}, path.name
+        if "py" in languages:
+            assert f'"docs" / "{path.name}"' in tests, path.name
+
+
 def test_the_readme_reaches_running_code_by_line_35():
     lines = (ROOT / "README.md").read_text().splitlines()
     assert lines.index("```python") < 35

@@ -102,17 +102,19 @@ def test_links_of_the_home_page_lead_to_pages_of_the_site():
 
 
 class Loaded(html.parser.HTMLParser):
-    """Collects what a page loads when it is opened, and the words of its headings."""
+    """Collects what a page loads when it is opened, and where its links lead."""
 
     def __init__(self):
         super().__init__()
-        self.addresses = []
+        self.addresses, self.links = [], []
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
         loads = tag in ("script", "img", "iframe", "source", "audio", "video")
         if loads or (tag == "link" and values.get("rel") not in ("canonical", "next", "prev")):
             self.addresses += [v for k in ("src", "href") if (v := values.get(k))]
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"])
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,7 @@ def test_the_table_shows_every_cell_with_its_equations(site):
         assert f"{first} = " in section[:2000], name
 
 
-def test_no_page_loads_anything_from_another_host(site):
+def test_no_page_loads_anything_from_another_host_or_leads_nowhere(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 25
     for page in pages:
@@ -159,5 +161,10 @@ def test_no_page_loads_anything_from_another_host(site):
         assert loaded.addresses
         outside = [a for a in loaded.addresses if re.match(r"(https?:)?//", a)]
         assert not outside, f"{page.relative_to(site)}: {outside}"
+        # The page of an error does not know where it is shown.
+        for link in loaded.links if page.name != "404.html" else ():
+            target = link.partition("#")[0]
+            if not re.match(r"[a-z]+:", target):
+                assert (page.parent / target).exists(), f"{page.relative_to(site)}: {link}"
     for sheet in site.rglob("*.css"):
         assert not re.search(r"url\(['\"]?(https?:)?//", sheet.read_text()), sheet

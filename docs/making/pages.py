@@ -2,7 +2,7 @@
 
 - The home page, the changelog and the page on contributing are files of the repository.
 - The table of cells, with the equations of each, is made from the registry.
-- A link to a file that is not on the site, such as a recipe or a test, becomes the path of that file.
+- A link to a file that is not on the site, such as a recipe or a test, becomes its path.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ def _on_site(link: re.Match[str], folder: Path) -> str:
     if not target:
         return link[0]
     path = (folder / target).resolve()
-    if path.is_relative_to(ROOT / "docs") or not path.exists():
+    is_on_site = path.is_relative_to(ROOT / "docs") and not path.is_relative_to(
+        ROOT / "docs/making"
+    )
+    if is_on_site or not path.exists():
         return link[0]
     name = path.relative_to(ROOT).as_posix()
     if name in COPIED:
@@ -91,9 +94,9 @@ def table_of_cells() -> str:
         [
             "# Table of cells",
             "",
-            f"All {len(rows)} cells of the package. `throughtime cells` prints the same list, and",
-            "`throughtime equations NAME` the same equations, which are those from which the kernels",
-            "are compiled. [Printed equations](equations.md) explains the letters.",
+            f"All {len(rows)} cells of the package. `throughtime cells` prints the same list,",
+            "`throughtime equations NAME` the equations of one cell with its backward step. The",
+            "kernels are compiled from them. [Printed equations](equations.md) explains letters.",
             "",
             "| cell | what it is | year | states | gates |",
             "|---|---|---|---|---|",

@@ -1,10 +1,10 @@
 """The pictures of README.md and docs/gallery.md.
 
-    python docs/making/pictures.py                  # trains two models for some minutes, draws all
-    python docs/making/pictures.py gates speed      # these alone
-    python docs/making/pictures.py --runs FOLDER    # keeps the models there, and uses those that lie there
+    python docs/making/pictures.py                # trains two models for minutes, draws all
+    python docs/making/pictures.py gates speed    # these alone
+    python docs/making/pictures.py --runs FOLDER  # keeps the models there, and uses what is there
 
-It needs Chromium (Debian's package ``chromium``, or what CHROMIUM names) for the picture of a web page.
+The picture of a web page needs Chromium: the program ``chromium``, or what CHROMIUM names.
 """
 
 from __future__ import annotations

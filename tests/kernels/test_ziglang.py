@@ -1,17 +1,19 @@
 """The compiler of the Python package ziglang, which is used where the system has none."""
 
 import importlib.util
+import re
 
 import pytest
 import torch
 
 import throughtime as tt
 from throughtime.kernels.cpp import compile as cpp
-from throughtime.kernels.cpp import compiler, recurrence
+from throughtime.kernels.cpp import compiler, processor, recurrence
 
 from .compiling import returning
 
 HEADERS = compiler.HEADERS
+HAS_ZIG = importlib.util.find_spec("ziglang") is not None
 
 
 @pytest.fixture
@@ -67,11 +69,28 @@ def test_a_package_without_its_program_is_as_good_as_missing(package, no_system_
     assert "pip install 'throughtime[compiler]'" in why
 
 
+@pytest.mark.skipif(not processor.IS_X86, reason="the limit is one of x86")
+def test_the_limit_of_instructions_is_written_as_zig_reads_it(monkeypatch):
+    monkeypatch.setenv("THROUGHTIME_ISA", "avx2")
+    for command in (("/opt/zig", "cc"), ("python", "-m", "ziglang", "c++")):
+        words = compiler.arguments(compiler.Job(command, "", ()))
+        assert " -Xclang -target-feature -Xclang -avx512f " in " ".join(words)
+        assert "-mno-avx512f" not in words
+    assert "-mno-avx512f" in compiler.arguments(compiler.Job(("g++",), "", ()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not processor.IS_X86, reason="the limit is one of x86")
+@pytest.mark.skipif(not HAS_ZIG, reason="the package ziglang is not installed")
+def test_zig_keeps_to_the_limit_of_instructions(no_system_compiler, monkeypatch):
+    monkeypatch.setenv("THROUGHTIME_ISA", "avx2")
+    source = "#ifdef __AVX512F__\n#error beyond the limit\n#endif\n"
+    assert cpp.load(source + returning(22)).f() == 22
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:throughtime. kernels run on one thread")
-@pytest.mark.skipif(
-    importlib.util.find_spec("ziglang") is None, reason="the package ziglang is not installed"
-)
+@pytest.mark.skipif(not HAS_ZIG, reason="the package ziglang is not installed")
 def test_zig_compiles_the_kernels(no_system_compiler, monkeypatch):
     monkeypatch.setattr(compiler, "HEADERS", HEADERS)
     monkeypatch.setattr(recurrence, "_kernels", {})
@@ -84,3 +103,12 @@ def test_zig_compiles_the_kernels(no_system_compiler, monkeypatch):
         output.square().sum().backward()
         results.append([output, *(p.grad for p in layer.parameters())])
     torch.testing.assert_close(*results)
+
+
+def test_kernels_use_no_library_of_cpp():
+    """`zig cc` has neither its headers nor its functions."""
+    for path in [*HEADERS.glob("*.hpp"), *HEADERS.glob("*.py")]:
+        text = path.read_text()
+        assert "std::" not in text, path.name
+        included = re.findall(r"#include <(.*)>", text)
+        assert all(name.endswith(".h") for name in included), path.name

@@ -199,8 +199,18 @@ def identity(command: tuple[str, ...]) -> tuple[object, ...]:
 def arguments(job: Job) -> list[str]:
     """The whole call but for the files."""
     optional = [f for f in OPTIONAL_FLAGS if f not in left_out(job.command)]
-    limit = processor.limit_flags()
+    limit = _limit_flags(job.command)
     return [*job.command, *FLAGS, *optional, *limit, *job.flags, f"-I{HEADERS.resolve()}"]
+
+
+def _limit_flags(command: tuple[str, ...]) -> list[str]:
+    """The flags that keep a compiler from instructions that it may not use."""
+    limit = processor.limit_flags()
+    if not any(Path(word).stem in ("zig", "ziglang") for word in command):
+        return [*limit]
+    # zig ignores `-mno-…`, and passes on what is meant for clang itself.
+    features = [flag.replace("-mno-", "-", 1) for flag in limit]
+    return [word for name in features for word in ("-Xclang", "-target-feature", "-Xclang", name)]
 
 
 def left_out(command: tuple[str, ...]) -> frozenset[str]:
