@@ -14,7 +14,7 @@ from shutil import which
 import pytest
 
 import throughtime as tt
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 
 ROOT = Path(__file__).parent.parent
 

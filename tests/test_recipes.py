@@ -1,4 +1,4 @@
-"""Every recipe parses, says where it comes from, and takes two steps."""
+"""Every recipe can be parsed, states its source, and takes two steps."""
 
 import os
 import re
@@ -21,7 +21,7 @@ RECIPES = sorted((ROOT / "recipes").glob("*/*.yaml"))
 
 
 def opened(path):
-    """The task and the training of a recipe, its values checked against their types."""
+    """The task and the training of a recipe, with values checked against their types."""
     kind = tasks.get(path.parent.name)
     known = [*fields(kind.Config), *fields(GradientConfig)]
     parser = Parser()
@@ -56,7 +56,7 @@ def test_a_recipe_says_what_it_is_and_takes_two_steps(path):
     try:
         batches = task.batches("train")
     except DownloadError as error:
-        # The data are never committed; without a mirror and a network there is nothing to step on.
+        # Data sets are not committed; without a mirror and a network there is no data for a step.
         pytest.skip(str(error))
     model = task.model()
     optimizer = torch.optim.AdamW(model.parameters(), training.learning_rate)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 from throughtime.kernels.cpp import compiler, processor, recurrence
 
 from .compiling import returning

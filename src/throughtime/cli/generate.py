@@ -1,10 +1,11 @@
-"""throughtime generate RUN: let a trained model create a sequence."""
+"""throughtime generate RUN: writes a sequence with a trained model."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
+from throughtime.cli import completion
 from throughtime.cli.opening import open_run, options_of
 from throughtime.cli.parser import Parser
 from throughtime.tasks.task import NoOptions
@@ -17,8 +18,9 @@ def main(argv: Sequence[str]) -> int:
     run, task = open_run("generate", argv, Continues, "that creates sequences")
     parser = Parser(
         prog="throughtime generate",
-        description="Writes what the model creates, each piece as it is drawn.",
+        description="Writes a sequence with a trained model, each piece as soon as it is drawn.",
     )
+    parser.completers = {"run": completion.run_folders}
     parser.add_argument("run", type=str, help="the run folder of a task that creates sequences")
     kind = task.ContinuationOptions if isinstance(task, Continues) else NoOptions
     parser.add_class_arguments(kind)

@@ -71,11 +71,11 @@ def drop_shown(run: Run, step: int) -> None:
     if not run.shown_folder.is_dir():
         return
     entries = _entries(run)
-    kept = [entry for entry in entries if step > 0 and entry["step"] <= step]
+    remaining = [entry for entry in entries if step > 0 and entry["step"] <= step]
     for entry in entries:
-        if entry not in kept and "file" in entry:
+        if entry not in remaining and "file" in entry:
             (run.shown_folder / entry["file"]).unlink(missing_ok=True)
-    text = "".join(json.dumps(entry) + "\n" for entry in kept)
+    text = "".join(json.dumps(entry) + "\n" for entry in remaining)
     written_whole(_index(run), lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
@@ -94,6 +94,7 @@ def shown_html(run: Run) -> list[str]:
 
 
 def _element(run: Run, entry: dict[str, Any]) -> str:
+    """The HTML element of an item, with the content of its file embedded."""
     if entry["kind"] == "Table":
         rows = [entry["columns"], *entry["rows"]]
         cells = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in rows)
@@ -118,7 +119,7 @@ def _entries(run: Run) -> list[dict[str, Any]]:
     """The entries of the index, without an incomplete last line that a killed process left.
 
     Raises:
-        ReadError: for a line that is no entry.
+        ReadError: if a line is not a valid entry.
     """
     if not _index(run).is_file():
         return []
@@ -135,13 +136,14 @@ def _entries(run: Run) -> list[dict[str, Any]]:
 
 
 def _kind(value: object) -> str:
+    """Checks the name of a kind of item."""
     if not isinstance(value, str) or value not in _KINDS:
         raise ValueError(f"expected one of {', '.join(_KINDS)}, got {shown(value)}.")
     return value
 
 
 def _file_name(value: object) -> str:
-    """A name that :func:`write_shown` gives, which leads nowhere else."""
+    """Checks that the name of a file is one that :func:`write_shown` creates, without a path."""
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]+-[0-9]+\.\w+", value):
         raise ValueError(f"expected the name of a file in the folder, got {shown(value)}.")
     return value

@@ -180,7 +180,7 @@ class _Beams:
         attention = None
         if self.keep_attention:
             weights = [(self.weights[step], row) for step, row in reversed(steps_and_rows)]
-            rows = [of_step[row] for of_step, row in weights if of_step is not None]
+            rows = [step_weights[row] for step_weights, row in weights if step_weights is not None]
             attention = attention_of(self.memory, rows, length)
         return Hypothesis(target[::-1], end.score, end.token is None, attention)
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
+from throughtime.counted import counted
 from throughtime.data import (
     PAD,
     UNK,
@@ -280,7 +281,7 @@ class MissingWord(BatchTask):
         total, count, num_right, num_known, num_known_right = 0.0, 0, 0, 0, 0
         device = next(model.parameters()).device
         with evaluating(model):
-            for batch in self._batches(split, 2048, is_shuffled=False):
+            for batch in counted("scoring", self._batches(split, 2048, is_shuffled=False)):
                 rows, lengths = batch.rows.to(device), batch.lengths
                 loss = self.loss(model, RaggedBatch(rows, lengths))
                 total, count = total + loss.total.item(), count + loss.count

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import nn
 
+from throughtime.counted import counted
 from throughtime.data import Pair, collate, num_read
 from throughtime.models import Hypothesis, Writer, beam_search, greedy_search
 from throughtime.tasks.edit_distance import edit_distance
@@ -50,7 +51,8 @@ def hypotheses(
     # A batch of sources of similar lengths has little padding.
     order = sorted((i for i, ids in enumerate(sources) if ids), key=lambda i: len(sources[i]))
     limits = {i: max(-(-len(sources[i]) // 16) * 32, longest_target) + 10 for i in order}
-    for indices in _batched(order, sources, limits, _TOKENS_PER_BATCH // beam_width):
+    batches = list(_batched(order, sources, limits, _TOKENS_PER_BATCH // beam_width))
+    for indices in counted("writing", batches):
         batch = collate([sources[i] for i in indices], [[]] * len(indices))
         limit = limits[indices[0]]
         arguments = (model, batch.source.to(device), batch.source_lengths)

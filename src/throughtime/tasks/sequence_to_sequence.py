@@ -12,6 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.counted import counted
 from throughtime.data import (
     PAD,
     Pair,
@@ -308,7 +309,8 @@ class SequenceToSequence(BatchTask):
     def _mean_loss(self, model: nn.Module, split: str) -> float:
         total, count, device = 0.0, 0, next(model.parameters()).device
         with evaluating(model):
-            for batch in PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False):
+            batches = PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False)
+            for batch in counted("scoring", batches):
                 batch = PairBatch(*(part.to(device) for part in batch))
                 total += _teacher_loss(model, batch).item()
                 count += int(batch.target_lengths.sum())

@@ -24,7 +24,7 @@ class LoopConfig:
         max_time: minutes that this call may take, validation and all.
         seed: of the weights and of everything that is drawn.
         validate_every: steps between validations; where not given, one after every epoch.
-        sample_every: minutes between the samples that are shown.
+        sample_every: minutes between the samples that are shown; 0 shows none.
         save_every: minutes between checkpoints.
         log_every: steps that one row of metrics.csv stands for.
     """
@@ -72,7 +72,7 @@ class GradientConfig(LoopConfig):
         clip_norm: the norm to which a longer gradient is shortened.
         seed: of the weights and of dropout.
         validate_every: steps between validations; where not given, one after every epoch.
-        sample_every: minutes between the samples that are shown.
+        sample_every: minutes between the samples that are shown; 0 shows none.
         save_every: minutes between checkpoints.
         log_every: steps that one row of metrics.csv stands for.
         precision: of the arithmetic, as Lightning names it.

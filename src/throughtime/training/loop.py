@@ -6,7 +6,6 @@ first one writes.
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Mapping
@@ -22,14 +21,13 @@ from throughtime.training.config import LoopConfig
 from throughtime.training.journal import Journal
 from throughtime.training.learner import Diverged, Learner, StepReport
 from throughtime.training.position import Position, Row
-from throughtime.training.progress import Display
+from throughtime.training.progress import SECONDS_BETWEEN_UPDATES, Display, place
 from throughtime.training.saving import restored, state_of
 from throughtime.training.showing import Showing, drawing_aside
 from throughtime.training.signals import Interrupted, Stop
 
 __all__ = ["Loop", "Outcome"]
 
-_SECONDS_BETWEEN_UPDATES = 0.25
 # What the processes tell each other besides the numbers of signals.
 _JOURNAL_FAILED = 1000
 
@@ -166,15 +164,15 @@ class Loop:
         if p.step % c.log_every == 0 or is_last:
             self._write_row()
         now = time.monotonic()
-        if now - self.updated >= _SECONDS_BETWEEN_UPDATES:
+        if now - self.updated >= SECONDS_BETWEEN_UPDATES:
             self._show_progress(report)
         is_ended = self.reason != "complete"
         is_interrupted = is_ended and self.reason != "time"
         if not is_interrupted and (self._is_due(p.step) or self.reason == "time"):
             is_ended = not self._validate() or is_ended
-        elif not is_interrupted and self._any(now - self.showing.shown >= 60 * c.sample_every):
+        elif not is_interrupted and self._any(self.showing.is_due(c.sample_every)):
             with self.speed.pause():
-                self.showing.samples(p.step, f"epoch {self.epoch:.2f} · a sample")
+                self.showing.samples(p.step, f"epoch {self.epoch:.2f} · a sample", c.sample_every)
         is_old = time.monotonic() - self.saved >= 60 * c.save_every
         if (is_ended or is_last or self._any(is_old)) and self.saved_step != p.step:
             self._save()
@@ -235,11 +233,8 @@ class Loop:
             left = min(left, max(0, self.clock.left))
         means = p.means() or dict(report.means)
         figures = {k: v for k, v in self._own_figures(means).items() if k in self.task.figures}
-        if self.learner.total_steps is None:
-            where = f"step {p.step}"
-        else:
-            epochs = math.ceil(self.learner.total_steps / self.learner.steps_per_epoch)
-            where = f"epoch {min(epochs, int(self.epoch) + 1)}/{epochs}"
+        share = self.clock.share(p.validation_seconds)
+        where = place(p.step, self.learner.total_steps, self.learner.steps_per_epoch, share)
         self.display.update(where, progress, figures or means, self.speed.value, left)
 
     def _own_figures(self, means: Mapping[str, float]) -> dict[str, float]:
@@ -255,7 +250,11 @@ class Loop:
         evaluation: Evaluation | None = None
         with self.speed.pause():
             try:
-                with drawing_aside(), self.stop.leaving(self.clock.left):
+                with (
+                    drawing_aside(),
+                    self.stop.leaving(self.clock.left),
+                    self.display.counting("validation"),
+                ):
                     evaluation = self.task.evaluate(self.learner.model, "valid")
             except Interrupted:
                 why = self.stop.signal.name if self.stop.signal else "--max_time"
@@ -277,7 +276,7 @@ class Loop:
             self._save()
             shown = " · ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in figures.items())
             title = f"epoch {self.epoch:.2f} · validation {shown}{' *' if is_best else ''}"
-            self.showing.samples(p.step, title)
+            self.showing.samples(p.step, title, self.config.sample_every)
             self.showing.report(p.step)
         return True
 
