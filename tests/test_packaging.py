@@ -185,3 +185,4 @@ def test_another_python_installs_the_wheel_and_compiles_its_source(built, tmp_pa
     install(python, built[0])
     (site,) = (tmp_path / "new").glob("lib/python*/site-packages")
     ran(python, "-W", "error", "-m", "compileall", "-q", site / "throughtime", env=clean())
+    assert tt.__version__ in ran(python.with_name("throughtime"), "--version", env=clean())
