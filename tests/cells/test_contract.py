@@ -69,7 +69,9 @@ def test_an_unknown_name_gives_the_nearest(wrong, right):
 
 
 def test_a_name_that_is_near_to_none_gives_them_all():
-    with pytest.raises(ValueError, match=r'unknown cell "\?"\. The nearest of \d+: ([a-z0-9-]+, ){4}[a-z0-9-]+\.$'):
+    with pytest.raises(
+        ValueError, match=r'unknown cell "\?"\. The nearest of \d+: ([a-z0-9-]+, ){4}[a-z0-9-]+\.$'
+    ):
         tt.cells.get("?")
 
 

@@ -362,7 +362,11 @@ def test_bad_attributes(op, attributes, match, tmp_path):
 
 def test_unknown_operators_and_domains(tmp_path):
     model, _ = small("Conv", ["Y", "Y"], 4, {})
-    refused(tmp_path / "a.onnx", model, r'Conv node it: unknown operator "Conv".*The nearest of \d+: \w+')
+    refused(
+        tmp_path / "a.onnx",
+        model,
+        r'Conv node it: unknown operator "Conv".*The nearest of \d+: \w+',
+    )
     model.graph.node[1].op_type, model.graph.node[1].domain = "Add", "com.microsoft"
     refused(tmp_path / "a.onnx", model, r"the operators of com\.microsoft cannot be run")
     model, _ = small("Mul", ["Y", "Y"], 4, {}, broadcast=1)

@@ -29,11 +29,13 @@ def main(argv: Sequence[str]) -> int:
         "on the data that the options name.",
     )
     if isinstance(task, Predicts):
-        hint = "Use `throughtime predict` for the outputs of your own lines."
-        parser.hints = {"--text": hint, "--data": hint}
+        parser.hints = {"--text": "Use `throughtime predict` for the outputs of your own lines."}
     parser.completers = {"run": completion.run_folders}
     parser.add_argument("run", type=str, help="the run folder")
     parser.add_argument("--split", type=str | None, help="a split of the data (default: valid)")
+    parser.add_argument(
+        "--step", type=int | None, help="a model that --keep_best has kept, instead of the best"
+    )
     parser.add_argument(
         "--outputs",
         type=str | None,
@@ -56,7 +58,8 @@ def main(argv: Sequence[str]) -> int:
     if outputs is not None and outputs.is_dir():
         parser.error(f"--outputs: expected the name of a file, got the folder {outputs}")
     options = options_of(parser, kind, args)
-    evaluation = _evaluated(task, run.load_model(task), args["split"], options)
+    model = run.load_model(task, args["step"])
+    evaluation = _evaluated(task, model, args["split"], options)
     if outputs is not None:
         text = "".join(f"{output}\n" for output in evaluation.outputs)
         written_whole(

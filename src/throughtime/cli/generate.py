@@ -22,14 +22,22 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.completers = {"run": completion.run_folders}
     parser.add_argument("run", type=str, help="the run folder of a task that creates sequences")
+    parser.add_argument(
+        "--step", type=int | None, help="a model that --keep_best has kept, instead of the best"
+    )
     kind = task.ContinuationOptions if isinstance(task, Continues) else NoOptions
     parser.add_class_arguments(kind)
     args = parser.complete(parser.parse(argv))
     assert run is not None
     assert isinstance(task, Continues)
     options = options_of(parser, kind, args)
-    for piece in task.continuation(run.load_model(task), options):
+    remarks: list[str] = []
+    model = run.load_model(task, args["step"])
+    for piece in task.continuation(model, options, remarks.append):
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
+    sys.stdout.flush()
+    for remark in remarks:
+        print(remark, file=sys.stderr)
     return 0

@@ -19,6 +19,7 @@ _COMMANDS = {
     "generate": "write a sequence with a trained model",
     "predict": "write the output of a trained model for each line of the input",
     "evaluate": "measure a trained model on a split of its data or on other data",
+    "table": "train the runs of a table and write one page with their figures",
     "cells": "list the recurrent cells",
     "equations": "print the equations of a cell and its derived backward step",
     "bench": "measure the speed and memory of the layers beside other libraries",

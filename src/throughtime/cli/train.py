@@ -18,10 +18,12 @@ from throughtime.cli import completion
 from throughtime.cli.parser import Parser, fields, learner_of_file, settings_of_file
 from throughtime.reading import Entries, kinds_of, typed
 from throughtime.tasks.run import Run, RunError
-from throughtime.tasks.task import Task
+from throughtime.tasks.task import BatchTask, Task
+from throughtime.training.config import GradientConfig
 from throughtime.training.learner import CONFIGS, Diverged, choose
 from throughtime.training.processes import is_first_by_environment
 from throughtime.training.signals import STATUS
+from throughtime.training.small_data import suit
 
 __all__ = ["main"]
 
@@ -58,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     folder = folder if is_first else os.environ.get("THROUGHTIME_RUN", folder)
     run = Run(Path(folder)) if folder else None
     assets = None
-    if run is not None and resume and run.config_file.is_file():
+    if run is not None and resume:
         options, assets = _resumed(run, kind, learner, options)
     elif run is not None and is_first and not run.is_free() and not is_print:
         raise RunError(_taken(run))
@@ -70,6 +72,10 @@ def main(argv: Sequence[str]) -> int:
         names = [*fields(kind.Config), *fields(settings)]
         print(_recipe(kind.name, learner, {name: values[name] for name in names}), end="")
         return 0
+    said = []
+    if isinstance(config, GradientConfig) and isinstance(task, BatchTask) and not resume:
+        # A recipe is a complete setting: what it leaves out has the documented default.
+        config, said = suit(task, config, values if recipe else options)
     run = run or _new_run(task)
     os.environ["THROUGHTIME_RUN"] = str(run.folder)
     # Lightning and TensorBoard take seconds to import; a wrong word is answered without them.
@@ -85,6 +91,14 @@ def main(argv: Sequence[str]) -> int:
             run.create(task, asdict(config), learner)
             size = run.config()["parameters"]
             print(f"{task.name}: {task.title}, {size:,} parameters -> {run.folder}", flush=True)
+            if said:
+                print("\n".join(["Settings that suit the amount of data:", *said]), flush=True)
+            if resume and not run.checkpoint_file.is_file():
+                print(
+                    "No step was saved yet, so the training starts at step 0, with the settings of "
+                    "the run.",
+                    flush=True,
+                )
         outcome = fit(task, config, run, resume=bool(resume))
     except (Diverged, Lost) as error:
         if is_first if isinstance(error, Diverged) else error.is_told:
@@ -141,7 +155,9 @@ def _parser(kind: type[Task], config: type) -> Parser:
         "--learner", type=str, help=f"how it is learned: {', '.join(CONFIGS)}; has its own options"
     )
     group.add_argument("--run", type=str, help="the folder to write; a new one, or with --resume")
-    group.add_argument("--resume", type=bool, help="go on from the last checkpoint in the folder")
+    group.add_argument(
+        "--resume", type=bool, help="go on with the run in the folder, from its last checkpoint"
+    )
     group.add_argument(
         "--config", type=str, help="a recipe with settings; options on the command line override it"
     )
@@ -170,6 +186,11 @@ def _resumed(
         RunError: if an option changes a setting that a resumed run must keep.
     """
     saved = run.config()
+    if not run.checkpoint_file.is_file() and run.model_file.is_file():
+        raise RunError(
+            f"{run.folder}: expected a checkpoint beside the model, got no "
+            f"{run.checkpoint_file.name}. Bring it back, or train into another --run."
+        )
     if saved["task"] != kind.name:
         raise RunError(f"{run.folder}: holds a run of {saved['task']}, not of {kind.name}.")
     if saved.get("learner", "gradient") != learner:
@@ -239,6 +260,8 @@ def _conclusion(run: Run, outcome: Any) -> str:
     figures = ", ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in outcome.figures.items())
     ended = {
         "complete": f"The run is complete after {outcome.step} steps.",
+        "patience": f"The run ends after {outcome.step} steps, because the last validations "
+        "(--patience) brought no new best one.",
         "time": f"The time is over after {outcome.step} steps; go on with --resume.",
     }.get(
         outcome.reason,
