@@ -44,7 +44,7 @@ def test_code_that_does_not_run_here_runs_in_a_test_of_its_page():
     tests = "".join(path.read_text() for path in (ROOT / "tests").glob("*/test_*.py"))
     for path in PAGES:
         languages = set(re.findall(r"^```(\w+)$", path.read_text(), re.MULTILINE))
-        assert languages <= {"python", "py", "sh", "console", "text"}, path.name
+        assert languages <= {"python", "py", "sh", "console", "text", "yaml"}, path.name
         if "py" in languages:
             assert f'"docs" / "{path.name}"' in tests, path.name
 
