@@ -34,6 +34,12 @@ NAMES_CELLS = {
     "cli/bench.py": "the cells that are measured if none is named",
 }
 HAS_DEFAULTS = ("models", "tasks")
+# Files in which a word that is also the name of a task has another meaning.
+NAMES_NO_TASK = {
+    "cli/bench.py": {"memory"},  # --memory, which measures bytes
+    "measuring/benchmark.py": {"memory"},
+    "measuring/own_process.py": {"memory"},
+}
 
 
 def texts(path):
@@ -99,7 +105,7 @@ def test_a_cell_is_named_in_its_own_file_only():
 def test_no_command_view_or_learner_names_a_task():
     named = naming(tasks.names(), "cli", "inspection", "measuring", "training")
     assert len(named) > 25
-    assert {file: names for file, names in named.items() if names} == {}
+    assert {file: names for file, names in named.items() if names} == NAMES_NO_TASK
 
 
 def test_a_learner_is_a_module_and_a_line():
