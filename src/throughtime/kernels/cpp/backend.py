@@ -108,7 +108,7 @@ def slower_because() -> str:
         return ""
     return (
         f"kernels run on one thread, because {command} has no OpenMP here; install its OpenMP "
-        "(libomp-dev for clang), or name another compiler in CXX"
+        "(libomp-dev for clang), install g++, or name another compiler in CXX"
     )
 
 
