@@ -125,12 +125,11 @@ def _run(call: Call, seen: list[dict[str, Tensor]] | None) -> tuple[Tensor, tupl
             starts = starts if valid is None else starts & valid[t]
             state = {k: torch.where(starts, initial[k], v) for k, v in state.items()}
 
-        W.ready = {(name, id(xs[t])): products[t] for name, products in hoisted.items()}
-        R.ready = {
-            (name, id(state[k])): product
-            for k, rows in fused.items()
-            for name, product in rows(state[k]).items()
-        }
+        W.ready = {name: [(xs[t], products[t])] for name, products in hoisted.items()}
+        R.ready = {}
+        for k, rows in fused.items():
+            for name, product in rows(state[k]).items():
+                R.ready.setdefault(name, []).append((state[k], product))
         entering = {k: values[t] for k, values in given.items()} | _drawn(call, t)
         u = [SimpleNamespace(**entering)] if entering else []
         made = cell.step(xs[t], W.seen, R.seen, SimpleNamespace(**state), p, *u)
@@ -163,16 +162,19 @@ class _Matrix:
         self.weight, self.bias, self.names = weight, bias, tuple(names)
         self.blocks = _chunks(names, weight)
         self.biases = _chunks(bias_names, bias)
-        self.ready: dict[tuple[str, int], Tensor] = {}
+        # By block: the values that it was applied to beforehand, each with its product. A value is
+        # found by being the same object. Its id would be a number on which torch.compile
+        # specialises, and the step would be compiled again for each call.
+        self.ready: dict[str, list[tuple[Tensor, Tensor]]] = {}
         # Whether what the blocks are applied to is rounded to their type.
         self.rounds = False
         # What the step sees has no names but those of the blocks.
         self.seen = SimpleNamespace(**{name: partial(self._product, name) for name in names})
 
     def _product(self, name: str, value: Tensor) -> Tensor:
-        ready = self.ready.get((name, id(value)))
-        if ready is not None:
-            return ready
+        for known, product in self.ready.get(name, ()):
+            if known is value:
+                return product
         block = self.blocks[name]
         value = value.to(block.dtype) if self.rounds else value
         return F.linear(value, block, self.biases.get(name))
