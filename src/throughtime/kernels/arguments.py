@@ -117,4 +117,4 @@ def _form(cell: Cell) -> _Form:
 
 def _who(call: Call) -> str:
     """The first word of a message."""
-    return f"throughtime.recurrence of {call.cell.name or type(call.cell).__name__}"
+    return f"throughtime.recurrence of {call.cell.title}"

@@ -129,7 +129,7 @@ def run(
     if torch.compiler.is_compiling():
         return _run_traced(call, backend, strict)
     chosen = explain(call, backend, strict)
-    what = (call.cell.name or type(call.cell).__name__, chosen.backend)
+    what = (call.cell.title, chosen.backend)
     if what not in _logged:
         _logged.add(what)
         _logger.info("%s: %s", what[0], chosen)

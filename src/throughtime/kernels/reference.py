@@ -7,7 +7,6 @@ state are one product per step; otherwise the equations run as they are written.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -169,9 +168,9 @@ class _Matrix:
         # Whether what the blocks are applied to is rounded to their type.
         self.rounds = False
         # What the step sees has no names but those of the blocks.
-        self.seen = SimpleNamespace(**{name: partial(self._product, name) for name in names})
+        self.seen = SimpleNamespace(**{name: _Block(self, name) for name in names})
 
-    def _product(self, name: str, value: Tensor) -> Tensor:
+    def product(self, name: str, value: Tensor) -> Tensor:
         for known, product in self.ready.get(name, ()):
             if known is value:
                 return product
@@ -194,6 +193,20 @@ class _Matrix:
         )
 
 
+class _Block:
+    """One block of a matrix, as the step applies it.
+
+    Attributes:
+        weight: the block itself, which a folded cell reads; see graph/folded.py.
+    """
+
+    def __init__(self, matrix: _Matrix, name: str) -> None:
+        self.matrix, self.name, self.weight = matrix, name, matrix.blocks.get(name)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        return self.matrix.product(self.name, value)
+
+
 def _chunks(names: Sequence[str], whole: Tensor | None) -> dict[str, Tensor]:
     if whole is None:
         return {}
@@ -206,9 +219,12 @@ def _blocks_by_value(cell: Cell) -> tuple[list[str], dict[str, list[str]]]:
     Nothing is known of a step that cannot be traced: its products are taken one by one.
     """
     try:
-        products = trace(cell).products
+        traced = trace(cell)
     except Untraceable:
         return [], {}
+    # A matrix that the cell holds is no block here, unless the cell is the folded one.
+    own = {*cell.gates, *cell.recurrent_block_names}
+    products = [p for p in traced.products if p.block in own]
     x = ("input", "x")
     of_input = [
         p.block for p in products if p.matrix == "W" and (p.operand.op, p.operand.name) == x
@@ -250,19 +266,19 @@ def _output_and_states(
     if not isinstance(made, Mapping) or any(name not in made for name in wanted):
         got = ", ".join(made) if isinstance(made, Mapping) else type(made).__name__
         raise ValueError(
-            f"{type(cell).__name__}.step: expected a dict with {', '.join(dict.fromkeys(wanted))}, "
+            f"{cell.title}.step: expected a dict with {', '.join(dict.fromkeys(wanted))}, "
             f"got {got}."
         )
     for name, before in state.items():
         if made[name].shape != before.shape:
             raise ShapeError(
-                f"{type(cell).__name__}.step: expected {name} of shape {tuple(before.shape)} as "
+                f"{cell.title}.step: expected {name} of shape {tuple(before.shape)} as "
                 f"before the step, got {tuple(made[name].shape)}."
             )
     output, rows = made[cell.output_name], next(iter(state.values())).shape[0]
     if output.shape != (rows, H):
         raise ShapeError(
-            f"{type(cell).__name__}.step: expected {cell.output_name} of shape ({rows}, {H}), "
+            f"{cell.title}.step: expected {cell.output_name} of shape ({rows}, {H}), "
             f"as the layer has {H} units, got {tuple(output.shape)}."
         )
     return output, {name: made[name] for name in state}

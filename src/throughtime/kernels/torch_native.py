@@ -40,7 +40,7 @@ def reasons(call: Call) -> list[str]:
     found = []
     if call.cell.torch_equivalent not in _OPERATORS or not is_equal(call.cell):
         found.append(
-            f"the cell {call.cell.name or type(call.cell).__name__} is none that PyTorch has "
+            f"the cell {call.cell.title} is none that PyTorch has "
             f"fused ({', '.join(_OPERATORS)})"
         )
     if call.resets is not None:

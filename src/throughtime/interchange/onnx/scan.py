@@ -28,7 +28,7 @@ def traced(cell: Cell) -> Step:
     Raises:
         ValueError: where there is none, or it draws random numbers.
     """
-    who = f"save_onnx: the cell {cell.name or type(cell).__name__} cannot be exported"
+    who = f"save_onnx: the cell {cell.title} cannot be exported"
     try:
         step = trace(cell)
     except Untraceable as reason:

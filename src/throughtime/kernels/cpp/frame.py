@@ -112,7 +112,7 @@ def file_text(stages: Stages, memory: Arrays, structs: list[str]) -> str:
     most = ", ".join(f"tiles<Stage{n}>(c)" for n in numbers)
     return "\n".join(
         [
-            f"// {cell.name or type(cell).__name__}, {direction}, {storage}",
+            f"// {cell.title}, {direction}, {storage}",
             '#include "recurrence.hpp"',
             "namespace throughtime {",
             f"using S = {storage};",

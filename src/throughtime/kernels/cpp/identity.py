@@ -38,7 +38,7 @@ def _named(cell: Cell) -> str:
     """A name unique to this cell's behaviour."""
     arguments = ", ".join(f"{k}={v!r}" for k, v in cell.constants.items())
     # No name of the registry has brackets: another process must not take another cell for it.
-    name = cell.name if is_registered(cell) else f"<{cell.name or type(cell).__name__}>"
+    name = cell.name if is_registered(cell) else f"<{cell.title}>"
     label = name + (f"({arguments})" if arguments else "")
     text, number, behaviour = label, 1, program(cell)
     while _programs.setdefault(text, behaviour) is not behaviour:

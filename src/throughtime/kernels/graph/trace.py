@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial, wraps
 from numbers import Real
 from types import NoneType, SimpleNamespace
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function
 
 from throughtime.cells.cell import Cell, Input, Parameter, State
+from throughtime.kernels.graph.folded import Fold, Folded
 from throughtime.kernels.graph.functions import (
     CHANGING,
     FUNCTIONS,
@@ -191,8 +192,11 @@ def trace(cell: Cell) -> Step:
 
 
 def _traced(cell: Cell) -> Step:
+    if isinstance(cell, Folded):
+        return replace(_traced(cell.cell), cell=cell)
     graph = Graph()
     step = Step(cell, graph)
+    folds: list[Fold] = []
 
     def symbol(op: str, name: str, kind: str = "row") -> Symbol:
         return Symbol(graph, graph.leaf(op, name, kind))
@@ -208,15 +212,31 @@ def _traced(cell: Cell) -> Step:
         step.products.append(Product(matrix, block, applied_to, result))
         return Symbol(graph, result)
 
+    def matrix_product(name: str, is_transposed: bool, value: Any) -> Symbol:
+        of_x = isinstance(value, Symbol) and value is x
+        letter = "W" if of_x else "R"
+        block = name + "_x" * of_x + "_T" * is_transposed
+        while block in (*cell.gates, *cell.recurrent_block_names):
+            block += "_"
+        folding = (letter, name, is_transposed, block)
+        if folding not in folds:
+            folds.append(folding)
+        return product(letter, block, value)
+
     def blocks(matrix: str, names: tuple[str, ...]) -> SimpleNamespace:
         return SimpleNamespace(**{name: partial(product, matrix, name) for name in names})
 
     for name, spec in cell.state_specs.items():
         if spec.size is not None:
             raise Untraceable(f"the state {name} has a width of its own, {spec.size}")
+    parameters: dict[str, Symbol | Matrix] = {}
     for name, spec in cell.parameter_specs.items():
-        if spec.size is not None:
+        if isinstance(spec.size, int) or (spec.size is not None and len(spec.size) > 2):
             raise Untraceable(f"the parameter {name} has a size of its own, {spec.size}")
+        if spec.size is not None and len(spec.size) == 2:
+            parameters[name] = Matrix(name, partial(matrix_product, name))
+        else:
+            parameters[name] = symbol("parameter", name, "unit")
     try:
         drawn = cell.drawn_inputs
         extra = {n: symbol("random" if n in drawn else "input", n) for n in cell.input_specs}
@@ -226,14 +246,14 @@ def _traced(cell: Cell) -> Step:
             blocks("W", cell.gates),
             blocks("R", cell.recurrent_block_names),
             SimpleNamespace(**{name: symbol("state", name) for name in cell.state_specs}),
-            SimpleNamespace(**{n: symbol("parameter", n, "unit") for n in cell.parameter_specs}),
+            SimpleNamespace(**parameters),
             *([SimpleNamespace(**extra)] if extra else []),
         )
     except Untraceable:
         raise
     except AttributeError as error:
         raise AttributeError(
-            f"{type(cell).__name__}.step: {error}. It may use the blocks "
+            f"{cell.title}.step: {error}. It may use the blocks "
             f"{', '.join(cell.gates)} of W, {', '.join(cell.recurrent_block_names)} of R, "
             f"the states {', '.join(cell.state_specs)}, the parameters "
             f"{', '.join(cell.parameter_specs) or '(none)'} and the inputs "
@@ -244,6 +264,8 @@ def _traced(cell: Cell) -> Step:
         # tensors, meets the same error, and the user sees it as it is.
         raise Untraceable(f"the step cannot be run on symbols ({error})") from error
     _sort(step, made)
+    if folds:
+        step.cell = Folded(cell, tuple(folds))
     return step
 
 
@@ -255,7 +277,7 @@ def _sort(step: Step, made: Any) -> None:
         kind = "Tensor" if isinstance(made, Symbol) else type(made).__name__
         got = ", ".join(made) if isinstance(made, Mapping) else kind
         raise ValueError(
-            f"{type(cell).__name__}.step: expected a dict with {', '.join(wanted)}, got {got}."
+            f"{cell.title}.step: expected a dict with {', '.join(wanted)}, got {got}."
         )
     values = {name: _node_or_number(value) for name, value in made.items()}
     for name in wanted:
@@ -267,6 +289,64 @@ def _sort(step: Step, made: Any) -> None:
     step.states = {name: values[name] for name in cell.state_specs}
     step.output = values[cell.output_name]
     step.others = {name: v for name, v in values.items() if name not in wanted}
+
+
+class Matrix:
+    """A matrix that the step multiplies by: a parameter of the cell with two dimensions.
+
+    Args:
+        name: of the parameter.
+        product: takes whether the matrix is transposed, and a value; gives their product.
+        is_transposed: whether the step has transposed it.
+    """
+
+    def __init__(
+        self, name: str, product: Callable[[bool, Any], Symbol], is_transposed: bool = False
+    ) -> None:
+        self._name, self._product, self._is_transposed = name, product, is_transposed
+
+    @property
+    def T(self) -> Matrix:
+        return Matrix(self._name, self._product, not self._is_transposed)
+
+    mT = T
+
+    def t(self) -> Matrix:
+        return self.T
+
+    def transpose(self, dim0: int, dim1: int) -> Matrix:
+        if {dim0 % 2, dim1 % 2} != {0, 1}:
+            raise Untraceable(f"{self._name}.transpose({dim0}, {dim1}) has no kernel")
+        return self.T
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return _of_matrix(func.__name__, args, kwargs or {})
+
+    def __getattr__(self, name: str) -> Any:
+        raise Untraceable(f"the matrix {self._name} has a kernel only in a product, got {name}")
+
+    def times(self, value: Any, is_linear: bool) -> Symbol:
+        """``value @ self``; where ``is_linear``, ``value @ self.T`` as F.linear has it."""
+        return self._product(self._is_transposed == is_linear, value)
+
+
+def _of_matrix(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Symbol:
+    """A function of PyTorch that was called with a matrix."""
+    named = dict(zip(("input", "weight" if name == "linear" else "other", "bias"), args, strict=False))
+    named |= {("other" if k == "mat2" else k): v for k, v in kwargs.items()}
+    value, bias = named.get("input"), named.get("bias")
+    matrix = named.get("weight", named.get("other"))
+    if name not in ("linear", "matmul", "mm", "__matmul__") or not isinstance(matrix, Matrix):
+        own = next(a._name for a in (*args, *kwargs.values()) if isinstance(a, Matrix))
+        what = f"the matrix {own} is used in {name.strip('_')}"
+        raise Untraceable(f"{what}; matrices have a kernel in value @ matrix and F.linear")
+    if not isinstance(value, Symbol):
+        raise Untraceable(f"the matrix {matrix._name} is multiplied by what is no value of the step")
+    made = matrix.times(value, name == "linear")
+    return made if bias is None else _apply(made._graph, "add", (made, bias), {})
 
 
 _SHARED = ("state", "input", "parameter")
@@ -287,7 +367,10 @@ class Symbol:
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        graph = next(a._graph for a in _flat((*args, *(kwargs or {}).values())))
+        values = (*args, *(kwargs or {}).values())
+        if any(isinstance(a, Matrix) for a in values):
+            return _of_matrix(func.__name__, args, kwargs or {})
+        graph = next(a._graph for a in _flat(values))
         return _apply(graph, func.__name__, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
@@ -305,6 +388,9 @@ class Symbol:
 
     def __getitem__(self, index: Any) -> Any:
         raise Untraceable("the step takes a part of a value")
+
+    def __matmul__(self, other: Any) -> Any:
+        return handle_torch_function(Tensor.matmul, (self, other), self, other)
 
     __hash__ = object.__hash__
 

@@ -120,7 +120,7 @@ def describe(cell: Cell) -> Equations:
     back = NamedGradients(step)
     name_what_is_used_twice(step, back)
     writer = Writer(step, back)
-    title = cell.name or type(cell).__name__
+    title = cell.title
     if cell.constants:
         given = ", ".join(f"{k} = {v}" for k, v in cell.constants.items())
         title += f", {given}"
