@@ -21,7 +21,7 @@ from throughtime.kernels.cpp.operators import recurrence
 from throughtime.kernels.cpp.recurrence import STORAGE, kernel
 from throughtime.kernels.graph.folded import Fold, Folded, fold
 from throughtime.kernels.graph.program import program, recording_program
-from throughtime.kernels.graph.trace import Untraceable
+from throughtime.kernels.graph.trace import Untraceable, trace
 from throughtime.kernels.transforms import has_tangent, is_functionalized, is_transformed
 
 __all__ = [
@@ -74,6 +74,8 @@ def reasons(call: Call) -> list[str]:
         if shape not in expected:
             sizes = " or ".join(map(str, expected))
             refusals.append(f"{name} of the cell has the shape {shape} (needs {sizes})")
+    if problem := trace(call.cell).graph.problem(H):
+        refusals.append(problem)
     if refusals:
         return refusals
     if "x" in compiled.program.inputs and call.x.shape[-1] != call.state[0].shape[-1]:
@@ -172,7 +174,7 @@ _blocks_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @torch.no_grad()
-def record(call: Call) -> dict[str, Tensor]:
+def record(call: Call) -> dict[str, Tensor] | None:
     """All that the step returns by name, of all steps; see ``reference.record``.
 
     For tensors that :func:`throughtime.kernels.transforms.is_direct` allows.
@@ -192,7 +194,10 @@ def record(call: Call) -> dict[str, Tensor]:
         state=tuple(map(plain, call.state)),
         inputs=tuple(map(plain, call.inputs)),
     )
-    recording = recording_program(call.cell)
+    try:
+        recording = recording_program(call.cell)
+    except Untraceable:
+        return None
     blocks = recording.cell.blocks if isinstance(recording.cell, Folded) else ()
     call = fold(call, recording.cell, blocks)
     return kernel(recording, call.x.dtype).trace(call)

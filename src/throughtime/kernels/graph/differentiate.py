@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from throughtime.kernels.graph.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
+from throughtime.kernels.graph.maps import Map
 
 __all__ = ["RULES", "gradients"]
 
@@ -55,12 +57,19 @@ RULES: dict[str, Callable[..., tuple[Operand | None, ...]]] = {
     "minimum": lambda w, d, y, a, b: (_share(w, d, a, b, a, b), _share(w, d, b, a, b, a)),
     "where": lambda w, d, y, c, a, b: (None, w.where(c, d, 0.0), w.where(c, 0.0, d)),
     "row_sum": lambda w, d, y, a: (d,),
+    "spread": lambda w, d, y, a: (d,),
+    "map": lambda w, d, y, a: (w.graph.map(transposed(y.rule), d),),
     **dict.fromkeys(
         ("sign", "floor", "ceil", "round", "trunc", "stop"), lambda w, d, y, a: (None,)
     ),
     **dict.fromkeys(("less", "less_equal", "equal", "both", "either"), lambda *_: (None, None)),
     "negate": lambda *_: (None,),
 }
+
+
+def transposed(rule: Map) -> Map:
+    """The map that gradients take."""
+    return replace(rule, is_transposed=not rule.is_transposed)
 
 
 def _share(
@@ -93,6 +102,9 @@ def gradients(
             return
         if node.kind == "column" and not (isinstance(d, Node) and d.kind == "column"):
             d = w.row_sum(d)
+        elif node.kind == "number":
+            # It follows from the number of units, or from numbers.
+            return
         total[node] = w.add(total[node], d) if node in total else d
 
     seeds = list(seeds)
@@ -101,7 +113,10 @@ def gradients(
     for node in reversed(reachable(value for value, _ in seeds)):
         if node.op in LEAVES or node not in total:
             continue
-        args = node.args
-        for argument, d in zip(args, RULES[node.op](w, total[node], node, *args), strict=True):
+        args, d_node = node.args, total[node]
+        if node.op == "map" and not (isinstance(d_node, Node) and d_node.kind in ("row", "unit")):
+            # What is the same for all units, as a row of this width.
+            d_node = w.graph.spread(d_node, node.width)
+        for argument, d in zip(args, RULES[node.op](w, d_node, node, *args), strict=True):
             give(argument, d)
     return {leaf: total.get(leaf, 0.0) for leaf in wrt}

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
+from throughtime.kernels.graph.maps import UNITS, Size, constant
+from throughtime.kernels.graph.parts import PARTS
+from throughtime.kernels.graph.untraceable import Untraceable
 
 __all__ = ["CHANGING", "FUNCTIONS", "OPERATORS", "SHARING", "Untraceable", "Writer", "operand"]
-
-
-class Untraceable(Exception):
-    """The step does something that cannot become a graph; the message says what."""
 
 
 def operand(value: Any) -> Operand:
@@ -127,9 +126,14 @@ def _sum(w: Writer, a: Any, dim: Any = None, keepdim: bool = False) -> Operand:
     return w.row_sum(a)
 
 
+def _units(w: Writer, a: Any) -> Operand:
+    """How many units a value has."""
+    return w.graph.size(a.width if isinstance(a, Node) else UNITS)
+
+
 def _mean(w: Writer, a: Any, dim: Any = None, keepdim: bool = False) -> Operand:
     _over_units(a, dim, keepdim)
-    return w.div(w.row_sum(a), w.graph.leaf("units", "H", "number"))
+    return w.div(w.row_sum(a), _units(w, a))
 
 
 def _var(
@@ -144,7 +148,7 @@ def _var(
     _over_units(a, dim, keepdim)
     if correction is None:
         correction = 0.0 if unbiased is False else 1.0
-    H = w.graph.leaf("units", "H", "number")
+    H = _units(w, a)
     centred = w.sub(a, w.div(w.row_sum(a), H))
     return w.div(w.row_sum(w.mul(centred, centred)), w.sub(H, correction))
 
@@ -154,6 +158,29 @@ def _softmax(w: Writer, a: Any, dim: Any = None, *args: Any, **kwargs: Any) -> O
     # The largest value is taken off for safety alone: the result does not depend on it.
     e = w.exp(w.sub(a, w.stop(w.row_max(a))))
     return w.div(e, w.row_sum(e))
+
+
+def _layer_norm(
+    w: Writer,
+    a: Any,
+    normalized_shape: Any,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Operand:
+    shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else [normalized_shape]
+    if len(shape) != 1 or not isinstance(a, Node) or a.kind != "row":
+        raise Untraceable("layer_norm has a kernel over the units of a row only")
+    size = shape[0] if isinstance(shape[0], Size) else constant(shape[0])
+    if size != a.width:
+        w.graph.equal_sizes[a.width, size] = None
+    H = _units(w, a)
+    centred = w.sub(a, w.div(w.row_sum(a), H))
+    variance = w.div(w.row_sum(w.mul(centred, centred)), H)
+    value = w.mul(centred, w.rsqrt(w.add(variance, _number_of(eps, "eps"))))
+    value = value if weight is None else w.mul(value, weight)
+    return value if bias is None else w.add(value, bias)
 
 
 def _softplus(w: Writer, a: Any, beta: float = 1.0, threshold: float = 20.0) -> Operand:
@@ -208,7 +235,7 @@ def _cast(w: Writer, a: Any, *args: Any, **kwargs: Any) -> Operand:
     return w.where(node, 1.0, 0.0) if is_mask(node) else node
 
 
-FUNCTIONS: dict[str, Callable[..., Operand]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{
         name: _simple(name)
         for name in (
@@ -249,6 +276,9 @@ FUNCTIONS: dict[str, Callable[..., Operand]] = {
     "lerp": lambda w, a, b, weight: w.add(a, w.mul(weight, w.sub(b, a))),
     "addcmul": lambda w, a, b, c, *, value=1.0: w.add(a, w.mul(w.mul(b, c), value)),
     "detach": _simple("stop"),
+    "mish": _one(lambda w, a: w.mul(a, w.tanh(w.softplus(a)))),
+    "layer_norm": _layer_norm,
+    **PARTS,
     "clone": lambda w, a, **kwargs: operand(a),
     "contiguous": lambda w, a, **kwargs: operand(a),
     "to": _cast,
@@ -298,5 +328,5 @@ FUNCTIONS |= {written: FUNCTIONS[called] for written, called in OPERATORS.items(
 
 # Where each says that it changes its argument, and what gives out the memory of its argument.
 CHANGING = {"relu": 1, "relu6": 1, "silu": 1, "hardsigmoid": 1, "elu": 2, "leaky_relu": 2}
-CHANGING |= {"hardtanh": 3}
-SHARING = ("detach", "contiguous", "to", "type_as", "float", "double")
+CHANGING |= {"hardtanh": 3, "mish": 1}
+SHARING = ("detach", "contiguous", "to", "type_as", "float", "double", *PARTS)

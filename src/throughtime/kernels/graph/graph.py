@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from throughtime.kernels.graph.maps import UNITS, Map, Size
+
 __all__ = [
     "LEAVES",
     "OPERATIONS",
@@ -25,9 +27,9 @@ __all__ = [
     "reachable",
 ]
 
-LEAVES = ("state", "parameter", "input", "random", "product", "slot", "gradient", "units")
-"""Operations without arguments: values that come from outside. ``units`` is the number H,
-``random`` what is drawn at each step."""
+LEAVES = ("state", "parameter", "input", "random", "product", "slot", "gradient", "units", "size")
+"""Operations without arguments: values that come from outside. ``units`` is the number H, ``size``
+another number that follows from it, ``random`` what is drawn at each step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,8 @@ class Node:
         kind: ``row`` a value for each row and unit; ``unit`` one for each unit, the same for all
             rows; ``column`` one for each row, the same for all units; ``number``.
         index: its place in the graph; what it is computed from stands before it.
+        rule: of the operation ``map`` the map, of the leaf ``size`` the number.
+        width: how many units it has, if it has a value for each unit.
     """
 
     op: str
@@ -48,10 +52,13 @@ class Node:
     name: str = ""
     kind: str = "row"
     index: int = 0
+    rule: Map | Size | None = None
+    width: Size = UNITS
 
     def __repr__(self) -> str:
         inside = ", ".join(f"%{a.index}" if isinstance(a, Node) else repr(a) for a in self.args)
-        return f"%{self.index} = {self.op}({inside or self.name})"
+        rule = "" if self.rule is None else f" {self.rule!r}"
+        return f"%{self.index} = {self.op}{rule}({inside or self.name})"
 
 
 Operand = Node | float
@@ -100,7 +107,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "row_max": lambda a: a.amax(-1, keepdim=True),
 }
 """Every operation of the graph, and what it means in PyTorch. The names are PyTorch's; those of
-masks, which are true or false, are words. ``row_sum`` and ``row_max`` run over the units."""
+masks, which are true or false, are words. ``row_sum`` and ``row_max`` run over the units. Besides
+there are ``spread``, which makes a row of a value that is one for all units, and ``map``, which makes
+another row of a row; see maps.py."""
 
 _COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "both", "either"})
 _MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})
@@ -111,15 +120,38 @@ class Graph:
     """The nodes of a step. Equal nodes are one object, so that each value is computed once."""
 
     _nodes: dict[Any, Node] = field(default_factory=dict)
+    equal_sizes: dict[tuple[Size, Size], None] = field(default_factory=dict)
+    """Sizes that must be the same number, or the step would fail on tensors."""
 
     @property
     def nodes(self) -> list[str]:
         """All nodes as text, in the order in which they were added."""
         return [repr(node) for node in self._nodes.values()]
 
+    def problem(self, H: int) -> str:
+        """Why the parts of rows do not fit together where there are H units; empty if they do."""
+        for one, other in self.equal_sizes:
+            if one.at(H) != other.at(H):
+                return f"with H = {H} units, {one} is {one.at(H)} and {other} is {other.at(H)}"
+        rules = (node.rule for node in self._nodes.values() if isinstance(node.rule, Map))
+        return next((why for rule in rules if (why := rule.problem(H))), "")
+
     def leaf(self, op: str, name: str, kind: str = "row") -> Node:
         """A value that comes from outside."""
         return self._once(op, (), name, kind)
+
+    def size(self, size: Size) -> Node:
+        """A number that follows from the number of units, as a value."""
+        if size == UNITS:
+            return self.leaf("units", "H", "number")
+        return self._once("size", (), str(size), "number", size)
+
+    def map(self, rule: Map, value: Node) -> Node:
+        """A map applied to a row, or to a value of each unit."""
+        width = rule.target if rule.is_transposed else rule.source
+        if value.width != width:
+            self.equal_sizes[value.width, width] = None
+        return self._once("map", (value,), "", value.kind, rule, rule.width)
 
     def node(self, op: str, *args: Operand) -> Operand:
         """The value of an operation; a number if all arguments are numbers."""
@@ -131,12 +163,32 @@ class Graph:
             return simple
         if op in _COMMUTATIVE:
             args = tuple(sorted(args, key=_order))
-        return self._once(op, args, "", _kind(op, args))
+        return self._once(op, args, "", _kind(op, args), width=self._width(op, args))
 
-    def _once(self, op: str, args: tuple[Operand, ...], name: str, kind: str) -> Node:
-        key = (op, name, *(a.index if isinstance(a, Node) else repr(a) for a in args))
+    def spread(self, value: Operand, width: Size) -> Node:
+        """A row of this width, which has the value of its row, or the number, in each unit."""
+        return self._once("spread", (value,), "", "row", width, width)
+
+    def _width(self, op: str, args: Iterable[Operand]) -> Size:
+        """The width of an operation's value; notes which widths must be the same."""
+        widths = [a.width for a in args if isinstance(a, Node) and a.kind in ("row", "unit")]
+        for width in widths[1:]:
+            if width != widths[0]:
+                self.equal_sizes[widths[0], width] = None
+        return widths[0] if widths else UNITS
+
+    def _once(
+        self,
+        op: str,
+        args: tuple[Operand, ...],
+        name: str,
+        kind: str,
+        rule: Map | Size | None = None,
+        width: Size = UNITS,
+    ) -> Node:
+        key = (op, name, rule, *(a.index if isinstance(a, Node) else repr(a) for a in args))
         if key not in self._nodes:
-            self._nodes[key] = Node(op, args, name, kind, len(self._nodes))
+            self._nodes[key] = Node(op, args, name, kind, len(self._nodes), rule, width)
         return self._nodes[key]
 
     def copy(self, roots: Iterable[Operand], into: Mapping[Node, Operand]) -> list[Operand]:
@@ -149,12 +201,26 @@ class Graph:
         made: dict[Node, Operand] = dict(into)
         roots = list(roots)
         for node in reachable(roots, stop=made):
-            if node.op in LEAVES:
+            if node.op == "size":
+                made[node] = self.size(_size_of(node))
+            elif node.op == "spread":
+                (argument,) = node.args
+                made[node] = self.spread(made[argument], node.width)  # type: ignore[index]
+            elif node.op in LEAVES:
                 made[node] = self.leaf(node.op, node.name, node.kind)
+            elif isinstance(node.rule, Map):
+                argument = made[node.args[0]]  # type: ignore[index]
+                assert isinstance(argument, Node)
+                made[node] = self.map(node.rule, argument)
             else:
                 args = (made[a] if isinstance(a, Node) else a for a in node.args)
                 made[node] = self.node(node.op, *args)
         return [made[r] if isinstance(r, Node) else r for r in roots]
+
+
+def _size_of(node: Node) -> Size:
+    assert isinstance(node.rule, Size)
+    return node.rule
 
 
 def _order(a: Operand) -> tuple[int, float]:
@@ -239,11 +305,24 @@ def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor])
     """
     roots = list(roots)
     values: dict[Node, Any] = {}
+    H = max((t.shape[-1] for t in leaves.values() if t.dim()), default=1)
     for node in reachable(roots):
+        if node.op == "size":
+            like = next(iter(leaves.values()))
+            values[node] = like.new_tensor(_size_of(node).at(H))
+            continue
+        if isinstance(node.rule, Map):
+            values[node] = node.rule.apply(values[node.args[0]], H)  # type: ignore[index]
+            continue
         if node.op in LEAVES:
             values[node] = leaves[node.op, node.name]
             continue
         args = [values[a] if isinstance(a, Node) else a for a in node.args]
+        if node.op == "spread":
+            like = next(t for t in leaves.values() if t.dim() == 2)
+            one = args[0] if isinstance(args[0], Tensor) else like.new_full((), args[0])
+            values[node] = one.expand(len(like), node.width.at(H))
+            continue
         if not isinstance(args[0], Tensor) or node.op in ("maximum", "minimum", "where"):
             # Without dimensions they take the type of the others, which may be masks alone.
             args = [

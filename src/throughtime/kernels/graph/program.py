@@ -23,9 +23,10 @@ from functools import cached_property
 from throughtime.cells.cell import Cell
 from throughtime.kernels.graph.differentiate import gradients
 from throughtime.kernels.graph.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
+from throughtime.kernels.graph.maps import UNITS
 from throughtime.kernels.graph.trace import Product, Step, Untraceable, once_per_key, trace
 
-__all__ = ["Program", "Slot", "program", "recording_program"]
+__all__ = ["ACROSS", "Program", "Slot", "program", "recording_program"]
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ class Program:
                 return 1 + max(stage(self.gradients[s.leaf]) for s in users)
             # A sum over the units waits for the last of them.
             after = max((stage(a) for a in node.args), default=0)
-            return after + 1 if node.op in ("row_sum", "row_max") else after
+            return after + 1 if node.op in ACROSS else after
 
         if backward:
             roots = [*self.gradients.values(), *self.seeds.values()]
@@ -208,6 +209,9 @@ class Program:
             stage(root)
         return stages
 
+
+ACROSS = ("row_sum", "row_max", "map")
+"""The operations that read other units than their own: a stage of its own must come before."""
 
 # A value that costs more than this to compute again is saved. Additions and products cost 1, a
 # transcendental function 8: so one function is computed again, and two are not.
@@ -220,10 +224,10 @@ _EXPENSIVE = frozenset(
 
 def _cost(node: Node, at_hand: set[Node]) -> float:
     """The cost of computing a value from the values at hand; infinite if that is impossible."""
-    if node in at_hand or node.op in ("state", "parameter", "input", "random", "units"):
+    if node in at_hand or node.op in ("state", "parameter", "input", "random", "units", "size"):
         return 0.0
     # A slot would take its matrix products again, and a sum over the units a stage of its own.
-    if node.op in LEAVES or node.op in ("row_sum", "row_max"):
+    if node.op in LEAVES or node.op in ACROSS:
         return float("inf")
     below = sum(_cost(a, at_hand) for a in node.args if isinstance(a, Node))
     return below + (8.0 if node.op in _EXPENSIVE else 1.0)
@@ -256,6 +260,9 @@ def recording_program(cell: Cell) -> Program:
         Untraceable: as :func:`program` does.
     """
     step = trace(cell)
+    for name, value in step.others.items():
+        if isinstance(value, Node) and value.kind == "row" and value.width != UNITS:
+            raise Untraceable(f"{name} has {value.width} units, and a record has H")
     # Arrays hold numbers: a mask is recorded as ones and zeros.
     rows = {
         k: step.graph.node("where", v, 1.0, 0.0) if is_mask(v) else v

@@ -30,6 +30,7 @@ from throughtime.kernels.graph.functions import (
     operand,
 )
 from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
+from throughtime.kernels.graph.maps import UNITS
 
 __all__ = ["Product", "Step", "Untraceable", "cell_key", "once_per_key", "snapshot", "trace"]
 
@@ -205,6 +206,8 @@ def _traced(cell: Cell) -> Step:
         applied_to = _node_or_number(value)
         if not isinstance(applied_to, Node):
             raise Untraceable(f"{matrix}.{block} is applied to a number")
+        if applied_to.width != UNITS:
+            graph.equal_sizes[applied_to.width, UNITS] = None
         for known in step.products:
             if (known.matrix, known.block, known.operand) == (matrix, block, applied_to):
                 return Symbol(graph, known.result)
@@ -282,6 +285,8 @@ def _sort(step: Step, made: Any) -> None:
     values = {name: _node_or_number(value) for name, value in made.items()}
     for name in wanted:
         value = values[name]
+        if isinstance(value, Node) and value.width != UNITS and value.kind == "row":
+            step.graph.equal_sizes[value.width, UNITS] = None
         if is_mask(value):
             raise Untraceable(f"{name} is true or false, not a number")
         if isinstance(value, Node) and value.kind == "column":
@@ -352,6 +357,17 @@ def _of_matrix(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> S
 _SHARED = ("state", "input", "parameter")
 
 
+class _Rows:
+    """The number of rows of a batch, which a trace does not know."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Untraceable("the step computes with the number of rows")
+
+    __index__ = __add__ = __radd__ = __mul__ = __rmul__ = __sub__ = __floordiv__ = property(
+        lambda self: self.__getattr__("")
+    )
+
+
 class Symbol:
     """A value of the step, which records each operation on it as a node."""
 
@@ -387,10 +403,30 @@ class Symbol:
         raise Untraceable("the step takes a value apart")
 
     def __getitem__(self, index: Any) -> Any:
-        raise Untraceable("the step takes a part of a value")
+        return _apply(self._graph, "__getitem__", (self, index), {})
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The number of rows, with which nothing can be computed, and the width."""
+        if not isinstance(self._node, Node) or self._node.kind not in ("row", "unit"):
+            raise Untraceable("the step asks a value for its shape")
+        width = self._node.width
+        return (width,) if self._node.kind == "unit" else (_Rows(), width)
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        return len(self.shape)
+
+    ndim = property(dim)
 
     def __matmul__(self, other: Any) -> Any:
-        return handle_torch_function(Tensor.matmul, (self, other), self, other)
+        if isinstance(other, Matrix):
+            return other.times(self, is_linear=False)
+        if isinstance(other, Tensor):
+            raise Untraceable("a matrix has a kernel if it is an attribute of the cell")
+        return NotImplemented
 
     __hash__ = object.__hash__
 
@@ -406,6 +442,8 @@ def _flat(values: Any) -> list[Symbol]:
 
 
 def _unwrapped(value: Any) -> Any:
+    if isinstance(value, (list, tuple)) and any(isinstance(v, Symbol) for v in value):
+        return [_unwrapped(v) for v in value]
     return value._node if isinstance(value, Symbol) else value
 
 
@@ -413,14 +451,20 @@ def _node_or_number(value: Any) -> Operand:
     return operand(_unwrapped(value))
 
 
-def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Symbol:
+def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     if name not in FUNCTIONS:
         raise Untraceable(f"{name.strip('_')} has no kernel")
     try:
         inside = {key: _unwrapped(value) for key, value in kwargs.items()}
-        made = Symbol(graph, FUNCTIONS[name](Writer(graph), *map(_unwrapped, args), **inside))
+        result = FUNCTIONS[name](Writer(graph), *map(_unwrapped, args), **inside)
     except TypeError as error:
         raise Untraceable(f"{name.strip('_')} is used in a way that has no kernel") from error
+    if isinstance(result, tuple):
+        parts = tuple(Symbol(graph, part) for part in result)
+        for symbol in (*parts, *_flat(args[:1])):
+            symbol._is_shared = True
+        return parts
+    made = Symbol(graph, result)
     made._is_shared = False
     place = CHANGING.get(name, len(args))
     if kwargs.get("inplace") or (place < len(args) and args[place]):
