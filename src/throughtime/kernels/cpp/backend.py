@@ -19,7 +19,7 @@ from throughtime.kernels.cpp.gemm import has_amx
 from throughtime.kernels.cpp.identity import cell_of, identity, kernel_of
 from throughtime.kernels.cpp.operators import recurrence
 from throughtime.kernels.cpp.recurrence import STORAGE, kernel
-from throughtime.kernels.graph.folded import Fold, Folded, fold
+from throughtime.kernels.graph.folded import Fold, fold, folds_of
 from throughtime.kernels.graph.program import program, recording_program
 from throughtime.kernels.graph.trace import Untraceable, trace
 from throughtime.kernels.transforms import has_tangent, is_functionalized, is_transformed
@@ -93,8 +93,7 @@ def _own_shapes(
     cell: Cell, parameters: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, bool, tuple[int, ...]]]:
     """The parameters that the step uses: the name, whether x is multiplied by it, the shape."""
-    folded = cell.blocks if isinstance(cell, Folded) else ()
-    for letter, name, _, _ in folded:
+    for letter, name, _, _ in folds_of(cell):
         yield name, letter == "W", tuple(parameters[name].shape)
     for name in cell.parameter_specs:
         if parameters[name].dim() < 2:
@@ -165,8 +164,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
 
 def _blocks_of(text: str) -> tuple[Fold, ...]:
     """The matrices that the cell with this identity has among its blocks."""
-    cell = cell_of(text)
-    return cell.blocks if isinstance(cell, Folded) else ()
+    return folds_of(cell_of(text))
 
 
 # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
@@ -198,8 +196,7 @@ def record(call: Call) -> dict[str, Tensor] | None:
         recording = recording_program(call.cell)
     except Untraceable:
         return None
-    blocks = recording.cell.blocks if isinstance(recording.cell, Folded) else ()
-    call = fold(call, recording.cell, blocks)
+    call = fold(call, recording.cell, folds_of(recording.cell))
     return kernel(recording, call.x.dtype).trace(call)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from throughtime.cells.cell import Cell, Narrow
 from throughtime.kernels.call import Call, Weights
 
-__all__ = ["Fold", "Folded", "fold"]
+__all__ = ["Fold", "Folded", "fold", "folds_of"]
 
 Fold = tuple[str, str, bool, str]
 """A further block: ``W`` or ``R``, the matrix, whether it is transposed, the name of the block."""
@@ -61,6 +61,11 @@ class Folded(Cell):
             matrices[matrix] = block.T if is_transposed else block
         own = SimpleNamespace(**vars(p), **matrices)
         return self.cell.step(x, W, R, s, own, *([u] if self.cell.input_specs else []))
+
+
+def folds_of(cell: Cell) -> tuple[Fold, ...]:
+    """The further blocks of a cell; none unless it is a :class:`Folded` one."""
+    return cell.blocks if isinstance(cell, Folded) else ()
 
 
 def fold(call: Call, cell: Cell, blocks: tuple[Fold, ...]) -> Call:

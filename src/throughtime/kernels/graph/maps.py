@@ -128,6 +128,10 @@ class Map:
     def _pairs(self, H: int) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
+    def printed(self) -> tuple[str, tuple[Any, ...]]:
+        """How equations write it: the name of a function, and its arguments after the row."""
+        raise NotImplementedError
+
     def problem(self, H: int) -> str:
         """Why the map does not fit H units; empty if it does."""
         return ""
@@ -152,9 +156,10 @@ class Slice(Map):
         read = torch.tensor(range(*slice(*bounds).indices(self.source.at(H))), dtype=torch.long)
         return torch.arange(len(read)), read
 
-    def __str__(self) -> str:
-        bounds = [f"{v}" for v in (self.start or 0, self.stop, self.step) if v is not None]
-        return f"units {':'.join(bounds)}"
+    def printed(self) -> tuple[str, tuple[Any, ...]]:
+        stop = self.source if self.stop is None else self.stop
+        bounds = (self.start or 0, stop, *([] if self.step in (None, 1) else [self.step]))
+        return ("place", bounds) if self.is_transposed else ("part", bounds)
 
 
 @dataclass(frozen=True)
@@ -173,8 +178,8 @@ class Pick(Map):
         wrong = [i for i in self.indices if not -width <= i < width]
         return f"there is no unit {wrong[0]} among {width}" if wrong else ""
 
-    def __str__(self) -> str:
-        return f"units {', '.join(map(str, self.indices))}"
+    def printed(self) -> tuple[str, tuple[Any, ...]]:
+        return "put" if self.is_transposed else "pick", self.indices
 
 
 @dataclass(frozen=True)
@@ -187,8 +192,8 @@ class Place(Map):
         read = torch.arange(self.source.at(H))
         return read + self.offset.at(H), read
 
-    def __str__(self) -> str:
-        return f"from unit {self.offset} of {self.target}"
+    def printed(self) -> tuple[str, tuple[Any, ...]]:
+        return "part" if self.is_transposed else "place", (self.offset, self.offset + self.source)
 
 
 @dataclass(frozen=True)
@@ -202,6 +207,9 @@ class Roll(Map):
         read = torch.arange(width)
         return (read + self.shift) % max(width, 1), read
 
+    def printed(self) -> tuple[str, tuple[Any, ...]]:
+        return "roll", (-self.shift if self.is_transposed else self.shift,)
+
 
 @dataclass(frozen=True)
 class Flip(Map):
@@ -210,6 +218,9 @@ class Flip(Map):
     def _pairs(self, H: int) -> tuple[Tensor, Tensor]:
         read = torch.arange(self.source.at(H))
         return read.flip(0), read
+
+    def printed(self) -> tuple[str, tuple[Any, ...]]:
+        return "flip", ()
 
 
 @dataclass(frozen=True)
@@ -220,6 +231,9 @@ class Cumsum(Map):
         width = self.source.at(H)
         made, read = torch.tril_indices(width, width)
         return made, read
+
+    def printed(self) -> tuple[str, tuple[Any, ...]]:
+        return "cumsum_from_the_end" if self.is_transposed else "cumsum", ()
 
     def apply(self, value: Tensor, H: int) -> Tensor:
         if self.is_transposed:

@@ -135,7 +135,7 @@ class _Shorthands:
 
     def _is_simple(self, node: Node) -> bool:
         """Whether it takes no more than a glance: tanh(c_t), 1 - z_t, 1 - n_t^2."""
-        never = ("product", "gradient", "row_sum", "row_max", "where")
+        never = ("product", "gradient", "row_sum", "row_max", "map", "where")
         if node.op in never:
             return False
         inner, waiting, made = set[Node](), [node], set[Node]()
