@@ -1,7 +1,8 @@
 """Models in folders: the weights in safetensors, what they belong to in config.json.
 
-Reading one runs no code of the folder: the configuration names one of our classes and a cell of
-the registry, and holds nothing but numbers and texts.
+Reading one runs no code of the folder: the configuration names one of our classes and a cell, and
+holds nothing but numbers and texts. A cell of the registry is found by its name. Of any other the
+configuration names the class, which the caller must pass: it is never imported by its name.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.checks import unknown
 from throughtime.interchange.computed_weights import with_plain_weights
-from throughtime.interchange.configuration import read_configuration
+from throughtime.interchange.configuration import path_of, read_configuration
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 from throughtime.layers.dropout import Dropout
 from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork
@@ -47,8 +49,8 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
     value: the model that is read computes the same, and has that weight as a parameter.
 
     Raises:
-        ValueError: for a model that is none of ours, or with a cell that is not registered, or
-            with a weight that has no value; or for one that was changed after it was made, so that
+        ValueError: for a model that is none of ours, or with a cell that cannot be found again by
+            its class and constants, or with a weight that has no value; or for one that was changed after it was made, so that
             its constructor arguments no longer lead to it.
     """
     kind = type_before_parametrizations(model)
@@ -64,7 +66,8 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
             config[name] = _of_cell(value)
         else:
             config["arguments"][name] = _plain(name, value)
-    _check_arguments(model, _on_meta(kind, config))
+    own = {path_of(type(cell)): type(cell) for cell in _cells_in(arguments)}
+    _check_arguments(model, _on_meta(kind, config, own))
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     # Weights that are tied stand in the file once.
@@ -73,10 +76,14 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
     (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def from_pretrained(folder: str | Path) -> nn.Module:
+def from_pretrained(folder: str | Path, cells: Iterable[type[Cell]] = ()) -> nn.Module:
     """The model that :func:`save_pretrained` wrote, in evaluation mode.
 
     Each weight has the dtype with which it was saved.
+
+    Args:
+        folder: that was written.
+        cells: the classes of the cells in the model that are not registered.
 
     Raises:
         ValueError: where a file is missing or damaged, a name is unknown, or the weights are not
@@ -88,7 +95,8 @@ def from_pretrained(folder: str | Path) -> nn.Module:
             raise ValueError(
                 f"{path}: expected a folder as save_pretrained writes it, got no {file} in it."
             )
-    build = read_configuration(path / CONFIG, _CLASSES)
+    own = {path_of(kind): kind for kind in _checked(cells)}
+    build = read_configuration(path / CONFIG, _CLASSES, own)
     try:
         # Not load_file, which maps the file: the process dies where it is cut off meanwhile.
         weights = load((path / WEIGHTS).read_bytes())
@@ -99,10 +107,10 @@ def from_pretrained(folder: str | Path) -> nn.Module:
         # Of a size of 0, which the comparison below tells of.
         warnings.simplefilter("ignore")
         empty = build()
-    own, saved = _shapes(_tensors(empty)), _shapes(weights)
-    if (key := _first_difference(own, saved)) is not None:
+    expected, saved = _shapes(_tensors(empty)), _shapes(weights)
+    if (key := _first_difference(expected, saved)) is not None:
         raise ValueError(
-            f"{path / WEIGHTS}: expected {key} of shape {own.get(key, '(none)')} as {CONFIG} has "
+            f"{path / WEIGHTS}: expected {key} of shape {expected.get(key, '(none)')} as {CONFIG} has "
             f"it, got {saved.get(key, '(none)')}. Both must be of one save."
         )
     for key, weight in weights.items():
@@ -133,14 +141,34 @@ def _argument_names(kind: type[nn.Module]) -> list[str]:
     return [name for name in names if name not in ("self", "device", "dtype", "encoder")]
 
 
+def _cells_in(values: Mapping[str, Any]) -> Iterator[Cell]:
+    """The cells among the arguments of a model, and in their mappings."""
+    for value in values.values():
+        if isinstance(value, Cell):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _cells_in(value)
+
+
 def _of_cell(cell: Cell) -> dict[str, Any]:
-    if not is_registered(cell):
+    if is_registered(cell):
+        return {"name": cell.name, "constants": cell.constants}
+    kind = type(cell)
+    if "<locals>" in kind.__qualname__:
         raise ValueError(
-            f"save_pretrained: the cell {type(cell).__name__} is not registered, so nobody "
-            f"could find it again. Give it a name and throughtime.cells.register it, and "
-            f"import it before from_pretrained; or save the state dict alone."
+            f"save_pretrained: the cell {kind.__name__} is defined inside a function, so nobody "
+            f"could import it again. Define it at the top of a module and pass it to "
+            f"from_pretrained(folder, cells=[{kind.__name__}]); or save the state dict alone."
         )
-    return {"name": cell.name, "constants": cell.constants}
+    constants = {k: _plain(f"{kind.__name__}.{k}", v) for k, v in cell.constants.items()}
+    return {"name": path_of(kind), "constants": constants}
+
+
+def _checked(cells: Iterable[type[Cell]]) -> Iterable[type[Cell]]:
+    for kind in cells:
+        if not (isinstance(kind, type) and issubclass(kind, Cell)):
+            raise TypeError(f"from_pretrained: expected cells as classes of cells, got {kind!r}.")
+        yield kind
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -154,6 +182,8 @@ def _plain(name: str, value: Any) -> Any:
         return {key: _plain(f"{name}[{key!r}]", one) for key, one in value.items()}
     if value is None or isinstance(value, (bool, str)):
         return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(f"{name}[{i}]", one) for i, one in enumerate(value)]
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
@@ -168,16 +198,27 @@ def _plain(name: str, value: Any) -> Any:
     )
 
 
-def _on_meta(kind: type[nn.Module], config: Mapping[str, Any]) -> nn.Module:
-    """A model from its configuration, whose weights have shapes and no values."""
+def _on_meta(
+    kind: type[nn.Module], config: Mapping[str, Any], own: Mapping[str, type[Cell]]
+) -> nn.Module:
+    """A model from its configuration, whose weights have shapes and no values.
+
+    Args:
+        own: the classes of the cells that are not registered, by their paths.
+    """
+
+    def of_model(cell: Mapping[str, Any]) -> Cell:
+        own_kind = own.get(cell["name"])
+        return (own_kind or partial(get, cell["name"]))(**cell["constants"])
+
     cells = {name: value for name, value in config.items() if name not in ("class", "arguments")}
     arguments = dict(config["arguments"])
-    arguments |= {name: get(cell["name"], **cell["constants"]) for name, cell in cells.items()}
+    arguments |= {name: of_model(cell) for name, cell in cells.items()}
     for name in ("encoder_options", "decoder_options"):
         options = arguments.get(name)
         if isinstance(options, dict) and isinstance(options.get("cell"), dict):
             cell = options["cell"]
-            arguments[name] = {**options, "cell": get(cell["name"], **cell["constants"])}
+            arguments[name] = {**options, "cell": of_model(cell)}
     with torch.device("meta"), warnings.catch_warnings():
         # What there is to say was said when the model was made.
         warnings.simplefilter("ignore")

@@ -13,7 +13,7 @@ from throughtime.cells.cell import Cell
 from throughtime.checks import unknown
 from throughtime.kernels import reference, slowness, torch_native
 from throughtime.kernels.autocast import outside_autocast
-from throughtime.kernels.backend import Backend, Failure
+from throughtime.kernels.backend import Backend
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.transforms import has_tangent, is_direct, is_transformed
@@ -133,7 +133,8 @@ def run(
     if what not in _logged:
         _logged.add(what)
         _logger.info("%s: %s", what[0], chosen)
-    _warn_of_slowness(what[0], chosen)
+    if call.x.numel() > 0 and not call.x.is_meta:
+        _warn_of_slowness(what[0], chosen)
     return BACKENDS[chosen.backend].run(call)
 
 
@@ -147,8 +148,9 @@ def _warn_of_slowness(cell: str, chosen: Explanation) -> None:
     compiled = {name for name, b in BACKENDS.items() if b.IS_KERNEL and not b.IS_TRACEABLE}
     refusals = {name: why for name, why in chosen.reasons.items() if name in compiled}
     missing = [why for name in refusals for why in BACKENDS[name].missing()]
-    failures = [why for some in refusals.values() for why in some if isinstance(why, Failure)]
-    slowness.warn_of_steps(cell, missing or failures, stacklevel=8)
+    slowness.warn_of_steps(
+        cell, missing or [why for some in refusals.values() for why in some], stacklevel=8
+    )
 
 
 @outside_autocast

@@ -45,7 +45,6 @@ _OPERATORS = {
     "negate": "Not",
     "where": "Where",
     "stop": "Identity",
-    "spread": "Identity",
 }
 
 

@@ -214,6 +214,8 @@ class _Scan:
         elif node.op == "size":
             assert isinstance(node.rule, Size)
             known[node] = graph.number(float(node.rule.at(self.layer.hidden_size)))
+        elif node.op == "spread":
+            known[node] = find(node.args[0])
         elif node.op == "map":
             assert isinstance(node.rule, Map)
             name, H = f"map_{node.index}{self.suffix}", self.layer.hidden_size

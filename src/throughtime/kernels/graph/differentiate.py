@@ -57,8 +57,6 @@ RULES: dict[str, Callable[..., tuple[Operand | None, ...]]] = {
     "minimum": lambda w, d, y, a, b: (_share(w, d, a, b, a, b), _share(w, d, b, a, b, a)),
     "where": lambda w, d, y, c, a, b: (None, w.where(c, d, 0.0), w.where(c, 0.0, d)),
     "row_sum": lambda w, d, y, a: (d,),
-    "spread": lambda w, d, y, a: (d,),
-    "map": lambda w, d, y, a: (w.graph.map(transposed(y.rule), d),),
     **dict.fromkeys(
         ("sign", "floor", "ceil", "round", "trunc", "stop"), lambda w, d, y, a: (None,)
     ),
@@ -67,7 +65,7 @@ RULES: dict[str, Callable[..., tuple[Operand | None, ...]]] = {
 }
 
 
-def transposed(rule: Map) -> Map:
+def _transposed(rule: Map) -> Map:
     """The map that gradients take."""
     return replace(rule, is_transposed=not rule.is_transposed)
 
@@ -114,9 +112,15 @@ def gradients(
         if node.op in LEAVES or node not in total:
             continue
         args, d_node = node.args, total[node]
-        if node.op == "map" and not (isinstance(d_node, Node) and d_node.kind in ("row", "unit")):
-            # What is the same for all units, as a row of this width.
-            d_node = w.graph.spread(d_node, node.width)
+        if node.op == "spread":
+            give(args[0], d_node)
+            continue
+        if isinstance(node.rule, Map):
+            if not (isinstance(d_node, Node) and d_node.kind in ("row", "unit")):
+                # What is the same for all units, as a row of this width.
+                d_node = graph.spread(d_node, node.width)
+            give(args[0], graph.map(_transposed(node.rule), d_node))
+            continue
         for argument, d in zip(args, RULES[node.op](w, d_node, node, *args), strict=True):
             give(argument, d)
     return {leaf: total.get(leaf, 0.0) for leaf in wrt}

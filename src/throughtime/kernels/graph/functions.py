@@ -45,7 +45,7 @@ class Writer:
 
     def __getattr__(self, op: str) -> Callable[..., Operand]:
         def write(*args: Any) -> Operand:
-            operands = [operand(a) for a in args]
+            operands = [self.graph.size(a) if isinstance(a, Size) else operand(a) for a in args]
             return self.graph.node(op, *self._numbers(op, operands))
 
         return write

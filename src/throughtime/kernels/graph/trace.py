@@ -360,12 +360,8 @@ _SHARED = ("state", "input", "parameter")
 class _Rows:
     """The number of rows of a batch, which a trace does not know."""
 
-    def __getattr__(self, name: str) -> Any:
-        raise Untraceable("the step computes with the number of rows")
-
-    __index__ = __add__ = __radd__ = __mul__ = __rmul__ = __sub__ = __floordiv__ = property(
-        lambda self: self.__getattr__("")
-    )
+    def __repr__(self) -> str:
+        return "the number of rows"
 
 
 class Symbol:
