@@ -305,7 +305,9 @@ def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor])
     """
     roots = list(roots)
     values: dict[Node, Any] = {}
-    H = max((t.shape[-1] for t in leaves.values() if t.dim()), default=1)
+    # A gradient may be of a part of a row.
+    own = (t for (op, _), t in leaves.items() if op != "gradient" and t.dim())
+    H = max((t.shape[-1] for t in own), default=1)
     for node in reachable(roots):
         if node.op == "size":
             like = next(iter(leaves.values()))
