@@ -156,8 +156,8 @@ def _of_cell(cell: Cell) -> dict[str, Any]:
     kind = type(cell)
     if "<locals>" in kind.__qualname__:
         raise ValueError(
-            f"save_pretrained: the cell {kind.__name__} is defined inside a function, so nobody "
-            f"could import it again. Define it at the top of a module and pass it to "
+            f"save_pretrained: the cell {kind.__name__} is not registered and is defined inside "
+            f"a function, so nobody could import it again. Define it at the top of a module and pass it to "
             f"from_pretrained(folder, cells=[{kind.__name__}]); or save the state dict alone."
         )
     constants = {k: _plain(f"{kind.__name__}.{k}", v) for k, v in cell.constants.items()}

@@ -33,9 +33,8 @@ def from_torch(module: nn.Module) -> nn.Module:
     """
     if not any(isinstance(m, _TORCH_KINDS) for m in module.modules()):
         raise ValueError(
-            f"from_torch: expected a module with a torch.nn.RNN, LSTM or GRU in it, or one of "
-            f"their cells, "
-            f"got {type(module).__name__} with none."
+            f"from_torch: expected a module with a torch.nn.RNN, LSTM or GRU in it, "
+            f"got {type(module).__name__} with none, and none of their cells."
         )
     for layer in module.modules():
         if isinstance(layer, _TORCH_KINDS):

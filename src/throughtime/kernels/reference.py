@@ -7,7 +7,6 @@ state are one product per step; otherwise the equations run as they are written.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -109,7 +108,7 @@ def _run(call: Call, seen: list[dict[str, Tensor]] | None) -> tuple[Tensor, tupl
     of_input, of_state = _blocks_by_value(cell)
     hoisted = {name: product.unbind(0) for name, product in W.rows(of_input)(x).items()}
     fused = {k: R.rows(names) for k, names in of_state.items()}
-    p = SimpleNamespace(**weights.parameters)
+    p = Named(**weights.parameters)
     given = {k: v.unbind(0) for k, v in zip(cell.given_inputs, inputs, strict=True)}
 
     # As the kernels do: what is drawn is wide, and would widen all that it enters.
@@ -130,8 +129,8 @@ def _run(call: Call, seen: list[dict[str, Tensor]] | None) -> tuple[Tensor, tupl
             for name, product in rows(state[k]).items():
                 R.ready.setdefault(name, []).append((state[k], product))
         entering = {k: values[t] for k, values in given.items()} | _drawn(call, t)
-        u = [SimpleNamespace(**entering)] if entering else []
-        made = cell.step(xs[t], W.seen, R.seen, SimpleNamespace(**state), p, *u)
+        u = [Named(**entering)] if entering else []
+        made = cell.step(xs[t], W.seen, R.seen, Named(**state), p, *u)
         output, new = _output_and_states(cell, made, state, H)
         if rounds:
             output = output.to(call.x.dtype)
@@ -146,6 +145,14 @@ def _run(call: Call, seen: list[dict[str, Tensor]] | None) -> tuple[Tensor, tupl
                 k: v if valid is None else torch.where(valid[t], v, 0.0) for k, v in kept.items()
             }
     return torch.stack(outputs), tuple(state.values())
+
+
+class Named:
+    """Values by name, as the step reads them; torch.compile does not know SimpleNamespace."""
+
+    def __init__(self, **values: Any) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
 
 
 class _Matrix:
@@ -168,7 +175,7 @@ class _Matrix:
         # Whether what the blocks are applied to is rounded to their type.
         self.rounds = False
         # What the step sees has no names but those of the blocks.
-        self.seen = SimpleNamespace(**{name: _Block(self, name) for name in names})
+        self.seen = Named(**{name: _Block(self, name) for name in names})
 
     def product(self, name: str, value: Tensor) -> Tensor:
         for known, product in self.ready.get(name, ()):
@@ -216,8 +223,11 @@ def _chunks(names: Sequence[str], whole: Tensor | None) -> dict[str, Tensor]:
 def _blocks_by_value(cell: Cell) -> tuple[list[str], dict[str, list[str]]]:
     """Which blocks the step applies to its input, and which to each of its states.
 
-    Nothing is known of a step that cannot be traced: its products are taken one by one.
+    Nothing is known of a step that cannot be traced: its products are taken one by one. Inside
+    torch.compile, which would look into the tracer, they are too.
     """
+    if torch.compiler.is_compiling():
+        return [], {}
     try:
         traced = trace(cell)
     except Untraceable:
