@@ -83,7 +83,7 @@ def test_what_could_not_come_back_is_refused(tmp_path):
     class Inside(Leaky):
         pass
 
-    with pytest.raises(ValueError, match="Inside is defined inside a function"):
+    with pytest.raises(ValueError, match="Inside is not registered and is defined inside a"):
         tt.save_pretrained(tt.Recurrent(Inside(5), 3, 5), tmp_path)
     with pytest.raises(ValueError, match=r"Leaky\.powers\[0\] is a function"):
         tt.save_pretrained(tt.Recurrent(Leaky(5, powers=[abs]), 3, 5), tmp_path)
@@ -97,4 +97,6 @@ def test_a_cell_of_ones_own_goes_to_onnx(layer, tmp_path):
     names = [i.name for i in session.get_inputs()]
     feed = dict(zip(names, (x.numpy(), state.numpy()), strict=True))
     got = session.run(None, feed)[0]
-    torch.testing.assert_close(torch.from_numpy(got), layer(x, state)[0].detach(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        torch.from_numpy(got), layer(x, state)[0].detach(), atol=1e-5, rtol=0
+    )

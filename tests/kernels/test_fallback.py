@@ -26,7 +26,8 @@ def untraceable(name):
 def test_the_reason_and_the_factor_are_told_once_for_each_cell():
     x = torch.randn(5, 2, I)
     layer = tt.Recurrent(untraceable("First"), I, H)
-    with pytest.warns(UserWarning) as told:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         layer(x)
         layer(x)
         tt.Recurrent(untraceable("First"), I, H, 2)(x)

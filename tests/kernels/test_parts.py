@@ -15,7 +15,7 @@ I, H = 3, 6
 
 
 def halves(a, b, h, q):
-    u, v = a.chunk(2, -1)
+    _, v = a.chunk(2, -1)
     left, right = b.split(b.shape[-1] // 2, dim=-1)
     return torch.cat([v * left, F.glu(h) + right], -1)
 
@@ -26,7 +26,9 @@ def uneven(a, b, h, q):
 
 
 def picked(a, b, h, q):
-    return a[:, [5, 4, 4, 0, 1, -1]] * b.flip(-1) + h.index_select(1, torch.tensor([1] * 3 + [0] * 3))
+    return a[:, [5, 4, 4, 0, 1, -1]] * b.flip(-1) + h.index_select(
+        1, torch.tensor([1] * 3 + [0] * 3)
+    )
 
 
 def running(a, b, h, q):

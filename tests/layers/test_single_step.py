@@ -34,9 +34,7 @@ def test_numbers_gradients_and_first_weights_are_those_of_torch(ours, theirs, op
     one = ours(3, 5, bias, dtype=torch.float64, **options)
     torch.manual_seed(0)
     other = theirs(3, 5, bias, dtype=torch.float64, **options)
-    for (a, x), (b, y) in zip(
-        one.state_dict().items(), other.state_dict().items(), strict=True
-    ):
+    for (a, x), (b, y) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
         assert a == b
         assert torch.equal(x, y)
     for rows in ((4,), ()):

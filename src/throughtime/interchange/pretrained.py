@@ -50,8 +50,8 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
 
     Raises:
         ValueError: for a model that is none of ours, or with a cell that cannot be found again by
-            its class and constants, or with a weight that has no value; or for one that was changed after it was made, so that
-            its constructor arguments no longer lead to it.
+            its class and constants, or with a weight that has no value; or for one that was changed
+            after it was made, so that its constructor arguments no longer lead to it.
     """
     kind = type_before_parametrizations(model)
     if kind not in _CLASSES.values():
@@ -110,8 +110,8 @@ def from_pretrained(folder: str | Path, cells: Iterable[type[Cell]] = ()) -> nn.
     expected, saved = _shapes(_tensors(empty)), _shapes(weights)
     if (key := _first_difference(expected, saved)) is not None:
         raise ValueError(
-            f"{path / WEIGHTS}: expected {key} of shape {expected.get(key, '(none)')} as {CONFIG} has "
-            f"it, got {saved.get(key, '(none)')}. Both must be of one save."
+            f"{path / WEIGHTS}: expected {key} of shape {expected.get(key, '(none)')} as {CONFIG} "
+            f"has it, got {saved.get(key, '(none)')}. Both must be of one save."
         )
     for key, weight in weights.items():
         if not weight.is_floating_point():
@@ -157,8 +157,9 @@ def _of_cell(cell: Cell) -> dict[str, Any]:
     if "<locals>" in kind.__qualname__:
         raise ValueError(
             f"save_pretrained: the cell {kind.__name__} is not registered and is defined inside "
-            f"a function, so nobody could import it again. Define it at the top of a module and pass it to "
-            f"from_pretrained(folder, cells=[{kind.__name__}]); or save the state dict alone."
+            f"a function, so nobody could import it again. Define it at the top of a module and "
+            f"pass it to from_pretrained(folder, cells=[{kind.__name__}]); or save the state dict "
+            f"alone."
         )
     constants = {k: _plain(f"{kind.__name__}.{k}", v) for k, v in cell.constants.items()}
     return {"name": path_of(kind), "constants": constants}

@@ -16,6 +16,8 @@ from throughtime.kernels.autocast import outside_autocast
 from throughtime.kernels.backend import Backend
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp import backend as cpp
+from throughtime.kernels.graph.program import program
+from throughtime.kernels.graph.untraceable import Untraceable
 from throughtime.kernels.transforms import has_tangent, is_direct, is_transformed
 
 __all__ = [
@@ -166,19 +168,28 @@ def record(call: Call, backend: str = "auto") -> dict[str, Tensor]:
     return reference.record(call)
 
 
-def compiled_identity(cell: Cell, weight: Tensor, backend: str = "auto") -> str:
+def compiled_identity(
+    cell: Cell, weight: Tensor, backend: str = "auto", strict: bool = False
+) -> str:
     """The cell as ``torch.compile`` may know it: a text; empty if no kernel runs the cell there.
 
     Args:
         weight: one of the layer, for its device and dtype.
         backend: ``auto``, or the only one that may run it.
+        strict: whether the layer refuses the reference, so that no warning is needed.
     """
     texts = (
         module.compiled_identity(cell, weight)
         for name, module in BACKENDS.items()
         if backend in ("auto", name)
     )
-    return next((text for text in texts if text), "")
+    text = next((text for text in texts if text), "")
+    if not text and backend == "auto" and not strict:
+        try:
+            program(cell)
+        except Untraceable as reason:
+            slowness.warn_of_steps(cell.title, [str(reason)], stacklevel=3)
+    return text
 
 
 def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -19,8 +19,8 @@ def warn_of_steps(name: str, why: Sequence[str], stacklevel: int) -> None:
         stacklevel: of :func:`warnings.warn`, counted from the caller.
     """
     if why:
-        # lstm-peephole, forward and backward, on one thread: 2.6 times at B = 32 and H = 128, 5 times
-        # at B = 16 and H = 64, 24 times at B = 1.
+        # lstm-peephole, forward and backward, on one thread: 2.6 times at B = 32 and H = 128,
+        # 5 times at B = 16 and H = 64, 24 times at B = 1 and H = 64.
         slow = "runs step by step in Python, which is 3 to 25 times slower"
         _tell(f"{name} {slow}: {'; '.join(why)}.", stacklevel)
 

@@ -200,7 +200,7 @@ class Stack(WithSpec):
         It is asked again when the number of changes is another.
         """
         weight = self._weight("weight_ih_l0", None)
-        return dispatch.compiled_identity(self.equations, weight, self.backend)
+        return dispatch.compiled_identity(self.equations, weight, self.backend, self.strict)
 
     # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
     _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]

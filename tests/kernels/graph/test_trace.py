@@ -281,7 +281,10 @@ def _grow(history=[]):  # noqa: B006
         (lambda a, b, q: a.sort(-1).values, "asks a value for its sort"),
         (lambda a, b, q: a.split(2, -1)[0], "how many parts split makes depends on"),
         (lambda a, b, q: torch.cat([a, q], -1), "cat of rows with what is the same for all rows"),
-        (lambda a, b, q: F.layer_norm(a, (B, H)), "layer_norm has a kernel over the units of a row"),
+        (
+            lambda a, b, q: F.layer_norm(a, (B, H)),
+            "layer_norm has a kernel over the units of a row",
+        ),
         (lambda a, b, q: a.relu_(), "asks a value for its relu_"),
         (lambda a, b, q: a if a > 0 else b, "decides by a value .* use torch.where"),
         (lambda a, b, q: a and b, "decides by a value"),

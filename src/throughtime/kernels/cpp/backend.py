@@ -110,8 +110,7 @@ def compiled_identity(cell: Cell, weight: Tensor) -> str:
             return ""
         if not why:
             kernel_of(cell, weight.dtype).build(trains=True)
-    except Untraceable as reason:
-        slowness.warn_of_steps(cell.title, [str(reason)], stacklevel=3)
+    except Untraceable:
         return ""
     except compiler.CompileError as error:
         why = [str(error).splitlines()[0]]

@@ -197,7 +197,8 @@ class Pointwise:
     def _mapped(self, node: Node) -> str:
         """Units of a row that an earlier stage has written, summed up as a table says."""
         (argument,), rule = node.args, node.rule
-        assert isinstance(argument, Node) and isinstance(rule, Map)
+        assert isinstance(argument, Node)
+        assert isinstance(rule, Map)
         row, table = self._pointer(self.memory.spill(argument)), self.memory.table(rule)
         if is_dense(rule):
             return f"weighted<T>({row}, {table}, {self.memory.size(argument.width)}, W, u)"

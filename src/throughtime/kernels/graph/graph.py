@@ -108,8 +108,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 """Every operation of the graph, and what it means in PyTorch. The names are PyTorch's; those of
 masks, which are true or false, are words. ``row_sum`` and ``row_max`` run over the units. Besides
-there are ``spread``, which makes a row of a value that is one for all units, and ``map``, which makes
-another row of a row; see maps.py."""
+there are ``spread``, which makes a row of a value that is one for all units, and ``map``, which
+makes another row of a row; see maps.py."""
 
 _COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "both", "either"})
 _MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})

@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    *("UNITS", "Cumsum", "Flip", "Map", "Pick", "Place", "Roll", "Size", "Slice", "constant"),
+    "UNITS",
+    "Cumsum",
+    "Flip",
+    "Map",
+    "Pick",
+    "Place",
+    "Roll",
+    "Size",
+    "Slice",
+    "constant",
 ]
 
 
@@ -91,8 +100,14 @@ def constant(number: int) -> Size:
     return Size("constant", (int(number),))
 
 
+ZERO = constant(0)
+"""The number 0 as a size."""
+
+
 def _combined(op: str, a: Any, b: Any) -> Any:
-    if not all(isinstance(v, Size) or (isinstance(v, int) and not isinstance(v, bool)) for v in (a, b)):
+    if not all(
+        isinstance(v, Size) or (isinstance(v, int) and not isinstance(v, bool)) for v in (a, b)
+    ):
         return NotImplemented
     if op in ("add", "sub") and b in (0, constant(0)):
         return a
@@ -186,7 +201,7 @@ class Pick(Map):
 class Place(Map):
     """The row at an offset in a wider row, which has zeros elsewhere."""
 
-    offset: Size = constant(0)
+    offset: Size = ZERO
 
     def _pairs(self, H: int) -> tuple[Tensor, Tensor]:
         read = torch.arange(self.source.at(H))

@@ -14,7 +14,17 @@ from typing import Any
 from torch import Tensor
 
 from throughtime.kernels.graph.graph import Node, Operand, is_mask
-from throughtime.kernels.graph.maps import Cumsum, Flip, Map, Pick, Place, Roll, Size, Slice, constant
+from throughtime.kernels.graph.maps import (
+    Cumsum,
+    Flip,
+    Map,
+    Pick,
+    Place,
+    Roll,
+    Size,
+    Slice,
+    constant,
+)
 from throughtime.kernels.graph.untraceable import Untraceable
 
 __all__ = ["PARTS"]
@@ -41,7 +51,9 @@ def _slice(w: Any, a: Node, start: Any, stop: Any, step: Any = None) -> Operand:
     for bound in (start, stop, step):
         if not (bound is None or isinstance(bound, (int, Size))) or isinstance(bound, bool):
             raise Untraceable(f"the bound {bound!r} of a slice is no whole number")
-    return _mapped(w, a, Slice(a.width, _length(a.width, start, stop, step), False, start, stop, step))
+    return _mapped(
+        w, a, Slice(a.width, _length(a.width, start, stop, step), False, start, stop, step)
+    )
 
 
 def _length(width: Size, start: Any, stop: Any, step: Any) -> Size:

@@ -279,9 +279,7 @@ def _sort(step: Step, made: Any) -> None:
     if not isinstance(made, Mapping) or any(name not in made for name in wanted):
         kind = "Tensor" if isinstance(made, Symbol) else type(made).__name__
         got = ", ".join(made) if isinstance(made, Mapping) else kind
-        raise ValueError(
-            f"{cell.title}.step: expected a dict with {', '.join(wanted)}, got {got}."
-        )
+        raise ValueError(f"{cell.title}.step: expected a dict with {', '.join(wanted)}, got {got}.")
     values = {name: _node_or_number(value) for name, value in made.items()}
     for name in wanted:
         value = values[name]
@@ -340,7 +338,9 @@ class Matrix:
 
 def _of_matrix(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Symbol:
     """A function of PyTorch that was called with a matrix."""
-    named = dict(zip(("input", "weight" if name == "linear" else "other", "bias"), args, strict=False))
+    named = dict(
+        zip(("input", "weight" if name == "linear" else "other", "bias"), args, strict=False)
+    )
     named |= {("other" if k == "mat2" else k): v for k, v in kwargs.items()}
     value, bias = named.get("input"), named.get("bias")
     matrix = named.get("weight", named.get("other"))
@@ -349,7 +349,9 @@ def _of_matrix(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> S
         what = f"the matrix {own} is used in {name.strip('_')}"
         raise Untraceable(f"{what}; matrices have a kernel in value @ matrix and F.linear")
     if not isinstance(value, Symbol):
-        raise Untraceable(f"the matrix {matrix._name} is multiplied by what is no value of the step")
+        raise Untraceable(
+            f"the matrix {matrix._name} is multiplied by what is no value of the step"
+        )
     made = matrix.times(value, name == "linear")
     return made if bias is None else _apply(made._graph, "add", (made, bias), {})
 
