@@ -4,37 +4,16 @@ A recurrent network is a *cell*, a few equations for one time step, applied *thr
 
 >>> import throughtime as tt
 >>> layer = tt.Recurrent("lstm-peephole", input_size=64, hidden_size=128)
+
+The public names are loaded from :mod:`throughtime.public` when the first of them is used, because
+they load PyTorch, which takes seconds; ``throughtime --help`` works without it.
 """
 
-from __future__ import annotations
+# ruff: noqa: F403, F405
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from throughtime import cells
-from throughtime.cells import Cell, Input, Parameter, State
-from throughtime.interchange import (
-    from_pretrained,
-    from_torch,
-    load_onnx,
-    save_onnx,
-    save_pretrained,
-    to_torch,
-)
-from throughtime.layers import (
-    GRU,
-    GRUD,
-    LSTM,
-    RNN,
-    GRUCell,
-    LSTMCell,
-    MatrixLSTM,
-    Recurrent,
-    RNNCell,
-)
-
-if TYPE_CHECKING:
-    from throughtime.tasks.loading import LoadedRun
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -62,21 +41,22 @@ __all__ = [
     "to_torch",
 ]
 
+if TYPE_CHECKING:
+    from throughtime.public import *
+else:
 
-def load_run(folder: str | Path) -> LoadedRun:
-    """Reads a run folder, as ``throughtime train`` writes it: the model, the task, the tokenisers.
+    def __getattr__(name: str) -> Any:
+        # A module of the package is imported alone: the modules that are loading it may be among
+        # those that the public names need.
+        is_private = name.startswith("_")
+        if not is_private and importlib.util.find_spec(f"{__name__}.{name}") is not None:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.public"), name)
+        globals()[name] = value
+        return value
 
-    Args:
-        folder: ``runs/demo``, for example.
 
-    Returns:
-        An object with ``model``, ``task``, ``tokenisers`` and ``config``; see
-        :class:`throughtime.tasks.loading.LoadedRun`.
-
-    Raises:
-        ValueError: if the folder is no run, has no model yet, or is damaged.
-    """
-    # The tasks bring the readers of all their data, which a program without a run need not load.
-    from throughtime.tasks.loading import load_run
-
-    return load_run(folder)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

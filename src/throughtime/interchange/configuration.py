@@ -1,4 +1,4 @@
-"""The config.json of a model's folder: which class of model, with which arguments."""
+"""Reads the config.json of a model's folder: the class of the model and its arguments."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ def path_of(kind: type[Cell]) -> str:
 def read_configuration(
     file: Path, classes: Mapping[str, type[nn.Module]], own: Mapping[str, type[Cell]]
 ) -> Callable[[], nn.Module]:
-    """A function that builds the model, with weights that are still to be read.
+    """Reads a configuration and returns a function that builds the model, with initial weights.
 
     Args:
-        classes: that a configuration may name.
+        file: the path of config.json.
+        classes: the classes that a configuration may name, by name.
         own: the classes of cells that are not registered, by their :func:`path_of`.
 
     Raises:

@@ -105,7 +105,7 @@ _TORCH_CLASSES = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN_TANH": nn.RNN, "RNN_RELU"
 def _torch_layer(recurrent: Recurrent | SingleStep) -> nn.Module:
     """Converts a layer of throughtime to one of ``torch.nn`` with the same parameters."""
     if isinstance(recurrent, SingleStep):
-        of_ours: dict[type[nn.Module], type[nn.Module]] = {ours: theirs for theirs, ours in _CELLS.items()}
+        of_ours: dict[type[nn.Module], type[nn.Module]] = {v: k for k, v in _CELLS.items()}
         return _single_step("to_torch", recurrent, of_ours)
     cell = recurrent.cell
     equivalent = cell.torch_equivalent if torch_native.is_equal(cell) else None

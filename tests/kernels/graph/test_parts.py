@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .test_differentiate import randn, same, step_gradients
+from .test_differentiate import check_close, randn, step_gradients
 from .test_trace import EXPRESSIONS, B, H
 
 PARTS = [
@@ -19,4 +19,4 @@ def test_the_gradients_of_parts_are_those_of_autograd(name):
     function = EXPRESSIONS[name]
     a, b, q = randn(B, H), randn(B, H), randn(H)
     d = torch.randn(function(a, b, q).shape, dtype=torch.float64)
-    same(*step_gradients(function, a, b, q, d))
+    check_close(*step_gradients(function, a, b, q, d))

@@ -43,12 +43,12 @@ _FEW_STEPS = 2
 
 
 def missing() -> list[str]:
-    """What this machine lacks."""
+    """Why this machine cannot compile kernels; empty if it can."""
     return compiler.missing()
 
 
 def reasons(call: Call) -> list[str]:
-    """Why the compiled kernels cannot run the call."""
+    """Why the compiled kernels cannot run the call; empty if they can."""
     refusals = []
     if call.x.device.type != "cpu":
         refusals.append(f"x is on {call.x.device.type} (needs cpu)")
@@ -101,7 +101,10 @@ def _own_shapes(
 
 
 def compiled_identity(cell: Cell, weight: Tensor) -> str:
-    """The :func:`identity` if these kernels run the cell with such weights; else empty."""
+    """The :func:`identity` of the cell if these kernels can run it with such weights; else empty.
+
+    torch.compile cannot report reasons, so that this function warns if the machine is the reason.
+    """
     if weight.device.type != "cpu" or weight.dtype not in STORAGE:
         return ""
     why = missing()
@@ -123,7 +126,7 @@ def compiled_identity(cell: Cell, weight: Tensor) -> str:
 
 def slower_because() -> str:
     """See :class:`throughtime.kernels.backend.Backend`."""
-    command = compiler.without_openmp()
+    command = compiler.command_without_openmp()
     if not command:
         return ""
     return (
@@ -133,6 +136,7 @@ def slower_because() -> str:
 
 
 def _trains(call: Call) -> bool:
+    """Whether a backward pass may follow the call."""
     # An exported program has no backward pass.
     if not torch.is_grad_enabled() or torch.compiler.is_exporting():
         return False
@@ -144,7 +148,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     text = call.identity or identity(program(call.cell).cell)
     call, trains = fold(call, call.cell, _blocks_of(text)), _trains(call)
     if trains and not torch.compiler.is_compiling() and torch._C._is_tracing():
-        # The autograd function would be traced, and such a trace cannot be saved.
+        # torch.jit.trace would trace the autograd function, and could not save the result.
         raise ValueError(
             "torch.jit.trace cannot record how the gradients of the compiled kernels are derived, "
             "and TorchScript is deprecated. Export the model with torch.export.export or "
@@ -157,7 +161,8 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     if trains or is_transformed():
         results = apply(form, varying, call.tensors)
     else:
-        # Nothing to derive and nothing to transform: the operator itself.
+        # Without gradients and transforms the operator itself is enough: an autograd function
+        # costs as much as a short sequence.
         results = recurrence(*form.operator_arguments((*varying, *call.tensors)))
     return results[0], tuple(results[1 : 1 + len(call.state)])
 
@@ -173,13 +178,15 @@ _blocks_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 @torch.no_grad()
 def record(call: Call) -> dict[str, Tensor] | None:
-    """All that the step returns by name, of all steps; see ``reference.record``.
+    """Records all values that the step returns; see :func:`throughtime.kernels.reference.record`.
 
-    For tensors that :func:`throughtime.kernels.transforms.is_direct` allows.
+    :func:`throughtime.kernels.transforms.is_direct` must be true of the call's tensors, because
+    the kernel is called without the dispatcher.
     """
 
     def plain(tensor: Tensor | None) -> Any:
-        # What PyTorch negates only when it is read is negated here, as for an operator.
+        # A tensor may have a negative bit, which the dispatcher would resolve for an operator: its
+        # memory holds the negated numbers.
         return None if tensor is None else tensor.detach().resolve_neg()
 
     w = call.weights
@@ -197,17 +204,18 @@ def record(call: Call) -> dict[str, Tensor] | None:
     except Untraceable:
         return None
     call = fold(call, recording.cell, folds_of(recording.cell))
-    return kernel(recording, call.x.dtype).trace(call)
+    return kernel(recording, call.x.dtype).record(call)
 
 
 def rank(call: Call) -> tuple[int, str]:
     """See :class:`throughtime.kernels.backend.Backend`.
 
-    From benchmarks/results: a compiled kernel is asked for memory, packs the weights and starts
-    threads before its first step, which a step or two do not bring in again. PyTorch's LSTM
-    multiplies bfloat16 by AMX where there is one, and the compiled kernels do not yet.
+    The figures in benchmarks/results justify two exceptions. A compiled kernel allocates memory,
+    packs the weights and starts threads before its first step; with one or two steps this takes
+    longer than it saves. PyTorch's LSTM multiplies bfloat16 with AMX if the processor has it; the
+    compiled kernels do not.
     """
-    # The reference, traced, would hold for this number of steps only.
+    # torch.jit.trace would unroll the reference's loop for this one number of steps.
     if call.x.shape[0] <= _FEW_STEPS and not torch._C._is_tracing():
         return 30, "cpp could, but so few steps are done sooner without"
     if call.x.dtype is torch.bfloat16 and call.cell.torch_equivalent == "LSTM" and has_amx():
@@ -216,6 +224,6 @@ def rank(call: Call) -> tuple[int, str]:
 
 
 def runs_compiled(call: Call) -> bool:
-    """Whether these kernels run the call inside torch.compile."""
-    # The layer knows the type of its weights, and not that autocast takes another.
+    """Whether these kernels can run the call inside torch.compile."""
+    # The layer set the identity by the dtype of its weights; autocast may have changed the dtype.
     return bool(call.identity) and call.x.dtype in STORAGE

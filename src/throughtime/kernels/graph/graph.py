@@ -1,8 +1,8 @@
-"""The equations of a step as a graph: what is computed from what, each value once.
+"""The equations of a step as a graph of operations.
 
-A node is an operation on other nodes and numbers. Equal nodes are one node, so that common
-subexpressions are computed once; sums with zero, products with one and operations on numbers
-alone do not become nodes at all.
+A node is an operation on other nodes and numbers. Equal nodes are one object, so that common
+subexpressions are computed once. Sums with zero, products with one and operations on numbers alone
+do not become nodes at all.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ __all__ = [
 ]
 
 LEAVES = ("state", "parameter", "input", "random", "product", "slot", "gradient", "units", "size")
-"""Operations without arguments: values that come from outside. ``units`` is the number H, ``size``
-another number that follows from it, ``random`` what is drawn at each step."""
+"""Operations without arguments, whose values come from outside the graph. ``random`` is a random
+input, ``gradient`` a gradient that enters the backward step, ``units`` the number H, ``size``
+another number that follows from it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +39,14 @@ class Node:
 
     Args:
         op: the operation, one of ``OPERATIONS`` or ``LEAVES``.
-        args: nodes and numbers.
-        name: which leaf it is.
-        kind: ``row`` a value for each row and unit; ``unit`` one for each unit, the same for all
-            rows; ``column`` one for each row, the same for all units; ``number``.
-        index: its place in the graph; what it is computed from stands before it.
-        rule: of the operation ``map`` the map, of the leaf ``size`` the number.
-        width: how many units it has, if it has a value for each unit.
+        args: the arguments of the operation, nodes and numbers.
+        name: the name of a leaf; empty for an operation.
+        kind: the shape of the value. ``row``: one number for each row and unit; ``unit``: one for
+            each unit, equal in all rows; ``column``: one for each row, equal for all units;
+            ``number``: a single one.
+        index: the position in the graph; arguments have a lower index than their operation.
+        rule: the map of the operation ``map``; the number of the leaf ``size``.
+        width: the number of units of a value that has one number for each.
     """
 
     op: str
@@ -106,10 +108,10 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "row_sum": lambda a: a.sum(-1, keepdim=True),
     "row_max": lambda a: a.amax(-1, keepdim=True),
 }
-"""Every operation of the graph, and what it means in PyTorch. The names are PyTorch's; those of
-masks, which are true or false, are words. ``row_sum`` and ``row_max`` run over the units. Besides
-there are ``spread``, which makes a row of a value that is one for all units, and ``map``, which
-makes another row of a row; see maps.py."""
+"""Every operation of the graph with the function of PyTorch that defines it. The names are mostly
+PyTorch's; operations that give a mask (true or false) have names of their own. ``row_sum`` and
+``row_max`` reduce over the units. Besides there are ``spread``, which makes a row of a value that is one
+for all units, and ``map``, which makes another row of a row; see maps.py."""
 
 _COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "both", "either"})
 _MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})
@@ -117,7 +119,7 @@ _MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})
 
 @dataclass
 class Graph:
-    """The nodes of a step. Equal nodes are one object, so that each value is computed once."""
+    """The nodes of a step; equal nodes are one object."""
 
     _nodes: dict[Any, Node] = field(default_factory=dict)
     equal_sizes: dict[tuple[Size, Size], None] = field(default_factory=dict)
@@ -137,25 +139,26 @@ class Graph:
         return next((why for rule in rules if (why := rule.problem(H))), "")
 
     def leaf(self, op: str, name: str, kind: str = "row") -> Node:
-        """A value that comes from outside."""
-        return self._once(op, (), name, kind)
+        """The node of a value that comes from outside; adds it if it is new."""
+        return self._unique(op, (), name, kind)
 
     def size(self, size: Size) -> Node:
         """A number that follows from the number of units, as a value."""
         if size == UNITS:
             return self.leaf("units", "H", "number")
-        return self._once("size", (), str(size), "number", size)
+        return self._unique("size", (), str(size), "number", size)
 
     def map(self, rule: Map, value: Node) -> Node:
         """A map applied to a row, or to a value of each unit."""
         width = rule.target if rule.is_transposed else rule.source
         if value.width != width:
             self.equal_sizes[value.width, width] = None
-        return self._once("map", (value,), "", value.kind, rule, rule.width)
+        return self._unique("map", (value,), "", value.kind, rule, rule.width)
 
     def node(self, op: str, *args: Operand) -> Operand:
-        """The value of an operation; a number if all arguments are numbers."""
+        """The value of an operation: a number if all arguments are numbers, else a node."""
         if not any(isinstance(a, Node) for a in args):
+            # In float64 like every constant of the graph; a kernel rounds it to its own type once.
             tensors = (torch.tensor(a, dtype=torch.float64) for a in args)
             return float(OPERATIONS[op](*tensors))
         simple = _simplified(self, op, args)
@@ -163,11 +166,11 @@ class Graph:
             return simple
         if op in _COMMUTATIVE:
             args = tuple(sorted(args, key=_order))
-        return self._once(op, args, "", _kind(op, args), width=self._width(op, args))
+        return self._unique(op, args, "", _kind(op, args), width=self._width(op, args))
 
     def spread(self, value: Operand, width: Size) -> Node:
         """A row of this width, which has the value of its row, or the number, in each unit."""
-        return self._once("spread", (value,), "", "row", width, width)
+        return self._unique("spread", (value,), "", "row", width, width)
 
     def _width(self, op: str, args: Iterable[Operand]) -> Size:
         """The width of an operation's value; notes which widths must be the same."""
@@ -177,7 +180,7 @@ class Graph:
                 self.equal_sizes[widths[0], width] = None
         return widths[0] if widths else UNITS
 
-    def _once(
+    def _unique(
         self,
         op: str,
         args: tuple[Operand, ...],
@@ -186,6 +189,7 @@ class Graph:
         rule: Map | Size | None = None,
         width: Size = UNITS,
     ) -> Node:
+        # A number enters the key as text: as numbers -0.0 would equal 0.0, and NaN not itself.
         key = (op, name, rule, *(a.index if isinstance(a, Node) else repr(a) for a in args))
         if key not in self._nodes:
             self._nodes[key] = Node(op, args, name, kind, len(self._nodes), rule, width)
@@ -197,25 +201,28 @@ class Graph:
         Args:
             roots: the values to copy.
             into: for each replaced node of the other graph, its value in this graph.
+
+        Returns:
+            The copies of the roots, in the same order.
         """
-        made: dict[Node, Operand] = dict(into)
+        copies: dict[Node, Operand] = dict(into)
         roots = list(roots)
-        for node in reachable(roots, stop=made):
+        for node in reachable(roots, stop=copies):
             if node.op == "size":
-                made[node] = self.size(_size_of(node))
+                copies[node] = self.size(_size_of(node))
             elif node.op == "spread":
                 (argument,) = node.args
-                made[node] = self.spread(made[argument], node.width)  # type: ignore[index]
+                copies[node] = self.spread(copies[argument], node.width)  # type: ignore[index]
             elif node.op in LEAVES:
-                made[node] = self.leaf(node.op, node.name, node.kind)
+                copies[node] = self.leaf(node.op, node.name, node.kind)
             elif isinstance(node.rule, Map):
-                argument = made[node.args[0]]  # type: ignore[index]
+                argument = copies[node.args[0]]  # type: ignore[index]
                 assert isinstance(argument, Node)
-                made[node] = self.map(node.rule, argument)
+                copies[node] = self.map(node.rule, argument)
             else:
-                args = (made[a] if isinstance(a, Node) else a for a in node.args)
-                made[node] = self.node(node.op, *args)
-        return [made[r] if isinstance(r, Node) else r for r in roots]
+                args = (copies[a] if isinstance(a, Node) else a for a in node.args)
+                copies[node] = self.node(node.op, *args)
+        return [copies[r] if isinstance(r, Node) else r for r in roots]
 
 
 def _size_of(node: Node) -> Size:
@@ -224,10 +231,12 @@ def _size_of(node: Node) -> Size:
 
 
 def _order(a: Operand) -> tuple[int, float]:
+    """The place of an argument of a commutative operation: nodes first, then numbers."""
     return (0, a.index) if isinstance(a, Node) else (1, a)
 
 
 def _kind(op: str, args: Iterable[Operand]) -> str:
+    """The shape of an operation's value, by broadcasting the shapes of its arguments."""
     if op in ("row_sum", "row_max"):
         return "column"
     kinds = {a.kind for a in args if isinstance(a, Node)}
@@ -237,7 +246,10 @@ def _kind(op: str, args: Iterable[Operand]) -> str:
 
 
 def _simplified(graph: Graph, op: str, args: tuple[Operand, ...]) -> Operand | None:
-    """A value that is equal to the operation and simpler, or None if there is none."""
+    """A simpler value that equals the operation's, or None if there is none.
+
+    A rule must also hold for infinity and NaN: ``a * 0`` stays an operation.
+    """
     a, b = args[0], args[1] if len(args) > 1 else None
     if op == "add" and 0.0 in args:
         return b if a == 0.0 else a
@@ -254,9 +266,9 @@ def _simplified(graph: Graph, op: str, args: tuple[Operand, ...]) -> Operand | N
     if op == "neg" and isinstance(a, Node) and a.op == "neg":
         return a.args[0]
     if op == "add" and b is not None:
-        for this, other in ((a, b), (b, a)):
-            if isinstance(this, Node) and this.op == "neg":
-                return graph.node("sub", other, this.args[0])
+        for negated, other in ((a, b), (b, a)):
+            if isinstance(negated, Node) and negated.op == "neg":
+                return graph.node("sub", other, negated.args[0])
     if op == "sub" and isinstance(b, Node) and b.op == "neg":
         return graph.node("add", a, b.args[0])
     if op == "pow" and b == 2.0:
@@ -264,7 +276,7 @@ def _simplified(graph: Graph, op: str, args: tuple[Operand, ...]) -> Operand | N
     if op == "pow" and b == 1.0:
         return a
     if op == "pow" and b == 0.0:
-        # Its derivative would be zero times the reciprocal, which is not a number at zero.
+        # The rule of pow would give the derivative 0 * a^-1, which is NaN at a = 0.
         return 1.0
     if op == "pow" and b == 0.5:
         return graph.node("sqrt", a)
@@ -279,28 +291,28 @@ def is_mask(value: Operand) -> bool:
 
 
 def reachable(roots: Iterable[Operand], stop: Iterable[Node] = ()) -> list[Node]:
-    """All nodes that the roots are computed from, in an order in which they can be computed.
+    """The roots and all nodes that they are computed from, in an order of computation.
 
     Args:
-        roots: the values that are wanted.
+        roots: the values to compute.
         stop: nodes whose values are known. Neither they, nor nodes that only they need, are listed.
     """
-    seen: dict[Node, None] = {}
+    visited: dict[Node, None] = {}
     known = set(stop)
     waiting = [r for r in roots if isinstance(r, Node)]
     while waiting:
         node = waiting.pop()
-        if node not in seen and node not in known:
-            seen[node] = None
+        if node not in visited and node not in known:
+            visited[node] = None
             waiting += [a for a in node.args if isinstance(a, Node)]
-    return sorted(seen, key=lambda node: node.index)
+    return sorted(visited, key=lambda node: node.index)
 
 
 def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor]) -> list[Any]:
     """Computes the roots with plain PyTorch.
 
     Args:
-        roots: the values that are wanted.
+        roots: the values to compute.
         leaves: a tensor for each leaf, by operation and name.
     """
     roots = list(roots)
@@ -326,7 +338,8 @@ def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor])
             values[node] = one.expand(len(like), node.width.at(H))
             continue
         if not isinstance(args[0], Tensor) or node.op in ("maximum", "minimum", "where"):
-            # Without dimensions they take the type of the others, which may be masks alone.
+            # PyTorch's functions need tensors here. One without dimensions does not change the
+            # dtype of the result, unless all others are masks.
             args = [
                 a if isinstance(a, Tensor) else torch.tensor(a, dtype=torch.float64) for a in args
             ]
