@@ -110,8 +110,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 """Every operation of the graph with the function of PyTorch that defines it. The names are mostly
 PyTorch's; operations that give a mask (true or false) have names of their own. ``row_sum`` and
-``row_max`` reduce over the units. Besides there are ``spread``, which makes a row of a value that is one
-for all units, and ``map``, which makes another row of a row; see maps.py."""
+``row_max`` reduce over the units. Besides there are ``spread``, which makes a row of a value that
+is one for all units, and ``map``, which makes another row of a row; see maps.py."""
 
 _COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "both", "either"})
 _MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})
