@@ -228,6 +228,26 @@ template <class V> TT_INLINE Element<V> largest(V v) {
     return most;
 }
 
+// The units of a row that a table names for each unit, summed up; -1 is none.
+template <class T>
+TT_INLINE Vec<T> gathered(const T* a, const int32_t* at, int64_t terms, int64_t W, int64_t u) {
+    Vec<T> total = {};
+    for (int64_t k = 0; k < terms; ++k)
+        for (int64_t i = 0; i < int64_t(Simd<T>::LANES); ++i) {
+            const int32_t unit = at[k * W + u + i];
+            if (unit >= 0) total[i] += a[unit];
+        }
+    return total;
+}
+
+// The product of a row with a matrix of weights.
+template <class T>
+TT_INLINE Vec<T> weighted(const T* a, const T* weights, int64_t terms, int64_t W, int64_t u) {
+    Vec<T> total = {};
+    for (int64_t k = 0; k < terms; ++k) total += splat<T>(a[k]) * load(weights + k * W + u);
+    return total;
+}
+
 template <class V> TT_INLINE void add_to(Element<V>* p, V v) { store(p, load(p) + v); }
 
 // The number of tiles of units in a stage.
