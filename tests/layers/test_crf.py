@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from throughtime.layers.crf import CRF
+from throughtime.layers.label_softmax import LabelSoftmax
 
 K, LENGTHS = 3, [5, 1, 3, 2]
 
@@ -117,18 +118,38 @@ def test_a_long_row_loses_no_path_in_single_precision(scale):
     torch.testing.assert_close(by_cell, exact)
 
 
-def test_only_the_steps_that_are_allowed_count():
-    crf, scores = crf_and_scores()
-    lengths = torch.tensor(LENGTHS)
-    mask = torch.ones(scores.shape, dtype=torch.bool)
-    mask[0, 2], mask[2, 0] = torch.tensor([False, True, False]), torch.tensor([True, False, True])
-    log_share = crf.log_partition(scores, lengths, mask) - crf.log_partition(scores, lengths)
-    marginals = crf.marginals(scores, lengths)
-    torch.testing.assert_close(log_share[0].exp(), marginals[0, 2, 1])
-    torch.testing.assert_close(log_share[2].exp(), 1 - marginals[2, 0, 1])
-    assert log_share[1] == log_share[3] == 0
-    mask[1] = False
-    assert crf.log_partition(scores, lengths, mask)[1] == -torch.inf
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("allowed", [None, ALLOWED], ids=["free", "constrained"])
+def test_the_chance_of_a_window_is_the_share_of_the_sequences_that_fit(scale, allowed):
+    crf, scores = crf_and_scores(allowed, scale)
+    table = sequences(crf, scores, 0, allowed)
+    chances = torch.stack([score for _, score in table]).detach().softmax(0)
+    windows = [(begin, torch.rand(n, K) < 0.6) for begin, n in [(0, 1), (0, 5), (1, 3), (3, 2)]]
+    for (begin, mask), chance in zip(windows, crf.window_chances(scores[0], windows), strict=True):
+        fits = [
+            all(mask[t, label] for t, label in enumerate(y[begin : begin + len(mask)]))
+            for y, _ in table
+        ]
+        expected = float(chances[torch.tensor(fits)].sum())
+        assert chance == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_independent_labels_have_the_same_methods():
+    torch.manual_seed(0)
+    crf, labels = CRF(K), LabelSoftmax(K)
+    scores, y = torch.randn(3, 5, K, dtype=torch.float64), torch.randint(0, K, (3, 5))
+    lengths = torch.tensor([5, 1, 3])
+    # A CRF without transitions is a softmax at each word.
+    close = torch.testing.assert_close
+    close(labels(scores, y, lengths), crf(scores, y, lengths), check_dtype=False)
+    close(labels.marginals(scores, lengths), crf.marginals(scores, lengths))
+    for ours, theirs in zip(
+        labels.viterbi(scores, lengths), crf.viterbi(scores, lengths), strict=True
+    ):
+        close(ours, theirs)
+    windows = [(0, torch.rand(2, K) < 0.6), (3, torch.rand(1, K) < 0.6)]
+    ours, theirs = (x.window_chances(scores[0], windows) for x in (labels, crf))
+    assert ours == pytest.approx(theirs)
 
 
 def test_padding_does_not_count():

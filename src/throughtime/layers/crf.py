@@ -6,6 +6,8 @@ run it, and the backward step that they derive from it is the forward-backward a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -156,23 +158,10 @@ class CRF(nn.Module):
         total = (emitted * is_valid).sum(1) + (moved * is_valid[:, 1:]).sum(1)
         return total + start[y[:, 0]] + end[last]
 
-    def log_partition(
-        self,
-        scores: Tensor,
-        lengths: Tensor | list[int] | None = None,
-        allowed: Tensor | None = None,
-    ) -> Tensor:
-        """log Z of each row, (B).
-
-        Args:
-            scores, lengths: see the class.
-            allowed: (B, T, K), True where a label is allowed at a step; the sum is then over the
-                label sequences that have allowed labels everywhere. None allows all.
-        """
+    def log_partition(self, scores: Tensor, lengths: Tensor | list[int] | None = None) -> Tensor:
+        """log Z of each row, (B)."""
         lengths = self._lengths(scores, lengths)
         e, potentials = scores.double(), self._potentials()
-        if allowed is not None:
-            e = e.masked_fill(~allowed, _FORBIDDEN)
         if self._is_in_range(e, lengths, potentials):
             return self._by_the_cell(e, lengths, potentials)
         return self._by_logarithms(e, lengths, potentials)
@@ -187,6 +176,36 @@ class CRF(nn.Module):
             total = self.log_partition(e, lengths).sum()
             (marginals,) = torch.autograd.grad(total, e)
         return marginals
+
+    @torch.no_grad()
+    def window_chances(self, scores: Tensor, windows: Sequence[tuple[int, Tensor]]) -> list[float]:
+        """The probability that the labels of a few neighbouring words are among those allowed.
+
+        It is exact: the labels after a word say no more of those before it than its own label does,
+        so P(y_t | y_{t+1}, all scores) follows from the forward algorithm alone,
+
+            P(y_t = i | y_{t+1} = j) = alpha_t(i) exp(A_ij) / sum over k of alpha_t(k) exp(A_kj)
+
+        and the probability of a window is summed from its last word, whose marginal is known.
+
+        Args:
+            scores: (T, K), those of one row.
+            windows: the index of the first word of each, and its allowed labels, (n, K), True where
+                allowed.
+        """
+        shape_is("CRF", "scores", scores, ["T", self.num_labels])
+        _, transitions, _ = self._potentials()
+        alpha = self._log_alpha(scores.double())
+        marginals = self.marginals(scores.unsqueeze(0))[0]
+        chances = []
+        for begin, allowed in windows:
+            end = begin + len(allowed)
+            mass = marginals[end - 1] * allowed[-1]  # (K)
+            for t in range(end - 2, begin - 1, -1):
+                before = (alpha[t].unsqueeze(1) + transitions).softmax(0)  # (K, K)
+                mass = (before @ mass) * allowed[t - begin]
+            chances.append(float(mass.sum()))
+        return chances
 
     def viterbi(
         self, scores: Tensor, lengths: Tensor | list[int] | None = None
@@ -294,8 +313,16 @@ class CRF(nn.Module):
         for t in range(1, e.shape[1]):
             following = torch.logsumexp(alpha.unsqueeze(2) + transitions, 1) + e[:, t]
             alpha = torch.where((t < lengths).unsqueeze(1), following, alpha)
-        total = torch.logsumexp(alpha + end, 1)
-        return total.masked_fill(total < _FORBIDDEN / 2, -torch.inf)
+        return torch.logsumexp(alpha + end, 1)
+
+    def _log_alpha(self, e: Tensor) -> Tensor:
+        """The logarithms of alpha of one row, each step up to a constant, (T, K)."""
+        start, transitions, _ = self._potentials()
+        alpha = [(start + e[0]).log_softmax(0)]
+        for t in range(1, len(e)):
+            following = torch.logsumexp(alpha[-1].unsqueeze(1) + transitions, 0) + e[t]
+            alpha.append(following.log_softmax(0))
+        return torch.stack(alpha)
 
     def extra_repr(self) -> str:
         return f"{self.num_labels}{', constrained' if self.is_constrained else ''}"
