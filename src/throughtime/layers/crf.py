@@ -195,7 +195,8 @@ class CRF(nn.Module):
         """
         shape_is("CRF", "scores", scores, ["T", self.num_labels])
         _, transitions, _ = self._potentials()
-        alpha = self._log_alpha(scores.double())
+        is_long = any(len(allowed) > 1 for _, allowed in windows)
+        alpha = self._log_alpha(scores.double()) if is_long else scores
         marginals = self.marginals(scores.unsqueeze(0))[0]
         chances = []
         for begin, allowed in windows:
