@@ -68,6 +68,11 @@ def test_a_folder_has_a_file_for_each_split_with_any_ending(tmp_path):
     }
     assert not data.has_spans
     assert data.fingerprint() != load_tagged(str(tmp_path), label_column=2).fingerprint()
+    (tmp_path / "dev.iob").rename(tmp_path / "other")
+    (tmp_path / "train.txt").write_text("".join(sentence(str(i), "NOUN") for i in range(10)))
+    data = load_tagged(str(tmp_path), valid_fraction=0.2)
+    assert {s: len(rows) for s, rows in data.splits.items()} == {"train": 8, "valid": 2, "test": 3}
+    (tmp_path / "other").rename(tmp_path / "dev.iob")
     (tmp_path / "valid.txt").write_text(sentence("b", "NOUN"))
     with pytest.raises(ValueError, match=r"one file for valid, got dev.iob and valid.txt"):
         load_tagged(str(tmp_path))

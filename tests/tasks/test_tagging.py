@@ -9,7 +9,12 @@ from throughtime import tasks
 from throughtime.cli.main import main
 from throughtime.data import UNK
 from throughtime.tasks.labels import LabelCounts, Labels, class_weights
+from throughtime.tasks.run import Run
 from throughtime.tasks.tagging import Tagging, TaggingConfig
+from throughtime.tasks.tagging_settings import SentencesToJudge
+from throughtime.training.config import GradientConfig
+from throughtime.training.fit import fit
+from throughtime.training.loop import Loop
 
 # The label of the second word depends on the first, that of the first on its last letter.
 EIGHT = [
@@ -70,7 +75,7 @@ def test_eight_sentences_are_learned_exactly(folder, options):
     tagging.check()
     assert tagging.monitor == "f1"
     model = learned(tagging)
-    evaluation = tagging.evaluate(model, "train", options=object())
+    evaluation = tagging.evaluate(model, "train", options=SentencesToJudge())
     assert set(evaluation.figures) == set(tagging.figures)
     assert evaluation.figures["f1"] == evaluation.figures["f1_strict"] == 1.0
     assert evaluation.figures["accuracy"] == 1.0
@@ -215,6 +220,17 @@ def test_the_commands_train_judge_and_label(folder, tmp_path, capsys):
     assert main(["predict", str(run), "--text", "w1b,x", "--tokenisation", "words"]) == 0
     assert capsys.readouterr().out.count("\n") == 4
 
+    other = tmp_path / "other.txt"
+    other.write_text("w1b B-ODD\nx I-ODD\n\nx B-NEW\nw2c B-EVEN\n")
+    assert main(["evaluate", str(run), f"--data={other}", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["data"] == str(other)
+    assert (record["sentences"], record["words"]) == (2, 4)
+    assert 0.0 < record["recall"] < 1.0
+    assert main(["evaluate", str(run), f"--data={other}", "--split=valid"]) == 1
+    assert main(["evaluate", str(run), f"--data={tmp_path / 'none.txt'}"]) == 1
+    assert "none.txt" in capsys.readouterr().err
+
     # The data are not needed, and a document is labelled as a whole.
     for file in folder.iterdir():
         file.unlink()
@@ -223,6 +239,38 @@ def test_the_commands_train_judge_and_label(folder, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out.count("\n") == 50_001
     assert "line 1: has 50,000 words, the longest sentence of the training 2." in err
+
+
+def test_a_training_that_was_cut_off_goes_on_to_the_same_numbers(folder, tmp_path):
+    class CutOff(Exception):
+        pass
+
+    def train(name, resume=False, stop_at=None):
+        tagging = task(folder, batch_size=4, dropout=0.5)
+        tagging.check()
+        run = Run(tmp_path / name)
+        if not resume:
+            run.create(tagging, {})
+        after_step = Loop._after_step
+
+        def stopping(self, report):
+            is_ended = after_step(self, report)
+            if self.position.step == stop_at:
+                raise CutOff
+            return is_ended
+
+        config = GradientConfig(epochs=3, save_every=0.0, sample_every=100.0, validate_every=6)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Loop, "_after_step", stopping)
+            fit(tagging, config, run, resume=resume)
+        return run.load_model(tagging).state_dict()
+
+    whole = train("whole")
+    with pytest.raises(CutOff):
+        train("cut", stop_at=3)
+    resumed = train("cut", resume=True)
+    for name, weight in whole.items():
+        torch.testing.assert_close(resumed[name], weight, rtol=0, atol=0)
 
 
 def test_the_probability_of_a_span_is_that_of_all_its_labels(folder):
@@ -269,7 +317,7 @@ def test_the_probability_of_a_span_is_that_of_all_its_labels(folder):
         ({"rare_dropout": 0.0, "rare_count": 2}, "--rare_count 2: rare words are not replaced"),
         ({"rare_dropout": 1.5}, "--rare_dropout: expected 0 to 1, got 1.5"),
         ({"batch_size": 0}, "--batch_size: expected at least 1"),
-        ({"valid_fraction": 0.1}, "expected no fractions because"),
+        ({"valid_fraction": 0.1}, "expected no fractions because .* has a file for validation"),
         ({"cell": "lstn"}, 'did you mean "lstm"'),
         ({"min_count": 9}, "min_count=9"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from throughtime.data.text import decoded
 
 __all__ = ["TaggedSet", "load_tagged", "read_tagged"]
 
-_SPLIT_NAMES = {"val": "valid", "dev": "valid"}
+_log = logging.getLogger(__name__)
+_VALIDATION = ("valid", "val", "dev", "validation")
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,15 @@ def load_tagged(
     Args:
         data: the name of one of `TAGGED_SETS`; or a file with a word on each line, with columns
             separated by tabs or spaces, and an empty line after each sentence; or a CoNLL-U file,
-            whose name ends with ``.conllu``; or a folder with such files, train, valid (or val or
-            dev) and test, with any ending.
+            whose name ends with ``.conllu``; or a folder with such files: train, valid (or val, dev
+            or validation) and any that begin with test, with any ending. Only train is needed.
         encoding: the encoding of the user's own files.
         word_column, label_column: the columns of the word and its label, from 1; None is the first
             and the last, and in CoNLL-U the second and the fourth.
         labels: ``spans`` in IOB1, IOB2 or IOBES; ``tags``, which are labels of single words; or
             ``auto``, which is spans if a label has a mark and a type, such as B-PER.
-        valid_fraction, test_fraction: the fractions of a single file for validation and test; None
-            is 0.1 and 0.
+        valid_fraction, test_fraction: the fractions of a single file, or of the training file of a
+            folder that has no other, for validation and test; None is 0.1 and 0.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -109,23 +111,20 @@ def load_tagged(
     if not path.exists():
         raise _not_found(data)
     columns = (encoding, word_column, label_column)
-    if not path.is_dir():
-        whole, has_spans = read_tagged(path, *columns, labels)
-        splits = split_in_order(path.name, whole, valid_fraction, test_fraction, "sentences")
-        return TaggedSet(path.name, splits, has_spans)
-    if valid_fraction is not None or test_fraction is not None:
-        raise ValueError(
-            f'load_tagged: expected no fractions because "{path.name}" is a folder with a file for '
-            f"each split, got valid_fraction={valid_fraction}, test_fraction={test_fraction}. "
-            "Leave them out."
-        )
-    files = _files_of_splits(path)
+    files = _files_of_splits(path) if path.is_dir() else {"train": path}
     train, has_spans = read_tagged(files["train"], *columns, labels)
     kind = "spans" if has_spans else "tags"
-    splits = {"train": train}
-    for split, file in files.items():
-        if split != "train":
-            splits[split], _ = read_tagged(file, *columns, kind)
+    splits = {split: read_tagged(file, *columns, kind)[0] for split, file in files.items()}
+    if "valid" not in files:
+        fractions = (valid_fraction, test_fraction)
+        splits = split_in_order(path.name, train, *fractions, "sentences") | {
+            split: rows for split, rows in splits.items() if split != "train"
+        }
+    elif valid_fraction is not None or test_fraction is not None:
+        raise ValueError(
+            f'load_tagged: expected no fractions because "{path.name}" has a file for validation, '
+            f"got valid_fraction={valid_fraction}, test_fraction={test_fraction}. Leave them out."
+        )
     return TaggedSet(path.name, splits, has_spans)
 
 
@@ -178,26 +177,33 @@ def _in_iob2(sentence: Sentence) -> Sentence:
 
 
 def _files_of_splits(folder: Path) -> dict[str, Path]:
-    """The files of a folder by split: train, valid and test, in this order."""
+    """The files of a folder by split, in the order train, valid, tests."""
     files: dict[str, Path] = {}
+    others = []
     for file in sorted(file for file in folder.iterdir() if file.is_file()):
-        split = _SPLIT_NAMES.get(file.stem, file.stem)
-        if split not in ("train", "valid", "test"):
-            continue
-        if split in files:
+        split = "valid" if file.stem in _VALIDATION else file.stem
+        if split not in ("train", "valid") and not split.startswith("test"):
+            others.append(file.name)
+        elif split in files:
             raise ValueError(
                 f"{folder}: expected one file for {split}, got {files[split].name} and "
                 f"{file.name}. Remove one of them."
             )
-        files[split] = file
-    for split in ("train", "valid"):
-        if split not in files:
-            names = ", ".join(sorted(file.name for file in folder.iterdir())[:10])
-            raise FileNotFoundError(
-                f"{folder}: expected a file {split} with any ending in this folder, got "
-                f"{names or 'no file'}. Give --data one file, which is then split."
-            )
-    return {split: files[split] for split in ("train", "valid", "test") if split in files}
+        else:
+            files[split] = file
+    if "train" not in files:
+        raise FileNotFoundError(
+            f"{folder}: expected a file train with any ending in this folder, got "
+            f"{', '.join(others[:10]) or 'no such file'}. Rename the file of the training, or give "
+            "--data its path."
+        )
+    if others:
+        _log.warning(
+            "%s: only %s are read, and not %s.",
+            *(folder, ", ".join(file.name for file in files.values()), ", ".join(others)),
+        )
+    order = {"train": 0, "valid": 1}
+    return dict(sorted(files.items(), key=lambda item: order.get(item[0], 2)))
 
 
 def _not_found(data: str) -> Exception:

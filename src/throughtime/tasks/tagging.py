@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from throughtime.data.label_schemes import (
     strict_spans_of,
     to_labels,
 )
-from throughtime.data.tagged import TaggedSet, load_tagged
+from throughtime.data.tagged import TaggedSet, load_tagged, read_tagged
 from throughtime.data.tagged_batches import CodedSentence, TaggedBatch, collate_tagged
 from throughtime.data.tagged_sets import Sentence
 from throughtime.data.word_vectors import read_word_vectors
@@ -33,7 +34,7 @@ from throughtime.tasks.labels import UNSEEN, LabelCounts, Labels
 from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.tag_coding import TagCoding, looked_up
-from throughtime.tasks.tagging_settings import LabellingOptions, TaggingConfig
+from throughtime.tasks.tagging_settings import LabellingOptions, SentencesToJudge, TaggingConfig
 from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
 from throughtime.tasks.uses import Prediction
 
@@ -76,6 +77,7 @@ class Tagging(BatchTask):
         },
         {"intents": Labels.from_json, "num_sentences": COUNTS, "num_words": COUNTS},
     )
+    EvaluationOptions = SentencesToJudge
     PredictionOptions = LabellingOptions
     reads = "a sentence"
     writes = "its words, each on a line with its label, and an empty line"
@@ -327,13 +329,21 @@ class Tagging(BatchTask):
     # Judgement.
 
     def evaluate(
-        self, model: nn.Module, split: str | None = None, options: Any = None
+        self, model: nn.Module, split: str | None = None, options: SentencesToJudge | None = None
     ) -> Evaluation:
         assert isinstance(model, Tagger)
-        split, coding = split or "valid", self.coding
-        rows = split_of(self.name, self.sentences.name, self.sentences.splits, split)
-        coded = self.coded(split) if split != "train" else [coding.encode(row) for row in rows]
-        loss, results = judged(model, coding, coded)
+        coding = self.coding
+        if options is not None and options.data is not None:
+            if split is not None:
+                raise ValueError("--split is of the run's own data; leave it or --data out")
+            about: dict[str, Any] = {"data": options.data}
+            rows = self._own_rows(options)
+        else:
+            split = split or "valid"
+            about = {"split": split}
+            rows = split_of(self.name, self.sentences.name, self.sentences.splits, split)
+        # Those of the training split are cut for the training alone.
+        loss, results = judged(model, coding, [coding.encode(row) for row in rows])
         counts, strict = LabelCounts(), LabelCounts()
         num_right, num_words, num_right_intents = 0, 0, 0
         for row, result in zip(rows, results, strict=True):
@@ -353,10 +363,22 @@ class Tagging(BatchTask):
         figures["accuracy"] = num_right / num_words
         if coding.intents is not None:
             figures["intent_accuracy"] = num_right_intents / len(rows)
-        about = {"split": split, "sentences": len(rows), "words": num_words}
+        about |= {"sentences": len(rows), "words": num_words}
         outputs = [" ".join(result.labels) for result in results]
         tables = [] if options is None else [counts.table("labels")]
         return Evaluation(figures, about, outputs, tables=tables)
+
+    def _own_rows(self, options: SentencesToJudge) -> list[Sentence]:
+        """The sentences of a file of the user."""
+        c = self.config
+        rows, _ = read_tagged(
+            Path(options.data or "").expanduser(),
+            options.encoding or "utf-8",
+            c.word_column if options.word_column is None else options.word_column,
+            c.label_column if options.label_column is None else options.label_column,
+            "spans" if self.coding.has_spans else "tags",
+        )
+        return rows
 
     def show(self, model: nn.Module) -> list[Shown]:
         assert isinstance(model, Tagger)

@@ -9,7 +9,7 @@ from throughtime.data.tagged_sets import TAGGED_SETS
 from throughtime.tasks.network import NetworkConfig, check_range
 from throughtime.tasks.run_data import absolute
 
-__all__ = ["LabellingOptions", "TaggingConfig"]
+__all__ = ["LabellingOptions", "SentencesToJudge", "TaggingConfig"]
 
 
 @dataclass
@@ -110,6 +110,29 @@ class TaggingConfig(NetworkConfig):
                         f"--{name}: no letters are read with --letters none, so it would have no "
                         "effect. Leave it out."
                     )
+
+
+@dataclass
+class SentencesToJudge:
+    """Which sentences are labelled and compared with their labels.
+
+    Args:
+        data: path of a file with words and labels, instead of a split of the run's own data; its
+            columns are those of the training, unless the options below say otherwise.
+        encoding: encoding of that file (default: utf-8).
+        word_column: column of the word in that file, from 1.
+        label_column: column of the label, from 1.
+    """
+
+    data: str | None = None
+    encoding: str | None = None
+    word_column: int | None = None
+    label_column: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("encoding", "word_column", "label_column"):
+            if getattr(self, name) is not None and self.data is None:
+                raise ValueError(f"--{name} is that of the file at --data, which is not given")
 
 
 @dataclass
