@@ -11,7 +11,7 @@ from throughtime.data import UNK
 from throughtime.tasks.labels import LabelCounts, Labels, class_weights
 from throughtime.tasks.run import Run
 from throughtime.tasks.tagging import Tagging, TaggingConfig
-from throughtime.tasks.tagging_settings import SentencesToJudge
+from throughtime.tasks.tagging_settings import LabellingOptions, SentencesToJudge
 from throughtime.training.config import GradientConfig
 from throughtime.training.fit import fit
 from throughtime.training.loop import Loop
@@ -46,10 +46,10 @@ def task(data, **options):
     return Tagging(TaggingConfig(data=str(data), **{**small, **options}))
 
 
-def learned(tagging, steps=80):
+def learned(tagging, steps=50):
     torch.manual_seed(0)
     model = tagging.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    optimizer = torch.optim.Adam(model.parameters(), 0.04)
     while steps > 0:
         for batch in tagging.batches("train"):
             optimizer.zero_grad()
@@ -234,11 +234,23 @@ def test_the_commands_train_judge_and_label(folder, tmp_path, capsys):
     # The data are not needed, and a document is labelled as a whole.
     for file in folder.iterdir():
         file.unlink()
-    lines.write_text("w1b x " * 25_000)
+    lines.write_text("\nx\n" + "w1b x " * 1000)
     assert main(["predict", str(run), str(lines)]) == 0
     out, err = capsys.readouterr()
-    assert out.count("\n") == 50_001
-    assert "line 1: has 50,000 words, the longest sentence of the training 2." in err
+    assert out.count("\n") == 1 + 2 + 2001
+    assert "line 3: has 2,000 words, the longest sentence of the training 2." in err
+
+
+@pytest.mark.slow
+def test_a_document_of_50000_words_is_labelled(folder):
+    tagging = task(folder)
+    said = []
+    inputs = [["w1b x " * 25_000, "w1b x"]]
+    document, line = tagging.predictions(learned(tagging), inputs, LabellingOptions(), said.append)
+    assert document.record["labels"] == line.record["labels"] * 25_000
+    assert len(document.record["spans"]) == 25_000
+    assert len(said) == 1
+    assert said[0].startswith("line 1: has 50,000 words")
 
 
 def test_a_training_that_was_cut_off_goes_on_to_the_same_numbers(folder, tmp_path):

@@ -1,9 +1,10 @@
 """Sequences: the modules that own weights."""
 
 from throughtime.layers.attention import Attention
+from throughtime.layers.crf import CRF
 from throughtime.layers.gru_d import GRUD, time_gaps
 from throughtime.layers.matrix_lstm import MatrixLSTM
 from throughtime.layers.recurrent import Recurrent
 from throughtime.layers.torch_like import GRU, LSTM, RNN
 
-__all__ = ["GRU", "GRUD", "LSTM", "RNN", "Attention", "MatrixLSTM", "Recurrent", "time_gaps"]
+__all__ = ["CRF", "GRU", "GRUD", "LSTM", "RNN", "Attention", "MatrixLSTM", "Recurrent", "time_gaps"]
