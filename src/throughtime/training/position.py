@@ -8,7 +8,7 @@ from typing import Any
 
 from throughtime.reading import Each, Entries, Maybe, Number, ReadError, Whole
 
-__all__ = ["FIGURES", "Position", "Row", "check_position", "position_kind"]
+__all__ = ["FIGURES", "Kept", "Position", "Row", "check_position", "position_kind"]
 
 _ANY = Number(is_finite=False)
 FIGURES = Entries(others=_ANY)
@@ -39,6 +39,19 @@ _ROW = Entries(
 
 
 @dataclass
+class Kept:
+    """A validation whose model is kept.
+
+    Args:
+        step: when it was.
+        value: the figure that is monitored.
+    """
+
+    step: int
+    value: float
+
+
+@dataclass
 class Position:
     """Where a training stands; a checkpoint holds it.
 
@@ -49,6 +62,8 @@ class Position:
         validation_seconds: how long the longest validation took.
         best: the best validation yet by the figure that is monitored; None before the first.
         best_figures: all figures of that validation.
+        num_without_best: the number of validations since then.
+        kept: the best validations whose models are kept, the best one first.
         since_row: sums of the figures over the steps since the last row, and ``steps``.
         unwritten: rows that metrics.csv could not take.
     """
@@ -59,6 +74,8 @@ class Position:
     validation_seconds: float = 0.0
     best: float | None = None
     best_figures: dict[str, float] = field(default_factory=dict)
+    num_without_best: int = 0
+    kept: list[Kept] = field(default_factory=list)
     since_row: dict[str, float] = field(default_factory=dict)
     unwritten: list[Row] = field(default_factory=list)
 
@@ -87,7 +104,12 @@ def position_kind() -> Entries:
             "best_figures": FIGURES,
             "since_row": FIGURES,
             "unwritten": Each(_ROW),
-        }
+        },
+        # Older checkpoints lack these.
+        {
+            "num_without_best": Whole(0),
+            "kept": Each(Entries({"step": Whole(0), "value": _ANY})),
+        },
     )
 
 
@@ -102,6 +124,8 @@ def check_position(where: str, saved: Mapping[str, Any], monitor: str, names: se
     step, best, sums = saved["step"], saved["best"], saved["since_row"]
     if saved["validated"] > step:
         raise ReadError(f"{where}.validated", f"expected at most the step {step}.")
+    if any(kept["step"] > step for kept in saved.get("kept", ())):
+        raise ReadError(f"{where}.kept", f"expected validations up to the step {step}.")
     if saved["best_figures"].get(monitor) != best and best == best:
         raise ReadError(f"{where}.best", f"expected the {monitor} of best_figures.")
     is_named = not names or set(sums) == names | {"steps"}
