@@ -23,6 +23,7 @@ OPTIONS = {
     "addition": "--num_pairs 300 --num_test 10 --digits 2 --hidden_size 8 --network two",
     "prefix": "--num_pairs 200 --num_test 10 --deeper 0 --hidden_size 8",
     "inflection": "--size low --hidden_size 8",
+    "tagging": "--data {folder}/tagged.txt --hidden_size 8 --letter_size 4 --batch_size 8",
     "pole": "",
 }
 LEARNERS = {
@@ -53,6 +54,8 @@ def written(folder):
     words = [("cat", "Katze"), ("dog", "Hund"), ("house", "Haus")]
     lines = [f"the {n} {w}\tdie {n} {v}\n" for n in "abcde" for w, v in words]
     (folder / "pairs.tsv").write_text("".join(lines) * 8)
+    rows = [f"{n}\tO\n{w}\tB-ANIMAL\n{v}\tO\n\n" for n in "abcde" for w, v in words]
+    (folder / "tagged.txt").write_text("".join(rows) * 8)
     return folder
 
 

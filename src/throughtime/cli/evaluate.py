@@ -14,6 +14,7 @@ from throughtime.cli import completion
 from throughtime.cli.opening import open_run, options_of
 from throughtime.cli.parser import Parser
 from throughtime.tasks.run import written_whole
+from throughtime.tasks.shown import as_text
 from throughtime.tasks.task import Evaluation, Figure, NoOptions, Task
 from throughtime.tasks.uses import Predicts
 from throughtime.training.progress import Display
@@ -82,9 +83,11 @@ def _evaluated(task: Task, model: nn.Module, split: str | None, options: Any) ->
 
 def _in_json(evaluation: Evaluation) -> str:
     record: dict[str, Any] = {**evaluation.about, **evaluation.figures}
-    return json.dumps(
-        record | ({"signatures": evaluation.signatures} if evaluation.signatures else {})
-    )
+    record |= {"signatures": evaluation.signatures} if evaluation.signatures else {}
+    for table in evaluation.tables:
+        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        record[table.title.replace(" ", "_")] = rows
+    return json.dumps(record)
 
 
 def _in_lines(evaluation: Evaluation, figures: Mapping[str, Figure]) -> str:
@@ -94,7 +97,8 @@ def _in_lines(evaluation: Evaluation, figures: Mapping[str, Figure]) -> str:
         values["perplexity"] = math.exp(values["loss"]) if values["loss"] < 700 else math.inf
     width = max(map(len, values))
     shown = {k: f"{v:.4f}" if isinstance(v, float) else str(v) for k, v in values.items()}
-    return "\n".join(
+    lines = "\n".join(
         f"{k.replace('_', ' '):<{width}}  {v}  {evaluation.signatures.get(k, '')}".rstrip()
         for k, v in shown.items()
     )
+    return "\n\n".join([lines, *map(as_text, evaluation.tables)])

@@ -108,6 +108,37 @@ _MULTI30K = """
     val.en 1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227
     val.fr 5304e444d842e962b2dda4d816b70b22a1765b15401642b7ca37a67477e708dc
 """
+# News of Reuters, licensed for research; it may not be redistributed.
+_CONLL2003 = {
+    "train": ("eng.train", "eac0822f501353f265383ddf1edb0dcd42a1b6eefd3e383d7074db98c38eb41c"),
+    "valid": ("eng.testa", "aedc4ccbd1ae9795feaa0e86fe72d195b0258abed9d705b630d1c889276fac1e"),
+    "test": ("eng.testb", "0632f32c090ef31c223135b7fee3187a7cf8e65c4015c7866bb7783428cdd9a6"),
+}
+_WNUT17 = {
+    "train": (
+        "wnut17train.conll",
+        "731820e13f71af324c6b55a1575ec2ce59fbaa2a0806f8f0400b98d56cd6a7a5",
+    ),
+    "valid": (
+        "emerging.dev.conll",
+        "e053b752b8155113ca66e7db08af5f2f5f43ab993694e4774f1ec5bad42312d8",
+    ),
+    "test": (
+        "emerging.test.annotated",
+        "2aa79b764e56ec9264a1b30fdd9b70195bd00ff400b62edd8f399d5f13c178f0",
+    ),
+}
+_ATIS = {
+    "train": ("atis-2.train", "c4b1fe74c23b226814ca0cb905eb68190226f3954799277a873a7d29347b7d0e"),
+    "valid": ("atis-2.dev", "99385eebb9295a214ed8a1c0cc547eb8e8d0618c2a4f1094720d52d8902f7ffc"),
+    "test": ("atis.test", "744bc272bce1c6a828df7b5580b47a4aee2ad2019e5d2376c348bea1c15f0d6e"),
+}
+_EWT = {
+    "train": ("train", "3fb78e2b55482c8ee00caa653af436c88c9e5bc9a73ce26e4ae3ddc79d2b7e7b"),
+    "valid": ("dev", "531a54ff90d6ab12201c5a50c3e78e6ddac4de69abc4bce5d275d3cd29efe2b6"),
+    "test": ("test", "e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd"),
+}
+_NLTK = f"{_GITHUB}/nltk/nltk_data/5db857e6f7df11eabb5e5665836db9ec8df07e28/packages/corpora"
 _SCAN = """
     tasks_test_addprim_jump.txt 8147ae2651422c701162e174d9d66158daa57858a26b30317ac61797118ac7a5
     tasks_test_length.txt 0760752ed34a75116ae11dcc1ee17526b7500060da1366540730fa24894d7db3
@@ -213,9 +244,58 @@ FILES: dict[str, dict[str, RemoteFile]] = {
         "all": RemoteFile(
             mirror="nltk/cmudict.zip",
             sha256="d07cca47fd72ad32ea9d8ad1219f85301eeaf4568f8b6b73747506a71fb5afd6",
-            url=f"{_GITHUB}/nltk/nltk_data/5db857e6f7df11eabb5e5665836db9ec8df07e28"
-            "/packages/corpora/cmudict.zip",
+            url=f"{_NLTK}/cmudict.zip",
         ),
+    },
+    "conll2003": {
+        split: RemoteFile(
+            f"conll2003/{name}",
+            sha256,
+            f"{_GITHUB}/synalp/NER/c0ea07c81ec3512b5047dcd804b0ac2b10a3bdfc/corpus/CoNLL-2003"
+            f"/{name}",
+        )
+        for split, (name, sha256) in _CONLL2003.items()
+    },
+    "conll2000": {
+        "all": RemoteFile(
+            mirror="nltk/conll2000.zip",
+            sha256="01e65164f268366e7caa0db92332a1955d081908c87016e2c7640c3c5279b7cd",
+            url=f"{_NLTK}/conll2000.zip",
+        ),
+    },
+    "conll2002": {
+        "all": RemoteFile(
+            mirror="nltk/conll2002.zip",
+            sha256="64440e49236d0d393e08e0b266284966d68e2d2a82a50cc41b8e96d98c03b5c8",
+            url=f"{_NLTK}/conll2002.zip",
+        ),
+    },
+    "wnut17": {
+        split: RemoteFile(
+            f"wnut17/{name}",
+            sha256,
+            f"{_GITHUB}/leondz/emerging_entities_17/e52a2d2a71ac1a051ca2d532eef28653c5c02603"
+            f"/{name}",
+        )
+        for split, (name, sha256) in _WNUT17.items()
+    },
+    "atis": {
+        split: RemoteFile(
+            f"atis/{name}.w-intent.iob",
+            sha256,
+            f"{_GITHUB}/yvchen/JointSLU/fad79658f343e98c1737fcfe563e76069b62f064/data"
+            f"/{name}.w-intent.iob",
+        )
+        for split, (name, sha256) in _ATIS.items()
+    },
+    "ud-english-ewt": {
+        split: RemoteFile(
+            f"ud_english_ewt/en_ewt-ud-{name}.conllu.gz",
+            sha256,
+            f"{_GITHUB}/UniversalDependencies/UD_English-EWT"
+            f"/15d613d8447b3478787d4c278730a1e48a945efb/en_ewt-ud-{name}.conllu",
+        )
+        for split, (name, sha256) in _EWT.items()
     },
     # Sentences with labels (stsa.*), and trees with a label for each phrase. Upstream's file of the
     # training trees also holds the validation trees, so the cut file can only come from a mirror.

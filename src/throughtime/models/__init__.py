@@ -5,6 +5,7 @@ from throughtime.models.encoder_decoder import EncoderDecoder
 from throughtime.models.language_model import LanguageModel
 from throughtime.models.one_network import OneNetwork
 from throughtime.models.search import Hypothesis, greedy_search, sample_search
+from throughtime.models.tagger import Tagger
 from throughtime.models.writer import Writer
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Hypothesis",
     "LanguageModel",
     "OneNetwork",
+    "Tagger",
     "Writer",
     "beam_search",
     "greedy_search",

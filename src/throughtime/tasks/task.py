@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from throughtime.checks import unknown
 from throughtime.reading import Entries
-from throughtime.tasks.shown import Shown
+from throughtime.tasks.shown import Shown, Table
 from throughtime.tasks.size import check_size
 
 __all__ = [
@@ -125,12 +125,14 @@ class Evaluation:
             has none.
         signatures: for figures that a library computes, the exact variant of the measure as that
             library names it (sacrebleu's signature of BLEU), by the name of the figure.
+        tables: figures in more detail, such as those of each label.
     """
 
     figures: dict[str, float]
     about: dict[str, Any] = field(default_factory=dict)
     outputs: Sequence[str] = ()
     signatures: dict[str, str] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
 
 
 @dataclass
@@ -180,7 +182,7 @@ class Task(ABC):
     EvaluationOptions: ClassVar[type] = NoOptions
     unit: ClassVar[str] = "examples"
     has_outputs: ClassVar[bool] = False
-    monitor: ClassVar[str] = "loss"
+    monitor: str = "loss"
     figures: Mapping[str, Figure]
 
     def __init__(self, config: Any, assets: dict[str, Any] | None = None) -> None:
