@@ -41,13 +41,14 @@ TASKS = [*tasks.names(), "pole"]
 
 
 def refused(read):
-    """Whether a reader refuses its file in words."""
+    """The words with which a reader refuses its file; None if it reads it."""
+    words = None
     try:
         read()
     except (ValueError, OSError) as error:
-        assert str(error).strip()
-        return True
-    return False
+        words = str(error)
+    assert words is None or words.strip()
+    return words
 
 
 class Files:
