@@ -21,7 +21,10 @@ from throughtime.cli.main import main
 from throughtime.cli.parser import settings_of_file
 from throughtime.data import TOKENISERS, fit_tokeniser, load, load_pairs, tokeniser_from_json
 from throughtime.data.sentences import load_sentences
+from throughtime.inspection.alignments import recorded_alignments
+from throughtime.inspection.metrics import read_metrics
 from throughtime.inspection.report import write_report
+from throughtime.inspection.shown_files import shown_html
 from throughtime.reading import kinds_of
 from throughtime.tasks.run import Run
 from throughtime.tasks.shown import Score, Table, Text
@@ -32,12 +35,13 @@ from throughtime.training.loop import Outcome
 from ..damage import damaged_bytes, damaged_json
 from ..training.small import pole, small_task, written
 
-FEW = settings(
-    max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck),
-    derandomize=True,
-)  # fmt: skip
-MANY = settings(FEW, max_examples=1000, derandomize=False)
+THOUSAND = settings(
+    max_examples=1000, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+FEW = settings(THOUSAND, max_examples=15, derandomize=True)
 TASKS = [*tasks.names(), "pole"]
+# A command takes a tenth of a second; the tasks share a thousand.
+SHARED = settings(THOUSAND, max_examples=-(-1000 // len(TASKS)))
 
 
 def refused(read):
@@ -83,17 +87,22 @@ def files(tmp_path_factory):
     tasks.task._registry.pop("pole")
 
 
-# How often: a few times by default, a thousand times with -m slow.
-
-
-@pytest.fixture(params=[FEW, pytest.param(MANY, marks=pytest.mark.slow)], ids=["few", "thousand"])
-def damages(request):
+def damaged(check, many):
     """Calls a check with a source of random numbers, over and over."""
+    many(given(st.randoms(use_true_random=False))(check))()
 
-    def call(check):
-        request.param(given(st.randoms(use_true_random=False))(check))()
 
-    return call
+# A few of each by default, a thousand with -m slow.
+damages = pytest.mark.parametrize(
+    "many", [FEW, pytest.param(THOUSAND, marks=pytest.mark.slow)], ids=["few", "thousand"]
+)
+
+
+def over_tasks(many=THOUSAND):
+    """Parametrises over all tasks with -m slow; by default, over one of each role."""
+    some = [pytest.param(name, FEW, id=f"{name}-few") for name in ("char-lm", "pole")]
+    slow = [pytest.param(name, many, marks=pytest.mark.slow, id=name) for name in TASKS]
+    return pytest.mark.parametrize(("name", "many"), [*some, *slow])
 
 
 def of_bytes(path, read):
@@ -128,26 +137,27 @@ def of_values(path, read, write=json.dumps, value=None):
 # Run folders, of every task.
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_the_configuration_of_a_run(files, damages, name):
+@over_tasks()
+def test_the_configuration_of_a_run(files, many, name):
     run = files.run(name)
-    damages(of_values(run.config_file, lambda: run.load_model(run.task())))
+    damaged(of_values(run.config_file, lambda: run.load_model(run.task())), many)
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_the_weights_of_a_run(files, damages, name):
+@over_tasks()
+def test_the_weights_of_a_run(files, many, name):
     run = files.run(name)
     task = run.task()
-    damages(of_bytes(run.model_file, lambda: run.load_model(task)))
+    damaged(of_bytes(run.model_file, lambda: run.load_model(task)), many)
 
 
-def test_the_bytes_of_a_configuration(files, damages):
+@damages
+def test_the_bytes_of_a_configuration(files, many):
     run = files.run("translation")
-    damages(of_bytes(run.config_file, lambda: run.load_model(run.task())))
+    damaged(of_bytes(run.config_file, lambda: run.load_model(run.task())), many)
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_the_configuration_of_a_run_that_is_resumed(files, damages, monkeypatch, capfd, name):
+@over_tasks(SHARED)
+def test_the_configuration_of_a_run_that_is_resumed(files, many, monkeypatch, capfd, name):
     """As a command, which must not end with a traceback; it would train from here on."""
     from throughtime.training import fit
 
@@ -162,12 +172,12 @@ def test_the_configuration_of_a_run_that_is_resumed(files, damages, monkeypatch,
         said = capfd.readouterr().err
         assert status == 0 or (status in (1, 2) and said.count("\n") <= 2), said
 
-    damages(of_values(run.config_file, read))
+    damaged(of_values(run.config_file, read), many)
 
 
-@pytest.mark.parametrize("name", tasks.names())
-def test_a_recipe(files, damages, name, tmp_path):
-    kind = tasks.get(name)
+@over_tasks()
+def test_a_recipe(files, many, name, tmp_path):
+    kind = type(files.run(name).task())
     kinds = {**kinds_of(kind.Config), **kinds_of(GradientConfig)}
     path = tmp_path / "recipe.yaml"
     value = {"task": name, "about": {"what": "x"}, **asdict(small_task(name, files.folder).config)}
@@ -181,41 +191,50 @@ def test_a_recipe(files, damages, name, tmp_path):
         return yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "replace").decode()
 
     path.write_text(as_yaml(value))
-    damages(of_values(path, read, as_yaml, value))
-    damages(of_bytes(path, read))
+    damaged(of_values(path, read, as_yaml, value), many)
+    damaged(of_bytes(path, read), many)
 
 
 # The journal, and what the report reads of it.
 
 
 @pytest.mark.parametrize(
-    "file", ["metrics.csv", "samples.txt", "shown/index.jsonl", "attention.json", "config.json"]
+    ("file", "read"),
+    [
+        ("metrics.csv", lambda run: read_metrics(run.metrics_file)),
+        ("shown/index.jsonl", shown_html),
+        ("attention.json", recorded_alignments),
+    ],
 )
-def test_a_file_of_the_journal(files, damages, file):
+@damages
+def test_a_file_of_the_journal(files, many, file, read):
     run = files.run("char-lm")
-    contents = {
-        path: path.read_bytes() for path in sorted(run.folder.rglob("*")) if path.is_file()
-    }
+    damaged(of_bytes(run.folder / file, lambda: read(run)), many)
 
-    def read():
-        write_report(run)
-        Journal(run, ["loss"], 2).close()
+
+@pytest.mark.parametrize("file", ["metrics.csv", "samples.txt", "shown/index.jsonl"])
+@pytest.mark.parametrize("many", [FEW, pytest.param(SHARED, marks=pytest.mark.slow)])
+def test_a_journal_that_is_continued(files, many, file):
+    run = files.run("char-lm")
+    contents = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
 
     def check(draw):
         path = run.folder / file
         path.write_bytes(damaged_bytes(contents[path], draw))
         try:
-            refused(read)
+            refused(lambda: write_report(run))
+            refused(lambda: Journal(run, ["loss"], 2).close())
         finally:
             for path, content in contents.items():
                 path.write_bytes(content)
 
-    damages(check)
+    damaged(check, many)
 
 
-def test_the_values_of_a_file_of_attention_maps(files, damages):
-    run = files.run("translation")
-    damages(of_values(run.attention_file, lambda: write_report(run)))
+@damages
+def test_the_values_of_a_file_of_attention_maps(files, many):
+    run = files.run("char-lm")
+    damaged(of_values(run.attention_file, lambda: recorded_alignments(run)), many)
 
 
 # Models in folders, streams and ONNX files.
@@ -228,18 +247,20 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_folder_with_a_model(damages, name, tmp_path):
+@damages
+def test_a_folder_with_a_model(many, name, tmp_path):
     tt.save_pretrained(MODELS[name](), tmp_path)
 
     def read():
         tt.from_pretrained(tmp_path)
 
-    damages(of_values(tmp_path / "config.json", read))
-    damages(of_bytes(tmp_path / "config.json", read))
-    damages(of_bytes(tmp_path / "model.safetensors", read))
+    damaged(of_values(tmp_path / "config.json", read), many)
+    damaged(of_bytes(tmp_path / "config.json", read), many)
+    damaged(of_bytes(tmp_path / "model.safetensors", read), many)
 
 
-def test_the_state_of_a_stream(damages, tmp_path):
+@damages
+def test_the_state_of_a_stream(many, tmp_path):
     layer = tt.LSTM(2, 3)
     stream = layer.stream()
     stream.step(torch.ones(1, 2))
@@ -250,29 +271,31 @@ def test_the_state_of_a_stream(damages, tmp_path):
         other.load(tmp_path / "state")
         other.step(torch.ones(1, 2))
 
-    damages(of_bytes(tmp_path / "state", read))
+    damaged(of_bytes(tmp_path / "state", read), many)
 
 
 @pytest.mark.parametrize("layer", ["RNN", "LSTM", "GRU"])
-def test_an_onnx_file(damages, layer, tmp_path):
+@damages
+def test_an_onnx_file(many, layer, tmp_path):
     pytest.importorskip("onnx")
     path = tmp_path / "model.onnx"
     tt.save_onnx(getattr(tt, layer)(2, 3), path)
-    damages(of_bytes(path, lambda: tt.load_onnx(path)))
+    damaged(of_bytes(path, lambda: tt.load_onnx(path)), many)
 
 
 # Tokenisers and data.
 
 
 @pytest.mark.parametrize("kind", TOKENISERS)
-def test_a_tokeniser(damages, kind):
+@damages
+def test_a_tokeniser(many, kind):
     value = json.loads(json.dumps(fit_tokeniser(kind, ["a man, a plan\ta canal"] * 9).to_json()))
 
     def check(draw):
         changed = damaged_json(value, draw)
         refused(lambda: tokeniser_from_json(changed).encode("a man \ud800"))
 
-    damages(check)
+    damaged(check, many)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +308,8 @@ def test_a_tokeniser(damages, kind):
     ids=["text", "sentences", "pairs"],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gb18030"])
-def test_the_text_of_a_training(damages, tmp_path, content, read, encoding):
+@damages
+def test_the_text_of_a_training(many, tmp_path, content, read, encoding):
     path = tmp_path / "text"
     path.write_text(content, encoding=encoding)
-    damages(of_bytes(path, lambda: read(str(path), encoding=encoding)))
+    damaged(of_bytes(path, lambda: read(str(path), encoding=encoding)), many)

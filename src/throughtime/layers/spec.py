@@ -32,6 +32,7 @@ import torch
 
 from throughtime.checks import unknown
 from throughtime.layers.option_checks import (
+    LARGEST,
     Check,
     a_backend,
     a_forget_bias,
@@ -199,7 +200,7 @@ class LayerSpec:
     )
     clip: float | None = _option(
         "a limit to what activation functions are given, from -clip to clip",
-        or_none(a_number("a number above 0", lambda value: 0 < value < math.inf)),
+        or_none(a_number("a number above 0", lambda value: 0 < value < math.inf, LARGEST)),
         default=None,
         formats=("onnx",),
     )
