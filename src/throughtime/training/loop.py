@@ -137,11 +137,14 @@ class Loop:
         total, p = self.learner.total_steps, self.position
         if self.journal is not None:
             self._write_journal(self.journal)
-        # A validation that was interrupted is made up for.
-        is_open = p.step > 0 and self._is_due(p.step) and p.validated != p.step
-        if is_open and not self._validate():
-            self._save()
-            return
+        if p.step > 0 and self._is_due(p.step) and p.validated != p.step:
+            # The validation of this step was interrupted, and is made up for.
+            if not self._validate():
+                self._save()
+                return
+        elif p.step == total:
+            # A kill after the last checkpoint may have come before the report.
+            self.showing.report(p.step)
         while total is None or p.step < total:
             progress = self.progress
             if self.processes.size > 1 and self.config.max_time is not None:

@@ -45,12 +45,15 @@ class Stop:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Takes the signals; in a thread other than the main one Python does not give them."""
+        """Handles the signals inside; only in the main thread, for Python allows no other.
+
+        A signal that this process was started to ignore, as ``nohup`` does with SIGHUP, is ignored.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._note)
+        handled = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+        before = {n: signal.signal(n, self._note) for n in (*handled, signal.SIGALRM)}
         try:
             yield
         finally:
