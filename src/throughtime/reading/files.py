@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -92,8 +93,9 @@ def rows_of(path: str | Path) -> tuple[list[str], list[tuple[int, dict[str, str]
             if not columns:
                 columns = cells
                 if len(set(columns)) < len(columns):
-                    twice = next(name for i, name in enumerate(columns) if name in columns[:i])
-                    raise ReadError(where, f"expected each column once, got {shown(twice)} again.")
+                    raise ReadError(
+                        where, f"expected each column once, got {shown(_repeated(columns))} again."
+                    )
             elif len(cells) < len(columns) and _is_last(reader, text):
                 break
             elif len(cells) != len(columns):
@@ -227,9 +229,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in entries if names.count(name) > 1)
-        raise ReadError("", f"expected each name once, got {shown(twice)} again.")
+        raise ReadError("", f"expected each name once, got {shown(_repeated(names))} again.")
     return entries
+
+
+def _repeated(names: list[str]) -> str:
+    """The first of the names that stands there more than once."""
+    return next(name for name, count in Counter(names).items() if count > 1)
 
 
 def _is_last(reader: Any, text: str) -> bool:
