@@ -1,4 +1,4 @@
-"""What a training shows in the terminal: a bar where there is one, lines where there is not."""
+"""The output of a training: a progress bar in a terminal, and lines in a file or pipe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 class _Console(Console):
-    """A console whose reader may go, as ``head`` does: the training goes on in silence."""
+    """A console that becomes silent if the reader of a pipe ends, as ``head`` does."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -32,11 +32,11 @@ class _Console(Console):
 
 
 class Display:
-    """The state of a training in one line: how far, how good, how fast, how long yet.
+    """Prints the state of a training as one line: its progress, figures, speed and remaining time.
 
     Args:
-        unit: what the speed counts, in the plural.
-        is_quiet: show nothing (all processes but the first).
+        unit: the plural of what the speed counts.
+        is_quiet: whether to print nothing, as in all processes but the first.
     """
 
     def __init__(self, unit: str, is_quiet: bool = False) -> None:
@@ -56,13 +56,13 @@ class Display:
         self._last_line = 0.0
 
     def start(self) -> None:
-        """Shows the bar."""
+        """Displays the bar."""
         with self._told():
             self._bar.start()
         self._last_line = time.monotonic()
 
     def stop(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         with self._told():
             self._bar.stop()
 
@@ -74,14 +74,14 @@ class Display:
         speed: float,
         seconds_left: float,
     ) -> None:
-        """Shows how it stands.
+        """Prints the state.
 
         Args:
-            where: the epoch, in words.
-            fraction: how much of the training is done, 0 to 1.
-            figures: the loss as it is read.
-            speed: units a second.
-            seconds_left: until the end.
+            where: the epoch or step, in words.
+            fraction: the fraction of the training that is done, from 0 to 1.
+            figures: the figures since the last row of metrics.csv.
+            speed: the units per second.
+            seconds_left: the seconds until the end.
         """
         names = {name: name.replace("_", " ") for name in figures}
         shown = [f"{names[name]} {value:.3f}" for name, value in figures.items()]
@@ -100,13 +100,13 @@ class Display:
         self._print(escape(text))
 
     def show(self, items: Sequence[Shown]) -> None:
-        """Prints what a task shows, indented."""
+        """Prints the items that a task displays, indented."""
         lines = (line for item in items for line in as_text(item).splitlines())
         body = "\n".join(f"    {line}" for line in lines)
         self._print(f"[dim]{escape(body)}[/dim]")
 
     def _print(self, markup: str) -> None:
-        # Half a surrogate pair, and what the terminal does not know, become escapes.
+        # Lone surrogates, and characters that the terminal cannot show, become escapes.
         encoding = self.console.encoding
         text = markup.encode(encoding, "backslashreplace").decode(encoding)
         with self._told():
@@ -114,7 +114,7 @@ class Display:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """What cannot be printed, as on a full disk, is told once; then there is silence."""
+        """A context in which the first error of printing is logged, and ends all printing."""
         try:
             yield
         except OSError as error:
