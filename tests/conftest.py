@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and settings of all tests."""
 
 import os
 import signal
@@ -7,10 +7,10 @@ import threading
 import pytest
 import torch
 
-# One thread each: several workers that each want all cores slow one another down twentyfold.
+# One thread each, because several workers that each use all cores slow each other down.
 torch.set_num_threads(1)
 
-# A shell that starts the tests in the background lets them, and what they start, ignore Ctrl-C.
+# A shell that runs the tests in the background makes them, and their children, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -18,13 +18,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    """Each test draws the same random numbers, whatever runs before it."""
+    """Seeds the random generators before each test, so that the order of tests does not matter."""
     torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread_in_child_processes():
-    """Commands that tests start are as modest as the tests."""
+    """Commands that tests start also use one thread."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     yield

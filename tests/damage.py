@@ -15,7 +15,7 @@ JUNK = [
 
 
 def damaged_bytes(content, draw):
-    """Bytes that are changed, cut, doubled or filled up in one place."""
+    """Changes, cuts, doubles or inserts bytes at a random place."""
     content = bytearray(content)
     place = draw.randrange(max(1, len(content)))
     length = draw.choice([1, 1, 2, 8, 64, 1000])
@@ -59,7 +59,7 @@ def _places(value):
     for name in names:
         yield value, name
         if isinstance(value[name], dict | list):
-            # Of a vocabulary of thousands some will do.
+            # Of a vocabulary of thousands, a selection is enough.
             if len(value[name]) < 50:
                 yield from _places(value[name])
             else:
@@ -69,7 +69,7 @@ def _places(value):
 
 
 def damaged_state(state, draw):
-    """A copy of the content of a checkpoint in which one entry is of another kind."""
+    """A copy of a checkpoint's content in which one entry has another type."""
     state = copy.deepcopy(state)
     parent, name = draw.choice(list(_leaves(state)))
     value = parent[name]

@@ -1,25 +1,26 @@
-"""How often torch.compile begins again when the sizes of the calls change."""
+"""Counts how often torch.compile recompiles when the sizes of the calls change."""
 
 import torch
 import torch._dynamo.testing
 
 SIZES = ((3, 6), (2, 7), (8, 9), (4, 10))
-"""B and T of several calls; no size is one of a layer (2, 5 or 12), which PyTorch would fix."""
+"""B and T of several calls; none equals a size of the layer (2, 5 or 12), which is constant."""
 
 
-def tensors(found):
-    return [v for v in torch.utils._pytree.tree_leaves(found) if isinstance(v, torch.Tensor)]
+def tensors(tree):
+    return [v for v in torch.utils._pytree.tree_leaves(tree) if isinstance(v, torch.Tensor)]
 
 
 def assert_compiles_once(module, calls, function=None, settles=0, **options):
-    """Each call gives what it gives without torch.compile, and none but the first compiles.
+    """Asserts that compiled calls give the results of eager ones, and only the first compiles.
 
     Args:
-        module: whose parameters' gradients are compared too, where gradients are recorded.
+        module: the module; the gradients of its parameters are compared too, unless gradients are
+            disabled.
         calls: arguments and keyword arguments of each call.
-        function: what is compiled, where it is not the module.
+        function: the function to compile, if it is not the module.
         settles: the number of the last call that may compile.
-        options: of torch.compile.
+        options: options of torch.compile.
     """
     function = module if function is None else function
     torch._dynamo.reset()
@@ -43,7 +44,7 @@ def assert_compiles_once(module, calls, function=None, settles=0, **options):
             results.append(values)
         for ours, theirs in zip(*results, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-        # PyTorch counts twice where a module has floats, as nn.Embedding has.
+        # PyTorch counts a module with floats, such as nn.Embedding, twice.
         if number == settles:
             expected_count = counter.frame_count
     assert number >= settles + 2

@@ -1,4 +1,4 @@
-"""The scripts of the lectures run, and show what they say."""
+"""The example scripts run, and their results are as stated."""
 
 import runpy
 from pathlib import Path
@@ -22,10 +22,10 @@ def test_the_thirty_first_character_is_guessed_better_than_by_chance():
 
 
 def test_only_the_recurrent_network_can_count_ones():
-    found = main_of("neurone_to_network")()
-    assert found["recurrent"] > 0.99
-    assert found["neurone"] < 0.7
-    assert found["feed-forward"] < 0.7
+    accuracies = main_of("neurone_to_network")()
+    assert accuracies["recurrent"] > 0.99
+    assert accuracies["neurone"] < 0.7
+    assert accuracies["feed-forward"] < 0.7
 
 
 def test_words_are_written_backwards():

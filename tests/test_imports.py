@@ -1,17 +1,20 @@
-"""What ``import throughtime`` loads and starts, and which names it brings."""
+"""The modules that ``import throughtime`` loads, the processes it starts, and its names."""
 
 import json
 import subprocess
 import sys
 
+import pytest
+
 import throughtime
+from throughtime import public
 
 HEAVY = {
     *("pytorch_lightning", "lightning", "matplotlib", "triton", "tensorboard"),
     *("jsonargparse", "rich", "pooch"),
 }
 
-# PyTorch comes first: what it loads and starts is its own affair. Whatever is loaded after it,
+# Import PyTorch first, so that only modules and processes of throughtime are counted.
 # and every process that is started, is ours.
 PROBE = """
 import json, sys, warnings
@@ -36,11 +39,22 @@ def probe(code):
 
 
 def test_importing_loads_nothing_heavy_and_starts_no_process():
-    modules, started = probe("import throughtime")
+    modules, started = probe("import throughtime; throughtime.LSTM")
     assert "throughtime.layers.recurrent" in modules
     assert {name.split(".")[0] for name in modules} & HEAVY == set()
     assert [n for n in modules if n.startswith(("throughtime.training", "throughtime.cli"))] == []
     assert started == []
+
+
+def test_the_package_alone_loads_no_torch():
+    code = "import sys, throughtime; assert 'torch' not in sys.modules, 'torch is loaded'"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_module_of_the_package_can_be_imported_first():
+    # The public names are loaded on use, so any module may be the first one.
+    modules, _ = probe("import throughtime.layers.recurrent; throughtime.GRU; throughtime.cells")
+    assert "throughtime.interchange" in modules
 
 
 def test_the_probe_sees_what_it_looks_for():
@@ -53,6 +67,10 @@ def test_all_public_names_are_there_and_documented():
     assert len(set(throughtime.__all__)) == len(throughtime.__all__)
     for name in throughtime.__all__:
         assert getattr(throughtime, name).__doc__, name
+    assert set(throughtime.__all__) == {name for name in vars(public) if name[0] != "_"}
+    assert set(throughtime.__all__) <= set(dir(throughtime))
+    with pytest.raises(AttributeError, match="'throughtime' has no attribute 'LSTN'"):
+        throughtime.LSTN  # noqa: B018
     star = {}
     exec("from throughtime import *", star)
     assert set(throughtime.__all__) <= set(star)

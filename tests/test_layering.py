@@ -1,4 +1,4 @@
-"""Imports point downwards: the syntax trees of the package are read, and offences named by line."""
+"""Imports point downwards: a checker of syntax trees, which reports violations with their line."""
 
 import ast
 from pathlib import Path
@@ -9,6 +9,7 @@ import throughtime
 
 LEVELS = {
     "checks": 0,
+    "counted": 0,
     "reading": 1,
     "cells": 1,
     "kernels": 2,
@@ -19,12 +20,13 @@ LEVELS = {
     "tasks": 5,
     "inspection": 6,
     "measuring": 6,
+    "public": 6,
     "training": 7,
     "cli": 8,
 }
 # What may be imported where, tighter than by its level alone.
-ROOT_MAY = {"cells", "layers", "interchange"}
-ONLY = {"data": {"checks", "reading"}}
+ROOT_MAY = {"public"}
+ONLY = {"data": {"checks", "reading"}, "public": {"cells", "layers", "interchange"}}
 OWNED = {
     "lightning": "training/gradient.py",
     "pytorch_lightning": "training/gradient.py",
@@ -41,7 +43,7 @@ def offences(root):
     Returns:
         Lines such as ``layers/recurrent.py:7: layers (3) imports models (4), which is above``.
     """
-    found = []
+    violations = []
     for path in sorted(root.rglob("*.py")):
         where = path.relative_to(root)
         tree = ast.parse(path.read_text(encoding="utf-8"), str(where))
@@ -50,8 +52,8 @@ def offences(root):
             for target in targets(node, root, where):
                 wrong = offence(where, target, on_load=node in on_load)
                 if wrong:
-                    found.append(f"{where.as_posix()}:{node.lineno}: {wrong}")
-    return list(dict.fromkeys(found))
+                    violations.append(f"{where.as_posix()}:{node.lineno}: {wrong}")
+    return list(dict.fromkeys(violations))
 
 
 def loaded_at_once(node):
@@ -59,7 +61,7 @@ def loaded_at_once(node):
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
-        # What stands under TYPE_CHECKING is for the reader alone.
+        # Code under TYPE_CHECKING does not run.
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             yield from (n for other in child.orelse for n in (other, *loaded_at_once(other)))
             continue
@@ -68,7 +70,7 @@ def loaded_at_once(node):
 
 
 def targets(node, root, where):
-    """The modules that a node imports, as dotted names in full."""
+    """The modules that a node imports, as full dotted names."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
@@ -84,7 +86,7 @@ def targets(node, root, where):
 
 
 def qualified(module, name, root):
-    """``from a import b`` imports a.b where that is a module, else a."""
+    """``from a import b`` imports a.b if that is a module, else a."""
     parts = module.split(".")
     if parts[0] != "throughtime":
         return module
@@ -94,7 +96,7 @@ def qualified(module, name, root):
 
 
 def offence(where, target, on_load):
-    """What is wrong with one import, or None."""
+    """The violation of one import, or None."""
     parts = target.split(".")
     here = where.parts[0].removesuffix(".py")
     if parts[0] != "throughtime":
@@ -150,11 +152,11 @@ def circles(root):
         names = {t for n in ast.walk(tree) if n not in inside for t in targets(n, root, where)}
         module = ".".join(["throughtime", *where.with_suffix("").parts])
         imports[module] = names - {module}
-    found = []
+    violations = []
 
     def visit(module, above):
         if module in above:
-            found.append(" -> ".join([*above[above.index(module) :], module]))
+            violations.append(" -> ".join([*above[above.index(module) :], module]))
             return
         if module not in done:
             for name in sorted(imports.get(module, ())):
@@ -164,7 +166,7 @@ def circles(root):
     done = set()
     for module in sorted(imports):
         visit(module, [])
-    return found
+    return violations
 
 
 def test_no_circle_hides_under_type_checking():
@@ -178,25 +180,26 @@ def test_every_folder_and_module_of_the_package_has_its_level():
     assert {"checks", "cells", "kernels", "layers", "interchange"} <= there
 
 
-# The checker itself: made-up packages, one with nothing wrong and one for each kind of offence.
+# Tests of the checker: small packages without a violation, and with one of each kind.
 
 
 @pytest.fixture
 def package(tmp_path):
-    """Writes a package of made-up sources and gives its offences."""
+    """Writes a package with these sources and returns its violations."""
 
     def write(**sources):
-        for folder in LEVELS.keys() - {"checks"}:
+        for folder in LEVELS.keys() - {"checks", "counted", "public"}:
             (tmp_path / folder).mkdir()
             (tmp_path / folder / "__init__.py").write_text("")
         (tmp_path / "checks.py").write_text("")
+        (tmp_path / "public.py").write_text("")
         (tmp_path / "cells" / "cell.py").write_text("")
         (tmp_path / "cells" / "lstm.py").write_text("")
         for name, source in sources.items():
             path = tmp_path / f"{name.replace('__', '/')}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(source)
-        (tmp_path / "__init__.py").write_text(sources.get("ROOT", "from throughtime import cells"))
+        (tmp_path / "__init__.py").write_text(sources.get("ROOT", "from throughtime import public"))
         (tmp_path / "ROOT.py").unlink(missing_ok=True)
         return offences(tmp_path)
 
@@ -216,7 +219,8 @@ def test_imports_that_point_down_are_no_offence(package):
             inspection__lens="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
             "    from plotly import Figure",
             cli__main="from throughtime import tasks, training\nimport throughtime.models",
-            ROOT="from throughtime.layers import LSTM\nfrom throughtime import cells, interchange",
+            public="from throughtime.layers import LSTM\nfrom throughtime import cells",
+            ROOT="from throughtime.public import LSTM",
         )
         == []
     )
@@ -298,9 +302,11 @@ def test_imports_that_point_down_are_no_offence(package):
         ("new__n", "import throughtime.checks", "new/n.py:1: new has no level"),
         ("layers__n", "from throughtime.new import x", "layers/n.py:1: new has no level"),
         ("ROOT", "from throughtime import models", "__init__.py:1: the package itself does not"),
+        ("ROOT", "from throughtime import cells", "__init__.py:1: the package itself does not"),
+        ("public", "from throughtime import models", "public.py:1: public imports models; it"),
         ("ROOT", "from throughtime.training import fit", "__init__.py:1: the package itself does"),
     ],
 )
 def test_the_checker_names_file_and_line_of_an_offence(package, module, source, expected):
-    (found,) = package(**{module: source})
-    assert found.startswith(expected)
+    (violations,) = package(**{module: source})
+    assert violations.startswith(expected)

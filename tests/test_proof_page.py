@@ -1,4 +1,4 @@
-"""docs/proof.md: the tests that it names are there."""
+"""The tests that docs/proof.md names exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the README and the documentation show, runs."""
+"""The code and commands of the README and the documentation run."""
 
 import dataclasses
 import re
@@ -66,23 +66,23 @@ def test_the_tree_in_the_readme_is_the_tree():
         assert (ROOT / name).is_dir(), name
 
 
-# The commands.
+# Commands.
 
 
 def commands(path):
-    """The calls of ``throughtime`` that a page shows, each as its words."""
+    """The calls of ``throughtime`` that a page shows, each as a list of words."""
     lines = re.findall(r"^(?: {4}|\$ )?(throughtime [a-z].*)$", path.read_text(), re.MULTILINE)
-    # What stands behind two spaces, a pipe or `<` is not of the command; `…` is for any option.
+    # Text after two spaces, a pipe or `<` is not part of the command; `…` stands for any option.
     return [shlex.split(re.split(r"  |[|<>]|…", line, maxsplit=1)[0]) for line in lines]
 
 
 def options_of(command, argv, capsys):
-    """The names of the options that a command has."""
+    """The names of the options of a command."""
     names = {"run"}
     if command == "train":
         kind = tasks.get(argv[0])
         configs = [kind.Config, *CONFIGS.values()]
-        names |= {"run", "resume", "config", "learner"}
+        names |= {"run", "resume", "config", "learner", "print_config"}
     else:
         with pytest.raises(SystemExit):
             main([command, "--help"])
@@ -102,11 +102,11 @@ def test_the_commands_of_a_page_have_the_options_that_it_shows(path, capsys):
         words = [word for word in argv if word.startswith("--")]
         known = options_of(command, argv, capsys) | {"help"}
         for word in words:
-            name = word.removeprefix("--").partition("=")[0].partition(".")[0]
+            name = word.removeprefix("--").partition("=")[0].partition(".")[0].replace("-", "_")
             assert name in known, f"{path.name}: throughtime {command} … {word}"
 
 
 def test_the_commands_of_the_pages_are_found():
-    found = [words for path in PAGES for words in commands(path)]
-    assert len(found) > 25
-    assert {"train", "predict", "generate", "evaluate", "equations"} <= {w[1] for w in found}
+    all_commands = [words for path in PAGES for words in commands(path)]
+    assert len(all_commands) > 25
+    assert {"train", "predict", "generate", "evaluate", "equations"} <= {w[1] for w in all_commands}

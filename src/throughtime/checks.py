@@ -1,4 +1,4 @@
-"""Argument checks, and the messages that they give: where, expected, got, what to do."""
+"""Argument checks; their error messages state where, expected, got, and what to do."""
 
 from __future__ import annotations
 
@@ -23,30 +23,46 @@ __all__ = [
 ]
 
 
+# An error lists all known names up to this number, and otherwise only so many that are alike.
+_MOST_LISTED, _NUM_ALIKE = 10, 5
+
+
 class ShapeError(ValueError):
-    """A tensor does not have the shape that the call asks for."""
+    """A tensor does not have the expected shape."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The hint ``; did you mean "lstm"?`` for a misspelt name, or nothing where none is near.
+    """The hint ``; did you mean "lstm"?`` for a misspelt name; empty if no known name is similar.
 
     >>> nearest("lstn", ["gru", "lstm"])
     '; did you mean "lstm"?'
     """
+    names = _alike(name, known, 1, cutoff=0.6)
+    return f'; did you mean "{names[0]}"?' if names else ""
+
+
+def _alike(name: object, known: Iterable[str], most: int, cutoff: float) -> list[str]:
+    """The known names that are most like a name, the most alike first; case does not count."""
     names = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(str(name).lower(), list(names), n=1, cutoff=0.6)
-    return f'; did you mean "{names[found[0]]}"?' if found else ""
+    alike = difflib.get_close_matches(str(name).lower(), list(names), n=most, cutoff=cutoff)
+    return [names[lower] for lower in alike]
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
-    """The error for a name that is not among the known ones, with the nearest of them.
+    """The error for a name that is not among the known ones, with the most similar known name.
+
+    All known names are listed if they are at most ten, else the five that are most alike.
 
     >>> print(unknown("cell", "lstn", ["gru", "lstm"]))
     unknown cell "lstn"; did you mean "lstm"? Known: gru, lstm.
     """
     known = list(known)
     hint = nearest(str(name), known) or "."
-    return ValueError(f'unknown {what} "{name}"{hint} Known: {", ".join(known)}.')
+    listed = f"Known: {', '.join(known)}."
+    if len(known) > _MOST_LISTED:
+        alike = _alike(name, known, _NUM_ALIKE, cutoff=0.0)
+        listed = f"The nearest of {len(known)}: {', '.join(alike)}."
+    return ValueError(f'unknown {what} "{name}"{hint} {listed}')
 
 
 def shape_is(
@@ -56,15 +72,16 @@ def shape_is(
     expected: Sequence[Any],
     why: str | Callable[[], str] = "",
 ) -> None:
-    """Raises a ShapeError unless ``value`` has the shape, in which a string stands for any size.
+    """Raises a ShapeError unless ``value`` has the shape ``expected``.
 
     Args:
-        where: who asks, the first word of the message.
-        name: what the value is called there.
-        expected: numbers, or letters (``"T"``) where any size will do.
-        why: the reason, appended after "because"; or a function that gives it. A reason that names
-            a size of a call is a function: torch.compile fixes a size that a text contains, and
-            compiles again for every other.
+        where: the name of the layer or function, with which the message begins.
+        name: the name of the argument.
+        value: the tensor.
+        expected: a number for each size, or a letter (``"T"``) for a size that may be any.
+        why: the reason for the shape, appended after "because"; or a function that returns it. A
+            reason with a size that varies between calls must be a function, because torch.compile
+            specialises on sizes that it formats into a string, and recompiles for other sizes.
     """
     shape = tuple(value.shape)
     fits = len(shape) == len(expected) and all(
@@ -78,16 +95,17 @@ def shape_is(
 
 
 def whole_number(where: str, name: str, value: Any, least: int = 1) -> int:
-    """A size as a Python int, whatever integer type it comes in: NumPy's, a tensor of one element.
+    """Converts a size of any integer type, such as NumPy's or a tensor of one element, to int.
 
     Args:
-        where: who asks, the first word of the message.
-        name: what the value is called there.
-        least: the smallest that is allowed.
+        where: the name of the layer or function, with which the message begins.
+        name: the name of the argument.
+        value: the argument.
+        least: the smallest allowed number.
 
     Raises:
-        TypeError: for anything that is no whole number; a bool is none.
-        ValueError: for a number below ``least``.
+        TypeError: if the value is not a whole number; a bool is not one.
+        ValueError: if the number is below ``least``.
 
     >>> whole_number("LSTM", "num_layers", torch.tensor(2))
     2
@@ -108,9 +126,11 @@ def device_is(where: str, name: str, value: Tensor, x: Tensor, or_cpu: bool = Fa
     """Raises a ValueError unless ``value`` is on the device of x.
 
     Args:
-        where: who asks, the first word of the message.
-        name: what the value is called there.
-        or_cpu: whether the CPU will do whatever x is on, as for the lengths of packed sequences.
+        where: the name of the layer or function, with which the message begins.
+        name: the name of the argument.
+        value: the tensor to check.
+        x: the input.
+        or_cpu: whether the CPU is allowed as well, as for the lengths of packed sequences.
     """
     if value.device != x.device and not (or_cpu and value.device.type == "cpu"):
         has_meta = "meta" in (value.device.type, x.device.type)
@@ -122,8 +142,15 @@ def device_is(where: str, name: str, value: Tensor, x: Tensor, or_cpu: bool = Fa
 
 
 def integer_lengths(where: str, lengths: Any, batch: int, steps: int) -> Tensor:
-    """The lengths of the rows as a tensor (B,) of int64, each checked to lie in 0..T."""
-    # An empty list would be a tensor of float32.
+    """Converts the lengths of the rows to a tensor (B,) of int64, and checks that they are 0 to T.
+
+    Args:
+        where: the name of the layer or function, with which error messages begin.
+        lengths: a tensor or a list.
+        batch: B.
+        steps: T.
+    """
+    # Without a dtype an empty list would become a tensor of float32.
     is_empty = isinstance(lengths, (list, tuple)) and not lengths
     values = torch.as_tensor(lengths, dtype=torch.int64 if is_empty else None)
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
@@ -140,10 +167,10 @@ def integer_lengths(where: str, lengths: Any, batch: int, steps: int) -> Tensor:
 
 
 def bounds(values: Tensor) -> tuple[int, int] | None:
-    """The least and the greatest of whole numbers, under ``torch.vmap`` those of all samples.
+    """The smallest and largest of whole numbers; under ``torch.vmap`` those of all samples.
 
-    None where there are no numbers, or none that are known: torch.compile and tensors on meta know
-    shapes only, so that there the caller answers for the values.
+    None if the tensor is empty, or its values are unknown, as under torch.compile and on the device
+    meta. Then the values cannot be checked.
     """
     if torch.compiler.is_compiling() or values.is_meta:
         return None

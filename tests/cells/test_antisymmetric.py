@@ -1,9 +1,9 @@
-"""The stable flows of antisymmetric.py: the equations in numpy."""
+"""The cells of antisymmetric.py against their equations in NumPy."""
 
 import numpy as np
 import pytest
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,
@@ -90,7 +90,7 @@ def test_every_cell_of_the_file_is_stated():
     all_stated("antisymmetric", STATED, BY_HAND)
 
 
-# What is done to a matrix shows from two units on.
+# The effect of a transform of the matrix shows only with two or more units.
 TWO_UNITS = [
     # A = [[-1/4, 2], [-2, -1/4]], A h = (3/4, -17/8): h = (1 + 1/2 * 3/5, 1/2 + 1/2 * 4/5)
     (

@@ -1,9 +1,9 @@
-"""The GRU that fades, of decaying.py: the equations in numpy."""
+"""The cell of decaying.py against its equations in NumPy."""
 
 import numpy as np
 import pytest
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,

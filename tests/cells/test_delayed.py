@@ -1,11 +1,11 @@
-"""The cells that look further back in delayed.py: the equations in numpy."""
+"""The cells of delayed.py against their equations in NumPy."""
 
 import numpy as np
 import pytest
 
 import throughtime as tt
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,

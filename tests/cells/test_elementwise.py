@@ -1,10 +1,10 @@
-"""The cells without a recurrent matrix in elementwise.py: the equations in numpy."""
+"""The cells of elementwise.py against their equations in NumPy."""
 
 import numpy as np
 import pytest
 import torch
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     B,
@@ -71,7 +71,7 @@ def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 
 
-# The input is 1, h before is 2 unless said, and there are no biases. W and R are numbers, in the
+# The input is 1, h before is 2 unless stated, and there are no biases. W and R are numbers, in the
 # order of the blocks: W = a - 2 and R = 1 make a of x = 1 and h = 2.
 BY_HAND = [
     # max(0, -1 + 2 * 2) and max(0, -5 + 2 * 2)
@@ -104,7 +104,7 @@ def test_every_cell_of_the_file_is_stated():
 
 @pytest.mark.parametrize("name", ["qrnn"])
 def test_a_product_kept_for_one_step_is_that_of_the_last_input(name):
-    """A sequence cut anywhere goes on from the kept products as if it were whole."""
+    """A sequence cut into two pieces continues from the stored products as if it were whole."""
     layer = layer_of(name)
     x = torch.randn(T, B, I, dtype=torch.float64)
     whole, _ = layer(x)

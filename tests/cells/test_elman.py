@@ -1,10 +1,10 @@
-"""The simple recurrent networks of elman.py: the equations in numpy."""
+"""The cells of elman.py against their equations in NumPy."""
 
 import numpy as np
 import pytest
 import torch
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     I,

@@ -1,9 +1,9 @@
-"""FastRNN and FastGRNN of fast.py: the equations in numpy."""
+"""The cells of fast.py against their equations in NumPy."""
 
 import numpy as np
 import pytest
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,
@@ -44,7 +44,7 @@ def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 
 
-# The input is 1, h before is 2 unless said, and there are no biases. W and R are numbers, in the
+# The input is 1, h before is 2 unless stated, and there are no biases. W and R are numbers, in the
 # order of the blocks: W = a - 2 and R = 1 make a of x = 1 and h = 2.
 BY_HAND = [
     # n = 3/5: h = 3/4 * 3/5 + 1/4 * 2

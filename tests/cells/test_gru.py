@@ -1,9 +1,9 @@
-"""The GRUs of gru.py: the equations in numpy."""
+"""The cells of gru.py against their equations in NumPy."""
 
 import numpy as np
 import pytest
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,

@@ -1,4 +1,4 @@
-"""The cells that are deep within a step in highway.py: the equations in numpy."""
+"""The cells of highway.py against their equations in NumPy."""
 
 from math import tanh
 
@@ -7,7 +7,7 @@ import pytest
 
 import throughtime as tt
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,

@@ -1,9 +1,9 @@
-"""The cells with layer normalisation in layer_norm.py: the equations in numpy."""
+"""The cells of layer_norm.py against their equations in NumPy."""
 
 import numpy as np
 import pytest
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,

@@ -107,14 +107,14 @@ def test_the_bptt_that_the_lecture_prints_is_what_autograd_computes(seed):
         x.detach().numpy(), blocks["weight_ih"], blocks["weight_hh"], b, p, above.numpy()
     )
 
-    def same(ours, theirs):
+    def assert_close(ours, theirs):
         np.testing.assert_allclose(ours.detach().numpy(), theirs, rtol=0, atol=1e-10)
 
-    same(output, y)
-    same(x.grad, dx)
-    same(layer.weight_ih_l0.grad, np.vstack([dW[k] for k in "zifo"]))
-    same(layer.weight_hh_l0.grad, np.vstack([dR[k] for k in "zifo"]))
-    same(layer.bias_ih_l0.grad, np.hstack([db[k] for k in "zifo"]))
-    same(layer.bias_hh_l0.grad, np.hstack([db[k] for k in "zifo"]))
+    assert_close(output, y)
+    assert_close(x.grad, dx)
+    assert_close(layer.weight_ih_l0.grad, np.vstack([dW[k] for k in "zifo"]))
+    assert_close(layer.weight_hh_l0.grad, np.vstack([dR[k] for k in "zifo"]))
+    assert_close(layer.bias_ih_l0.grad, np.hstack([db[k] for k in "zifo"]))
+    assert_close(layer.bias_hh_l0.grad, np.hstack([db[k] for k in "zifo"]))
     for k in "ifo":
-        same(layer.get_parameter(f"p_{k}_l0").grad, dp[k])
+        assert_close(layer.get_parameter(f"p_{k}_l0").grad, dp[k])

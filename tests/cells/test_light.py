@@ -1,4 +1,4 @@
-"""The light cells of light.py: the equations in numpy."""
+"""The cells of light.py against their equations in NumPy."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 import throughtime as tt
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     B,
@@ -85,7 +85,7 @@ def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 
 
-# The input is 1, h before is 2 unless said, and there are no biases. W and R are numbers, in the
+# The input is 1, h before is 2 unless stated, and there are no biases. W and R are numbers, in the
 # order of the blocks: W = a - 2 and R = 1 make a of x = 1 and h = 2.
 BY_HAND = [
     # s = -1 + 2 = 1: h = sigmoid(1) * 2 + (1 - sigmoid(0)) * 3/5 = 2 * 0.7310585786300049 + 0.3

@@ -1,8 +1,8 @@
-"""The LSTMs of lstm.py: the equations in numpy."""
+"""The cells of lstm.py against their equations in NumPy."""
 
 import pytest
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,

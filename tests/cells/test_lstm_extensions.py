@@ -1,4 +1,4 @@
-"""The LSTMs with an addition in lstm_extensions.py: the equations in numpy."""
+"""The cells of lstm_extensions.py against their equations in NumPy."""
 
 from math import log
 
@@ -8,7 +8,7 @@ import torch
 
 import throughtime as tt
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,
@@ -45,7 +45,7 @@ def working_memory(k, x, s):
 
 
 def slstm(k, x, s):
-    """Without the stabiliser, as the paper first writes it; m only scales c and n."""
+    """The equations without the stabiliser, as the paper first has them; m only scales c and n."""
     i, f = np.exp(k.a("i", x, s["h"])), sigmoid(k.a("f", x, s["h"]))
     z, o = np.tanh(k.a("z", x, s["h"])), sigmoid(k.a("o", x, s["h"]))
     c = f * s["c"] * np.exp(s["m"]) + i * z
@@ -60,7 +60,7 @@ def memory_controller(k, x, s):
     return {"v": m * np.tanh(c), "c": c, "h": o * np.tanh(c)}
 
 
-# A normaliser is a sum of positive terms.
+# The normaliser n is a sum of positive terms, so its initial value must be positive.
 POSITIVE = {"slstm": ("n",)}
 
 # Name and constants; gates in the order of the weights, blocks of the recurrent matrix, states,
@@ -142,7 +142,7 @@ def test_every_cell_of_the_file_is_stated():
 
 
 def test_the_first_step_of_slstm_holds_in_float32_where_the_input_gate_is_all_but_shut():
-    """h_1 = o_1 z_1, however small exp(i~) is: the normaliser takes it out again."""
+    """h_1 = o_1 z_1 even for a tiny exp(i~), because the normaliser cancels it."""
     layer = tt.Recurrent("slstm", 1, 1, bias=False)
     with torch.no_grad():
         layer.weight_ih_l0.copy_(torch.tensor([[L2], [-200.0], [200.0], [0.0]]))

@@ -1,9 +1,9 @@
-"""The variants of the peephole LSTM in lstm_variants.py: the equations in numpy."""
+"""The cells of lstm_variants.py against their equations in NumPy."""
 
 import numpy as np
 import pytest
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,

@@ -1,4 +1,4 @@
-"""The LSTM that keeps books, of mass_conserving.py: the equations in numpy."""
+"""The cell of mass_conserving.py against its equations in NumPy."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import torch
 
 import throughtime as tt
 
-from ..given_inputs import drawn
-from .stated import (
+from ..further_inputs import drawn
+from .statements import (
     L3,
     B,
     H,
@@ -107,7 +107,7 @@ def test_what_leaves_a_unit_arrives_somewhere_and_nothing_is_less_than_nothing()
 
 
 def test_where_nothing_was_ever_stored_all_is_finite():
-    """The share of each unit is 0 by 0, but for the epsilon."""
+    """Without the epsilon, the share of each unit would be 0 / 0."""
     layer = tt.Recurrent("lstm-mass-conserving", I, H, backend="reference")
     x, mass = torch.randn(T, B, I), torch.zeros(T, B, 1, requires_grad=True)
     output, c = layer(x, inputs={"mass": mass})

@@ -1,9 +1,9 @@
-"""The oscillators of oscillators.py: the equations in numpy."""
+"""The cells of oscillators.py against their equations in NumPy."""
 
 import numpy as np
 import pytest
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     all_stated,

@@ -1,4 +1,4 @@
-"""The LSTM with a clock, of phased.py: the equations in numpy."""
+"""The cell of phased.py against its equations in NumPy."""
 
 from math import log
 
@@ -8,7 +8,7 @@ import torch
 
 import throughtime as tt
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     B,
@@ -97,7 +97,7 @@ def test_a_unit_that_sleeps_keeps_its_states_and_is_asked_for_no_gradient(backen
     x = torch.randn(20, B, I, dtype=torch.float64, requires_grad=True)
     time = torch.arange(20, dtype=torch.float64).add(0.5).unsqueeze(1).expand(20, B)
     output, _, seen = layer(x, inputs={"time": time}, return_trace=True)
-    # Open from phase 0 to 0.4, and widest at 0.2.
+    # The gate is open from phase 0 to 0.4, and fully open at 0.2.
     wanted = [0.25, 0.75, 0.75, 0.25, *[0.0] * 6] * 2
     assert seen["k_l0"][:, 0, 0].tolist() == pytest.approx(wanted)
     assert seen["k_l0"][:, 0, 1].tolist() == pytest.approx(wanted[5:] + wanted[:5])

@@ -1,9 +1,9 @@
-"""The piecewise linear network of piecewise_linear.py: the equation in numpy."""
+"""The cell of piecewise_linear.py against its equation in NumPy."""
 
 import numpy as np
 import pytest
 
-from .stated import (
+from .statements import (
     all_stated,
     computes,
     gives,
@@ -51,7 +51,7 @@ def test_every_cell_of_the_file_is_stated():
     all_stated("piecewise_linear", STATED, BY_HAND)
 
 
-# What is done to a matrix shows from two units on.
+# The effect of a transform of the matrix shows only with two or more units.
 TWO_UNITS = [
     # Only the first unit passes its threshold, by 1/2, and only the second sees it, threefold:
     # z = (1/2 * 2 + 4, 1/4 * 1 + 3 * 1/2 + 5)

@@ -1,4 +1,4 @@
-"""Other activation functions, in whatever form the step calls the first ones."""
+"""The option activations replaces a function in whichever form the step calls it."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def _cell(function):
 
 def _in_place(function):
     def changed(a):
-        # What the function gives back is not looked at.
+        # The result of the in-place function is ignored.
         function(a)
         return a
 
@@ -39,11 +39,11 @@ FORMS = {
 @pytest.mark.parametrize("options", [{"clip": 0.2}, {"activations": {"relu": "tanh"}}], ids=str)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_call_is_changed(form, options):
-    found = []
+    results = []
     for function in (torch.relu, FORMS[form]):
         torch.manual_seed(0)
         layer = Recurrent(_cell(function), 4, 5, **options, dtype=torch.float64)
         x = torch.randn(6, 3, 4, dtype=torch.float64, requires_grad=True)
         output, _ = layer(x)
-        found.append((output, *torch.autograd.grad(output.square().sum(), x)))
-    torch.testing.assert_close(found[1], found[0])
+        results.append((output, *torch.autograd.grad(output.square().sum(), x)))
+    torch.testing.assert_close(results[1], results[0])

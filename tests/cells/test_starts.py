@@ -1,4 +1,4 @@
-"""How the weights of cells start: as their authors start them, so that they can learn."""
+"""The initial weights of cells equal those of the authors, and the cells can learn from them."""
 
 import re
 from math import sqrt
@@ -16,7 +16,7 @@ both_backends = pytest.mark.parametrize("backend", ["reference", "cpp"])
 
 
 def parts(layer, suffix="_l0"):
-    """All blocks and biases of a layer, by the names of ``Cell.initial_weights``; b.f is a sum."""
+    """All blocks and biases of a layer by the names of ``Cell.initial_weights``; b.f is a sum."""
     cell = layer.cell
     named = {}
     for key, letter, blocks in (
@@ -34,7 +34,7 @@ def parts(layer, suffix="_l0"):
     return named | own
 
 
-# Where these numbers are from is said in the docstrings of the cells.
+# The docstrings of the cells state the sources of these numbers.
 CONSTANT = [
     *(("br", name, 1.0) for name in ("w_a", "w_c")),
     *(("br", f"b.{gate}", 0.0) for gate in "ach"),
@@ -104,11 +104,11 @@ def test_scrn_begins_with_states_of_a_tenth():
     assert torch.equal(layer(x)[0], layer(x, (0 * ones, ones, ones))[0])
 
 
-# Cells that could not work.
+# Cells that could not learn from torch.nn's initial weights.
 
 
 def test_independent_units_remember_an_impulse():
-    """The mean of u^2 is 1/3; from -1/sqrt(H) to 1/sqrt(H), half of the units would be 0."""
+    """The mean of u^2 is 1/3; with u from -1/sqrt(H) to 1/sqrt(H), half of the units would be 0."""
     torch.manual_seed(0)
     layer = tt.Recurrent("ind-rnn", 1, 128, bias=False)
     with torch.no_grad():
@@ -200,15 +200,15 @@ def test_a_store_that_has_all_but_run_dry_has_a_gradient(backend, stored):
     c = torch.tensor([[[stored, 0.0]]], requires_grad=True)
     x, mass = torch.randn(3, 1, I), torch.zeros(3, 1)
     output, last = layer(x, c, inputs={"mass": mass})
-    found = torch.autograd.grad((output.sum() + last.sum()) * 1e3, [c, *layer.parameters()])
-    assert all(gradient.isfinite().all() for gradient in found)
+    derivatives = torch.autograd.grad((output.sum() + last.sum()) * 1e3, [c, *layer.parameters()])
+    assert all(gradient.isfinite().all() for gradient in derivatives)
 
 
-# The clock of the phased LSTM.
+# The time gate of the phased LSTM.
 
 
 def gate_of(open_, time, leak=0.001):
-    """k and dk/dopen of a unit of period 1 and no shift."""
+    """k and dk/dopen of a unit with period 1 and shift 0."""
     cell = tt.cells.get("lstm-phased", leak=leak)
     awake = torch.tensor(open_, dtype=torch.float64, requires_grad=True)
     zero = torch.zeros((), dtype=torch.float64)
@@ -226,7 +226,7 @@ def gate_of(open_, time, leak=0.001):
     [
         (-0.05, 0.01, 0.4, 8.0),
         (0.05, 0.01, 0.4, -8.0),
-        # On the way down: 2 - 2 * 0.04 / 0.05, of which the slope is 2 * 0.04 / 0.05^2
+        # While the gate closes, k = 2 - 2 * 0.04 / 0.05, with the slope 2 * 0.04 / 0.05^2.
         (-0.05, 0.04, 0.4, -32.0),
         (0.05, 0.04, 0.4, 32.0),
         (-0.05, 0.3, 0.0003, 0.0),
@@ -252,7 +252,7 @@ def test_the_layer_opens_and_learns_likewise(backend, dtype):
     time = torch.full((1, 1), 0.01, dtype=dtype)
     output, _, seen = layer(x, inputs={"time": time}, return_trace=True)
     assert seen["k_l0"].flatten().tolist() == pytest.approx([0.4, 0.4, 1e-5, 1e-5], rel=1e-4)
-    # h = k h_new, as the state before is 0.
+    # h = k h_new, because the state before is 0.
     gradients = torch.autograd.grad(output.sum(), list(layer.parameters()))
     by_name = dict(zip(dict(layer.named_parameters()), gradients, strict=True))
     slopes = by_name["open_l0"] / seen["h_new_l0"].flatten()
@@ -261,7 +261,7 @@ def test_the_layer_opens_and_learns_likewise(backend, dtype):
 
 
 def test_no_clock_of_a_phased_lstm_stops_while_it_learns():
-    """After 20 steps of Adam some widths are negative; all still get gradients."""
+    """After 20 steps of Adam some widths are negative; all of them must still get gradients."""
     torch.manual_seed(0)
     layer = tt.Recurrent("lstm-phased", I, 16)
     x, time = torch.randn(100, 8, I), torch.arange(100.0).div(7).unsqueeze(1).expand(100, 8)
@@ -276,7 +276,7 @@ def test_no_clock_of_a_phased_lstm_stops_while_it_learns():
     assert layer.open_l0.grad.all()
 
 
-# For every cell.
+# All cells.
 
 
 def test_the_page_lists_every_cell_that_starts_otherwise():

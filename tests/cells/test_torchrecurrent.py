@@ -15,8 +15,8 @@ theirs = pytest.importorskip("torchrecurrent")
 T, B, H = 6, 3, 4
 
 
-def same(layer):
-    """weight_ih, weight_hh, bias_ih and bias_hh in the same order of blocks."""
+def shared_weights(layer):
+    """weight_ih, weight_hh, bias_ih and bias_hh, whose blocks have an equal order in both."""
     return {
         k.removesuffix("_l0"): v.clone()
         for k, v in layer.named_parameters()
@@ -30,7 +30,7 @@ def block(layer, parameter, *numbers):
 
 
 def silence(layer, parameter, *numbers):
-    """Sets what the other has not to zero."""
+    """Sets the parameters to zero that torchrecurrent does not have."""
     for i in numbers:
         getattr(layer, f"{parameter}_l0")[i * H : (i + 1) * H] = 0
 
@@ -44,27 +44,27 @@ def minimal_rnn(layer):
 
 
 def janet(layer):
-    return {**same(layer), "beta": torch.tensor(layer.cell.beta)}
+    return {**shared_weights(layer), "beta": torch.tensor(layer.cell.beta)}
 
 
 def ran(layer):
     silence(layer, "bias_ih", 0)
-    return {**same(layer), "bias_ih": block(layer, "bias_ih", 1, 2)}
+    return {**shared_weights(layer), "bias_ih": block(layer, "bias_ih", 1, 2)}
 
 
 def fast_rnn(layer):
-    """One number there for what each unit has here."""
+    """torchrecurrent has one number where we have one per unit."""
     for k in ("alpha", "beta"):
         getattr(layer, f"{k}_l0").fill_(getattr(layer, f"{k}_l0")[0].item())
-    return {**same(layer), "alpha": layer.alpha_l0[:1], "beta": layer.beta_l0[:1]}
+    return {**shared_weights(layer), "alpha": layer.alpha_l0[:1], "beta": layer.beta_l0[:1]}
 
 
 def fast_grnn(layer):
-    """Two biases there for the one bias and its offset here."""
+    """torchrecurrent has two biases; we have one bias and an offset."""
     for k in ("zeta", "nu"):
         getattr(layer, f"{k}_l0").fill_(getattr(layer, f"{k}_l0")[0].item())
     return {
-        **same(layer),
+        **shared_weights(layer),
         "bias_ih": torch.cat([layer.bias_ih_l0 + layer.b_z_l0, layer.bias_ih_l0]),
         "bias_hh": torch.cat([layer.bias_hh_l0] * 2),
         **{"zeta": layer.zeta_l0[:1], "nu": layer.nu_l0[:1]},
@@ -72,12 +72,12 @@ def fast_grnn(layer):
 
 
 def intersection(layer):
-    """The input itself there for its image under W_y here."""
+    """torchrecurrent uses the input itself where we use its product with W_y."""
     layer.weight_ih_l0[4 * H :] = torch.eye(H)
     silence(layer, "bias_ih", 4)
     first = range(4)
     return {
-        **same(layer),
+        **shared_weights(layer),
         "weight_ih": block(layer, "weight_ih", *first),
         "bias_ih": block(layer, "bias_ih", *first),
     }
@@ -85,7 +85,7 @@ def intersection(layer):
 
 def dsgu(layer):
     return {
-        **same(layer),
+        **shared_weights(layer),
         "weight_hh": block(layer, "weight_hh", 0, 1),
         "weight_ho": block(layer, "weight_hh", 2),
     }
@@ -93,14 +93,14 @@ def dsgu(layer):
 
 def br(layer):
     return {
-        **same(layer),
+        **shared_weights(layer),
         "weight_hh": torch.cat([layer.w_a_l0, layer.w_c_l0]),
         "bias_hh": torch.zeros(2 * H),
     }
 
 
 def typed(layer):
-    """V is a recurrent matrix there; its bias is absent in our first step, so in all here."""
+    """V is a recurrent matrix there. Its bias is set to 0, as it is not in our first step."""
     silence(layer, "bias_ih", 3, 4, 5)
     return {
         "weight_ih": block(layer, "weight_ih", 0, 1, 2),
@@ -111,15 +111,15 @@ def typed(layer):
 
 
 def ind_rnn(layer):
-    return {**same(layer), "vector_u": layer.u_l0, "bias_hh": torch.zeros(H)}
+    return {**shared_weights(layer), "vector_u": layer.u_l0, "bias_hh": torch.zeros(H)}
 
 
 def antisymmetric_gated(layer):
-    return same(layer) | {"bias_hh": torch.zeros(H)}
+    return shared_weights(layer) | {"bias_hh": torch.zeros(H)}
 
 
 def co_rnn(layer):
-    moved = same(layer) | {"weight_hh": block(layer, "weight_hh", 0)}
+    moved = shared_weights(layer) | {"weight_hh": block(layer, "weight_hh", 0)}
     return moved | {
         "weight_ch": block(layer, "weight_hh", 1),
         **{k: torch.zeros(H) for k in ("bias_hh", "bias_ch")},
@@ -127,11 +127,11 @@ def co_rnn(layer):
 
 
 def unicornn(layer):
-    return same(layer) | {"weight_hh": layer.w_l0, "weight_ch": layer.c_l0}
+    return shared_weights(layer) | {"weight_hh": layer.w_l0, "weight_ch": layer.c_l0}
 
 
 def lem(layer):
-    """The two steps stand in the other order there."""
+    """The two step sizes are in the opposite order there."""
     return {
         "weight_ih": block(layer, "weight_ih", 1, 0, 2, 3),
         "bias_ih": block(layer, "bias_ih", 1, 0, 2, 3),
@@ -143,7 +143,7 @@ def lem(layer):
 
 
 def lem_without_its_link(layer):
-    """y does not see z, of which step it may be."""
+    """Makes y independent of z, so that it does not matter of which step z is."""
     silence(layer, "weight_hh", 3)
     return lem(layer)
 
@@ -166,15 +166,15 @@ def scrn_without_feedback(layer):
 
 
 def nas_without_block_3(layer):
-    """Both biases are less than 0 on one side, so that the rectifier is shut there and here."""
+    """The sum of both biases is below 0 on one side, so the ReLU is 0 in both implementations."""
     silence(layer, "weight_ih", 3)
     silence(layer, "weight_hh", 3)
     layer.bias_ih_l0[3 * H : 4 * H], layer.bias_hh_l0[3 * H : 4 * H] = -2.0, 1.0
-    return same(layer)
+    return shared_weights(layer)
 
 
 def multiplicative(layer):
-    return same(layer) | {
+    return shared_weights(layer) | {
         "weight_hh": block(layer, "weight_hh", 0),
         "bias_hh": block(layer, "bias_hh", 0),
         "weight_mh": block(layer, "weight_hh", 1, 2, 3, 4),
@@ -186,7 +186,7 @@ def residual(layer):
     silence(layer, "bias_ih", 4)
     silence(layer, "bias_hh", 4)
     return {
-        **{k: block(layer, k, 0, 1, 2, 3) for k in same(layer)},
+        **{k: block(layer, k, 0, 1, 2, 3) for k in shared_weights(layer)},
         "weight_res": block(layer, "weight_ih", 4),
         "weight_proj": block(layer, "weight_hh", 4),
         "weight_ph": torch.cat([layer.p_i_l0, layer.p_f_l0, layer.p_o_l0]),
@@ -194,7 +194,7 @@ def residual(layer):
 
 
 def working_memory(layer):
-    return same(layer) | {
+    return shared_weights(layer) | {
         "weight_hh": block(layer, "weight_hh", 0, 1, 2, 3),
         "weight_mh": block(layer, "weight_hh", 4, 5, 6),
         "bias_mh": torch.zeros(3 * H),
@@ -208,36 +208,36 @@ class HardSigmoid(torch.nn.Module):
 
 # Our name: their class, the mapping of the weights, our constants and theirs.
 PAIRS = {
-    "mgu": ("MGUCell", same, {}, {}),
+    "mgu": ("MGUCell", shared_weights, {}, {}),
     "minimal-rnn": ("MinimalRNNCell", minimal_rnn, {}, {}),
-    "miru-1": ("MiRU1Cell", same, {}, {}),
-    "miru-2": ("MiRU2Cell", same, {}, {}),
+    "miru-1": ("MiRU1Cell", shared_weights, {}, {}),
+    "miru-2": ("MiRU2Cell", shared_weights, {}, {}),
     "janet": ("JANETCell", janet, {}, {}),
-    "light-ru": ("LightRUCell", same, {}, {}),
-    "li-gru": ("LiGRUCell", same, {}, {}),
-    "atr": ("ATRCell", same, {}, {}),
+    "light-ru": ("LightRUCell", shared_weights, {}, {}),
+    "li-gru": ("LiGRUCell", shared_weights, {}, {}),
+    "atr": ("ATRCell", shared_weights, {}, {}),
     "ran": ("RANCell", ran, {}, {}),
-    "star": ("STARCell", same, {}, {}),
-    "sgrn": ("SGRNCell", same, {}, {}),
-    "cfn": ("CFNCell", same, {}, {}),
+    "star": ("STARCell", shared_weights, {}, {}),
+    "sgrn": ("SGRNCell", shared_weights, {}, {}),
+    "cfn": ("CFNCell", shared_weights, {}, {}),
     "fast-rnn": ("FastRNNCell", fast_rnn, {}, {}),
     "fast-grnn": ("FastGRNNCell", fast_grnn, {}, {"nonlinearity": "sigmoid"}),
-    "ugrnn": ("UGRNNCell", same, {}, {}),
+    "ugrnn": ("UGRNNCell", shared_weights, {}, {}),
     "intersection-rnn": ("IntersectionRNNCell", intersection, {}, {}),
-    "sgu": ("SGUCell", same, {}, {"gate_nonlinearity": HardSigmoid()}),
+    "sgu": ("SGUCell", shared_weights, {}, {"gate_nonlinearity": HardSigmoid()}),
     "dsgu": ("DSGUCell", dsgu, {}, {"gate_nonlinearity": HardSigmoid()}),
-    "mut-1": ("MUT1Cell", same, {}, {}),
-    "mut-2": ("MUT2Cell", same, {}, {}),
-    "mut-3": ("MUT3Cell", same, {}, {}),
+    "mut-1": ("MUT1Cell", shared_weights, {}, {}),
+    "mut-2": ("MUT2Cell", shared_weights, {}, {}),
+    "mut-3": ("MUT3Cell", shared_weights, {}, {}),
     "br": ("BRCell", br, {}, {}),
-    "nbr": ("NBRCell", same, {}, {}),
-    "t-rnn": ("TRNNCell", same, {}, {}),
+    "nbr": ("NBRCell", shared_weights, {}, {}),
+    "t-rnn": ("TRNNCell", shared_weights, {}, {}),
     "t-gru": ("TGRUCell", typed, {}, {}),
     "t-lstm": ("TLSTMCell", typed, {}, {}),
     "ind-rnn": ("IndRNNCell", ind_rnn, {}, {"nonlinearity": "relu"}),
     "antisymmetric": (
         "AntisymmetricRNNCell",
-        same,
+        shared_weights,
         {"epsilon": 0.5, "gamma": 0.3},
         {"epsilon": 0.5, "gamma": 0.3},
     ),
@@ -255,17 +255,17 @@ PAIRS = {
     ),
     "unicornn": ("UnICORNNCell", unicornn, {"dt": 0.3, "alpha": 3.0}, {"dt": 0.3, "alpha": 3.0}),
     "lem": ("LEMCell", lem_without_its_link, {"dt": 0.5}, {"dt": 0.5}),
-    "tau-gru": ("tauGRUCell", same, {"delay": 2}, {}),
+    "tau-gru": ("tauGRUCell", shared_weights, {"delay": 2}, {}),
     "nas": ("NASCell", nas_without_block_3, {}, {}),
     "lstm-multiplicative": ("MultiplicativeLSTMCell", multiplicative, {}, {}),
     "lstm-residual": ("ResLSTMCell", residual, {}, {}),
     "lstm-working-memory": ("WMCLSTMCell", working_memory, {}, {}),
-    "lstm-memory-controller": ("MCLSTMCell", same, {}, {}),
+    "lstm-memory-controller": ("MCLSTMCell", shared_weights, {}, {}),
 }
 
 
 def compared(name, other, mapping, constants, options):
-    """Our outputs and theirs, from zero states and the same weights."""
+    """Our outputs and theirs, from zero states and equal weights."""
     torch.manual_seed(5)
     layer = tt.Recurrent(tt.cells.get(name, **constants), H, H, dtype=torch.float64)
     cell = getattr(theirs, other)(H, H, **options).double()
@@ -278,26 +278,26 @@ def compared(name, other, mapping, constants, options):
         for k, parameter in cell.named_parameters():
             assert parameter.shape == moved[k].shape
             parameter.copy_(moved[k])
-        # Theirs begin at 0, whatever the authors of the cell do.
+        # The cells of torchrecurrent begin at 0, also where the authors of the cell do not.
         zeros = tuple(torch.zeros(1, B, H, dtype=torch.float64) for _ in layer.cell.state_specs)
         ours, _ = layer(x, zeros)
         delay, states, outputs = constants.get("delay"), None, []
         for t in range(T):
             # Only tauGRUCell reads an earlier output, once there is one.
             earlier = [outputs[t - 1 - delay]] if delay is not None and t > delay else []
-            made = cell(x[t], states, *earlier)
-            outputs.append(made[0] if isinstance(made, tuple) else made)
-            states = states_of(made, name)
+            result = cell(x[t], states, *earlier)
+            outputs.append(result[0] if isinstance(result, tuple) else result)
+            states = states_of(result, name)
     return ours, torch.stack(outputs)
 
 
-def states_of(made, name):
-    """What a cell of theirs takes at the next step, of what it returned."""
-    if not isinstance(made, tuple):
-        return made
+def states_of(result, name):
+    """The state that a cell of torchrecurrent takes at the next step, from its return value."""
+    if not isinstance(result, tuple):
+        return result
     if name == "intersection-rnn":
-        return made[1]
-    return made[1] if isinstance(made[1], tuple) or len(made) > 2 else made
+        return result[1]
+    return result[1] if isinstance(result[1], tuple) or len(result) > 2 else result
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -324,7 +324,7 @@ def test_scrn_without_feedback_gives_the_outputs_of_torchrecurrent_before_their_
 
 @pytest.mark.parametrize(
     ("name", "other", "mapping"),
-    [("lem", "LEMCell", lem), ("nas", "NASCell", same), ("scrn", "SCRNCell", scrn)],
+    [("lem", "LEMCell", lem), ("nas", "NASCell", shared_weights), ("scrn", "SCRNCell", scrn)],
 )
 def test_torchrecurrent_computes_something_else_than_the_source(name, other, mapping):
     """LEM: its y sees the old z, against equation 3. NAS: its block 3 is a sum, where the authors'

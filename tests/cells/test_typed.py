@@ -1,9 +1,9 @@
-"""The strongly typed cells of typed.py: the equations in numpy."""
+"""The cells of typed.py against their equations in NumPy."""
 
 import pytest
 import torch
 
-from .stated import (
+from .statements import (
     L2,
     L3,
     B,
@@ -52,7 +52,7 @@ def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 
 
-# The input is 1, h before is 2 unless said, and there are no biases. W and R are numbers, in the
+# The input is 1, h before is 2 unless stated, and there are no biases. W and R are numbers, in the
 # order of the blocks: W = a - 2 and R = 1 make a of x = 1 and h = 2.
 BY_HAND = [
     # h = 3/4 * 2 + 1/4 * 4
@@ -85,7 +85,7 @@ def test_every_cell_of_the_file_is_stated():
 
 @pytest.mark.parametrize("name", ["t-gru", "t-lstm"])
 def test_a_product_kept_for_one_step_is_that_of_the_last_input(name):
-    """A sequence cut anywhere goes on from the kept products as if it were whole."""
+    """A sequence cut into two pieces continues from the stored products as if it were whole."""
     layer = layer_of(name)
     x = torch.randn(T, B, I, dtype=torch.float64)
     whole, _ = layer(x)

@@ -1,4 +1,4 @@
-"""Cells that are made of another: what they declare, and what they do to one step."""
+"""Cells that wrap another cell: their declarations, and their effect on one step."""
 
 import math
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ every_wrapper = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
 class Timed(tt.Cell):
-    """An input of its own."""
+    """A cell with a further input."""
 
     gates, states, parameters = ("a",), ("h",), ("p",)
     inputs: ClassVar = {"dt": Input(size=1)}
@@ -44,7 +44,7 @@ class Timed(tt.Cell):
 
 
 class Doubled(tt.Cell):
-    """Blocks by name, each of which multiplies by a number; one state."""
+    """Blocks by name, each of which multiplies by a number; the cell has one state."""
 
     gates, states = ("a",), ("h", "c")
 
@@ -68,7 +68,7 @@ def step(cell, x, s, u=None, R=None, p=None):
     return cell.step(x, blocks(a=1.0), R or blocks(a=2.0), *values, *more)
 
 
-# What they declare.
+# Declarations.
 
 
 @every_wrapper
@@ -90,7 +90,7 @@ def test_a_cell_made_of_another_is_a_cell_with_its_declarations(make, name):
     )
     assert cell.recurrent_bias_names == inside.recurrent_bias_names
     assert repr(inside) in repr(cell)
-    # What PyTorch has fused is the cell inside alone.
+    # Only the unwrapped cell is equivalent to a fused layer of PyTorch.
     assert cell.torch_equivalent is None
 
 
@@ -100,11 +100,11 @@ def test_every_cell_is_traced_and_derived_within_each(name):
         inside = tt.cells.get(name)
         if option == "projected" and inside.output_name not in inside.state_specs:
             continue
-        made = program(make(inside))
-        assert made.gradients
+        result = program(make(inside))
+        assert result.gradients
         drawn = [f"keep_{k}" for k in inside.state_specs] if option == "zoneout" else []
         drawn += ["leave"] if option == "recurrent dropout" else []
-        assert list(made.drawn) == drawn
+        assert list(result.drawn) == drawn
 
 
 def test_what_is_drawn_comes_after_what_is_given_from_the_innermost_outwards():
@@ -123,11 +123,11 @@ def test_the_transformation_of_the_cell_inside_is_done(make):
     cell = make(tt.cells.get("antisymmetric"))
     assert cell.has_transform
     R = {"h": torch.randn(H, H), "hr": torch.randn(H, H)}
-    made = cell.transform({k: v for k, v in R.items() if k in cell.recurrent_block_names})
+    result = cell.transform({k: v for k, v in R.items() if k in cell.recurrent_block_names})
     expected = cell.cell.transform({"h": R["h"]})["h"]
-    torch.testing.assert_close(made["h"], expected)
+    torch.testing.assert_close(result["h"], expected)
     if isinstance(cell, Projected):
-        assert torch.equal(made["hr"], R["hr"])
+        assert torch.equal(result["hr"], R["hr"])
     assert not make(tt.cells.get("lstm")).has_transform
 
 
@@ -171,17 +171,17 @@ def test_their_equations_are_printed(name):
     assert not missing, text
 
 
-# What they do to one step.
+# The effect on one step.
 
 
 def test_zoneout_takes_for_each_unit_the_old_value_or_the_new():
     cell = Zoneout(Doubled(), {"h": 0.5, "c": 0.25}, True)
     s = {"h": row(1, 2, 3), "c": row(10, 20, 30)}
     u = {"keep_h": row(0.0, 0.5, 0.4), "keep_c": row(0.24, 0.25, 0.9)}
-    made = step(cell, row(100, 100, 100), s, u)
-    # New: h = 100 + 2 h, c = 3 c. A number that is the rate itself is not below it.
-    assert made["h"].tolist() == [[1, 104, 3]]
-    assert made["c"].tolist() == [[10, 60, 90]]
+    result = step(cell, row(100, 100, 100), s, u)
+    # The cell computes h = 100 + 2 h and c = 3 c. A drawn number equal to the rate is not below it.
+    assert result["h"].tolist() == [[1, 104, 3]]
+    assert result["c"].tolist() == [[10, 60, 90]]
     mean = step(Zoneout(Doubled(), {"h": 0.5, "c": 0.25}, False), row(100, 100, 100), s)
     assert mean["h"].tolist() == [[51.5, 53, 54.5]]
     assert mean["c"].tolist() == [[25, 50, 75]]
@@ -190,23 +190,23 @@ def test_zoneout_takes_for_each_unit_the_old_value_or_the_new():
 def test_recurrent_dropout_masks_what_blocks_are_applied_to_and_nothing_else():
     cell = RecurrentDropout(Doubled(), 0.5)
     s = {"h": row(1, 2, 3), "c": row(10, 20, 30)}
-    made = step(cell, row(100, 100, 100), s, {"leave": row(0.49, 0.5, 0.99)})
-    assert made["h"].tolist() == [[100, 108, 112]]
-    assert made["c"].tolist() == [[10, 100, 150]]
+    result = step(cell, row(100, 100, 100), s, {"leave": row(0.49, 0.5, 0.99)})
+    assert result["h"].tolist() == [[100, 108, 112]]
+    assert result["c"].tolist() == [[10, 100, 150]]
 
 
 def test_the_projection_is_of_the_output_alone():
     cell = Projected(Doubled(), 2)
-    made = step(
+    result = step(
         *(cell, row(100, 100, 100), {"h": row(1, 2, 3), "c": row(10, 20, 30)}),
         R=blocks(a=2.0, hr=-1.0),
     )
-    assert made["h"].tolist() == [[-102, -104, -106]]
-    assert made["c"].tolist() == [[30, 60, 90]]
+    assert result["h"].tolist() == [[-102, -104, -106]]
+    assert result["c"].tolist() == [[30, 60, 90]]
 
 
 class Written(tt.Cell):
-    """One function, however it is called."""
+    """A user's cell that calls a function in the form ``how``."""
 
     gates, states = ("a",), ("h",)
 
@@ -229,17 +229,17 @@ class Written(tt.Cell):
 )
 def test_a_function_is_replaced_however_it_is_called(how):
     cell = Activated(Written(how), {"tanh": "relu"}, None)
-    made = step(cell, row(-3, 2, 5), {"h": row(0, 0, 1)})
-    assert made["h"].tolist() == [[0, 2, 7]]
+    result = step(cell, row(-3, 2, 5), {"h": row(0, 0, 1)})
+    assert result["h"].tolist() == [[0, 2, 7]]
     plain = trace(Activated(Written(torch.tanh), {"tanh": "relu"}, None))
     assert trace(cell).graph.nodes == plain.graph.nodes
 
 
 def test_the_limit_holds_for_each_function_of_the_list_and_no_other():
     cell = Activated(Written(lambda a: torch.tanh(a) + torch.exp(a)), {}, 1.0)
-    made = step(cell, row(-3, 0.5, 5), {"h": row(0, 0, 0)})
+    result = step(cell, row(-3, 0.5, 5), {"h": row(0, 0, 0)})
     expected = [math.tanh(b) + math.exp(a) for a, b in ((-3, -1), (0.5, 0.5), (5, 1))]
-    assert made["h"][0].tolist() == pytest.approx(expected, rel=1e-14)
+    assert result["h"][0].tolist() == pytest.approx(expected, rel=1e-14)
 
 
 def test_the_limit_comes_before_the_other_function():
@@ -250,10 +250,10 @@ def test_the_limit_comes_before_the_other_function():
 def test_methods_that_are_no_activation_functions_stay_as_they_are():
     how = Written(lambda a: torch.tanh(a - a.mean(-1, keepdim=True)) + a.sum(-1, keepdim=True))
     cell = Activated(how, {}, 1.0)
-    made = step(cell, row(0, 3, 6), {"h": row(0, 0, 0)})
+    result = step(cell, row(0, 3, 6), {"h": row(0, 0, 0)})
     expected = [math.tanh(-1) + 9, 9, math.tanh(1) + 9]
-    assert made["h"][0].tolist() == pytest.approx(expected, rel=1e-14)
-    # Symbols are no tensors, and yet have the methods of tensors.
+    assert result["h"][0].tolist() == pytest.approx(expected, rel=1e-14)
+    # Symbols are not tensors, but have the methods of tensors.
     assert trace(cell).graph.nodes
 
 
@@ -274,5 +274,5 @@ def test_an_input_that_is_called_as_what_is_drawn_is_the_callers():
     assert len(cell.drawn_inputs) == 2
     leave, keep = cell.drawn_inputs
     u = {"leave": row(1, 1, 1), "keep_h": row(2, 2, 2), leave: row(0, 0.9, 0.9)}
-    made = step(cell, row(0, 0, 0), {"h": row(1, 1, 1)}, {**u, keep: row(0.9, 0.9, 0)})
-    assert made["h"].tolist() == [[2100, 2104, 1]]
+    result = step(cell, row(0, 0, 0), {"h": row(1, 1, 1)}, {**u, keep: row(0.9, 0.9, 0)})
+    assert result["h"].tolist() == [[2100, 2104, 1]]

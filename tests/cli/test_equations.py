@@ -37,7 +37,7 @@ def own(tmp_path, monkeypatch):
 def test_the_command_prints_a_cell_of_the_users_own(own, capsys, where):
     assert main(["equations", where]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("Leaky, rate = 0.1\n\nforward")
+    assert out.startswith("Leaky, rate = 0.1\nclass: my_cells.Leaky\n\nforward")
     assert "h_t = 0.9 * h_{t-1} + 0.1 * u_t" in out
     assert main(["equations", where, "rate=2.5e-1", "--latex"]) == 0
     assert r"\mathrm{d}h'_{t-1} &= R_{h}^{\top} \delta h_{t} + 0.75 \," in capsys.readouterr().out
@@ -45,10 +45,15 @@ def test_the_command_prints_a_cell_of_the_users_own(own, capsys, where):
 
 @pytest.mark.parametrize("name", ["lstm-peephole", "gru"])
 def test_the_command_prints_what_describe_gives(capsys, name):
+    cell = tt.cells.get(name)
+    source = f"source: {cell.source} ({cell.year})"
+    place = f"class: {type(cell).__module__}.{type(cell).__name__}"
     assert main(["equations", name]) == 0
-    assert capsys.readouterr().out == describe(tt.cells.get(name)).text()
+    printed = describe(cell).text().replace(f"{name}\n", f"{name}\n{source}\n{place}\n", 1)
+    assert capsys.readouterr().out == printed
     assert main(["equations", name, "--latex"]) == 0
-    assert capsys.readouterr().out == describe(tt.cells.get(name)).latex()
+    comments = f"% {name}\n% {source}\n% {place}\n"
+    assert capsys.readouterr().out == comments + describe(cell).latex()
 
 
 @pytest.mark.parametrize(

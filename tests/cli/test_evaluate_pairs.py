@@ -66,7 +66,7 @@ def test_people_read_it_in_lines(run, said):
         (["--outputs", "nowhere/out.txt"], "--outputs: there is no folder nowhere"),
         (["--outputs", "."], "--outputs: expected the name of a file, got the folder ."),
         (["--split", "test2"], 'has no split "test2", only train, valid, test'),
-        (["--text", "1+2"], "See what it makes of a text by throughtime predict."),
+        (["--text", "1+2"], "Use `throughtime predict` for the outputs of your own lines."),
     ],
     ids=" ".join,
 )

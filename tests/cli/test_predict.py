@@ -269,7 +269,7 @@ def test_runs_of_other_kinds_are_refused(said, blind, tmp_path):
           "--run", str(tmp_path / "run")])  # fmt: skip
     status, _, err = said(tmp_path / "run", "--text", "a")
     assert status == 1
-    assert "a run of char-lm, got no task whose model makes something of an input" in err
+    assert "expected a run of a task whose model reads lines, got one of char-lm" in err
     assert "expected a run folder" in said("nowhere", "--text", "a")[2]
     err = said(blind, "--attention", tmp_path / "map.html", "--text", "1+2")[2]
     assert "was trained with attention=none, so there is nothing to draw" in err
@@ -312,4 +312,4 @@ def test_help_names_every_option(said, run):
 def test_a_closed_input_is_told(run, said):
     status, _, err = said(run, given=None)
     assert status == 1
-    assert "expected lines on the input, got a closed one" in err
+    assert "expected lines on the standard input, but it is closed" in err

@@ -67,7 +67,7 @@ def test_unknown_words_are_told_of(said):
         (b"a1 ___ c1\na1 b1\n", "line 2: expected a text with one ___, got 0"),
         (b"a1 ___ c1\n___ b1 ___\n", "line 2: expected a text with one ___, got 2"),
         (b"a1 ___ c1\n\xff ___\n", "line 2, byte 1: expected UTF-8"),
-        (None, "expected lines on the input, got a closed one. Use --text."),
+        (None, "expected lines on the standard input, but it is closed. Use --text."),
     ],
 )
 def test_a_line_without_a_gap_is_named_and_what_was_written_stays(said, given, message):

@@ -1,4 +1,4 @@
-"""The heat map: words on both axes, a cell for each weight, and how the report comes to it."""
+"""The heat map of attention: its labels and shades, and its path from the model to the report."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def test_rows_are_what_was_written_and_dark_is_much(tmp_path):
     weights[0, 0] = weights[3, long - 1] = 1
     write_attention(one, [AttentionMap(["a"] * long, ["b"] * 4, weights)])
     picture = pixels(one)
-    # The darkest blue, which no letter has; right of the cells there is the scale.
+    # The darkest blue, which no letter has; the colour scale is to the right of the cells.
     is_dark = (picture[..., 0] < 0.1) & (picture[..., 2] > 0.35)
     rows, columns = np.nonzero(is_dark[:, :-110])
     height, width = is_dark.shape
@@ -58,7 +58,23 @@ def test_words_cannot_become_markup_or_formulas():
 
 def test_what_cannot_be_seen_is_shown_by_a_sign_and_what_is_long_is_cut():
     svg = attention_svg(AttentionMap([" ", "\x07", "x" * 80], ["y"], [[1, 0, 0]]))
-    assert words(svg)[:3] == ["␣", "�", "x" * 23 + "…"]
+    assert words(svg)[:3] == ["␣", "␇", "x" * 23 + "…"]
+
+
+def test_white_space_and_control_characters_have_signs_of_their_own():
+    tokens = ["\t", "\n", "\r", "\u00a0", "\u2003", "\u3000", "", "a b", "\ud800", "👨\u200d👩"]
+    svg = attention_svg(AttentionMap(tokens, ["y"], [[0.0] * len(tokens)]))
+    signs = ["⇥", "↵", "␍", "⍽", "U+2003", "U+3000", "∅", "a␣b", "�", "👨\u200d👩"]
+    assert words(svg)[: len(tokens)] == signs
+
+
+@pytest.mark.parametrize(("num", "pixels"), [(10, 15), (30, 7.5), (60, 4.5), (200, 4.5)])
+def test_letters_stay_readable_where_a_phone_shows_a_map_smaller(num, pixels):
+    svg = attention_svg(AttentionMap(["a"] * num, ["b"] * num, np.zeros((num, num))))
+    size = float(re.search(r"font-size: ([\d.]+)px[^>]*>a<", svg)[1])
+    width = float(re.search(r"width:([\d.]+)in", svg)[1])
+    # A phone of 400 pixels leaves 368 to the map; a unit of the drawing is a point.
+    assert size / 72 * min(96, 368 / width) >= pixels
 
 
 def test_words_of_other_scripts_are_no_warning(tmp_path):
@@ -95,7 +111,7 @@ def test_a_page_holds_all_maps_and_a_picture_too(tmp_path):
         write_attention(tmp_path / "0.png", [])
 
 
-# From a model to the report.
+# From the model to the report.
 
 
 @pytest.fixture
@@ -169,7 +185,7 @@ def test_the_figures_of_the_validation_are_drawn_by_their_unit(run):
     config["figures"]["bleu"] = {"unit": "BLEU", "better": "higher"}
     run.config_file.write_text(json.dumps(config))
     journal = Journal(run, ["loss", "bleu", "exact_match", "accuracy", "gradient_norm"], 0)
-    # A validation before the first row of the training is drawn, too.
+    # A validation before the first row of the training is drawn as well.
     for step in (1, 2):
         figures = {"loss": 2.0, "bleu": 30.0 + step, "exact_match": 0.5, "accuracy": 0.7}
         journal.record(step, 1.0, 1.0, "valid", figures)

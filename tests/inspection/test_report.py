@@ -1,4 +1,4 @@
-"""The report: a page that holds what the run folder holds."""
+"""The report page shows the content of the run folder."""
 
 import csv
 import html
@@ -55,7 +55,7 @@ HOSTILE = "</pre></svg>--><script>alert(1)</script><!-- $\\frac{$ &"
 
 def test_no_value_of_any_file_becomes_markup_or_a_formula(run):
     filled(run, 3)
-    # The files of a run folder may have been written by anybody.
+    # Anybody may have written the files of a run folder.
     config = json.loads(run.config_file.read_text())
     config["task"] = config["assets"]["data"] = HOSTILE + "\ud800"
     for part in ("settings", "training", "versions"):
@@ -76,7 +76,56 @@ def test_no_value_of_any_file_becomes_markup_or_a_formula(run):
     assert f"<h2>Attention at step {escaped}</h2>" in page
     assert f"<figcaption>{escaped}</figcaption>" in page
     assert page.count(f"<td>{escaped}</td><td>{escaped}</td>") == 1
-    assert f"<pre>{escaped}</pre>" in page
+    assert f"<pre><span>{escaped}</span></pre>" in page
+
+
+def test_each_line_of_a_sample_wraps_by_itself(run):
+    filled(run, 3)
+    run.samples_file.write_text("=== step 3 ===\n    if a:\n\n        b\n\n\n")
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "<pre><span>    if a:</span><span></span><span>        b</span></pre>" in page
+    assert "overflow-x" not in page
+
+
+@pytest.mark.parametrize(
+    ("training", "explanation", "is_marked"),
+    [
+        (
+            {"warmup_steps": 4, "decay": "cosine"},
+            "It is the product of learning_rate, a warm-up from 0 to 1 over 4 steps (warmup_steps) "
+            "and a decay from 1 to 0 along half a cosine over the whole training (decay). A run",
+            True,
+        ),
+        ({"warmup_steps": None, "decay": "linear"}, "a warm-up from 0 to 1 over 3 steps", True),
+        ({"warmup_steps": 0, "decay": "none"}, "It is learning_rate at all steps.", False),
+        (
+            {"warmup_steps": 90, "decay": "cosine"},
+            "The warm-up is longer than the training so far.",
+            False,
+        ),
+        ({"warmup_steps": 0, "decay": "linear", "max_time": 5.0}, "or the time (max_time)", False),
+    ],
+)
+def test_the_kinks_of_the_learning_rate_are_explained(run, training, explanation, is_marked):
+    config = json.loads(run.config_file.read_text())
+    config["training"] = training
+    run.config_file.write_text(json.dumps(config))
+    journal = Journal(run, ["loss", "learning_rate"], 0)
+    for step, rate in enumerate([0.1, 0.2, 0.3, 0.2, 0.1], 1):
+        journal.record(step, step / 10, step, "train", {"loss": 1.0, "learning_rate": rate})
+    journal.close()
+    page = write_report(run).read_text(encoding="utf-8")
+    assert explanation in page
+    assert ("end of the warm-up" in page) == is_marked
+
+
+def test_the_letters_of_a_chart_are_readable_on_a_phone(run):
+    page = filled(run, 30)
+    widths = [float(width) for width in re.findall(r'<svg [^>]*viewBox="0 0 ([\d.]+) ', page)]
+    sizes = [float(size) for size in re.findall(r"font: ([\d.]+)px", page)]
+    assert len(widths) == 3
+    # A phone of 400 pixels leaves 368 to a chart.
+    assert min(sizes) * 368 / max(widths) >= 9
 
 
 def test_it_needs_nothing_from_elsewhere(run):

@@ -1,11 +1,11 @@
-"""Our layers and the files written of them, run side by side: shared by the tests of ONNX."""
+"""Helpers of the ONNX tests: they run a layer and its file, and compare the results."""
 
 import pytest
 import torch
 
 from throughtime.interchange.onnx import save_onnx
 
-from ..given_inputs import inputs_of
+from ..further_inputs import inputs_of
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -20,7 +20,7 @@ def tuple_of(state):
 
 
 def states(layer, rows):
-    """States in which the layer can be: those after a few steps."""
+    """States that the layer reaches after a few steps."""
     x = torch.randn(4, rows, layer.input_size, dtype=next(layer.parameters()).dtype)
     x = x.transpose(0, 1) if layer.batch_first else x
     layer.backend = "reference"
@@ -29,7 +29,7 @@ def states(layer, rows):
 
 
 def run(layer, ran, x, initial, lengths=None):
-    """The outputs of ONNX Runtime, as tensors, in the graph's order."""
+    """The outputs of ONNX Runtime as tensors, in the order of the graph."""
     names = list(layer.cell.state_specs)
     feed = {
         "input": x,
@@ -39,12 +39,12 @@ def run(layer, ran, x, initial, lengths=None):
     if lengths is not None:
         feed["lengths"] = torch.tensor(lengths, dtype=torch.int32)
     assert [o.name for o in ran.get_outputs()] == ["output", *(f"{n}_n" for n in names)]
-    found = ran.run(None, {name: value.numpy() for name, value in feed.items()})
-    return [torch.from_numpy(value) for value in found]
+    outputs = ran.run(None, {name: value.numpy() for name, value in feed.items()})
+    return [torch.from_numpy(value) for value in outputs]
 
 
 def ours(layer, x, initial, lengths=None):
-    """What the layer computes, by its equations themselves: nothing need be compiled."""
+    """The results of the layer on the reference backend, which compiles nothing."""
     layer.backend = "reference"
     with torch.no_grad():
         hx = initial[0] if len(initial) == 1 else tuple(initial)
@@ -59,7 +59,7 @@ def close(got, wanted, tolerance=1e-5):
 
 
 def check(layer, path, T=6, B=4, ragged=False, tolerance=1e-5):
-    """The file computes what the layer computes."""
+    """Asserts that the file computes the results of the layer."""
     lengths = [T, 1, max(T - 2, 1), T, 2][:B] if ragged else None
     save_onnx(layer, path, lengths=ragged)
     x = torch.randn(T, B, layer.input_size, dtype=next(layer.parameters()).dtype)

@@ -19,14 +19,14 @@ I, H, T, B = 3, 4, 5, 2
 
 
 class Halved(nn.Module):
-    """A parametrization of a user."""
+    """A user's parametrization."""
 
     def forward(self, weight):
         return weight / 2
 
 
 class FromTwo(nn.Module):
-    """One that makes a weight of two parameters."""
+    """A parametrization that computes one weight from two parameters."""
 
     def forward(self, scale, direction):
         return scale * direction
@@ -36,14 +36,14 @@ class FromTwo(nn.Module):
 
 
 class Wide(nn.Module):
-    """One that returns another dtype than it is given."""
+    """A parametrization that returns another dtype than that of its argument."""
 
     def forward(self, weight):
         return weight.double()
 
 
 class Wrong(nn.Module):
-    """One that returns another shape than it is given."""
+    """A parametrization that returns another shape than that of its argument."""
 
     def forward(self, weight):
         return weight[:1]
@@ -66,7 +66,7 @@ def several_steps(layer, name):
 
 
 def pruned_direction(layer, name):
-    """A hook that computes what another hook reads."""
+    """A hook that computes a weight that another hook reads."""
     old_weight_norm(layer, name)
     prune.l1_unstructured(layer, f"{name}_v", 1)
 
@@ -91,7 +91,7 @@ KINDS = {"lstm": (nn.LSTM, tt.LSTM), "gru": (nn.GRU, tt.GRU), "rnn": (nn.RNN, tt
 
 
 def computed(kind, way, names=("weight_hh_l0",), **options):
-    """A layer with computed weights, which were learned after they were made so."""
+    """A layer with computed weights, trained after the computation was added."""
     layer = kind(I, H, **options)
     for name in names:
         way(layer, name)
@@ -166,7 +166,7 @@ def test_a_model_with_such_weights_elsewhere_is_converted():
 @pytest.mark.parametrize("training", [True, False])
 def test_a_folder_holds_the_values(way, training, tmp_path):
     layer = computed(tt.LSTM, way, ("weight_hh_l0", "weight_ih_l1"), num_layers=2)
-    # A call first: what it leaves in the layer is old after the next step of an optimiser.
+    # A call first, whose cached weight is outdated after the next step of an optimiser.
     layer.train(training)(torch.randn(T, B, I))
     with torch.no_grad():
         for parameter in layer.parameters():

@@ -1,4 +1,4 @@
-"""Models of torch.nn become ours: the same numbers, names, modes, and nothing of theirs changed."""
+"""from_torch: equal numbers, names and modes, and the original model stays unchanged."""
 
 import copy
 
@@ -162,7 +162,7 @@ def test_a_model_without_a_recurrent_layer_raises(module):
 
 
 class Doubled(nn.LSTM):
-    """A layer of its own making, whose forward would be lost."""
+    """A subclass with its own forward, which a conversion would lose."""
 
     def forward(self, input, hx=None):
         output, state = super().forward(input, hx)

@@ -1,4 +1,4 @@
-"""Weights of Keras as arrays: its documented equations are written out in NumPy."""
+"""Arrays of Keras against the equations of its documentation, written out in NumPy."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def sigmoid(a):
 
 
 def by_hand(cell, x, kernel, recurrent_kernel, bias):
-    """Keras' documented equations, row vectors and all: the outputs (B, T, H)."""
+    """The documented equations of Keras with row vectors; returns the outputs (B, T, H)."""
     h = c = np.zeros((len(x), len(recurrent_kernel)))
     outputs = []
     for step in x.transpose(1, 0, 2):
@@ -182,7 +182,7 @@ def test_half_precision_goes_and_comes():
     assert to_keras(tt.LSTM(I, H, dtype=torch.bfloat16))[0].dtype == np.float32
 
 
-# What it refuses.
+# Refusals.
 
 
 @pytest.mark.parametrize(
@@ -261,11 +261,11 @@ def test_what_keras_has_not_is_refused(layer, error, message):
 
 
 class Forgetful(type(tt.cells.get("lstm"))):
-    """Its name is inherited, its equations are not."""
+    """The cell inherits its name, but has other equations."""
 
     def step(self, x, W, R, s, p):
-        made = super().step(x, W, R, s, p)
-        return made | {"c": made["c"] / 2}
+        states = super().step(x, W, R, s, p)
+        return states | {"c": states["c"] / 2}
 
 
 def test_a_cell_that_only_bears_the_name_is_refused():

@@ -1,4 +1,4 @@
-"""Layers of Keras itself, where it is installed, become ours and go back."""
+"""Layers of Keras itself, if it is installed, are converted to ours and back."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:Deprec
 
 @pytest.fixture(scope="module")
 def keras(tmp_path_factory):
-    """Keras on PyTorch, which writes its settings into the home that it is given."""
+    """Keras on PyTorch; it writes its settings into a temporary home folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_BACKEND", "torch")
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
@@ -30,7 +30,7 @@ def keras(tmp_path_factory):
 
 
 def built(layer, inputs=I, seed=0):
-    """The layer with weights drawn at random, biases too."""
+    """Draws all weights of the layer at random, including biases."""
     layer.build((None, None, inputs))
     draw = np.random.default_rng(seed)
     layer.set_weights([draw.normal(size=w.shape, scale=0.5) for w in layer.weights])
@@ -58,7 +58,7 @@ OPTIONS = {
 }
 
 
-def made(keras, cell, **more):
+def keras_layer(keras, cell, **more):
     name, options = OPTIONS[cell]
     return getattr(keras.layers, name)(H, return_sequences=True, **options, **more)
 
@@ -67,12 +67,12 @@ def made(keras, cell, **more):
 @pytest.mark.parametrize("cell", OPTIONS)
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_a_layer_of_keras_becomes_ours_and_goes_back(keras, cell, use_bias, x):
-    layer = built(made(keras, cell, use_bias=use_bias))
+    layer = built(keras_layer(keras, cell, use_bias=use_bias))
     got = from_keras(layer)
     assert got.cell.name == cell
     assert got.bias is use_bias
     np.testing.assert_allclose(ours(got, x), theirs(layer, x), rtol=1e-5, atol=1e-6)
-    again = built(made(keras, cell, use_bias=use_bias), seed=1)
+    again = built(keras_layer(keras, cell, use_bias=use_bias), seed=1)
     again.set_weights(to_keras(got))
     np.testing.assert_array_equal(theirs(again, x), theirs(layer, x))
 
@@ -84,7 +84,11 @@ def test_a_stack_of_bidirectional_layers_becomes_ours_and_goes_back(keras, cell,
     def stack(seed):
         width = 2 * H if merge == "concat" else H
         return [
-            built(keras.layers.Bidirectional(made(keras, cell), merge_mode=merge), inputs, seed + k)
+            built(
+                keras.layers.Bidirectional(keras_layer(keras, cell), merge_mode=merge),
+                inputs,
+                seed + k,
+            )
             for k, inputs in enumerate((I, width))
         ]
 
@@ -110,7 +114,7 @@ def test_a_mask_is_lengths_and_the_last_output_is_the_state(keras, x):
 @keras_warns
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru-reset-before", "rnn-tanh"])
 def test_padded_steps_repeat_the_last_output_in_keras_and_are_0_here(keras, cell, x):
-    """As docs/keras.md says."""
+    """The example of docs/keras.md."""
     lengths = torch.tensor([T, 2])
     mask = torch.arange(T) < lengths.unsqueeze(1)
 
@@ -119,22 +123,22 @@ def test_padded_steps_repeat_the_last_output_in_keras_and_are_0_here(keras, cell
         assert got[~mask].abs().max() == 0
         return got.detach()
 
-    layer = built(made(keras, cell))
+    layer = built(keras_layer(keras, cell))
     step = torch.minimum(torch.arange(T), lengths.unsqueeze(1) - 1)
     repeated = output(layer).gather(1, step.unsqueeze(-1).expand(-1, -1, H))
     np.testing.assert_allclose(repeated, theirs(layer, x, mask=mask), rtol=1e-5, atol=1e-6)
-    both = keras.layers.Bidirectional(made(keras, cell))
-    for other in (built(made(keras, cell, zero_output_for_mask=True)), built(both)):
+    both = keras.layers.Bidirectional(keras_layer(keras, cell))
+    for other in (built(keras_layer(keras, cell, zero_output_for_mask=True)), built(both)):
         np.testing.assert_allclose(output(other), theirs(other, x, mask=mask), rtol=1e-5, atol=1e-6)
 
 
 @keras_warns
 def test_frozen_weights_and_the_dtype_come_along(keras):
-    layer = built(made(keras, "gru", dtype="float64", trainable=False))
+    layer = built(keras_layer(keras, "gru", dtype="float64", trainable=False))
     got = from_keras(layer)
     assert got.weight_ih_l0.dtype == torch.float64
     assert not any(p.requires_grad for p in got.parameters())
-    both = built(keras.layers.Bidirectional(made(keras, "gru")))
+    both = built(keras.layers.Bidirectional(keras_layer(keras, "gru")))
     both.backward_layer.trainable = False
     got = from_keras(both)
     for name, parameter in got.named_parameters():
@@ -143,7 +147,7 @@ def test_frozen_weights_and_the_dtype_come_along(keras):
 
 @keras_warns
 def test_bfloat16_comes_along(keras):
-    layer = made(keras, "lstm", dtype="bfloat16", recurrent_initializer="zeros")
+    layer = keras_layer(keras, "lstm", dtype="bfloat16", recurrent_initializer="zeros")
     layer.build((None, None, I))
     got = from_keras(layer)
     assert got.weight_ih_l0.dtype == torch.bfloat16
@@ -153,10 +157,12 @@ def test_bfloat16_comes_along(keras):
 
 @keras_warns
 def test_what_acts_in_training_only_is_left_out_and_said(keras, x):
-    layer = built(made(keras, "lstm", dropout=0.2, kernel_regularizer="l2"))
-    with pytest.warns(UserWarning, match="has dropout, kernel_regularizer, which acts in") as said:
+    layer = built(keras_layer(keras, "lstm", dropout=0.2, kernel_regularizer="l2"))
+    with pytest.warns(
+        UserWarning, match="has dropout, kernel_regularizer, which acts in"
+    ) as warned:
         got = from_keras(layer)
-    assert said[0].filename == __file__
+    assert warned[0].filename == __file__
     np.testing.assert_allclose(ours(got, x), theirs(layer, x), rtol=1e-5, atol=1e-6)
 
 
@@ -192,7 +198,7 @@ def test_other_layers_are_refused(keras):
         from_keras(keras.Sequential([unbuilt]))
 
     class LSTM(keras.layers.LSTM):
-        """Whatever it computes."""
+        """A user's subclass, which may compute anything."""
 
     with pytest.raises(TypeError, match=r"expected an LSTM, .* of Keras.* got LSTM"):
         from_keras(LSTM(H))
@@ -200,11 +206,11 @@ def test_other_layers_are_refused(keras):
 
 @keras_warns
 def test_layers_that_are_not_alike_are_refused(keras):
-    lstm, gru = built(made(keras, "lstm")), built(made(keras, "gru"), H)
+    lstm, gru = built(keras_layer(keras, "lstm")), built(keras_layer(keras, "gru"), H)
     with pytest.raises(ValueError, match=r"the cell lstm and gru\. Convert them one by one"):
         from_keras([lstm, gru])
     with pytest.raises(ValueError, match="the use_bias True and False"):
-        from_keras([lstm, built(made(keras, "lstm", use_bias=False), H)])
+        from_keras([lstm, built(keras_layer(keras, "lstm", use_bias=False), H)])
     with pytest.raises(
         ShapeError, match=r"array 3, the kernel of l1, of shape \(4, 16\) .*\(4, 24\)"
     ):

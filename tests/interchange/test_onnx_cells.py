@@ -1,4 +1,4 @@
-"""The cells of ONNX on the compiled kernels and the reference, with their gradients."""
+"""The cells of ONNX give equal results and gradients on compiled kernels and on the reference."""
 
 import pytest
 import torch
@@ -43,12 +43,12 @@ def test_the_compiled_kernels_compute_what_the_reference_does(cell):
     w = call.weights
     leaves = [call.x, w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh, *call.state]
     leaves += w.parameters.values()
-    found = []
+    results = []
     for backend in ("cpp", "reference"):
         output, last = dispatch.run(call, backend)
         loss = output.sin().sum() + sum(s.square().sum() for s in last)
-        found.append([output, *last, *torch.autograd.grad(loss, leaves)])
-    for a, b in zip(*found, strict=True):
+        results.append([output, *last, *torch.autograd.grad(loss, leaves)])
+    for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""Our layers as native nodes of ONNX: ONNX Runtime computes what they compute."""
+"""Layers exported as native nodes of ONNX: ONNX Runtime computes the results of the layers."""
 
 import json
 import re
@@ -97,7 +97,7 @@ def test_the_file_says_what_it_needs_and_has_one_node_a_layer(name, tmp_path):
 @pytest.mark.parametrize("cell", ["lstm", "gru", "lstm-cifg"])
 def test_a_language_model_writes_the_same_text(cell, tied, tmp_path):
     model = LanguageModel(11, cell=cell, hidden_size=8, tied=tied, dropout=0.5)
-    # The first weights leave all scores alike.
+    # The initial weights give nearly equal scores, which would hide errors.
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3)
@@ -143,12 +143,12 @@ def test_directions_apart_and_residual_layers(merge, residual, tmp_path):
 
 
 def test_a_native_cell_that_was_changed_is_not_written_as_the_node(tmp_path):
-    """Its name says no longer what it computes."""
+    """A cell that inherits a registered name, but has other equations."""
 
     class Other(type(tt.cells.get("lstm"))):
         def step(self, x, W, R, s, p):
-            made = super().step(x, W, R, s, p)
-            return made | dict(h=made["h"] * 0.5)
+            next_states = super().step(x, W, R, s, p)
+            return next_states | dict(h=next_states["h"] * 0.5)
 
     check(tt.Recurrent(Other(), 3, 4), tmp_path / "a.onnx")
     cell = tt.cells.get("gru")
@@ -169,7 +169,7 @@ def test_the_page_says_which_cells_are_native():
         for name in re.findall("`(.+?)`", names)
     }
     assert written == {name: shape.op for name, shape in NATIVE.items()}
-    # Those of the package: other tests register cells of their own.
+    # Only the package's own cells, because other tests register cells.
     cells = {name: tt.cells.get(name) for name in tt.cells.names()}
     ours = {n for n, cell in cells.items() if type(cell).__module__.startswith("throughtime.")}
     others = re.findall("`([a-z0-9-]+)`", other.split("these are written so")[1])
@@ -220,7 +220,7 @@ def test_writing_leaves_a_frozen_part_in_evaluation_mode(tmp_path):
     assert model.training
     assert model.recurrent.training
     assert not model.embedding.training
-    # Also where it is refused.
+    # This holds also if the export is refused.
     model.to(torch.bfloat16)
     with pytest.raises(ValueError, match=r"expected weights of torch\.float32"):
         save_onnx(model, tmp_path / "a.onnx")

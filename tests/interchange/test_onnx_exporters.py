@@ -33,7 +33,7 @@ OPTIONS = {
 
 
 class Packed(nn.Module):
-    """A layer that is given the lengths of the rows."""
+    """A layer that takes the lengths of the rows."""
 
     def __init__(self, layer, is_sorted=True):
         super().__init__()
@@ -47,14 +47,14 @@ class Packed(nn.Module):
 
 
 def flat(values):
-    """The tensors of nested tuples, in order."""
+    """The tensors of nested tuples in order."""
     if isinstance(values, torch.Tensor):
         return [values]
     return [one for value in values for one in flat(value)]
 
 
 def exported(model, inputs, path, dynamo, opset, **options):
-    """Writes a file, and gives its path."""
+    """Writes a file and returns its path."""
     if dynamo:
         pytest.importorskip("onnxscript")
         options |= {"verbose": False}
@@ -65,7 +65,7 @@ def exported(model, inputs, path, dynamo, opset, **options):
 
 
 def ran(path, inputs):
-    """What ONNX Runtime computes."""
+    """The outputs of ONNX Runtime."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -74,8 +74,8 @@ def ran(path, inputs):
 
 
 def compare(path, model, inputs, tolerance=1e-5):
-    """The loaded module, the original and ONNX Runtime compute the same."""
-    # What is compiled is compared with the reference elsewhere.
+    """Asserts that the loaded module, the original and ONNX Runtime compute equal results."""
+    # Other tests compare compiled kernels with the reference.
     module = load_onnx(path, backend="reference")
     with torch.no_grad():
         got, wanted = module(*flat(inputs)), flat(model(*inputs))
@@ -89,7 +89,7 @@ def compare(path, model, inputs, tolerance=1e-5):
 
 
 def layer_and_inputs(kind, options, call):
-    """A layer, what it is exported with, and inputs of other sizes where those are free."""
+    """A layer, its export arguments, and inputs of other sizes where the sizes are variable."""
     layer = LAYERS[kind](I, H, **options).eval()
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
 
@@ -107,7 +107,7 @@ def layer_and_inputs(kind, options, call):
 
 
 def axes(inputs, batch_first, call):
-    """The names of the inputs, and which of their sizes are free."""
+    """The names of the inputs, and their variable sizes."""
     names = [f"in{n}" for n in range(len(flat(inputs)))]
     if call == "plain":
         return {"input_names": names}
@@ -173,7 +173,7 @@ def test_one_sequence_alone_in_any_dtype(kind, dtype, tmp_path):
 
 
 def test_weights_that_are_not_folded_can_be_trained(tmp_path):
-    """The file computes the node's weights from those of the layer, and the gradient gets there."""
+    """The file computes the node's weights from those of the layer; gradients reach the latter."""
     model, (x,), _ = layer_and_inputs("gru", {}, "plain")
     settings = {"do_constant_folding": False, "training": torch.onnx.TrainingMode.TRAINING}
     exported(model.train(), (x,), tmp_path / "a.onnx", False, 13, **settings)
@@ -188,7 +188,7 @@ def test_weights_that_are_not_folded_can_be_trained(tmp_path):
 @pytest.mark.parametrize("options", OPTIONS, ids=OPTIONS)
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_layers_of_the_exporter_with_dynamo(kind, options, tmp_path):
-    # It takes seconds for a file, so each option is tried with one call of each layer.
+    # An export takes seconds, so each option is tested with one call of each layer.
     turn = list(OPTIONS).index(options) + ["lstm", "gru"].index(kind)
     call = ("plain", "free sizes", "states")[turn % 3]
     model, inputs, _ = layer_and_inputs(kind, OPTIONS[options], call)
@@ -350,7 +350,7 @@ def test_models_of_the_exporter_without_dynamo(name, is_free, opset, tmp_path):
     exported(model, inputs, tmp_path / "a.onnx", False, opset, **more)
     module = compare(tmp_path / "a.onnx", model, inputs)
     if is_free and name != "ragged":
-        # The exporter fixes the sorting of a packed sequence to the rows that it saw.
+        # The exporter fixes the sorting of a packed sequence to the rows of the example.
         fewer = tuple(v[1:] for v in inputs)
         for a, b in zip(module(*fewer), flat(model(*fewer)), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
@@ -418,7 +418,7 @@ def test_a_file_in_half_precision(deep, keep):
     for a, b in zip(got, theirs, strict=True):
         assert a.dtype == (torch.float32 if keep else torch.float16)
         np.testing.assert_allclose(a.detach(), b, rtol=0, atol=2e-2)
-    # Converted back it computes in float32 throughout.
+    # After the conversion back, all computation is in float32.
     wide = module.float()(*inputs)
     for a, b in zip(wide, flat(model(*inputs)), strict=True):
         assert a.dtype == torch.float32
@@ -427,7 +427,7 @@ def test_a_file_in_half_precision(deep, keep):
 
 @pytest.mark.parametrize("name", ["tagger", "classifier", "masked", "deep"])
 def test_a_module_that_is_converted_computes_in_its_new_type_throughout(name, tmp_path):
-    """Constants, and types to which the file converts, follow."""
+    """Constants, and types to which the file converts, change their dtype with the module."""
     model, inputs = model_named(name)
     free = {f"in{n}": {d: f"{d}of{n}" for d in range(v.dim())} for n, v in enumerate(inputs)}
     more = {"input_names": list(free), "dynamic_axes": free}

@@ -1,4 +1,4 @@
-"""The graph of a file: the order of its nodes, its constants, its functions, its initial states."""
+"""The graph of a file: the order of its nodes, constants, functions and initial states."""
 
 import itertools
 import pickle
@@ -43,7 +43,7 @@ def test_nodes_in_any_order(cell, seed, tmp_path):
 
 
 def chain(length, path):
-    """A file whose nodes stand in reverse order: each reads what the one behind it makes."""
+    """A file whose nodes are in reverse order: each reads the output of the following node."""
     model = saved(tt.GRU(I, H), path)
     names = ["output", *(f"link{n}" for n in range(length))]
     (last,) = [n for n in model.graph.node if "output" in n.output]
@@ -54,7 +54,7 @@ def chain(length, path):
 
 
 def test_a_long_chain_in_reverse_order(tmp_path):
-    # As many as no recursion would reach.
+    # More nodes than a recursive implementation could follow.
     chain(5000, tmp_path / "a.onnx")
     x, h = torch.randn(T, B, I), torch.zeros(1, B, H)
     assert load_onnx(tmp_path / "a.onnx")(x, h)[0].min() == 0
@@ -141,7 +141,7 @@ def test_weights_beside_the_file(tmp_path):
     )
     assert (tmp_path / "weights").is_file()
     module = load_onnx(tmp_path / "b.onnx")
-    # They are read into memory.
+    # The tensors are read into memory.
     (tmp_path / "weights").write_bytes(b"")
     for a, b in zip(module.parameters(), expected.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -152,7 +152,7 @@ def test_weights_beside_the_file(tmp_path):
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
 def test_a_row_of_length_0_keeps_its_initial_state(op, direction, tmp_path):
-    """ONNX Runtime gives 0 for it; all other rows are the same."""
+    """ONNX Runtime returns 0 for this row; all other rows are equal."""
     D, G = 2 if direction == "bidirectional" else 1, {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
     draw = np.random.default_rng(0).standard_normal
     values = {
@@ -167,7 +167,7 @@ def test_a_row_of_length_0_keeps_its_initial_state(op, direction, tmp_path):
     names = ["X", "W", "R", "", "lengths", "initial_h", *(["initial_c"] if op == "LSTM" else [])]
     outputs = ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2]
     node = helper.make_node(op, names, outputs, hidden_size=H, direction=direction)
-    given = [n for n in names if n]
+    named = [n for n in names if n]
     graph = helper.make_graph(
         [node],
         "one",
@@ -175,7 +175,7 @@ def test_a_row_of_length_0_keeps_its_initial_state(op, direction, tmp_path):
             helper.make_tensor_value_info(
                 n, helper.np_dtype_to_tensor_dtype(values[n].dtype), values[n].shape
             )
-            for n in given
+            for n in named
         ],
         [helper.make_empty_tensor_value_info(n) for n in outputs],
     )
@@ -184,7 +184,7 @@ def test_a_row_of_length_0_keeps_its_initial_state(op, direction, tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     module = load_onnx(path, backend="reference")
     got = module(*(torch.from_numpy(values[n]) for n in module.input_names))
-    theirs = session(path).run(None, {n: values[n] for n in given})
+    theirs = session(path).run(None, {n: values[n] for n in named})
     np.testing.assert_allclose(got[0].detach(), theirs[0], rtol=0, atol=1e-5)
     assert got[0][:, :, 1].abs().max() == 0
     for name, a, b in zip(("initial_h", "initial_c"), got[1:], theirs[1:], strict=False):

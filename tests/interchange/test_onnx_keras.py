@@ -1,4 +1,4 @@
-"""What tf2onnx writes of the layers of Keras, node by node: TensorFlow is not needed for it."""
+"""The nodes that tf2onnx writes for layers of Keras; TensorFlow is not needed for this test."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ from .onnx_runs import onnx, session
 helper = onnx.helper
 FLOAT, INT32, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32, onnx.TensorProto.INT64
 T, B, I, H = 5, 3, 2, 4
-# Our blocks are i, f, g, o and r, z, n; those of the nodes i, o, f, c and z, r, h.
+# Our blocks are i, f, g, o and r, z, n; those of the nodes are i, o, f, c and z, r, h.
 ORDERS = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
 
 
 def weights(op, D=1, seed=0):
-    """Arrays of Keras, and those of the node with the same numbers."""
+    """Arrays of Keras, and the arrays of the node with equal numbers."""
     draw = np.random.default_rng(seed)
     G = len(ORDERS[op])
     arrays, node = [], {"W": [], "R": [], "B": []}
@@ -55,12 +55,12 @@ def compare(path, layer):
     (theirs,) = session(path).run(None, {"x": x.numpy()})
     np.testing.assert_allclose(got.detach(), theirs, rtol=0, atol=1e-5)
     torch.testing.assert_close(got, layer(x)[0], rtol=0, atol=1e-5)
-    # The zeros in which a sequence begins are no weights.
+    # The zeros of the initial state are not weights.
     assert sorted(n for n, _ in module.named_parameters()) == ["stored.B", "stored.R", "stored.W"]
 
 
 def zeros_of(initial, opset):
-    """Nodes that make the initial states, of the shape of x."""
+    """Nodes that create the initial states from the shape of x."""
     make = helper.make_node
     first = ["shape32", "zero", "one", "zero"] if opset >= 13 else ["shape32"]
     ends = {} if opset >= 13 else {"starts": [0], "ends": [1], "axes": [0]}

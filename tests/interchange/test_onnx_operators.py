@@ -1,4 +1,4 @@
-"""The operators around recurrent nodes: ONNX Runtime computes the same, in the same types."""
+"""The operators around recurrent nodes give the results and dtypes of ONNX Runtime."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def f(*values):
 
 
 class Case:
-    """A node: its inputs, None where one is left out, its attributes, and what it is in."""
+    """A node: its inputs (None for an omitted one), its attributes, and its operator set."""
 
     def __init__(self, op, *inputs, outputs=1, opset=18, domain="", tolerance=1e-5, **attributes):
         self.op, self.inputs, self.attributes = op, inputs, attributes
@@ -139,7 +139,7 @@ CASES = [
     Case("Pad", X, i(0, 1, 2, 0, 2, 1), opset=19, mode="wrap"),
     Case("Trilu", SQUARE),
     Case("Trilu", SQUARE, np.int64(-1), upper=0),
-    # Places.
+    # Selection by index.
     Case("Slice", X, opset=9, starts=[-2, 1], ends=[99, -1], axes=[1, 2]),
     Case("Slice", X, opset=9, starts=[1], ends=[2]),
     Case("Slice", X, i(0, 1), i(9, -1), i(1, -1)),
@@ -172,7 +172,7 @@ CASES = [
     Case("TopK", X, i(2), outputs=2),
     Case("TopK", X, i(3), outputs=2, axis=1, largest=0),
     Case("TopK", f(1, 3, 3, 0, 3), i(4), outputs=2),
-    # Along axes.
+    # Reductions along axes.
     *(Case(op, POSITIVE, opset=11, axes=[-1, 0]) for op in REDUCTIONS),
     *(Case(op, POSITIVE, opset=11, keepdims=0) for op in REDUCTIONS),
     *(Case(op, POSITIVE, i(1), keepdims=0) for op in REDUCTIONS),
@@ -204,7 +204,7 @@ CASES = [
     Case("RMSNormalization", X, ROW, opset=23, epsilon=0.1),
     Case("SimplifiedLayerNormalization", X, ROW, epsilon=0.1),
     Case("BatchNormalization", X, *ROWS, epsilon=0.1),
-    # Those of ONNX Runtime.
+    # The operators of ONNX Runtime.
     Case("Gelu", X, domain=MICROSOFT),
     Case("BiasGelu", X, ROW, domain=MICROSOFT),
     Case("FastGelu", X, domain=MICROSOFT),
@@ -230,16 +230,18 @@ CASES = [
 
 
 def model_of(case, stored):
-    """The node beside an RNN; its inputs are stored as constants, or come with each call."""
+    """A model of the node beside an RNN; its inputs are constants, or passed in each call."""
     helper = onnx.helper
-    given = ["" if v is None else f"in{n}" for n, v in enumerate(case.inputs)]
-    arrays = {n: np.asarray(v) for n, v in zip(given, case.inputs, strict=True) if n}
+    node_inputs = ["" if v is None else f"in{n}" for n, v in enumerate(case.inputs)]
+    arrays = {n: np.asarray(v) for n, v in zip(node_inputs, case.inputs, strict=True) if n}
     results = [f"out{n}" for n in range(case.outputs)]
     nodes = [
         helper.make_node("RNN", ["X", "W", "R"], ["", "last"], hidden_size=2),
-        helper.make_node(case.op, given, results, "it", domain=case.domain, **case.attributes),
+        helper.make_node(
+            case.op, node_inputs, results, "it", domain=case.domain, **case.attributes
+        ),
     ]
-    # A constant may stand behind its readers; see the order of nodes.
+    # A constant may follow its readers in the file; nodes are sorted when loading.
     nodes += [
         helper.make_node("Constant", [], [n], value=onnx.numpy_helper.from_array(v))
         for n, v in arrays.items()
@@ -279,7 +281,7 @@ def test_every_operator(case, stored, tmp_path):
     feed = {"X": np.ones((5, 1, 3), np.float32), **({} if stored else arrays)}
     expected = expected_of(tmp_path / "a.onnx", feed)
     got = module(*(torch.from_numpy(np.array(feed[name])) for name in module.input_names))
-    # What depends on constants alone was computed before.
+    # Values that depend on constants only were computed when loading.
     assert len(module._nodes) == (1 if stored else 2)
     assert len(got) == len(expected) == 1 + case.outputs
     for a, b in zip(got, expected, strict=True):

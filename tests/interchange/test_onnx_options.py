@@ -1,4 +1,4 @@
-"""What a layer's options make of its equations goes into the file too."""
+"""The export includes the changes that a layer's options make to its equations."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_a_layer_in_training_mode_is_written_as_in_evaluation_mode(cell, tmp_pat
 
 
 class Timed(tt.Cell):
-    """Forgets with the time that has passed, for all units and for each."""
+    """A cell that forgets with the time that has passed, for all units and for each unit."""
 
     gates, states = ("h",), ("h",)
     inputs = {"gap": Input(size=1), "weight": Input()}  # noqa: RUF012

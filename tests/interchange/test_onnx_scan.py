@@ -1,4 +1,4 @@
-"""Any cell as a Scan: ONNX Runtime computes what the layer computes."""
+"""Cells exported as Scan nodes: ONNX Runtime computes the results of the layer."""
 
 import json
 
@@ -13,7 +13,7 @@ from throughtime.models import LanguageModel
 from .onnx_runs import check, close, onnx, ours, run, session, states, tuple_of
 
 MERGES = ["concat", "sum", "mean", "product"]
-# One state and several, products of what the step makes, an initial state that is not zero.
+# One and several states, products of values of the step, an initial state that is not zero.
 SOME = ["janet", "minimal-rnn", "slstm", "lstm-layer-norm", "plrnn"]
 
 
@@ -29,7 +29,7 @@ def test_every_cell_can_be_exported(name, tmp_path):
 def test_it_is_the_same_in_float64(name, tmp_path):
     layer = tt.Recurrent(name, 2, 3, dtype=torch.float64)
     if name in ("slstm", "sgu"):
-        # Their Softplus is the one that ONNX Runtime has not in float64.
+        # Their equations use Softplus, which ONNX Runtime does not have in float64.
         save_onnx(layer, tmp_path / "a.onnx")
         with pytest.raises(Exception, match="Could not find an implementation for Softplus"):
             session(tmp_path / "a.onnx")
@@ -67,7 +67,7 @@ def test_a_row_without_steps_keeps_its_state(name, tmp_path):
     layer = tt.Recurrent(name, 3, 5, 2, bidirectional=True)
     save_onnx(layer, tmp_path / "a.onnx", lengths=True)
     x, initial, lengths = torch.randn(4, 3, 3), states(layer, 3), [4, 0, 2]
-    # What lies past the end of a row may be anything.
+    # Past the end of a row, the input may have any value.
     x[2:, 2] = torch.nan
     got = run(layer, session(tmp_path / "a.onnx"), x, initial, lengths)
     close(got, ours(layer, x, initial, lengths))
@@ -85,10 +85,10 @@ def test_the_file_says_how_a_new_sequence_starts(learned, name, tmp_path):
                 torch.nn.init.normal_(parameter)
     save_onnx(layer, tmp_path / "a.onnx")
     ran = session(tmp_path / "a.onnx")
-    said = ran.get_modelmeta().custom_metadata_map
+    metadata = ran.get_modelmeta().custom_metadata_map
     initial = []
     for state in layer.cell.state_specs:
-        start = torch.tensor(json.loads(said[f"{state}_0"]))
+        start = torch.tensor(json.loads(metadata[f"{state}_0"]))
         start = start.unsqueeze(1) if learned else start
         initial.append(start.expand(4, 2, 5).contiguous())
     x = torch.randn(6, 2, 3)
@@ -121,7 +121,7 @@ def test_one_file_for_any_batch_and_number_of_steps(tmp_path):
 
 
 class Odd(tt.Cell):
-    """Everything that the cells of the registry do not do."""
+    """A cell with all features that the cells of the registry do not have."""
 
     gates, states = ("a", "b"), ("h", "c", "d", "e")
     parameters = ("u", "v")
@@ -130,10 +130,10 @@ class Odd(tt.Cell):
 
     def step(self, x, W, R, s, p):
         ahead = torch.tanh(W.a(x))
-        # Masks of the input alone and of the state, beside numbers.
+        # Masks that depend on the input only and on the state, beside numbers.
         kept = torch.where(ahead > 0, s.h, s.c) + (s.h > 0.1) * 0.5
         share = torch.softmax(W.b(x), -1)
-        # A matrix of the input applied to a state, and one of the state to what is no state.
+        # A matrix of the input applied to a state, and a recurrent matrix applied to another value.
         mixed = W.b(s.h) + R.k(ahead) + torch.remainder(s.c, 0.7) + R.a(torch.sigmoid(s.h))
         rate = torch.sigmoid(p.u) * p.v.mean(-1, keepdim=True)
         h = torch.tanh(kept + 0.1 * mixed * rate + x)
@@ -143,7 +143,7 @@ class Odd(tt.Cell):
 
 
 class Blind(tt.Cell):
-    """Its input is of no use to it."""
+    """A cell that does not read its input."""
 
     gates, states = ("a",), ("h",)
 
@@ -159,7 +159,7 @@ def test_cells_of_ones_own(cell, ragged, tmp_path):
 
 
 def test_only_what_depends_on_a_state_is_inside(tmp_path):
-    """minimal-rnn: its input is embedded before, and the product with that is taken there too."""
+    """minimal-rnn computes the embedding of its input, and its product, before the Scan."""
     save_onnx(tt.Recurrent("minimal-rnn", 3, 5), tmp_path / "a.onnx")
     graph = onnx.load(tmp_path / "a.onnx").graph
     (scan,) = [n for n in graph.node if n.op_type == "Scan"]
@@ -167,7 +167,7 @@ def test_only_what_depends_on_a_state_is_inside(tmp_path):
     assert [n.op_type for n in body.node].count("MatMul") == 1
     outside = [n.op_type for n in graph.node]
     assert (outside.count("MatMul"), outside.count("Tanh")) == (2, 1)
-    # Each product with all blocks at once.
+    # Each matrix product with all blocks at once.
     save_onnx(tt.Recurrent("slstm", 3, 5), tmp_path / "a.onnx")
     graph = onnx.load(tmp_path / "a.onnx").graph
     assert {tuple(w.dims) for w in graph.initializer if len(w.dims) == 2} == {(3, 20), (5, 20)}

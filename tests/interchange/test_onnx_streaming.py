@@ -1,4 +1,4 @@
-"""A file run piece by piece, each from the state in which the one before ended: as the whole."""
+"""A file run piece by piece, with the last state of each piece, equals the whole sequence."""
 
 import pytest
 import torch

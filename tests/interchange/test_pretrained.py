@@ -1,4 +1,4 @@
-"""Folders with a model: what is written is read again, and what is damaged is told so."""
+"""Folders with a model: saved models load unchanged, and damaged folders are refused."""
 
 import inspect
 import json
@@ -55,12 +55,12 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
         assert getattr(again, token, None) == getattr(model, token, None)
     assert not again.training
     if isinstance(model, Writer):
-        given = [torch.randint(3, 7, (2, 5)), [5, 2], torch.randint(3, 5, (2, 4))]
+        inputs = [torch.randint(3, 7, (2, 5)), [5, 2], torch.randint(3, 5, (2, 4))]
     elif isinstance(model, SCORERS):
-        given = [torch.randint(7, (2, 5))]
+        inputs = [torch.randint(7, (2, 5))]
     else:
-        given = [torch.randn(2, 5, 3, dtype=next(model.parameters()).dtype)]
-    assert torch.equal(again(*given)[0], model(*given)[0])
+        inputs = [torch.randn(2, 5, 3, dtype=next(model.parameters()).dtype)]
+    assert torch.equal(again(*inputs)[0], model(*inputs)[0])
     if name == "tied":
         assert again.scores.weight is again.embedding.weight
     if name == "shared":
@@ -73,7 +73,8 @@ def test_every_digit_of_the_weights_comes_back(name, dtype, tmp_path):
     model = MODELS[name]().to(dtype)
     with torch.no_grad():
         for parameter in model.parameters():
-            # Drawn in float64: a number that float32 could hold would not show a rounding.
+            # Drawn in float64, because numbers that float32 can represent would not reveal a
+            # rounding.
             parameter.copy_(torch.randn(parameter.shape, dtype=torch.float64))
     tt.save_pretrained(model, tmp_path)
     again = tt.from_pretrained(tmp_path)
@@ -119,7 +120,7 @@ def test_a_model_keeps_its_constructor_arguments_as_attributes(name):
     for argument, parameter in inspect.signature(type(model)).parameters.items():
         if argument not in ("device", "dtype"):
             value = getattr(model, argument)
-            # What drops is kept as the layer that does.
+            # A model stores its argument dropout as the layer that drops.
             value = getattr(value, "p", value) if argument == "dropout" else value
             assert value is not None or parameter.default is None, argument
 
@@ -145,7 +146,7 @@ def test_a_model_that_was_changed_is_refused_when_it_is_saved(change, tmp_path):
 
 
 def test_saving_and_the_numbers_at_random(tmp_path):
-    """A second model is made to compare with, of no memory and no draw."""
+    """The comparison model is built without memory and without random draws."""
     before = torch.get_rng_state()
     tt.save_pretrained(tt.LSTM(3, 4, recurrent_init="orthogonal"), tmp_path)
     torch.set_rng_state(before)

@@ -1,4 +1,4 @@
-"""Layers with options, copied: pickled, by state dict, into folders and out, and as they show."""
+"""Copies of layers with options: by pickle, state dict and folder; and their repr."""
 
 import copy
 import io
@@ -30,33 +30,33 @@ every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 
 def layer(kind=tt.LSTM, **options):
     first = ("lstm-peephole",) if kind is tt.Recurrent else ()
-    # What is computed is asked elsewhere; here no kernel need be compiled.
-    made = kind(*first, I, H, backend="reference", **options)
+    # Other tests check the results; the reference avoids compiling kernels here.
+    module = kind(*first, I, H, backend="reference", **options)
     with torch.no_grad():
-        for p in made.parameters():
+        for p in module.parameters():
             p.copy_(torch.randn_like(p))
-    return made
+    return module
 
 
-def numbers(made, seed=1):
-    """What it computes in training, which draws, and in evaluation."""
-    found, was_training = [], made.training
+def numbers(module, seed=1):
+    """The outputs in training, with seeded draws, and in evaluation."""
+    outputs, was_training = [], module.training
     x = torch.randn(T, B, I, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         for learns in (True, False):
             torch.manual_seed(seed)
-            found.append(made.train(learns)(x)[0])
-    made.train(was_training)
-    return torch.stack(found)
+            outputs.append(module.train(learns)(x)[0])
+    module.train(was_training)
+    return torch.stack(outputs)
 
 
-def through_bytes(made):
-    return pickle.loads(pickle.dumps(made))
+def through_bytes(module):
+    return pickle.loads(pickle.dumps(module))
 
 
-def through_a_file(made):
+def through_a_file(module):
     file = io.BytesIO()
-    torch.save(made, file)
+    torch.save(module, file)
     file.seek(0)
     return torch.load(file, weights_only=False)
 
@@ -64,61 +64,61 @@ def through_a_file(made):
 @every_option
 @pytest.mark.parametrize("copied", [copy.deepcopy, through_bytes, through_a_file])
 def test_a_copy_computes_and_draws_the_same_and_goes_its_own_way(options, copied):
-    made = layer(tt.Recurrent, **options)
-    again = copied(made)
-    assert repr(again) == repr(made)
-    before = numbers(made)
+    module = layer(tt.Recurrent, **options)
+    again = copied(module)
+    assert repr(again) == repr(module)
+    before = numbers(module)
     assert torch.equal(numbers(again), before)
     with torch.no_grad():
         next(again.parameters()).add_(1)
     again.zoneout = 0.9
-    assert torch.equal(numbers(made), before)
+    assert torch.equal(numbers(module), before)
     assert not torch.equal(numbers(again), before)
 
 
 @every_option
 def test_a_state_dict_brings_the_weights_and_not_the_options(options):
-    made, again = layer(**options), layer(**options)
-    assert not torch.equal(numbers(again), numbers(made))
-    again.load_state_dict(made.state_dict())
-    assert torch.equal(numbers(again), numbers(made))
+    module, again = layer(**options), layer(**options)
+    assert not torch.equal(numbers(again), numbers(module))
+    again.load_state_dict(module.state_dict())
+    assert torch.equal(numbers(again), numbers(module))
     is_own = {"proj_size", "learned_state", "num_layers"} & options.keys()
     if not is_own:
         plain = tt.LSTM(I, H)
-        assert plain.state_dict().keys() == made.state_dict().keys()
+        assert plain.state_dict().keys() == module.state_dict().keys()
 
 
 @every_option
 @pytest.mark.parametrize("kind", [tt.LSTM, tt.Recurrent])
 def test_options_go_into_the_folder_and_come_back(options, kind, tmp_path):
-    made = layer(kind, **options)
-    tt.save_pretrained(made, tmp_path)
+    module = layer(kind, **options)
+    tt.save_pretrained(module, tmp_path)
     arguments = json.loads((tmp_path / "config.json").read_text())["arguments"]
     assert {k: arguments[k] for k in options} == options
     again = tt.from_pretrained(tmp_path)
     assert not again.training
     assert type(again) is kind
-    assert repr(again) == repr(made)
-    assert torch.equal(numbers(again), numbers(made))
+    assert repr(again) == repr(module)
+    assert torch.equal(numbers(again), numbers(module))
 
 
 def test_what_was_written_before_there_were_these_options_is_read(tmp_path):
-    made = layer()
-    tt.save_pretrained(made, tmp_path)
+    module = layer()
+    tt.save_pretrained(module, tmp_path)
     file = tmp_path / "config.json"
     config = json.loads(file.read_text())
     for option in ("zoneout", "recurrent_dropout", "proj_size", "activations", "clip"):
         del config["arguments"][option]
     file.write_text(json.dumps(config))
-    assert torch.equal(numbers(tt.from_pretrained(tmp_path)), numbers(made))
+    assert torch.equal(numbers(tt.from_pretrained(tmp_path)), numbers(module))
 
 
 def test_a_function_in_activations_is_refused_before_anything_is_written(tmp_path):
-    made = layer(activations={"tanh": torch.sin})
+    module = layer(activations={"tanh": torch.sin})
     with pytest.raises(
         ValueError, match=r"save_pretrained: activations\['tanh'\] is a function, which no config"
     ):
-        tt.save_pretrained(made, tmp_path / "folder")
+        tt.save_pretrained(module, tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
 
 
@@ -133,7 +133,7 @@ def test_an_option_of_the_folder_that_cannot_be_is_refused(tmp_path):
 
 
 def test_a_layer_shows_the_options_that_are_not_the_default():
-    made = tt.LSTM(
+    module = tt.LSTM(
         *(I, H),
         zoneout={"c": 0.5},
         recurrent_dropout=0.1,
@@ -141,7 +141,7 @@ def test_a_layer_shows_the_options_that_are_not_the_default():
         clip=3.0,
         activations={"tanh": "relu"},
     )
-    assert repr(made) == (
+    assert repr(module) == (
         "LSTM(LSTM(), 3, 5, recurrent_dropout=0.1, zoneout={'c': 0.5}, proj_size=2, "
         "activations={'tanh': 'relu'}, clip=3.0)"
     )
@@ -159,22 +159,22 @@ def test_torch_has_none_of_them(options):
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_torch_has_the_projection_of_the_lstm_alone():
-    made = layer(proj_size=2)
-    theirs = tt.to_torch(made)
+    module = layer(proj_size=2)
+    theirs = tt.to_torch(module)
     x = torch.randn(T, B, I)
-    torch.testing.assert_close(theirs(x)[0], made(x)[0])
+    torch.testing.assert_close(theirs(x)[0], module(x)[0])
     with pytest.raises(ValueError, match=r"torch\.nn have no proj_size"):
         tt.to_torch(tt.RNN(I, H, proj_size=2))
 
 
 def test_a_stream_of_a_copy_goes_on_where_the_first_one_was(tmp_path):
-    made = layer(**(OPTIONS["all"] | {"bidirectional": False}))
-    tt.save_pretrained(made, tmp_path)
+    module = layer(**(OPTIONS["all"] | {"bidirectional": False}))
+    tt.save_pretrained(module, tmp_path)
     again = tt.from_pretrained(tmp_path)
     x = torch.randn(T, B, I)
-    stream, other = made.stream(), again.stream()
+    stream, other = module.stream(), again.stream()
     first = stream.read(x[:4])
     stream.save(tmp_path / "state")
     other.load(tmp_path / "state")
     rest = other.read(x[4:])
-    torch.testing.assert_close(torch.cat([first, rest]), made.eval()(x)[0])
+    torch.testing.assert_close(torch.cat([first, rest]), module.eval()(x)[0])

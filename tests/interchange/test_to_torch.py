@@ -1,4 +1,4 @@
-"""Our layers become those of torch.nn, and come back: the same numbers, names and modes."""
+"""to_torch and back: equal numbers, names and modes."""
 
 import pytest
 import torch

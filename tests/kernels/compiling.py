@@ -1,11 +1,11 @@
-"""What tests of compiling share: sources, and processes that compile them."""
+"""Sources for the tests of compiling, and processes that compile them."""
 
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 from throughtime.kernels.cpp import compiler
 
 EXPORT = '#define EXPORT extern "C" __attribute__((visibility("default")))\n'
@@ -17,7 +17,7 @@ import pathlib, sys, types
 for name in ("torch", "throughtime", "throughtime.kernels", "throughtime.kernels.cpp"):
     sys.modules[name] = types.ModuleType(name)
 sys.modules["throughtime.kernels.cpp"].__path__ = [{str(Path(cpp.__file__).parent)!r}]
-from throughtime.kernels.cpp import cache, compile as cpp, compiler
+from throughtime.kernels.cpp import build as cpp, cache, compiler
 compiler.HEADERS = pathlib.Path(sys.argv[1])
 """
 
@@ -27,7 +27,7 @@ def returning(value):
 
 
 def started(code, **options):
-    """A Python process that runs the code with compile.py as ``cpp``."""
+    """A Python process that runs the code with build.py as ``cpp``."""
     return subprocess.Popen(
         [sys.executable, "-c", IN_A_PROCESS + textwrap.dedent(code), str(compiler.HEADERS)],
         stdout=subprocess.PIPE,

@@ -1,11 +1,11 @@
-"""What tests of the kernels share: all cells that are registered, made-up ones, and their runs."""
+"""Fixtures of the kernels' tests: all registered cells, further cells, and the runs of kernels."""
 
 import pytest
 import torch
 
 import throughtime as tt
+from throughtime.kernels.cpp import build as cpp
 from throughtime.kernels.cpp import cache, chunks, compiler
-from throughtime.kernels.cpp import compile as cpp
 
 from .noted import noted_runs
 
@@ -43,7 +43,7 @@ class NormalisedGRU(tt.Cell):
 
 
 class Chained(tt.Cell):
-    """A product of a product, a block on several values, and the input unit by unit."""
+    """A product of a product, a block that multiplies several values, and x used unit by unit."""
 
     gates, states, parameters = ("a", "b"), ("h", "c"), ("p_a",)
     recurrent_blocks, output = ("a", "b", "u"), "y"
@@ -57,7 +57,7 @@ class Chained(tt.Cell):
 
 
 class Twice(tt.Cell):
-    """Names that could be taken for others, and one value under two names."""
+    """Names that look like other names, and one value under two names."""
 
     gates, states, parameters = ("h", "q"), ("h", "x", "m"), ("e", "u")
     output = "y"
@@ -70,7 +70,7 @@ class Twice(tt.Cell):
 
 
 class Many(tt.Cell):
-    """Functions with forms of their own."""
+    """Functions that are printed in a special form."""
 
     gates, states, parameters = ("a", "b"), ("h",), ("p",)
 
@@ -85,7 +85,7 @@ class Many(tt.Cell):
 
 
 class Reduced(tt.Cell):
-    """Sums of values that are the same for all units."""
+    """Sums of values that are equal for all units."""
 
     gates, states, parameters = ("a",), ("h",), ("p",)
 
@@ -112,7 +112,7 @@ class Kinks(tt.Cell):
 
 
 class Untouched(tt.Cell):
-    """No recurrent product, a state that nothing changes, and a gate that is not used."""
+    """No recurrent product, a state that never changes, and a gate that is not used."""
 
     gates, states, parameters, recurrent_blocks = ("a", "b"), ("h", "c"), ("u", "v"), ()
 
@@ -151,14 +151,14 @@ def differentiated_cell(request):
 
 @pytest.fixture
 def ran():
-    """The runs of the compiled kernels, in their order."""
+    """The runs of the compiled kernels during a test, in order."""
     with noted_runs() as runs:
         yield runs
 
 
 @pytest.fixture
 def chunks_of(monkeypatch):
-    """Sets how many rows a chunk has; one is two steps."""
+    """Sets the least number of rows of a chunk; with 1 a chunk has two steps."""
 
     def set_rows(rows):
         monkeypatch.setattr(chunks, "_BYTES_OF_A_CHUNK", 0)
@@ -169,7 +169,7 @@ def chunks_of(monkeypatch):
 
 @pytest.fixture
 def short_chunks(chunks_of):
-    """Chunks of two steps: every sequence of the tests is several."""
+    """Chunks of two steps, so that every sequence of the tests has several."""
     chunks_of(1)
     assert chunks.chunks(9, 5, 100, "gates") == [(0, 2), (2, 2), (4, 2), (6, 2), (8, 1)]
 
@@ -193,7 +193,7 @@ def libraries(tmp_path, monkeypatch):
 
 @pytest.fixture
 def use_compiler(tmp_path, monkeypatch):
-    """Sets CXX to a script that counts its runs, does something first, then compiles."""
+    """Sets CXX to a script that counts its runs, runs the shell code ``first``, then compiles."""
     real, runs = cpp.find_compiler(), tmp_path / "runs"
 
     def use(first=""):

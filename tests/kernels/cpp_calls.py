@@ -1,5 +1,5 @@
-"""Calls of many cells, some of them written for these tests alone, and what is compared of them:
-every result of the compiled kernels with that of the reference in float64."""
+"""Calls of many cells, some of them written for these tests, and the comparison of all results of
+the compiled kernels with those of the reference in float64."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from throughtime.kernels import Call, Weights, reference
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.graph.program import program
 
-from ..given_inputs import RANGES, drawn
+from ..further_inputs import RANGES, drawn
 from . import rounded
 from .noted import noted_runs
 
@@ -36,7 +36,7 @@ class PeepholeGRU(tt.Cell):
 
 
 class LayerNormRNN(tt.Cell):
-    """Means and variances over the units: a sum, and the sum of squares around it."""
+    """Means and variances over the units: a sum, and a sum of squares that depends on it."""
 
     gates, states, parameters = ("h",), ("h",), ("p_g", "p_b")
 
@@ -48,7 +48,7 @@ class LayerNormRNN(tt.Cell):
 
 
 class Kinked(tt.Cell):
-    """Kinks and jumps, put together so that the whole is smooth: a rounding does no harm."""
+    """Functions with kinks and jumps whose combination is smooth: rounding changes it little."""
 
     gates, states = ("a", "b"), ("h", "c")
 
@@ -68,7 +68,7 @@ class IndependentRNN(tt.Cell):
 
 
 class Decays(tt.Cell):
-    """What is computed from parameters alone: one number for each unit, and one for all."""
+    """Values computed from parameters alone: one number for each unit, and one for all units."""
 
     gates, states, parameters, recurrent_blocks = ("h",), ("h",), ("q", "w"), ()
 
@@ -90,7 +90,7 @@ class OutputApart(tt.Cell):
 
 
 class UnitByUnit(tt.Cell):
-    """The simple recurrent unit: the input enters by itself, besides its products."""
+    """The simple recurrent unit: its equations use x itself besides the products with W."""
 
     gates, states, parameters, recurrent_blocks = ("c", "f", "r"), ("c",), ("v_f", "v_r"), ()
     output = "h"
@@ -103,7 +103,7 @@ class UnitByUnit(tt.Cell):
 
 
 class SoftmaxRNN(tt.Cell):
-    """A distribution over the units, from the largest of a row and a sum of powers."""
+    """A distribution over the units, which needs a maximum and a sum over each row."""
 
     gates, states = ("a", "b"), ("h",)
 
@@ -113,7 +113,7 @@ class SoftmaxRNN(tt.Cell):
 
 
 class Chained(tt.Cell):
-    """Products of products, one block on two values, and a block without a gate."""
+    """Products of products, a block that multiplies two values, and a block without a gate."""
 
     gates, states, parameters = ("a", "b"), ("h", "c"), ("p_a",)
     recurrent_blocks = ("a", "b", "u")
@@ -127,7 +127,7 @@ class Chained(tt.Cell):
 
 
 class Still(tt.Cell):
-    """A state that nothing changes, one that is a number, and a gate that is not used."""
+    """A state that never changes, a state that is a number, and a gate that is not used."""
 
     gates, states = ("a", "b"), ("h", "c", "one")
 
@@ -136,7 +136,7 @@ class Still(tt.Cell):
 
 
 class Swapped(tt.Cell):
-    """Two states that are one value, and two that change places."""
+    """Two next states with one value, and two states that are swapped."""
 
     gates, states = ("a",), ("h", "k", "u", "v")
 
@@ -146,7 +146,7 @@ class Swapped(tt.Cell):
 
 
 class EveryOperation(tt.Cell):
-    """Each operation of a graph, the jumps included."""
+    """Every operation of a graph, those with jumps included."""
 
     gates, states = ("a", "b"), ("h",)
 
@@ -185,7 +185,7 @@ _CHOSEN += ("Kinked", "EveryOperation")
 
 
 def chosen(names):
-    """The names as parameters of a test, which the chosen ones run everywhere."""
+    """The names as parameters of a test; the chosen ones have the mark ``everywhere``."""
     everywhere = pytest.mark.everywhere
     return [pytest.param(n, marks=everywhere) if n in _CHOSEN else n for n in names]
 
@@ -219,7 +219,7 @@ def make(name, T=7, B=5, H=3, *, I=4, dtype=torch.float64, bias=True, seed=0, **
 
 
 def ragged(T, B, seed=0):
-    """Lengths with the whole, none and one step among them; rows set back at random."""
+    """Lengths that include T, 0 and 1, and random resets."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(0, T + 1, (B,), generator=generator)
     lengths[: min(B, 4)] = torch.tensor([T - 1, 0, T, 1])[: min(B, 4)]
@@ -227,7 +227,7 @@ def ragged(T, B, seed=0):
 
 
 def tensors(call):
-    """All that has a gradient, by name."""
+    """All tensors of a call that can have a gradient, by name."""
     w = call.weights
     named = {"x": call.x, "weight_ih": w.weight_ih, "weight_hh": w.weight_hh}
     named |= {"bias_ih": w.bias_ih, "bias_hh": w.bias_hh, **w.parameters}
@@ -236,16 +236,16 @@ def tensors(call):
     return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
-def with_tensors(call, given):
-    matrices = (given.get(k) for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    weights = Weights(*matrices, {k: given[k] for k in call.cell.parameter_specs})
-    state = tuple(given[f"initial {k}"] for k in call.cell.state_specs)
-    inputs = tuple(given[f"input {k}"] for k in call.cell.given_inputs)
-    return replace(call, x=given["x"], weights=weights, state=state, inputs=inputs)
+def with_tensors(call, tensor_values):
+    matrices = (tensor_values.get(k) for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    weights = Weights(*matrices, {k: tensor_values[k] for k in call.cell.parameter_specs})
+    state = tuple(tensor_values[f"initial {k}"] for k in call.cell.state_specs)
+    inputs = tuple(tensor_values[f"input {k}"] for k in call.cell.given_inputs)
+    return replace(call, x=tensor_values["x"], weights=weights, state=state, inputs=inputs)
 
 
 def seeds(output, last, dtype):
-    """Gradients that come in, the same numbers for every backend."""
+    """Incoming gradients, with the same numbers for every backend."""
     generator = torch.Generator().manual_seed(1)
     drawn = (
         torch.randn(v.shape, generator=generator, dtype=torch.float64) for v in (output, *last)
@@ -254,12 +254,12 @@ def seeds(output, last, dtype):
 
 
 def results(backend, call, of="both", dtype=None):
-    """Outputs, last states and the gradients of everything, by name."""
+    """The outputs, the last states and all gradients, by name."""
     own = call.x.dtype
     leaves = {k: v.detach().to(dtype or own).requires_grad_() for k, v in tensors(call).items()}
     output, last = backend.run(with_tensors(call, leaves))
-    found = {"output": output.detach()}
-    found |= {k: s.detach() for k, s in zip(call.cell.state_specs, last, strict=True)}
+    results_by_name = {"output": output.detach()}
+    results_by_name |= {k: s.detach() for k, s in zip(call.cell.state_specs, last, strict=True)}
     pairs = list(zip((output, *last), seeds(output, last, own), strict=True))
     pairs = {"output": pairs[:1], "last": pairs[1:], "both": pairs}[of]
     pairs = [(v, d) for v, d in pairs if v.requires_grad]
@@ -268,11 +268,11 @@ def results(backend, call, of="both", dtype=None):
         allow_unused=True,
         materialize_grads=True,
     )
-    return found | {f"d {k}": d for k, d in zip(leaves, gradients, strict=True)}
+    return results_by_name | {f"d {k}": d for k, d in zip(leaves, gradients, strict=True)}
 
 
-def same(ours, theirs, dtype, share=None, allowed=None):
-    """All tensors equal to the tolerance, or to what is allowed by name."""
+def check_close(ours, theirs, dtype, share=None, allowed=None):
+    """Asserts that all tensors agree within the tolerance of the dtype, or that allowed by name."""
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
         got = ours[name]
@@ -286,7 +286,7 @@ def same(ours, theirs, dtype, share=None, allowed=None):
 
 
 def parity(call, of="both"):
-    """The compiled kernel gives what the reference gives in float64."""
+    """Asserts that the compiled kernel gives the results of the reference in float64."""
 
     def exact():
         return results(reference, call, of, torch.float64)
@@ -297,5 +297,5 @@ def parity(call, of="both"):
     with noted_runs() as ran:
         ours = results(cpp, call, of)
     assert ran == ["forward", "backward"]
-    same(ours, theirs, call.x.dtype, allowed=allowed)
+    check_close(ours, theirs, call.x.dtype, allowed=allowed)
     return ours

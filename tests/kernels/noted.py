@@ -1,4 +1,4 @@
-"""The runs of the compiled kernels, noted."""
+"""Records the runs of the compiled kernels."""
 
 from contextlib import contextmanager
 
@@ -9,7 +9,7 @@ from throughtime.kernels.cpp import recurrence
 
 @contextmanager
 def noted_runs():
-    """The runs of kernels meanwhile, in their order."""
+    """The runs of kernels inside the context, in order."""
     runs: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         for name in ("forward", "backward"):

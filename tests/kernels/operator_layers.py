@@ -1,4 +1,4 @@
-"""Layers and inputs for the tests of the operators, and Python in a process of its own."""
+"""Layers and inputs for the tests of the operators, and a function that runs Python code."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ RESETS = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=torch.
 
 
 class Peephole(tt.Cell):
-    """A cell of no registry."""
+    """A cell that is not registered."""
 
     gates, states, parameters = ("z", "n"), ("h",), ("p_z",)
 
@@ -25,7 +25,7 @@ class Peephole(tt.Cell):
 
 
 class Centred(tt.Cell):
-    """No recurrent matrix, a sum over the units, and an output that is no state."""
+    """A cell without R, with a sum over the units, and with an output that is no state."""
 
     gates, states, parameters, recurrent_blocks = ("a",), ("c",), ("u",), ()
     output = "y"
@@ -62,8 +62,8 @@ def sequence(*leading, dtype=torch.float64):
     return torch.randn(*leading, T, B, I, dtype=dtype)
 
 
-def flat(found):
-    output, last = found
+def flat(results):
+    output, last = results
     return [output, *(last if isinstance(last, tuple) else (last,))]
 
 
@@ -76,14 +76,14 @@ def weights_of(layer):
     return {k: p.detach() for k, p in layer.named_parameters()}
 
 
-def loss(layer, weights, x, given):
-    """A number that every output of the layer enters, by these weights."""
-    output, *last = flat(functional_call(layer, weights, (x,), given))
+def loss(layer, weights, x, arguments):
+    """A number that depends on every output of the layer with these weights."""
+    output, *last = flat(functional_call(layer, weights, (x,), arguments))
     return output.square().sum() + sum(s.pow(3).sum() for s in last)
 
 
 def python(code, **environment):
-    """Runs Python in a new process, and gives back what it says."""
+    """Runs Python code in a new process; returns its output."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         env={**os.environ, **environment},

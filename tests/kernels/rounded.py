@@ -27,7 +27,7 @@ UNIT = torch.finfo(torch.bfloat16).eps / 2
 
 
 def _rounded(value, generator):
-    """Rounded as bfloat16 is, but on a grid that is shifted at random."""
+    """Rounds to the precision of bfloat16 on a grid that is shifted at random."""
     scale = 1 + torch.rand(value.shape, generator=generator, dtype=value.dtype)
     rounded = (value * scale).bfloat16().to(value.dtype) / scale
     # What is a number of bfloat16 already is not rounded.
@@ -57,7 +57,7 @@ class _Backward(torch.autograd.Function):
 
 @contextmanager
 def _roundings(generator):
-    """The reference rounds where the kernels do."""
+    """Makes the reference round at the places where the kernels round."""
 
     def linear(value, weight, bias=None):
         # Of three dimensions are the inputs of all steps, which come in bfloat16.

@@ -1,4 +1,4 @@
-"""The operators called without a layer: nothing that does not fit is read by its address."""
+"""The operators called without a layer refuse tensors that do not fit, instead of reading them."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 import throughtime as tt
 from throughtime.checks import ShapeError
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 
@@ -18,7 +18,7 @@ BACKWARD = torch.ops.throughtime.recurrence_backward.default
 
 
 def arguments(cell="lstm-peephole", save="nothing"):
-    """Those of a call that runs."""
+    """The arguments of a valid call."""
     layer = tt.Recurrent(cell, I, H)
     w = layer._weights("_l0")
     matrices = [m if m is None else m.detach() for m in (w.weight_ih, w.weight_hh)]
@@ -32,7 +32,7 @@ def arguments(cell="lstm-peephole", save="nothing"):
 
 
 def changed(call, place, value):
-    """The arguments with another at a place; of a list its last element."""
+    """The arguments with one replaced; of a list, its last element is replaced."""
     call = list(call)
     call[place] = [*call[place][:-1], value] if isinstance(call[place], list) else value
     return call
@@ -135,7 +135,7 @@ def test_numbers_are_not_drawn_without_a_seed():
 
 @pytest.mark.parametrize("lengths", [[T + 1, 1], [T, -1], [T + 1000, 2]])
 def test_lengths_beyond_the_sequence_are_refused(lengths):
-    """torch.compile and torch.export look at no numbers: there the layer cannot refuse them."""
+    """Inside torch.compile and torch.export the layer cannot read the lengths to refuse them."""
     call = changed(arguments(), LENGTHS, torch.tensor(lengths))
     with pytest.raises(ValueError, match=f"expected lengths from 0 to {T}"):
         FORWARD(*call)
@@ -181,9 +181,9 @@ def test_on_meta_the_operators_give_shapes():
             return [on_meta(v) for v in values]
         return values.to("meta") if isinstance(values, torch.Tensor) else values
 
-    found = FORWARD(*on_meta(call))
-    assert [v.shape for v in found] == [v.shape for v in (output, *others)]
-    assert all(v.is_meta for v in found)
+    fakes = FORWARD(*on_meta(call))
+    assert [v.shape for v in fakes] == [v.shape for v in (output, *others)]
+    assert all(v.is_meta for v in fakes)
     rest = [output, others[2:], torch.randn(T, B, H), [None, None], True]
     gradients = BACKWARD(*on_meta(call), *on_meta(rest))
     assert [g.shape for g in gradients] == [g.shape for g in BACKWARD(*call, *rest)]

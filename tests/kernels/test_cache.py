@@ -1,4 +1,4 @@
-"""The cache of compiled kernels: what stands in its place, and how much it and the memory hold."""
+"""The cache of compiled kernels: the folder, and the limits of its size and of that in memory."""
 
 import gc
 import os
@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import throughtime as tt
+from throughtime.kernels.cpp import build as cpp
 from throughtime.kernels.cpp import cache, compiler, gemm, recurrence, retention
-from throughtime.kernels.cpp import compile as cpp
 
 from .compiling import finished, returning, started
 
@@ -145,7 +145,7 @@ def keys_of(libraries):
 
 
 def make_old(libraries, hours):
-    """The entries that are there were last used so long ago."""
+    """Sets the last use of all entries to so many seconds ago."""
     for file in libraries.iterdir():
         then = file.stat().st_mtime - 3600 * hours
         os.utime(file, (then, then))
@@ -241,7 +241,7 @@ class Scaled(tt.Cell):
 
 @pytest.fixture
 def few_kernels(monkeypatch, libraries):
-    """At most two kernels, and none of another test."""
+    """Limits the kernels in memory to two, and starts without those of other tests."""
     monkeypatch.setattr(compiler, "HEADERS", HEADERS)
     monkeypatch.setattr(cpp, "_libraries", weakref.WeakValueDictionary())
     for module, name in ((recurrence, "_kernels"), (gemm, "_functions")):
@@ -253,7 +253,7 @@ def few_kernels(monkeypatch, libraries):
 
 
 def loaded(libraries):
-    """The libraries of the folder that are in this process."""
+    """The libraries of the folder that this process has loaded."""
     gc.collect()
     maps = Path("/proc/self/maps").read_text().splitlines()
     return {line.split()[-1] for line in maps if str(libraries) in line}
@@ -272,7 +272,7 @@ def test_kernels_that_were_not_used_for_longest_leave_the_memory(few_kernels):
         return layer, x, output
 
     def check(layer, x, output):
-        """The gradient is right, also where the kernel has to be loaded anew."""
+        """Checks the gradient, for which the kernel may have to be loaded again."""
         (gradient,) = torch.autograd.grad(output.sum(), x)
         layer.backend = "reference"
         (expected,) = torch.autograd.grad(layer(x)[0].sum(), x)

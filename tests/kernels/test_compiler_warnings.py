@@ -1,4 +1,4 @@
-"""What is generated compiles without a warning: by gcc and clang, with OpenMP and without."""
+"""Generated code compiles without a warning: with gcc and clang, with OpenMP and without."""
 
 import shutil
 import subprocess
@@ -27,7 +27,7 @@ if not processor.IS_X86:
 
 def sources():
     """Every feature of the kernels, in all types between them."""
-    made = {
+    texts = {
         "product": gemm.source(torch.float64, torch.float64),
         "product of bfloat16": gemm.source(torch.bfloat16, torch.float32),
         "peak": machine.source(torch.float32),
@@ -39,15 +39,15 @@ def sources():
         *(("EveryOperation", "float"), ("Chained", "bfloat16"), ("LayerNormRNN", "double")),
         *(("SoftmaxRNN", "float"), ("Still", "bfloat16"), ("Decays", "double")),
     ):
-        made[name] = emit(program(CELLS[name]), storage, True).text
-    return made
+        texts[name] = emit(program(CELLS[name]), storage, True).text
+    return texts
 
 
 def compiled(compiler, *flags, folder):
-    """Whether the source compiles, and what the compiler says; it is only read where flags ask."""
-    given = [flag for flag in FLAGS if flag != "-shared" or "-fsyntax-only" not in flags]
+    """Whether the source compiles, and the output of the compiler."""
+    chosen = [flag for flag in FLAGS if flag != "-shared" or "-fsyntax-only" not in flags]
     run = subprocess.run(
-        [compiler, *given, *WARNINGS, *flags, f"-I{HEADERS}", "source.cpp", "-o", "source.so"],
+        [compiler, *chosen, *WARNINGS, *flags, f"-I{HEADERS}", "source.cpp", "-o", "source.so"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -73,6 +73,6 @@ def test_without_a_warning(tmp_path, compiler, name, openmp):
         source.write_text(text)
         # Some warnings come of optimising alone.
         how = () if what in ("product of bfloat16", "Chained") else ("-fsyntax-only",)
-        works, said = compiled(compiler, *MACHINES[name], *openmp, *how, folder=tmp_path)
-        assert works, f"{what}: {said}"
-        assert said == "", what
+        works, output = compiled(compiler, *MACHINES[name], *openmp, *how, folder=tmp_path)
+        assert works, f"{what}: {output}"
+        assert output == "", what

@@ -24,7 +24,7 @@ from throughtime.kernels.cpp import (
     scratch,
     walk,
 )
-from throughtime.kernels.cpp.compile import load, missing
+from throughtime.kernels.cpp.build import load, missing
 from throughtime.kernels.graph.graph import OPERATIONS, reachable
 from throughtime.kernels.graph.program import program
 
@@ -36,12 +36,12 @@ from .cpp_calls import (
     SOME,
     TOLERANCE,
     PeepholeGRU,
+    check_close,
     chosen,
     make,
     parity,
     ragged,
     results,
-    same,
     seeds,
     tensors,
     with_tensors,
@@ -75,8 +75,8 @@ def test_cells_equal_the_reference_in_bfloat16(name, options):
 
 def test_every_operation_of_a_graph_is_tried():
     cell = CELLS["EveryOperation"]
-    made = program(cell)
-    nodes = reachable([*made.states.values(), *made.gradients.values()])
+    cell_program = program(cell)
+    nodes = reachable([*cell_program.states.values(), *cell_program.gradients.values()])
     assert set(OPERATIONS) - {node.op for node in nodes} == set()
 
 
@@ -111,7 +111,7 @@ def test_layers_of_more_than_one_tile_of_units_and_long_rows(name, dtype):
 
 
 class _Poisoned:
-    """PyTorch, but that memory which nobody has written to holds NaN."""
+    """Fills all uninitialized memory that PyTorch allocates with NaN."""
 
     def __init__(self):
         self.count = 0
@@ -215,14 +215,12 @@ def test_a_layer_runs_on_the_kernel_in_both_directions_and_all_layers(ran, dtype
     layers[1].load_state_dict(layers[0].state_dict())
     layers[1].double()
     x = torch.randn(6, 3, 4).to(dtype)
-    found = []
+    runs = []
     for layer, of_layer in zip(layers, (x, x.double()), strict=True):
         leaf = of_layer.clone().requires_grad_()
         output, last = layer(leaf, lengths=[6, 2, 4])
         (output.square().sum() + last.sum()).backward()
         parameters = {k: p.grad for k, p in layer.named_parameters()}
-        found.append(
-            {"output": output.detach(), "last": last.detach(), "x": leaf.grad} | parameters
-        )
+        runs.append({"output": output.detach(), "last": last.detach(), "x": leaf.grad} | parameters)
     assert ran == ["forward"] * 4 + ["backward"] * 4
-    same(*found, dtype, share=2 * TOLERANCE[dtype])
+    check_close(*runs, dtype, share=2 * TOLERANCE[dtype])

@@ -1,5 +1,5 @@
-"""What a call of a compiled kernel may ask for and be given: gradients, chunks, lengths, resets,
-what is kept, padding and NaN."""
+"""The variants of a call of a compiled kernel: gradients, chunks, lengths, resets, ``save``,
+padding and NaN."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 
 from throughtime.kernels import reference
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .cpp_calls import (
     CELLS,
@@ -16,12 +16,12 @@ from .cpp_calls import (
     MANY,
     NAN,
     SOME,
+    check_close,
     chosen,
     make,
     parity,
     ragged,
     results,
-    same,
     seeds,
     tensors,
     with_tensors,
@@ -43,14 +43,14 @@ def test_gradients_come_from_the_outputs_the_last_states_or_both(name, is_ragged
 
 @pytest.mark.parametrize("save", ["gates", "states"])
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("given", ["lengths", "resets", "both", "neither"])
+@pytest.mark.parametrize("varying", ["lengths", "resets", "both", "neither"])
 @pytest.mark.parametrize("name", chosen(MANY))
-def test_a_sequence_of_several_chunks(short_chunks, name, given, reverse, save):
+def test_a_sequence_of_several_chunks(short_chunks, name, varying, reverse, save):
     lengths, resets = ragged(9, 5)
     options = {"reverse": reverse, "save": save}
-    if given in ("lengths", "both"):
+    if varying in ("lengths", "both"):
         options["lengths"] = lengths
-    if given in ("resets", "both"):
+    if varying in ("resets", "both"):
         options["resets"] = resets
     parity(make(name, 9, **options))
 
@@ -68,14 +68,14 @@ def test_chunks_of_every_length(chunks_of, rows, save):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["lstm", "gru", "OutputApart", "Chained"])
 def test_what_is_kept_changes_no_result(short_chunks, name, dtype):
-    """Computed again is computed the same."""
+    """With ``save="states"`` the gates are computed again, to the same bits."""
     kept, again = (
         results(cpp, make(name, 8, dtype=dtype, save=save)) for save in ("gates", "states")
     )
     # Intermediate sums may be rounded elsewhere, states may not.
     for key in ("output", *CELLS[name].state_specs):
         assert torch.equal(kept[key], again[key]), key
-    same(again, kept, dtype)
+    check_close(again, kept, dtype)
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -171,7 +171,7 @@ def test_what_lies_past_the_end_of_a_row_changes_nothing(name, reverse, save):
     "name", ["lstm", "rnn-relu", "gru", "Kinked", "SoftmaxRNN", "LayerNormRNN"]
 )
 def test_nan_in_a_valid_step_is_not_lost(name):
-    """A training that diverges must be seen to do so; and it stays in its row."""
+    """NaN must reach the results, so that a diverging training is noticed, but no other row."""
     call = make(name, 5, 4, 18)
     call.x[2, 1, 0] = NAN
     with torch.no_grad():
@@ -186,11 +186,11 @@ def test_nan_in_a_valid_step_is_not_lost(name):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", chosen(["lstm", "gru", "SoftmaxRNN", "PeepholeGRU"]))
 def test_large_inputs_saturate_and_are_not_infinite(name, dtype, scale):
-    """The functions of the equations are tried where exp overflows."""
+    """The functions of the equations are tested with arguments for which exp overflows."""
     call = make(name, 3, 4, 18, dtype=dtype)
     call = replace(call, x=call.x * scale)
     ours = results(cpp, call)
     theirs = results(reference, call, dtype=torch.float64)
     for key in ("output", *call.cell.state_specs):
-        same({key: ours[key]}, {key: theirs[key]}, dtype)
+        check_close({key: ours[key]}, {key: theirs[key]}, dtype)
     assert all(v.isfinite().all() for v in ours.values())

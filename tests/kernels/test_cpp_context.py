@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from throughtime.kernels.cpp.compile import load, missing
+from throughtime.kernels.cpp.build import load, missing
 from throughtime.kernels.cpp.context import LAYOUT, StepArray, check_layout, context_of, layout
 from throughtime.kernels.cpp.emit import emit
 from throughtime.kernels.cpp.scratch import Scratch

@@ -1,5 +1,5 @@
-"""How what a compiled kernel is given lies in memory changes no result, and what is given and what
-comes out share none."""
+"""The memory layout of a kernel's arguments changes no result, and arguments and results share no
+memory."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 
 from throughtime.kernels import reference
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .cpp_calls import (
     DTYPES,
@@ -34,7 +34,7 @@ def scattered(tensor):
 
 
 def turned(tensor):
-    """The same numbers with the first two dimensions turned round in memory."""
+    """The same numbers with the first two dimensions swapped in memory."""
     if tensor.dim() == 1:
         return scattered(tensor)
     return tensor.transpose(0, 1).contiguous().transpose(0, 1)
@@ -47,9 +47,11 @@ def test_no_layout_in_memory_changes_a_result(name, dtype, layout):
     lengths, resets = ragged(7, 5)
     call = make(name, H=16, dtype=dtype, lengths=lengths, resets=resets)
     expected = results(cpp, call)
-    given = {k: layout(v) for k, v in tensors(call).items()}
-    call = replace(with_tensors(call, given), resets=layout(resets), lengths=lengths.repeat(2)[:5])
-    leaves = {k: v.requires_grad_() for k, v in given.items()}
+    arguments = {k: layout(v) for k, v in tensors(call).items()}
+    call = replace(
+        with_tensors(call, arguments), resets=layout(resets), lengths=lengths.repeat(2)[:5]
+    )
+    leaves = {k: v.requires_grad_() for k, v in arguments.items()}
     output, last = cpp.run(call)
     d = [layout(v) for v in seeds(output, last, dtype)]
     torch.autograd.backward([output, *last], d)
@@ -60,7 +62,7 @@ def test_no_layout_in_memory_changes_a_result(name, dtype, layout):
 
 @pytest.mark.parametrize("name", ["lstm", "OutputApart", "UnitByUnit"])
 def test_states_and_gradients_may_be_one_number_seen_many_times(name):
-    """A state for all rows, and the gradient of a sum: memory of stride 0."""
+    """An expanded state, and the gradient of a sum, have stride 0."""
     for B in (1, 5):
         call = make(name, B=B)
         call = replace(call, state=tuple(s[:1].expand(B, -1) for s in call.state))
@@ -77,10 +79,10 @@ def test_states_and_gradients_may_be_one_number_seen_many_times(name):
 def test_nothing_that_is_given_is_written_to():
     for save in ("gates", "states"):
         call = make("Chained", save=save, lengths=ragged(7, 5)[0], resets=ragged(7, 5)[1])
-        given = [*tensors(call).values(), call.lengths, call.resets]
-        before = [v.clone() for v in given]
+        arguments = [*tensors(call).values(), call.lengths, call.resets]
+        before = [v.clone() for v in arguments]
         results(cpp, call)
-        assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(arguments, before, strict=True))
 
 
 def test_results_share_no_memory_with_what_was_given_or_with_each_other():
@@ -88,6 +90,6 @@ def test_results_share_no_memory_with_what_was_given_or_with_each_other():
         call = make("Swapped", T, H=16, lengths=torch.tensor([0, T, 1, 0, T]))
         with torch.no_grad():
             output, last = cpp.run(call)
-        found = [output, *last]
-        places = {v.untyped_storage().data_ptr() for v in (*found, *call.state, call.x)}
-        assert len(places) == len(found) + len(call.state) + 1
+        outputs = [output, *last]
+        places = {v.untyped_storage().data_ptr() for v in (*outputs, *call.state, call.x)}
+        assert len(places) == len(outputs) + len(call.state) + 1

@@ -1,4 +1,4 @@
-"""The compiled kernels on any number of threads, and called by several Python threads at once."""
+"""The compiled kernels with any number of threads, and in several Python threads at once."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,9 +7,9 @@ import torch
 
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import threads as sharing
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
-from .cpp_calls import chosen, make, parity, ragged, results, same
+from .cpp_calls import check_close, chosen, make, parity, ragged, results
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 
@@ -37,7 +37,7 @@ def test_any_number_of_threads(set_threads, name, threads):
 def test_rows_and_units_may_be_split_over_threads_in_any_way(
     monkeypatch, set_threads, short_chunks, name, split
 ):
-    """Also where a group has fewer rows than there are groups, or a thread no units."""
+    """Also with fewer rows than groups of threads, and with threads that have no units."""
     set_threads(split[0] * split[1])
     monkeypatch.setattr(sharing, "split", lambda *args: split)
     lengths, resets = ragged(5, 6)
@@ -57,4 +57,4 @@ def test_several_python_threads_at_once(set_threads, threads):
         for _ in range(3):
             together = list(pool.map(lambda call: results(cpp, call), calls))
             for ours, theirs in zip(together, alone, strict=True):
-                same(ours, theirs, torch.float64)
+                check_close(ours, theirs, torch.float64)

@@ -1,4 +1,4 @@
-"""Which backend runs a call, what the others say, and that the one that was chosen really ran."""
+"""Which backend runs a call, the reasons of the others, and that the chosen one really ran."""
 
 import logging
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from throughtime.kernels import BACKENDS, dispatch, torch_native
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp.recurrence import Kernel
 
-from ..given_inputs import fed, inputs_of
+from ..further_inputs import fed, inputs_of
 
 FUSED = {"rnn-tanh": "rnn_tanh", "rnn-relu": "rnn_relu", "gru": "gru", "lstm": "lstm"}
 ACROSS = [name for name in tt.cells.names() if name not in FUSED]
@@ -57,7 +57,7 @@ class Halving(tt.Cell):
 
 @pytest.fixture
 def log(caplog, monkeypatch):
-    """What dispatch logs, as if nothing had run before."""
+    """The messages that dispatch logs, starting as if nothing had run before."""
     monkeypatch.setattr(dispatch, "_logged", set())
     caplog.set_level(logging.INFO, logger="throughtime")
     return caplog
@@ -162,7 +162,7 @@ def test_a_forced_backend_that_cannot_run_raises_with_its_reason(name):
 
 
 def cut(options):
-    """The same for two steps, for which no kernel is compiled."""
+    """Two steps run without a compiled kernel, and give the same results."""
     resets, lengths = options.get("resets"), options.get("lengths")
     return dict(
         resets=None if resets is None else resets[:2],
@@ -202,12 +202,12 @@ def test_every_cell_that_says_it_equals_one_of_pytorch_runs_on_its_operator():
 
 
 def test_a_subclass_with_equations_of_its_own_is_not_taken_for_the_original(calls):
-    """What it inherits says "LSTM"; what it computes is something else."""
+    """Its inherited ``torch_equivalent`` is "LSTM", but its step computes something else."""
 
     class Halved(type(tt.cells.get("lstm"))):
         def step(self, x, W, R, s, p):
-            made = super().step(x, W, R, s, p)
-            return made | dict(h=made["h"] / 2)
+            returned = super().step(x, W, R, s, p)
+            return returned | dict(h=returned["h"] / 2)
 
     layer = tt.Recurrent(Halved(), 3, 4)
     plain = tt.LSTM(3, 4, backend="torch")

@@ -35,23 +35,23 @@ COMPILERS = {"default": {}, "clang": {"CXX": "clang++"}}
 
 
 def why_not(lacking, compiled_by):
-    """Why there is nothing to try, or None."""
+    """Why this variant cannot be tested here; None if it can."""
     default = compiler.find_command()
     if default is None:
         return "no compiler"
     if lacking != "all" and (not processor.IS_X86 or LACKS[lacking] not in FEATURES):
         return f"there is {lacking} on this processor anyway"
     if compiled_by == "clang":
-        found = shutil.which("clang++")
-        if found is None:
+        clang = shutil.which("clang++")
+        if clang is None:
             return "clang++ is not installed"
-        if Path(found).resolve() == Path(default[0]).resolve():
+        if Path(clang).resolve() == Path(default[0]).resolve():
             return "clang++ is the default"
     return None
 
 
 def outcome(lacking, compiled_by, *arguments):
-    """What pytest says of its last line, run in a process of its own."""
+    """The last line of the output of pytest in a process of its own."""
     reason = why_not(lacking, compiled_by)
     if reason:
         pytest.skip(reason)
@@ -97,7 +97,7 @@ def test_every_test_of_the_kernels_holds(lacking, compiled_by):
 
 BITS = """
 import torch
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 library = cpp.load('''
 #if defined __AVX512F__
 #define BITS 512

@@ -1,4 +1,4 @@
-"""A compiler that is there and fails: the reference runs, one warning says why, nothing hangs."""
+"""A compiler that fails: the reference runs, one warning says why, and nothing hangs."""
 
 import os
 import re
@@ -12,8 +12,8 @@ import torch
 
 import throughtime as tt
 from throughtime.kernels import slowness
+from throughtime.kernels.cpp import build as cpp
 from throughtime.kernels.cpp import cache, compiler, gemm, process, recurrence
-from throughtime.kernels.cpp import compile as cpp
 
 from .compiling import finished, returning, started
 from .operator_layers import python
@@ -51,11 +51,11 @@ exit 0
 
 @pytest.fixture
 def fresh(monkeypatch, libraries):
-    """As if this process had run no kernel yet."""
+    """Resets the kernels and warnings, as if this process had run no kernel yet."""
     monkeypatch.setattr(compiler, "HEADERS", HEADERS)
     for module, name in ((recurrence, "_kernels"), (gemm, "_functions")):
         monkeypatch.setattr(module, name, {})
-    monkeypatch.setattr(slowness, "_told", set())
+    monkeypatch.setattr(slowness, "_warned", set())
     return libraries
 
 
@@ -68,19 +68,19 @@ def sequence(T=5):
 
 
 def assert_it_falls_back(why):
-    """The reference runs in the place of the kernels, and one warning says why."""
+    """Asserts that the reference runs instead of the kernels, and that one warning says why."""
     # A step alone runs without a kernel anyway.
     layer()(sequence(1))
-    made = layer()
-    with pytest.warns(UserWarning, match="lstm-peephole runs step by step in Python") as said:
-        output, _ = made(sequence())
+    model = layer()
+    with pytest.warns(UserWarning, match="lstm-peephole runs step by step in Python") as messages:
+        output, _ = model(sequence())
     # Once is enough, and a second warning would be an error here.
-    made(sequence())[0].sum().backward()
-    slow = [str(w.message) for w in said if "step by step" in str(w.message)]
+    model(sequence())[0].sum().backward()
+    slow = [str(w.message) for w in messages if "step by step" in str(w.message)]
     assert len(slow) == 1
     assert re.search(re.escape(why), slow[0]), slow[0]
     assert output.isfinite().all()
-    assert made.explain(sequence()).backend == "reference"
+    assert model.explain(sequence()).backend == "reference"
     for options in ({"backend": "cpp"}, {"strict": True}):
         with pytest.raises(ValueError, match=re.escape(why)):
             layer(**options)(sequence())
@@ -92,9 +92,9 @@ def test_a_compiler_that_fails_is_as_good_as_missing(fresh, use_compiler, monkey
     first, why = FAILING[kind]
     if "hangs" in kind:
         monkeypatch.setattr(process.wait, "__defaults__", (1.0,))
-    runs, begun = use_compiler(first), time.monotonic()
+    runs, start = use_compiler(first), time.monotonic()
     assert_it_falls_back(why)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - start < 30
     # It is not asked again, not for another cell either.
     asked = len(runs())
     assert asked > 0
@@ -153,7 +153,7 @@ def test_a_compiler_that_goes_away_is_an_error_of_compiling(fresh, use_compiler)
 
 
 def test_inside_torch_compile_the_warning_is_the_same():
-    said = python(
+    messages = python(
         """
         import warnings, torch, throughtime as tt
         with warnings.catch_warnings(record=True) as caught:
@@ -166,7 +166,7 @@ def test_inside_torch_compile_the_warning_is_the_same():
         """,
         CXX="false",
     )
-    reference, auto = said.strip().splitlines()[:2]
+    reference, auto = messages.strip().splitlines()[:2]
     assert reference == "reference []"
     assert auto.startswith("auto ['lstm-peephole runs step by step in Python")
     assert "exit status 1" in auto
@@ -179,21 +179,21 @@ NO_OPENMP = 'case " $* " in *" -fopenmp "*) echo "error: omp.h not found"; exit 
 
 def test_without_openmp_kernels_run_on_one_thread_and_one_warning_says_so(fresh, use_compiler):
     use_compiler(NO_OPENMP)
-    made, x = layer(), sequence()
+    model, x = layer(), sequence()
     with pytest.warns(UserWarning, match="kernels run on one thread, because .* has no OpenMP"):
-        output, _ = made(x)
+        output, _ = model(x)
     # Once is enough, and a second warning would be an error here.
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        made(x)
+        model(x)
         layer("gru-reset-before")(x)
-    why = made.explain(x)
+    why = model.explain(x)
     assert why.backend == "cpp"
     assert "kernels run on one thread" in str(why)
     assert "kernels run on one thread" in str(layer(backend="cpp").explain(x))
     assert cpp.about()["openmp"] == "no"
-    made.backend = "reference"
-    torch.testing.assert_close(output, made(x)[0])
+    model.backend = "reference"
+    torch.testing.assert_close(output, model(x)[0])
 
 
 def test_kernels_without_openmp_are_compiled_again_once_there_is_one(fresh, use_compiler):
@@ -204,9 +204,9 @@ def test_kernels_without_openmp_are_compiled_again_once_there_is_one(fresh, use_
     runs = use_compiler(NO_OPENMP)
 
     def loaded():
-        """What a new process finds, and how often it runs the compiler."""
+        """The output of a new process, and how often it runs the compiler."""
         before = len(runs())
-        code = f"print(cpp.load({source!r}).f(), bool(compiler.without_openmp()))"
+        code = f"print(cpp.load({source!r}).f(), bool(compiler.command_without_openmp()))"
         return finished(started(code))[0], len(runs()) - before
 
     # Compiled in vain, the probe with and without each flag, and compiled.
@@ -233,11 +233,11 @@ def test_clang_compiles_the_kernels_with_and_without_its_openmp(fresh, tmp_path,
         monkeypatch.setenv("CXX", cxx)
         monkeypatch.setattr(recurrence, "_kernels", {})
         torch.manual_seed(0)
-        made, x = layer(backend="cpp"), sequence()
+        model, x = layer(backend="cpp"), sequence()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "throughtime: kernels run on one thread")
-            output, _ = made(x)
+            output, _ = model(x)
         results.append(output)
         if cxx != "clang++":
-            assert "one thread" in str(made.explain(x))
+            assert "one thread" in str(model.explain(x))
     torch.testing.assert_close(*results)

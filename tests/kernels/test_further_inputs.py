@@ -1,4 +1,4 @@
-"""What enters a step besides x, at the edges: where it stands, its type, its name."""
+"""Edge cases of a cell's further inputs: their use in the step, their dtype, their names."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ needs_cpp = pytest.mark.skipif(bool(cpp.missing()), reason="; ".join(cpp.missing
 
 
 class Applied(Cell):
-    """W is applied to an input that is not x."""
+    """A cell that applies W to an input other than x."""
 
     gates, states, inputs = ("h",), ("h",), ("z",)
 
@@ -21,7 +21,7 @@ class Applied(Cell):
 
 
 class Noisy(Cell):
-    """What is drawn is calculated with, and not only compared."""
+    """A cell that computes with a random input instead of only comparing it."""
 
     gates, states = ("h",), ("h",)
     inputs = {"noise": Input(drawn="step")}  # noqa: RUF012
@@ -31,7 +31,7 @@ class Noisy(Cell):
 
 
 class Named(Cell):
-    """Its inputs have the names that zoneout and recurrent dropout would take."""
+    """A cell whose inputs have the names that zoneout and recurrent dropout use."""
 
     gates, states, inputs = ("h",), ("h",), ("keep_h", "leave")
 
@@ -52,11 +52,11 @@ class Scaled(Cell):
 def test_w_of_another_input_is_not_w_of_x():
     layer = Recurrent(Applied(), 4, 4, dtype=torch.float64)
     x, z = torch.randn(2, 6, 3, 4, dtype=torch.float64)
-    found, _ = layer(x, inputs={"z": z})
+    outputs, _ = layer(x, inputs={"z": z})
     again, _ = layer(x + 1, inputs={"z": z})
-    torch.testing.assert_close(found, again)
+    torch.testing.assert_close(outputs, again)
     layer.backend = "reference"
-    torch.testing.assert_close(found, layer(x, inputs={"z": z})[0])
+    torch.testing.assert_close(outputs, layer(x, inputs={"z": z})[0])
     layer.backend = "cpp"
     with pytest.raises(ValueError, match=r"W\.h is applied to a value other than x"):
         layer(x, inputs={"z": z})
@@ -74,13 +74,13 @@ def test_what_is_drawn_does_not_widen_a_step_of_half_precision(dtype):
 def test_names_of_inputs_may_be_those_that_the_options_use():
     layer = Recurrent(Named(), 4, 5, zoneout=0.3, recurrent_dropout=0.3, dtype=torch.float64)
     x = torch.randn(6, 3, 4, dtype=torch.float64)
-    given = {"keep_h": torch.randn(6, 3, 5).double(), "leave": torch.randn(6, 3, 5).double()}
-    found = []
+    further = {"keep_h": torch.randn(6, 3, 5).double(), "leave": torch.randn(6, 3, 5).double()}
+    outputs = []
     for backend in ("cpp", "reference"):
         layer.backend = backend
         torch.manual_seed(0)
-        found.append(layer(x, inputs=given)[0])
-    torch.testing.assert_close(*found)
+        outputs.append(layer(x, inputs=further)[0])
+    torch.testing.assert_close(*outputs)
 
 
 @needs_cpp
@@ -91,13 +91,13 @@ def test_constants_that_change_before_the_backward_pass_change_nothing_of_it(zon
     (expected,) = torch.autograd.grad(layer(x)[0].sum(), x)
     output = layer(x)[0].sum()
     layer.cell.scale[0] = 7.0
-    (found,) = torch.autograd.grad(output, x)
-    assert torch.equal(found, expected)
+    (outputs,) = torch.autograd.grad(output, x)
+    assert torch.equal(outputs, expected)
 
 
 def test_a_trace_inside_vmap():
     layer = Recurrent("lstm", 4, 5, dtype=torch.float64)
     x = torch.randn(2, 6, 3, 4, dtype=torch.float64)
-    found = vmap(lambda x: layer(x, return_trace=True)[2]["f_l0"])(x)
+    outputs = vmap(lambda x: layer(x, return_trace=True)[2]["f_l0"])(x)
     one_by_one = [layer(one, return_trace=True)[2]["f_l0"] for one in x]
-    torch.testing.assert_close(found, torch.stack(one_by_one))
+    torch.testing.assert_close(outputs, torch.stack(one_by_one))

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from throughtime.kernels.cpp import gemm
-from throughtime.kernels.cpp.compile import missing, prebuild
+from throughtime.kernels.cpp.build import missing, prebuild
 from throughtime.kernels.cpp.gemm import matmul, num_threads, source
 
 pytestmark = [
@@ -59,7 +59,7 @@ def poisoned(rows: int, cols: int, layout: str, dtype: torch.dtype) -> torch.Ten
 
 
 def check(a, b, out, before=None, bias=None) -> None:
-    """Every element within its own bound."""
+    """Asserts that the error of every element is within the bound of that element."""
     sums = torch.float64 if out.dtype is torch.float64 else torch.float32
     expected = a.double() @ b.double()
     size = a.double().abs() @ b.double().abs()
@@ -203,7 +203,7 @@ def test_wrong_shapes_and_types_are_refused():
 
 @pytest.mark.parametrize("out_dtype", [torch.float32, torch.bfloat16])
 def test_bfloat16_is_added_up_in_float32_where_there_is_amx_too(monkeypatch, out_dtype):
-    """PyTorch's product, which is fast there, rounds each sum to bfloat16 before what is added."""
+    """PyTorch's product would round each sum to bfloat16 before it adds the bias."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     monkeypatch.delenv("THROUGHTIME_ISA", raising=False)
     assert gemm.has_amx()

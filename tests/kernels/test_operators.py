@@ -8,7 +8,7 @@ from torch.func import functional_call, grad, jacrev, vmap
 
 import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .operator_layers import (
     CELLS,
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 
 
 def arguments(name, dtype=torch.float32, lengths=None, resets=None, save="gates", requires=False):
-    """Those of both operators, the second after a run of the first."""
+    """The arguments of both operators; those of the second come from a run of the first."""
     layer = layer_of(name, dtype)
     w, cell = layer._weights("_l0"), layer.cell
     x = sequence(dtype=dtype)
@@ -43,9 +43,9 @@ def arguments(name, dtype=torch.float32, lengths=None, resets=None, save="gates"
     matrices = [None if m is None else m.detach() for m in matrices]
     text = cpp.identity(cell)
     first = (x, *matrices, own, state, [], lengths, resets, None, text, False, save)
-    found = torch.ops.throughtime.recurrence(*first)
+    outcomes = torch.ops.throughtime.recurrence(*first)
     count = 1 + len(state)
-    output, kept = found[0], found[count:]
+    output, kept = outcomes[0], outcomes[count:]
     d_last = [torch.randn_like(state[0]), *([None] * (len(state) - 1))]
     second = (*first, output, kept, torch.randn_like(output), d_last, True)
     return first, second
@@ -86,7 +86,9 @@ def test_what_is_foretold_of_the_results_is_what_comes(units, dtype, save, lengt
             real = torch.ops.throughtime.recurrence(*call)
         with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True):
             fake = torch.ops.throughtime.recurrence(*call)
-        described = [[(v.shape, v.dtype, v.stride()) for v in found] for found in (real, fake)]
+        described = [
+            [(v.shape, v.dtype, v.stride()) for v in outcomes] for outcomes in (real, fake)
+        ]
         assert described[0] == described[1]
 
 
@@ -94,8 +96,8 @@ def test_what_is_foretold_of_the_results_is_what_comes(units, dtype, save, lengt
 
 
 def function_and_inputs(name, **options):
-    """The layer as a function of everything, with large weights so that every term weighs in."""
-    given = {k: options.pop(k, None) for k in ("lengths", "resets")}
+    """The layer as a function of all its tensors, with weights so large that every term matters."""
+    options_of_call = {k: options.pop(k, None) for k in ("lengths", "resets")}
     layer = layer_of(name, **options)
     names = [k for k, _ in layer.named_parameters()]
     D = layer.num_directions
@@ -106,7 +108,7 @@ def function_and_inputs(name, **options):
     def function(x, *rest):
         hx, values = rest[: len(states)], dict(zip(names, rest[len(states) :], strict=True))
         hx = hx if len(hx) > 1 else hx[0]
-        return tuple(flat(functional_call(layer, values, (x, hx), given)))
+        return tuple(flat(functional_call(layer, values, (x, hx), options_of_call)))
 
     return function, inputs
 
@@ -129,7 +131,7 @@ def test_first_and_second_derivatives_match_finite_differences(ran, name, option
 
 def test_second_derivatives_are_those_of_the_reference_and_third_ones_too():
     layer = layer_of("Peephole")
-    x, found = sequence(), []
+    x, outcomes = sequence(), []
     for each in (layer, by_reference(layer)):
         leaf, orders = x.clone().requires_grad_(), []
         y = each(leaf)[0].square().sum()
@@ -137,18 +139,18 @@ def test_second_derivatives_are_those_of_the_reference_and_third_ones_too():
             (y,) = torch.autograd.grad(y, leaf, create_graph=True)
             orders.append(y.detach())
             y = y.square().sum()
-        found.append(orders)
-    close(*found, rtol=1e-9, atol=1e-11)
+        outcomes.append(orders)
+    close(*outcomes, rtol=1e-9, atol=1e-11)
 
 
 def test_a_second_derivative_by_what_came_in_alone():
-    """The gradient is linear in what comes in: this gives the product with the Jacobian."""
+    """The gradient is linear in the incoming one; differentiating it gives a Jacobian product."""
     layer, x = layer_of(), sequence().requires_grad_()
-    d, found = torch.randn(T, B, H).double().requires_grad_(), []
+    d, outcomes = torch.randn(T, B, H).double().requires_grad_(), []
     for each in (layer, by_reference(layer)):
         (first,) = torch.autograd.grad(each(x)[0], x, d, create_graph=True)
-        found += torch.autograd.grad(first.sum(), d)
-    torch.testing.assert_close(*found)
+        outcomes += torch.autograd.grad(first.sum(), d)
+    torch.testing.assert_close(*outcomes)
 
 
 # torch.func.
@@ -172,7 +174,7 @@ def test_torch_func_grad_equals_autograd(ran, name, options):
 
 
 def looped(function, *batched):
-    """The function of each sample, one after another."""
+    """The function applied to one sample after another."""
     results = [flat(function(*values)) for values in zip(*batched, strict=True)]
     return [torch.stack(v) for v in zip(*results, strict=True)]
 
@@ -219,7 +221,7 @@ def test_vmap_over_inputs_states_and_weights_equals_a_loop(ran, name, options, r
 @pytest.mark.parametrize("save", ["gates", "states"])
 @pytest.mark.parametrize("name", ["lstm", "Peephole", "Centred"])
 def test_gradients_of_each_sample_equal_a_loop(ran, name, save):
-    """Per-sample gradients, as private training takes them."""
+    """Per-sample gradients, as differentially private training needs them."""
     layer, x = layer_of(name, save=save), sequence(4)
     weights = {k: p.detach() for k, p in layer.named_parameters()}
 
@@ -236,13 +238,13 @@ def test_gradients_of_each_sample_equal_a_loop(ran, name, save):
 
 def test_autograd_through_vmap():
     layer, x = layer_of("lstm"), sequence(4)
-    found = []
+    outcomes = []
     for apply in (lambda x: vmap(layer)(x)[0], lambda x: torch.stack([layer(v)[0] for v in x])):
         leaf = x.clone().requires_grad_()
         layer.zero_grad()
         apply(leaf).square().sum().backward()
-        found.append([leaf.grad, *(p.grad.clone() for p in layer.parameters())])
-    close(*found)
+        outcomes.append([leaf.grad, *(p.grad.clone() for p in layer.parameters())])
+    close(*outcomes)
 
 
 @pytest.mark.parametrize("name", ["lstm", "Peephole"])
@@ -270,7 +272,7 @@ def fresh_compiler():
 @quiet
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize(
-    ("name", "given"),
+    ("name", "options_of_call"),
     [
         ("lstm", {}),
         ("Peephole", {}),
@@ -278,19 +280,19 @@ def fresh_compiler():
         ("gru", {"resets": RESETS}),
     ],
 )
-def test_a_layer_compiles_as_one_graph_forward_and_backward(ran, name, given):
+def test_a_layer_compiles_as_one_graph_forward_and_backward(ran, name, options_of_call):
     layer, x = layer_of(name, num_layers=2, bidirectional=True, backend="auto"), sequence()
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
-    found = []
+    outcomes = []
     for function in (layer, compiled):
         layer.zero_grad()
         leaf = x.clone().requires_grad_()
         ran.clear()
-        values = flat(function(leaf, **given))
+        values = flat(function(leaf, **options_of_call))
         sum(v.square().sum() for v in values).backward()
         assert ran == ["forward"] * 4 + ["backward"] * 4
-        found.append([*values, leaf.grad, *(p.grad.clone() for p in layer.parameters())])
-    close(*found)
+        outcomes.append([*values, leaf.grad, *(p.grad.clone() for p in layer.parameters())])
+    close(*outcomes)
 
 
 @quiet

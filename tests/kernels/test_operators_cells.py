@@ -1,5 +1,5 @@
-"""The operators know a cell by its text: cells that look alike are told apart, and one is found
-again. Cells that are unlike all others, or change, run too."""
+"""The operators find a cell by its identity: similar cells have different ones, and another process
+finds a registered cell. Cells with unusual equations, or whose constants change, run too."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ import torch
 import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import identity
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 from throughtime.kernels.cpp.identity import cell_of
 
 from .operator_layers import H, I, by_reference, close, flat, sequence
@@ -35,20 +35,20 @@ def test_a_cell_with_constants_is_found_again_by_its_text():
         assert cpp.identity(Leaky(0.2)) in texts
         text = cpp.identity(Leaky(0.25, "x=1"))
         del identity._cells[text]
-        found = cell_of(text)
-        assert found.constants == {"rate": 0.25, "kind": "x=1"}
+        restored = cell_of(text)
+        assert restored.constants == {"rate": 0.25, "kind": "x=1"}
     finally:
         del registry._registry["leaky-of-this-test"]
 
 
 def test_a_cell_that_only_inherits_a_name_is_not_found_under_it(monkeypatch):
-    """Another process would take the original for it."""
+    """In another process the identity would name the original cell."""
     monkeypatch.setattr(identity, "_cells", {})
 
     class Halved(type(tt.cells.get("lstm"))):
         def step(self, x, W, R, s, p):
-            made = super().step(x, W, R, s, p)
-            return made | dict(h=made["h"] / 2)
+            returned = super().step(x, W, R, s, p)
+            return returned | dict(h=returned["h"] / 2)
 
     text = cpp.identity(Halved())
     assert text != "lstm"
@@ -86,13 +86,13 @@ def test_a_constant_may_change_between_forward_and_backward():
 
     cell = Scaled()
     layer, x = tt.Recurrent(cell, 3, 4, backend="cpp"), torch.randn(6, 2, 3)
-    found = []
+    outcomes = []
     for after in (0.5, 0.9):
         cell.scale = 0.5
         output, _ = layer(x)
         cell.scale = after
-        found.append(torch.autograd.grad(output.sum(), layer.weight_hh_l0)[0])
-    assert torch.equal(*found)
+        outcomes.append(torch.autograd.grad(output.sum(), layer.weight_hh_l0)[0])
+    assert torch.equal(*outcomes)
 
 
 def test_two_cells_of_one_name_are_told_apart():

@@ -1,4 +1,4 @@
-"""When the operators are chosen, in which type they run, and the reasons where they are not."""
+"""When the operators are chosen, the dtype in which they run, and the reasons if they are not."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ import throughtime as tt
 from throughtime.kernels import reference
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import compiler, library, recurrence
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .operator_layers import (
     B,
@@ -133,7 +133,7 @@ def test_an_unknown_thing_to_keep_is_refused_with_the_nearest():
 
 
 class Refused(tt.Cell):
-    """Of this test alone: whether it compiles is remembered."""
+    """A cell for this test alone, because a process remembers whether a cell compiles."""
 
     gates, states = ("h",), ("h",)
 
@@ -161,7 +161,7 @@ def test_a_kernel_that_does_not_compile_is_a_reason_and_not_an_error(monkeypatch
 
 
 def test_without_a_compiler_the_reference_runs_with_one_warning():
-    said = python(
+    printed = python(
         """
         import warnings, torch, throughtime as tt
         with warnings.catch_warnings(record=True) as caught:
@@ -181,7 +181,7 @@ def test_without_a_compiler_the_reference_runs_with_one_warning():
         """,
         CXX="/nowhere/g++",
     )
-    warning, where, backend, error = said.strip().splitlines()
+    warning, where, backend, error = printed.strip().splitlines()
     assert warning.startswith("lstm-peephole runs step by step in Python")
     assert "/nowhere/g++" in warning
     assert "CXX" in warning
@@ -192,7 +192,7 @@ def test_without_a_compiler_the_reference_runs_with_one_warning():
 
 
 def test_tensors_that_are_no_leaves_and_calls_without_gradients(ran):
-    """A call is run as it is given: nothing is written to, and no graph is made without need."""
+    """A call changes none of its arguments, and records no autograd graph without need."""
     layer, x = layer_of(), sequence()
     call = tt.kernels.Call(
         layer.cell, x, layer._weights("_l0"), tuple(torch.zeros(2, B, H).double())

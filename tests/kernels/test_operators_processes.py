@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .operator_layers import close, flat, layer_of, python, sequence
 
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 
 
 def test_an_exported_layer_runs_in_another_process(tmp_path):
-    """Which knows the cell by its name alone."""
+    """The other process knows only the name of the cell."""
     layer, x = layer_of("lstm-peephole", backend="auto"), sequence()
     exported = torch.export.export(layer.eval(), (x,))
     torch.export.save(exported, tmp_path / "layer.pt2")
     torch.save((x, flat(layer(x))), tmp_path / "values.pt")
-    said = python(f"""
+    printed = python(f"""
         import torch, throughtime
         from throughtime.kernels.cpp import recurrence
         runs = []
@@ -37,7 +37,7 @@ def test_an_exported_layer_runs_in_another_process(tmp_path):
             torch.testing.assert_close(a, b)
         print("the same")
     """)
-    assert "the same" in said
+    assert "the same" in printed
 
 
 class _Rows(torch.utils.data.Dataset):
@@ -55,7 +55,7 @@ class _Rows(torch.utils.data.Dataset):
 
 
 def test_a_worker_of_a_data_loader_may_call_a_layer():
-    """It is forked from a process whose threads have run."""
+    """The worker is forked from a process whose OpenMP threads have run."""
     layer, xs = layer_of("Peephole"), sequence(3)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -75,7 +75,7 @@ def test_a_forked_child_may_use_several_threads():
 
     So small that no function of PyTorch itself takes several threads: PyTorch would hang.
     """
-    said = python("""
+    printed = python("""
         import os, signal, torch, throughtime as tt
         torch.manual_seed(0)
         torch.set_num_threads(2)
@@ -97,11 +97,11 @@ def test_a_forked_child_may_use_several_threads():
         assert torch.equal(again, expected)
         print("both ran")
     """)
-    assert "both ran" in said
+    assert "both ran" in printed
 
 
 def test_other_python_threads_run_meanwhile():
-    """The kernel holds no lock of the interpreter."""
+    """A kernel releases the lock of the interpreter."""
     layer = tt.Recurrent("lstm", 64, 512, backend="cpp")
     x = torch.randn(300, 16, 64)
     counted, stop = [0], threading.Event()
@@ -130,8 +130,8 @@ def test_other_python_threads_run_meanwhile():
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
 def test_the_number_of_threads_is_that_of_pytorch():
-    """Counted in a process of its own, which has started no others before."""
-    said = python(
+    """Counted in a process of its own, which has started no threads before."""
+    printed = python(
         """
         import os, torch, throughtime as tt
         from throughtime.kernels.cpp import recurrence
@@ -154,11 +154,11 @@ def test_the_number_of_threads_is_that_of_pytorch():
         """,
         OMP_NUM_THREADS="1",
     )
-    assert "grew by 2" in said
+    assert "grew by 2" in printed
 
 
 def test_nothing_is_compiled_or_loaded_by_the_import(tmp_path):
-    said = python(
+    printed = python(
         """
         import subprocess, ctypes
         def refuse(*args, **kwargs):
@@ -170,5 +170,5 @@ def test_nothing_is_compiled_or_loaded_by_the_import(tmp_path):
         """,
         THROUGHTIME_CACHE=str(tmp_path / "cache"),
     )
-    assert "imported" in said
+    assert "imported" in printed
     assert not Path(tmp_path / "cache").exists()

@@ -1,4 +1,4 @@
-"""The time loop in plain PyTorch: how the products are taken, and what they are worth."""
+"""The time loop in plain PyTorch: how its products are joined, and their results."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from throughtime.kernels import Call, Weights, reference
 
 @pytest.fixture
 def products(monkeypatch):
-    """How many rows each matrix product of the reference had, in their order."""
+    """The number of rows of each matrix product of the reference, in order."""
     rows = []
     linear = reference.F.linear
 
@@ -55,7 +55,7 @@ def test_inputs_take_one_product_in_all_and_each_state_one_in_each_step(
 
 
 def test_a_block_may_be_used_any_number_of_times_and_on_any_value():
-    """Products are shared by value; one block on two values, and twice on one, stay apart."""
+    """Equal products are shared; products of one block with different values are separate."""
 
     class Twice(tt.Cell):
         gates, states = ("a", "b"), ("h", "c")
@@ -119,10 +119,10 @@ def test_a_block_of_the_recurrent_matrix_without_a_gate_carries_no_bias():
 
 def test_what_was_given_is_not_written_to():
     call = call_of("lstm-fgr", lengths=torch.tensor([5, 0, 3]))
-    given = [call.x, *call.state, call.weights.weight_hh, call.lengths]
-    before = [value.clone() for value in given]
+    arguments = [call.x, *call.state, call.weights.weight_hh, call.lengths]
+    before = [value.clone() for value in arguments]
     reference.run(call)
-    assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(arguments, before, strict=True))
 
 
 def test_weights_may_be_plain_tensors():

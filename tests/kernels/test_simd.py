@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 
 pytestmark = pytest.mark.skipif(bool(cpp.missing()), reason="; ".join(cpp.missing()))
 
@@ -19,7 +19,7 @@ def far_left_sigmoid(x):
 
 
 def in_numpy(function):
-    """Where torch itself is off: sqrt by an ulp, log1p at -0, fmod of far apart numbers is NaN."""
+    """Exact values where torch is wrong: some of sqrt, log1p at -0, fmod of very unlike numbers."""
 
     def truth(*x):
         with np.errstate(all="ignore"):
@@ -114,7 +114,7 @@ def library(request):
 
 
 def run(function, a, b=None, dtype=None):
-    """Apply it to whole vectors; the end of the arrays is padded with ones."""
+    """Applies a function to whole vectors; the end of the arrays is padded with ones."""
     n, padded = len(a), -(-len(a) // 64) * 64
     a, b = (torch.cat([x, x.new_ones(padded - n)]) for x in (a, a if b is None else b))
     out = torch.full((padded,), float("nan")).to(dtype or a.dtype)
@@ -126,7 +126,7 @@ def run(function, a, b=None, dtype=None):
 
 
 def sweep(dtype):
-    """Special values, every size of number, and the ranges in which the functions bend."""
+    """Special values, numbers of every magnitude, and the ranges where the functions curve."""
     torch.manual_seed(0)
     info, inf = torch.finfo(dtype), math.inf
     tiny, least = info.tiny, info.smallest_normal * info.eps
@@ -143,7 +143,7 @@ def sweep(dtype):
 
 
 def pairs(dtype):
-    """Every special value with every other, then sizes that give finite powers, then any."""
+    """All pairs of special values, then pairs with a finite power, then random pairs."""
     x = sweep(dtype)
     special = torch.cat([x[:34], -x[:34]])
     grid = torch.cartesian_prod(special, special)
@@ -166,13 +166,13 @@ def ulp_errors(actual, truth):
     """|actual - truth| in units in the last place of the truth; 0 where both are NaN or equal."""
     dtype, info = actual.dtype, torch.finfo(actual.dtype)
     rounded = truth.to(dtype)
-    same = (actual == rounded) | (actual.isnan() & rounded.isnan())
+    is_equal = (actual == rounded) | (actual.isnan() & rounded.isnan())
     _, exponent = torch.frexp(truth.abs().clamp(min=info.tiny, max=info.max))
     digits = {torch.float32: 24, torch.float64: 53}[dtype]
     unit = torch.ldexp(torch.ones_like(truth), (exponent - digits).to(truth.dtype))
     errors = (actual.double() - truth).abs() / unit
     # A result just below the largest number may round to infinity, or the other way.
-    return errors.masked_fill(same, 0).nan_to_num(nan=math.inf)
+    return errors.masked_fill(is_equal, 0).nan_to_num(nan=math.inf)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPES.get)

@@ -1,10 +1,10 @@
-"""vmap over what a layer is called with, and the other transforms of torch.func."""
+"""vmap over the arguments of a layer, and the other transforms of torch.func."""
 
 import pytest
 import torch
 from torch.func import functionalize, grad, jvp, linearize, vmap
 
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 
 from .operator_layers import B, I, T, close, flat, layer_of, loss, sequence, weights_of
 
@@ -17,14 +17,14 @@ def cell(request):
 
 
 def test_gradients_of_each_ragged_sample_equal_a_loop(cell):
-    """Rows of several samples are sorted by length together; what is kept of them is not mixed."""
+    """The rows of all samples are sorted by length together; kept arrays must not be mixed."""
     layer, x = layer_of(cell), sequence(3)
     lengths, resets = torch.tensor([[4, 1, 2], [0, 3, 4], [2, 2, 1]]), torch.rand(3, T, B) < 0.3
     weights = weights_of(layer)
 
     def gradients(weights, x, lengths, resets):
-        given = {"lengths": lengths, "resets": resets}
-        return grad(lambda *a: loss(layer, *a, given), (0, 1))(weights, x)
+        arguments = {"lengths": lengths, "resets": resets}
+        return grad(lambda *a: loss(layer, *a, arguments), (0, 1))(weights, x)
 
     of_weights, of_x = vmap(gradients, (None, 0, 0, 0))(weights, x, lengths, resets)
     for i in range(3):
@@ -89,8 +89,8 @@ def test_vmap_asks_how_samples_draw(options):
 
     with pytest.raises(RuntimeError, match="randomness"):
         run("error")
-    same, different = run("same"), run("different")
-    assert torch.equal(same[0], same[2])
+    equal, different = run("same"), run("different")
+    assert torch.equal(equal[0], equal[2])
     assert not torch.equal(different[0], different[2])
     assert torch.equal(different, run("different"))
     close([layer.eval()(x[0])[0]], [run("error")[1]])

@@ -1,7 +1,7 @@
-"""Two cells through time, worked out from their equations and what options make of them.
+"""Two cells and the options of layers, computed from their equations, independent of the package.
 
-Nothing here is of the package but the weights of a layer, by their names, and the numbers drawn
-(``tests/kernels/graph/test_random.py`` has those). Row by row and step by step, in float64.
+Only the weights of a layer, and the random numbers, which ``tests/kernels/graph/test_random.py``
+tests, come from the package. The loops run row by row and step by step, in float64.
 """
 
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ from throughtime.layers import recurrent
 
 
 @contextmanager
-def seeds(*given):
-    """The seeds that the calls of layers use meanwhile, one for each layer and direction."""
-    numbers = [torch.tensor(n) for n in given]
+def seeds(*integers):
+    """Sets the seeds that the calls in the context use, one for each layer and direction."""
+    numbers = [torch.tensor(n) for n in integers]
     with mock.patch.object(recurrent, "new_seed", side_effect=numbers) as draw:
         yield
     assert draw.call_count == len(numbers), "not all seeds were used"
@@ -30,10 +30,10 @@ class Steps:
     """One step of a cell of a layer in one direction, on tensors (B, H).
 
     Args:
-        layer: whose weights they are.
-        suffix: of the weights.
-        sigmoid, tanh: what stands for them.
-        mask: (B, H); what the products of R are applied to is multiplied by it.
+        layer: the layer, which provides the weights.
+        suffix: the suffix of the weights.
+        sigmoid, tanh: the functions to use instead of these.
+        mask: (B, H), a factor of the arguments of the products of R.
     """
 
     def __init__(self, layer, suffix="_l0", sigmoid=torch.sigmoid, tanh=torch.tanh, mask=None):
@@ -51,12 +51,12 @@ class Steps:
         return of_input + (self.masked * h) @ w["weight_hh"].T + w["bias_hh"]
 
     def step(self, x, state, rows):
-        """One step of these rows, whose x and states are given."""
+        """One step of these rows from x and the states before."""
         self.masked = 1.0 if self.mask is None else self.mask[rows]
-        made = getattr(self, "_" + self.cell.replace("-", "_"))(x, **state)
+        step_values = getattr(self, "_" + self.cell.replace("-", "_"))(x, **state)
         if "weight_hr" in self.weights:
-            made["h"] = made["h"] @ self.weights["weight_hr"].T
-        return made
+            step_values["h"] = step_values["h"] @ self.weights["weight_hr"].T
+        return step_values
 
     def _rnn_tanh(self, x, h):
         return dict(h=self.tanh(self.sums(x, h)))
@@ -85,14 +85,14 @@ def through_time(
     reverse=False,
     after=lambda t, old, new, rows: new,
 ):
-    """The outputs, the last states, and all that each step made; zero past a row's end.
+    """Runs steps; returns outputs, last states, and all values by name, zero past a row's end.
 
     Args:
         steps: see :class:`Steps`.
         x: (T, B, I).
-        initial: by name, each (B, H).
-        after: what becomes of the states that a step made: of the step, those before, those after,
-            and which row it is.
+        initial: the initial states by name, each (B, H).
+        after: maps the number of the step, the states before and after it and the index of the row
+            to the states that replace the latter, as zoneout does.
     """
     T, B = x.shape[:2]
     rows, made_of_rows = [], []
@@ -100,29 +100,29 @@ def through_time(
         n, row = T if lengths is None else int(lengths[b]), slice(b, b + 1)
         state, made_at = {k: v[row] for k, v in initial.items()}, {}
         for t in reversed(range(n)) if reverse else range(n):
-            # In reverse the step that comes before is t + 1.
+            # In reverse the previous step is t + 1.
             at = t + 1 if reverse else t
             if resets is not None and at < n and bool(resets[at, b]):
                 state = {k: v[row] for k, v in initial.items()}
-            made = steps.step(x[t, row], state, row)
-            states = after(t, state, {k: made[k] for k in state}, row)
-            made_at[t], state = {**made, **states}, states
+            step_values = steps.step(x[t, row], state, row)
+            states = after(t, state, {k: step_values[k] for k in state}, row)
+            made_at[t], state = {**step_values, **states}, states
         rows.append(state)
         made_of_rows.append(made_at)
     names = {
         k: v.shape[-1] for made_at in made_of_rows for m in made_at.values() for k, v in m.items()
     }
-    found = {k: torch.zeros(T, B, width, dtype=x.dtype) for k, width in names.items()}
+    recording = {k: torch.zeros(T, B, width, dtype=x.dtype) for k, width in names.items()}
     for b, made_at in enumerate(made_of_rows):
-        for t, made in made_at.items():
-            for k, v in made.items():
-                found[k][t, b] = v[0]
+        for t, step_values in made_at.items():
+            for k, v in step_values.items():
+                recording[k][t, b] = v[0]
     last = {k: torch.cat([row[k] for row in rows]) for k in initial}
-    return found["h"], last, found
+    return recording["h"], last, recording
 
 
 def zoned(seed, rates, B, H, first_stream=0):
-    """What zoneout makes of the states of a step, in training."""
+    """The argument ``after`` of :func:`through_time` for zoneout in training."""
 
     def after(t, old, new, rows):
         kept = dict(new)

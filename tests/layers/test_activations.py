@@ -1,4 +1,4 @@
-"""Other activation functions, and the limit to what they are given."""
+"""The options activations and clip."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 every_backend = pytest.mark.parametrize(
     "backend", ["reference", pytest.param("cpp", marks=needs_compiler)]
 )
-# Told apart from the names, which PyTorch has them under.
+# The functions written out, without the PyTorch functions of these names.
 FORMULAS = {
     "sigmoid": lambda a: 1 / (1 + torch.exp(-a)),
     "tanh": lambda a: (torch.exp(a) - torch.exp(-a)) / (torch.exp(a) + torch.exp(-a)),
@@ -31,26 +31,26 @@ FORMULAS = {
     "silu": lambda a: a / (1 + torch.exp(-a)),
     "sin": torch.sin,
 }
-# A function stands in for the one after it, so that each is called and each is replaced.
+# Each function is replaced by the next one in the list.
 NAMES = list(FORMULAS)
 NEXT = dict(zip(NAMES, NAMES[1:] + NAMES[:1], strict=True))
 
 
 def layer(name="lstm-peephole", **options):
     torch.manual_seed(0)
-    made = tt.Recurrent(name, I, H, dtype=torch.float64, **options)
+    recurrent = tt.Recurrent(name, I, H, dtype=torch.float64, **options)
     with torch.no_grad():
-        for p in made.parameters():
+        for p in recurrent.parameters():
             p.copy_(1.5 * torch.randn_like(p))
-    return made
+    return recurrent
 
 
 def sequence():
     return torch.randn(T, B, I, dtype=torch.float64)
 
 
-def start(made):
-    return {k: torch.zeros(B, H).double() for k in made.cell.state_specs}
+def start(recurrent):
+    return {k: torch.zeros(B, H).double() for k in recurrent.cell.state_specs}
 
 
 def test_the_formulas_are_those_of_all_names():
@@ -61,7 +61,7 @@ def test_the_formulas_are_those_of_all_names():
 
 
 class All(tt.Cell):
-    """Calls every function that may be replaced, each with a weight of its own."""
+    """A cell that calls every replaceable function, each with a weight of its own."""
 
     gates, states = ("a",), ("h",)
 
@@ -79,15 +79,15 @@ class All(tt.Cell):
 @every_backend
 @pytest.mark.parametrize("clip", [None, 0.7])
 def test_each_function_may_stand_for_each_other(backend, clip):
-    """All at once; what is called is the formula of the name that was given."""
+    """All functions are replaced at once; each call computes the formula of the replacement."""
     order = [name for name in NAMES if name != "identity"]
     chosen = {name: NEXT[name] for name in order}
-    made = tt.Recurrent(
+    recurrent = tt.Recurrent(
         *(All(), I, H), dtype=torch.float64, activations=chosen, clip=clip, backend=backend
     )
     x, h = sequence(), torch.zeros(B, H).double()
-    output, _ = made(3 * x)
-    w = dict(made.named_parameters())
+    output, _ = recurrent(3 * x)
+    w = dict(recurrent.named_parameters())
     for t in range(T):
         a = 3 * x[t] @ w["weight_ih_l0"].T + w["bias_ih_l0"] + h @ w["weight_hh_l0"].T
         a = a + w["bias_hh_l0"]
@@ -106,10 +106,10 @@ def test_a_cell_runs_with_the_functions_that_were_named(backend, name):
     chosen = {"tanh": "softsign", "sigmoid": "hardsigmoid"}
     if name == "rnn-tanh":
         del chosen["sigmoid"]
-    made, x = layer(name, activations=chosen, backend=backend), sequence()
-    steps = Steps(made, sigmoid=FORMULAS["hardsigmoid"], tanh=FORMULAS["softsign"])
-    expected, _, _ = through_time(steps, x, start(made))
-    torch.testing.assert_close(made(x)[0], expected)
+    recurrent, x = layer(name, activations=chosen, backend=backend), sequence()
+    steps = Steps(recurrent, sigmoid=FORMULAS["hardsigmoid"], tanh=FORMULAS["softsign"])
+    expected, _, _ = through_time(steps, x, start(recurrent))
+    torch.testing.assert_close(recurrent(x)[0], expected)
 
 
 @torch.no_grad()
@@ -118,30 +118,32 @@ def test_a_function_of_ones_own_may_be_given(backend):
     def squared(a):
         return a * torch.abs(a) / (1 + a * a)
 
-    made, x = layer(activations={"tanh": squared}, backend=backend), sequence()
-    expected, _, _ = through_time(Steps(made, tanh=squared), x, start(made))
-    torch.testing.assert_close(made(x)[0], expected)
+    recurrent, x = layer(activations={"tanh": squared}, backend=backend), sequence()
+    expected, _, _ = through_time(Steps(recurrent, tanh=squared), x, start(recurrent))
+    torch.testing.assert_close(recurrent(x)[0], expected)
 
 
 def test_a_function_without_a_kernel_is_run_by_the_reference_which_says_so():
-    made, x = layer(activations={"tanh": torch.special.bessel_j0}), sequence()
-    said = made.explain(x)
-    assert said.backend == "reference"
-    assert "bessel_j0 has no kernel" in str(said)
-    expected, _, _ = through_time(Steps(made, tanh=torch.special.bessel_j0), x, start(made))
-    torch.testing.assert_close(made(x)[0], expected)
+    recurrent, x = layer(activations={"tanh": torch.special.bessel_j0}), sequence()
+    explanation = recurrent.explain(x)
+    assert explanation.backend == "reference"
+    assert "bessel_j0 has no kernel" in str(explanation)
+    expected, _, _ = through_time(
+        Steps(recurrent, tanh=torch.special.bessel_j0), x, start(recurrent)
+    )
+    torch.testing.assert_close(recurrent(x)[0], expected)
 
 
 @torch.no_grad()
 @every_backend
 def test_the_limit_holds_for_what_functions_are_given_and_not_for_states(backend):
-    made, x = layer(clip=0.5, backend=backend), sequence()
+    recurrent, x = layer(clip=0.5, backend=backend), sequence()
     limited = {
         name: lambda a, f=f: f(a.clamp(-0.5, 0.5))
         for name, f in (("sigmoid", torch.sigmoid), ("tanh", torch.tanh))
     }
-    expected, last, _ = through_time(Steps(made, **limited), x, start(made))
-    output, (_, c) = made(x)
+    expected, last, _ = through_time(Steps(recurrent, **limited), x, start(recurrent))
+    output, (_, c) = recurrent(x)
     torch.testing.assert_close(output, expected)
     torch.testing.assert_close(c[0], last["c"])
     assert not torch.allclose(output, layer(backend=backend)(x)[0])
@@ -149,13 +151,13 @@ def test_the_limit_holds_for_what_functions_are_given_and_not_for_states(backend
 
 @every_backend
 def test_beyond_the_limit_there_is_no_gradient(backend):
-    made = tt.Recurrent("rnn-tanh", 1, 1, clip=0.5, bias=False, dtype=torch.float64)
-    made.backend = backend
+    recurrent = tt.Recurrent("rnn-tanh", 1, 1, clip=0.5, bias=False, dtype=torch.float64)
+    recurrent.backend = backend
     with torch.no_grad():
-        made.weight_ih_l0.fill_(1.0)
-        made.weight_hh_l0.zero_()
+        recurrent.weight_ih_l0.fill_(1.0)
+        recurrent.weight_hh_l0.zero_()
     x = torch.tensor([-3.0, -0.4, 0.0, 0.4, 3.0]).double().view(5, 1, 1).requires_grad_()
-    output, _ = made(x)
+    output, _ = recurrent(x)
     output.sum().backward()
     inside = (1 - torch.tensor([-0.4, 0.0, 0.4]).double().tanh() ** 2).tolist()
     assert x.grad.flatten().tolist() == pytest.approx([0.0, *inside, 0.0], abs=1e-14)
@@ -164,13 +166,13 @@ def test_beyond_the_limit_there_is_no_gradient(backend):
 
 @torch.no_grad()
 def test_options_that_are_set_later_hold_from_then_on():
-    made, x = layer(), sequence()
-    made.activations = {"tanh": "softsign"}
-    assert torch.equal(made(x)[0], layer(activations={"tanh": "softsign"})(x)[0])
+    recurrent, x = layer(), sequence()
+    recurrent.activations = {"tanh": "softsign"}
+    assert torch.equal(recurrent(x)[0], layer(activations={"tanh": "softsign"})(x)[0])
     with pytest.raises(ValueError, match='did you mean "tanh"'):
-        made.activations = {"tahn": "relu"}
-    made.activations, made.clip = {}, 0.5
-    assert torch.equal(made(x)[0], layer(clip=0.5)(x)[0])
+        recurrent.activations = {"tahn": "relu"}
+    recurrent.activations, recurrent.clip = {}, 0.5
+    assert torch.equal(recurrent(x)[0], layer(clip=0.5)(x)[0])
     with pytest.raises(ValueError, match="expected clip as a number above 0"):
-        made.clip = -1.0
-    assert made.clip == 0.5
+        recurrent.clip = -1.0
+    assert recurrent.clip == 0.5

@@ -1,4 +1,4 @@
-"""Attention: the weights of each kind, what padding may not do, and what is refused."""
+"""Attention: the weights of each kind, padding, and refusals."""
 
 import math
 
@@ -18,7 +18,7 @@ def some(*shape):
 
 
 def test_the_weights_of_dot_are_those_worked_out_by_hand():
-    # q · k is log 1, log 2 and log 5, so that the weights are 1, 2 and 5 eighths.
+    # q · k is log 1, log 2 and log 5, so the weights are 1, 2 and 5 eighths.
     query = torch.tensor([[[1.0, 0.0]]])
     values = torch.tensor([[[0.0, 8.0], [math.log(2), 16.0], [math.log(5), 0.0]]])
     look = Attention("dot", 2, 2)

@@ -1,4 +1,4 @@
-"""Autocast: whatever runs a call, and however long it is, its results are of autocast's type."""
+"""Autocast: results have the dtype of autocast on every backend and for every length."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.layers import time_gaps
 
-from ..given_inputs import fed
+from ..further_inputs import fed
 
 T, B, H = 4, 2, 4
 BF16 = torch.bfloat16
@@ -17,7 +17,7 @@ needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
 every_backend = pytest.mark.parametrize(
     "backend", ["auto", "reference", pytest.param("cpp", marks=needs_compiler)]
 )
-# What the reference rounds at each operation, the kernels round once a step.
+# The reference rounds at each operation, the kernels once per step.
 CLOSE = dict(rtol=0.05, atol=0.05)
 
 
@@ -43,7 +43,7 @@ def test_every_cell_gives_one_type_however_many_steps_there_are(cell):
     for steps in (1, 2, 3):
         output, state = run(layer, x[:steps])
         assert types((output, state)) == {BF16}
-        # Few steps are run by the reference.
+        # The reference runs short sequences.
         torch.testing.assert_close(output, whole[:steps], **CLOSE)
 
 
@@ -103,7 +103,7 @@ def test_float64_stays_float64_and_does_not_go_with_other_types():
     for steps in (1, T):
         assert types(run(layer, double[:steps])) == {torch.float64}
         torch.testing.assert_close(run(layer, double[:steps]), layer(double[:steps]))
-    # As in torch.nn, which fails for them in an operator.
+    # torch.nn refuses them too, within an operator.
     with pytest.raises(ValueError, match=r"expected x of torch\.float64 as the weights are"):
         run(layer, x)
     with pytest.raises(ValueError, match=r"expected x of torch\.float32 as the weights are"):
@@ -128,15 +128,15 @@ def test_whole_numbers_are_not_cast():
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.RNN])
 def test_torch_nn_has_the_same_rule(kind):
-    """Its GRU has it too, but for a product with a state that autocast leaves alone."""
+    """The GRU of torch.nn has it too, except in one product that autocast leaves alone."""
     ours = getattr(tt, kind.__name__)(H, H)
     theirs = kind(H, H)
     theirs.load_state_dict(ours.state_dict())
     for steps in (1, 2, 3):
         x = torch.randn(steps, B, H)
-        expected, found = run(theirs, x), run(ours, x)
-        assert types(found) == types(expected) == {BF16}
-        torch.testing.assert_close(found, expected, **CLOSE)
+        expected, result = run(theirs, x), run(ours, x)
+        assert types(result) == types(expected) == {BF16}
+        torch.testing.assert_close(result, expected, **CLOSE)
 
 
 def test_steps_of_a_stream_are_those_of_the_sequence():
@@ -160,9 +160,9 @@ def test_a_compiled_layer_gives_the_same_type(cell, grad):
     for steps in (1, 2, 3):
         x = torch.randn(steps, B, H)
         with torch.set_grad_enabled(grad):
-            found, expected = run(compiled, x), run(layer, x)
-        assert types(found) == {BF16}
-        torch.testing.assert_close(found, expected, **CLOSE)
+            result, expected = run(compiled, x), run(layer, x)
+        assert types(result) == {BF16}
+        torch.testing.assert_close(result, expected, **CLOSE)
     torch._dynamo.reset()
 
 
@@ -170,9 +170,9 @@ def test_a_compiled_layer_gives_the_same_type(cell, grad):
 def test_the_explanation_is_that_of_the_type_that_runs():
     x = torch.randn(T, B, H)
     with torch.autocast("cpu", torch.float16):
-        found = layer_of().explain(x)
-    assert found.backend == "reference"
-    assert found.reasons["cpp"] == ["x is of float16 (needs float32, float64, bfloat16)"]
+        result = layer_of().explain(x)
+    assert result.backend == "reference"
+    assert result.reasons["cpp"] == ["x is of float16 (needs float32, float64, bfloat16)"]
 
 
 def test_grud_and_the_matrix_lstm():

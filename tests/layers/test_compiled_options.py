@@ -1,4 +1,4 @@
-"""Options that change after torch.compile has seen the layer."""
+"""Options that change after torch.compile has compiled the layer."""
 
 from itertools import pairwise
 
@@ -18,10 +18,10 @@ def test_a_compiled_layer_follows_its_options():
 
     def check():
         torch.manual_seed(1)
-        found = compiled(x)
+        output = compiled(x)
         torch.manual_seed(1)
-        torch.testing.assert_close(found, layer(x)[0])
-        return found.detach()
+        torch.testing.assert_close(output, layer(x)[0])
+        return output.detach()
 
     seen = [check()]
     layer.zoneout = 0.8

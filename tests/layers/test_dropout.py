@@ -1,4 +1,4 @@
-"""Dropout: as often as asked, of the right expectation, each feature by itself."""
+"""Dropout: the stated rate, the expectation of its input, and independent elements."""
 
 import pytest
 import torch
@@ -102,10 +102,10 @@ def test_vmap_asks_how_samples_draw():
         torch.manual_seed(5)
         return torch.vmap(lambda x: dropout(x, 0.5), randomness=randomness)(x)
 
-    same, different = drawn("same"), drawn("different")
-    assert torch.equal(same[0], same[1])
+    equal_draws, different = drawn("same"), drawn("different")
+    assert torch.equal(equal_draws[0], equal_draws[1])
     torch.manual_seed(5)
-    assert torch.equal(same[0], dropout(x[0], 0.5))
+    assert torch.equal(equal_draws[0], dropout(x[0], 0.5))
     assert (different[0] != different[1]).double().mean() == pytest.approx(0.5, abs=0.1)
     with pytest.raises(RuntimeError, match="randomness error mode"):
         drawn("error")

@@ -1,4 +1,4 @@
-"""Whatever runs a module in evaluation mode leaves every submodule in the mode that it had."""
+"""evaluating() restores the mode of every submodule."""
 
 import pytest
 import torch
@@ -66,7 +66,7 @@ def test_a_part_of_two_parents_keeps_its_mode():
 
 
 class Merging(nn.Module):
-    """A part that changes its weights as it enters and leaves evaluation mode, as LoRA does."""
+    """A module that changes its weights when it enters and leaves evaluation mode, as LoRA does."""
 
     is_merged = False
 

@@ -6,17 +6,16 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import throughtime as tt
 
-from ..given_inputs import RANGES, drawn
+from ..further_inputs import RANGES, drawn
 
 T, B, I, H = 3, 2, 2, 2
 
 
 def function_and_inputs(name, **options):
-    """The layer as a function of x, what else its cell reads, the initial states and all weights,
-    in float64.
+    """The layer as a function of x, further inputs, initial states and all weights, in float64.
 
-    It gives out the sequence and the last states. Large weights let every term weigh in, and no
-    unit of the rectifier stands near its kink with this seed.
+    It returns the sequence and the last states. The weights are so large that every term affects
+    the result, and with this seed no argument of a ReLU is near 0.
     """
     torch.manual_seed(1)
     lengths = options.pop("lengths", None)
@@ -32,8 +31,8 @@ def function_and_inputs(name, **options):
         for k, p in layer.named_parameters()
     ]
     specs = layer.cell.given_inputs
-    given = [drawn(k, T, B, spec.size or H) for k, spec in specs.items()]
-    values = [torch.randn(T, B, I), *states, *weights, *given]
+    further = [drawn(k, T, B, spec.size or H) for k, spec in specs.items()]
+    values = [torch.randn(T, B, I), *states, *weights, *further]
     inputs = tuple(v.double().requires_grad_() for v in values)
 
     def function(x, *rest):
@@ -81,7 +80,7 @@ def test_gradients_hold_on_every_backend_for_two_layers_and_ragged_rows(name, ba
 
 
 def test_second_gradients_of_the_fused_operator_are_those_of_the_reference():
-    """In float32, where PyTorch takes another kernel than in float64."""
+    """In float32, for which PyTorch uses another kernel than for float64."""
     torch.manual_seed(0)
     layers = [tt.LSTM(I, H, backend=backend) for backend in ("torch", "reference")]
     layers[1].load_state_dict(layers[0].state_dict())

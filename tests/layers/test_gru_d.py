@@ -1,4 +1,4 @@
-"""GRU-D against its equations in numpy, one step after the other; what is missing, and pieces."""
+"""GRU-D against its equations in NumPy, with missing values and in pieces."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ LENGTHS = [8, 3, 0]
 NAN = float("nan")
 
 
-def made(**options):
+def grud(**options):
     layer = tt.GRUD(I, H, dtype=torch.float64, **options)
     with torch.no_grad():
         for parameter in layer.parameters():
@@ -21,8 +21,8 @@ def made(**options):
     return layer
 
 
-def given(poison=NAN):
-    """x with NaN where it is missing, the mask, and the times, at irregular distances."""
+def observed(poison=NAN):
+    """x with NaN where it is missing, the mask, and irregular times."""
     mask = torch.rand(T, B, I) < 0.4
     mask[:3, 0, 0] = False
     x = torch.where(mask, torch.randn(T, B, I, dtype=torch.float64), poison)
@@ -30,7 +30,7 @@ def given(poison=NAN):
 
 
 def stated_gaps(times, mask):
-    """Equation 2, as it stands."""
+    """Equation 2 of the paper, step by step."""
     gaps = np.zeros(mask.shape)
     for t in range(1, len(gaps)):
         step = (times[t] - times[t - 1])[:, None]
@@ -69,7 +69,7 @@ def close(ours, theirs):
 
 
 def test_gaps_are_those_of_the_paper():
-    _, mask, times = given()
+    _, mask, times = observed()
     gaps = time_gaps(times, mask)
     np.testing.assert_allclose(gaps, stated_gaps(times.numpy(), mask.numpy()), atol=1e-12)
     turned = time_gaps(times.T, mask.transpose(0, 1), batch_first=True)
@@ -78,13 +78,13 @@ def test_gaps_are_those_of_the_paper():
 
 @pytest.mark.parametrize("backend", ["reference", "cpp"])
 def test_the_layer_computes_the_equations_of_the_paper(backend):
-    layer, (x, mask, times) = made(backend=backend), given()
+    layer, (x, mask, times) = grud(backend=backend), observed()
     gaps = time_gaps(times, mask)
     output, (h, _, _) = layer(x, mask, gaps)
     expected = stated(layer, x.numpy(), mask.numpy(), gaps.numpy())
     np.testing.assert_allclose(output.detach(), expected, rtol=1e-11, atol=1e-12)
     close(h[0], output[-1])
-    turned = made(backend=backend, batch_first=True)
+    turned = grud(backend=backend, batch_first=True)
     turned.load_state_dict(layer.state_dict())
     rows, _ = turned(*(v.transpose(0, 1) for v in (x, mask, gaps)))
     close(rows.transpose(0, 1), output)
@@ -92,10 +92,10 @@ def test_the_layer_computes_the_equations_of_the_paper(backend):
 
 @pytest.mark.parametrize("backend", ["reference", "cpp"])
 def test_what_is_missing_or_past_the_end_of_a_row_reaches_neither_outputs_nor_gradients(backend):
-    layer, (x, mask, times) = made(backend=backend), given(poison=0.0)
+    layer, (x, mask, times) = grud(backend=backend), observed(poison=0.0)
     gaps = time_gaps(times, mask)
     x.requires_grad_()
-    found = []
+    results = []
     for poison in (0.0, NAN):
         values, d = torch.where(mask, x, poison), gaps.clone()
         for row, n in enumerate(LENGTHS):
@@ -103,17 +103,17 @@ def test_what_is_missing_or_past_the_end_of_a_row_reaches_neither_outputs_nor_gr
         d.requires_grad_()
         output, state = layer(values, mask, d, lengths=LENGTHS)
         loss = output.square().sum() + sum(s.sum() for s in state)
-        found.append([output, *state, *torch.autograd.grad(loss, [x, d, *layer.parameters()])])
-    for a, b in zip(*found, strict=True):
+        results.append([output, *state, *torch.autograd.grad(loss, [x, d, *layer.parameters()])])
+    for a, b in zip(*results, strict=True):
         assert b.isfinite().all()
         close(a, b)
-    assert not found[1][4][~mask].any()
-    assert not found[1][4][3:, 1].any()
-    assert found[1][0][3:, 1].eq(0).all()
+    assert not results[1][4][~mask].any()
+    assert not results[1][4][3:, 1].any()
+    assert results[1][0][3:, 1].eq(0).all()
 
 
 def test_a_row_of_a_ragged_batch_is_the_row_alone():
-    layer, (x, mask, times) = made(backend="reference"), given()
+    layer, (x, mask, times) = grud(backend="reference"), observed()
     gaps = time_gaps(times, mask)
     output, state = layer(x, mask, gaps, lengths=LENGTHS)
     for row, n in enumerate(LENGTHS[:2]):
@@ -121,7 +121,7 @@ def test_a_row_of_a_ragged_batch_is_the_row_alone():
         close(output[:n, row : row + 1], apart)
         for a, b in zip(state, end, strict=True):
             close(a[:, row : row + 1], b)
-    # The row of no steps ends as it began.
+    # A row without steps keeps its initial state.
     h, last, elapsed = (s[0, 2] for s in state)
     assert not h.any()
     assert not elapsed.any()
@@ -130,7 +130,7 @@ def test_a_row_of_a_ragged_batch_is_the_row_alone():
 
 @pytest.mark.parametrize("cuts", [[1] * T, [3, 5], [5, 2, 1]], ids=str)
 def test_a_sequence_in_pieces_with_the_state_carried_is_the_sequence(cuts):
-    layer, (x, mask, times) = made(backend="reference"), given()
+    layer, (x, mask, times) = grud(backend="reference"), observed()
     whole, last = layer(x, mask, time_gaps(times, mask))
     state, before, outputs = None, None, []
     for piece in zip(x.split(cuts), mask.split(cuts), times.split(cuts), strict=True):
@@ -143,7 +143,7 @@ def test_a_sequence_in_pieces_with_the_state_carried_is_the_sequence(cuts):
 
 
 def test_gradients_match_finite_differences():
-    layer, (x, mask, times) = made(backend="reference"), given(poison=0.0)
+    layer, (x, mask, times) = grud(backend="reference"), observed(poison=0.0)
     gaps = time_gaps(times, mask).requires_grad_()
     state = [torch.randn(1, B, n, dtype=torch.float64, requires_grad=True) for n in (H, I, I)]
     names = [name for name, _ in layer.named_parameters()]
@@ -159,7 +159,7 @@ def test_gradients_match_finite_differences():
 
 
 def test_the_mean_is_that_of_what_is_observed():
-    layer, (x, mask, _) = made(), given()
+    layer, (x, mask, _) = grud(), observed()
     mask[..., 1] = False
     layer.set_mean(x, mask)
     assert layer.x_mean[0].item() == pytest.approx(x[..., 0][mask[..., 0]].mean().item())
@@ -168,7 +168,7 @@ def test_the_mean_is_that_of_what_is_observed():
 
 
 def test_what_cannot_be_is_refused():
-    layer, (x, mask, times) = made(), given()
+    layer, (x, mask, times) = grud(), observed()
     gaps = time_gaps(times, mask)
     with pytest.raises(ValueError, match=r"GRUD: expected mask of torch\.bool, got torch\.float64"):
         layer(x, mask.double(), gaps)

@@ -1,4 +1,4 @@
-"""Results that are written into before the backward pass."""
+"""The caller writes into results before the backward pass."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.layers import time_gaps
 
-from ..given_inputs import fed
+from ..further_inputs import fed
 
 T, B, H = 4, 2, 4
 needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
@@ -23,8 +23,11 @@ def flat(results):
 
 
 def gradients(call, layer, x, which, in_place):
-    """Those of a loss of all results, some of which have their first row set to 0 and the rest
-    doubled."""
+    """The gradients of a loss of all results.
+
+    The results in ``which`` have their first row set to 0 and the rest doubled, ``in_place`` or by
+    a multiplication.
+    """
     x = x.clone().requires_grad_()
     torch.manual_seed(3)
     results = flat(call(layer, x))
@@ -62,7 +65,7 @@ def test_the_last_state_of_one_layer():
 @pytest.mark.parametrize("units", [H, 16])
 @pytest.mark.parametrize("cell", tt.cells.names())
 def test_the_results_of_every_cell(cell, units):
-    """16 units fill whole vectors: the kernel then gives out the memory that it computed in."""
+    """16 units fill whole vectors, so the kernel returns the memory in which it computed."""
     torch.manual_seed(0)
     layer = fed(tt.Recurrent(cell, units, units, dtype=torch.float64))
     for steps in (1, T):
@@ -119,7 +122,7 @@ def test_grud():
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
 def test_torch_nn_allows_it_in_float64(kind):
-    """Its LSTM of float32 allows it for the states alone, for oneDNN keeps the output."""
+    """torch.nn.LSTM in float32 allows it for the states only, because oneDNN keeps the output."""
     layer = kind(16, 16, dtype=torch.float64)
     may_be_written_into(plain, layer, torch.randn(T, B, 16, dtype=torch.float64))
 
@@ -129,11 +132,11 @@ def test_torch_nn_allows_it_in_float64(kind):
 def test_no_result_shares_memory_with_another_or_with_what_came_in(cell, steps):
     layer, x = tt.Recurrent(cell, 16, 16), torch.randn(steps, B, 16)
     state = tuple(torch.randn(1, B, 16) for _ in layer.cell.state_specs)
-    given = [v.clone() for v in (x, *state)]
+    copies = [v.clone() for v in (x, *state)]
     with torch.no_grad():
         results = flat(layer(x, state if len(state) > 1 else state[0]))
         for i, result in enumerate(results):
             others = [r.clone() for r in results[i + 1 :]]
             result.fill_(7.0)
             assert all(map(torch.equal, results[i + 1 :], others))
-    assert all(map(torch.equal, (x, *state), given))
+    assert all(map(torch.equal, (x, *state), copies))

@@ -1,4 +1,4 @@
-"""Sizes of any integer type: what is computed, what is written into a folder, what is refused."""
+"""Sizes of any integer type: results, saved folders and refusals."""
 
 import json
 
@@ -75,7 +75,7 @@ def test_they_can_be_written_into_a_folder(name, of, tmp_path):
     ],
 )
 def test_another_process_can_read_the_constants_of_a_cell(constant, text):
-    """An exported program names the cell by this text, and whoever loads it reads literals."""
+    """An exported program identifies the cell by this text, and its loader parses only literals."""
     assert identity(tt.cells.get("co-rnn", gamma=constant)) == text
 
 

@@ -13,13 +13,13 @@ import throughtime as tt
 from throughtime.layers.spec import OPTIONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "layers.md").read_text()
-# Without the blocks of code.
+# Code blocks are left out.
 TEXT = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 SENTENCES = re.split(r"(?<=[.:;])\s", re.sub(r"^\|.*$", "", TEXT, flags=re.MULTILINE))
 
 
 def cells_of(words):
-    """The cells that the one sentence with these words names."""
+    """The cells that the sentence with these words lists."""
     (sentence,) = [text for text in SENTENCES if words in " ".join(text.split())]
     return set(re.findall(r"`([a-z0-9-]+)`", sentence)) & set(tt.cells.names())
 
@@ -30,7 +30,7 @@ def test_the_page_names_every_option(option):
 
 
 def test_cells_that_the_page_names_are_there():
-    # Cells alone have names with a hyphen.
+    # Only cells have names with a hyphen.
     named = set(re.findall(r"`([a-z0-9]+-[a-z0-9-]+)`", TEXT))
     assert len(named) > 35
     assert named <= set(tt.cells.names())

@@ -1,4 +1,4 @@
-"""MatrixLSTM: the paper's equations, the same numbers in chunks, and all that a layer does."""
+"""MatrixLSTM: the paper's equations, equal numbers in chunks, and the layouts of a layer."""
 
 import copy
 import math
@@ -18,7 +18,7 @@ def make(**options):
     sizes = dict(input_size=I, hidden_size=H, num_heads=N, dtype=torch.float64)
     layer = tt.MatrixLSTM(**(sizes | options))
     with torch.no_grad():
-        # Gates that are neither all open nor all shut.
+        # Gates that are neither fully open nor fully closed.
         for parameter in layer.parameters():
             parameter.mul_(3)
     return layer
@@ -34,7 +34,7 @@ def x():
 
 
 def by_the_paper(layer, x, forget_gate):
-    """Equations 19 to 27 for each row and head, with no stabiliser: the outputs (T, B, H)."""
+    """Equations 19 to 27 for each row and head, without the stabiliser; outputs (T, B, H)."""
     q, k, v, o, i, f = layer.weight_ih_l0.split([H] * 4 + [N] * 2)
     b_q, b_k, b_v, b_o, b_i, b_f = layer.bias_ih_l0.split([H] * 4 + [N] * 2)
     forget = torch.sigmoid if forget_gate == "sigmoid" else torch.exp
@@ -76,7 +76,7 @@ def test_without_biases_they_are_zero(x):
 
 
 def results(layer, x, hx, lengths, resets):
-    """The outputs, the last state, and the gradients of all of these to all that goes in."""
+    """The outputs, the last state, and the gradients of both with respect to all inputs."""
     leaves = [t.clone().requires_grad_() for t in (x, *(hx or ()))]
     y, last = layer(leaves[0], tuple(leaves[1:]) or None, lengths=lengths, resets=resets)
     torch.manual_seed(2)
@@ -110,8 +110,8 @@ def test_the_gradients_are_those_of_differences(chunk_length):
 
     def run(x, C, n, m, *weights):
         options = dict(lengths=[5, 4], resets=resets)
-        given = dict(zip(names, weights, strict=True))
-        y, last = torch.func.functional_call(layer, given, (x, (C, n, m)), options)
+        weights_by_name = dict(zip(names, weights, strict=True))
+        y, last = torch.func.functional_call(layer, weights_by_name, (x, (C, n, m)), options)
         return y, *last
 
     leaves = [torch.randn(s, dtype=torch.float64) for s in ((5, 2, 2), (2, 2, 2, 2), (2, 2, 2))]
@@ -122,7 +122,7 @@ def test_the_gradients_are_those_of_differences(chunk_length):
     assert torch.autograd.gradgradcheck(lambda *a: run(*a)[0], leaves, atol=1e-4)
 
 
-# State in and out.
+# States in and out.
 
 
 @pytest.mark.parametrize("chunk_length", [None, 1, 4, 64])
@@ -169,7 +169,7 @@ def test_padding_reaches_nothing(x, chunk_length):
     for row, end in enumerate(lengths):
         x[end:, row] = math.nan
     x.requires_grad_()
-    # A reset past the end is none.
+    # A reset past a row's end has no effect.
     resets = torch.zeros(T, B, dtype=torch.bool)
     resets[10] = True
     y, last = layer(x, hx, lengths=lengths, resets=resets)
@@ -219,7 +219,7 @@ def test_batch_first_one_sequence_alone_and_strides(x):
     torch.testing.assert_close(layer(wide)[0], layer(wide.contiguous())[0])
 
 
-# Numbers.
+# Extreme numbers.
 
 
 @pytest.mark.parametrize("chunk_length", [None, 4])
@@ -234,7 +234,7 @@ def test_exponents_far_beyond_the_range_of_exp_stay_finite(x, forget_gate, chunk
     sum(a.sum() for a in (y, *last)).backward()
     for got in (y, *last, x.grad, *(p.grad for p in layer.parameters())):
         assert got.isfinite().all()
-    # So strong an input is read as it is; so weak a one, behind the 1 of the fraction, is not.
+    # A strong input is read back unchanged; a weak one is bounded by the 1 of the denominator.
     assert (y.abs().max() > 0.01) == (scale > 0)
 
 
@@ -264,11 +264,11 @@ def test_half_precision_remembers_in_single(x, dtype):
     y, last = layer(x.to(dtype))
     assert y.dtype == dtype
     assert [s.dtype for s in last] == [torch.float32] * 3
-    # The memory itself rounds as little as in float32.
+    # The state itself is rounded as little as in float32.
     torch.testing.assert_close(last, steps(x.to(dtype))[1])
     y, _ = layer(x.to(dtype), last)
     expected, _ = copy.deepcopy(layer).double()(x.to(dtype).double(), [s.double() for s in last])
-    # The units of bfloat16 are 2^-8 apart; each product is rounded to one.
+    # The precision of bfloat16 is 2^-8; each product is rounded once.
     torch.testing.assert_close(y.double(), expected, rtol=0.02, atol=0.01)
 
 

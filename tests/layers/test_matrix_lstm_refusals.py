@@ -1,4 +1,4 @@
-"""What MatrixLSTM is made of, and what it refuses."""
+"""The parameters of MatrixLSTM, and its refusals."""
 
 import math
 

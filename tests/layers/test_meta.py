@@ -1,4 +1,4 @@
-"""The meta device: shapes where all is on meta, and a clear refusal where only some of it is."""
+"""The meta device: shapes if all tensors are on meta, and a clear error if only some are."""
 
 import pytest
 import torch
@@ -133,8 +133,8 @@ def test_grud_and_the_matrix_lstm_on_meta():
     for kind, inputs in ((tt.GRUD, (x, mask, gaps)), (tt.MatrixLSTM, (x,))):
         layer, meta = kind(I, H), kind(I, H, device="meta")
         moved = tuple(v.to("meta") for v in inputs)
-        found, device = described(meta(*moved, **options))
-        assert (found, device) == (described(layer(*inputs, **options))[0], {"meta"})
+        shapes, device = described(meta(*moved, **options))
+        assert (shapes, device) == (described(layer(*inputs, **options))[0], {"meta"})
         with pytest.raises(ValueError, match=MESSAGE):
             meta(*inputs)
         for i in range(len(inputs)):

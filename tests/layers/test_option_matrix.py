@@ -1,9 +1,9 @@
 """Every cell with every option: the compiled kernel equals the reference, or the layer refuses.
 
-What is refused, and with which words, stands in docs/layers.md, and is read from there.
+The refusals and their reasons are read from docs/layers.md.
 
 By default each cell runs once with all options that change its kernel, which is one kernel to
-compile, and with the others one by one. ``-m slow`` runs each option alone.
+compile, and once with each of the others. ``-m slow`` runs each option alone.
 """
 
 import inspect
@@ -31,7 +31,7 @@ CHANGING = {
     "proj_size": {"proj_size": 2},
     "clip": {"clip": 0.5},
     "activations tanh": {"activations": {"tanh": "softsign"}},
-    # Not the hardsigmoid, of which PyTorch takes the slope, 1 / 6, in float32.
+    # Not hardsigmoid, whose slope 1 / 6 PyTorch computes in float32.
     "activations sigmoid": {"activations": {"sigmoid": "softsign"}},
 }
 """Options that change the equations, and so the kernel."""
@@ -47,7 +47,7 @@ NEUTRAL = {
 """Options that run the kernel of the cell itself."""
 
 GIVEN = {"lengths": {"lengths": LENGTHS}, "resets": {"resets": True}, "trace": {}}
-"""What a call is given: all three go with everything."""
+"""The arguments of the call; all three are valid for every cell."""
 
 
 ELSEWHERE = {
@@ -60,17 +60,17 @@ weights start (test_starting_options.py)."""
 
 
 def test_every_option_of_the_layers_is_in_the_matrix():
-    """A new option goes into CHANGING or NEUTRAL."""
+    """Every option must be in CHANGING, in NEUTRAL, or among those tested elsewhere."""
     used = {name for options in (CHANGING | NEUTRAL).values() for name in options}
     assert used | ELSEWHERE == set(OPTIONS)
     assert not {option.partition(" ")[0] for option in CHANGING | NEUTRAL} & ELSEWHERE
 
 
-# What is refused.
+# Refusals.
 
 
 def refusal(name, options):
-    """What the layer says of the options, less its name; None where it takes them."""
+    """The layer's error message without its name; None if it accepts the options."""
     try:
         tt.Recurrent(name, I, H, **options)
     except ValueError as error:
@@ -79,32 +79,32 @@ def refusal(name, options):
 
 
 def refused_on_the_page():
-    """Option and cell to the words, from the table of docs/layers.md."""
+    """The refusals in the table of docs/layers.md: the reason by option and cell."""
     table = PAGE.read_text().partition("| refused | the cells | because |")[2].partition("\n\n")[0]
-    found = {}
+    reasons_by_pair = {}
     for line in table.splitlines()[2:]:
         options, cells, why = (cell.strip() for cell in line.split("|")[1:-1])
         for option in re.findall(r"`(\w+)`", options):
             for cell in re.findall(r"`([a-z0-9-]+)`", cells):
-                found[option, cell] = why
-    return found
+                reasons_by_pair[option, cell] = why
+    return reasons_by_pair
 
 
 def refused():
-    """The same, as it is; without the activation functions, of which each cell has its own."""
+    """The refusals of the layers, without activations, which differ for each cell."""
     options = {**CHANGING, **NEUTRAL}
-    said = {(o, n): refusal(n, options[o]) for o in options if " " not in o for n in CELLS}
-    return {key: why for key, why in said.items() if why is not None}
+    reasons = {(o, n): refusal(n, options[o]) for o in options if " " not in o for n in CELLS}
+    return {key: why for key, why in reasons.items() if why is not None}
 
 
 def test_the_page_lists_what_is_refused_and_nothing_else():
-    """A new cell that refuses an option goes into the table of docs/layers.md."""
+    """A new cell that refuses an option must be in the table of docs/layers.md."""
     page, real = refused_on_the_page(), refused()
     assert len(page) > 50
     assert page.keys() - real.keys() == set()
     assert real.keys() - page.keys() == set()
     for key, words in page.items():
-        # The dots stand for a name.
+        # The dots in the table stand for a name.
         assert all(part.strip() in real[key] for part in words.split("…")), key
 
 
@@ -120,77 +120,78 @@ def test_a_function_is_refused_where_the_equations_do_not_call_it(name, function
         assert why.startswith(words)
 
 
-# What is taken.
+# Accepted options.
 
 
 def combined(name):
-    """All options that change the kernel and go with the cell, at once."""
-    found = {}
+    """All options at once that change the kernel and that the cell accepts."""
+    combination = {}
     for option in ("zoneout", "recurrent_dropout", "clip", "proj_size"):
         if refusal(name, CHANGING[option]) is None:
-            found |= CHANGING[option]
-    return found
+            combination |= CHANGING[option]
+    return combination
 
 
-def run(name, backend, options, given, is_traced=False):
-    """Everything that a layer computes: outputs, last states, all gradients, the trace."""
+def run(name, backend, options, arguments, is_traced=False):
+    """All results of a layer: outputs, last states, all gradients, the recording."""
     torch.manual_seed(0)
-    made = tt.Recurrent(name, I, H, backend=backend, dtype=torch.float64, **options)
-    rows = made.num_layers * made.num_directions
+    recurrent = tt.Recurrent(name, I, H, backend=backend, dtype=torch.float64, **options)
+    rows = recurrent.num_layers * recurrent.num_directions
     with torch.no_grad():
-        for p in made.parameters():
-            # Weights that matter, and yet let no rounding grow.
+        for p in recurrent.parameters():
+            # Weights large enough to matter, but too small to amplify rounding errors.
             p.copy_(p + 0.2 * torch.randn_like(p))
     x = torch.randn(T, B, I, dtype=torch.float64).requires_grad_()
     hx = [
-        (0.5 * torch.randn(rows, B, n).double()).requires_grad_() for n in made.state_sizes.values()
+        (0.5 * torch.randn(rows, B, n).double()).requires_grad_()
+        for n in recurrent.state_sizes.values()
     ]
     inputs = {
         k: torch.rand(T, B, spec.size or H, dtype=torch.float64).requires_grad_()
-        for k, spec in made.cell.given_inputs.items()
+        for k, spec in recurrent.cell.given_inputs.items()
     }
     if inputs:
-        given = {**given, "inputs": inputs}
+        arguments = {**arguments, "inputs": inputs}
     torch.manual_seed(1)
-    state = None if made.learned_state else tuple(hx) if len(hx) > 1 else hx[0]
-    output, last, *seen = made(x, state, **given, return_trace=is_traced)
+    state = None if recurrent.learned_state else tuple(hx) if len(hx) > 1 else hx[0]
+    output, last, *seen = recurrent(x, state, **arguments, return_trace=is_traced)
     last = last if isinstance(last, tuple) else (last,)
-    found = {"output": output, **dict(zip(made.cell.state_specs, last, strict=True))}
-    # No two of the weights are the same, so that none stands in for another.
+    results = {"output": output, **dict(zip(recurrent.cell.state_specs, last, strict=True))}
+    # All weights of the sum differ, so that exchanged elements change it.
     loss = (output * torch.linspace(1, 2, output.numel()).view(output.shape).double()).sum()
     loss = loss + sum((s * torch.linspace(1, 3, s.numel()).view(s.shape)).sum() for s in last)
-    leaves = {"x": x, **dict(made.named_parameters())}
+    leaves = {"x": x, **dict(recurrent.named_parameters())}
     leaves |= {f"input {k}": v for k, v in inputs.items()}
-    if not made.learned_state:
-        leaves |= {f"initial {k}": v for k, v in zip(made.cell.state_specs, hx, strict=True)}
+    if not recurrent.learned_state:
+        leaves |= {f"initial {k}": v for k, v in zip(recurrent.cell.state_specs, hx, strict=True)}
     gradients = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True)
-    found |= {
+    results |= {
         f"d {k}": torch.zeros_like(leaf) if d is None else d
         for (k, leaf), d in zip(leaves.items(), gradients, strict=True)
     }
-    return found | (seen[0] if seen else {})
+    return results | (seen[0] if seen else {})
 
 
-def parity(monkeypatch, name, options, given, is_traced=False):
+def parity(monkeypatch, name, options, arguments, is_traced=False):
     ran, forward = [], recurrence.Kernel.forward
     with monkeypatch.context() as patch:
         patch.setattr(
             recurrence.Kernel, "forward", lambda *a, **k: (ran.append(1), forward(*a, **k))[1]
         )
-        ours = run(name, "cpp", options, given, is_traced)
+        ours = run(name, "cpp", options, arguments, is_traced)
         assert ran
         ran.clear()
-        theirs = run(name, "reference", options, given, is_traced)
+        theirs = run(name, "reference", options, arguments, is_traced)
         assert not ran
     assert ours.keys() == theirs.keys()
     for key, expected in theirs.items():
         scale = expected.abs().max().item() + 1e-3
         error = (ours[key] - expected).abs().max().item()
-        # As in test_cpp.py; NaN is no small error.
+        # The tolerance of test_cpp.py; written so that NaN fails.
         assert error <= 1e-11 * scale, f"{key}: off by {error:.2e} of {scale:.2e}"
 
 
-def given(name="both"):
+def arguments(name="both"):
     torch.manual_seed(2)
     return {"lengths": LENGTHS, "resets": torch.rand(T, B) < 0.3} if name == "both" else {}
 
@@ -198,11 +199,11 @@ def given(name="both"):
 @needs_compiler
 @every_cell
 def test_every_cell_runs_with_all_options_that_change_its_kernel(monkeypatch, name):
-    """In training, of ragged rows with resets, and at once with what changes nothing of it."""
+    """In training, with ragged rows and resets, together with options that keep the kernel."""
     options = combined(name)
     assert "zoneout" in options
     parity(monkeypatch, name, options, {})
-    parity(monkeypatch, name, {**options, "save": "states", "bidirectional": True}, given())
+    parity(monkeypatch, name, {**options, "save": "states", "bidirectional": True}, arguments())
 
 
 @needs_compiler
@@ -211,7 +212,7 @@ def test_every_cell_runs_with_all_options_that_change_its_kernel(monkeypatch, na
 def test_every_cell_runs_with_each_option_that_leaves_its_kernel_alone(monkeypatch, name, option):
     why = refusal(name, NEUTRAL[option])
     if why is None:
-        parity(monkeypatch, name, NEUTRAL[option], given())
+        parity(monkeypatch, name, NEUTRAL[option], arguments())
     else:
         assert (option, name) in refused_on_the_page()
 
@@ -224,34 +225,34 @@ def test_every_cell_runs_with_each_option_alone(monkeypatch, name, option):
     if refusal(name, CHANGING[option]) is not None:
         pytest.skip(refusal(name, CHANGING[option]))
     parity(monkeypatch, name, CHANGING[option], {})
-    parity(monkeypatch, name, CHANGING[option], given(), is_traced=True)
+    parity(monkeypatch, name, CHANGING[option], arguments(), is_traced=True)
     more = {"save": "states", "num_layers": 2, "bidirectional": True}
-    parity(monkeypatch, name, {**CHANGING[option], **more}, given())
+    parity(monkeypatch, name, {**CHANGING[option], **more}, arguments())
 
 
 @needs_compiler
 @pytest.mark.slow
 @every_cell
 def test_every_cell_is_traced_alone_and_with_all_options(monkeypatch, name):
-    parity(monkeypatch, name, {}, given(), is_traced=True)
+    parity(monkeypatch, name, {}, arguments(), is_traced=True)
     more = {"num_layers": 2, "bidirectional": True}
-    parity(monkeypatch, name, {**combined(name), **more}, given(), is_traced=True)
+    parity(monkeypatch, name, {**combined(name), **more}, arguments(), is_traced=True)
 
 
 @needs_compiler
 @pytest.mark.slow
 @every_cell
 def test_every_cell_runs_with_all_options_in_evaluation(name):
-    """What zoneout makes of a cell that has learned is a kernel of its own."""
-    found = []
+    """Zoneout in evaluation mode is a kernel of its own."""
+    results = []
     for backend in ("cpp", "reference"):
         torch.manual_seed(0)
-        made = tt.Recurrent(name, I, H, backend=backend, dtype=torch.float64, **combined(name))
+        recurrent = tt.Recurrent(name, I, H, backend=backend, dtype=torch.float64, **combined(name))
         x = torch.randn(T, B, I, dtype=torch.float64)
-        specs = made.cell.given_inputs
+        specs = recurrent.cell.given_inputs
         inputs = {k: torch.rand(T, B, s.size or H).double() for k, s in specs.items()}
         with torch.no_grad():
-            output, last = made.eval()(x, inputs=inputs or None, **given())
-        found.append([output, *(last if isinstance(last, tuple) else (last,))])
-    for a, b in zip(*found, strict=True):
+            output, last = recurrent.eval()(x, inputs=inputs or None, **arguments())
+        results.append([output, *(last if isinstance(last, tuple) else (last,))])
+    for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)

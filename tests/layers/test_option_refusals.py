@@ -1,4 +1,4 @@
-"""Options that cannot be, and inputs that do not fit: refused, and with which words."""
+"""Invalid options and inputs: their refusals and error messages."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_a_projection_to_no_whole_number_is_refused(size):
 
 
 class Apart(tt.Cell):
-    """Its output is no state."""
+    """A cell whose output is not a state."""
 
     gates, states, output = ("h",), ("h",), "y"
 
@@ -84,7 +84,7 @@ class WithProjection(tt.Cell):
 
 
 class Wide(tt.Cell):
-    """A state of a width of its own."""
+    """A cell with a state of another width."""
 
     gates, states = ("h",), {"h": State(), "k": State(size=7)}
 
@@ -127,7 +127,7 @@ def test_a_rate_of_nothing_is_no_option():
 
 
 class Timed(tt.Cell):
-    """One number for each row, and one for each unit."""
+    """A cell with an input of one number for each row, and one of a number for each unit."""
 
     gates, states = ("h",), ("h",)
 

@@ -1,4 +1,4 @@
-"""How a layer starts, what its weights are called, and what it refuses with which words."""
+"""Initial weights, the names of parameters, and refusals."""
 
 import math
 
@@ -57,7 +57,7 @@ def test_peepholes_bear_their_gate_their_layer_and_their_direction():
 
 
 def undeclared(layer):
-    """The parts of all weights for which the cell declares no start of its own."""
+    """The parts of all weights for which the cell declares no initial values."""
     cell, declared = layer.cell, layer.cell.initial_weights
     for name, weight in layer.named_parameters():
         key = name.rsplit("_l", 1)[0]
@@ -101,7 +101,7 @@ def test_reset_parameters_draws_anew():
     assert all(p.requires_grad and p.is_leaf for p in layer.parameters())
 
 
-# Options of the beginning.
+# Options of the initial weights.
 
 
 @pytest.mark.parametrize("name", WITH_FORGET_GATE)
@@ -126,7 +126,7 @@ def test_forget_bias_is_where_the_forget_gate_starts_and_touches_nothing_else(na
 
 
 class Reordered(tt.Cell):
-    """Its recurrent blocks stand in another order than its gates."""
+    """A cell whose recurrent blocks have another order than its gates."""
 
     gates, states, recurrent_blocks = ("f", "g"), ("h",), ("g", "f")
 
@@ -136,7 +136,7 @@ class Reordered(tt.Cell):
 
 
 class InputsAlone(tt.Cell):
-    """A forget gate that sees the input only."""
+    """A cell whose forget gate reads the input only."""
 
     gates, states, recurrent_blocks = ("f", "g"), ("h",), ()
 
@@ -193,7 +193,7 @@ def test_uniform_recurrent_blocks_are_no_rotations():
     assert not torch.allclose(R @ R.T, torch.eye(H), atol=0.1)
 
 
-# What is refused.
+# Refusals.
 
 
 @pytest.mark.parametrize(

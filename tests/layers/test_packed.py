@@ -1,4 +1,4 @@
-"""Packed sequences, padded and packed again: PyTorch's own functions, and transforms of them."""
+"""Packing and unpacking against PyTorch's functions, and under transforms."""
 
 import pytest
 import torch
@@ -85,7 +85,7 @@ def test_forward_mode_and_batched_gradients_equal_torch_nn(lengths):
     theirs = torch.nn.LSTM(I, H, 2, bidirectional=True).double()
     ours = tt.LSTM(I, H, 2, bidirectional=True, dtype=torch.float64)
     ours.load_state_dict(theirs.state_dict())
-    packed, found = packed_of(lengths, I), []
+    packed, results = packed_of(lengths, I), []
     tangent = torch.randn_like(packed.data)
     d_output = torch.randn(3, len(packed.data), 2 * H).double()
     for layer in (ours, theirs):
@@ -98,5 +98,5 @@ def test_forward_mode_and_batched_gradients_equal_torch_nn(lengths):
         values += torch.autograd.grad(
             output.data, [data, *layer.parameters()], d_output, is_grads_batched=True
         )
-        found.append(values)
-    torch.testing.assert_close(*found)
+        results.append(values)
+    torch.testing.assert_close(*results)

@@ -1,4 +1,4 @@
-"""Recurrent dropout: one mask for a sequence, worked out from the equations (arXiv 1512.05287)."""
+"""Recurrent dropout: one mask for a sequence, against the equations (arXiv 1512.05287)."""
 
 import math
 
@@ -20,11 +20,11 @@ every_backend = pytest.mark.parametrize(
 
 def layer(name="lstm-peephole", **options):
     torch.manual_seed(0)
-    made = tt.Recurrent(name, I, H, dtype=torch.float64, **options)
+    recurrent = tt.Recurrent(name, I, H, dtype=torch.float64, **options)
     with torch.no_grad():
-        for p in made.parameters():
+        for p in recurrent.parameters():
             p.copy_(0.7 * torch.randn_like(p))
-    return made
+    return recurrent
 
 
 def sequence():
@@ -32,30 +32,30 @@ def sequence():
 
 
 def mask_of(seed, rate):
-    """What a unit is multiplied by: 0, or more than 1."""
+    """The factor of a unit: 0, or more than 1."""
     return (drawn(seed, 0, None, B, H) >= rate).double() / (1 - rate)
 
 
 @torch.no_grad()
 @every_backend
 @pytest.mark.parametrize("name", ["rnn-tanh", "lstm-peephole"])
-@pytest.mark.parametrize("given", [{}, {"lengths": LENGTHS, "resets": True}])
-def test_one_mask_for_all_gates_and_steps_in_each_direction(backend, name, given):
-    """The peepholes see all of c, and c itself is added up whole."""
-    if given:
-        given = {"lengths": LENGTHS, "resets": torch.rand(T, B) < 0.4}
-    made = layer(name, recurrent_dropout=0.4, bidirectional=True, backend=backend)
+@pytest.mark.parametrize("arguments", [{}, {"lengths": LENGTHS, "resets": True}])
+def test_one_mask_for_all_gates_and_steps_in_each_direction(backend, name, arguments):
+    """The peepholes read c without a mask, and c itself is added up without one."""
+    if arguments:
+        arguments = {"lengths": LENGTHS, "resets": torch.rand(T, B) < 0.4}
+    recurrent = layer(name, recurrent_dropout=0.4, bidirectional=True, backend=backend)
     x = sequence()
-    initial = {k: torch.randn(2, B, H).double() for k in made.cell.state_specs}
+    initial = {k: torch.randn(2, B, H).double() for k in recurrent.cell.state_specs}
     with seeds(21, 22):
-        output, last = made(x, tuple(initial.values()), **given)
+        output, last = recurrent(x, tuple(initial.values()), **arguments)
     last, outputs = last if isinstance(last, tuple) else (last,), []
     for d, (suffix, seed) in enumerate((("_l0", 21), ("_l0_reverse", 22))):
         mask = mask_of(seed, 0.4)
         assert 0 < (mask == 0).sum() < B * H
         of_direction = {k: v[d] for k, v in initial.items()}
         h, ends, _ = through_time(
-            Steps(made, suffix, mask=mask), x, of_direction, reverse=d == 1, **given
+            Steps(recurrent, suffix, mask=mask), x, of_direction, reverse=d == 1, **arguments
         )
         outputs.append(h)
         for got, end in zip(last, ends.values(), strict=True):
@@ -66,14 +66,14 @@ def test_one_mask_for_all_gates_and_steps_in_each_direction(backend, name, given
 @torch.no_grad()
 @every_backend
 def test_with_zoneout_each_has_numbers_of_its_own(backend):
-    """What is left out is drawn first, then what each state keeps."""
+    """The mask of recurrent dropout is drawn first, then those of zoneout."""
     rates = {"h": 0.3, "c": 0.6}
-    made = layer(recurrent_dropout=0.4, zoneout=rates, backend=backend)
+    recurrent = layer(recurrent_dropout=0.4, zoneout=rates, backend=backend)
     x, initial = sequence(), {k: torch.randn(1, B, H).double() for k in "hc"}
     with seeds(5):
-        output, last = made(x, tuple(initial.values()))
+        output, last = recurrent(x, tuple(initial.values()))
     h, ends, _ = through_time(
-        Steps(made, mask=mask_of(5, 0.4)),
+        Steps(recurrent, mask=mask_of(5, 0.4)),
         x,
         {k: v[0] for k, v in initial.items()},
         after=zoned(5, rates, B, H, first_stream=1),
@@ -85,29 +85,31 @@ def test_with_zoneout_each_has_numbers_of_its_own(backend):
 
 @torch.no_grad()
 def test_a_step_by_numbers():
-    """Two units, R the identity: one is left out at all steps, the other counts twofold."""
-    made = tt.Recurrent("rnn-linear", 1, 2, recurrent_dropout=0.5, bias=False, dtype=torch.float64)
-    made.weight_ih_l0.fill_(1.0)
-    made.weight_hh_l0.copy_(torch.eye(2))
+    """Two units with R the identity: one is dropped at all steps, the other is doubled."""
+    recurrent = tt.Recurrent(
+        "rnn-linear", 1, 2, recurrent_dropout=0.5, bias=False, dtype=torch.float64
+    )
+    recurrent.weight_ih_l0.fill_(1.0)
+    recurrent.weight_hh_l0.copy_(torch.eye(2))
     seed = next(
         s for s in range(1000) if (drawn(s, 0, None, 1, 2) < 0.5).tolist() == [[True, False]]
     )
     x = torch.tensor([1.0, 2.0, 3.0]).double().view(3, 1, 1)
     with seeds(seed):
-        output, _ = made(x)
+        output, _ = recurrent(x)
     assert output.squeeze(1).tolist() == [[1, 1], [2, 4], [3, 11]]
 
 
 @torch.no_grad()
 @every_backend
 def test_a_value_made_inside_the_step_is_masked_where_a_block_is_applied_to_it(backend):
-    """In the GRU with the reset before: R_n (m ⊙ (r ⊙ h)), while z ⊙ h is whole."""
-    made = layer("gru-reset-before", recurrent_dropout=0.5, backend=backend)
+    """In the GRU with the reset before: R_n (m ⊙ (r ⊙ h)), but z ⊙ h without a mask."""
+    recurrent = layer("gru-reset-before", recurrent_dropout=0.5, backend=backend)
     x, h = sequence(), torch.randn(1, B, H).double()
     with seeds(6):
-        output, _ = made(x, h)
+        output, _ = recurrent(x, h)
     mask, h = mask_of(6, 0.5), h[0]
-    w = {k: p for k, p in made.named_parameters()}
+    w = {k: p for k, p in recurrent.named_parameters()}
     for t in range(T):
         W_r, W_z, W_n = (x[t] @ w["weight_ih_l0"].T + w["bias_ih_l0"]).chunk(3, -1)
         R_r, R_z, R_n = w["weight_hh_l0"].chunk(3)
@@ -121,29 +123,31 @@ def test_a_value_made_inside_the_step_is_masked_where_a_block_is_applied_to_it(b
 
 @every_backend
 def test_what_has_learned_drops_nothing(backend):
-    made, plain = layer(recurrent_dropout=0.4, backend=backend).eval(), layer(backend=backend)
+    recurrent, plain = layer(recurrent_dropout=0.4, backend=backend).eval(), layer(backend=backend)
     x = sequence()
     with seeds():
-        assert torch.equal(made(x)[0], plain(x)[0])
+        assert torch.equal(recurrent(x)[0], plain(x)[0])
 
 
 def test_the_fused_operator_of_pytorch_runs_what_has_learned_and_refuses_the_rest():
-    made, x = layer("lstm", backend="torch", recurrent_dropout=0.4), sequence()
+    recurrent, x = layer("lstm", backend="torch", recurrent_dropout=0.4), sequence()
     with pytest.raises(ValueError, match='backend="torch" cannot run this: '):
-        made(x)
-    assert torch.equal(made.eval()(x)[0], layer("lstm", backend="torch")(x)[0])
+        recurrent(x)
+    assert torch.equal(recurrent.eval()(x)[0], layer("lstm", backend="torch")(x)[0])
 
 
 @torch.no_grad()
 @every_backend
 def test_as_many_units_are_left_out_as_the_rate_says(backend):
     rows, units, rate = 64, 256, 0.3
-    made = tt.Recurrent("rnn-linear", 1, units, recurrent_dropout=rate, bias=False, backend=backend)
-    made.weight_hh_l0.copy_(torch.eye(units))
-    output, _ = made(torch.zeros(3, rows, 1), torch.ones(1, rows, units))
+    recurrent = tt.Recurrent(
+        "rnn-linear", 1, units, recurrent_dropout=rate, bias=False, backend=backend
+    )
+    recurrent.weight_hh_l0.copy_(torch.eye(units))
+    output, _ = recurrent(torch.zeros(3, rows, 1), torch.ones(1, rows, units))
     kept = output[0] > 0
     torch.testing.assert_close(output[0][kept].unique(), torch.tensor([1 / (1 - rate)]))
-    # The same units at each step; another row has others.
+    # Equal units at each step; rows differ.
     torch.testing.assert_close(output[2], output[0] ** 3)
     assert not torch.equal(kept[0], kept[1])
     share = 1 - kept.double().mean().item()
@@ -152,10 +156,10 @@ def test_as_many_units_are_left_out_as_the_rate_says(backend):
 
 @every_backend
 def test_gradients_reach_only_what_was_not_left_out(backend):
-    made = layer("rnn-tanh", recurrent_dropout=0.4, backend=backend)
+    recurrent = layer("rnn-tanh", recurrent_dropout=0.4, backend=backend)
     start = torch.randn(1, B, H).double().requires_grad_()
     with seeds(8):
-        made(sequence()[:3], start)[0].sum().backward()
+        recurrent(sequence()[:3], start)[0].sum().backward()
     mask = mask_of(8, 0.4)
     assert not start.grad[0][mask == 0].any()
     assert start.grad[0][mask > 0].all()
@@ -163,10 +167,10 @@ def test_gradients_reach_only_what_was_not_left_out(backend):
 
 @torch.no_grad()
 def test_a_rate_that_is_set_later_holds_from_then_on():
-    made, x = layer("rnn-tanh", backend="reference"), sequence()
-    made.recurrent_dropout = 0.4
+    recurrent, x = layer("rnn-tanh", backend="reference"), sequence()
+    recurrent.recurrent_dropout = 0.4
     with seeds(1):
-        ours = made(x)[0]
+        ours = recurrent(x)[0]
     with seeds(1):
         theirs = layer("rnn-tanh", recurrent_dropout=0.4, backend="reference")(x)[0]
     assert torch.equal(ours, theirs)

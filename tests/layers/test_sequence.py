@@ -1,4 +1,4 @@
-"""The entrance of sequences: every layer takes every layout, and gives it back."""
+"""Every layer takes every layout of sequences, and returns results in it."""
 
 from itertools import pairwise
 
@@ -20,7 +20,7 @@ LAYERS = {
     "MatrixLSTM": lambda **o: tt.MatrixLSTM(I, H, 2, chunk_length=3, **o),
 }
 ROWS_OF_STATES = {"Recurrent": 1, "GRUD": 1, "MatrixLSTM": 0}
-"""The dimension of a layer's states in which the rows of the batch lie."""
+"""The dimension of a layer's states that indexes the rows of the batch."""
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
 
@@ -40,7 +40,7 @@ def make(name, **options):
 
 
 def sequences(name, resets=None):
-    """What the layer reads, each (T, B, I): x, and for GRU-D which of it is there, and the gaps."""
+    """The inputs of the layer, each (T, B, I): x, and for GRU-D the mask and the gaps."""
     x = torch.randn(T, B, I, dtype=torch.float64)
     if name != "GRUD":
         return [x]
@@ -49,7 +49,7 @@ def sequences(name, resets=None):
 
 
 def initial(name, layer):
-    """A state of the layer that is not the one from which it begins anyway."""
+    """A state of the layer that differs from its default initial state."""
     return tuple(s.detach() for s in layer(*sequences(name))[1])
 
 

@@ -1,4 +1,4 @@
-"""What holds for every cell through time: directions, ragged rows, carried state, resets."""
+"""Properties of every cell through time: directions, ragged rows, carried states, resets."""
 
 import copy
 import pickle
@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import throughtime as tt
 
-from ..given_inputs import WITHOUT, bounded, fed, inputs_of
+from ..further_inputs import WITHOUT, bounded, fed, inputs_of
 
 T, B, I, H = 5, 4, 2, 3
 LENGTHS = [3, 5, 1, 4]
@@ -44,7 +44,7 @@ def states_of(value):
 
 
 def as_given(states):
-    """As the layer takes it: a tuple, or the one state there is."""
+    """The states as the layer takes them: a tuple, or the single state."""
     states = tuple(states)
     return states if len(states) > 1 else states[0]
 
@@ -59,7 +59,7 @@ def sequence(*shape):
 
 
 def ragged(poison=float("nan")):
-    """A batch of rows of different lengths, with poison past their ends."""
+    """A batch of rows of different lengths, with NaN past their ends."""
     x = sequence()
     for b, length in enumerate(LENGTHS):
         x[length:, b] = poison
@@ -91,7 +91,7 @@ def test_two_directions_are_two_layers_of_which_one_reads_backwards(name, backen
     layer = make(name, backend, num_layers=2, bidirectional=True, merge=merge)
     hx = initial(layer)
     x = sequence()
-    # All layers read the same besides x.
+    # All layers read the further inputs.
     entering = inputs_of(layer, x)
     backwards = {k: v.flip(0) for k, v in entering.items()}
     output, last = layer(x, as_given(hx))
@@ -104,8 +104,8 @@ def test_two_directions_are_two_layers_of_which_one_reads_backwards(name, backen
                 parameter.data.copy_(own)
             row = 2 * k + direction
             reading = x.flip(0) if direction else x
-            given = backwards if direction else entering
-            got, end = apart(reading, as_given(s[row : row + 1] for s in hx), inputs=given)
+            further = backwards if direction else entering
+            got, end = apart(reading, as_given(s[row : row + 1] for s in hx), inputs=further)
             reads.append(got.flip(0) if direction else got)
             same_states(tuple(s[row : row + 1] for s in states_of(last)), end)
         x = MERGED[merge](*reads)
@@ -196,9 +196,9 @@ def test_lengths_and_packed_sequences_are_two_words_for_one_thing(name, backend,
     packed = pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=is_sorted)
     output, last = layer(packed, as_given(hx))
     expected, end = layer(x, as_given(hx), lengths=lengths)
-    padded, found = pad_packed_sequence(output)
+    padded, unpacked_lengths = pad_packed_sequence(output)
     close(padded, expected)
-    assert found.tolist() == lengths
+    assert unpacked_lengths.tolist() == lengths
     same_states(last, end)
 
 
@@ -215,7 +215,7 @@ def test_a_packed_sequence_has_no_place_for_further_inputs(name):
         layer(packed, inputs=entering)
 
 
-# State that is carried.
+# Carried states.
 
 
 @pytest.mark.parametrize("cuts", [[1] * T, [2, 3], [4, 1]], ids=str)
@@ -236,13 +236,13 @@ def test_a_sequence_in_pieces_with_the_state_carried_is_the_sequence(name, backe
 
 
 def segments(resets, length):
-    """The stretches of one row, from each reset to the next, as slices."""
+    """The segments of one row, from each reset to the next, as slices."""
     starts = [0, *(t for t in range(1, length) if resets[t])]
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], length], strict=True)]
 
 
 def check_segments(layer, x, hx, lengths, resets):
-    """A row with resets is its segments run apart, each from the initial state."""
+    """A row with resets equals its segments run separately, each from the initial state."""
     output, last = layer(x, as_given(hx), lengths=lengths, resets=resets)
     D = layer.num_directions
     for b, length in enumerate(lengths):
@@ -309,7 +309,7 @@ def test_a_reset_cuts_the_gradient():
     assert gradient[3:].all()
 
 
-# What must not matter, and what must stay.
+# Properties that must not change the results.
 
 
 @every_case
@@ -342,8 +342,8 @@ def test_input_that_is_not_contiguous_gives_the_same(name, backend):
 def with_biases(layer):
     """The layer, with all biases drawn.
 
-    Without its recurrent biases a normalised product is one with h alone, of which a small one is
-    divided by its own size: each step then enlarges a rounding error, and no precision is close.
+    Without recurrent biases, layer normalisation divides the product with a small h by its own
+    norm, which amplifies rounding errors at each step beyond any tolerance.
     """
     for key, parameter in layer.named_parameters():
         if key.startswith("bias"):
@@ -369,7 +369,7 @@ def test_any_size_will_do_and_float32_stays_close_to_float64(name, backend, size
 
 @every_case
 def test_bfloat16_runs_forwards_and_backwards(name, backend):
-    """Eight bits of mantissa, 1/256: two layers of three units stay within a few of them."""
+    """The mantissa has eight bits, a precision of 1/256; errors of two layers stay within a few."""
     layer = with_biases(fed(tt.Recurrent(name, I, H, 2, bidirectional=True, backend=backend)))
     x = torch.randn(T, B, I).bfloat16()
     expected, _ = layer.bfloat16().double()(x.double(), lengths=LENGTHS)
@@ -401,10 +401,10 @@ def test_state_dicts_copies_and_pickles_give_the_same_layer(name):
 def test_nothing_that_was_given_is_written_to():
     layer = make("lstm", num_layers=2, bidirectional=True)
     x, hx, lengths = ragged(), initial(layer), torch.tensor(LENGTHS)
-    given = [x, *hx, lengths]
-    before = [v.clone() for v in given]
+    tensors = [x, *hx, lengths]
+    before = [v.clone() for v in tensors]
     layer(x, as_given(hx), lengths=lengths)
-    for a, b in zip(given, before, strict=True):
+    for a, b in zip(tensors, before, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 

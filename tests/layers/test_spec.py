@@ -1,4 +1,4 @@
-"""The record of a layer's sizes and options: complete, described, and the same everywhere."""
+"""LayerSpec: complete, described, and equal to the arguments of the layers."""
 
 import dataclasses
 import inspect
@@ -22,7 +22,7 @@ from throughtime.layers.starts import RECURRENT_INITS
 
 NAN = math.nan
 NO_OPTIONS = {"self", "cell", "device", "dtype"}
-"""Arguments of ``Recurrent`` that are no options: the equations, and where the weights lie."""
+"""Arguments of ``Recurrent`` that are not options."""
 
 USED = {
     **dict(input_size=3, hidden_size=5, num_layers=2, bias=False, batch_first=True),
@@ -36,7 +36,7 @@ USED = {
 
 
 def using(option):
-    """A spec that uses one option, and what that option needs."""
+    """A spec that uses one option, and the options that it needs."""
     needs = {
         "merge": {"bidirectional": True},
         "independent": {"bidirectional": True},
@@ -48,7 +48,7 @@ def using(option):
 
 
 def without_description(spec):
-    """The fields that say nothing of themselves."""
+    """The fields without complete metadata."""
     return [
         field.name
         for field in dataclasses.fields(spec)
@@ -61,7 +61,7 @@ def without_description(spec):
 
 
 def names_of(kind):
-    """The names that a type allows, also beside other values."""
+    """The names that a type allows, also beside other types."""
     if get_origin(kind) is Literal:
         return list(get_args(kind))
     return [name for part in get_args(kind) for name in names_of(part)]
@@ -72,7 +72,7 @@ def arguments(function):
     return {name: p.default for name, p in parameters.items() if name not in NO_OPTIONS}
 
 
-# What is known of an option.
+# Metadata.
 
 
 def test_every_option_is_described():
@@ -153,7 +153,7 @@ def test_dropout_that_is_set_later_drops():
     assert torch.equal(layer(x)[0], plain)
 
 
-# Which values it can have.
+# Checks.
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_dict_that_is_changed_later_changes_no_spec():
 
 
 def test_every_option_can_be_a_flag():
-    """Derived, as a configuration derives them; each flag is read back as it was written."""
+    """Flags are derived as a configuration derives them; each value is read back unchanged."""
     assert USED.keys() == OPTIONS.keys()
     parser = ArgumentParser()
     for option in OPTIONS.values():
@@ -256,7 +256,7 @@ def test_names_are_chosen_from_those_that_the_layer_knows():
             layer(torch.zeros(2, 1, 2))[0].sum().backward()
 
 
-# What other formats can hold.
+# Interchange formats.
 
 
 @pytest.mark.parametrize("option", USED)

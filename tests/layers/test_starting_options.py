@@ -1,6 +1,6 @@
-"""The options that say how weights start: ``forget_bias="chrono"`` and ``recurrent_init``.
+"""The options of the initial weights: ``forget_bias="chrono"`` and ``recurrent_init``.
 
-Which cells refuse them stands in docs/layers.md, and is read from there.
+The cells that refuse them are read from docs/layers.md.
 """
 
 import math
@@ -25,7 +25,7 @@ OPTIONS = {
 
 
 def refusal(name, options, **more):
-    """What the layer says of the options; None where it takes them."""
+    """The layer's error message; None if it accepts the options."""
     try:
         tt.Recurrent(name, I, H, **options, **more)
     except ValueError as error:
@@ -34,7 +34,7 @@ def refusal(name, options, **more):
 
 
 def refused_on_the_page():
-    """Option and cell, from the table of docs/layers.md."""
+    """The refusals in the table of docs/layers.md, by option and cell."""
     section = PAGE.read_text().partition("## Where the weights start")[2].partition("\n## ")[0]
     table = section.partition("| refused | the cells | because |")[2].partition("\n\n")[0]
     pairs = set()
@@ -66,7 +66,7 @@ def test_a_refusal_says_why(name, option, words):
     assert refusal(name, OPTIONS[option]).startswith(f'Recurrent("{name}"): ')
 
 
-# Chrono.
+# Chrono initialisation.
 
 
 def biases(name, hidden_size=H, suffix="_l0", **options):
@@ -108,7 +108,7 @@ def test_every_layer_and_direction_draws_its_own_and_the_seed_decides():
 
 
 KEPT = {
-    # The state whose time is set, where it is not the first; and the inputs of the step.
+    # The state whose time scale is set, if it is not the first; and the inputs of the step.
     **dict.fromkeys(["sru", "qrnn", "t-lstm", "ran"], "c"),
     **{n: "c" for n in WITH_CHRONO if n.startswith("lstm")},
     **{"slstm": "c", "intersection-rnn": "h", "lem": "z"},
@@ -130,7 +130,7 @@ def test_a_unit_keeps_of_its_state_the_share_of_its_time(name):
                 weight.zero_()
         if name == "lstm-phased":
             layer.open_l0.fill_(1.0)
-        # Of the biases those alone which are set stay: the others are less than 1.
+        # Of the biases, only those that are set reach these values; the others are below 1.
         for key in ("bias_ih_l0", "bias_hh_l0"):
             if hasattr(layer, key):
                 letter = "b_W." if key == "bias_ih_l0" else "b_R."
@@ -163,7 +163,7 @@ def test_a_unit_keeps_of_its_state_the_share_of_its_time(name):
     if name == "rhn":
         expected **= cell.depth
     if name in ("br", "nbr"):
-        # What is not kept is fed back whole, a = 1: c + (1 - c) a.
+        # The part that is not kept is fed back whole, a = 1: c + (1 - c) a.
         expected = 1.0
     assert share.item() == pytest.approx(expected, rel=1e-12)
 
@@ -275,7 +275,7 @@ def test_identity_makes_every_recurrent_block_the_identity(name):
 
 
 def test_a_rectifier_with_the_identity_keeps_what_it_has():
-    """The IRNN: without input h stays, and its gradient is 1 over any time."""
+    """The IRNN: without input h is constant, and its gradient is 1 over any number of steps."""
     layer = tt.RNN(I, H, nonlinearity="relu", bias=False, recurrent_init="identity")
     h = torch.rand(1, 1, H, requires_grad=True)
     output, _ = layer(torch.zeros(300, 1, I), h)

@@ -68,7 +68,7 @@ def test_a_state_that_was_loaded_does_not_depend_on_the_file(cell, tmp_path):
     stream.save(path)
     other = layer.stream()
     other.load(path)
-    # In place, so that whoever maps the file sees it.
+    # Written in place, so that a process that maps the file sees the change.
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.write(b"\xff" * size)

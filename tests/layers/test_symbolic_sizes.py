@@ -1,4 +1,4 @@
-"""Batch and time of a compiled or exported layer stay open, whatever it is called with."""
+"""Batch size and steps of a compiled or exported layer stay variable."""
 
 import pytest
 import torch
@@ -6,14 +6,14 @@ from torch.export import Dim, export
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import throughtime as tt
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 from throughtime.layers import GRUD, MatrixLSTM
 
 from ..symbolic_sizes import SIZES, assert_compiles_once, tensors
 
 pytestmark = [
     pytest.mark.skipif(bool(missing()), reason="; ".join(missing())),
-    # PyTorch traces an autograd function by making one, and warns of that.
+    # PyTorch instantiates an autograd function when tracing it, and warns of that.
     pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
 ]
 
@@ -132,7 +132,7 @@ def test_a_layer_is_exported_with_open_sizes(name, strict):
 
 
 def test_an_exported_layer_keeps_nothing_for_a_backward_pass():
-    """As it has none: what would be kept is as large as the sequence several times."""
+    """Nothing is stored for a backward pass, which would need several times the sequence."""
     layer = LAYERS["lstm"]()
     exported = export(layer, (torch.randn(3, 6, I),))
     (node,) = (n for n in exported.graph.nodes if "recurrence" in str(n.target))

@@ -1,4 +1,4 @@
-"""What code that was written for torch.nn reads from a layer, and what it traces."""
+"""The attributes of torch.nn layers that other code reads, and tracing."""
 
 import copy
 import io
@@ -27,11 +27,11 @@ def test_the_attributes_are_those_of_torch_nn(kind, options):
     ours, theirs = getattr(tt, kind)(I, H, **options), getattr(nn, kind)(I, H, **options)
     for name in (*theirs.__constants__, "_all_weights", "_flat_weights_names"):
         assert getattr(ours, name) == getattr(theirs, name), name
-    for found, expected in (
+    for actual, expected in (
         ([ours._flat_weights], [theirs._flat_weights]),
         (ours.all_weights, theirs.all_weights),
     ):
-        shapes = [[[w.shape for w in row] for row in rows] for rows in (found, expected)]
+        shapes = [[[w.shape for w in row] for row in rows] for rows in (actual, expected)]
         assert shapes[0] == shapes[1]
     assert all(a is b for a, b in zip(ours._flat_weights, ours.parameters(), strict=True))
     assert ours.flatten_parameters() is None

@@ -32,10 +32,10 @@ stacks = pytest.mark.parametrize(
 
 
 def pair(kind, backend="auto", **options):
-    """Theirs and ours with equal, large weights, in float64."""
+    """A layer of torch.nn and ours with equal, large weights, in float64."""
     theirs, ours, more = KINDS[kind]
     options = {"dtype": torch.float64, **more, **options}
-    # PyTorch's operator is called for a layer without a projection.
+    # PyTorch's operator runs a layer without a projection.
     backend = "cpp" if (kind, backend) == ("projected", "torch") else backend
     layers = theirs(I, H, **options), ours(I, H, backend=backend, **options)
     with torch.no_grad():
@@ -59,12 +59,12 @@ def flat(value):
 
 
 def outputs_and_gradients(layer, x, hx, seed=5):
-    """Everything that comes out, forwards and backwards, from outputs and last states alike."""
+    """All results: outputs, last states, and the gradients of both."""
     leaves = [v.clone().requires_grad_() for v in [*flat(x), *([] if hx is None else flat(hx))]]
-    given = x._replace(data=leaves[0]) if isinstance(x, PackedSequence) else leaves[0]
+    leaf_input = x._replace(data=leaves[0]) if isinstance(x, PackedSequence) else leaves[0]
     state = None if hx is None else (tuple(leaves[1:]) if len(leaves) > 2 else leaves[1])
     torch.manual_seed(seed)
-    output, last = layer(given, state)
+    output, last = layer(leaf_input, state)
     values = [*flat(output), *flat(last)]
     draw = torch.Generator().manual_seed(7)
     loss = sum(
@@ -176,7 +176,7 @@ def test_state_dicts_load_both_ways(kind, stack):
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True))
 
 
-# As torch.nn documents them (its own classes take *args).
+# The signatures in the documentation of torch.nn (its classes take *args).
 FIRST = "self input_size hidden_size num_layers=1"
 REST = "bias=True batch_first=False dropout=0.0 bidirectional=False"
 LAST = "device=None dtype=None"
@@ -213,10 +213,10 @@ def test_forward_takes_what_torch_nn_takes(name):
     ],
 )
 def test_what_is_given_by_position_arrives(layer, positional):
-    made = layer(*positional)
-    assert (made.num_layers, made.bias, made.batch_first) == (2, False, True)
-    assert (made.dropout, made.bidirectional) == (0.5, True)
-    assert made(torch.zeros(B, T, I))[0].shape == (B, T, 2 * H)
+    recurrent = layer(*positional)
+    assert (recurrent.num_layers, recurrent.bias, recurrent.batch_first) == (2, False, True)
+    assert (recurrent.dropout, recurrent.bidirectional) == (0.5, True)
+    assert recurrent(torch.zeros(B, T, I))[0].shape == (B, T, 2 * H)
 
 
 def test_a_projection_to_no_fewer_units_is_refused():

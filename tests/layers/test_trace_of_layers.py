@@ -1,4 +1,4 @@
-"""return_trace: gates and states of all steps, under their names, as the equations make them."""
+"""return_trace: the recorded gates and states of all steps equal the equations."""
 
 import pytest
 import torch
@@ -21,63 +21,65 @@ every_backend = pytest.mark.parametrize(
 
 def layer(name="lstm-peephole", dtype=torch.float64, **options):
     torch.manual_seed(0)
-    made = tt.Recurrent(name, I, H, dtype=dtype, **options)
+    recurrent = tt.Recurrent(name, I, H, dtype=dtype, **options)
     with torch.no_grad():
-        for p in made.parameters():
+        for p in recurrent.parameters():
             p.copy_(0.7 * torch.randn_like(p))
-    return made
+    return recurrent
 
 
 def sequence():
     return torch.randn(T, B, I, dtype=torch.float64)
 
 
-def expected(made, x, used=None, rates=None, **given):
-    """The trace of all layers and directions, from the equations."""
-    found = {}
-    for number in range(made.num_layers):
+def expected(recurrent, x, used=None, rates=None, **arguments):
+    """The recording of all layers and directions, from the equations."""
+    recording = {}
+    for number in range(recurrent.num_layers):
         outputs = []
-        for d in range(made.num_directions):
-            suffix = made._suffixes(number)[d]
-            start = {k: torch.zeros(B, n).double() for k, n in made.state_sizes.items()}
+        for d in range(recurrent.num_directions):
+            suffix = recurrent._suffixes(number)[d]
+            start = {k: torch.zeros(B, n).double() for k, n in recurrent.state_sizes.items()}
             more = {}
             if rates:
-                seed = used[number * made.num_directions + d]
+                seed = used[number * recurrent.num_directions + d]
                 more["after"] = zoned(seed, rates, B, H)
-            steps = Steps(made, suffix)
-            h, _, seen = through_time(steps, x, start, reverse=d == 1, **given, **more)
+            steps = Steps(recurrent, suffix)
+            h, _, seen = through_time(steps, x, start, reverse=d == 1, **arguments, **more)
             outputs.append(h)
-            found |= {f"{k}{suffix}": v for k, v in seen.items()}
+            recording |= {f"{k}{suffix}": v for k, v in seen.items()}
         x = torch.cat(outputs, -1)
-    return x, found
+    return x, recording
 
 
-def same(ours, theirs):
+def assert_all_close(ours, theirs):
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, msg=lambda m, name=name: f"{name}: {m}")
 
 
 @every_backend
-@pytest.mark.parametrize("given", [{}, {"lengths": LENGTHS}, {"lengths": LENGTHS, "resets": True}])
-def test_names_and_values_are_those_of_the_equations(backend, given):
-    """Of two layers in two directions; zero past a row's end."""
-    if "resets" in given:
-        given = {**given, "resets": torch.rand(T, B) < 0.4}
-    made, x = layer(num_layers=2, bidirectional=True, backend=backend), sequence()
-    output, last, seen = made(x, return_trace=True, **given)
-    expected_output, theirs = expected(made, x, **given)
+@pytest.mark.parametrize(
+    "arguments", [{}, {"lengths": LENGTHS}, {"lengths": LENGTHS, "resets": True}]
+)
+def test_names_and_values_are_those_of_the_equations(backend, arguments):
+    """Two layers in two directions; zero past a row's end."""
+    if "resets" in arguments:
+        arguments = {**arguments, "resets": torch.rand(T, B) < 0.4}
+    recurrent, x = layer(num_layers=2, bidirectional=True, backend=backend), sequence()
+    output, last, seen = recurrent(x, return_trace=True, **arguments)
+    expected_output, theirs = expected(recurrent, x, **arguments)
     assert list(theirs) != []
     assert set(seen) == {f"{k}{suffix}" for k in NAMES for suffix in SUFFIXES}
-    same(seen, theirs)
+    assert_all_close(seen, theirs)
     torch.testing.assert_close(output, expected_output)
     torch.testing.assert_close(torch.cat([seen["h_l1"], seen["h_l1_reverse"]], -1), output)
-    if given:
+    if arguments:
         past = torch.arange(T).unsqueeze(1) >= torch.tensor(LENGTHS)
         assert not any(v[past].any() for v in seen.values())
-    # The states that came last stand in the trace.
+    # The last states are in the recording.
     for b in range(B):
-        n = LENGTHS[b] if given else T
+        n = LENGTHS[b] if arguments else T
         assert torch.equal(last[1][0, b], seen["c_l0"][n - 1, b])
         assert torch.equal(last[1][3, b], seen["c_l1_reverse"][0, b])
 
@@ -85,48 +87,48 @@ def test_names_and_values_are_those_of_the_equations(backend, given):
 @every_backend
 @pytest.mark.parametrize("options", [{}, {"proj_size": 2, "recurrent_dropout": 0.3}])
 def test_zoneout_has_the_draw_of_the_output(backend, options):
-    """What the trace tells is what the call did; the states are those that were kept."""
+    """The recording has the values of the call itself, with the states that zoneout kept."""
     rates = {"h": 0.3, "c": 0.6}
-    made = layer(zoneout=rates, num_layers=2, backend=backend, **options)
+    recurrent = layer(zoneout=rates, num_layers=2, backend=backend, **options)
     x = sequence()
     with seeds(1, 2):
-        output, (h, c), seen = made(x, lengths=LENGTHS, return_trace=True)
+        output, (h, c), seen = recurrent(x, lengths=LENGTHS, return_trace=True)
     assert torch.equal(output, seen["h_l1"])
     if not options:
-        same(seen, expected(made, x, (1, 2), rates, lengths=LENGTHS)[1])
+        assert_all_close(seen, expected(recurrent, x, (1, 2), rates, lengths=LENGTHS)[1])
     for b, n in enumerate(LENGTHS):
         for number in range(2):
             assert torch.equal(h[number, b], seen[f"h_l{number}"][n - 1, b])
             assert torch.equal(c[number, b], seen[f"c_l{number}"][n - 1, b])
-    # To look changes nothing.
+    # Recording does not change the result.
     with seeds(1, 2):
-        assert torch.equal(made(x, lengths=LENGTHS)[0], output)
+        assert torch.equal(recurrent(x, lengths=LENGTHS)[0], output)
 
 
 @every_backend
 def test_it_has_the_form_of_the_input(backend):
-    made, x = layer(num_layers=2, bidirectional=True, backend=backend), sequence()
-    _, _, seen = made(x, return_trace=True)
+    recurrent, x = layer(num_layers=2, bidirectional=True, backend=backend), sequence()
+    _, _, seen = recurrent(x, return_trace=True)
     turned = layer(num_layers=2, bidirectional=True, batch_first=True, backend=backend)
     _, _, batch_first = turned(x.transpose(0, 1), return_trace=True)
-    same({k: v.transpose(0, 1) for k, v in batch_first.items()}, seen)
+    assert_all_close({k: v.transpose(0, 1) for k, v in batch_first.items()}, seen)
     assert batch_first["f_l1"].shape == (B, T, H)
-    for module in (made, turned):
+    for module in (recurrent, turned):
         _, _, alone = module(x[:, 2], return_trace=True)
         assert alone["f_l1"].shape == (T, H)
-        same(alone, {k: v[:, 2] for k, v in seen.items()})
+        assert_all_close(alone, {k: v[:, 2] for k, v in seen.items()})
 
 
 @every_backend
 @pytest.mark.parametrize("is_sorted", [True, False])
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_a_packed_sequence_gives_packed_traces(backend, is_sorted, batch_first):
-    made = layer(bidirectional=True, batch_first=batch_first, backend=backend)
+    recurrent = layer(bidirectional=True, batch_first=batch_first, backend=backend)
     x, lengths = sequence(), sorted(LENGTHS, reverse=True) if is_sorted else LENGTHS
     packed = pack_padded_sequence(x, lengths, enforce_sorted=is_sorted)
-    output, _, seen = made(packed, return_trace=True)
-    made.batch_first = False
-    _, _, padded = made(x, lengths=lengths, return_trace=True)
+    output, _, seen = recurrent(packed, return_trace=True)
+    recurrent.batch_first = False
+    _, _, padded = recurrent(x, lengths=lengths, return_trace=True)
     assert seen.keys() == padded.keys()
     for name, value in seen.items():
         assert torch.equal(value.batch_sizes, output.batch_sizes)
@@ -135,31 +137,31 @@ def test_a_packed_sequence_gives_packed_traces(backend, is_sorted, batch_first):
 
 @every_backend
 def test_a_trace_has_no_gradient_and_the_output_keeps_its_own(backend):
-    made, x = layer(backend=backend), sequence().requires_grad_()
-    output, _, seen = made(x, return_trace=True)
+    recurrent, x = layer(backend=backend), sequence().requires_grad_()
+    output, _, seen = recurrent(x, return_trace=True)
     assert not any(v.requires_grad for v in seen.values())
     output.sum().backward()
     ours, x.grad = x.grad, None
-    made(x)[0].sum().backward()
+    recurrent(x)[0].sum().backward()
     assert torch.equal(ours, x.grad)
 
 
 def test_weights_that_are_dropped_are_those_of_the_output():
-    made, x = layer(weight_drop=0.5, num_layers=2, dropout=0.5), sequence()
-    output, (_, c), seen = made(x, return_trace=True)
+    recurrent, x = layer(weight_drop=0.5, num_layers=2, dropout=0.5), sequence()
+    output, (_, c), seen = recurrent(x, return_trace=True)
     assert torch.equal(seen["h_l1"], output)
     assert torch.equal(seen["c_l0"][-1], c[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_is_of_the_type_of_the_layer(dtype):
-    made = layer(dtype=dtype)
-    _, _, seen = made(torch.randn(T, B, I, dtype=dtype), return_trace=True)
+    recurrent = layer(dtype=dtype)
+    _, _, seen = recurrent(torch.randn(T, B, I, dtype=dtype), return_trace=True)
     assert {v.dtype for v in seen.values()} == {dtype}
 
 
 class Looked(tt.Cell):
-    """Gives out, to be looked at, a mask, a number and a value of each row."""
+    """A cell that also returns a mask, a number and a value for each row."""
 
     gates, states = ("h",), ("h",)
 
@@ -171,8 +173,8 @@ class Looked(tt.Cell):
 @every_backend
 def test_whatever_a_step_returns_is_spread_over_the_units(backend):
     torch.manual_seed(0)
-    made = tt.Recurrent(Looked(), I, H, dtype=torch.float64, backend=backend)
-    output, _, seen = made(sequence(), lengths=[6, 6, 6, 6, 2], return_trace=True)
+    recurrent = tt.Recurrent(Looked(), I, H, dtype=torch.float64, backend=backend)
+    output, _, seen = recurrent(sequence(), lengths=[6, 6, 6, 6, 2], return_trace=True)
     assert {v.shape for v in seen.values()} == {(T, B, H)}
     assert torch.equal(seen["is_positive_l0"], (output > 0).double())
     valid = torch.ones(T, B, H).double()

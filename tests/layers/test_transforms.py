@@ -1,4 +1,4 @@
-"""Transforms of the layers that PyTorch's operations surround, or that are nothing else."""
+"""Transforms of layers that consist of, or are surrounded by, PyTorch's operations."""
 
 import pytest
 import torch
@@ -16,15 +16,15 @@ def close(ours, theirs):
 
 
 def stacked(results):
-    """What a loop over samples gave, as vmap gives it."""
+    """The results of a loop over samples in the form that vmap returns."""
     return torch.utils._pytree.tree_map(lambda *leaves: torch.stack(leaves), *results)
 
 
 def by_two_pulls(function, inputs, tangents):
-    """The tangent by reverse mode alone: the gradient of the gradient, which is linear in v."""
+    """The tangent by reverse mode only: the gradient of the gradient, which is linear in v."""
     results, pull = vjp(function, *inputs)
-    (found,) = vjp(pull, tuple(torch.zeros_like(r) for r in results))[1](tangents)
-    return found
+    (tangents_out,) = vjp(pull, tuple(torch.zeros_like(r) for r in results))[1](tangents)
+    return tangents_out
 
 
 class Matrix:
@@ -41,8 +41,8 @@ class Matrix:
 
     def function(self, layer):
         def call(weights, x, C, n, m, resets, lengths):
-            given = {"lengths": lengths, "resets": resets}
-            output, last = functional_call(layer, weights, (x, (C, n, m)), given)
+            arguments = {"lengths": lengths, "resets": resets}
+            output, last = functional_call(layer, weights, (x, (C, n, m)), arguments)
             return output, *last
 
         return call
@@ -138,12 +138,12 @@ def test_batched_gradients_equal_one_after_another(case):
     samples = case.samples()
     rest, d_output = [s[0] for s in samples[1:]], torch.randn(4, T, B, H).double()
     x = samples[0][0].requires_grad_()
-    found = []
+    results = []
     for layer in (case.ours, case.meaning):
         output = case.function(layer)({}, x, *rest, LENGTHS[0])[0]
-        found.append((output, [x, *(p for p in layer.parameters())]))
-    ours = torch.autograd.grad(*found[0], d_output, is_grads_batched=True)
-    calls = [torch.autograd.grad(*found[1], d, retain_graph=True) for d in d_output]
+        results.append((output, [x, *(p for p in layer.parameters())]))
+    ours = torch.autograd.grad(*results[0], d_output, is_grads_batched=True)
+    calls = [torch.autograd.grad(*results[1], d, retain_graph=True) for d in d_output]
     close(ours, stacked(calls))
 
 

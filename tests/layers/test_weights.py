@@ -1,4 +1,4 @@
-"""Weights that are not what the layer was constructed with, and weights that change afterwards."""
+"""Weights that differ from those of the construction, and weights that change later."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from throughtime.checks import ShapeError
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.layers import time_gaps
 
-from ..given_inputs import fed
+from ..further_inputs import fed
 
 T, B, I, H = 5, 2, 3, 4
 needs_compiler = pytest.mark.skipif(bool(cpp.missing()), reason="no compiler")
@@ -20,7 +20,7 @@ every_backend = pytest.mark.parametrize(
 )
 CELLS = tt.cells.names()
 
-# What a weight became, and what the message says of it.
+# The replaced weight, and the part of the message that describes it.
 REFUSED = {
     "float64": (lambda w: w.double(), r"torch\.float64"),
     "bfloat16": (lambda w: w.bfloat16(), r"torch\.bfloat16"),
@@ -36,7 +36,7 @@ REFUSED = {
     "meta": (lambda w: w.to("meta"), "not at the same device"),
 }
 
-# The same numbers, laid out otherwise in memory.
+# Equal numbers in another memory layout.
 LAYOUTS = {
     "transposed": lambda w: w.T.contiguous().T if w.dim() == 2 else w,
     "strided": lambda w: _spread(w),
@@ -46,7 +46,7 @@ LAYOUTS = {
 
 
 def _spread(w):
-    """With NaN between its elements."""
+    """A tensor with NaN between its elements in memory."""
     wide = w.new_full([2 * n + 1 for n in w.shape], float("nan"))
     part = wide[tuple(slice(1, None, 2) for _ in w.shape)]
     return part.copy_(w)
@@ -66,13 +66,13 @@ def with_weight(layer, name, value, x, **options):
         return functional_call(layer, {name: value}, (x,), options)
 
 
-# What is refused.
+# Refusals.
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_no_cell_reads_a_weight_of_another_type_shape_or_device(cell):
     layer = layer_of(cell)
-    # A step or two are run by the reference, more by the kernels.
+    # The reference runs a step or two, kernels run more.
     for x in (sequence(1), sequence()):
         for name, weight in layer.named_parameters():
             for became, (changed, message) in REFUSED.items():
@@ -82,7 +82,7 @@ def test_no_cell_reads_a_weight_of_another_type_shape_or_device(cell):
                         continue
                 with pytest.raises(ValueError, match=message) as refusal:
                     with_weight(layer, name, value, x)
-                # The type of weight_ih_l0 is the layer's, which x has to have.
+                # The dtype of weight_ih_l0 is that of the layer, which x must have.
                 is_type = name == "weight_ih_l0" and "expected x of" in str(refusal.value)
                 assert name in str(refusal.value) or is_type, (name, became)
 
@@ -208,7 +208,7 @@ def test_the_other_layers_check_theirs(make):
                 functional_call(layer, {name: changed(weight.detach())}, inputs)
 
 
-# What is read as it is.
+# Accepted weights.
 
 
 @every_backend
@@ -220,13 +220,13 @@ def test_the_layout_of_a_weight_changes_no_number(layout, units, backend):
     x = torch.randn(T, B, units, dtype=torch.float64)
     plain = {k: p.detach().requires_grad_() for k, p in layer.named_parameters()}
     other = {k: LAYOUTS[layout](p.detach()).requires_grad_() for k, p in plain.items()}
-    found = []
+    results = []
     for weights, sequence in ((plain, x), (other, LAYOUTS[layout](x))):
         options = {"lengths": [T, 3], "return_trace": True}
         output, state, seen = functional_call(layer, weights, (sequence,), options)
         gradients = torch.autograd.grad(output.square().sum(), list(weights.values()))
-        found.append([output, state, seen, *gradients])
-    torch.testing.assert_close(*found)
+        results.append([output, state, seen, *gradients])
+    torch.testing.assert_close(*results)
 
 
 def _in_place(layer, theirs):
@@ -254,7 +254,7 @@ def _assigned_state(layer, theirs):
 
 
 def _optimised(layer, theirs):
-    """One step of which the gradient is the difference."""
+    """One step whose gradient is the difference."""
     for ours, value in zip(layer.parameters(), theirs.parameters(), strict=True):
         ours.grad = (ours - value).detach()
     torch.optim.SGD(layer.parameters(), lr=1.0).step()
@@ -271,7 +271,7 @@ def test_weights_changed_after_construction_are_those_that_run(change, backend):
     torch.manual_seed(1)
     theirs = tt.Recurrent(cell, H, H, **options)
     x = sequence(dtype=torch.float64)
-    # Whatever a layer may keep of its weights, it has by now.
+    # By now the layer has stored whatever it stores of its weights.
     layer(x)[0].sum().backward()
     with torch.no_grad():
         layer(x)

@@ -1,4 +1,4 @@
-"""What is measured, and what is refused a figure."""
+"""Benchmarks: the measurements, and contenders whose wrong numbers get no time."""
 
 import os
 import statistics
@@ -17,7 +17,7 @@ from throughtime.measuring.benchmark import Point, Setup, Size
 from throughtime.measuring.peers import Loop
 
 TINY = Size(3, 17)
-# The reference stands for our own layer where no kernel has to be compiled for the test.
+# The reference replaces our own layer if the test needs no compiled kernel.
 QUICK = Setup(steps=6, rounds=1, backend="reference", peers=("loop",))
 
 
@@ -70,7 +70,7 @@ def test_ragged_rows_are_compared_with_packed_ones_and_with_padded_ones():
     (point,) = benchmark.measure("gru", TINY, ["training"], setup)
     assert point.errors == {}
     assert point.ratios.keys() == {"torch", "padded"}
-    # The work is that of the valid steps.
+    # Only valid steps count as work.
     assert 2 * 3 * 3 < point.rows < 2 * 30 * 3
     work = benchmark.flops(cells.get("gru"), point.rows, 17, 17, "training")
     assert point.gflops * point.ms["ours"] * 1e6 == pytest.approx(work)
@@ -141,7 +141,7 @@ def test_the_contenders_take_turns_and_the_warm_up_is_left_out():
 
 
 def test_the_products_are_counted_as_they_are_multiplied():
-    # Counted by torch itself, in a loop that takes every product on its own.
+    # torch itself counts the FLOP, in a loop that computes every product separately.
     from torch.utils.flop_counter import FlopCounterMode
 
     from throughtime.layers import Recurrent
@@ -169,7 +169,7 @@ def test_the_summary_has_the_geometric_mean_and_the_worst_point():
         **{"cell": "lstm", "mode": "training", "against": "torch", "points": 2},
         **{"geometric_mean": pytest.approx(2.0), "worst": 1.0, "at": "2x8"},
     }
-    # There the most is the worst.
+    # For times per FLOP, the highest is the worst.
     assert (flop["geometric_mean"], flop["worst"]) == (pytest.approx(1.0), 2.0)
 
 
@@ -197,12 +197,12 @@ def test_more_threads_than_cores_have_no_higher_peak():
 
 
 def test_the_memory_of_a_call_is_the_most_that_lives_at_once():
-    held: list[Tensor] = []
+    tensors: list[Tensor] = []
 
     def call():
-        # 64 MiB that go, then 32 MiB beside 16 that stay.
+        # 64 MiB that are freed, then 32 MiB in addition to 16 that stay.
         torch.ones(16 * 2**20)
-        held.append(torch.ones(4 * 2**20))
+        tensors.append(torch.ones(4 * 2**20))
         torch.ones(8 * 2**20)
 
     assert benchmark.step_memory(call) / 2**20 == pytest.approx(64, abs=8)
@@ -210,9 +210,9 @@ def test_the_memory_of_a_call_is_the_most_that_lives_at_once():
 
 def test_a_process_of_its_own_measures_and_its_error_is_passed_on():
     job = {"who": "torch", "cell": "gru", **own_process._as_words(Size(8, 64), Setup(steps=200))}
-    found = own_process._in_a_process("memory", job, {})
-    # The outputs at least.
-    assert found["bytes"] > 4 * 200 * 8 * 64
+    usage = own_process._in_a_process("memory", job, {})
+    # At least the memory of the outputs.
+    assert usage["bytes"] > 4 * 200 * 8 * 64
     with pytest.raises(ValueError, match=r"the process that measures it ended:(\n|.)*Error"):
         own_process._in_a_process("memory", {**job, "size": "none"}, {})
 
@@ -230,7 +230,7 @@ def test_a_size_that_is_none_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"peers": ("torhc",)}, 'unknown peer "torhc"; did you mean "torch"?'),
         ({"peers": ("loop",), "ragged": True}, 'unknown peer of a ragged batch "loop"'),
@@ -238,8 +238,8 @@ def test_a_size_that_is_none_is_refused(text):
         ({"rounds": 0}, "rounds: expected 1 or more, got 0"),
     ],
 )
-def test_a_setup_that_cannot_be_is_refused(options, said):
-    with pytest.raises(ValueError, match=said.replace("?", "[?]")):
+def test_a_setup_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message.replace("?", "[?]")):
         Setup(**options)
 
 

@@ -1,4 +1,4 @@
-"""The bridge: where a decoder begins, for every pair of cells."""
+"""The bridge: the initial states of the decoder, for every pair of cells."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from throughtime.layers import Recurrent
 from throughtime.models.bridge import Bridge
 
-from ..given_inputs import WITHOUT
+from ..further_inputs import WITHOUT
 from .translators import LENGTHS, sentences, small_model, step_by_step
 
 
@@ -53,10 +53,10 @@ def test_states_that_belong_together_are_not_pressed_through_tanh():
     assert (m == -1e4).all()
 
 
-# Words come at no times, with no masses and no gaps between them.
+# Embedded words provide no times, masses or gaps for further inputs.
 @pytest.mark.parametrize("cell", WITHOUT)
 def test_every_cell_of_words_encodes_and_decodes(cell):
-    # The reference: that kernels give the same is shown elsewhere, and each would be compiled.
+    # The reference, because other tests compare it with kernels, which would have to be compiled.
     model = small_model("additive", True, cell=cell, num_layers=2, backend="reference")
     source, target_in = sentences()
     scores = model(source, LENGTHS, target_in)

@@ -1,4 +1,4 @@
-"""The cloze model: no word is seen by its own prediction, and all others are."""
+"""The cloze model: the prediction of a word reads all words except itself."""
 
 import pytest
 import torch
@@ -10,22 +10,22 @@ V, T = 20, 9
 
 
 def reached(model, lengths=None, rows=2):
-    """Which word (last) has a part in the context of which (first), in the first row."""
+    """Which word (last index) affects the context of which (first index), in the first row."""
     tokens = torch.randint(4, V, (rows, T))
-    held = {}
+    embedded = {}
 
-    def keep(module, given, x):
+    def keep(module, inputs, x):
         x.retain_grad()
-        held["x"] = x
+        embedded["x"] = x
 
     model.embedding.register_forward_hook(keep)
     contexts = model.contexts(tokens, lengths)
     table = torch.zeros(T, T, dtype=torch.bool)
     for t in range(T):
-        held["x"].grad = None
+        embedded["x"].grad = None
         contexts[0, t].sum().backward(retain_graph=True)
-        # The begin stands before the words.
-        table[t] = held["x"].grad[0, 1 : T + 1].abs().sum(-1) > 0
+        # The begin token precedes the words.
+        table[t] = embedded["x"].grad[0, 1 : T + 1].abs().sum(-1) > 0
     return table
 
 
@@ -63,7 +63,7 @@ def test_another_word_in_the_gap_changes_no_score_there(bidirectional, tied):
             other[b, t] = 4 + (tokens[b, t] - 3) % (V - 4)
             changed = model(other, lengths)
             torch.testing.assert_close(changed[b, t], scores[b, t], rtol=0, atol=0)
-            # Forward, nothing is predicted from the last word.
+            # Forward, no prediction reads the last word.
             if t + 1 < length or (bidirectional and length > 1):
                 assert not torch.equal(changed[b, :length], scores[b, :length])
 

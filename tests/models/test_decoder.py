@@ -1,4 +1,4 @@
-"""What the decoder reads while it learns: the target, its own tokens, its own expectation."""
+"""The inputs of the decoder in training: the target, its own tokens, or its expectation."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_scheduled_sampling_that_never_forces_reads_what_it_writes(input_feeding
 
 def test_scheduled_sampling_draws_for_every_place_and_as_the_scores_say(monkeypatch):
     model, read = small_model(), []
-    # The scores are the same everywhere, so that all own tokens are drawn from one distribution.
+    # The scores are equal everywhere, so all own tokens are drawn from one distribution.
     probabilities = torch.tensor([0.0, 0.0, 0.2, 0.5, 0.3, *[0.0] * 6])
     with torch.no_grad():
         model.decoder.scores.weight.zero_()
@@ -44,7 +44,7 @@ def test_scheduled_sampling_draws_for_every_place_and_as_the_scores_say(monkeypa
     expected[10] += 0.4
     torch.testing.assert_close(shares, expected, atol=0.025, rtol=0)
     is_true = tokens == 10
-    # Each place for itself: of a step about as many as of all, and a row is seldom of one kind.
+    # Positions are drawn independently: each step has the overall rate, and rows are mixed.
     assert (is_true.float().mean(1) - 0.4).abs().max() < 0.1
     assert (is_true.all(0) | ~is_true.any(0)).float().mean() < 0.05
 

@@ -1,4 +1,4 @@
-"""Encoder and decoder: the equations, teacher forcing and without, padding, the bridge."""
+"""Encoder and decoder: the equations, teacher forcing and other feeds, padding, the bridge."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ WAYS = [
 every_way = pytest.mark.parametrize(("attention", "input_feeding"), WAYS)
 
 
-# What it computes.
+# Equations.
 
 
 @every_way
@@ -28,7 +28,7 @@ def test_step_by_step_gives_the_scores_of_teacher_forcing(attention, input_feedi
 
 
 def gru_cell(recurrent, size, layer=0):
-    """The same weights in PyTorch's own cell."""
+    """PyTorch's cell with the weights of the layer."""
     cell = torch.nn.GRUCell(size, recurrent.hidden_size).double()
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     weights = {name: getattr(recurrent, f"{name}_l{layer}").detach() for name in names}
@@ -146,7 +146,7 @@ def test_scores_past_a_targets_end_are_those_of_nothing(attention, input_feeding
         assert torch.equal(scores[1, 1:], model.decoder.scores.bias.expand(3, -1))
 
 
-# Of PyTorch's own tracing of an autograd.Function.
+# PyTorch warns of its own tracing of an autograd.Function.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize(("attention", "input_feeding"), [("general", False), ("additive", True)])
 def test_it_is_one_graph_to_torch_compile(attention, input_feeding):
@@ -158,7 +158,7 @@ def test_it_is_one_graph_to_torch_compile(attention, input_feeding):
     )
 
 
-# Where it looks.
+# Attention.
 
 
 @pytest.mark.parametrize(("attention", "input_feeding"), WAYS[1:])
@@ -214,7 +214,7 @@ def test_a_state_dict_makes_the_same_model_again():
     assert torch.equal(model(source, LENGTHS, target_in), again(source, LENGTHS, target_in))
 
 
-# What it learns.
+# Learning.
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_it_learns_eight_pairs_by_heart(attention, input_feeding, cell):
     assert [h.tokens for (h,) in greedy_search(model, source, lengths)] == expected
 
 
-# What it refuses.
+# Refusals.
 
 
 @pytest.mark.parametrize(

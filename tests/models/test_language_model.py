@@ -1,4 +1,4 @@
-"""The language model and the drawing of characters from it."""
+"""The language model, and drawing of characters from it."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_it_learns_a_text_by_heart():
     assert drawn == tokens[0, 2:].tolist()
 
 
-# How a token is drawn. The probabilities of the scores are 0.5, 0.3, 0.15 and 0.05.
+# Drawing a token. The probabilities of the scores are 0.5, 0.3, 0.15 and 0.05.
 
 SCORES = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 
@@ -79,7 +79,7 @@ def frequencies(sampling, num=4000):
     [
         (Sampling(temperature=1.0), [0.5, 0.3, 0.15, 0.05]),
         (Sampling(temperature=0), [1, 0, 0, 0]),
-        # squares, and then their sum to one: 0.25, 0.09, 0.0225, 0.0025 of 0.365
+        # Their squares, divided by the sum: 0.25, 0.09, 0.0225 and 0.0025 of 0.365.
         (Sampling(temperature=0.5), [0.685, 0.247, 0.062, 0.007]),
         (Sampling(temperature=1.0, top_k=2), [0.625, 0.375, 0, 0]),
         (Sampling(temperature=1.0, top_k=99), [0.5, 0.3, 0.15, 0.05]),
@@ -172,7 +172,7 @@ def test_the_mode_between_two_generated_tokens_is_the_callers():
     model = LanguageModel(9, hidden_size=8, num_layers=2, dropout=0.5).train()
     greedy = Sampling(temperature=0)
     alone = list(generate(model, torch.tensor([0]), 8, greedy))
-    # Two at a time, and one that is never finished.
+    # Two generators at a time, and one that is never finished.
     first, second = (generate(model, torch.tensor([0]), 8, greedy) for _ in range(2))
     assert next(second) == alone[0]
     assert model.training

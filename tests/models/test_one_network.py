@@ -1,4 +1,4 @@
-"""One network: it reads the source and says the target in the blanks behind it."""
+"""OneNetwork: it reads the source, and writes the target at the blanks behind it."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ V, W, BOS = 9, 7, 1
 LENGTHS = [6, 2, 4]
 
 
-def given():
+def pair():
     source, target_in = torch.randint(3, V, (3, 6)), torch.randint(3, W, (3, 5))
     target_in[:, 0] = BOS
     return source, target_in
@@ -19,7 +19,7 @@ def given():
 @pytest.mark.parametrize("cell", ["lstm", "gru", "lstm-peephole"])
 def test_it_is_one_mapping_of_a_sequence_padded_behind(cell, num_layers):
     model = OneNetwork(V, W, cell=cell, hidden_size=6, num_layers=num_layers).double()
-    source, target_in = given()
+    source, target_in = pair()
     scores = model(source, LENGTHS, target_in)
     for row, length in enumerate(LENGTHS):
         reads = torch.cat([source[row, :length], torch.full((5,), BOS)]).unsqueeze(0)
@@ -29,14 +29,14 @@ def test_it_is_one_mapping_of_a_sequence_padded_behind(cell, num_layers):
 
 def test_what_it_said_it_does_not_read():
     model = OneNetwork(V, W, hidden_size=6).double()
-    source, target_in = given()
+    source, target_in = pair()
     other = torch.randint(3, W, target_in.shape)
     assert torch.equal(model(source, LENGTHS, target_in), model(source, LENGTHS, other))
 
 
 def test_steps_are_the_whole():
     model = OneNetwork(V, W, cell="gru", hidden_size=6).double()
-    source, target_in = given()
+    source, target_in = pair()
     memory = model.encode(source, LENGTHS)
     state = memory.state
     for t, scores in enumerate(model(source, LENGTHS, target_in).unbind(1)):
@@ -47,13 +47,13 @@ def test_steps_are_the_whole():
 def test_both_searches_find_the_likeliest_token_of_each_place():
     model = OneNetwork(V, W, hidden_size=6).double()
     with torch.no_grad():
-        # It ends where its limit is.
+        # The search ends at the largest length.
         model.scores.bias[model.eos] = -50.0
-    source, _ = given()
-    found = greedy_search(model, source, LENGTHS, max_length=4)
+    source, _ = pair()
+    hypotheses = greedy_search(model, source, LENGTHS, max_length=4)
     logs = model(source, LENGTHS, torch.zeros(3, 4, dtype=torch.int64)).log_softmax(-1)
     best, tokens = model.writable(logs).max(-1)
-    for row, (one,) in enumerate(found):
+    for row, (one,) in enumerate(hypotheses):
         assert one.tokens == tokens[row].tolist()
         assert one.score == pytest.approx(best[row].sum().item())
         assert one.attention is None
@@ -63,7 +63,7 @@ def test_both_searches_find_the_likeliest_token_of_each_place():
 
 def test_gradients_reach_both_halves():
     model = OneNetwork(V, W, hidden_size=6)
-    source, target_in = given()
+    source, target_in = pair()
     model(source, LENGTHS, target_in)[0, -1].sum().backward()
     read = model.embedding.weight.grad.abs().sum(1) > 0
     assert read[source[0]].all()
@@ -94,7 +94,7 @@ def test_what_is_no_source_is_refused(source, lengths, message):
 )
 def test_what_is_no_target_is_refused(target_in, message):
     with pytest.raises(ValueError, match=message):
-        OneNetwork(V, W, hidden_size=6)(given()[0], LENGTHS, target_in, [2, 3, 1])
+        OneNetwork(V, W, hidden_size=6)(pair()[0], LENGTHS, target_in, [2, 3, 1])
 
 
 @pytest.mark.parametrize(

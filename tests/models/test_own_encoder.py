@@ -1,4 +1,4 @@
-"""Encoder and decoder that differ, and an encoder of one's own."""
+"""Encoders and decoders with different settings, and a user's encoder."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from throughtime.models import EncoderDecoder, beam_search
 
 
 class Patches(nn.Module):
-    """Reads pictures (B, C, W) by a convolution over their columns, two of which become one."""
+    """Reads pictures (B, C, W) by a convolution over their columns, which halves their number."""
 
     output_size = 6
 
@@ -34,7 +34,7 @@ def test_any_module_is_an_encoder(attention, cell):
     assert scores.shape == (2, 4, 9)
     scores.sum().backward()
     assert all(p.grad is not None for p in model.encoder.parameters())
-    # What lies past the end of a picture is not read: neither by attention nor by the mean.
+    # Neither attention nor the mean reads past the end of a picture.
     changed = pictures.clone()
     changed[1, :, 6:] = 99.0
     torch.testing.assert_close(model(changed, [10, 6], target_in)[1], scores[1])

@@ -1,4 +1,4 @@
-"""Greedy search, drawing and beam search: what they find, what it is worth, and that they stop."""
+"""Greedy search, sampling and beam search: hypotheses, scores and termination."""
 
 import itertools
 
@@ -14,7 +14,7 @@ WAYS = [("none", False), ("general", False), ("dot", True), ("additive", True)]
 
 
 def some_model(V=6, ends=0.0, seed=0, attention="general", input_feeding=False, **options):
-    """A network of random weights, large ones so that sources differ, with a liking for eos."""
+    """A network of random weights, so large that sources differ, with a high probability of eos."""
     torch.manual_seed(seed)
     model = EncoderDecoder(
         *(7, V),
@@ -32,7 +32,7 @@ def some_sources():
 
 
 def log_probability(model, source, target):
-    """By teacher forcing: the sum over the tokens of one target, as they are given."""
+    """The score of a target by teacher forcing: the sum over its tokens."""
     target_in = torch.tensor([[BOS, *target[:-1]]])
     logs = model(source.unsqueeze(0), None, target_in).log_softmax(-1)[0]
     return sum(float(logs[t, y]) for t, y in enumerate(target))
@@ -67,8 +67,8 @@ def with_end(hypothesis):
 def test_it_finds_what_a_plain_search_finds_one_by_one(seed, K, n_best, power):
     model, sources = some_model(ends=1.0, seed=seed), some_sources()
     options = {"width": K, "n_best": n_best, "length_power": power, "max_length": 6}
-    found = beam_search(model, sources, LENGTHS, **options)
-    for source, S, hypotheses in zip(sources, LENGTHS, found, strict=True):
+    results = beam_search(model, sources, LENGTHS, **options)
+    for source, S, hypotheses in zip(sources, LENGTHS, results, strict=True):
         expected = plain_beam(model, source[:S], K, 6, power)[:n_best]
         assert [with_end(h) for h in hypotheses] == [tokens for tokens, _ in expected]
         scores = torch.tensor([h.score for h in hypotheses])
@@ -83,8 +83,8 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_there_is(power):
         [*tokens, EOS] for n in range(limit) for tokens in itertools.product(letters, repeat=n)
     ]
     options = {"width": 3**limit, "n_best": 3, "length_power": power, "max_length": limit}
-    found = beam_search(model, sources, LENGTHS, **options)
-    for source, S, hypotheses in zip(sources, LENGTHS, found, strict=True):
+    results = beam_search(model, sources, LENGTHS, **options)
+    for source, S, hypotheses in zip(sources, LENGTHS, results, strict=True):
         worth = {tuple(t): log_probability(model, source[:S], t) / len(t) ** power for t in space}
         best = sorted(worth, key=lambda t: -worth[t])[:3]
         assert [tuple(with_end(h)) for h in hypotheses] == best
@@ -96,7 +96,7 @@ def test_it_stops_when_nothing_that_is_left_could_be_better(monkeypatch):
     monkeypatch.setattr(model, "step", lambda *a: steps.append(len(a[0])) or step(*a))
     beam_search(model, some_sources(), LENGTHS, width=3, max_length=9)
     assert steps == [4 * 3]
-    # The second best ends at the second step.
+    # The second-best hypothesis ends at the second step.
     beam_search(model, some_sources(), LENGTHS, width=3, n_best=2, max_length=9)
     assert len(steps) == 3
 
@@ -143,13 +143,13 @@ every_search = pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES
 def test_it_always_stops_and_goes_on_past_no_end(search, ends):
     model = some_model(8, ends)
     for options, limits in (({}, [18, 12, 16, 18]), ({"max_length": 3}, [3] * 4)):
-        found = search(model, some_sources(), **options)
-        for limit, hypotheses in zip(limits, found, strict=True):
+        results = search(model, some_sources(), **options)
+        for limit, hypotheses in zip(limits, results, strict=True):
             for h in hypotheses:
                 assert not {PAD, BOS, EOS} & set(h.tokens)
                 assert len(with_end(h)) <= limit
                 assert h.is_finished or len(h.tokens) == limit
-    first = [hypotheses[0] for hypotheses in found]
+    first = [hypotheses[0] for hypotheses in results]
     if ends < 0:
         assert not any(h.is_finished for h in first)
     if ends > 0:
@@ -189,11 +189,11 @@ def test_a_batch_is_searched_as_its_sentences_one_by_one(search, attention, inpu
         model = some_model(8, 1.0, seed, attention=attention, input_feeding=input_feeding)
         together = search(model, sources)
         written |= {len(h[0].tokens) for h in together}
-        for source, S, found in zip(sources, LENGTHS, together, strict=True):
+        for source, S, results in zip(sources, LENGTHS, together, strict=True):
             (alone,) = search(model, source[:S].unsqueeze(0), None)
-            assert [h.tokens for h in found] == [h.tokens for h in alone]
-            assert [h.score for h in found] == pytest.approx([h.score for h in alone])
-    # Some end soon and others late, so that batches shrink on the way.
+            assert [h.tokens for h in results] == [h.tokens for h in alone]
+            assert [h.score for h in results] == pytest.approx([h.score for h in alone])
+    # Sources end at different steps, so that batches shrink on the way.
     assert len(written) > 2
 
 
@@ -218,13 +218,13 @@ def test_what_fills_up_the_sources_does_not_matter(search):
     assert search(model, sources) == search(model, other)
 
 
-# Drawing.
+# Sampling.
 
 
 def test_targets_are_drawn_as_often_as_they_are_likely():
     model, source = some_model(5, ends=1.0, seed=2), some_sources()[:1]
     (drawn,) = sample_search(model, source, sampling=Sampling(1.0), num=4000, seed=0, max_length=2)
-    # With two letters: the end at once, a letter and the end, or two letters (cut off).
+    # With two letters: an immediate end, a letter and the end, or two letters (cut off).
     writable = model.writable(model(source, None, torch.tensor([[BOS]])))[0, 0].softmax(-1)
     for y in (3, 4):
         share = sum(h.tokens[:1] == [y] for h in drawn) / 4000
@@ -246,7 +246,7 @@ def test_a_temperature_of_zero_is_greedy_search():
     assert drawn == greedy_search(model, sources, LENGTHS)
 
 
-# What is refused.
+# Refusals.
 
 
 @pytest.mark.parametrize(

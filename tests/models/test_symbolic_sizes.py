@@ -1,11 +1,11 @@
-"""Batch and time of a compiled or exported model stay open, with or without lengths and state."""
+"""Batch size and steps of a compiled or exported model stay variable."""
 
 import pytest
 import torch
 from torch.export import Dim, export
 from torch.func import vmap
 
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork
 from throughtime.models.cloze import Cloze
 

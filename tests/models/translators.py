@@ -1,4 +1,4 @@
-"""What the tests of encoder and decoder share: small models, sentences, eight pairs to learn."""
+"""Helpers of the tests of encoder and decoder: small models, sentences, eight pairs to learn."""
 
 import torch
 import torch.nn.functional as F
@@ -24,15 +24,15 @@ def sentences(rows=3, S=5, T=4):
 
 def step_by_step(model, source, lengths, target_in):
     memory = model.encode(source, lengths)
-    state, made = memory.state, []
+    state, scores_of_steps = memory.state, []
     for token in target_in.unbind(1):
         scores, state = model.step(token, state, memory)
-        made.append(scores)
-    return torch.stack(made, 1)
+        scores_of_steps.append(scores)
+    return torch.stack(scores_of_steps, 1)
 
 
 def eight_pairs():
-    """Words and the same words backwards, of one to six letters."""
+    """Words paired with their reversals, of one to six letters."""
     lengths = torch.tensor([6, 5, 4, 3, 6, 2, 1, 6])
     source = torch.randint(3, 9, (8, 6), generator=torch.Generator().manual_seed(0))
     target_in, target_out = torch.full((2, 8, 7), PAD)

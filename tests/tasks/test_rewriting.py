@@ -5,8 +5,9 @@ import torch
 
 from throughtime.data import Pair
 from throughtime.models import EncoderDecoder
+from throughtime.models.repetition import NUM_PERIODS
 from throughtime.tasks import rewriting
-from throughtime.tasks.rewriting import character_error_rate, hypotheses
+from throughtime.tasks.rewriting import Usual, _limits, character_error_rate, hypotheses
 
 
 @pytest.fixture
@@ -77,3 +78,17 @@ def test_the_nearest_of_the_targets_counts():
     pairs = [Pair("read", "red"), Pair("read", "reed")]
     assert character_error_rate(pairs, ["reed", "red"]) == 0
     assert character_error_rate(pairs, ["rod", "reed"]) == pytest.approx(1 / 7)
+
+
+def test_outputs_end_by_what_the_training_knew():
+    usual = Usual(longest_target=10, mean_target=4.5, longest_repeats=[2] * NUM_PERIODS)
+    # Without anything known of the training it is twice the source, and 10 more.
+    assert _limits(40, 10, None, None) == (106, None)
+    # Sources as long as those of the training: one and a half times the longest target.
+    assert _limits(40, 10, 40, usual) == (25, tuple(5 + 2 * p + 4 for p in range(1, 17)))
+    assert _limits(3, 10, 40, usual)[0] == 25
+    # Twice as long a source may have twice as long an output, and as many more repetitions.
+    assert _limits(96, 10, 40, usual) == (40, tuple(9 + 2 * p + 4 for p in range(1, 17)))
+    # It is never longer than before, and as long as the task expects.
+    assert _limits(16, 40, 16, usual)[0] == 50
+    assert _limits(16, 40, 16, usual)[1][0] == 4 * 4.5 + 2 + 4

@@ -12,7 +12,7 @@ from throughtime import tasks
 from throughtime.cli.main import main
 from throughtime.data import EOS, Pair
 from throughtime.tasks.addition import Addition, AdditionConfig
-from throughtime.tasks.rewriting import character_error_rate, match_figures
+from throughtime.tasks.rewriting import character_error_rate, hypotheses, match_figures
 from throughtime.tasks.run import Run
 
 SMALL = {"digits": 1, "num_pairs": 40, "num_test": 10, "hidden_size": 24, "batch_size": 8}
@@ -97,6 +97,29 @@ def test_the_training_is_learned_by_heart_and_the_figures_say_so(task):
         a, b = sum_.split("+")
         assert answer.strip() == str(int(a) + int(b)) or answer.endswith(f"({int(a) + int(b):<2})")
     assert model.training
+
+
+@pytest.mark.parametrize("beam_width", [1, 4])
+def test_the_limits_of_an_untrained_model_change_no_output_of_a_trained_one(task, beam_width):
+    def searched(model, **limits):
+        found = hypotheses(
+            model, sources, longest_target=task.longest_target, beam_width=beam_width, **limits
+        )
+        return [(h.tokens, h.is_finished) for (h,) in found]
+
+    sources = [task.tokenisers[0].encode(p.source) for split in task.pairs.splits.values()
+               for p in split]  # fmt: skip
+    limits = {"longest_source": task.assets["longest_source"], "usual": task._usual}
+    model = trained(task)
+    assert searched(model, **limits) == searched(model)
+    # An untrained one that would never end ends much earlier.
+    torch.manual_seed(0)
+    model = task.model()
+    with torch.no_grad():
+        model.decoder.scores.bias[EOS] -= 100
+    lengths = [[len(h) for h, _ in searched(model, **how)] for how in (limits, {})]
+    assert max(lengths[1]) == 42
+    assert max(lengths[0]) <= 13
 
 
 def test_judging_leaves_a_frozen_part_in_evaluation_mode(task):

@@ -139,7 +139,8 @@ def refuse_structure(case, draw):
         return True
     # Times and the figures of the best validation may be any numbers; all else is as it was.
     position = state["position"]
-    for name in ("seconds", "validation_seconds", "validated", "unwritten", "best_figures"):
+    names = ("seconds", "validation_seconds", "validated", "unwritten", "best_figures")
+    for name in (*names, "num_without_best", "kept"):
         position[name] = case.saved["position"][name]
     for process, own in zip(state["processes"], case.saved["processes"], strict=True):
         process["since_row"] = own["since_row"]
@@ -185,6 +186,8 @@ def first(mapping):
         (lambda s: s["optimizer"].popitem(), "optimizer: of Adam: expected the entry"),
         (lambda s: s["position"].update(step=7), "position.step: expected the step 25"),
         (lambda s: s["position"].update(validated=26), "position.validated: expected at most"),
+        (lambda s: s["position"].update(num_without_best=-1), "num_without_best: expected a whole"),
+        (lambda s: s["position"].update(kept=[{"step": 26, "value": 1.0}]), "position.kept: exp"),
         (lambda s: s["position"].update(best=0.123), "position.best: expected the"),
         (lambda s: s["position"].update(seconds=-1.0), "position.seconds: expected a number of"),
         (lambda s: s["position"].update(seconds="1"), "position.seconds: expected a number"),

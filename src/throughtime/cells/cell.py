@@ -32,7 +32,7 @@ class State:
 
     Args:
         size: its width; None is the number of hidden units.
-        initial: its value before the first step, if the caller gives none.
+        initial: its value before the first step, if the caller passes none.
     """
 
     size: int | None = None
@@ -57,9 +57,9 @@ class Input:
     """A further input of each step besides x: a time, a mask, a random number.
 
     Args:
-        size: its width as the caller gives it. None is the number of hidden units; 1 is one number
+        size: its width as the caller passes it. None is the number of hidden units; 1 is one number
             for each row, which is repeated for all units before it reaches the step.
-        drawn: None if the caller gives the input. Otherwise it is a random number from 0 to below
+        drawn: None if the caller passes the input. Otherwise it is a random number from 0 to below
             1, drawn uniformly for each row and unit, anew for each ``step`` or once for a
             ``sequence``.
     """
@@ -208,7 +208,7 @@ class Cell:
 
     @property
     def given_inputs(self) -> dict[str, Input]:
-        """The further inputs that the caller gives."""
+        """The further inputs that the caller passes."""
         return {name: spec for name, spec in self.input_specs.items() if spec.drawn is None}
 
     @property
@@ -233,69 +233,97 @@ class Cell:
 
     @property
     def constants(self) -> dict[str, Any]:
-        """The constructor arguments by name; numbers of other libraries as Python's own."""
+        """The constructor arguments by name, with NumPy and tensor scalars as Python numbers."""
         return {name: _plain(getattr(self, name)) for name in _constructor_arguments(self)}
 
     def check(self) -> None:
         """Raises a ValueError if the declaration is incomplete or contradictory."""
-        who = type(self).__name__
-        if not self.state_specs:
-            raise ValueError(
-                f"{who}: expected states, the names of what the cell carries from step to step, "
-                f'got none. Write for example: states = ("h",).'
-            )
-        for what in ("gates", "states", "parameters", "inputs"):
-            _tuple_of_names(self, what, getattr(self, what))
-        if not self.gates:
-            raise ValueError(
-                f"{who}: expected gates, the names of the blocks of the weight matrices, got none. "
-                f'Write for example: gates = ("h",).'
-            )
-        if self.recurrent_blocks is not None:
-            _tuple_of_names(self, "recurrent_blocks", self.recurrent_blocks)
-        for what, kind, specs in (
-            ("states", State, self.state_specs),
-            ("parameters", Parameter, self.parameter_specs),
-            ("inputs", Input, self.input_specs),
-        ):
-            for name, spec in specs.items():
-                if not isinstance(spec, kind):
-                    raise ValueError(
-                        f"{who}: expected {what} as names, or name to {kind.__name__}, "
-                        f"got {spec!r} for {name}."
-                    )
-        for name, spec in self.parameter_specs.items():
-            _check_start(self, f"the parameter {name}", spec.initial)
-        _check_names_of_weights(self)
-        for name, start in self.initial_weights.items():
-            _check_start(self, name, start)
-        for name, sign in self.chrono.items():
-            if sign not in (-1, 0, 1):
-                raise ValueError(f"{who}: expected chrono[{name!r}] as -1, 0 or 1, got {sign!r}.")
-        for name, spec in self.input_specs.items():
-            if name == "x":
-                raise ValueError(f"{who}: the input x is what W is applied to; name another.")
-            if spec.size not in (None, 1) or spec.drawn not in (None, "step", "sequence"):
-                raise ValueError(
-                    f"{who}: expected the input {name} with size None or 1, and drawn None, "
-                    f'"step" or "sequence", got {spec!r}.'
-                )
-        for name in _constructor_arguments(self):
-            if not hasattr(self, name):
-                raise ValueError(
-                    f"{who}: expected the constructor argument {name} as an attribute; write "
-                    f"self.{name} = {name} in __init__."
-                )
-        reserved = set(self.parameter_specs) & {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
-        if reserved:
-            raise ValueError(
-                f"{who}: the parameter name {sorted(reserved)[0]} is the layer's own. Choose "
-                f"another name."
-            )
+        _check_names(self)
+        _check_kinds(self)
+        _check_initial_values(self)
+        _check_inputs(self)
+        _check_constructor(self)
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.constants.items())
         return f"{type(self).__name__}({arguments})"
+
+
+def _check_names(cell: Cell) -> None:
+    """Raises a ValueError if names are missing, are not identifiers, or stand twice."""
+    who = type(cell).__name__
+    if not cell.state_specs:
+        raise ValueError(
+            f"{who}: expected states, the names of what the cell carries from step to step, "
+            f'got none. Write for example: states = ("h",).'
+        )
+    for what in ("gates", "states", "parameters", "inputs"):
+        _tuple_of_names(cell, what, getattr(cell, what))
+    if not cell.gates:
+        raise ValueError(
+            f"{who}: expected gates, the names of the blocks of the weight matrices, got none. "
+            f'Write for example: gates = ("h",).'
+        )
+    if cell.recurrent_blocks is not None:
+        _tuple_of_names(cell, "recurrent_blocks", cell.recurrent_blocks)
+    reserved = set(cell.parameter_specs) & {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
+    if reserved:
+        raise ValueError(
+            f"{who}: the parameter name {sorted(reserved)[0]} is the layer's own. Choose "
+            f"another name."
+        )
+
+
+def _check_kinds(cell: Cell) -> None:
+    """Raises a ValueError if a state, parameter or input has a description of the wrong class."""
+    for what, kind, specs in (
+        ("states", State, cell.state_specs),
+        ("parameters", Parameter, cell.parameter_specs),
+        ("inputs", Input, cell.input_specs),
+    ):
+        for name, spec in specs.items():
+            if not isinstance(spec, kind):
+                raise ValueError(
+                    f"{type(cell).__name__}: expected {what} as names, or name to "
+                    f"{kind.__name__}, got {spec!r} for {name}."
+                )
+
+
+def _check_initial_values(cell: Cell) -> None:
+    """Raises a ValueError if a weight has an invalid initial value, or an unknown name."""
+    for name, spec in cell.parameter_specs.items():
+        _check_start(cell, f"the parameter {name}", spec.initial)
+    _check_names_of_weights(cell)
+    for name, start in cell.initial_weights.items():
+        _check_start(cell, name, start)
+    for name, sign in cell.chrono.items():
+        if sign not in (-1, 0, 1):
+            raise ValueError(
+                f"{type(cell).__name__}: expected chrono[{name!r}] as -1, 0 or 1, got {sign!r}."
+            )
+
+
+def _check_inputs(cell: Cell) -> None:
+    """Raises a ValueError if a further input is named x, or has an invalid size or draw."""
+    who = type(cell).__name__
+    for name, spec in cell.input_specs.items():
+        if name == "x":
+            raise ValueError(f"{who}: the input x is what W is applied to; name another.")
+        if spec.size not in (None, 1) or spec.drawn not in (None, "step", "sequence"):
+            raise ValueError(
+                f"{who}: expected the input {name} with size None or 1, and drawn None, "
+                f'"step" or "sequence", got {spec!r}.'
+            )
+
+
+def _check_constructor(cell: Cell) -> None:
+    """Raises a ValueError if a constructor argument is not kept as an attribute of its name."""
+    for name in _constructor_arguments(cell):
+        if not hasattr(cell, name):
+            raise ValueError(
+                f"{type(cell).__name__}: expected the constructor argument {name} as an "
+                f"attribute; write self.{name} = {name} in __init__."
+            )
 
 
 def _check_start(cell: Cell, what: str, start: object) -> None:
@@ -339,7 +367,7 @@ def _is_number(value: object) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A number of NumPy, or a tensor of one, as Python's own, which can be written into a file."""
+    """Converts a NumPy or tensor scalar to a Python number, which can be written to JSON."""
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 

@@ -1,4 +1,4 @@
-r"""Recurrences of several layers within a step, designed or found by a search.
+r"""Recurrences of several layers within a step, designed by hand or discovered by search.
 
 Letters: * is elementwise.
 """
@@ -70,7 +70,7 @@ class RecurrentHighway(Cell):
 
 
 class NeuralArchitectureSearchCell(Cell):
-    r"""NAS: a cell found by reinforcement learning, which combines eight blocks in a tree.
+    r"""NAS: a cell discovered by reinforcement learning, which combines eight blocks in a tree.
 
         a_k = W_k x_t + R_k h_{t-1} + b_k             for k = 0, 1, 2, 4, 5, 6, 7
         a_3 = (W_3 x_t + b_W3) * (R_3 h_{t-1} + b_R3)

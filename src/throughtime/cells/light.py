@@ -54,7 +54,7 @@ class LightRU(Cell):
 
     A large f forgets the state. ``forget_bias`` is the bias of this gate.
 
-    Source: Ye et al., "Light recurrent unit", Electronics 13 (2024) 3204, section 3.2, as given in
+    Source: Ye et al., "Light recurrent unit", Electronics 13 (2024) 3204, section 3.2, as stated in
     RecurrentLayers.jl and in the paper's list of symbols. Differs: the candidate has a bias. The
     stacked cells of section 3.3 are not implemented.
     """
@@ -191,7 +191,7 @@ class SGRN(Cell):
         h_t = tanh((1 - f_t) * (W_f x_t + b_Wf) + f_t * h_{t-1})
 
     Source: "A simple gated recurrent network", IET Generation, Transmission and Distribution
-    (2020), doi 10.1049/gtd2.12056, as given in RecurrentLayers.jl; the paper itself was not
+    (2020), doi 10.1049/gtd2.12056, as stated in RecurrentLayers.jl; the paper itself was not
     available. Differs: the candidate has the bias b_Wf; with b_Wf = 0 the cells are equal.
     """
 

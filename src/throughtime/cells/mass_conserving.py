@@ -1,4 +1,4 @@
-r"""The LSTM that conserves a quantity: all mass that enters is stored or given out.
+r"""The LSTM that conserves a quantity: all mass that enters is either stored or leaves.
 
 Letters: mass the conserved input; x further inputs; i the distribution of the incoming mass over
 the units; R_r the redistribution of the stored mass between units; o the fraction that leaves; c
@@ -26,7 +26,7 @@ class MassConservingLSTM(Cell):
 
     The softmax is over the units. R_r is a softmax of the learned block r over each column, so a
     column sums to 1 and redistribution conserves the mass. ``mass`` and initial states must not be
-    negative. If nothing is stored, share is 0.
+    negative. If no mass is stored, share is 0.
 
     As in the authors' code, b_o starts at -3, so that little mass leaves, and block r starts as the
     identity.
@@ -34,10 +34,10 @@ class MassConservingLSTM(Cell):
     Shapes: weight_hh (3 H, H): the blocks i, o, r, of which r has no bias.
 
     Args:
-        epsilon: the largest sum of the stored mass that counts as nothing.
+        epsilon: the threshold below which the sum of the stored mass counts as zero.
 
     Source: Hoedt et al., "MC-LSTM: mass-conserving LSTM", ICML 2021, arXiv 2101.05186, section 2.
-    Differs: R_r is the same at all steps; in the paper it may also depend on the inputs and the
+    Differs: R_r is constant over the steps; in the paper it may also depend on the inputs and the
     stored mass. There is one mass input, not several.
     """
 

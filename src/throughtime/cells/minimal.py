@@ -157,7 +157,7 @@ class MiRU1(Cell):
         keep: lambda, the fraction of the old state that is kept.
 
     Source: "Minion gated unit", Neurocomputing (2026), doi 10.1016/j.neucom.2026.132847, unit
-    MiRU1, as given in torchrecurrent's documentation; the paper itself was not available.
+    MiRU1, as stated in torchrecurrent's documentation; the paper itself was not available.
     """
 
     name = "miru-1"
@@ -186,7 +186,7 @@ class MiRU2(Cell):
         show: theta, the factor of the old state in the candidate.
 
     Source: "Minion gated unit", Neurocomputing (2026), doi 10.1016/j.neucom.2026.132847, unit
-    MiRU2, as given in torchrecurrent's documentation; the paper itself was not available.
+    MiRU2, as stated in torchrecurrent's documentation; the paper itself was not available.
     """
 
     name = "miru-2"

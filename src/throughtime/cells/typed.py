@@ -5,7 +5,7 @@ state is a running mean or sum of its candidates. There is no recurrent matrix.
 
 The products V x_{t-1} of the paper are computed at step t - 1 and kept as states, vz, vf and vo, so
 the cell needs no state as wide as the input. They have biases like all products, but not in the
-first step, where the kept products are zero.
+first step, where the stored products are zero.
 
 Source: Balduzzi and Ghifary, "Strongly-typed recurrent neural networks", ICML 2016, arXiv
 1602.02218.

@@ -1,4 +1,4 @@
-r"""Further cells with an update gate, designed or found by search.
+r"""Further cells with an update gate, designed by hand or discovered by search.
 
 Letters: z, g the update gate; r the reset gate; n, c the candidate; h the state; * is elementwise.
 If a paper adds x_t itself to a value of the width of the state, the cell here adds W x_t, so that
@@ -140,7 +140,7 @@ class DSGU(Cell):
 
 
 class MUT1(Cell):
-    r"""The first of three cells that a search over ten thousand candidates found.
+    r"""The first of three cells that a search over ten thousand candidates discovered.
 
         z_t = sigmoid(W_z x_t + b_z)
         r_t = sigmoid(W_r x_t + R_r h_{t-1} + b_r)

@@ -21,7 +21,7 @@ __all__ = ["ACTIVATIONS", "Activated", "Projected", "RecurrentDropout", "Wrapped
 
 
 class Wrapped(Cell):
-    """The base of cells that wrap another one, whose declaration they have by default.
+    """The base of cells that wrap another one and take over its declaration by default.
 
     Args:
         cell: the wrapped cell.
@@ -99,13 +99,13 @@ class Zoneout(Wrapped):
 
 
 class RecurrentDropout(Wrapped):
-    r"""The arguments of all products with blocks of R have randomly chosen units set to zero:
+    r"""Dropout sets randomly chosen units of the arguments of all recurrent products to zero:
 
         R.i(v) becomes R.i(m ⊙ v / (1 - rate)),   m ~ Bernoulli(1 - rate), once for a sequence
 
     Args:
         cell: the wrapped cell.
-        rate: the probability to drop a unit.
+        rate: the probability of dropping a unit.
 
     Source: Gal and Ghahramani 2016, arXiv 1512.05287, with one mask for all gates.
     """
@@ -127,7 +127,7 @@ class RecurrentDropout(Wrapped):
 
 
 class Projected(Wrapped):
-    r"""The output is projected to fewer units before it is given out and fed back (LSTMP):
+    r"""The output is projected to fewer units before it is returned and fed back (LSTMP):
 
         h_t = R_hr cell(h)_t
 
@@ -159,8 +159,8 @@ class Projected(Wrapped):
         return following
 
     def transform(self, R: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        of_cell = {name: R[name] for name in self.cell.recurrent_block_names}
-        return {**self.cell.transform(of_cell), self.block: R[self.block]}
+        cell_blocks = {name: R[name] for name in self.cell.recurrent_block_names}
+        return {**self.cell.transform(cell_blocks), self.block: R[self.block]}
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -184,7 +184,7 @@ _ALIASES = {"special_expit": "sigmoid"}
 
 
 class Activated(Wrapped):
-    r"""Activation functions are replaced by others, and their arguments are limited:
+    r"""Activation functions are replaced by others, and their arguments are clipped:
 
         f(a) becomes g(min(max(a, -clip), clip))
 
@@ -212,7 +212,7 @@ class Activated(Wrapped):
 
 
 class _ReplacedActivations(TorchFunctionMode):
-    """A mode in which PyTorch's activation functions are replaced and limited."""
+    """A mode in which PyTorch's activation functions are replaced and their arguments clipped."""
 
     def __init__(
         self, activations: Mapping[str, str | Callable[[Any], Any]], clip: float | None

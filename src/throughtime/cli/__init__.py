@@ -1,1 +1,1 @@
-"""The command line: one file a command."""
+"""The command line: each file defines one command or a part that commands share."""

@@ -1,4 +1,4 @@
-"""throughtime bench: speed and memory of the layers, beside their peers."""
+"""throughtime bench: measures speed and memory of the layers beside other libraries."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from throughtime import cells
 from throughtime.checks import unknown
+from throughtime.cli import completion
 from throughtime.cli.parser import Parser
 from throughtime.kernels import BACKENDS
 from throughtime.kernels.cpp.compiler import CompileError
@@ -27,27 +28,27 @@ from throughtime.tasks.run import written_whole
 __all__ = ["main"]
 
 _FORMULA = (
-    "GFLOP/s: of the products alone, 2 T B H (blocks of W x I + blocks of R x H) forward, and "
-    "three times that in training. Ratios: how many times as long as ours the peer takes."
+    "GFLOP/s counts the matrix products: 2 T B H (blocks of W x I + blocks of R x H) forward, "
+    "three times as many in training. A ratio is the time of the peer divided by ours."
 )
 _RAGGED = (
     "Ragged: both directions, lengths uniform in T/10..T; torch packs and unpacks the rows, "
     "padded is our own layer without the lengths."
 )
-_MEMORY = "The most memory that one training step occupies beyond weights and input; MiB."
-_FIRST = "The first training step of a process: compiled anew, and with all kernels in the cache."
+_MEMORY = "The peak memory of one training step beyond weights and input, in MiB."
+_FIRST = "The first training step of a process; cold compiles the kernels, warm loads them."
 
 _BUSY = 0.5
 
-# What an option needs to have an effect: memory and first_call are other measurements.
+# These options have an effect on the measurement of speed only.
 _OF_SPEED = ("modes", "rounds", "seconds", "peers", "backend", "save", "ragged", "per_flop")
 
 
 def main(argv: Sequence[str]) -> int:
     parser = _parser()
-    given = parser.parse(argv)
-    args = parser.complete(given)
-    kind = _kind(given, args)
+    options = parser.parse(argv)
+    args = parser.complete(options)
+    kind = _kind(options, args)
     chosen = cells.names() if args["cells"] == ["all"] else args["cells"]
     for name in chosen:
         cells.get(name)
@@ -80,42 +81,79 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="throughtime bench",
-        description="Checks the layers against the reference, then times them beside their peers, "
-        "in alternation. A layer that computes something else gets no speed.",
+        description="Compares the layers with the reference, then times them in turns with other "
+        "libraries. A layer with wrong results gets no speed.",
     )
+    parser.completers = {
+        "cells": lambda **_: ["all", *completion.cell_names()],
+        "modes": lambda **_: benchmark.MODES,
+        "peers": lambda **_: ["none", *benchmark.PEERS],
+        "dtype": lambda **_: benchmark.DTYPES,
+        "backend": lambda **_: ["auto", *BACKENDS],
+    }
     add = parser.add_argument
-    add("--cells", type=str, nargs="+", default=["lstm", "gru", "rnn-tanh"], help="or all")
+    add(
+        "--cells",
+        type=str,
+        nargs="+",
+        default=["lstm", "gru", "rnn-tanh"],
+        help="names of cells, or all",
+    )
     sizes = ["1x128", "32x256", "64x512"]
     add("--sizes", type=str, nargs="+", default=sizes, help="rows by hidden units, BxH")
-    add("--modes", type=str, nargs="+", default=list(benchmark.MODES), help="what a call is")
-    add("--steps", type=int | None, help="T; 100, with --ragged 200")
-    add("--input_size", type=int | None, help="I; else that of the hidden units")
+    add("--modes", type=str, nargs="+", default=list(benchmark.MODES), help="what is measured")
+    add("--steps", type=int | None, help="T, the time steps (default: 100, or 200 with --ragged)")
+    add("--input_size", type=int | None, help="I, the input features (default: H)")
     add("--dtype", type=str, default="float32", help=", ".join(benchmark.DTYPES))
-    add("--peers", type=str, nargs="*", help=f"among {', '.join(benchmark.PEERS)}; none is none")
-    add("--backend", type=str, default="cpp", help="that of our layer")
-    add("--save", type=Literal["gates", "states"], default="gates", help="for the backward pass")
-    add("--threads", type=int | None, help="else as many as torch takes")
-    add("--rounds", type=int | None, help="timed ones; else as many as fit into --seconds")
-    add("--seconds", type=float, default=3.0, help="for each cell, size and mode")
-    add("--ragged", type=bool, default=False, help="rows of unlike lengths, both directions")
-    add("--per_flop", "--per-flop", type=bool, default=False, help="the time per FLOP of lstm's")
-    add("--memory", type=bool, default=False, help="the peak memory of a training step instead")
-    add("--first_call", "--first-call", type=bool, default=False, help="its time instead")
-    add("--json", type=str | None, help="the file to write all figures to; - is the output")
+    add("--peers", type=str, nargs="*", help=f"some of {', '.join(benchmark.PEERS)}, or none")
+    add("--backend", type=str, default="cpp", help="backend of our layer")
+    add(
+        "--save",
+        type=Literal["gates", "states"],
+        default="gates",
+        help="what is kept for the backward pass",
+    )
+    add("--threads", type=int | None, help="number of threads (default: that of torch)")
+    add(
+        "--rounds",
+        type=int | None,
+        help="number of timed rounds (default: as many as fit into --seconds)",
+    )
+    add("--seconds", type=float, default=3.0, help="time for each cell, size and mode")
+    add("--ragged", type=bool, default=False, help="rows of different lengths, both directions")
+    add(
+        "--per_flop", type=bool, default=False, help="add the time per FLOP divided by that of lstm"
+    )
+    add("--memory", type=bool, default=False, help="measure the peak memory of a training step")
+    add(
+        "--first_call",
+        type=bool,
+        default=False,
+        help="measure the first training step of a process",
+    )
+    add("--json", type=str | None, help="a file for all figures; - is the standard output")
     return parser
 
 
-def _kind(given: Mapping[str, Any], args: Mapping[str, Any]) -> str:
-    """Which measurement it is; refuses options that it has no use for."""
+def _kind(options: Mapping[str, Any], args: Mapping[str, Any]) -> str:
+    """The kind of measurement: speed, memory or first_call.
+
+    Args:
+        options: the options on the command line.
+        args: all options, with the defaults.
+
+    Raises:
+        ValueError: for an option that has no effect on this measurement.
+    """
     if args["memory"] and args["first_call"]:
         raise ValueError("--memory and --first_call are two measurements; ask for one at a time.")
     kind = "memory" if args["memory"] else "first_call" if args["first_call"] else "speed"
     for name in _OF_SPEED:
-        if kind != "speed" and name in given:
+        if kind != "speed" and name in options:
             raise ValueError(f"--{name} has no effect with --{kind}; leave it out.")
-    if "save" in given and args["modes"] == ["inference"]:
+    if "save" in options and args["modes"] == ["inference"]:
         raise ValueError("--save has no effect on inference, which keeps nothing; leave it out.")
-    if "seconds" in given and args["rounds"] is not None:
+    if "seconds" in options and args["rounds"] is not None:
         raise ValueError("--seconds has no effect with --rounds; leave one out.")
     return kind
 
@@ -140,7 +178,13 @@ def _setup(args: Mapping[str, Any]) -> Setup:
 
 
 class _Report:
-    """Where the figures go: a table for the eye, or JSON, or both."""
+    """Collects the figures, prints them as tables, and writes them as JSON.
+
+    Args:
+        target: a file for the JSON; ``-`` prints the JSON and no tables; None writes none.
+        kind: the kind of measurement.
+        setup: its settings.
+    """
 
     def __init__(self, target: str | None, kind: str, setup: Setup) -> None:
         self.target, self.kind = target, kind
@@ -151,7 +195,7 @@ class _Report:
 
     @contextmanager
     def doing(self, what: str) -> Any:
-        """Says on a terminal what is measured at the moment."""
+        """Shows on a terminal what is measured inside the context."""
         console = Console(stderr=True)
         status: AbstractContextManager[Any] = (
             console.status(what) if console.is_terminal else nullcontext()
@@ -160,7 +204,7 @@ class _Report:
             yield
 
     def keep(self, **figures: Any) -> None:
-        """Puts figures to the rest. A run of hours that is ended leaves what it has measured."""
+        """Adds figures and writes the file, so that an interrupted measurement keeps them."""
         self.content |= figures
         if self.target not in (None, "-"):
             path = Path(self.target)
@@ -170,7 +214,7 @@ class _Report:
         return json.dumps(_rounded(self.content), indent=2) + "\n"
 
     def show(self, notes: Iterable[str], *tables: Table) -> None:
-        """Prints the tables, or the JSON where that is the output."""
+        """Prints the tables and the notes, or the JSON if the target is ``-``."""
         if self.target == "-":
             sys.stdout.write(self._text())
             return
@@ -178,20 +222,23 @@ class _Report:
         threads = "1 thread" if about["threads"] == 1 else f"{about['threads']} threads"
         self.console.print(f"{about['cpu']}, {threads}, {about['vectors']}, torch {about['torch']}")
         for table in tables:
-            # Without peers there is nothing to sum up.
+            # Without peers the summary has no rows.
             if table.row_count:
                 self.console.print()
                 self.console.print(table)
         self.console.print()
         if (about["load"] or 0) > _BUSY:
             load = f"The load was {about['load']:.1f} at the start"
-            notes = [*notes, f"{load}: others use the machine, and the figures are unsure."]
+            notes = [
+                *notes,
+                f"{load}: other processes use the machine, so the figures are uncertain.",
+            ]
         for note in notes:
             self.console.print(note, style="dim")
 
 
 def _rounded(value: Any) -> Any:
-    """Five digits are more than a clock gives."""
+    """The value with its numbers rounded to five digits, more than a clock can measure."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):
@@ -227,7 +274,7 @@ def _speed(
     if peak:
         notes.append(f"Peak: {peak:.0f} GFLOP/s of multiply-adds on registers, measured here.")
     report.show(notes, _points_table(points, setup), _summary_table(report.content["summary"]))
-    # One message for both modes: the check is of a cell and a size.
+    # The results are compared once for each cell and size, so there is one message for all modes.
     errors = {
         (point.cell, str(Size(point.batch, point.hidden)), who): why
         for point in points
@@ -239,7 +286,7 @@ def _speed(
 
 
 def _peak(setup: Setup) -> float | None:
-    # Without a compiler other backends can still be compared.
+    # The peak needs a compiler, the other backends do not.
     if BACKENDS["cpp"].missing():
         return None
     try:
@@ -296,8 +343,8 @@ def _each(
     points: list[dict[str, Any]] = []
     for name, size in grid:
         with report.doing(f"{name} {size}"):
-            found = measure(name, size)
-        points.append({"cell": name, "batch": size.batch, "hidden": size.hidden, **found})
+            figures = measure(name, size)
+        points.append({"cell": name, "batch": size.batch, "hidden": size.hidden, **figures})
         report.keep(points=points)
     return points
 
@@ -307,10 +354,10 @@ def _memory(report: _Report, grid: Iterable[tuple[str, Size]], setup: Setup) -> 
     who = ("torch", "gates", "states")
 
     def measure(name: str, size: Size) -> dict[str, Any]:
-        found = benchmark.memory(name, size, setup)
-        theirs = found.get("torch")
-        shares = {f"{k}_of_torch": found[k] / theirs for k in who[1:] if theirs}
-        return {"bytes": found, **shares}
+        peaks = benchmark.memory(name, size, setup)
+        theirs = peaks.get("torch")
+        shares = {f"{k}_of_torch": peaks[k] / theirs for k in who[1:] if theirs}
+        return {"bytes": peaks, **shares}
 
     for point in _each(report, grid, measure):
         table.add_row(

@@ -1,8 +1,9 @@
-"""throughtime equations: the equations of a cell, and the backward step derived from them."""
+"""throughtime equations: prints the equations of a cell and the derived backward step."""
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -15,6 +16,7 @@ from typing import Any
 from throughtime import cells
 from throughtime.cells import Cell
 from throughtime.checks import nearest
+from throughtime.cli import completion
 from throughtime.cli.parser import Parser
 from throughtime.kernels.graph.trace import Untraceable
 from throughtime.kernels.printing.equations import describe
@@ -26,8 +28,10 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="throughtime equations",
-        description="The equations of a cell, and the backward step that is derived from them.",
+        description="Prints the source of a cell, its equations, and the backward step that "
+        "follows from them.",
     )
+    parser.completers = {"cell": completion.cell_names}
     parser.add_argument(
         "cell", help="a name of `throughtime cells`, or your own: module:Class or path.py:Class"
     )
@@ -35,14 +39,27 @@ def main(argv: Sequence[str]) -> int:
         "constants", nargs="*", default=[], help="constants of the cell, each as name=value"
     )
     parser.add_argument("--latex", type=bool, default=False, help="write an align* block of LaTeX")
-    given = parser.parse(argv)
-    cell = _cell(given["cell"], _constants(given.get("constants") or []))
+    arguments = parser.parse(argv)
+    cell = _cell(arguments["cell"], _constants(arguments.get("constants") or []))
     try:
         equations = describe(cell)
     except (Untraceable, AttributeError) as reason:
-        raise ValueError(f"{given['cell']}: no equations can be written: {reason}.") from reason
-    print(equations.latex() if given.get("latex") else equations.text(), end="")
+        raise ValueError(f"{arguments['cell']}: no equations can be written: {reason}.") from reason
+    about = "\n".join([equations.title, *_source(cell)])
+    if arguments.get("latex"):
+        print("".join(f"% {line}\n" for line in about.splitlines()), end="")
+        print(equations.latex(), end="")
+    else:
+        print(dataclasses.replace(equations, title=about).text(), end="")
     return 0
+
+
+def _source(cell: Cell) -> list[str]:
+    """The publication of the equations, and the class that holds them."""
+    kind = type(cell)
+    year = f" ({cell.year})" if cell.year else ""
+    source = [f"source: {cell.source}{year}"] if cell.source else []
+    return [*source, f"class: {kind.__module__}.{kind.__qualname__}"]
 
 
 def _constants(words: Sequence[str]) -> dict[str, Any]:
@@ -61,15 +78,15 @@ def _constants(words: Sequence[str]) -> dict[str, Any]:
 
 def _cell(where: str, constants: dict[str, Any]) -> Cell:
     is_own = ":" in where or where.endswith(".py")
-    made = _own(where) if is_own else type(cells.get(where))
-    # What is not kept, object's own (self, *args, **kwargs), are no constants.
-    known = [] if made.__init__ is object.__init__ else list(inspect.signature(made).parameters)
+    kind = _own(where) if is_own else type(cells.get(where))
+    # A class without a constructor has that of object, whose (self, *args, **kwargs) are none.
+    known = [] if kind.__init__ is object.__init__ else list(inspect.signature(kind).parameters)
     for name in constants:
         if name not in known:
             has = f"the cell has {', '.join(known)}" if known else "the cell has none"
             raise ValueError(f'{where}: unknown constant "{name}"{nearest(name, known)}; {has}.')
     try:
-        cell = made(**constants)
+        cell = kind(**constants)
     except TypeError as error:
         raise ValueError(f"{where}: {error}. Give constants as name=value.") from error
     cell.check()
@@ -77,24 +94,25 @@ def _cell(where: str, constants: dict[str, Any]) -> Cell:
 
 
 def _own(where: str) -> type[Cell]:
-    """The class that module:Class or path.py:Class names; the only cell of a file needs no name."""
-    place, _, wanted = where.rpartition(":") if ":" in where else (where, "", "")
+    """The class at ``module:Class`` or ``path.py:Class``; the only cell of a file needs no name."""
+    place, _, class_name = where.rpartition(":") if ":" in where else (where, "", "")
     module = _file(Path(place)) if place.endswith(".py") else _module(place)
-    found = {
+    classes = {
         name: value
         for name, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, Cell) and value is not Cell
     }
-    if not wanted:
-        found = {n: v for n, v in found.items() if v.__module__ == module.__name__}
-        if len(found) == 1:
-            return next(iter(found.values()))
-        there = f"there are {', '.join(found)}" if found else "there is none"
+    if not class_name:
+        classes = {n: kind for n, kind in classes.items() if kind.__module__ == module.__name__}
+        if len(classes) == 1:
+            return next(iter(classes.values()))
+        there = f"there are {', '.join(classes)}" if classes else "there is none"
         raise ValueError(f"{where}: expected one cell in the file, {there}; write {where}:Class.")
-    if wanted not in found:
-        there = f"There are: {', '.join(found)}." if found else "There is none."
-        raise ValueError(f'{place}: no cell "{wanted}"{nearest(wanted, found) or "."} {there}')
-    return found[wanted]
+    if class_name not in classes:
+        there = f"There are: {', '.join(classes)}." if classes else "There is none."
+        hint = nearest(class_name, classes) or "."
+        raise ValueError(f'{place}: no cell "{class_name}"{hint} {there}')
+    return classes[class_name]
 
 
 def _file(path: Path) -> ModuleType:
@@ -113,7 +131,7 @@ def _file(path: Path) -> ModuleType:
 
 def _module(name: str) -> ModuleType:
     here = str(Path.cwd())
-    # As with `python -m`, a module of the folder that one is in is found.
+    # A module in the current folder can be named, as with `python -m`.
     sys.path.insert(0, here)
     try:
         return importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""throughtime evaluate RUN: how well a trained model does."""
+"""throughtime evaluate RUN: measures how well a trained model does."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from throughtime.cli import completion
 from throughtime.cli.opening import open_run, options_of
 from throughtime.cli.parser import Parser
 from throughtime.tasks.run import written_whole
-from throughtime.tasks.task import Evaluation, Figure, NoOptions
+from throughtime.tasks.task import Evaluation, Figure, NoOptions, Task
 from throughtime.tasks.uses import Predicts
+from throughtime.training.progress import Display
 
 __all__ = ["main"]
 
@@ -21,16 +25,21 @@ def main(argv: Sequence[str]) -> int:
     run, task = open_run("evaluate", argv)
     parser = Parser(
         prog="throughtime evaluate",
-        description="Scores the best model of a run, on its own validation split or what the "
-        "options of its task say.",
+        description="Measures the best model of a run, on the validation split of its own data or "
+        "on the data that the options name.",
     )
     if isinstance(task, Predicts):
-        hint = "See what it makes of a text by throughtime predict."
-        parser.hints = {"--text": hint, "--data": hint}
+        parser.hints = {"--text": "Use `throughtime predict` for the outputs of your own lines."}
+    parser.completers = {"run": completion.run_folders}
     parser.add_argument("run", type=str, help="the run folder")
-    parser.add_argument("--split", type=str | None, help="a split of the data (valid)")
+    parser.add_argument("--split", type=str | None, help="a split of the data (default: valid)")
     parser.add_argument(
-        "--outputs", type=str | None, help="a file for what is made of the split, line by line"
+        "--step", type=int | None, help="a model that --keep_best has kept, instead of the best"
+    )
+    parser.add_argument(
+        "--outputs",
+        type=str | None,
+        help="a file for the outputs of the model, one line for each example",
     )
     parser.add_argument("--json", type=bool, default=False, help="print JSON, and nothing else")
     kind = NoOptions if task is None else task.EvaluationOptions
@@ -45,11 +54,12 @@ def main(argv: Sequence[str]) -> int:
             "effect. Leave it out"
         )
     if outputs is not None and not outputs.parent.is_dir():
-        parser.error(f"--outputs: there is no folder {outputs.parent}. Make it first")
+        parser.error(f"--outputs: there is no folder {outputs.parent}. Create it first")
     if outputs is not None and outputs.is_dir():
         parser.error(f"--outputs: expected the name of a file, got the folder {outputs}")
     options = options_of(parser, kind, args)
-    evaluation = task.evaluate(run.load_model(task), args["split"], options)
+    model = run.load_model(task, args["step"])
+    evaluation = _evaluated(task, model, args["split"], options)
     if outputs is not None:
         text = "".join(f"{output}\n" for output in evaluation.outputs)
         written_whole(
@@ -57,6 +67,17 @@ def main(argv: Sequence[str]) -> int:
         )
     print(_in_json(evaluation) if args["json"] else _in_lines(evaluation, task.figures))
     return 0
+
+
+def _evaluated(task: Task, model: nn.Module, split: str | None, options: Any) -> Evaluation:
+    """The evaluation of a model, with its progress on the standard error."""
+    display = Display(task.unit, is_stderr=True)
+    display.start()
+    try:
+        with display.counting("evaluation"):
+            return task.evaluate(model, split, options)
+    finally:
+        display.stop()
 
 
 def _in_json(evaluation: Evaluation) -> str:

@@ -1,4 +1,4 @@
-"""throughtime info: what there is to run on."""
+"""throughtime info: versions, hardware and backends."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 from throughtime.cli.parser import Parser
 from throughtime.kernels import BACKENDS
+from throughtime.kernels.cpp import build as cpp
 from throughtime.kernels.cpp import cache
-from throughtime.kernels.cpp import compile as cpp
 from throughtime.tasks.run import versions
 
 __all__ = ["main"]
@@ -19,11 +19,10 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="throughtime info",
-        description="Versions, threads, compiler, and the backends, with why one cannot run here.",
+        description="Prints versions, threads, the compiler and the backends. For a backend that "
+        "cannot run here, it prints the reason.",
     )
-    parser.add_argument(
-        "--clear_cache", "--clear-cache", type=bool, help="remove all compiled kernels first"
-    )
+    parser.add_argument("--clear_cache", type=bool, help="remove all compiled kernels first")
     if parser.parse(argv).get("clear_cache"):
         print(f"cache {cache.clear()}\n")
     for name, version in versions().items():

@@ -1,4 +1,4 @@
-"""Lines of a stream as they come in, decoded, with a word on what is no text."""
+"""Lines of a stream of bytes, decoded as soon as they arrive."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from io import BufferedIOBase
 __all__ = ["LONGEST_LINE", "read_lines"]
 
 LONGEST_LINE = 1 << 20
-"""The bytes that a line may have; without a limit a stream without line ends would fill memory."""
+"""The largest size of a line in bytes. Without it a stream without line ends would fill memory."""
 
 _CHUNK = 1 << 16
 
 
 def read_lines(stream: BufferedIOBase, most: int) -> Iterator[list[str]]:
-    r"""Some lines at a time: those that are there already, and never waiting for a second one.
+    r"""Yields lists of lines: those that have arrived, without waiting for further ones.
 
-    The rule is that of :func:`throughtime.data.line_ends.lines`; a byte order mark at the start is
-    left out. Only at the end of a stream without any ``\n`` is it known that its ``\r`` end lines.
+    Lines end as :func:`throughtime.data.line_ends.lines` defines; a byte order mark at the start is
+    removed. A ``\r`` ends a line only in a stream without any ``\n``, which is known at its end.
 
     Args:
-        stream: of bytes, in UTF-8.
-        most: how many lines are given at once, at most.
+        stream: bytes in UTF-8.
+        most: the largest number of lines in a list.
 
     Raises:
-        ValueError: bytes that are not UTF-8, or a line of more than `LONGEST_LINE` bytes; when
-            all lines before have been given.
+        ValueError: for bytes that are not UTF-8 or a line of more than `LONGEST_LINE` bytes, after
+            all lines before it have been yielded.
     """
     number = 0
     for raw in _raw_lines(stream, most):

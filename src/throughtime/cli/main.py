@@ -1,54 +1,76 @@
-"""throughtime: train, read, judge and look at recurrent networks."""
+"""throughtime: the command that runs all others."""
 
 from __future__ import annotations
 
 import errno
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from throughtime.checks import nearest
+from throughtime.cli import placeholders
 
 __all__ = ["main"]
 
 _COMMANDS = {
     "train": "train a network on a task, into a run folder",
-    "generate": "let a trained model create a sequence",
-    "predict": "what a trained model makes of each line of the input",
-    "evaluate": "score a trained model on a split, or on other data",
+    "generate": "write a sequence with a trained model",
+    "predict": "write the output of a trained model for each line of the input",
+    "evaluate": "measure a trained model on a split of its data or on other data",
+    "table": "train the runs of a table and write one page with their figures",
     "cells": "list the recurrent cells",
-    "equations": "print the equations of a cell, and its derived backward step",
-    "bench": "measure speed and memory of the layers, beside their peers",
-    "info": "versions, threads, and which backends can run here",
+    "equations": "print the equations of a cell and its derived backward step",
+    "bench": "measure the speed and memory of the layers beside other libraries",
+    "info": "print versions, threads, and which backends can run here",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status."""
+    """Runs one command, and returns the exit status.
+
+    Args:
+        argv: the words after ``throughtime``; None takes those of the process.
+    """
+    is_own_process = argv is None
+    is_completion = is_own_process and "_ARGCOMPLETE" in os.environ
     argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ("-h", "--help", "help"):
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
+    if is_completion or (is_own_process and placeholders.only_helps(argv)):
+        placeholders.install()
+    if is_completion:
+        from throughtime.cli import completion
+
+        argv = completion.words_before()
+        if not argv:
+            completion.complete_one_of("throughtime", _COMMANDS)
+    if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
         return 0
-    if argv[0] == "--version":
+    if argv[0] in ("-V", "--version"):
         print(f"throughtime {metadata.version('throughtime')}")
         return 0
+    if argv[0].partition("=")[0].replace("-", "_") == "__print_completion":
+        return _print_completion(argv)
     command, rest = argv[0], argv[1:]
     if command not in _COMMANDS:
+        from throughtime.checks import nearest
+
         hint = nearest(command, _COMMANDS) or "."
         print(f'throughtime: unknown command "{command}"{hint}\n\n{_overview()}', file=sys.stderr)
         return 2
     for stream in (sys.stdout, sys.stderr):
-        # A character that the terminal cannot show ends no training.
+        # A character that the terminal cannot show must not end a training.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        # A command imports only what it needs: Lightning alone takes seconds.
+        # Each command is imported alone, because Lightning takes seconds.
         module = importlib.import_module(f"throughtime.cli.{command}")
         return module.main(rest)
     except BrokenPipeError:
-        # The reader of the output has gone, as `head` does.
+        # The reader of the output has closed it, as `head` does.
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
@@ -57,6 +79,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"throughtime {command}: {_in_words(error)}", file=sys.stderr)
         return 1
+
+
+def _print_completion(argv: Sequence[str]) -> int:
+    from throughtime.cli import completion
+
+    option, _, shell = argv[0].partition("=")
+    shell = shell or "".join(argv[1:2])
+    if shell not in completion.SHELLS:
+        shells = ", ".join(completion.SHELLS)
+        print(f'throughtime: {option}: expected one of {shells}, got "{shell}".', file=sys.stderr)
+        return 2
+    print(completion.script(shell))
+    return 0
 
 
 def _in_words(error: Exception) -> str:
@@ -79,7 +114,12 @@ def _overview() -> str:
         "",
         *(f"  {name:<10} {what}" for name, what in _COMMANDS.items()),
         "",
-        "throughtime COMMAND --help tells the options of a command.",
+        "throughtime COMMAND --help lists the options of a command.",
+        "throughtime --version, -V prints the version.",
+        "throughtime --print_completion bash|zsh|fish prints a script that completes words by Tab:",
+        '  eval "$(throughtime --print_completion bash)"         in ~/.bashrc',
+        '  eval "$(throughtime --print_completion zsh)"          in ~/.zshrc, after compinit',
+        "  throughtime --print_completion fish | source          in ~/.config/fish/config.fish",
     ]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""A run as a command opens it: its options are those of its task."""
+"""How commands open a run, whose task defines further options of the command."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ __all__ = ["open_run", "options_of"]
 def open_run(
     command: str, argv: Sequence[str], use: type | None = None, words: str = ""
 ) -> tuple[Run | None, Task | None]:
-    """The run that the command line names, and its task; neither if it names none.
+    """The run on the command line and its task; None for both if there is no run.
 
-    The first word that is no option names the run, unless only a later one is a run folder.
+    The run is the first word that names a run folder, or else the first word that is no option.
 
     Args:
+        command: the name of the command.
+        argv: its words.
         use: a protocol of :mod:`throughtime.tasks.uses` that the task must have.
-        words: the kind of task that has it, for the message.
+        words: a description of the tasks that have it, for the message.
 
     Raises:
         RunError: if the folder is no run.
-        ValueError: if the task is not of that use.
+        ValueError: if the task does not have the protocol.
     """
     candidates = [word for word in argv if not word.startswith("-")]
     runs = [word for word in candidates if (Path(word) / "config.json").is_file()]
@@ -38,14 +40,14 @@ def open_run(
     task = run.task()
     if use is not None and not isinstance(task, use):
         raise ValueError(
-            f"{run.folder}: a run of {task.name}, got no task {words}, so `throughtime {command}` "
-            "has nothing to do with it."
+            f"{run.folder}: `throughtime {command}` expected a run of a task {words}, got one of "
+            f"{task.name}."
         )
     return run, task
 
 
 def options_of(parser: Parser, kind: type, args: Mapping[str, Any]) -> Any:
-    """The options of a use, from the arguments of the command; ends it if they do not fit."""
+    """The options of a task, from the arguments of the command; a wrong one ends the program."""
     names = [option.name for option in dataclasses.fields(kind) if option.init]
     try:
         return kind(**{name: args[name] for name in names})

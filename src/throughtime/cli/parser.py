@@ -1,4 +1,4 @@
-"""The argument parser of all commands: typed, and helpful about what it refuses."""
+"""The argument parser of all commands, and the settings in files."""
 
 from __future__ import annotations
 
@@ -11,30 +11,47 @@ from typing import Any, NoReturn, Optional
 from jsonargparse import ArgumentParser
 
 from throughtime.checks import nearest
+from throughtime.cli import completion
 from throughtime.reading import Entries, shown, typed, yaml_of
 
 __all__ = ["Parser", "settings_of_file"]
 
 
+_EPILOG = (
+    "An option of type bool needs no value. The names of options may be written with hyphens in "
+    "place of underscores."
+)
+
+
 class Parser(ArgumentParser):
-    """jsonargparse's parser; flags that are switches need no value, errors name the nearest."""
+    """The parser of a command, from jsonargparse.
+
+    The name of an option may be written with hyphens or underscores, an option of type bool needs
+    no value, and an error names the nearest option or value.
+
+    Attributes:
+        hints: for options that do not exist here, by name, what to use instead.
+        completers: functions that return the candidates for the value of an option or argument, by
+            its name; see :func:`throughtime.cli.completion.complete`.
+    """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
+        super().__init__(allow_abbrev=False, print_config=None, epilog=_EPILOG, **options)
         self.hints: dict[str, str] = {}
-        """By an option that does not exist here, what to use instead."""
+        self.completers: dict[str, completion.Completer] = {}
 
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
-        """What the command line gives, without the defaults, each value of its type."""
-        argv = self._with_values(argv)
+        """The values on the command line, each of its type, without the defaults."""
+        completion.complete(self, self.completers)
+        argv = self._spelt_out(argv)
         try:
             values = vars(self.parse_args(argv, defaults=False).clone())
         except RecursionError:
-            self.error("expected no brackets that lie so deep in each other")
+            self.error("expected fewer brackets inside each other")
         return {k: v for k, v in values.items() if k != "help"} | self._texts(argv)
 
     def _texts(self, argv: Sequence[str]) -> dict[str, str]:
-        """The values of options that take a text, letter by letter: "null" is a word, too."""
+        """The values of options of type ``str | None``, unchanged: "null" is a text as well."""
         texts = {
             option: action.dest for action in self._text_actions for option in action.option_strings
         }
@@ -53,27 +70,40 @@ class Parser(ArgumentParser):
 
     @property
     def _text_actions(self) -> list[Any]:
-        """The options that take a text, or nothing."""
+        """The options of type ``str | None``."""
         kinds = (str | None, Optional[str])  # noqa: UP045
         return [a for a in self._actions if getattr(a, "_typehint", None) in kinds]
 
-    def _with_values(self, argv: Sequence[str]) -> list[str]:
-        """``--tied`` as ``--tied true``, as users of switches expect."""
-        switches = {
-            option
-            for action in self._actions
-            if getattr(action, "_typehint", None) is bool
-            for option in action.option_strings
-        }
-        out: list[str] = []
-        for word, follower in zip(argv, [*argv[1:], ""], strict=False):
-            out.append(word)
-            if word in switches and follower.lower() not in ("true", "false", "yes", "no"):
-                out.append("true")
-        return out
+    def _spelt_out(self, argv: Sequence[str]) -> list[str]:
+        """The words with underscores in the names of options, and ``true`` after lone switches.
+
+        ``--cell-options.delay 2`` sets an entry of an option that is a dict; an entry without a
+        value is a switch too.
+        """
+        actions = {option: a for a in self._actions for option in a.option_strings}
+        kinds = {option: getattr(a, "_typehint", None) for option, a in actions.items()}
+        words: list[str] = []
+        for position, word in enumerate(argv):
+            if word == "--":
+                return [*words, *argv[position:]]
+            name, equals, value = word.partition("=")
+            underscored = "--" + name[2:].replace("-", "_")
+            option, dot, _ = underscored.partition(".")
+            if not name.startswith("--") or option not in actions:
+                words.append(word)
+                continue
+            words.append(underscored + equals + value)
+            follower = argv[position + 1] if position + 1 < len(argv) else "--"
+            is_alone = not equals and follower.startswith("--")
+            is_switch = kinds[option] in (bool, bool | None) and not dot and not equals
+            if is_switch and follower.lower() not in ("true", "false", "yes", "no", "null"):
+                words.append("true")
+            elif dot and is_alone:
+                words.append("true")
+        return words
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program with the message, and the nearest thing that would have been right."""
+        """Ends the program with the message, and the nearest option or value."""
         flags = [o for action in self._actions for o in action.option_strings]
         unknown = re.search(r"[Uu]nrecognized arguments: (\S+)", message)
         choice = re.search(r'key "(\w+)".*?Literal\[(.*?)\]. Got value: (.*)', message, re.DOTALL)
@@ -97,16 +127,16 @@ class Parser(ArgumentParser):
 
 
 def settings_of_file(path: str, known: Collection[str]) -> dict[str, Any]:
-    """The settings that a recipe, or the config.json of a run, holds.
+    """The settings in a recipe or in the config.json of a run.
 
     Args:
-        path: a YAML or JSON file: settings by name, an ``about`` block beside them.
-        known: the names that there are; if it is a mapping, to their kinds, which are checked
-            (see :func:`throughtime.reading.typed`).
+        path: a YAML or JSON file with settings by name; an ``about`` block is ignored.
+        known: the names of all settings, or a mapping from them to kinds, by which the values are
+            checked (see :func:`throughtime.reading.typed`).
 
     Raises:
-        ValueError: for an unknown setting, with the nearest; for one of a wrong type; for a file
-            that is none of these.
+        ValueError: if a setting is unknown (with the nearest) or of a wrong type, or if the file
+            has another form.
     """
     content = _content(path)
     if "settings" in content:
@@ -122,7 +152,7 @@ def settings_of_file(path: str, known: Collection[str]) -> dict[str, Any]:
 
 
 def learner_of_file(path: str) -> str | None:
-    """The learner that a recipe names, if it names one."""
+    """The name of the learner in a recipe; None if there is none."""
     return typed(f"{path}: learner", _content(path).get("learner"), str | None)
 
 

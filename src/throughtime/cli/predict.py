@@ -1,4 +1,4 @@
-"""throughtime predict RUN: what a trained model makes of each line of an input."""
+"""throughtime predict RUN: writes the output of a trained model for each line of an input."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from throughtime.cli import completion
 from throughtime.cli.lines import read_lines
 from throughtime.cli.opening import open_run, options_of
 from throughtime.cli.parser import Parser
@@ -25,16 +26,16 @@ _MOST_MAPS = 50
 
 
 def main(argv: Sequence[str]) -> int:
-    run, task = open_run("predict", argv, Predicts, "whose model makes something of an input")
+    run, task = open_run("predict", argv, Predicts, "whose model reads lines")
     parser = _parser(task)
-    given = parser.parse(argv)
-    args = parser.complete(given)
+    options_of_call = parser.parse(argv)
+    args = parser.complete(options_of_call)
     if args["text"] is not None:
         for name in ("files", "batch_size"):
-            if given.get(name):
+            if options_of_call.get(name):
                 parser.error(
                     f"{'--' if name == 'batch_size' else ''}{name} is for the lines of the input, "
-                    "and would have no effect on one"
+                    "and would have no effect beside --text"
                 )
         try:
             args["text"] = one_line(args["text"])
@@ -69,46 +70,51 @@ def main(argv: Sequence[str]) -> int:
                 if pictures is not None:
                     pictures.add(number, prediction.attention)
         except BrokenPipeError:
-            # Who has read enough wants no summary.
+            # A reader that closes the output early wants no summary.
             remarks.is_quiet = True
             raise
         finally:
             if pictures is not None and not remarks.is_quiet:
-                # First what the task has to say of the input.
+                # The remarks of the task about the input come first.
                 predictions.close()
                 pictures.write(remarks.say)
     return 0
 
 
 def _parser(task: Task | None) -> Parser:
-    about = "Reads lines (UTF-8), and writes for each what the model makes of it"
+    about = "Reads lines (UTF-8), and writes the output of the model for each of them"
     if isinstance(task, Predicts):
         about = f"Reads lines (UTF-8), each {task.reads}, and writes for each {task.writes}"
     parser = Parser(
         prog="throughtime predict",
-        description=f"{about}: as soon as it is known, in the same order, an empty line for an "
-        "empty line.",
+        description=f"{about}. The outputs are written as soon as they are known, in the order of "
+        "the lines; an empty line gives an empty line.",
     )
+    parser.completers = {"run": completion.run_folders}
     parser.add_argument("run", type=str, help="the run folder")
     parser.add_argument(
         "files",
         type=str,
         nargs="*",
         default=[],
-        help="files to read, one behind the other; else the input",
+        help="files to read, one after the other (default: the standard input)",
     )
-    parser.add_argument("--text", type=str | None, help="one line, instead of those of the input")
+    parser.add_argument(
+        "--text", type=str | None, help="a single line to read instead of the input"
+    )
     parser.add_argument(
         "--json", type=bool, default=False, help="write a JSON object for each line"
     )
-    parser.add_argument("--output", type=str | None, help="a file to write, instead of the output")
     parser.add_argument(
-        "--batch_size", type=int, default=64, help="lines that are read together, at most"
+        "--output", type=str | None, help="a file to write (default: the standard output)"
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=64, help="largest number of lines that are read together"
     )
     parser.add_argument(
         "--attention",
         type=str | None,
-        help=f"a file (.html or .png) for where the model looked, of the first {_MOST_MAPS} lines",
+        help=f"a file (.html or .png) for attention maps of the first {_MOST_MAPS} lines",
     )
     parser.add_class_arguments(task.PredictionOptions if isinstance(task, Predicts) else NoOptions)
     return parser
@@ -126,23 +132,23 @@ def _inputs(text: str | None, files: Sequence[str], batch_size: int) -> Iterator
                     raise ValueError(f"{name}, {error}") from error
     else:
         if sys.stdin is None:
-            raise ValueError("expected lines on the input, got a closed one. Use --text.")
+            raise ValueError("expected lines on the standard input, but it is closed. Use --text.")
         if sys.stdin.isatty():
-            _say("a line, Enter, and its output follows; Ctrl-D ends")
+            _say("type a line and press Enter to see its output; Ctrl-D ends")
         yield from read_lines(cast(io.BufferedIOBase, sys.stdin.buffer), batch_size)
 
 
 @contextmanager
 def _output(name: str | None) -> Iterator[Callable[[str], None]]:
-    """Writes to the file, or to the output, each piece at once."""
+    """A function that writes text at once, to a file or to the standard output."""
     if name is not None:
         if not Path(name).parent.is_dir():
-            raise ValueError(f"--output: there is no folder {Path(name).parent}. Make it first.")
+            raise ValueError(f"--output: there is no folder {Path(name).parent}. Create it first.")
         with Path(name).open("w", encoding="utf-8", errors="backslashreplace") as file:
             yield _writer(file)
         return
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # What is read as UTF-8 is written so, whatever the terminal is set to.
+        # The input is UTF-8, so the output is, whatever the terminal is set to.
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     yield _writer(sys.stdout)
 
@@ -165,7 +171,7 @@ def _in_json(number: int, prediction: Prediction) -> str:
 
 @dataclass
 class _Remarks:
-    """What the task says, until nobody wants to hear it."""
+    """Writes the remarks of the task to the standard error, unless ``is_quiet`` is set."""
 
     is_quiet: bool = False
 
@@ -176,7 +182,7 @@ class _Remarks:
 
 @dataclass
 class _Pictures:
-    """Where the model looked, of the first lines."""
+    """Collects the attention maps of the first lines."""
 
     path: Path
     maps: list[AttentionMap] = field(default_factory=list)
@@ -190,7 +196,7 @@ class _Pictures:
 
     def write(self, say: Callable[[str], None]) -> None:
         if not self.maps:
-            say(f"no line has an output with attention, so {self.path} was not written.")
+            say(f"no output has attention weights, so {self.path} was not written.")
             return
         write_attention(self.path, self.maps)
         if self.num > len(self.maps):

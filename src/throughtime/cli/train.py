@@ -1,4 +1,4 @@
-"""throughtime train TASK: from a text to a trained model, in a run folder."""
+"""throughtime train TASK: trains a model and writes it into a run folder."""
 
 from __future__ import annotations
 
@@ -6,60 +6,76 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from throughtime import tasks
+from throughtime.cli import completion
 from throughtime.cli.parser import Parser, fields, learner_of_file, settings_of_file
 from throughtime.reading import Entries, kinds_of, typed
 from throughtime.tasks.run import Run, RunError
-from throughtime.tasks.task import Task
+from throughtime.tasks.task import BatchTask, Task
+from throughtime.training.config import GradientConfig
 from throughtime.training.learner import CONFIGS, Diverged, choose
 from throughtime.training.processes import is_first_by_environment
 from throughtime.training.signals import STATUS
+from throughtime.training.small_data import suit
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str]) -> int:
     if not argv or argv[0].startswith("-"):
+        completion.complete_one_of("throughtime train", tasks.names())
         print(_usage())
         return 0 if argv and argv[0] in ("-h", "--help") else 2
     kind = tasks.get(argv[0])
     learner = choose(kind, _learner_of(argv[1:]))
     settings = CONFIGS[learner]
     parser = _parser(kind, settings)
-    given = parser.parse(argv[1:])
-    folder, resume, recipe = (given.pop(k, None) for k in ("run", "resume", "config"))
-    given.pop("learner", None)
+    options = parser.parse(argv[1:])
+    folder, resume, recipe, is_print = (
+        options.pop(k, None) for k in ("run", "resume", "config", "print_config")
+    )
+    options.pop("learner", None)
     kinds = {**kinds_of(kind.Config), **kinds_of(settings)}
-    for name, value in given.items():
-        given[name] = typed(f"--{name}", value, kinds[name])
+    for name, value in options.items():
+        options[name] = typed(f"--{name}", value, kinds[name])
     if recipe:
-        given = settings_of_file(recipe, kinds) | given
+        options = settings_of_file(recipe, kinds) | options
     if resume and not folder:
         raise ValueError("--resume goes on with a run, so it needs --run FOLDER.")
-    if given.get("num_nodes", 1) > 1 and not folder:
+    if options.get("num_nodes", 1) > 1 and not folder:
         raise ValueError(
             "--num_nodes needs --run FOLDER, on a disk that all nodes share, so that they agree "
             "on the run."
         )
 
-    # A process that another has started beside itself finds the folder made.
+    # A process that the first one has started uses the folder that the first one has created.
     is_first = is_first_by_environment()
     folder = folder if is_first else os.environ.get("THROUGHTIME_RUN", folder)
     run = Run(Path(folder)) if folder else None
     assets = None
-    if run is not None and resume and run.config_file.is_file():
-        given, assets = _resumed(run, kind, learner, given)
-    elif run is not None and is_first and not run.is_free():
+    if run is not None and resume:
+        options, assets = _resumed(run, kind, learner, options)
+    elif run is not None and is_first and not run.is_free() and not is_print:
         raise RunError(_taken(run))
 
-    values = parser.complete(given)
+    values = parser.complete(options)
     task = kind(kind.Config(**{k: values[k] for k in fields(kind.Config)}), assets)
     config = settings(**{k: values[k] for k in fields(settings)})
+    if is_print:
+        names = [*fields(kind.Config), *fields(settings)]
+        print(_recipe(kind.name, learner, {name: values[name] for name in names}), end="")
+        return 0
+    said = []
+    if isinstance(config, GradientConfig) and isinstance(task, BatchTask) and not resume:
+        # A recipe is a complete setting: what it leaves out has the documented default.
+        config, said = suit(task, config, values if recipe else options)
     run = run or _new_run(task)
     os.environ["THROUGHTIME_RUN"] = str(run.folder)
     # Lightning and TensorBoard take seconds to import; a wrong word is answered without them.
@@ -75,6 +91,14 @@ def main(argv: Sequence[str]) -> int:
             run.create(task, asdict(config), learner)
             size = run.config()["parameters"]
             print(f"{task.name}: {task.title}, {size:,} parameters -> {run.folder}", flush=True)
+            if said:
+                print("\n".join(["Settings that suit the amount of data:", *said]), flush=True)
+            if resume and not run.checkpoint_file.is_file():
+                print(
+                    "No step was saved yet, so the training starts at step 0, with the settings of "
+                    "the run.",
+                    flush=True,
+                )
         outcome = fit(task, config, run, resume=bool(resume))
     except (Diverged, Lost) as error:
         if is_first if isinstance(error, Diverged) else error.is_told:
@@ -95,23 +119,35 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _learner_of(argv: Sequence[str]) -> str | None:
-    """The learner that the command line, the recipe or the resumed run names; it has options."""
-    found: dict[str, str] = {}
-    for word, follower in zip(argv, [*argv[1:], ""], strict=False):
-        name, _, value = word.partition("=")
-        found.setdefault(name, value or follower)
-    if "--learner" in found:
-        return found["--learner"]
-    if "--config" in found and Path(found["--config"]).is_file():
-        return learner_of_file(found["--config"])
-    run = Run(Path(found["--run"])) if "--run" in found else None
-    if run is not None and "--resume" in found and run.config_file.is_file():
+    """The learner that the command line, the recipe or the resumed run names, if any.
+
+    It is read before the other options, since each learner has its own.
+    """
+    options: dict[str, str] = {}
+    for word, follower in zip(argv, [*argv, None][1:], strict=True):
+        name, equals, value = word.partition("=")
+        options.setdefault(name, value if equals else follower or "")
+        if name == "--learner" and not equals and follower is None:
+            # The parser refuses an option without its value.
+            return None
+    if "--learner" in options:
+        return options["--learner"]
+    if "--config" in options and Path(options["--config"]).is_file():
+        return learner_of_file(options["--config"])
+    run = Run(Path(options["--run"])) if "--run" in options else None
+    if run is not None and "--resume" in options and run.config_file.is_file():
         return run.config().get("learner")
     return None
 
 
 def _parser(kind: type[Task], config: type) -> Parser:
     parser = Parser(prog=f"throughtime train {kind.name}", description=_first_line(kind))
+    parser.completers = {
+        "cell": completion.cell_names,
+        "run": completion.run_folders,
+        "config": completion.recipes(kind.name),
+        "learner": lambda **_: CONFIGS,
+    }
     parser.add_class_arguments(kind.Config)
     parser.add_class_arguments(config)
     group = parser.add_argument_group("The run")
@@ -119,9 +155,22 @@ def _parser(kind: type[Task], config: type) -> Parser:
         "--learner", type=str, help=f"how it is learned: {', '.join(CONFIGS)}; has its own options"
     )
     group.add_argument("--run", type=str, help="the folder to write; a new one, or with --resume")
-    group.add_argument("--resume", type=bool, help="go on from the last checkpoint in the folder")
-    group.add_argument("--config", type=str, help="settings from a recipe; options go before them")
+    group.add_argument(
+        "--resume", type=bool, help="go on with the run in the folder, from its last checkpoint"
+    )
+    group.add_argument(
+        "--config", type=str, help="a recipe with settings; options on the command line override it"
+    )
+    group.add_argument(
+        "--print_config", type=bool, help="print all settings as a recipe, and train nothing"
+    )
     return parser
+
+
+def _recipe(task: str, learner: str, settings: Mapping[str, Any]) -> str:
+    """All settings as a recipe, which ``--config`` reads."""
+    content = {"task": task, "learner": learner, **settings}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def _first_line(kind: type[Task]) -> str:
@@ -129,10 +178,19 @@ def _first_line(kind: type[Task]) -> str:
 
 
 def _resumed(
-    run: Run, kind: type[Task], learner: str, given: dict[str, Any]
+    run: Run, kind: type[Task], learner: str, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of the run, with what may change; refuses what may not."""
+    """The settings of the run, with the options that change them, and the assets of the run.
+
+    Raises:
+        RunError: if an option changes a setting that a resumed run must keep.
+    """
     saved = run.config()
+    if not run.checkpoint_file.is_file() and run.model_file.is_file():
+        raise RunError(
+            f"{run.folder}: expected a checkpoint beside the model, got no "
+            f"{run.checkpoint_file.name}. Bring it back, or train into another --run."
+        )
     if saved["task"] != kind.name:
         raise RunError(f"{run.folder}: holds a run of {saved['task']}, not of {kind.name}.")
     if saved.get("learner", "gradient") != learner:
@@ -140,7 +198,7 @@ def _resumed(
             f"{run.folder}: the run was learned by {saved.get('learner', 'gradient')}, got "
             f"--learner {learner}. Leave it out, or train into another --run."
         )
-    # Tells of settings that it lacks, and of wrong ones.
+    # Raises an error for settings that are missing or wrong.
     run.task()
     where = f"{run.config_file}: training"
     training = typed(where, saved["training"], Entries({}, kinds_of(CONFIGS[learner])))
@@ -155,9 +213,9 @@ def _resumed(
         if option.metadata.get("free_on_resume")
     }
     before = {**saved["settings"], **saved["training"]}
-    # The time is that of each call.
+    # The limit of time is for one call.
     before.pop("max_time", None)
-    for name, value in given.items():
+    for name, value in options.items():
         if name in free or name not in before or before[name] == value:
             continue
         if name not in saved["settings"] or _settled(kind, saved, name, value) != before[name]:
@@ -165,11 +223,14 @@ def _resumed(
                 f"{run.folder}: the run has {name}={before[name]}, got {value}. A resumed run "
                 f"keeps its settings; leave --{name} out, or train into another --run."
             )
-    return before | given, saved["assets"]
+    return {**before, **options}, saved["assets"]
 
 
 def _settled(kind: type[Task], saved: dict[str, Any], name: str, value: Any) -> Any:
-    """What becomes of a setting among those of a run; itself, where it does not go with them."""
+    """A setting as the task's configuration changes it beside the other settings of a run.
+
+    A value that the configuration refuses is returned unchanged.
+    """
     try:
         return getattr(kind.Config(**{**saved["settings"], name: value}), name)
     except ValueError:
@@ -199,6 +260,8 @@ def _conclusion(run: Run, outcome: Any) -> str:
     figures = ", ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in outcome.figures.items())
     ended = {
         "complete": f"The run is complete after {outcome.step} steps.",
+        "patience": f"The run ends after {outcome.step} steps, because the last validations "
+        "(--patience) brought no new best one.",
         "time": f"The time is over after {outcome.step} steps; go on with --resume.",
     }.get(
         outcome.reason,
@@ -218,6 +281,6 @@ def _usage() -> str:
             "tasks:",
             *(f"  {name:<12} {_first_line(tasks.get(name))}" for name in tasks.names()),
             "",
-            "throughtime train TASK --help tells the options of a task.",
+            "throughtime train TASK --help lists the options of a task.",
         ]
     )

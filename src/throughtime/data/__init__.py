@@ -12,10 +12,18 @@ from throughtime.data.generated_pairs import addition, prefix_expressions
 from throughtime.data.line_ends import lines, one_line, with_line_feeds
 from throughtime.data.pair_batches import PairBatch, PairBatches, collate
 from throughtime.data.pair_sets import PAIR_SETS
-from throughtime.data.pairs import Pair, PairSet, load_pairs, num_read, warn_of_long_sources
+from throughtime.data.pairs import (
+    Pair,
+    PairSet,
+    load_pairs,
+    num_read,
+    read_pairs,
+    warn_of_long_sources,
+)
 from throughtime.data.ragged_batches import RaggedBatch, RaggedBatches, pad_rows
 from throughtime.data.subwords import MissingLibraryError, SubwordTokeniser
-from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load
+from throughtime.data.suspicions import suspicions
+from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load, read_text
 from throughtime.data.tokenisation import TOKENISERS, fit_tokeniser, tokeniser_from_json
 from throughtime.data.tokeniser import BOS, EOS, PAD, SPECIALS, UNK, Tokeniser, in_words
 from throughtime.data.vocabulary import UnknownCharacterError, Vocabulary
@@ -64,8 +72,11 @@ __all__ = [
     "one_line",
     "pad_rows",
     "prefix_expressions",
+    "read_pairs",
+    "read_text",
     "reopenable",
     "rows_for_scoring",
+    "suspicions",
     "tokeniser_from_json",
     "warn_of_long_sources",
     "with_line_feeds",

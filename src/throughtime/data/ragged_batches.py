@@ -127,7 +127,7 @@ class RaggedBatches(Generic[Batch]):
         If an iteration is stopped before its end, the next one repeats the same epoch.
         """
         start, self._start = self._start, 0
-        order = self._order(self._epoch)
+        order = self.order(self._epoch)
         for k in range(start, len(self)):
             if k + 1 == len(self):
                 self._epoch += 1
@@ -139,8 +139,8 @@ class RaggedBatches(Generic[Batch]):
         check_range(type(self).__name__, "position", position, 0, len(self) - 1)
         self._epoch, self._start = epoch, position
 
-    def _order(self, epoch: int) -> list[list[int]]:
-        """The indices of the rows of each batch."""
+    def order(self, epoch: int) -> list[list[int]]:
+        """The indices of the rows of each batch of an epoch, over all processes."""
         draw = random.Random(f"{self._seed} {epoch}")
         rows: list[int] = []
         for members in self._classes:

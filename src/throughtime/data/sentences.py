@@ -9,9 +9,10 @@ from pathlib import Path
 from throughtime.checks import unknown
 from throughtime.data.download import FILES, fetch
 from throughtime.data.line_ends import with_line_feeds
-from throughtime.data.text import TEXT_SETS, load
+from throughtime.data.splits import Cut
+from throughtime.data.text import TEXT_SETS, load, read_text
 
-__all__ = ["SENTENCE_SETS", "Sentences", "load_sentences"]
+__all__ = ["SENTENCE_SETS", "Sentences", "load_sentences", "read_sentences"]
 
 SENTENCE_SETS = ("ptb", *(name for name in TEXT_SETS if name != "ptb-char"))
 """The names of the data sets that consist of sentences."""
@@ -25,11 +26,13 @@ class Sentences:
         name: the name of the data set, file or folder.
         splits: the sentences of "train", "valid" and "test"; a split without any is absent.
         kind: the name of the tokeniser that suits them; see `throughtime.data.TOKENISERS`.
+        cut: how a single text was cut into the splits; None if it comes in splits.
     """
 
     name: str
     splits: dict[str, list[str]] = field(repr=False)
     kind: str = "words"
+    cut: Cut | None = field(default=None, repr=False, compare=False)
 
     def fingerprint(self) -> str:
         """The sha256 of all splits; two runs with equal fingerprints have the same text."""
@@ -46,13 +49,14 @@ def load_sentences(
     encoding: str = "utf-8",
     valid_fraction: float | None = None,
     test_fraction: float | None = None,
+    cut: Cut = "order",
 ) -> Sentences:
     """Reads the sentences of a text, one on each line; empty lines are left out.
 
     Args:
-        data: ``ptb``; or the ``data`` of `throughtime.data.load`, whose lines are split in order:
-            train, valid, test. A line at the boundary of two splits belongs to the later one.
-        encoding, valid_fraction, test_fraction: see `throughtime.data.load`.
+        data: ``ptb``; or the ``data`` of `throughtime.data.load`. A line at the boundary of two
+            splits belongs to the later one.
+        encoding, valid_fraction, test_fraction, cut: see `throughtime.data.load`.
 
     Raises:
         FileNotFoundError, ValueError, DownloadError, ChecksumError: see `throughtime.data.load`.
@@ -65,6 +69,7 @@ def load_sentences(
             "encoding": None if encoding == "utf-8" else encoding,
             "valid_fraction": valid_fraction,
             "test_fraction": test_fraction,
+            "split": None if cut == "order" else cut,
         }
         for option, value in options.items():
             if value is not None:
@@ -83,7 +88,11 @@ def load_sentences(
             "name here."
         )
     corpus = load(
-        data, encoding=encoding, valid_fraction=valid_fraction, test_fraction=test_fraction
+        data,
+        encoding=encoding,
+        valid_fraction=valid_fraction,
+        test_fraction=test_fraction,
+        cut=cut,
     )
     splits = {split: _lines(text) for split, text in _between_lines(corpus.splits).items()}
     for split, lines in splits.items():
@@ -92,7 +101,18 @@ def load_sentences(
                 f'{corpus.name}: expected lines of words for every split, got none for "{split}". '
                 "Give more text, with a sentence on each line."
             )
-    return Sentences(corpus.name, splits)
+    return Sentences(corpus.name, splits, cut=corpus.cut)
+
+
+def read_sentences(data: str, encoding: str = "utf-8") -> dict[str, list[str]]:
+    """Reads the sentences of a text without cutting it: its splits, or the single split "all".
+
+    Args:
+        data, encoding: see :func:`load_sentences`.
+    """
+    if data == "ptb":
+        return load_sentences(data, encoding=encoding).splits
+    return {split: _lines(text) for split, text in read_text(data, encoding).items()}
 
 
 def _between_lines(splits: dict[str, str]) -> dict[str, str]:

@@ -14,9 +14,10 @@ from throughtime.checks import unknown
 from throughtime.data.download import FILES, DownloadError, fetch
 from throughtime.data.files import read_once
 from throughtime.data.line_ends import with_line_feeds
-from throughtime.data.splits import split_in_order
+from throughtime.data.split_files import split_files
+from throughtime.data.splits import Cut, check_own_splits, cut_text
 
-__all__ = ["TEXT_SETS", "Corpus", "decoded", "fingerprint", "load"]
+__all__ = ["TEXT_SETS", "Corpus", "decoded", "fingerprint", "load", "read_text"]
 
 _ENCODINGS = ("utf-8", "utf-16", "ascii", "latin-1", "cp1252", "cp1251", "gb18030", "shift_jis")
 _log = logging.getLogger(__name__)
@@ -29,10 +30,12 @@ class Corpus:
     Args:
         name: the name of the data set, file or folder.
         splits: the texts of "train", "valid" and "test"; a split without any text is absent.
+        cut: how a single text was cut into these; None if it comes in splits.
     """
 
     name: str
     splits: dict[str, str] = field(repr=False)
+    cut: Cut | None = field(default=None, repr=False, compare=False)
 
 
 def _every_second_character(text: str) -> str:
@@ -54,19 +57,24 @@ def load(
     encoding: str = "utf-8",
     valid_fraction: float | None = None,
     test_fraction: float | None = None,
+    cut: Cut = "order",
 ) -> Corpus:
-    r"""Reads a text and splits it in order: first train, then valid, then test.
+    r"""Reads a text, in splits for training, validation and test.
 
     Line ends become ``\n``; see :func:`throughtime.data.line_ends.with_line_feeds`. A byte-order
     mark at the start is removed.
 
     Args:
         data: one of these: the name of one of `TEXT_SETS`; the path of a text file or a pipe; the
-            path of a folder, whose ``*.txt`` and ``*.py`` files are read in the order of their
-            names; None for the source of Python's standard library.
+            path of a folder with the files train.txt, valid.txt and test.txt, which are the splits
+            (see `throughtime.data.split_files`; without valid.txt, train.txt is cut); the path of
+            another folder, whose ``*.txt`` and ``*.py`` files are read in the order of their names;
+            None for the source of Python's standard library.
         encoding: the encoding of the user's own files.
         valid_fraction: the fraction of the characters for validation; None is 0.1.
         test_fraction: the fraction of the characters for the test; None is 0.
+        cut: how a single text is cut into splits; see `throughtime.data.splits.cut_items`, whose
+            items are its lines.
 
     Raises:
         FileNotFoundError: if there is no such path, or no text in the folder.
@@ -80,15 +88,22 @@ def load(
     """
     name, parts = _read(data, encoding)
     if "all" in parts:
-        return Corpus(
-            name, split_in_order(name, parts["all"], valid_fraction, test_fraction, "characters")
-        )
-    if valid_fraction is not None or test_fraction is not None:
-        raise ValueError(
-            f'load: expected no fractions because "{name}" comes in splits of its own, got '
-            f"valid_fraction={valid_fraction}, test_fraction={test_fraction}. Leave them out."
-        )
+        parts = cut_text(name, parts["all"], valid_fraction, test_fraction, cut)
+        return Corpus(name, parts, cut)
+    if "valid" not in parts and data not in TEXT_SETS:
+        check_own_splits("load", name, None, test_fraction, "order")
+        return Corpus(name, parts | cut_text(name, parts["train"], valid_fraction, 0, cut), cut)
+    check_own_splits("load", name, valid_fraction, test_fraction, cut)
     return Corpus(name, parts)
+
+
+def read_text(data: str | None, encoding: str = "utf-8") -> dict[str, str]:
+    """Reads a text without cutting it: its splits, or the whole text as the single split "all".
+
+    Args:
+        data, encoding: see :func:`load`.
+    """
+    return _read(data, encoding)[1]
 
 
 def fingerprint(corpus: Corpus) -> str:
@@ -106,6 +121,11 @@ def _read(data: str | None, encoding: str) -> tuple[str, dict[str, str]]:
     if data and not is_set and (path := Path(data).expanduser()).exists():
         # Resolving the path of a pipe, /dev/fd/63, would give a meaningless name.
         name = path.resolve().name if path.is_file() or path.is_dir() else path.name
+        files = split_files(path, ".txt") if path.is_dir() else {}
+        if files:
+            # Each split ends with a line end, so that no line continues in the next split.
+            texts = {split: _read_path(file, encoding) for split, file in files.items()}
+            return name, {split: f"{text.removesuffix(chr(10))}\n" for split, text in texts.items()}
         return name, {"all": _read_path(path, encoding)}
     if data is not None and not is_set:
         raise _not_found(data)

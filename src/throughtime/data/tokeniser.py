@@ -68,6 +68,10 @@ class Tokeniser(ABC):
     def from_json(cls, value: dict[str, Any]) -> Self:
         """Restores a tokeniser from the result of :meth:`to_json`, with the same ids."""
 
+    def rewritten(self, text: str) -> str:
+        """What becomes of a text that is encoded and decoded."""
+        return self.decode(self.encode(text))
+
     def count_unknown(self, texts: Iterable[str]) -> Counter[str]:
         """The number of occurrences of each unknown token in the texts."""
         return Counter(part for text in texts for part in self.unknown(text))
@@ -155,6 +159,10 @@ class TokenListTokeniser(Tokeniser):
             )
         room = None if max_size is None else max_size - len(SPECIALS)
         return cls(kept[:room], **options)
+
+    def rewritten(self, text: str) -> str:
+        # Without the ids, so that unknown tokens stay what they are.
+        return self.join(self.split(text))
 
     @abstractmethod
     def split(self, text: str) -> list[str]:

@@ -24,7 +24,9 @@ __all__ = ["attention_svg", "can_write_attention", "write_attention"]
 
 _SUFFIXES = (".html", ".png")
 # Inches: the largest width and height of the cells together, and the usual size of one cell.
-_INCHES_WIDE, _INCHES_HIGH, _CELL = 11.0, 14.0, 0.27
+_INCHES_WIDE, _INCHES_HIGH, _CELL = 7.5, 14.0, 0.27
+# Points: the largest and the smallest letters. A phone shows a wide map at half its size.
+_LARGEST_LETTERS, _SMALLEST_LETTERS = 12.5, 7.5
 _LONGEST_LABEL = 24
 _DOTS_PER_INCH = 150
 
@@ -122,6 +124,7 @@ def _drawing_settings() -> Iterator[None]:
 
 
 def _figure(attention: AttentionMap) -> Figure:
+    """Draws a map with its labels and a colour scale; see :func:`attention_svg`."""
     from matplotlib.figure import Figure
 
     weights = np.asarray(attention.weights, dtype=float)
@@ -132,17 +135,17 @@ def _figure(attention: AttentionMap) -> Figure:
             f"target, at least one, got {weights.shape}."
         )
     cell = min(_CELL, _INCHES_WIDE / S, _INCHES_HIGH / T)
-    # The font size fits the cells. If it would be less than 5.5 points, too small to read, only
-    # every step-th label is drawn.
-    points = cell * 72 * 0.62
-    step, points = math.ceil(5.5 / points), max(5.5, points)
+    # The letters fit the cells. Where they would be too small to read, only every step-th label is
+    # drawn.
+    points = min(_LARGEST_LETTERS, cell * 72 * 0.85)
+    step, points = math.ceil(_SMALLEST_LETTERS / points), max(_SMALLEST_LETTERS, points)
     source = [_label(token) for token in attention.source]
     target = [_label(token) for token in attention.target]
     # Labels of one letter fit above the columns; longer ones are turned.
     is_short = all(_width(label) <= 1 for label in source)
     left, top = (max(map(_width, side)) * points / 72 * 0.72 + 0.12 for side in (target, source))
     top = points / 72 + 0.12 if is_short else top
-    right, below = 0.75, 0.1
+    right, below = 0.55, 0.1
     width, height = left + S * cell + right, top + T * cell + below
 
     figure = Figure(figsize=(width, height))
@@ -172,11 +175,27 @@ def _figure(attention: AttentionMap) -> Figure:
     return figure
 
 
+_SIGNS = {" ": "␣", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽", "\x7f": "␡"}
+
+
 def _label(token: str) -> str:
-    """A token as a label of an axis, with visible signs for spaces and control characters."""
-    label = token.replace(" ", "␣").replace("\t", "⇥")
-    label = "".join(c if c.isprintable() else "�" for c in label)
+    """A token as a label of an axis, with visible signs for white space and control characters."""
+    label = "".join(map(_sign, token)) or "∅"
     return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
+
+
+def _sign(character: str) -> str:
+    if character in _SIGNS:
+        return _SIGNS[character]
+    if character < " ":
+        # The pictures of the control characters, in their order.
+        return chr(0x2400 + ord(character))
+    # Joiners are parts of letters and pictures, so they stay.
+    is_visible = character.isprintable() or character in "\u200c\u200d"
+    if is_visible and not character.isspace():
+        return character
+    is_surrogate = "\ud800" <= character <= "\udfff"
+    return "�" if is_surrogate else f"U+{ord(character):04X}"
 
 
 def _width(label: str) -> int:

@@ -1,4 +1,4 @@
-"""The rows of metrics.csv, as a training wrote them or a person left them."""
+"""Reads metrics.csv, and checks it, because a person may have edited it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from throughtime.reading import ReadError, entry, rows_of, shown
 __all__ = ["PLACE", "read_metrics"]
 
 PLACE = ("step", "epoch", "seconds", "split")
-"""The columns that say when and where a row was measured."""
+"""The columns that describe when a row was measured and on which split of the data."""
 
 
 def read_metrics(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns, and the rows as texts; none of both where there is no file.
+    """Reads the names of the columns, and the rows as strings; both are empty without a file.
 
     Raises:
-        ReadError: for a column that is missing or a cell that is no number, with line and column.
+        ReadError: if a column is missing or a cell is not a number; the message states line and
+            column.
     """
     if not path.is_file():
         return [], []
@@ -45,5 +46,5 @@ def _is_number(name: str, cell: str) -> bool:
         value = float(cell)
     except ValueError:
         return False
-    # A figure may be infinite; a time is not.
+    # A figure, such as a diverged loss, may be infinite; a time may not.
     return name not in PLACE or math.isfinite(value)

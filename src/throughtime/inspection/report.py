@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import html
-import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from throughtime.inspection.alignments import recorded_alignments
 from throughtime.inspection.attention_map import attention_svg
+from throughtime.inspection.charts import Points, chart
 from throughtime.inspection.metrics import PLACE, read_metrics
 from throughtime.inspection.shown_files import shown_html
 from throughtime.reading import text_of
@@ -19,8 +19,6 @@ from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.task import Figure
 
 __all__ = ["write_report"]
-
-Points = list[tuple[float, float]]
 
 
 def write_report(run: Run) -> Path:
@@ -37,12 +35,14 @@ def write_report(run: Run) -> Path:
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(_summary(rows, monitor, figures, config.get('parameters')))}</p>",
+        '<div class="charts">',
         *_while_learning(rows, monitor, figures),
         *(
-            _figure("Validation", unit, curves)
-            for unit, curves in _of_a_split(rows, monitor, figures)
+            chart("Validation", unit, curves)
+            for unit, curves in _of_the_validation(rows, monitor, figures)
         ),
         *_of_the_learner(rows, config),
+        "</div>",
         "<h2>Samples along the way</h2>",
         *_samples(run.samples_file),
         *shown_html(run),
@@ -64,14 +64,20 @@ _PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
   body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
-         max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }}
+         max-width: 62rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }}
   h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.15rem; margin-top: 2.2rem }}
-  svg {{ width: 100%; height: auto }}
-  pre {{ background: #f6f6f4; padding: .8rem 1rem; overflow-x: auto; font-size: .85rem;
-         white-space: pre-wrap; overflow-wrap: anywhere }}
+  .charts {{ display: grid; gap: 0 2rem;
+            grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)) }}
+  .chart {{ min-width: 0; max-width: 32rem }} .chart h2 {{ margin-bottom: .4rem }}
+  .chart p {{ font-size: .85rem; color: #555; margin: .2rem 0 }}
+  svg {{ width: 100%; height: auto }} img, audio {{ max-width: 100% }}
+  pre {{ background: #f6f6f4; padding: .8rem 1rem; font-size: .85rem; white-space: pre-wrap }}
+  /* A line that is too long goes on below, further to the right than a line of its own. */
+  pre span {{ display: block; padding-left: 2ch; text-indent: -2ch; min-height: 1.5em }}
   figure {{ margin: 1.2rem 0 2rem }} figcaption {{ font-size: .9rem }}
   summary {{ cursor: pointer; color: #555 }}
-  td {{ padding: .1rem 1.5rem .1rem 0; font-size: .9rem }} td:first-child {{ color: #555 }}
+  td {{ padding: .1rem 1.5rem .1rem 0; font-size: .9rem; vertical-align: top }}
+  td:last-child {{ padding-right: 0 }} td:first-child {{ color: #555 }}
 </style>
 <body>
 {body}
@@ -113,11 +119,11 @@ def _while_learning(
         curves |= {"validation": _points(rows, "valid", name)}
         if any(curves.values()) or not rows:
             unit = figures[name].unit if name in figures else ""
-            charts.append(_figure(_in_words(name), unit, curves))
+            charts.append(chart(_in_words(name), unit, curves))
     return charts
 
 
-def _of_a_split(
+def _of_the_validation(
     rows: list[dict[str, str]], monitor: str, figures: Mapping[str, Figure]
 ) -> list[tuple[str, dict[str, Points]]]:
     """The curves of figures that only a validation computes, one group for each unit."""
@@ -140,15 +146,64 @@ def _of_the_learner(rows: list[dict[str, str]], config: dict[str, Any]) -> list[
     for name in names:
         if name in in_validation:
             continue
-        points = {_in_words(name).lower(): _points(rows, "train", name)}
+        curve = _points(rows, "train", name)
+        points = {_in_words(name).lower(): curve}
         if name == "gradient_norm":
             clip_norm = config["training"].get("clip_norm")
-            clip_norm = clip_norm if isinstance(clip_norm, int | float) else math.nan
+            levels = {}
+            if isinstance(clip_norm, int | float):
+                levels = {f"clipped at {clip_norm:g}": clip_norm}
             what = "Norm of the gradient before clipping"
-            charts.append(_figure(what, "norm", points, level=clip_norm, is_log=True))
+            charts.append(chart(what, "norm", points, levels=levels, is_log=True))
+        elif name == "learning_rate":
+            marks, note = _explained_rate(curve, config["training"])
+            charts.append(chart(_in_words(name), "", points, marks=marks, note=note))
         else:
-            charts.append(_figure(_in_words(name), "", points, height=1.8))
+            charts.append(chart(_in_words(name), "", points))
     return charts
+
+
+_DECAYS = {"cosine": "along half a cosine", "linear": "along a straight line"}
+
+
+def _explained_rate(curve: Points, training: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+    """The marks of the chart of the learning rate, and a note that explains its kinks.
+
+    Args:
+        curve: the learning rate by step.
+        training: the settings of the training.
+    """
+    if not curve:
+        return {}, ""
+    marks: dict[str, float] = {}
+    factors, sentences = ["learning_rate"], []
+    first, last = curve[0][0], curve[-1][0]
+    warmup = training.get("warmup_steps")
+    if not isinstance(warmup, int | float):
+        # Without the setting the warm-up ends where the curve is highest.
+        peak, _ = max(curve, key=lambda point: point[1])
+        warmup = peak if peak > first else 0
+    if warmup > 0:
+        factors.append(f"a warm-up from 0 to 1 over {warmup:g} steps (warmup_steps)")
+        if warmup <= last:
+            marks["end of the warm-up"] = warmup
+        else:
+            sentences.append("The warm-up is longer than the training so far.")
+    decay = training.get("decay")
+    if decay in _DECAYS:
+        factors.append(f"a decay from 1 to 0 {_DECAYS[decay]} over the whole training (decay)")
+        if training.get("max_time") is not None:
+            sentences.append(
+                "The decay follows the steps or the time (max_time), whichever is further: a "
+                "validation that takes longer than all before it leaves less time, so the curve "
+                "steps down there."
+            )
+    if len(factors) > 1:
+        sentences.insert(0, f"It is the product of {', '.join(factors[:-1])} and {factors[-1]}.")
+    else:
+        sentences.insert(0, "It is learning_rate at all steps.")
+    sentences.append("A run that is resumed with other settings changes to another curve.")
+    return marks, " ".join(sentences)
 
 
 def _in_words(name: str) -> str:
@@ -180,57 +235,6 @@ def _summary(
     )
 
 
-def _figure(
-    title: str,
-    unit: str,
-    curves: dict[str, Points],
-    level: float | None = None,
-    is_log: bool = False,
-    height: float = 2.8,
-) -> str:
-    # Imported here because the import takes long, and most processes never draw.
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    curves = {name: points for name, points in curves.items() if points}
-    if not curves:
-        return f"<h2>{html.escape(title)}</h2><p>Nothing recorded yet.</p>"
-    figure = Figure(figsize=(8, height), layout="constrained")
-    axes = figure.add_subplot()
-    for name, points in curves.items():
-        x, y = zip(*_thinned(points), strict=True)
-        axes.plot(x, y, label=name, linewidth=1.4, marker="o" if len(points) < 60 else "", ms=3)
-    if level is not None and math.isfinite(level):
-        axes.axhline(
-            level, color="#888", linestyle="--", linewidth=1, label=f"clipped at {level:g}"
-        )
-    if is_log:
-        axes.set_yscale("log")
-    axes.set_xlabel("step")
-    axes.set_ylabel(unit, parse_math=False)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    if len(curves) > 1 or level is not None:
-        for text in axes.legend(frameon=False).get_texts():
-            # Otherwise matplotlib would read text between dollar signs as a formula.
-            text.set_parse_math(False)
-    drawing = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
-    svg = drawing.getvalue()
-    return f"<h2>{html.escape(title)}</h2>\n{svg[svg.index('<svg') :]}"
-
-
-def _thinned(points: Points, most: int = 600) -> Points:
-    """Reduces a curve to at most ``most`` points, each the mean of consecutive points."""
-    size = math.ceil(len(points) / most)
-
-    def mean(values: Sequence[float]) -> float:
-        return sum(values) / len(values)
-
-    groups = (points[i : i + size] for i in range(0, len(points), size))
-    return [(group[-1][0], mean([y for _, y in group])) for group in groups]
-
-
 def _samples(path: Path, most: int = 12) -> list[str]:
     """The samples as elements that unfold, the last one open; at most ``most``, evenly chosen."""
     text = text_of(path, errors="backslashreplace") if path.is_file() else ""
@@ -242,9 +246,16 @@ def _samples(path: Path, most: int = 12) -> list[str]:
     chosen = samples[::-step][::-1]
     return [
         f"<details{' open' if i == len(chosen) - 1 else ''}><summary>{html.escape(title)}</summary>"
-        f"<pre>{html.escape(sample.strip())}</pre></details>"
+        f"<pre>{_lines(sample)}</pre></details>"
         for i, (title, sample) in enumerate(chosen)
     ]
+
+
+def _lines(text: str) -> str:
+    """Each line as an element of its own, so that a long one can be told from several."""
+    # Spaces before the first line are part of the text.
+    lines = text.rstrip().lstrip("\n").split("\n")
+    return "".join(f"<span>{html.escape(line)}</span>" for line in lines)
 
 
 def _attention(run: Run) -> list[str]:

@@ -1,17 +1,19 @@
-"""The files of a run folder with the tables, pictures, sounds and scores that a task displayed.
+"""The files of a run folder with the items that a task displayed.
 
 The folder ``shown/`` contains a file for each picture, sound and score, named by its step and
 number, and ``index.jsonl``, a line of JSON for each item with its kind, its title and the content
-of a table. Texts are in samples.txt.
+of a table or of curves. Texts are in samples.txt.
 """
 
 from __future__ import annotations
 
 import base64
 import html
+import io
 import json
 import re
 import wave
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 
 from throughtime.reading import Entries, Whole, json_value, shown, text_of, typed
 from throughtime.tasks.run import Run, written_whole
-from throughtime.tasks.shown import Picture, Score, Shown, Sound, Table, Text
+from throughtime.tasks.shown import Curves, Picture, Score, Shown, Sound, Table, Text
 
 __all__ = ["drop_shown", "shown_html", "write_shown"]
 
@@ -43,6 +45,9 @@ def write_shown(run: Run, step: int, number: int, item: Shown) -> None:
             "columns": list(map(str, item.columns)),
             "rows": [list(map(str, r)) for r in item.rows],
         }
+    elif isinstance(item, Curves):
+        entry |= {"x": list(item.x), "y": {name: list(y) for name, y in item.y.items()}}
+        entry |= {"x_name": item.x_name, "y_name": item.y_name}
     elif isinstance(item, Picture):
         # Imported here because the import takes long, and most processes never draw.
         from matplotlib.image import imsave
@@ -71,11 +76,11 @@ def drop_shown(run: Run, step: int) -> None:
     if not run.shown_folder.is_dir():
         return
     entries = _entries(run)
-    kept = [entry for entry in entries if step > 0 and entry["step"] <= step]
+    remaining = [entry for entry in entries if step > 0 and entry["step"] <= step]
     for entry in entries:
-        if entry not in kept and "file" in entry:
+        if entry not in remaining and "file" in entry:
             (run.shown_folder / entry["file"]).unlink(missing_ok=True)
-    text = "".join(json.dumps(entry) + "\n" for entry in kept)
+    text = "".join(json.dumps(entry) + "\n" for entry in remaining)
     written_whole(_index(run), lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
@@ -94,10 +99,13 @@ def shown_html(run: Run) -> list[str]:
 
 
 def _element(run: Run, entry: dict[str, Any]) -> str:
+    """The HTML element of an item, with the content of its file embedded."""
     if entry["kind"] == "Table":
         rows = [entry["columns"], *entry["rows"]]
         cells = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in rows)
         return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+    if entry["kind"] == "Curves":
+        return _curves(entry)
     file = run.shown_folder / entry["file"]
     if not file.is_file():
         return "<p>The file is missing.</p>"
@@ -110,6 +118,31 @@ def _element(run: Run, entry: dict[str, Any]) -> str:
     return f'<a download="{name}" href="data:application/octet-stream;base64,{data}">{name}</a>'
 
 
+def _curves(entry: Mapping[str, Any]) -> str:
+    """The curves as SVG; points that are words are spread evenly along the axis."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    x, are_words = entry["x"], any(isinstance(point, str) for point in entry["x"])
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    places = range(len(x)) if are_words else x
+    for name, y in entry["y"].items():
+        axes.plot(places, y, label=name, linewidth=1.4, marker="o", ms=3)
+    if are_words:
+        axes.set_xticks(places, x, rotation=90, parse_math=False)
+    axes.set_xlabel(entry["x_name"], parse_math=False)
+    axes.set_ylabel(entry["y_name"], parse_math=False)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    for text in axes.legend(frameon=False).get_texts():
+        text.set_parse_math(False)
+    drawing = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
+    svg = drawing.getvalue()
+    return svg[svg.index("<svg") :]
+
+
 def _index(run: Run) -> Path:
     return run.shown_folder / "index.jsonl"
 
@@ -118,7 +151,7 @@ def _entries(run: Run) -> list[dict[str, Any]]:
     """The entries of the index, without an incomplete last line that a killed process left.
 
     Raises:
-        ReadError: for a line that is no entry.
+        ReadError: if a line is not a valid entry.
     """
     if not _index(run).is_file():
         return []
@@ -135,13 +168,14 @@ def _entries(run: Run) -> list[dict[str, Any]]:
 
 
 def _kind(value: object) -> str:
+    """Checks the name of a kind of item."""
     if not isinstance(value, str) or value not in _KINDS:
         raise ValueError(f"expected one of {', '.join(_KINDS)}, got {shown(value)}.")
     return value
 
 
 def _file_name(value: object) -> str:
-    """A name that :func:`write_shown` gives, which leads nowhere else."""
+    """Checks that the name of a file is one that :func:`write_shown` creates, without a path."""
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]+-[0-9]+\.\w+", value):
         raise ValueError(f"expected the name of a file in the folder, got {shown(value)}.")
     return value
@@ -151,6 +185,13 @@ _PLACE = {"step": Whole(0), "kind": str, "title": str}
 _FILE = Entries({**_PLACE, "file": _file_name})
 _KINDS = {
     "Table": Entries({**_PLACE, "columns": list[str], "rows": list[list[str]]}),
+    "Curves": Entries(
+        {
+            **_PLACE,
+            **{"x": list[float | str], "y": dict[str, list[float]]},
+            **{"x_name": str, "y_name": str},
+        }
+    ),
     "Picture": _FILE,
     "Sound": _FILE,
     "Score": _FILE,

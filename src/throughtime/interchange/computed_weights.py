@@ -1,9 +1,9 @@
-"""Weights that are computed anew for each call, from parameters of other names.
+"""Weights that a module computes from other parameters in each call.
 
 `torch.nn.utils.weight_norm`, `spectral_norm`, `torch.nn.utils.prune` and parametrizations replace a
-parameter of a module by others, and compute the weight from these. Whatever reads the parameters
-alone would miss it. There are two answers: :func:`refuse_computed`, where a module is to become
-another one that learns further, and :func:`with_plain_weights`, where numbers are to be written.
+parameter of a module by others and compute the weight from them. A conversion that copies
+parameters would miss such a weight. A conversion to a module that is trained further calls
+:func:`refuse_computed`; a writer of files calls :func:`with_plain_weights`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ __all__ = ["copied", "refuse_computed", "with_plain_weights"]
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
-# Of each hook that PyTorch has: the weight that it computes, the value, and how to remove it.
+# For each class of hook: the name of the weight that it computes, the computation, and the function
+# that removes the hook.
 _Hook = tuple[Callable[[Any], str], Callable[[Any, nn.Module], Tensor], str]
 _HOOKS: dict[type, _Hook] = {
     WeightNorm: (
@@ -46,7 +47,7 @@ _HOOKS: dict[type, _Hook] = {
     ),
 }
 _REMOVE_PARAMETRIZATIONS = "torch.nn.utils.parametrize.remove_parametrizations"
-# What those hooks call the parameters and buffers from which they compute a weight.
+# The endings of the names of the parameters and buffers from which those hooks compute a weight.
 _SOURCES = ("_g", "_v", "_u", "_orig", "_mask")
 _HOOKS_OF_MODULES = (
     *("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"),
@@ -59,10 +60,10 @@ def copied(module: _Module, memo: dict[int, Any] | None = None) -> _Module:
     """A deep copy, also of a module in which a weight is the result of a computation.
 
     Args:
-        module: what is copied.
-        memo: by ``id``, what stands in the copy for parts of the module; see ``copy.deepcopy``.
+        module: the module to copy.
+        memo: replacements of parts of the module, by the ``id`` of the part; see ``copy.deepcopy``.
     """
-    # PyTorch refuses to copy a tensor that has a history.
+    # PyTorch refuses to copy a tensor that has a gradient function.
     results = {
         id(value): value.detach().clone()
         for part in module.modules()
@@ -73,10 +74,10 @@ def copied(module: _Module, memo: dict[int, Any] | None = None) -> _Module:
 
 
 def refuse_computed(who: str, layer: nn.Module) -> None:
-    """Raises a ValueError where a weight of the layer is computed anew for each call.
+    """Raises a ValueError if a weight of the layer is computed in each call.
 
     Args:
-        who: the function that asks, the first word of the message.
+        who: the name of the converting function, with which the message begins.
         layer: a recurrent layer of ``torch.nn`` or of throughtime.
     """
     for name, how, remove in _computed(layer):
@@ -89,24 +90,24 @@ def refuse_computed(who: str, layer: nn.Module) -> None:
 
 
 def with_plain_weights(who: str, module: _Module) -> _Module:
-    """A copy in evaluation mode in which every computed weight is a parameter with its value.
+    """Copies a module to evaluation mode, with every computed weight as a parameter.
 
-    The value is the one of the next call in evaluation mode. All other parameters and buffers are
-    shared with the module, not copied. Hooks are left out.
+    The parameter has the value that the weight would have in the next call in evaluation mode. All
+    other parameters and buffers are shared with the module, not copied. The copy has no hooks.
 
     Args:
-        who: the function that asks, the first word of the messages.
+        who: the name of the calling function, with which error messages begin.
         module: a layer or a model of throughtime.
 
     Raises:
-        ValueError: for a weight that something unknown computes, that has another shape than its
-            layer asks for, or that is on the device meta and has no value.
+        ValueError: if a weight is computed in an unknown way, has not the shape that its layer
+            declares, or is on the device meta and has no value.
     """
     shared: dict[int, Any] = {}
     for part in module.modules():
         tensors = (*part._parameters.values(), *part._buffers.values(), *vars(part).values())
         shared |= {id(value): value for value in tensors if isinstance(value, Tensor)}
-        # What a hook belongs to may be anything, and need not be copyable.
+        # A hook may refer to any object, which need not support copying, so hooks are not copied.
         hooks = [getattr(part, name, None) for name in _HOOKS_OF_MODULES]
         shared |= {id(each): type(each)() for each in hooks if each is not None}
     plain = copied(module, shared).eval()
@@ -129,7 +130,7 @@ def with_plain_weights(who: str, module: _Module) -> _Module:
 
 
 def _computed(module: nn.Module) -> Iterator[tuple[str, str, str]]:
-    """Of each computed weight: its name, what computes it, and the function that ends that."""
+    """For each computed weight: its name, the class that computes it, and the removing function."""
     for hook, (name_of, _, remove) in _hooks(module):
         yield name_of(hook), type(hook).__name__, remove
     for name, steps in _parametrizations(module).items():
@@ -137,6 +138,7 @@ def _computed(module: nn.Module) -> Iterator[tuple[str, str, str]]:
 
 
 def _hooks(module: nn.Module) -> Iterator[tuple[Any, _Hook]]:
+    """The hooks of a module that compute weights, each with its entry in ``_HOOKS``."""
     for hook in module._forward_pre_hooks.values():
         for kind, functions in _HOOKS.items():
             if isinstance(hook, kind):
@@ -144,19 +146,20 @@ def _hooks(module: nn.Module) -> Iterator[tuple[Any, _Hook]]:
 
 
 def _parametrizations(module: nn.Module) -> dict[str, Any]:
+    """The lists of parametrizations of a module, by the name of the weight."""
     lists: Any = module.parametrizations if parametrize.is_parametrized(module) else {}
     return dict(lists.items())
 
 
 def _make_plain(original: nn.Module, module: nn.Module) -> None:
-    """Puts parameters in the place of computed weights.
+    """Replaces the computed weights of a copy by parameters.
 
     Args:
         original: the module that has the hooks.
         module: its copy, which is changed.
     """
     values: dict[str, Tensor] = {}
-    # In the order in which a call would run them: one may read what another one computes.
+    # In the order of a call, because a hook may read a weight that an earlier hook computes.
     for hook, (name_of, value_of, _) in _hooks(original):
         name = name_of(hook)
         values[name] = value_of(hook, module)
@@ -165,7 +168,8 @@ def _make_plain(original: nn.Module, module: nn.Module) -> None:
     values |= {name: getattr(module, name) for name in names}
     if names:
         del module.parametrizations
-        # PyTorch made a class whose properties compute the weights, below the module's own.
+        # parametrize replaced the module's class by a subclass, whose properties compute the
+        # weights.
         module.__class__ = parametrize.type_before_parametrizations(original)
     for name in values:
         for each in (name, *(f"{name}{end}" for end in _SOURCES if name not in names)):
@@ -178,7 +182,7 @@ def _make_plain(original: nn.Module, module: nn.Module) -> None:
 
 
 def _check_names(who: str, layer: nn.Module) -> None:
-    """Raises where a weight that the layer must have is no parameter."""
+    """Raises a ValueError if a weight that the layer must have is not a parameter."""
     if isinstance(layer, Recurrent):
         names = list(parameters.shapes(layer.cell, layer.spec))
     else:

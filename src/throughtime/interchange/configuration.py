@@ -1,4 +1,4 @@
-"""The config.json of a model's folder: which class of model, with which arguments."""
+"""Reads the config.json of a model's folder: the class of the model and its arguments."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ _KINDS = Entries(
 def read_configuration(
     file: Path, classes: Mapping[str, type[nn.Module]]
 ) -> Callable[[], nn.Module]:
-    """A function that builds the model, with weights that are still to be read.
+    """Reads a configuration and returns a function that builds the model, with initial weights.
 
     Args:
-        classes: that a configuration may name.
+        file: the path of config.json.
+        classes: the classes that a configuration may name, by name.
 
     Raises:
         ValueError: if an entry is missing or of a wrong type, or a name is unknown.

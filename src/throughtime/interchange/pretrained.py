@@ -1,7 +1,7 @@
-"""Models in folders: the weights in safetensors, what they belong to in config.json.
+"""Saves and loads models as folders with model.safetensors and config.json.
 
-Reading one runs no code of the folder: the configuration names one of our classes and a cell of
-the registry, and holds nothing but numbers and texts.
+Loading runs no code from the folder: the configuration names a class of this package and a cell of
+the registry, and contains only numbers and strings.
 """
 
 from __future__ import annotations
@@ -37,50 +37,50 @@ _CLASSES: dict[str, type[nn.Module]] = {
     kind.__name__: kind
     for kind in (Recurrent, RNN, LSTM, GRU, LanguageModel, OneNetwork, Cloze, EncoderDecoder)
 }
-"""What may be saved and read: classes that keep their constructor arguments as attributes."""
+"""The classes that can be saved and loaded; they keep their constructor arguments as attributes."""
 
 
 def save_pretrained(model: nn.Module, folder: str | Path) -> None:
     """Writes a model into a folder; :func:`from_pretrained` reads it.
 
-    A weight that is computed for each call, as by ``weight_norm``, is written with its present
-    value: the model that is read computes the same, and has that weight as a parameter.
+    A weight that is computed in each call, as by ``weight_norm``, is written with its current
+    value. The loaded model gives the same outputs and has that weight as a parameter.
 
     Raises:
-        ValueError: for a model that is none of ours, or with a cell that is not registered, or
-            with a weight that has no value; or for one that was changed after it was made, so that
-            its constructor arguments no longer lead to it.
+        ValueError: if the class of the model cannot be saved, its cell is not registered, a weight
+            has no value, or the model was changed after its construction, so that its constructor
+            arguments no longer describe it.
     """
     kind = type_before_parametrizations(model)
     if kind not in _CLASSES.values():
         raise unknown("class of model", kind.__name__, _CLASSES)
     model = with_plain_weights("save_pretrained", model)
     arguments = {name: getattr(model, name) for name in _argument_names(kind)}
-    # What a model hands on to its recurrent layers.
+    # The options that a model passes on to its recurrent layers.
     arguments |= getattr(model, "options", {})
     config: dict[str, Any] = {"class": kind.__name__, "arguments": {}}
     for name, value in arguments.items():
         if isinstance(value, Cell):
-            config[name] = _of_cell(value)
+            config[name] = _cell_entry(value)
         else:
             config["arguments"][name] = _plain(name, value)
     _check_arguments(model, _on_meta(kind, config))
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    # Weights that are tied stand in the file once.
+    # named_parameters lists tied weights once, so the file holds them once.
     weights = {name: tensor.detach().contiguous() for name, tensor in _tensors(model).items()}
     save_file(weights, str(path / WEIGHTS), {"format": "pt"})
     (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def from_pretrained(folder: str | Path) -> nn.Module:
-    """The model that :func:`save_pretrained` wrote, in evaluation mode.
+    """Loads a model that :func:`save_pretrained` wrote, in evaluation mode.
 
     Each weight has the dtype with which it was saved.
 
     Raises:
-        ValueError: where a file is missing or damaged, a name is unknown, or the weights are not
-            those of the configuration.
+        ValueError: if a file is missing or damaged, a name is unknown, or the weights do not match
+            the configuration.
     """
     path = Path(folder)
     for file in (CONFIG, WEIGHTS):
@@ -90,20 +90,20 @@ def from_pretrained(folder: str | Path) -> nn.Module:
             )
     build = read_configuration(path / CONFIG, _CLASSES)
     try:
-        # Not load_file, which maps the file: the process dies where it is cut off meanwhile.
+        # Not load_file, which maps the file: if another process truncates it, this process dies.
         weights = load((path / WEIGHTS).read_bytes())
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path / WEIGHTS}: the file is damaged ({error}).") from error
-    # Without memory first: the sizes in the configuration may be any.
+    # First on the meta device, which needs no memory, because the sizes may be arbitrarily large.
     with torch.device("meta"), warnings.catch_warnings():
-        # Of a size of 0, which the comparison below tells of.
+        # PyTorch warns of sizes of 0; the comparison below reports them as errors.
         warnings.simplefilter("ignore")
         empty = build()
-    own, saved = _shapes(_tensors(empty)), _shapes(weights)
-    if (key := _first_difference(own, saved)) is not None:
+    expected, saved = _shapes(_tensors(empty)), _shapes(weights)
+    if (key := _first_difference(expected, saved)) is not None:
         raise ValueError(
-            f"{path / WEIGHTS}: expected {key} of shape {own.get(key, '(none)')} as {CONFIG} has "
-            f"it, got {saved.get(key, '(none)')}. Both must be of one save."
+            f"{path / WEIGHTS}: expected {key} of shape {expected.get(key, '(none)')} as {CONFIG} "
+            f"has it, got {saved.get(key, '(none)')}. Both must be of one save."
         )
     for key, weight in weights.items():
         if not weight.is_floating_point():
@@ -111,7 +111,7 @@ def from_pretrained(folder: str | Path) -> nn.Module:
                 f"{path / WEIGHTS}: expected {key} as floating-point numbers, got {weight.dtype}."
             )
     model = build()
-    # Each takes the type of its saved weight first: copying into another would round.
+    # Convert each parameter to the dtype of its saved weight first, so that copying does not round.
     for key, tensor in _tensors(model).items():
         tensor.data = tensor.data.to(weights[key].dtype)
     model.load_state_dict(weights, strict=False)
@@ -119,21 +119,23 @@ def from_pretrained(folder: str | Path) -> nn.Module:
 
 
 def _argument_names(kind: type[nn.Module]) -> list[str]:
-    """The constructor arguments of a class, without those that say where its weights are."""
+    """The constructor arguments that a configuration stores, without device and dtype."""
     names: list[str] = []
     for each in kind.__mro__:
         parameters = inspect.signature(each.__init__).parameters.values()
-        # What a class hands on as **more are the keyword-only arguments of the class it extends.
+        # A class passes **more on to its base class, whose keyword-only arguments these are.
         kinds = [inspect.Parameter.KEYWORD_ONLY]
         kinds += [inspect.Parameter.POSITIONAL_OR_KEYWORD] if each is kind else []
         names += [p.name for p in parameters if p.kind in kinds and p.name not in names]
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-    # An encoder of one's own is a module; that a model has one shows in its weights.
+    # A custom encoder is a module, which JSON cannot hold. _check_arguments refuses a model with
+    # one, because its weights differ.
     return [name for name in names if name not in ("self", "device", "dtype", "encoder")]
 
 
-def _of_cell(cell: Cell) -> dict[str, Any]:
+def _cell_entry(cell: Cell) -> dict[str, Any]:
+    """A cell as JSON: its name and its constants."""
     if not is_registered(cell):
         raise ValueError(
             f"save_pretrained: the cell {type(cell).__name__} is not registered, so nobody "
@@ -144,12 +146,12 @@ def _of_cell(cell: Cell) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """The value of an argument as JSON has it."""
+    """Converts the value of an argument to a value that JSON can hold."""
     if isinstance(value, Dropout):
-        # A model keeps its argument ``dropout`` as the layer that drops.
+        # A model keeps its argument ``dropout`` as a Dropout layer.
         return value.p
     if isinstance(value, Cell):
-        return _of_cell(value)
+        return _cell_entry(value)
     if isinstance(value, Mapping):
         return {key: _plain(f"{name}[{key!r}]", one) for key, one in value.items()}
     if value is None or isinstance(value, (bool, str)):
@@ -169,7 +171,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _on_meta(kind: type[nn.Module], config: Mapping[str, Any]) -> nn.Module:
-    """A model from its configuration, whose weights have shapes and no values."""
+    """Builds a model from its configuration on the meta device, without values of weights."""
     cells = {name: value for name, value in config.items() if name not in ("class", "arguments")}
     arguments = dict(config["arguments"])
     arguments |= {name: get(cell["name"], **cell["constants"]) for name, cell in cells.items()}
@@ -179,7 +181,7 @@ def _on_meta(kind: type[nn.Module], config: Mapping[str, Any]) -> nn.Module:
             cell = options["cell"]
             arguments[name] = {**options, "cell": get(cell["name"], **cell["constants"])}
     with torch.device("meta"), warnings.catch_warnings():
-        # What there is to say was said when the model was made.
+        # The user has seen these warnings when constructing the model.
         warnings.simplefilter("ignore")
         return kind(**arguments)
 
@@ -198,7 +200,12 @@ def _first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str |
 
 
 def _check_arguments(model: nn.Module, again: nn.Module) -> None:
-    """Raises where a model from the constructor arguments is another than the one to be saved."""
+    """Raises a ValueError if the constructor arguments no longer describe the model.
+
+    Args:
+        model: the model to save.
+        again: a model that was built from its constructor arguments.
+    """
     advice = (
         "The model was changed after it was made. Save its state dict alone, or make a model with "
         "these settings and load the state dict into it."

@@ -1,4 +1,7 @@
-"""From equations to speed: raw tensors in, raw tensors out. Knows the contract, no cell by name."""
+"""Runs the equations of any cell through time; takes tensors and returns tensors.
+
+The package knows the contract of a cell, and no cell by its name.
+"""
 
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.dispatch import BACKENDS, Explanation, explain, run

@@ -1,8 +1,8 @@
 """The arguments of the operators, checked before a kernel reads them by their addresses.
 
-A layer has checked its weights before, and names them in its messages. These checks are for a call
-of an operator without a layer, and for a tensor that was replaced between the forward pass and the
-backward pass. They compare properties of the tensors and read no element.
+A layer checks its weights itself, and names them in its messages. The checks here are for a call of
+an operator without a layer, and for a tensor that was replaced between the forward pass and the
+backward pass. They compare shapes, dtypes and devices, and read no element.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from throughtime.kernels.call import Call
 __all__ = ["Argument", "check", "of_call"]
 
 Argument = tuple[str, Any, tuple[int, ...], torch.dtype]
-"""Its name, its value, and the shape and the type that a kernel will read."""
+"""The name of an argument, its value, and the shape and the dtype that a kernel expects."""
 
 
 def check(call: Call, arguments: Iterable[Argument]) -> None:
-    """Raises for the first argument that is not as expected, or not on the device of x.
+    """Raises if an argument has another shape or dtype than expected, or is not on x's device.
 
     Args:
-        call: to which they belong.
-        arguments: those to check; one whose value is None is passed over.
+        call: the call that the arguments belong to.
+        arguments: the arguments to check; one whose value is None is skipped.
 
     Raises:
-        ShapeError: for another shape.
-        ValueError: for another device or type.
+        ShapeError: if a shape is wrong.
+        ValueError: if a device or a dtype is wrong.
     """
     device = call.x.device
     for name, value, shape, dtype in arguments:
@@ -49,51 +49,39 @@ def check(call: Call, arguments: Iterable[Argument]) -> None:
 
 
 def of_call(call: Call, types: Iterable[torch.dtype]) -> list[Argument]:
-    """All tensors of a call but x, for :func:`check`.
+    """All tensors of a call except x, for :func:`check`.
 
     Args:
-        types: those that x may have.
+        call: the call.
+        types: the dtypes that x may have.
 
     Raises:
-        ShapeError: where x has not three dimensions.
-        ValueError: where x has another type, or tensors are missing or too many.
+        ShapeError: if x does not have three dimensions.
+        ValueError: if x has another dtype, or the call has too few or too many tensors.
     """
     w, dtype, form = call.weights, call.x.dtype, _form(call.cell)
-    if call.x.dim() != 3:
-        raise ShapeError(f"{_who(call)}: expected x of shape (T, B, I), got {tuple(call.x.shape)}.")
-    if dtype not in types:
-        names = ", ".join(map(str, types))
-        raise ValueError(f"{_who(call)}: expected x of one of the types {names}, got {dtype}.")
-    for what, has_it in (
-        ("a weight_hh where the cell has blocks", (w.weight_hh is None) is (form.blocks == 0)),
-        ("a bias_ih beside bias_hh", w.bias_hh is None or w.bias_ih is not None),
-        ("one tensor for each state", len(call.state) == len(form.states)),
-        ("one tensor for each input", len(call.inputs) == len(form.inputs)),
-        ("a seed, as the cell draws numbers", call.seed is not None or not form.draws),
-    ):
-        if not has_it:
-            raise ValueError(f"{_who(call)}: expected {what}.")
+    _check_x_and_counts(call, types, form)
     (T, B, I), rows = call.x.shape, w.weight_ih.shape[:1]
     H = rows[0] // form.gates if rows else 0
-    found: list[Argument] = [
+    arguments: list[Argument] = [
         ("weight_ih", w.weight_ih, (form.gates * H, I), dtype),
         ("weight_hh", w.weight_hh, (form.blocks * H, H), dtype),
         ("bias_ih", w.bias_ih, (form.gates * H,), dtype),
         ("bias_hh", w.bias_hh, (form.biased * H,), dtype),
     ]
-    found += [(name, p, (H,), dtype) for name, p in w.parameters.items()]
-    found += [(n, s, (B, H), dtype) for n, s in zip(form.states, call.state, strict=True)]
-    found += [(n, v, (T, B, H), dtype) for n, v in zip(form.inputs, call.inputs, strict=True)]
-    found += [
+    arguments += [(name, p, (H,), dtype) for name, p in w.parameters.items()]
+    arguments += [(n, s, (B, H), dtype) for n, s in zip(form.states, call.state, strict=True)]
+    arguments += [(n, v, (T, B, H), dtype) for n, v in zip(form.inputs, call.inputs, strict=True)]
+    arguments += [
         ("lengths", call.lengths, (B,), torch.int64),
         ("resets", call.resets, (T, B), torch.bool),
         ("seed", call.seed, (), torch.int64),
     ]
-    return found
+    return arguments
 
 
 class _Form(NamedTuple):
-    """What a cell declares: how many blocks there are, and the names of its states and inputs."""
+    """The number of a cell's blocks of W, of R and of biases; its states and inputs."""
 
     gates: int
     blocks: int
@@ -115,6 +103,25 @@ def _form(cell: Cell) -> _Form:
     )
 
 
+def _check_x_and_counts(call: Call, types: Iterable[torch.dtype], form: _Form) -> None:
+    """Raises if x or the number of tensors does not fit the cell; see :func:`of_call`."""
+    w, dtype = call.weights, call.x.dtype
+    if call.x.dim() != 3:
+        raise ShapeError(f"{_who(call)}: expected x of shape (T, B, I), got {tuple(call.x.shape)}.")
+    if dtype not in types:
+        names = ", ".join(map(str, types))
+        raise ValueError(f"{_who(call)}: expected x of one of the types {names}, got {dtype}.")
+    for requirement, is_met in (
+        ("a weight_hh where the cell has blocks", (w.weight_hh is None) is (form.blocks == 0)),
+        ("a bias_ih beside bias_hh", w.bias_hh is None or w.bias_ih is not None),
+        ("one tensor for each state", len(call.state) == len(form.states)),
+        ("one tensor for each input", len(call.inputs) == len(form.inputs)),
+        ("a seed, as the cell draws numbers", call.seed is not None or not form.draws),
+    ):
+        if not is_met:
+            raise ValueError(f"{_who(call)}: expected {requirement}.")
+
+
 def _who(call: Call) -> str:
-    """The first word of a message."""
+    """How error messages name the call."""
     return f"throughtime.recurrence of {call.cell.name or type(call.cell).__name__}"

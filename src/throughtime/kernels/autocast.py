@@ -1,4 +1,4 @@
-"""What ``torch.autocast`` does to a call: all of it runs in one type, whichever backend runs it."""
+"""``torch.autocast`` for calls: the whole call runs in one dtype, whichever backend runs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 def autocast_dtype(x: Tensor) -> torch.dtype | None:
-    """The type in which autocast runs a call; None where it is off, or leaves x as it is.
+    """The dtype in which autocast runs a call; None if autocast is off, or leaves x as it is.
 
     As in all of PyTorch, float64 stays float64.
     """
@@ -34,14 +34,14 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
 
 
 def autocast_off(x: Tensor) -> AbstractContextManager[Any]:
-    """Autocast is off inside, where the device of x has it."""
+    """A context in which autocast is off for the device of x."""
     device = x.device.type
-    is_there = torch.amp.is_autocast_available(device)
-    return torch.autocast(device, enabled=False) if is_there else nullcontext()
+    has_autocast = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if has_autocast else nullcontext()
 
 
 def are_of_one_type(dtype: torch.dtype, x: Tensor) -> bool:
-    """Whether a value of this type can enter a call with x: as x is, or cast by autocast."""
+    """Whether a value of this dtype can enter a call with x: it equals that of x, or is cast."""
     if dtype == x.dtype:
         return True
     types = (dtype, x.dtype)
@@ -52,10 +52,10 @@ def are_of_one_type(dtype: torch.dtype, x: Tensor) -> bool:
 def outside_autocast(
     function: Callable[Concatenate[Call, P], R],
 ) -> Callable[Concatenate[Call, P], R]:
-    """The function, which then need know nothing of autocast.
+    """Decorates a function of a call so that it need not handle autocast.
 
-    Under autocast it gets a call of which every number is of autocast's type, and runs with
-    autocast off: autocast would cast some operations of the reference and not others.
+    Under autocast the function receives a call whose tensors all have autocast's dtype, and runs
+    with autocast off: autocast would cast some operations of the reference and not others.
     """
 
     @wraps(function)
@@ -70,6 +70,8 @@ def outside_autocast(
 
 
 def _cast(call: Call, dtype: torch.dtype) -> Call:
+    """The call with all its floating-point tensors in the dtype."""
+
     def to(value: Tensor | None) -> Tensor | None:
         return None if value is None else value.to(dtype)
 

@@ -1,4 +1,4 @@
-"""What a backend is: the functions of its module that dispatch and the layers call."""
+"""The protocol of a backend: the functions that dispatch and the layers call."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ __all__ = ["Backend", "Failure"]
 
 
 class Failure(str):
-    """A reason that lies in the tools of this machine, not in the call: a compiler that fails."""
+    """A reason that blames this machine and not the call, such as a compiler that fails."""
 
 
 class Backend(Protocol):
-    """A way to run a cell through time; a module, or a folder of modules, with these functions.
+    """A module, or a folder of modules, that can run a cell through time.
 
     Attributes:
-        IS_KERNEL: whether the loop over time is compiled; False for the reference alone.
-        IS_TRACEABLE: whether torch.compile can look into it; if not, it needs an identity there.
+        IS_KERNEL: whether the loop over time is compiled code; False for the reference alone.
+        IS_TRACEABLE: whether torch.compile can trace the backend. If not, the backend runs there
+            as an operator, which needs the identity of the cell.
     """
 
     IS_KERNEL: bool
     IS_TRACEABLE: bool
 
     def missing(self) -> list[str]:
-        """What this machine lacks to run any call; empty if nothing."""
+        """Why this machine can run no call at all; empty if it can."""
         ...
 
     def reasons(self, call: Call) -> list[str]:
@@ -36,33 +37,40 @@ class Backend(Protocol):
         ...
 
     def rank(self, call: Call) -> tuple[int, str]:
-        """How fast this backend runs the call, beside others: the lowest rank is the fastest.
+        """The expected speed of the call, compared with the other backends.
 
         Returns:
-            The rank, and why it is not the backend's usual one; empty if it is.
+            The rank, of which the lowest is the fastest; and the reason if it differs from the
+            backend's usual rank, else an empty text.
         """
         ...
 
     def run(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The outputs (T, B, H), zero past a row's end, and the last states, each (B, H)."""
+        """Returns the outputs (T, B, H), zero past a row's end, and the last states (B, H)."""
         ...
 
     def record(self, call: Call) -> dict[str, Tensor] | None:
-        """All that the step returns, by name, of all steps; None if it keeps no record."""
+        """Returns all values that the step returns, by name, at all steps, each (T, B, H).
+
+        None if the backend cannot record these values.
+        """
         ...
 
     def compiled_identity(self, cell: Cell, weight: Tensor) -> str:
-        """The cell as a text inside ``torch.compile``; empty if this backend is not for it.
+        """The text that names the cell inside ``torch.compile``.
+
+        Empty if this backend needs none, or cannot run the cell there.
 
         Args:
-            weight: one of the layer, for its device and dtype.
+            cell: the cell of a layer.
+            weight: any weight of the layer; its device and dtype are read.
         """
         ...
 
     def runs_compiled(self, call: Call) -> bool:
-        """Whether it runs the call inside ``torch.compile``, by the identity in the call."""
+        """Whether this backend can run the call inside ``torch.compile``."""
         ...
 
     def slower_because(self) -> str:
-        """Why this backend is slower on this machine than it need be; empty if it is not."""
+        """Why this backend runs slower on this machine than it could; empty if it does not."""
         ...

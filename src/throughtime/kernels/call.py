@@ -1,4 +1,4 @@
-"""What a backend is asked to run: one cell, over one sequence, in one direction."""
+"""The arguments of a backend: one cell, applied to one sequence in one direction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Weights:
 
     Args:
         weight_ih: (G*H, I), the input blocks one below the other.
-        weight_hh: (G*H, H), the recurrent blocks; None where the cell has none.
+        weight_hh: (G*H, H), the recurrent blocks; None if the cell has none.
         bias_ih: (G*H) or None.
         bias_hh: (G*H), for the recurrent blocks that carry a bias, or None.
         parameters: the per-unit parameters by name.
@@ -37,18 +37,20 @@ class Call:
 
     Args:
         cell: the equations.
-        x: (T, B, I), time first.
-        weights: of this layer and direction.
+        x: the input, (T, B, I), time first.
+        weights: the weights of this layer and direction.
         state: the initial states in the cell's order, each (B, H).
-        inputs: what enters each step besides x, in the cell's order, each (T, B, H).
-        lengths: (B,) int64, the valid steps of each row, or None where all are valid.
-        resets: (T, B) bool, True where a row starts anew before step t, or None.
-        seed: a whole number, (), from which the cell's random inputs are drawn, where it has any;
-            see :func:`throughtime.kernels.graph.random.uniform`.
+        inputs: the cell's further inputs besides x, in the cell's order, each (T, B, H).
+        lengths: (B,) int64, the number of valid steps of each row; None if all T steps are valid.
+        resets: (T, B) bool, True where a row returns to its initial state before step t; or None.
+        seed: the seed of the cell's random inputs, an int64 tensor of shape (); None if the cell
+            has no random inputs. See :func:`throughtime.kernels.graph.random.uniform`.
         reverse: whether time runs from each row's last step to its first.
-        save: what is kept for the backward pass, ``gates`` (all that it needs) or ``states`` (few
-            states; the gates are computed again). A backend without the choice keeps all.
-        identity: the cell as a text, where the caller knows it; see ``operators.identity``.
+        save: which values the forward pass keeps for the backward pass. ``gates`` keeps all that
+            the backward pass reads; ``states`` keeps a few states, from which the gates are
+            computed again. A backend that offers no choice keeps all.
+        identity: a text that names the cell to an operator, or None if the caller does not know
+            it; see :func:`throughtime.kernels.cpp.identity.identity`.
     """
 
     cell: Cell
@@ -66,7 +68,7 @@ class Call:
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
-        """All that can have a gradient: x, the weights, states and further inputs, in order."""
+        """All tensors that can have a gradient: x, weights, states, further inputs, in order."""
         w = self.weights
         matrices = (self.x, w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh)
         return (*matrices, *w.parameters.values(), *self.state, *self.inputs)

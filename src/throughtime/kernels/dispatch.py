@@ -1,4 +1,4 @@
-"""Which backend runs a call, and the reasons of those that do not."""
+"""Chooses the backend that runs a call, and explains why the faster ones cannot run it."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ _logged: set[tuple[str, str]] = set()
 
 @dataclass(frozen=True)
 class Explanation:
-    """Which backend runs a call, and why each faster one does not.
+    """The backend that runs a call, and why no faster one does.
 
     Args:
-        backend: the one that runs.
-        reasons: for every faster backend that cannot run the call, why.
-        note: why a backend that could run it is not the fastest for it, or is slower here.
+        backend: the name of the backend that runs the call.
+        reasons: for every faster backend, why it cannot run the call.
+        note: why a backend that could run the call is not the fastest for it, or why the chosen
+            backend is slower on this machine than it could be.
     """
 
     backend: str
@@ -61,19 +62,27 @@ class Explanation:
 
 
 def check(backend: str) -> str:
-    """The backend's name; raises a ValueError with the nearest one where there is no such."""
+    """Returns the name of a backend unchanged.
+
+    Raises:
+        ValueError: if there is no such backend; the message names the most similar one.
+    """
     if backend != "auto" and backend not in BACKENDS:
         raise unknown("backend", backend, ["auto", *BACKENDS])
     return backend
 
 
 def _order(call: Call) -> list[tuple[str, str]]:
-    """The backends, the fastest for this call first, each with why it has not its usual rank."""
+    """The names of the backends, the fastest for this call first.
+
+    Each comes with the reason why its rank differs from the usual one; empty if it does not.
+    """
     ranks = {name: backend.rank(call) for name, backend in BACKENDS.items()}
     return [(name, ranks[name][1]) for name in sorted(ranks, key=lambda name: ranks[name][0])]
 
 
 def _refusals(name: str, call: Call) -> list[str]:
+    """Why a backend cannot run the call, whether the machine or the call is the cause."""
     return [*BACKENDS[name].missing(), *BACKENDS[name].reasons(call)]
 
 
@@ -82,12 +91,13 @@ def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanat
     """Chooses the backend of a call.
 
     Args:
-        call: what is to be run.
-        backend: ``auto``, or the only one that may run it.
-        strict: whether ``auto`` may not fall back to the reference for want of a kernel.
+        call: the call to run.
+        backend: ``auto``, or the name of the only backend that may run the call.
+        strict: whether ``auto`` raises if it would use the reference because no kernel can run
+            the call.
 
     Raises:
-        ValueError: if the backend that is asked for cannot run the call.
+        ValueError: if the named backend cannot run the call, or with ``strict`` no kernel can.
     """
     if check(backend) != "auto":
         why = _refusals(backend, call)
@@ -104,14 +114,16 @@ def explain(call: Call, backend: str = "auto", strict: bool = False) -> Explanat
         if strict and not BACKENDS[name].IS_KERNEL:
             _check_has_kernel(call)
         if not why:
-            usual = "" if note or not notes else notes[0]
-            return Explanation(name, refused, BACKENDS[name].slower_because() or usual)
+            # The chosen backend's own note would say why it is slow; the reader wants to know why
+            # another one, with a note, was not chosen.
+            why_not_another = "" if note or not notes else notes[0]
+            return Explanation(name, refused, BACKENDS[name].slower_because() or why_not_another)
         refused[name] = why
     raise AssertionError("the reference refuses nothing")
 
 
 def _check_has_kernel(call: Call) -> None:
-    """Raises unless a kernel can run the call, even if it is not the fastest way."""
+    """Raises a ValueError if no kernel can run the call, whether or not it would be the fastest."""
     refused = {name: _refusals(name, call) for name, b in BACKENDS.items() if b.IS_KERNEL}
     if all(refused.values()):
         reasons = "; ".join(f"{name} cannot: {', '.join(why)}" for name, why in refused.items())
@@ -122,42 +134,52 @@ def _check_has_kernel(call: Call) -> None:
 def run(
     call: Call, backend: str = "auto", strict: bool = False
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Runs a call: the outputs (T, B, H) and the last states, each (B, H).
+    """Runs a call by the backend that :func:`explain` chooses.
 
-    Under autocast all of them are of its type, whichever backend runs the call.
+    Args: see :func:`explain`.
+
+    Returns:
+        The outputs (T, B, H) and the last states, each (B, H). Under autocast all of them have
+        autocast's dtype, whichever backend runs the call.
     """
     if torch.compiler.is_compiling():
         return _run_traced(call, backend, strict)
     chosen = explain(call, backend, strict)
-    what = (call.cell.name or type(call.cell).__name__, chosen.backend)
-    if what not in _logged:
-        _logged.add(what)
-        _logger.info("%s: %s", what[0], chosen)
-    _warn_of_slowness(what[0], chosen)
+    cell_name = call.cell.name or type(call.cell).__name__
+    if (cell_name, chosen.backend) not in _logged:
+        _logged.add((cell_name, chosen.backend))
+        _logger.info("%s: %s", cell_name, chosen)
+    _warn_of_slowness(cell_name, chosen)
     return BACKENDS[chosen.backend].run(call)
 
 
 def _warn_of_slowness(cell: str, chosen: Explanation) -> None:
-    """Warns, once, if this machine makes the call slower than it need be."""
+    """Warns, once, if a change to this machine would make the call faster."""
     backend = BACKENDS[chosen.backend]
     if backend.IS_KERNEL:
         slowness.warn_of_kernels(backend.slower_because(), stacklevel=8)
         return
-    # PyTorch's own operators run few cells, so that they are missed by no one.
+    # Only refusals of the compiled backends count: PyTorch's own operators refuse most cells.
     compiled = {name for name, b in BACKENDS.items() if b.IS_KERNEL and not b.IS_TRACEABLE}
     refusals = {name: why for name, why in chosen.reasons.items() if name in compiled}
     missing = [why for name in refusals for why in BACKENDS[name].missing()]
-    failures = [why for some in refusals.values() for why in some if isinstance(why, Failure)]
+    failures = [why for reasons in refusals.values() for why in reasons if isinstance(why, Failure)]
     slowness.warn_of_steps(cell, missing or failures, stacklevel=8)
 
 
 @outside_autocast
 def record(call: Call, backend: str = "auto") -> dict[str, Tensor]:
-    """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
-    wants_kernel = backend == "auto" or BACKENDS[backend].IS_KERNEL
-    for name, module in BACKENDS.items() if wants_kernel and is_direct(call.tensors) else ():
+    """Records all values that the step returns.
+
+    Returns:
+        For each name that the step returns, its values at all steps, (T, B, H), zero past a
+        row's end.
+    """
+    may_use_kernel = backend == "auto" or BACKENDS[backend].IS_KERNEL
+    for name, module in BACKENDS.items() if may_use_kernel and is_direct(call.tensors) else ():
         if module.IS_KERNEL and not _refusals(name, call):
-            # A backend that keeps no record leaves it to the next one.
+            # PyTorch's own operators run the call too, and return None here: their gates are
+            # not accessible.
             values = module.record(call)
             if values is not None:
                 return values
@@ -165,11 +187,12 @@ def record(call: Call, backend: str = "auto") -> dict[str, Tensor]:
 
 
 def compiled_identity(cell: Cell, weight: Tensor, backend: str = "auto") -> str:
-    """The cell as ``torch.compile`` may know it: a text; empty if no kernel runs the cell there.
+    """The text that names the cell inside ``torch.compile``; empty if no kernel runs it there.
 
     Args:
-        weight: one of the layer, for its device and dtype.
-        backend: ``auto``, or the only one that may run it.
+        cell: the cell of a layer.
+        weight: any weight of the layer; its device and dtype are read.
+        backend: ``auto``, or the name of the only backend that may run the cell.
     """
     texts = (
         module.compiled_identity(cell, weight)
@@ -180,10 +203,10 @@ def compiled_identity(cell: Cell, weight: Tensor, backend: str = "auto") -> str:
 
 
 def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The same inside torch.compile, which cannot look into the choice."""
+    """Runs a call inside torch.compile, which cannot trace the choice of :func:`explain`."""
     if is_transformed() or has_tangent(call.tensors):
-        # torch.compile takes wrong derivatives of an autograd function inside a transform. Without
-        # fullgraph this sends the call to the code outside the graph.
+        # torch.compile computes wrong derivatives of an autograd function inside a transform.
+        # Without fullgraph=True this error breaks the graph, and the call runs outside of it.
         raise ValueError(
             "torch.compile and torch.export cannot put a recurrence under torch.func or "
             "forward-mode differentiation into one graph. Use torch.compile(fullgraph=False)."
@@ -192,6 +215,6 @@ def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[T
         if backend in ("auto", name) and not module.IS_TRACEABLE and module.runs_compiled(call):
             return module.run(call)
     if (strict and backend == "auto") or (backend != "auto" and not BACKENDS[backend].IS_TRACEABLE):
-        # With fullgraph this is what the user sees; without, the call is run outside the graph.
+        # With fullgraph=True the user sees this error; without, the call runs outside the graph.
         raise ValueError("no kernel runs this inside torch.compile; layer.explain(x) may say why.")
     return (reference if backend == "auto" else BACKENDS[backend]).run(call)

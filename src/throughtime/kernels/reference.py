@@ -1,7 +1,7 @@
-"""The time loop in plain PyTorch: the meaning of every other backend.
+"""The time loop in plain PyTorch, which defines the results that every other backend must give.
 
-Products of the input are taken for all steps at once before the loop, and the products of one
-state are one product per step; otherwise the equations run as they are written.
+Products of the input are computed for all steps at once before the loop. All products of one state
+are joined into one product per step. Otherwise the equations run as they are written.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ IS_TRACEABLE = True
 
 
 def missing() -> list[str]:
-    """What this machine lacks: never anything."""
+    """Always empty: plain PyTorch runs on every machine."""
     return []
 
 
 def reasons(call: Call) -> list[str]:
-    """Why this backend cannot run the call: it always can."""
+    """Always empty: the reference can run every call."""
     return []
 
 
@@ -64,94 +64,158 @@ def rank(call: Call) -> tuple[int, str]:
 
 
 def compiled_identity(cell: Cell, weight: Tensor) -> str:
-    """Nothing: torch.compile looks into the loop."""
+    """Empty: torch.compile traces the loop, so that it needs no identity."""
     return ""
 
 
 @torch.no_grad()
 def record(call: Call) -> dict[str, Tensor]:
-    """All that the step returns by name, of all steps, each (T, B, H); zero past a row's end."""
+    """Records all values that the step returns.
+
+    Returns:
+        For each name that the step returns, its values at all steps, (T, B, H), zero past a
+        row's end.
+    """
     steps: list[dict[str, Tensor]] = [{}] * call.x.shape[0]
     _run(call, steps)
     return {
-        name: torch.stack([_spread(made[name], call.state[0]) for made in steps])
+        name: torch.stack([_spread(values[name], call.state[0]) for values in steps])
         for name in steps[0]
     }
 
 
 def _spread(value: Any, state: Tensor) -> Tensor:
-    """A number, or one for each row or unit, as one for each of both; a state's own width stays."""
-    # Not as_tensor for both: torch.jit.trace takes what it returns for a constant.
+    """Expands a value to the shape (B, H) of a state.
+
+    Args:
+        value: a number, or a tensor with one value for each row, each unit, or both. A state with
+            a width of its own keeps it.
+        state: any state of the call.
+    """
+    # Only a number goes through new_tensor: torch.jit.trace would take its result for a constant.
     is_tensor = isinstance(value, Tensor)
     value = value.to(state.dtype) if is_tensor else state.new_tensor(value)
     is_wider = value.dim() == 2 and value.shape[0] == state.shape[0] and value.shape[1] != 1
     return value if is_wider else value.expand(state.shape)
 
 
-def _run(call: Call, seen: list[dict[str, Tensor]] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The same; what the step returns at each step is put into seen."""
-    cell, weights = call.cell, call.weights
-    T = call.x.shape[0]
+def _run(
+    call: Call, recording: list[dict[str, Tensor]] | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Applies the cell through time; see :func:`run`.
 
-    # (T, B, 1), so that it spreads over the units. What lies past a row's end may be anything,
-    # NaN included, and must reach neither the outputs nor a gradient.
-    x, inputs, valid = call.x, call.inputs, None
-    if call.lengths is not None:
-        steps = torch.arange(T, device=call.x.device).unsqueeze(1)
-        valid = (steps < call.lengths.to(call.x.device)).unsqueeze(-1)
-        x, *inputs = (torch.where(valid, value, 0.0) for value in (x, *inputs))
+    Args:
+        call: the call.
+        recording: a list with one entry for each step, which is replaced by the values that the
+            step returns, by name. None if they are not wanted.
+    """
+    cell, T = call.cell, call.x.shape[0]
+    x, inputs, valid = _masked_past_ends(call)
     xs = x.unbind(0)
-
-    H = weights.weight_ih.shape[0] // len(cell.gates)
-    W = _Matrix(cell.gates, weights.weight_ih, cell.gates, weights.bias_ih)
-    R = _Matrix(
-        cell.recurrent_block_names, weights.weight_hh, cell.recurrent_bias_names, weights.bias_hh
-    )
+    W, R = _matrices(call)
+    H = call.weights.weight_ih.shape[0] // len(cell.gates)
     of_input, of_state = _blocks_by_value(cell)
     hoisted = {name: product.unbind(0) for name, product in W.rows(of_input)(x).items()}
     fused = {k: R.rows(names) for k, names in of_state.items()}
-    p = SimpleNamespace(**weights.parameters)
-    given = {k: v.unbind(0) for k, v in zip(cell.given_inputs, inputs, strict=True)}
-
-    # As the kernels do: what is drawn is wide, and would widen all that it enters.
-    rounds = bool(cell.drawn_inputs) and call.x.dtype in (torch.bfloat16, torch.float16)
-    W.rounds = R.rounds = rounds
+    p = SimpleNamespace(**call.weights.parameters)
+    further_inputs = _further_inputs(call, inputs)
     initial = dict(zip(cell.state_specs, call.state, strict=True))
     state, outputs = initial, [call.x] * T
     for t in reversed(range(T)) if call.reverse else range(T):
-        starts = _starts_anew(call, t)
-        if starts is not None:
-            # A row that has ended keeps its last state.
-            starts = starts if valid is None else starts & valid[t]
-            state = {k: torch.where(starts, initial[k], v) for k, v in state.items()}
-
-        W.ready = {(name, id(xs[t])): products[t] for name, products in hoisted.items()}
-        R.ready = {
+        state = _reset(call, t, valid, state, initial)
+        # Keyed by identity: a step may apply a block to any tensor, and a product computed here
+        # replaces only the one with this very tensor.
+        W.products = {(name, id(xs[t])): steps[t] for name, steps in hoisted.items()}
+        R.products = {
             (name, id(state[k])): product
             for k, rows in fused.items()
             for name, product in rows(state[k]).items()
         }
-        entering = {k: values[t] for k, values in given.items()} | _drawn(call, t)
-        u = [SimpleNamespace(**entering)] if entering else []
-        made = cell.step(xs[t], W.seen, R.seen, SimpleNamespace(**state), p, *u)
-        output, new = _output_and_states(cell, made, state, H)
-        if rounds:
+        s, u = SimpleNamespace(**state), further_inputs(t)
+        values = cell.step(xs[t], W.namespace, R.namespace, s, p, *u)
+        output, new = _output_and_states(cell, values, state, H)
+        if W.rounds:
             output = output.to(call.x.dtype)
             new = {k: v.to(call.x.dtype) for k, v in new.items()}
         if valid is not None:
             new = {k: torch.where(valid[t], v, state[k]) for k, v in new.items()}
             output = torch.where(valid[t], output, 0.0)
         state, outputs[t] = new, output
-        if seen is not None:
-            kept = dict(made)
-            seen[t] = {
-                k: v if valid is None else torch.where(valid[t], v, 0.0) for k, v in kept.items()
-            }
+        if recording is not None:
+            recording[t] = dict(values)
+            if valid is not None:
+                recording[t] = {k: torch.where(valid[t], v, 0.0) for k, v in values.items()}
     return torch.stack(outputs), tuple(state.values())
 
 
+def _masked_past_ends(call: Call) -> tuple[Tensor, Sequence[Tensor], Tensor | None]:
+    """x and the further inputs with zeros past each row's end, and which steps are valid.
+
+    The caller's values there may be anything, NaN included, and must reach neither the outputs
+    nor a gradient.
+
+    Shapes: valid (T, B, 1), which broadcasts over the units; None if all steps are valid.
+    """
+    if call.lengths is None:
+        return call.x, call.inputs, None
+    steps = torch.arange(call.x.shape[0], device=call.x.device).unsqueeze(1)
+    valid = (steps < call.lengths.to(call.x.device)).unsqueeze(-1)
+    x, *inputs = (torch.where(valid, value, 0.0) for value in (call.x, *call.inputs))
+    return x, inputs, valid
+
+
+def _further_inputs(call: Call, inputs: Sequence[Tensor]) -> Callable[[int], list[SimpleNamespace]]:
+    """A function of t that gives the last argument of the step, in a list.
+
+    The list is empty if the cell has no inputs besides x: then its step has no such argument.
+    """
+    sequences = {k: v.unbind(0) for k, v in zip(call.cell.given_inputs, inputs, strict=True)}
+
+    def at(t: int) -> list[SimpleNamespace]:
+        values = {k: steps[t] for k, steps in sequences.items()} | _drawn(call, t)
+        return [SimpleNamespace(**values)] if values else []
+
+    return at
+
+
+def _matrices(call: Call) -> tuple[_Matrix, _Matrix]:
+    """W and R of the call's weights."""
+    cell, weights = call.cell, call.weights
+    W = _Matrix(cell.gates, weights.weight_ih, cell.gates, weights.bias_ih)
+    R = _Matrix(
+        cell.recurrent_block_names, weights.weight_hh, cell.recurrent_bias_names, weights.bias_hh
+    )
+    # Random inputs are float32, and so is every value that is computed from them. The kernels
+    # round a value to the weights' dtype before a product; the reference must do the same.
+    is_half = call.x.dtype in (torch.bfloat16, torch.float16)
+    W.rounds = R.rounds = bool(cell.drawn_inputs) and is_half
+    return W, R
+
+
+def _reset(
+    call: Call,
+    t: int,
+    valid: Tensor | None,
+    state: dict[str, Tensor],
+    initial: dict[str, Tensor],
+) -> dict[str, Tensor]:
+    """The states before step t, set back to the initial ones in rows with a reset."""
+    starts = _starts_anew(call, t)
+    if starts is None:
+        return state
+    # A reset past a row's end has no effect: the row keeps its last state.
+    starts = starts if valid is None else starts & valid[t]
+    return {k: torch.where(starts, initial[k], v) for k, v in state.items()}
+
+
 class _Matrix:
-    """A weight matrix as its blocks: ``R.i(value)`` is the product of block i, with its bias."""
+    """A weight matrix as its blocks: ``R.i(value)`` is the product of block i, with its bias.
+
+    Attributes:
+        namespace: the functions of the blocks by name, as the step receives them.
+        products: results that are known already, by the name of a block and the id of a value.
+        rounds: whether a value is rounded to the dtype of the blocks before a product.
+    """
 
     def __init__(
         self,
@@ -163,22 +227,21 @@ class _Matrix:
         self.weight, self.bias, self.names = weight, bias, tuple(names)
         self.blocks = _chunks(names, weight)
         self.biases = _chunks(bias_names, bias)
-        self.ready: dict[tuple[str, int], Tensor] = {}
-        # Whether what the blocks are applied to is rounded to their type.
+        self.products: dict[tuple[str, int], Tensor] = {}
         self.rounds = False
-        # What the step sees has no names but those of the blocks.
-        self.seen = SimpleNamespace(**{name: partial(self._product, name) for name in names})
+        # The step does not receive this object itself: a block may have any name, such as "rows".
+        self.namespace = SimpleNamespace(**{name: partial(self._product, name) for name in names})
 
     def _product(self, name: str, value: Tensor) -> Tensor:
-        ready = self.ready.get((name, id(value)))
-        if ready is not None:
-            return ready
+        known = self.products.get((name, id(value)))
+        if known is not None:
+            return known
         block = self.blocks[name]
         value = value.to(block.dtype) if self.rounds else value
         return F.linear(value, block, self.biases.get(name))
 
     def rows(self, names: Sequence[str]) -> Callable[[Tensor], dict[str, Tensor]]:
-        """The products of several blocks with one value, taken as a single product."""
+        """A function that computes the products of several blocks with one value at once."""
         if not names:
             return lambda value: {}
         weight, bias = self.weight, self.bias
@@ -199,9 +262,9 @@ def _chunks(names: Sequence[str], whole: Tensor | None) -> dict[str, Tensor]:
 
 
 def _blocks_by_value(cell: Cell) -> tuple[list[str], dict[str, list[str]]]:
-    """Which blocks the step applies to its input, and which to each of its states.
+    """The blocks of W that the step applies to x, and the blocks of R by the state they apply to.
 
-    Nothing is known of a step that cannot be traced: its products are taken one by one.
+    Both are empty if the step cannot be traced; then each product is computed when it is called.
     """
     try:
         products = trace(cell).products
@@ -220,15 +283,17 @@ def _blocks_by_value(cell: Cell) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def _starts_anew(call: Call, t: int) -> Tensor | None:
-    """Which rows (B, 1) are set back before step t; in reverse the step read before is t + 1."""
+    """Which rows return to their initial state before step t, (B, 1); None if none does."""
     if call.resets is None:
         return None
+    # A reset stands between the steps t - 1 and t. In the reverse direction the step t is entered
+    # from t + 1, and the reset between these two is that of t + 1.
     boundary = t + 1 if call.reverse else t
     return call.resets[boundary].unsqueeze(-1) if boundary < call.resets.shape[0] else None
 
 
 def _drawn(call: Call, t: int) -> dict[str, Tensor]:
-    """The random inputs of step t."""
+    """The random inputs of step t by name."""
     specs = call.cell.drawn_inputs
     if not specs:
         return {}
@@ -241,36 +306,45 @@ def _drawn(call: Call, t: int) -> dict[str, Tensor]:
 
 
 def _output_and_states(
-    cell: Cell, made: Mapping[str, Tensor], state: Mapping[str, Tensor], H: int
+    cell: Cell, values: Mapping[str, Tensor], state: Mapping[str, Tensor], H: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """What the step returned, sorted into the output and the next states, and checked."""
-    wanted = [*state, cell.output_name]
-    if not isinstance(made, Mapping) or any(name not in made for name in wanted):
-        got = ", ".join(made) if isinstance(made, Mapping) else type(made).__name__
-        raise ValueError(
-            f"{type(cell).__name__}.step: expected a dict with {', '.join(dict.fromkeys(wanted))}, "
-            f"got {got}."
-        )
+    """Takes the output and the next states from the values that the step returned.
+
+    Args:
+        cell: the cell of the step.
+        values: the values that the step returned.
+        state: the states before the step.
+        H: the number of units.
+
+    Raises:
+        ValueError: if the step did not return all of them.
+        ShapeError: if a state changed its shape, or the output is not (B, H).
+    """
+    required = [*state, cell.output_name]
+    if not isinstance(values, Mapping) or any(name not in values for name in required):
+        names = ", ".join(dict.fromkeys(required))
+        got = ", ".join(values) if isinstance(values, Mapping) else type(values).__name__
+        raise ValueError(f"{type(cell).__name__}.step: expected a dict with {names}, got {got}.")
     for name, before in state.items():
-        if made[name].shape != before.shape:
+        if values[name].shape != before.shape:
             raise ShapeError(
                 f"{type(cell).__name__}.step: expected {name} of shape {tuple(before.shape)} as "
-                f"before the step, got {tuple(made[name].shape)}."
+                f"before the step, got {tuple(values[name].shape)}."
             )
-    output, rows = made[cell.output_name], next(iter(state.values())).shape[0]
+    output, rows = values[cell.output_name], next(iter(state.values())).shape[0]
     if output.shape != (rows, H):
         raise ShapeError(
             f"{type(cell).__name__}.step: expected {cell.output_name} of shape ({rows}, {H}), "
             f"as the layer has {H} units, got {tuple(output.shape)}."
         )
-    return output, {name: made[name] for name in state}
+    return output, {name: values[name] for name in state}
 
 
 def runs_compiled(call: Call) -> bool:
-    """Not needed: torch.compile looks into this backend."""
+    """True: torch.compile traces the loop."""
     return True
 
 
 def slower_because() -> str:
-    """Nothing on any machine."""
+    """Empty: the speed of the reference does not depend on the machine's tools."""
     return ""

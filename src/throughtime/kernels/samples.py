@@ -1,4 +1,4 @@
-"""Several samples in one call of an operator, as ``torch.vmap`` asks for them."""
+"""Batching rules of the operators for ``torch.vmap``: all samples in one call, or one by one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ __all__ = ["as_rows", "one_by_one"]
 
 
 def as_rows(value: Tensor, dim: int | None, samples: int, rows: int) -> Tensor:
-    """The samples side by side along the dimension of the rows."""
+    """Joins the samples of a vmapped value along its dimension of rows.
+
+    Args:
+        value: the batched value.
+        dim: the dimension of its samples; None if all samples share the value.
+        samples: how many samples there are.
+        rows: the dimension of the rows in the value of one sample.
+    """
     if dim is None:
         value = value.unsqueeze(0).expand(samples, *value.shape)
         dim = 0
@@ -27,7 +34,17 @@ def one_by_one(
     dims: Sequence[int | None],
     values: Sequence[Any],
 ) -> tuple[Any, Any]:
-    """One call for each sample."""
+    """Calls ``apply`` once for each sample.
+
+    Args:
+        apply: takes the values of one sample.
+        samples: how many samples there are.
+        dims: for each value the dimension of its samples; None if all samples share it.
+        values: the batched values.
+
+    Returns:
+        The stacked results, and the dimension of the samples in each, as vmap expects both.
+    """
     results = []
     for i in range(samples):
         pairs = zip(values, dims, strict=True)

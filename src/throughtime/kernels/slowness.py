@@ -1,4 +1,4 @@
-"""What the user is told, once, of calls that are slower on this machine than they need be."""
+"""Warnings about calls that are slower on this machine than they could be, each shown once."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Sequence
 
 __all__ = ["warn_of_kernels", "warn_of_steps"]
 
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 def warn_of_steps(name: str, why: Sequence[str], stacklevel: int) -> None:
-    """Warns that a cell runs without a kernel because of this machine.
+    """Warns that a cell runs step by step because this machine cannot compile its kernel.
 
     Args:
-        name: of the cell.
-        why: the reasons; without any, no warning is given.
-        stacklevel: of :func:`warnings.warn`, counted from the caller.
+        name: the name of the cell.
+        why: the reasons; if there are none, no warning is shown.
+        stacklevel: the argument of :func:`warnings.warn`, counted from the caller.
     """
     if why:
         slow = "runs step by step in Python, which is several times slower"
-        _tell(f"{name} {slow}: {'; '.join(why)}.", stacklevel)
+        _warn_once(f"{name} {slow}: {'; '.join(why)}.", stacklevel)
 
 
 def warn_of_kernels(why: str, stacklevel: int) -> None:
-    """Warns that kernels are slower than they need be, for the reason ``why``; empty is none."""
+    """Warns that kernels run slower than they could, unless the reason ``why`` is empty."""
     if why:
-        _tell(f"throughtime: {why}.", stacklevel)
+        _warn_once(f"throughtime: {why}.", stacklevel)
 
 
-def _tell(text: str, stacklevel: int) -> None:
-    if text not in _told:
-        _told.add(text)
+def _warn_once(text: str, stacklevel: int) -> None:
+    if text not in _warned:
+        _warned.add(text)
         warnings.warn(text, stacklevel=stacklevel + 2)

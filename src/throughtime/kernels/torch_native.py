@@ -1,4 +1,4 @@
-"""The three cells that PyTorch has fused itself (oneDNN on a CPU, cuDNN on a GPU)."""
+"""Runs RNN, GRU and LSTM by PyTorch's own fused operators (oneDNN on a CPU, cuDNN on a GPU)."""
 
 from __future__ import annotations
 
@@ -31,31 +31,35 @@ _OPERATORS = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LST
 
 
 def missing() -> list[str]:
-    """What this machine lacks: nothing, PyTorch brings its operators along."""
+    """Always empty: the operators are part of PyTorch."""
     return []
 
 
 def reasons(call: Call) -> list[str]:
-    """Why PyTorch's operators cannot run the call."""
-    found = []
+    """Why PyTorch's operators cannot run the call; empty if they can."""
+    refusals = []
     if call.cell.torch_equivalent not in _OPERATORS or not is_equal(call.cell):
-        found.append(
+        refusals.append(
             f"the cell {call.cell.name or type(call.cell).__name__} is none that PyTorch has "
             f"fused ({', '.join(_OPERATORS)})"
         )
     if call.resets is not None:
-        found.append("resets are given, and PyTorch's operators take none")
+        refusals.append("resets are given, and PyTorch's operators take none")
     if is_transformed():
-        found.append("a transform of torch.func is at work, and not all know PyTorch's operators")
+        refusals.append(
+            "a transform of torch.func is at work, and not all know PyTorch's operators"
+        )
     elif has_tangent(call.tensors):
-        found.append("an input has a tangent, and not all of PyTorch's operators have forward mode")
+        refusals.append(
+            "an input has a tangent, and not all of PyTorch's operators have forward mode"
+        )
     elif call.lengths is not None and call.x.is_meta:
-        found.append("x is on meta, where PyTorch cannot pack rows of several lengths")
+        refusals.append("x is on meta, where PyTorch cannot pack rows of several lengths")
     elif call.lengths is not None and bool((call.lengths == 0).any()):
-        found.append("a row has length 0, which PyTorch's packed sequences refuse")
+        refusals.append("a row has length 0, which PyTorch's packed sequences refuse")
     elif call.lengths is not None and call.x.shape[1] == 0:
-        found.append("the batch is empty, which PyTorch's packed sequences refuse")
-    return found
+        refusals.append("the batch is empty, which PyTorch's packed sequences refuse")
+    return refusals
 
 
 def rank(call: Call) -> tuple[int, str]:
@@ -64,19 +68,19 @@ def rank(call: Call) -> tuple[int, str]:
 
 
 def record(call: Call) -> None:
-    """Nothing: PyTorch's operators keep no gates."""
+    """None: PyTorch's operators return no gates."""
     return None
 
 
 def compiled_identity(cell: Cell, weight: Tensor) -> str:
-    """Nothing: torch.compile knows PyTorch's operators."""
+    """Empty: torch.compile traces PyTorch's operators, so that it needs no identity."""
     return ""
 
 
 def is_equal(cell: Cell) -> bool:
-    """Whether the class that says what it equals is the one whose step runs.
+    """Whether ``torch_equivalent`` was declared by the same class as the step that runs.
 
-    A subclass that writes a step of its own inherits the claim, and the claim is not true of it.
+    A subclass that overrides ``step`` inherits the attribute, which is not true of its step.
     """
     for kind in type(cell).__mro__:
         if "step" in vars(kind) or "gates" in vars(kind):
@@ -113,7 +117,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
 
 
 def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Each row (T, B, …) from its own last step to its first; what lies past its end stays."""
+    """Reverses the valid steps of each row of x, (T, B, …); leaves the steps past its end."""
     if lengths is None:
         return x.flip(0)
     t = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
@@ -123,10 +127,10 @@ def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def runs_compiled(call: Call) -> bool:
-    """Not needed: torch.compile looks into this backend."""
+    """True: torch.compile traces this backend."""
     return True
 
 
 def slower_because() -> str:
-    """Nothing on any machine."""
+    """Empty: the speed of this backend does not depend on the machine's tools."""
     return ""

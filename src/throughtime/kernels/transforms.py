@@ -1,4 +1,4 @@
-"""What PyTorch does with a call from outside: torch.func, forward-mode AD, batched gradients."""
+"""Which transforms of PyTorch act on a call: torch.func, forward-mode AD, batched gradients."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ __all__ = [
 
 
 def is_transformed() -> bool:
-    """Whether a transform of torch.func is active; torch.compile knows the answer too."""
+    """Whether a transform of torch.func is active; also works inside torch.compile."""
     return get_dynamic_layer_stack_depth() > 0
 
 
 def is_direct(tensors: Iterable[Tensor | None]) -> bool:
     """Whether a kernel may read the tensors by their addresses, past PyTorch's dispatcher.
 
-    Tensors on meta and fake tensors have no memory. Compilation, tracing, transforms, modes and
-    subclasses of Tensor have to see each operation, and do not see such a call.
+    False for meta and fake tensors, which have no memory. False under compilation, tracing,
+    transforms, dispatch modes and for subclasses of Tensor: these intercept each operation in the
+    dispatcher, and would miss such a call.
     """
     return not (
         torch.compiler.is_compiling()
@@ -52,23 +53,24 @@ def is_direct(tensors: Iterable[Tensor | None]) -> bool:
 
 
 def is_functionalized() -> bool:
-    """Whether ``torch.func.functionalize`` is active, which knows no autograd function."""
+    """Whether ``torch.func.functionalize`` is active; it does not support autograd functions."""
     return any(t.key() == TransformType.Functionalize for t in get_interpreter_stack() or ())
 
 
 def alive(values: Sequence[Any]) -> list[Any]:
-    """The values without the wrappers of transforms that have ended, as operators see them.
+    """The values with the wrappers of ended transforms removed, as operators receive them.
 
-    A function that ``torch.func.vjp`` returned is called after its transform has ended.
+    Such wrappers remain in the function that ``torch.func.vjp`` returns, because that function is
+    called after its transform has ended.
     """
     return [unwrap_if_dead(v) if isinstance(v, Tensor) else v for v in values]
 
 
 def has_tangent(tensors: Iterable[Tensor | None]) -> bool:
-    """Whether forward-mode differentiation may reach one of the tensors.
+    """Whether one of the tensors may have a tangent of forward-mode differentiation.
 
-    Inside torch.func and torch.compile, which do not tell the tangents of a tensor, the answer is
-    True wherever forward mode is active.
+    Inside torch.func and torch.compile tangents cannot be inspected; there the answer is True
+    whenever forward mode is active.
     """
     if forward_ad._current_level < 0:
         return False
@@ -79,7 +81,7 @@ def has_tangent(tensors: Iterable[Tensor | None]) -> bool:
 
 def is_batched(tensors: Iterable[Tensor | None]) -> bool:
     """Whether ``torch.autograd.grad(is_grads_batched=True)`` has batched one of the tensors."""
-    # It batches by a vmap older than torch.func, for which an operator cannot give a rule.
+    # is_grads_batched uses the legacy vmap, for which an operator cannot register a batching rule.
     return any(t is not None and is_legacy_batchedtensor(t) for t in tensors)
 
 
@@ -88,29 +90,37 @@ def gradients_of(
     inputs: Sequence[Tensor],
     d_results: Sequence[Tensor | None],
 ) -> list[Tensor]:
-    """The gradients of the inputs, given those of the function's results; None is zero.
+    """The product of the gradients of a function's results with its Jacobian.
 
-    They can be derived again where gradients are recorded.
+    The result can be differentiated again if gradient mode is on.
+
+    Args:
+        function: returns a sequence of tensors.
+        inputs: the arguments of the function.
+        d_results: the gradients of its results; None stands for zero.
+
+    Returns:
+        The gradients of the inputs.
     """
     if is_transformed():
         results, pull, *_ = torch.func.vjp(lambda *values: tuple(function(*values)), *inputs)
         pairs = zip(results, d_results, strict=True)
         return list(pull(tuple(torch.zeros_like(r) if d is None else d for r, d in pairs)))
-    # Not by torch.func here, which refuses hooks on saved tensors, such as checkpoints have.
-    is_recorded = torch.is_grad_enabled()
+    # torch.func is not used here: it refuses hooks on saved tensors, which checkpointing sets.
+    can_derive_again = torch.is_grad_enabled()
     with torch.enable_grad():
-        # Views, where further derivatives may follow: they stand apart from one another, and yet
-        # lead on to what they were made from.
+        # A view is a tensor of its own for autograd.grad even if one tensor is passed twice, and
+        # further derivatives still reach the original tensor through it.
         inputs = [
-            t.view_as(t) if is_recorded and t.requires_grad else t.detach().requires_grad_()
+            t.view_as(t) if can_derive_again and t.requires_grad else t.detach().requires_grad_()
             for t in inputs
         ]
         pairs = zip(function(*inputs), d_results, strict=True)
-        wanted = [(r, d) for r, d in pairs if d is not None and r.requires_grad]
-        if not wanted:
+        used = [(r, d) for r, d in pairs if d is not None and r.requires_grad]
+        if not used:
             return [torch.zeros_like(t) for t in inputs]
-        results, weights = zip(*wanted, strict=True)
+        results, weights = zip(*used, strict=True)
         gradients = torch.autograd.grad(
-            results, inputs, weights, create_graph=is_recorded, materialize_grads=True
+            results, inputs, weights, create_graph=can_derive_again, materialize_grads=True
         )
     return list(gradients)

@@ -1,8 +1,9 @@
-"""Sequences: the modules that own weights."""
+"""Recurrent layers and attention: modules that own weights and read whole sequences."""
 
 from throughtime.layers.attention import Attention
-from throughtime.layers.gru_d import GRUD, time_gaps
+from throughtime.layers.gru_d import GRUD
 from throughtime.layers.matrix_lstm import MatrixLSTM
+from throughtime.layers.observations import time_gaps
 from throughtime.layers.recurrent import Recurrent
 from throughtime.layers.torch_like import GRU, LSTM, RNN
 

@@ -1,4 +1,4 @@
-r"""Attention: what a query finds in a memory, and where."""
+r"""Attention: weighted means of a sequence of vectors, with weights that depend on a query."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from throughtime.kernels.transforms import is_transformed
 __all__ = ["KINDS", "Attention", "AttentionMemory"]
 
 KINDS = ("dot", "general", "additive")
-"""How a query and a key are compared."""
+"""The functions that compare a query with a key; see :class:`Attention`."""
 
 
 @dataclass(frozen=True)
 class AttentionMemory:
-    """What is looked at, with all that is computed of it once for all queries.
+    """The sequence that is attended to, with its keys, which are computed once for all queries.
 
     Shapes:
         values: (B, S, M), zero past a row's end. keys: (B, S, Q or A). mask: (B, S), True where
@@ -32,7 +32,7 @@ class AttentionMemory:
     mask: Tensor
 
     def rows(self, index: Tensor) -> AttentionMemory:
-        """The rows of the batch with these numbers, in this order."""
+        """The memory of the rows of the batch that ``index`` lists, in its order."""
         named = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return AttentionMemory(**{name: t.index_select(0, index) for name, t in named.items()})
 
@@ -46,21 +46,21 @@ class Attention(nn.Module):
         a_t  = softmax(e_t)
         c_t  = sum_s a_ts k_s
 
-    Steps past a row's end have weight zero, whatever stands in them.
+    Steps past a row's end have weight zero, even if they contain NaN.
 
     Args:
         kind: ``dot``, ``general`` or ``additive``.
         query_size: Q, the features of a query.
-        memory_size: M, the features of a step of the memory; as many as Q for ``dot``.
-        hidden_size: A, the units in which ``additive`` compares; None is Q.
+        memory_size: M, the features of a step of the memory; equal to Q for ``dot``.
+        hidden_size: A, the hidden units of ``additive``; None is Q.
 
     Shapes:
         memory (prepare): values (B, S, M), lengths (B).
-        query: (B, T, Q). context: (B, T, M). weights: (B, T, S), each row with the sum 1.
-        ``additive`` makes (B, T, S, A) on the way, the others (B, T, S).
+        query: (B, T, Q). context: (B, T, M). weights: (B, T, S); each row sums to 1.
+        ``additive`` allocates an intermediate tensor (B, T, S, A), the others (B, T, S).
 
     Raises:
-        ValueError: for an unknown kind, sizes that do not fit, or a row with nothing to look at.
+        ValueError: for an unknown kind, sizes that do not fit, or a row without valid steps.
 
     Source: Luong, Pham and Manning, arXiv 1508.04025, equation 8 and section 3.1 (``dot``,
     ``general``); Bahdanau, Cho and Bengio, arXiv 1409.0473, section 3.1 and appendix A.1.2
@@ -105,24 +105,24 @@ class Attention(nn.Module):
             self.energy = nn.Linear(hidden_size, 1, bias=False)
 
     def prepare(self, values: Tensor, lengths: Tensor | list[int] | None = None) -> AttentionMemory:
-        """The memory as :meth:`forward` takes it: made once, for any number of queries.
+        """Computes the memory that :meth:`forward` reads, once for any number of queries.
 
         Args:
-            values: (B, S, M), what is looked at.
-            lengths: (B) whole numbers from 1 to S, how many steps of each row are valid; None is
-                all of them.
+            values: (B, S, M), the sequence to attend to.
+            lengths: (B) whole numbers from 1 to S, the number of valid steps of each row; None if
+                all are valid.
         """
         who = f'Attention("{self.kind}")'
         expected = ("B", "S", self.memory_size)
         shape_is(who, "values", values, expected, f"memory_size={self.memory_size}")
         mask = valid_steps(who, lengths, values)
         if lengths is not None:
-            # Not by the weights alone: zero times what may stand there (NaN) is not zero.
+            # A weight of zero is not enough: zero times NaN past a row's end is NaN.
             values = values.masked_fill(~mask.unsqueeze(-1), 0.0)
         return AttentionMemory(values, values if self.kind == "dot" else self.key(values), mask)
 
     def forward(self, query: Tensor, memory: AttentionMemory) -> tuple[Tensor, Tensor]:
-        """The context of each query, and the weights that it was made with."""
+        """The context of each query, and the attention weights that produced it."""
         expected = (memory.mask.shape[0], "T", self.query_size)
         who = f'Attention("{self.kind}")'
         shape_is(who, "query", query, expected, f"query_size={self.query_size}, as the memory has")
@@ -152,7 +152,7 @@ def valid_steps(who: str, lengths: Any, values: Tensor) -> Tensor:
 
 
 def not_empty(who: str, lengths: Tensor) -> Tensor:
-    """The lengths, unless one of them is zero."""
+    """Returns the lengths; raises a ValueError if one of them is zero."""
     low, _ = bounds(lengths) or (1, 1)
     if low > 0:
         return lengths

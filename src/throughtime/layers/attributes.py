@@ -1,4 +1,4 @@
-"""The sizes and options of a layer as its attributes."""
+"""Attributes of a layer that read and replace its sizes and options."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Value = TypeVar("Value")
 
 
 class _Option(Generic[Value]):
-    """An attribute that is read from the ``spec`` of a layer; setting it gives the layer another.
+    """An attribute that reads a field of the layer's ``spec``; setting it replaces the ``spec``.
 
-    A layer has no other record of its options, so that the two cannot differ.
+    The ``spec`` is the only place that stores an option, so no second copy can differ from it.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:

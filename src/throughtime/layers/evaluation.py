@@ -1,4 +1,4 @@
-"""Evaluation mode for a while: afterwards every module is in the mode in which it was."""
+"""A context in evaluation mode, after which every module is in its previous mode again."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["evaluating"]
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Inside, the module and all its submodules are in evaluation mode and record no gradient.
+    """Puts the module and all its submodules into evaluation mode and records no gradient.
 
-    Afterwards, also after an exception, each submodule is back in its own mode: one that was in
-    evaluation mode while the whole was in training (a frozen encoder) stays in it.
+    On leaving, also after an exception, each submodule returns to its own previous mode. A
+    submodule that was in evaluation mode in a training module (a frozen encoder) stays in it.
 
-    Do not ``yield`` inside: between two values of a generator the caller may train the module, or
-    read from a second generator of the same module.
+    Do not ``yield`` inside the context: between two values of a generator the caller may train the
+    module, or read from a second generator of the same module.
 
     >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
     >>> with evaluating(model):
@@ -35,11 +35,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             yield
     finally:
-        # A subclass may do more in train() than set the flag, so it is called. The order is that
-        # of modules(), parents first; it takes the parts along, each of which is then set right.
+        # Call train(), because a subclass may do more in it than set the flag. It changes all
+        # submodules too; modules() lists parents first, so their own mode is restored afterwards.
         for part, was_training in modes:
             if part.training != was_training:
                 part.train(was_training)
-        # A part of two parents may have been changed again by the second.
+        # A submodule of two parents may have been changed again by the second parent.
         for part, was_training in modes:
             part.training = was_training

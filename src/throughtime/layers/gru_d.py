@@ -1,4 +1,4 @@
-"""GRU-D: sequences of which much is missing, and in which steps come at any times."""
+"""GRU-D, a layer for sequences with missing values and irregular times."""
 
 from __future__ import annotations
 
@@ -11,97 +11,48 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.checks import device_is, shape_is, whole_number
+from throughtime.layers.observations import is_bool, last_observed, observed_before
 from throughtime.layers.recurrent import Recurrent
 from throughtime.layers.sequence import Layout, enter
 from throughtime.layers.weights import weight_of
 
-__all__ = ["GRUD", "time_gaps"]
+__all__ = ["GRUD"]
 
 GRUDState = tuple[Tensor, Tensor, Tensor]
-"""h (1, B, H); what each feature was last, and how long ago, both (1, B, I)."""
-
-
-def time_gaps(
-    times: Tensor,
-    mask: Tensor,
-    before: Tensor | None = None,
-    batch_first: bool = False,
-    resets: Tensor | None = None,
-) -> Tensor:
-    r"""How long each feature has not been observed when a step comes.
-
-        d_1 = 0
-        d_t = s_t - s_{t-1}              where mask_{t-1}
-              s_t - s_{t-1} + d_{t-1}    where not
-
-    Args:
-        times: s, when each step of each row happens, in any unit; they do not decrease.
-        mask: True where a feature is observed.
-        before: of a later piece of a sequence, when the last step before it happened, (B,).
-        batch_first: whether the first two dimensions are (B, T) rather than (T, B).
-        resets: True where a row begins anew: t is then a first step, of which d is 0.
-
-    Shapes:
-        times, resets: (T, B). mask: (T, B, I). returns: (T, B, I). All without B for one sequence.
-
-    Source: Che et al., arXiv 1606.01865, equation 2.
-
-    >>> mask = torch.tensor([[1, 1], [0, 1], [0, 0], [1, 1]], dtype=torch.bool).unsqueeze(1)
-    >>> time_gaps(torch.tensor([[0.0], [0.5], [2.0], [3.0]]), mask).squeeze(1).tolist()
-    [[0.0, 0.0], [0.5, 0.5], [2.0, 1.5], [3.0, 2.5]]
-    """
-    _is_bool("time_gaps", mask)
-    layout = Layout(batch_first, mask.dim() == 2)
-    shape_is("time_gaps", "mask", mask, (*layout.leading, "I"))
-    leading, why = tuple(mask.shape[:-1]), "mask has these steps and rows"
-    shape_is("time_gaps", "times", times, leading, why)
-    times, mask = layout.time_first(times), layout.time_first(mask)
-    first = times[0] if before is None else layout.with_batch(before, 0)
-    shape_is("time_gaps", "before", first, (times.shape[1],), "times has so many rows")
-    if resets is not None:
-        _is_bool("time_gaps", resets, "resets")
-        shape_is("time_gaps", "resets", resets, leading, why)
-        resets = layout.time_first(resets)
-        # The time of the step at which the row last began anew.
-        begins = _latest(resets)
-        first = torch.where(begins < 0, first, times.gather(0, begins.clamp(min=0)))
-    times, first = times.unsqueeze(-1).expand(mask.shape), first.unsqueeze(-1)
-    seen = _seen_before(_last_seen(mask, resets), resets)
-    since = torch.where(seen < 0, first, times.gather(0, seen.clamp(min=0)))
-    return layout.restored(times - since)
+"""h (1, B, H); the last observed value of each feature, and its age, both (1, B, I)."""
 
 
 class GRUD(nn.Module):
-    r"""GRU-D: what is missing decays from its last value to the mean, and so does the memory.
+    r"""GRU-D: a missing value decays from its last observation to the mean; the state decays too.
 
         gamma_x_t = exp(-max(0, w_x * gaps_t + b_x))
         gamma_h_t = exp(-max(0, W_h gaps_t + b_h))
         x^_t = x_t                                                    where observed
-               gamma_x_t * x_last_t + (1 - gamma_x_t) * x_mean        where not
+               gamma_x_t * x_last_t + (1 - gamma_x_t) * x_mean        where missing
         h_t  = the step of :class:`throughtime.cells.decaying.DecayingGRU`, which reads [x^_t, m_t]
                and begins with gamma_h_t * h_{t-1}
 
     Args:
         input_size: I, the features of one step.
         hidden_size: H, the units.
-        batch_first: whether sequences come and go as (B, T, …) rather than (T, B, …).
+        batch_first: whether sequences have the layout (B, T, …) instead of (T, B, …).
         bias, backend, save, strict, zoneout, recurrent_dropout: see
             :class:`throughtime.Recurrent`; ``bias`` is that of the step, not of the decays.
-        device, dtype: of the parameters.
+        device, dtype: the device and dtype of the parameters.
 
     Shapes:
-        x, mask, gaps: (T, B, I); (B, T, I) where ``batch_first``; (T, I) for one sequence alone; or
-            each a ``PackedSequence``, of the same lengths.
+        x, mask, gaps: (T, B, I); (B, T, I) with ``batch_first``; (T, I) for one sequence without a
+            batch; or each a ``PackedSequence`` with equal lengths.
         output: as x, with H features; zero past a row's end.
-        state: see :data:`GRUDState`; of each row's last valid step. Without B for one sequence.
+        state: see :data:`GRUDState`; after each row's last valid step. Without B for one sequence.
 
     The parameters are ``decay_x_weight``, ``decay_x_bias`` (I), ``decay_h_weight`` (H, I),
-    ``decay_h_bias`` (H), and those of ``recurrent``, the cell ``gru-d`` of 2*I features. The buffer
-    ``x_mean`` (I) is 0 until :meth:`set_mean` sets it.
+    ``decay_h_bias`` (H), and those of ``recurrent``, the cell ``gru-d`` with 2*I input features.
+    The buffer ``x_mean`` (I) is 0 until :meth:`set_mean` sets it.
 
     Source: Che et al., "Recurrent neural networks for multivariate time series with missing
-    values", Scientific Reports 8 (2018), arXiv 1606.01865, section 2.3. Differs: until a feature
-    is first observed it is taken for its mean.
+    values", Scientific Reports 8 (2018), arXiv 1606.01865, section 2.3. Differs: before its first
+    observation a feature has the value of its mean.
 
     >>> layer = GRUD(3, 5)
     >>> x, mask = torch.randn(7, 2, 3), torch.rand(7, 2, 3) < 0.5
@@ -112,7 +63,7 @@ class GRUD(nn.Module):
     """
 
     who = "GRUD"
-    """What error messages call it."""
+    """The name of the layer in error messages."""
     x_mean: Tensor
 
     def __init__(
@@ -164,18 +115,18 @@ class GRUD(nn.Module):
 
     @torch.no_grad()
     def set_mean(self, x: Tensor, mask: Tensor) -> None:
-        """Sets ``x_mean`` to the mean of what is observed of each feature; 0 where nothing is.
+        """Sets ``x_mean`` to the mean of each feature's observed values; 0 if there are none.
 
         Args:
-            x, mask: (…, I), such as the training set; what is no step has a mask of False.
+            x, mask: (…, I), such as the training set; the mask is False in padding.
         """
-        _is_bool("GRUD.set_mean", mask)
+        is_bool("GRUD.set_mean", mask)
         shape_is("GRUD.set_mean", "mask", mask, tuple(x.shape), "x has this shape")
         leading = ["any"] * (x.dim() - 1)
         why = f"input_size={self.input_size}"
         shape_is("GRUD.set_mean", "x", x, (*leading, self.input_size), why)
-        rows, seen = torch.where(mask, x, 0.0).flatten(0, -2), mask.flatten(0, -2)
-        self.x_mean.copy_(rows.double().sum(0) / seen.sum(0).clamp(min=1))
+        rows, observed = torch.where(mask, x, 0.0).flatten(0, -2), mask.flatten(0, -2)
+        self.x_mean.copy_(rows.double().sum(0) / observed.sum(0).clamp(min=1))
 
     def forward(
         self,
@@ -187,18 +138,19 @@ class GRUD(nn.Module):
         lengths: Tensor | list[int] | None = None,
         resets: Tensor | None = None,
     ) -> tuple[Any, GRUDState]:
-        """Runs the sequence.
+        """Runs the layer on whole sequences, or on the next pieces of sequences.
 
         Args:
-            x: the features; where they are missing any number, NaN included.
-            mask: True where they are observed.
-            gaps: from :func:`time_gaps`. Those of a later piece of a sequence count from the last
-                step before the piece (``before``); what was before that is in ``hx``.
-            hx: the state after the piece before; None begins anew.
-            lengths: (B,) whole numbers, how many steps of each row are valid.
-            resets: (T, B), or (B, T) where ``batch_first``: True where a row is set back to its
-                initial state before step t. The gaps must begin anew there, too; see the argument
-                of the same name of :func:`time_gaps`.
+            x: the features; missing ones may have any value, including NaN.
+            mask: True where a feature is observed.
+            gaps: the result of :func:`throughtime.layers.time_gaps`. In a later piece of a sequence
+                they count from the last step before the piece (its argument ``before``); ``hx``
+                holds the earlier part of the gap.
+            hx: the state after the previous piece; None begins a new sequence.
+            lengths: (B,) whole numbers, the number of valid steps of each row.
+            resets: (T, B), or (B, T) with ``batch_first``: True where a row is set back to its
+                initial state before step t. The gaps must be computed with the argument ``resets``
+                of :func:`throughtime.layers.time_gaps`.
 
         Returns:
             The output, and the last state.
@@ -214,8 +166,7 @@ class GRUD(nn.Module):
         )
         layout, x, lengths, resets = steps.layout, steps.x, steps.lengths, steps.resets
         mask, gaps = steps.beside("GRUD", "mask", mask), steps.beside("GRUD", "gaps", gaps)
-        _is_bool("GRUD", mask)
-        _, B, I = x.shape
+        is_bool("GRUD", mask)
         x_mean = self._weight("x_mean", x)
         h, x_last, elapsed = self._begin(hx, x, x_mean, layout)
         valid = steps.valid()
@@ -224,32 +175,31 @@ class GRUD(nn.Module):
             gaps = torch.where(valid.unsqueeze(-1), gaps, 0.0)
             resets = None if resets is None else resets & valid
 
-        # What is missing may be NaN: nothing is computed of it, it is only ever chosen or not.
-        seen = _last_seen(mask, resets)
-        gaps = gaps + torch.where(_seen_before(seen, resets) < 0, elapsed, 0.0)
-        carried = torch.where(seen < 0, x_last, x.gather(0, seen.clamp(min=0)))
-        w_x, b_x = self._weight("decay_x_weight", x), self._weight("decay_x_bias", x)
-        w_h, b_h = self._weight("decay_h_weight", x), self._weight("decay_h_bias", x)
-        gamma_x = torch.exp(-torch.relu(w_x * gaps + b_x))
-        gamma_h = torch.exp(-torch.relu(F.linear(gaps, w_h, b_h)))
+        # A missing x may be NaN: it is only selected or not, and never enters arithmetic.
+        latest = last_observed(mask, resets)
+        gaps = gaps + torch.where(observed_before(latest, resets) < 0, elapsed, 0.0)
+        carried = torch.where(latest < 0, x_last, x.gather(0, latest.clamp(min=0)))
+        gamma_x, gamma_h = self._decays(gaps, x)
         filled = torch.where(mask, x, gamma_x * carried + (1 - gamma_x) * x_mean)
         read = torch.cat([filled, mask.to(x.dtype)], -1)  # (T, B, 2*I)
         decays = {"decay": gamma_h}
         output, h = self.recurrent(read, h, lengths=lengths, resets=resets, inputs=decays)
 
-        left = torch.where(mask, 0.0, gaps)
-        if lengths is None:
-            elapsed = left[-1]
-        else:
-            lengths = lengths.to(x.device)
-            last = (lengths - 1).clamp(min=0).view(1, B, 1).expand(1, B, I)
-            elapsed = torch.where(lengths.unsqueeze(-1) > 0, left.gather(0, last)[0], elapsed)
-        # Copies: the caller may write into them, and the backward pass needs what they came from.
+        elapsed = _after_last_step(torch.where(mask, 0.0, gaps), lengths, elapsed)
+        # Copies, because the caller may write into them and the backward pass reads them again.
         state = (h, carried[-1:].clone(), elapsed.unsqueeze(0).clone())
         h, x_last, elapsed = (layout.without_batch(s, 1) for s in state)
         return layout.restored(output), (h, x_last, elapsed)
 
+    def _decays(self, gaps: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """gamma_x (T, B, I) and gamma_h (T, B, H), the factors by which values and states decay."""
+        w_x, b_x = self._weight("decay_x_weight", x), self._weight("decay_x_bias", x)
+        w_h, b_h = self._weight("decay_h_weight", x), self._weight("decay_h_bias", x)
+        gamma_x = torch.exp(-torch.relu(w_x * gaps + b_x))
+        return gamma_x, torch.exp(-torch.relu(F.linear(gaps, w_h, b_h)))
+
     def _weight(self, name: str, x: Tensor | None) -> Tensor:
+        """The weight ``name``, checked against the input x."""
         shape = (self.input_size,)
         if name.startswith("decay_h"):
             shape = (self.hidden_size, *shape) if name.endswith("weight") else (self.hidden_size,)
@@ -258,7 +208,11 @@ class GRUD(nn.Module):
     def _begin(
         self, hx: GRUDState | None, x: Tensor, x_mean: Tensor, layout: Layout
     ) -> tuple[Tensor | None, Tensor, Tensor]:
-        """h as the recurrent layer takes it; the last values and their gaps, (B, I)."""
+        """Checks the state ``hx``, and splits it.
+
+        Returns:
+            h as the recurrent layer takes it, the last observed values and their ages, both (B, I).
+        """
         shape = (x.shape[1], self.input_size)
         if hx is None:
             return None, x_mean.expand(shape), x.new_zeros(shape)
@@ -276,31 +230,15 @@ class GRUD(nn.Module):
         return f"{self.input_size}, {self.hidden_size}, batch_first={self.batch_first}"
 
 
-def _is_bool(who: str, mask: Any, name: str = "mask") -> None:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        got = mask.dtype if isinstance(mask, Tensor) else repr(mask)
-        raise ValueError(f"{who}: expected {name} of torch.bool, got {got}.")
+def _after_last_step(ages: Tensor, lengths: Tensor | None, initial: Tensor) -> Tensor:
+    """The ages (B, I) after each row's last valid step; ``initial`` for rows without steps.
 
-
-def _latest(events: Tensor) -> Tensor:
-    """For each step the latest one, up to it, at which an event was; -1 before any."""
-    steps = torch.arange(events.shape[0], device=events.device).view(-1, *[1] * (events.dim() - 1))
-    return torch.where(events, steps, -1).cummax(0).values
-
-
-def _last_seen(mask: Tensor, resets: Tensor | None) -> Tensor:
-    """For each step the last one, up to it, at which a feature was observed; -1 before any.
-
-    What was observed before a reset does not count.
+    Args:
+        ages: (T, B, I), the age of each feature's last observation at each step.
     """
-    seen = _latest(mask)
-    if resets is None:
-        return seen
-    return torch.where(seen < _latest(resets).unsqueeze(-1), -1, seen)
-
-
-def _seen_before(seen: Tensor, resets: Tensor | None) -> Tensor:
-    """The same up to the step before, of what :func:`_last_seen` gives."""
-    # Not a slice of T - 1 steps: torch.export would refuse T = 2.
-    before = F.pad(seen, (0, 0, 0, 0, 1, 0), value=-1)[:-1]
-    return before if resets is None else torch.where(resets.unsqueeze(-1), -1, before)
+    if lengths is None:
+        return ages[-1]
+    _, B, I = ages.shape
+    lengths = lengths.to(ages.device)
+    last = (lengths - 1).clamp(min=0).view(1, B, 1).expand(1, B, I)
+    return torch.where(lengths.unsqueeze(-1) > 0, ages.gather(0, last)[0], initial)

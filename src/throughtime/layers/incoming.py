@@ -1,4 +1,4 @@
-"""What a layer is called with: checked, time first, with a batch and an initial state."""
+"""Checks the arguments of a layer's call and converts them to time-first batches."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def prepared(
     resets: Any = None,
     inputs: Any = None,
 ) -> Incoming:
-    """Checks what a layer is called with, and brings it into one form.
+    """Checks the arguments of a call and converts them to (T, B, …) with an initial state.
 
     Args:
-        layer: whose arguments they are.
-        x, hx, lengths, resets, inputs: as its ``forward`` takes them.
+        layer: the layer that is called.
+        x, hx, lengths, resets, inputs: the arguments of its ``forward``.
     """
     steps = enter(
         layer.who,
@@ -49,7 +49,7 @@ def prepared(
 
 
 def _inputs(layer: Stack, x: Tensor, inputs: Any, leading: tuple[int, ...]) -> list[Tensor]:
-    """What enters each step besides x, spread over the units."""
+    """The further inputs of the cell in its order, each expanded to H features."""
     specs, who = layer.cell.given_inputs, layer.who
     if inputs is None:
         inputs = {}
@@ -59,7 +59,7 @@ def _inputs(layer: Stack, x: Tensor, inputs: Any, leading: tuple[int, ...]) -> l
         if name not in specs:
             known = f"the cell has {', '.join(specs)}" if specs else "the cell has none"
             raise ValueError(f'{who}: unknown input "{name}"{nearest(name, specs) or ";"} {known}.')
-    found = []
+    further = []
     for name, spec in specs.items():
         value = inputs.get(name)
         if not isinstance(value, Tensor):
@@ -77,11 +77,12 @@ def _inputs(layer: Stack, x: Tensor, inputs: Any, leading: tuple[int, ...]) -> l
                 f"{who}: expected the input {name} of {x.dtype} as the weights are, got "
                 f"{value.dtype}."
             )
-        found.append(value.expand(*leading, layer.hidden_size))
-    return found
+        further.append(value.expand(*leading, layer.hidden_size))
+    return further
 
 
 def _initial(layer: Stack, x: Tensor, hx: Any, layout: Layout) -> tuple[Tensor, ...]:
+    """The initial states (L*D, B, size): those of ``hx``, else the learned, else the cell's."""
     who, B = layer.who, x.shape[1]
     specs, rows = layer.cell.state_specs, layer.num_layers * layer.num_directions
     shapes = [(rows, B, size) for size in layer.state_sizes.values()]
@@ -104,8 +105,8 @@ def _initial(layer: Stack, x: Tensor, hx: Any, layout: Layout) -> tuple[Tensor, 
         )
 
     def why() -> str:
-        of_layer = f"num_layers={layer.num_layers}, bidirectional={layer.bidirectional}"
-        return f"{of_layer}, x has {B} rows"
+        settings = f"num_layers={layer.num_layers}, bidirectional={layer.bidirectional}"
+        return f"{settings}, x has {B} rows"
 
     for (name, value), shape in zip(zip(specs, states, strict=True), shapes, strict=True):
         if not isinstance(value, Tensor):

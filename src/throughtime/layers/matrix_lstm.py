@@ -1,4 +1,4 @@
-"""mLSTM: a layer whose memory is a matrix, computed chunk by chunk with matrix products."""
+"""The mLSTM, a layer whose state is a matrix, computed in chunks by matrix products."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.checks import device_is, shape_is, unknown, whole_number
 from throughtime.kernels.autocast import autocast_off
-from throughtime.layers.matrix_memory import MatrixState, chunkwise, step_by_step
+from throughtime.layers.matrix_recurrence import MatrixState, chunkwise, step_by_step
 from throughtime.layers.sequence import Steps, enter
 from throughtime.layers.stream import Stream
 from throughtime.layers.weights import weight_of
@@ -33,16 +33,17 @@ class MatrixLSTM(nn.Module):
         n_t = f_t n_{t-1} + i_t k_t
         h_t = o_t * C_t q_t / max(|n_t . q_t|, 1)
 
-    No gate reads h_{t-1}, so that all steps can be computed at once. As exp has no bound, C and n
-    are kept divided by exp(m_t), with the largest exponent so far,
+    No gate reads h_{t-1}, so all steps can be computed at once. Because exp is unbounded, C and n
+    are stored divided by exp(m_t), where m_t is the largest exponent so far,
 
         m_t = max(log f_t + m_{t-1}, a_t)
         C_t = exp(log f_t + m_{t-1} - m_t) C_{t-1} + exp(a_t - m_t) v_t k_t^T,   n_t likewise
         h_t = o_t * C_t q_t / max(|n_t . q_t|, exp(-m_t))
 
-    which changes no h. ``chunk_length=None`` runs these lines step by step: the meaning. Any other
-    chunk_length gives the same numbers from products of matrices: with s before t in one chunk,
-    after which C and n are those with which the chunk begins, and F_t the sum of log f up to t,
+    which leaves h unchanged. ``chunk_length=None`` evaluates these lines step by step, which
+    defines the result. Any other chunk_length computes the same numbers by matrix products. With
+    steps s <= t of one chunk, C, n and m at the beginning of the chunk, and F_t the sum of log f
+    from the beginning of the chunk up to t:
 
         D_ts = F_t - F_s + a_s,    m_t = max(max_s D_ts, F_t + m)
         C_t q_t = sum_s exp(D_ts - m_t) (k_s . q_t) v_s + exp(F_t + m - m_t) C q_t
@@ -51,21 +52,21 @@ class MatrixLSTM(nn.Module):
         input_size: I, the features of one step.
         hidden_size: H, the units; each head has d = H / N.
         num_heads: N, how many matrices there are.
-        bias: whether the blocks have biases.
-        batch_first: whether sequences come and go as (B, T, …) rather than (T, B, …).
+        bias: whether the blocks of the weight matrix have biases.
+        batch_first: whether sequences have the layout (B, T, …) instead of (T, B, …).
         forget_gate: ``sigmoid`` or ``exponential``.
-        chunk_length: how many steps are computed at once; None goes step by step.
-        forget_bias: the bias b_f from which the forget gates start; the larger the longer the
-            memory. None draws it as the others.
-        device, dtype: of the parameters.
+        chunk_length: how many steps are computed at once; None computes step by step.
+        forget_bias: the initial bias b_f of the forget gates; a larger one remembers longer. None
+            draws it as the other biases.
+        device, dtype: the device and dtype of the parameters.
 
     Shapes:
-        input: (T, B, I); (B, T, I) where ``batch_first``; (T, I) for one sequence alone; or a
-            ``PackedSequence``.
+        input: (T, B, I); (B, T, I) with ``batch_first``; (T, I) for one sequence without a batch;
+            or a ``PackedSequence``.
         output: as the input, with H features; zero past a row's end.
-        state: C (B, N, d, d), from key (last) to value, n (B, N, d) and m (B, N), divided by
-            exp(m), of each row's last valid step; without B for one sequence alone. float32 where
-            the input is of half precision.
+        state: C (B, N, d, d), with values in the rows and keys in the columns, n (B, N, d) and
+            m (B, N), after each row's last valid step; C and n are divided by exp(m). Without B
+            for one sequence without a batch. float32 if the input has half precision.
         weight_ih_l0 (4*H + 2*N, I), bias_ih_l0 (4*H + 2*N): the blocks q, k, v, o, i, f.
 
     Raises:
@@ -73,7 +74,7 @@ class MatrixLSTM(nn.Module):
         ValueError: for sizes that do not fit, or an unknown gate.
 
     Source: Beck et al., "xLSTM: extended long short-term memory", arXiv 2405.04517, equations 15
-    to 17 and 19 to 27. Differs: the normalisation and projections of their block are not here.
+    to 17 and 19 to 27. Differs: the normalisation and projections of their block are left out.
 
     >>> layer = MatrixLSTM(3, 8, num_heads=2)
     >>> output, (C, n, m) = layer(torch.zeros(7, 5, 3), lengths=[7, 4, 1, 7, 3])
@@ -82,7 +83,7 @@ class MatrixLSTM(nn.Module):
     """
 
     who = "MatrixLSTM"
-    """What error messages call it."""
+    """The name of the layer in error messages."""
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class MatrixLSTM(nn.Module):
         return [self.hidden_size] * 4 + [self.num_heads] * 2
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew, uniformly from -1/sqrt(H) to 1/sqrt(H), but for forget_bias."""
+        """Draws all weights anew, uniformly from -1/sqrt(H) to 1/sqrt(H); sets ``forget_bias``."""
         bound = 1 / math.sqrt(self.hidden_size)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
@@ -144,13 +145,13 @@ class MatrixLSTM(nn.Module):
         lengths: Tensor | list[int] | None = None,
         resets: Tensor | None = None,
     ) -> tuple[Any, MatrixState]:
-        """Runs the sequence.
+        """Runs the layer on whole sequences, or on the next pieces of sequences.
 
         Args:
-            input: see the class.
+            input: the sequences; see the class for their layouts.
             hx: the initial state (C, n, m); None is zero.
-            lengths: (B,) whole numbers in any order, how many steps of each row are valid.
-            resets: (T, B), or (B, T) where ``batch_first``: True where a row is set back to its
+            lengths: (B,) whole numbers in any order: the number of valid steps of each row.
+            resets: (T, B), or (B, T) with ``batch_first``: True where a row is set back to its
                 initial state before step t.
 
         Returns:
@@ -171,17 +172,23 @@ class MatrixLSTM(nn.Module):
         return layout.restored(output.transpose(0, 1)), (C, n, m)
 
     def stream(self) -> Stream:
-        """A running sequence, which is given its steps as they come."""
+        """A stream, which reads a sequence step by step and keeps the state between the steps."""
         return Stream(self, self.batch_first)
 
     def _run(self, steps: Steps, state: MatrixState, is_zero: bool) -> tuple[Tensor, MatrixState]:
-        """The output (B, T, H), and the last state, from a state that may be known to be zero."""
+        """Computes the output (B, T, H) and the last state.
+
+        Args:
+            steps: the checked sequences.
+            state: the initial state.
+            is_zero: whether the initial state is known to be zero, which saves work.
+        """
         x, starts = steps.x.transpose(0, 1), steps.resets
         B, T, _ = x.shape
         valid = steps.valid()
         if valid is not None:
             valid = valid.transpose(0, 1)  # (B, T)
-            # What lies past a row's end may be anything, NaN included.
+            # Past a row's end the input may contain NaN, which the sums below would spread.
             x = torch.where(valid.unsqueeze(-1), x, 0.0)
         if starts is not None:
             starts = starts.transpose(0, 1) if valid is None else starts.transpose(0, 1) & valid
@@ -195,7 +202,7 @@ class MatrixLSTM(nn.Module):
         i, f = i.to(wide).transpose(1, 2), f.to(wide).transpose(1, 2)  # (B, N, T)
         log_f = F.logsigmoid(f) if self.forget_gate == "sigmoid" else f
         if valid is not None:
-            # Past a row's end all is kept and nothing written.
+            # Past a row's end, keep the state (log f = 0) and write nothing (i = exp(-inf) = 0).
             i = i.masked_fill(~valid.unsqueeze(1), -math.inf)
             log_f = log_f.masked_fill(~valid.unsqueeze(1), 0.0)
         with autocast_off(x):
@@ -205,17 +212,19 @@ class MatrixLSTM(nn.Module):
                 L = min(self.chunk_length, T)
                 y, last = chunkwise(q, k, v, i, log_f, state, starts, is_zero, L)
         output = torch.sigmoid(o) * y.transpose(1, 2).reshape(B, T, -1).to(o.dtype)
-        # Copies: the caller may write into them, and the backward pass needs what they are.
+        # Copies, because the caller may write into them and the backward pass reads them again.
         C, n, m = (s.clone() for s in last)
         output = output if valid is None else torch.where(valid.unsqueeze(-1), output, 0.0)
         return output, (C, n, m)
 
     def _weight(self, name: str, x: Tensor | None) -> Tensor:
+        """The weight ``name``, checked against the input x."""
         rows = sum(self._blocks)
         shape = (rows, self.input_size) if name.startswith("weight") else (rows,)
         return weight_of(self, name, shape, x)
 
     def _initial(self, steps: Steps, hx: Any) -> MatrixState:
+        """Checks the initial state ``hx`` and adds the dimension B; zeros if it is None."""
         N, d = self.num_heads, self.hidden_size // self.num_heads
         layout, x = steps.layout, steps.x
         dtype = torch.promote_types(self._weight("weight_ih_l0", x).dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""A cell from its name and constants, as a person writes them."""
+"""Builds a cell from its name and constants, as written in a file or on a command line."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from throughtime.reading import Entries, ReadError, Whole, kinds_of, typed
 __all__ = ["MOST", "named_cell"]
 
 MOST = 4096
-"""Of a whole number among the constants: it says how many states or stages a cell has."""
+"""The upper limit of whole-number constants, which set the number of states or stages of a cell."""
 
 
 def named_cell(where: str, name: str, constants: object = None) -> Cell:
-    """The registered cell of a name, with constants of its own.
+    """The registered cell ``name``, constructed with constants.
 
     Args:
-        where: the file and the entry that hold the constants, or the option, for the message.
-        constants: arguments of the cell's constructor by name; None is its defaults.
+        where: the file and entry, or the option, that holds the constants, for error messages.
+        name: the name of the cell in the registry.
+        constants: arguments of the cell's constructor by name; None uses its defaults.
 
     Raises:
-        ValueError: for an unknown name, an unknown constant, or one of a wrong type.
+        ValueError: for an unknown name, an unknown constant, or a constant of the wrong type.
 
     >>> named_cell("--cell_options", "tau-gru", {"delay": 2})
     DelayedGRU(delay=2)

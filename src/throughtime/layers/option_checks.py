@@ -1,4 +1,4 @@
-"""The values that a single option of a layer can have, whatever the others are."""
+"""Checks of the value of a single option of a layer, independent of the other options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ __all__ = [
 ]
 
 Check = Callable[[str, str, Any], None]
-"""``check(where, name, value)``: raises a TypeError or ValueError if the value cannot be."""
+"""``check(where, name, value)`` raises a TypeError or ValueError if the value is invalid.
+
+``where`` is the name of the layer and ``name`` that of the option; the message holds both.
+"""
 
 MOST_STEPS = 10**9
 """The largest number of steps that a unit can be set to remember."""
@@ -37,6 +40,8 @@ LARGEST = 65_504
 
 
 def a_size(least: int, most: int = 2**31 - 1) -> Check:
+    """A check for a whole number from ``least`` to ``most``."""
+
     def check(where: str, name: str, value: Any) -> None:
         whole_number(where, name, value, least)
         if value > most:
@@ -62,6 +67,7 @@ a_rate = a_number("a probability from 0 to below 1", lambda value: 0 <= value < 
 
 
 def rate_or_rates(where: str, name: str, value: Any) -> None:
+    """Checks one probability, or a dict of probabilities by the name of the state."""
     if not isinstance(value, Mapping):
         return a_rate(where, name, value)
     for state, rate in value.items():
@@ -69,10 +75,12 @@ def rate_or_rates(where: str, name: str, value: Any) -> None:
 
 
 def or_none(check: Check) -> Check:
+    """The check with None as a further valid value."""
     return lambda where, name, value: None if value is None else check(where, name, value)
 
 
 def a_forget_bias(where: str, name: str, value: Any) -> None:
+    """Checks a finite number or the word ``chrono``."""
     if isinstance(value, str):
         if value != "chrono":
             raise unknown(name, value, ("chrono",))
@@ -82,6 +90,7 @@ def a_forget_bias(where: str, name: str, value: Any) -> None:
 
 
 def a_number_of_steps(where: str, name: str, value: Any) -> None:
+    """Checks a finite number above 2, which chrono initialisation needs (log(T_max - 1) > 0)."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not (is_number and 2 < float(value) < math.inf):
         raise ValueError(
@@ -93,10 +102,12 @@ def a_number_of_steps(where: str, name: str, value: Any) -> None:
 
 
 def a_backend(where: str, name: str, value: Any) -> None:
+    """Checks the name of a backend, or ``auto``."""
     dispatch.check(value)
 
 
 def functions(where: str, name: str, value: Any) -> None:
+    """Checks a dict from names of activation functions to names or callables."""
     if not isinstance(value, Mapping):
         raise ValueError(
             f'{where}: expected {name} as a dict such as {{"tanh": "relu"}}, got {value!r}.'
@@ -105,11 +116,12 @@ def functions(where: str, name: str, value: Any) -> None:
         for one in (function, other):
             if isinstance(one, str) and one not in ACTIVATIONS:
                 raise unknown("activation function", one, ACTIVATIONS)
-            # The function to replace has a name; the one in its place may be a function itself.
+            # The key must be a name; the replacement may also be a callable.
             if not isinstance(one, str) and (one is function or not callable(one)):
                 raise ValueError(f"{where}: expected {name} as names of functions, got {one!r}.")
 
 
 def a_switch(where: str, name: str, value: Any) -> None:
+    """Checks a bool."""
     if not isinstance(value, bool):
         raise ValueError(f"{where}: expected {name} as True or False, got {value!r}.")

@@ -1,4 +1,4 @@
-"""The options of a layer: which values make sense, and the equations that they lead to."""
+"""The options of a layer: whether they fit its cell, and the equations that they lead to."""
 
 from __future__ import annotations
 
@@ -22,21 +22,25 @@ from throughtime.layers.spec import LayerSpec
 
 __all__ = ["changes_equations", "check", "check_cell", "equations", "rates_of_zoneout"]
 
-_OF_EQUATIONS = ("zoneout", "recurrent_dropout", "activations", "clip", "proj_size")
+# The options that wrap the cell.
+_CHANGING = ("zoneout", "recurrent_dropout", "activations", "clip", "proj_size")
 
 
 def changes_equations(before: LayerSpec, after: LayerSpec) -> bool:
-    """Whether :func:`equations` makes another cell of the options than it did before."""
-    return any(getattr(before, name) != getattr(after, name) for name in _OF_EQUATIONS)
+    """Whether :func:`equations` would return different cells for the two sets of options."""
+    return any(getattr(before, name) != getattr(after, name) for name in _CHANGING)
 
 
 def equations(cell: Cell, spec: LayerSpec, learns: bool) -> Cell:
-    """The cell that runs: the layer's own, and around it those that its options ask for.
+    """Wraps the cell of a layer in the cells that apply the layer's options, such as zoneout.
 
     Args:
-        cell: the layer's own.
+        cell: the cell of the layer.
         spec: the options.
-        learns: whether the layer is in training mode, where values are dropped.
+        learns: whether the layer is in training mode, in which values are dropped.
+
+    Returns:
+        The cell that the backends run.
     """
     rates = rates_of_zoneout(cell, spec)
     if spec.activations or spec.clip is not None:
@@ -49,18 +53,18 @@ def equations(cell: Cell, spec: LayerSpec, learns: bool) -> Cell:
 
 
 def rates_of_zoneout(cell: Cell, spec: LayerSpec) -> dict[str, float]:
-    """For each state the probability to keep its value, where that is more than 0."""
+    """The zoneout probability of each state by name; states with probability 0 are left out."""
     rate = spec.zoneout
-    of_state = rate if isinstance(rate, Mapping) else dict.fromkeys(cell.state_specs, rate)
-    return {name: float(rate) for name, rate in of_state.items() if rate > 0}
+    rates = rate if isinstance(rate, Mapping) else dict.fromkeys(cell.state_specs, rate)
+    return {name: float(rate) for name, rate in rates.items() if rate > 0}
 
 
 def check_cell(cell: Any, argument: Any) -> None:
-    """Raises unless a layer has a cell, and one that keeps the contract.
+    """Raises if ``cell`` is not a Cell, or declares something that the contract forbids.
 
     Args:
-        cell: what the layer takes for its cell.
-        argument: what the constructor of the layer was called with.
+        cell: the candidate, after a name was looked up.
+        argument: the constructor's argument as the caller wrote it, for the message.
     """
     if not isinstance(cell, Cell):
         hint = f" Write {argument.__name__}()." if isinstance(argument, type) else ""
@@ -69,12 +73,12 @@ def check_cell(cell: Any, argument: Any) -> None:
 
 
 def check(who: str, cell: Cell, spec: LayerSpec) -> None:
-    """Raises a ValueError for options that do not go with the cell, or have no effect.
+    """Raises a ValueError if options do not fit the cell or each other, or have no effect.
 
     Args:
-        who: what error messages call the layer.
-        cell: the layer's own.
-        spec: the options, of which each by itself has a value that it can have.
+        who: the name of the layer in error messages.
+        cell: the cell of the layer.
+        spec: the options; each by itself has passed :meth:`LayerSpec.check`.
     """
     _check_states(cell, spec)
     _check_effects(who, cell, spec)
@@ -103,6 +107,7 @@ def _check_effects(who: str, cell: Cell, spec: LayerSpec) -> None:
             f'{who}: merge="{spec.merge}" merges two directions; set bidirectional=True.'
         )
     has_no_matrix = not cell.recurrent_block_names
+    # By option: whether it is in use without an effect, and why it has none.
     without_effect = {
         "weight_drop": (
             spec.weight_drop > 0 and has_no_matrix,
@@ -122,8 +127,8 @@ def _check_effects(who: str, cell: Cell, spec: LayerSpec) -> None:
             "there are not two directions and several layers",
         ),
     }
-    for name, (has_none, why) in without_effect.items():
-        if has_none:
+    for name, (is_useless, why) in without_effect.items():
+        if is_useless:
             raise ValueError(f"{who}: {name} would have no effect, as {why}.")
 
 
@@ -159,6 +164,7 @@ def _check_projection(who: str, cell: Cell, spec: LayerSpec) -> None:
             raise ValueError(
                 f"{who}: proj_size needs a cell that can be traced: {reason}."
             ) from None
+        # Only matrix products may read the projected state: its P units fit W.h, but not c * h.
         h, roots = step.graph.leaf("state", name), [*step.states.values(), step.output]
         nodes = reachable([*roots, *(p.operand for p in step.products)])
         if any(h is a for n in nodes for a in n.args) or any(h is r for r in roots):
@@ -188,5 +194,5 @@ def _check_activations(who: str, cell: Cell, spec: LayerSpec) -> None:
                 f"{', '.join(ACTIVATIONS)}."
             )
     except Untraceable:
-        # Whether it has an effect cannot be told beforehand; the reference runs it as it is.
+        # Without a graph the effect of the options is unknown; the reference runs them anyway.
         return

@@ -1,4 +1,4 @@
-"""Packed sequences as padded ones, and back: by operations that every transform knows.
+"""Unpacks and packs a ``PackedSequence`` with operations that all PyTorch transforms support.
 
 PyTorch's own ``pad_packed_sequence`` and ``pack_padded_sequence`` have no forward-mode derivative,
 no rule for ``torch.func`` and no graph in ``torch.compile``.
@@ -14,9 +14,9 @@ __all__ = ["packed_like", "padded"]
 
 
 def padded(packed: PackedSequence) -> tuple[Tensor, Tensor]:
-    """The sequence (T, B, …), zero past a row's end, and the lengths of its rows.
+    """Unpacks to the sequence (T, B, …), zero past a row's end, and the lengths of its rows.
 
-    The rows stand in the order in which they were before they were packed.
+    The rows are in the order that they had before they were packed.
 
     Shapes:
         lengths: (B,) int64, on the CPU.
@@ -31,9 +31,9 @@ def padded(packed: PackedSequence) -> tuple[Tensor, Tensor]:
 
 
 def packed_like(sequence: Tensor, packed: PackedSequence) -> PackedSequence:
-    """A sequence (T, B, …) packed as another is, which has the same lengths."""
+    """Packs a sequence (T, B, …) with the lengths and the order of rows of ``packed``."""
     data = sequence.flatten(0, 1).index_select(0, _places(packed, sequence.shape[1]))
-    # Not packed._replace, of which torch.compile makes an empty tuple.
+    # Not packed._replace: torch.compile turns its result into an empty tuple.
     return PackedSequence(data, *packed[1:])
 
 
@@ -43,9 +43,10 @@ def _num_rows(packed: PackedSequence) -> int:
 
 
 def _places(packed: PackedSequence, B: int) -> Tensor:
-    """Where each row of the data stands among the T * B rows of the padded sequence."""
+    """For each row of the packed data its index t * B + b in the flattened padded sequence."""
     data, sizes, order, _ = packed
     N = data.shape[0]
+    # The packed data lists all rows of step 0, then all of step 1, …; sizes are their numbers.
     steps = torch.repeat_interleave(torch.arange(sizes.shape[0]), sizes, output_size=N)
     rows = torch.arange(N) - (sizes.cumsum(0) - sizes)[steps]
     steps, rows = steps.to(data.device), rows.to(data.device)

@@ -1,4 +1,4 @@
-"""The parameters of a layer: their names and their shapes; starts.py says how they start."""
+"""The names and shapes of a layer's parameters; starts.py initialises their values."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ __all__ = ["all_suffixes", "initial_names", "shapes", "state_sizes", "suffixes"]
 
 
 def state_sizes(cell: Cell, spec: LayerSpec) -> dict[str, int]:
-    """The units of each state."""
+    """The number of units of each state by name."""
     sizes = {name: state.size or spec.hidden_size for name, state in cell.state_specs.items()}
     return sizes | ({cell.output_name: spec.proj_size} if spec.proj_size else {})
 
 
 def suffixes(spec: LayerSpec, number: int) -> list[str]:
-    """What stands behind the names of one layer of the stack, for each direction."""
+    """The name suffixes of the parameters of layer ``number``: ``_l0``, ``_l0_reverse``."""
     return [f"_l{number}", f"_l{number}_reverse"][: spec.num_directions]
 
 
 def all_suffixes(spec: LayerSpec) -> list[str]:
-    """The same for all layers of the stack, in the order of the states' rows."""
+    """The suffixes of all layers and directions, in the order of the rows of a state."""
     return [s for number in range(spec.num_layers) for s in suffixes(spec, number)]
 
 
 def shapes(cell: Cell, spec: LayerSpec) -> dict[str, tuple[int, ...]]:
-    """All parameters by name, as ``torch.nn`` names and orders them."""
+    """The shapes of all parameters by name, named and ordered as ``torch.nn`` does."""
     found: dict[str, tuple[int, ...]] = {}
     width = spec.proj_size or spec.hidden_size
     for number in range(spec.num_layers):
@@ -55,6 +55,6 @@ def _of_one(cell: Cell, spec: LayerSpec, input_size: int, width: int) -> dict[st
 
 
 def initial_names(cell: Cell, spec: LayerSpec) -> dict[str, float]:
-    """The parameters of the learned initial states, and what each starts from."""
+    """The names of the parameters of learned initial states, each with its initial value."""
     specs, rows = cell.state_specs, all_suffixes(spec)
     return {f"initial_{k}{s}": state.initial for k, state in specs.items() for s in rows}

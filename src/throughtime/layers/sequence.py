@@ -1,7 +1,7 @@
-"""The one entrance of sequences into a layer, from any layout to time first, and the way back.
+"""Checks the sequences of a layer's call, and converts them to time first and back.
 
-A layer computes on x (T, B, I), with lengths (B,) and resets (T, B). Its caller may lay sequences
-out as (T, B, I), as (B, T, I), as one sequence (T, I) without a batch, or as a ``PackedSequence``.
+A layer computes on x (T, B, I), with lengths (B,) and resets (T, B). Its caller may pass sequences
+as (T, B, I), as (B, T, I), as one sequence (T, I) without a batch, or as a ``PackedSequence``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["Layout", "Steps", "enter"]
 
 @dataclass(frozen=True)
 class Layout:
-    """How the caller of a layer lays out its sequences.
+    """The layout of a caller's sequences.
 
     Args:
-        batch_first: whether they are (B, T, …) rather than (T, B, …).
-        is_single: whether there is one sequence (T, …), without a batch.
-        packed: the ``PackedSequence`` that x is; None where x is a tensor.
+        batch_first: whether sequences are (B, T, …) instead of (T, B, …).
+        is_single: whether the caller passed one sequence (T, …), without a batch.
+        packed: x if it is a ``PackedSequence``; None if x is a tensor.
     """
 
     batch_first: bool = False
@@ -42,13 +42,13 @@ class Layout:
         return ("B", "T") if self.batch_first else ("T", "B")
 
     def time_first(self, value: Tensor) -> Tensor:
-        """A tensor of this layout as (T, B, …)."""
+        """Converts a tensor of this layout to (T, B, …)."""
         if self.is_single:
             return value.unsqueeze(1)
         return value.transpose(0, 1) if self.batch_first else value
 
     def restored(self, sequence: Tensor) -> Any:
-        """A sequence (T, B, …) in this layout, packed if x was."""
+        """Converts a sequence (T, B, …) to this layout, packed if x was."""
         if self.packed is not None:
             return packed_like(sequence, self.packed)
         if self.is_single:
@@ -56,23 +56,23 @@ class Layout:
         return sequence.transpose(0, 1) if self.batch_first else sequence
 
     def with_batch(self, state: Tensor, dim: int) -> Tensor:
-        """A state of the caller with the dimension B, which one sequence alone lacks."""
+        """Adds the dimension B to the caller's state if the caller passed one sequence."""
         return state.unsqueeze(dim) if self.is_single else state
 
     def without_batch(self, state: Tensor, dim: int) -> Tensor:
-        """A state for the caller: without the dimension B where there is one sequence alone."""
+        """Removes the dimension B from a state if the caller passed one sequence."""
         return state.squeeze(dim) if self.is_single else state
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The sequences of a call as a layer computes them.
+    """The checked sequences of a call, time first.
 
     Args:
         x: (T, B, I).
-        lengths: (B,) int64, how many steps of each row are valid; None is all.
-        resets: (T, B) bool, True where a row begins anew before the step; None is nowhere.
-        layout: how the caller laid them out.
+        lengths: (B,) int64, the number of valid steps of each row; None if all are valid.
+        resets: (T, B) bool, True where a row is reset before the step; None if none is.
+        layout: the layout that the caller used.
     """
 
     x: Tensor
@@ -81,22 +81,23 @@ class Steps:
     layout: Layout
 
     def valid(self) -> Tensor | None:
-        """(T, B) bool, False past a row's end; None where all steps are valid."""
+        """A mask (T, B), False past a row's end; None if all steps are valid."""
         if self.lengths is None:
             return None
         steps = torch.arange(self.x.shape[0], device=self.x.device)
         return steps.unsqueeze(1) < self.lengths.to(self.x.device)
 
     def beside(self, where: str, name: str, value: Any) -> Tensor:
-        """What comes beside x, in its layout and of its shape, as (T, B, I).
+        """Checks a sequence that must have the layout and shape of x, and converts it to (T, B, I).
 
         Args:
-            where: who asks, the first word of the message.
-            name: what the value is called there.
+            where: the name of the layer, with which error messages begin.
+            name: the name of the argument.
+            value: the argument.
 
         Raises:
-            TypeError: for a tensor beside a ``PackedSequence``, or the other way round.
-            ValueError: for other rows or steps than those of x, or another device.
+            TypeError: if only one of x and the value is a ``PackedSequence``.
+            ValueError: if its shape or its device differs from that of x.
         """
         packed = self.layout.packed
         kind = Tensor if packed is None else PackedSequence
@@ -132,31 +133,26 @@ def enter(
     resets: Any = None,
     **padded_alone: Any,
 ) -> Steps:
-    """Checks the sequences that a layer is called with, and brings them into one form.
+    """Checks the sequences that a layer is called with, and converts them to time first.
 
     Args:
-        where: the layer, the first word of the message.
+        where: the name of the layer, with which error messages begin.
         x: a tensor in one of the layouts, or a ``PackedSequence``.
-        input_size: I.
-        dtype: of the weights.
-        batch_first: whether a batch comes as (B, T, I).
+        input_size: I, the number of features that x must have.
+        dtype: the dtype of the weights.
+        batch_first: whether a batch has the layout (B, T, I).
         lengths: (B,) whole numbers, or None.
-        resets: bool, as x without its features, or None.
-        padded_alone: other arguments of the call by name, which go with a tensor alone.
+        resets: a bool tensor with the layout of x, without the features; or None.
+        padded_alone: other arguments of the call by name that a ``PackedSequence`` excludes; only
+            whether they are None is checked.
 
     Raises:
-        TypeError: for an x or resets that are no tensors.
-        ShapeError: for a wrong shape, or x without steps.
-        ValueError: for another dtype or device, or a ``PackedSequence`` beside lengths.
+        TypeError: if x or resets is not a tensor.
+        ShapeError: for a wrong shape, or x without time steps.
+        ValueError: for a wrong dtype or device, or a ``PackedSequence`` together with lengths.
     """
     if isinstance(x, PackedSequence):
-        beside = {"lengths": lengths, "resets": resets, **padded_alone}
-        if any(value is not None for value in beside.values()):
-            *first, last = beside
-            raise ValueError(
-                f"{where}: a PackedSequence brings its own lengths; {', '.join(first)} and {last} "
-                f"go with a padded tensor."
-            )
+        _no_others(where, {"lengths": lengths, "resets": resets, **padded_alone})
         layout = Layout(packed=x)
         x, lengths = padded(x)
     else:
@@ -186,6 +182,16 @@ def enter(
         shape_is(where, "resets", resets, tuple(leading), "x has these steps and rows")
         resets = layout.time_first(resets)
     return Steps(x, lengths, resets, layout)
+
+
+def _no_others(where: str, arguments: dict[str, Any]) -> None:
+    """Raises a ValueError if an argument that a ``PackedSequence`` excludes is not None."""
+    if any(value is not None for value in arguments.values()):
+        *first, last = arguments
+        raise ValueError(
+            f"{where}: a PackedSequence brings its own lengths; {', '.join(first)} and {last} "
+            f"go with a padded tensor."
+        )
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:

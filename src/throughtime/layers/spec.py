@@ -1,24 +1,26 @@
-"""The sizes and options of a recurrent layer, and what is known of each of them.
+"""The sizes and options of a recurrent layer, each with its help text, check and formats.
 
 :class:`LayerSpec` is the only list of the options. Each of its fields carries metadata:
 
-    help       one sentence, the text of a command-line flag
-    check      ``check(where, name, value)`` raises an error for a value that the option cannot have
-    formats    the interchange formats into which a layer that uses the option can be written, some
-               of ``FORMATS``; the writers of the others refuse such a layer
+    help       the help text of the command-line flag: a phrase with the range; the default only
+               where it is None or computed, because a flag prints other defaults itself
+    check      ``check(where, name, value)`` raises an error if the option cannot have the value
+    formats    the interchange formats, out of ``FORMATS``, that can store a layer that uses the
+               option; the writers of the other formats refuse such a layer
 
-The annotations are types and not texts, so that a program can read the options and declare flags or
-the fields of a configuration of its own:
+The annotations are types, not strings, so that a program can read them to declare its own flags or
+configuration fields:
 
     for option in dataclasses.fields(LayerSpec):
         option.name, option.type, option.metadata["help"]
         default_of(option)    # dataclasses.MISSING for input_size and hidden_size
 
-A command line leaves out ``input_size`` and ``batch_first``, which follow from the model around the
-layer. All other types can be written as text: numbers, switches, names, and dicts of these as JSON.
+A command line leaves out ``input_size`` and ``batch_first``, because the model that contains the
+layer determines them. The values of all other options can be written as text: numbers, booleans,
+names, and dicts of these as JSON.
 """
 
-# No `from __future__ import annotations` here: it would turn the types of the fields into texts.
+# No `from __future__ import annotations` here: it would turn the types of the fields into strings.
 
 import dataclasses
 import math
@@ -49,7 +51,7 @@ from throughtime.layers.option_checks import (
 __all__ = ["FORMATS", "OPTIONS", "LayerSpec", "check_option", "default_of"]
 
 FORMATS = ("torch.nn", "keras", "onnx")
-"""The formats that ``formats`` in the metadata of a field names."""
+"""The interchange formats that the metadata entry ``formats`` of a field may list."""
 
 
 def _one_of_its_names(where: str, name: str, value: Any) -> None:
@@ -59,19 +61,25 @@ def _one_of_its_names(where: str, name: str, value: Any) -> None:
 
 
 def _names(kind: Any) -> tuple[str, ...]:
-    """The names that an annotation allows."""
+    """The names that an annotation lists in a ``Literal``, also one inside a union."""
     if get_origin(kind) is Literal:
         return get_args(kind)
     return tuple(name for part in get_args(kind) for name in _names(part))
 
 
 def _plain(kind: Any, value: Any) -> Any:
-    """A value as the layer keeps it, which later changes to the caller's value do not reach."""
+    """Converts an option's value to plain Python and copies a dict.
+
+    Args:
+        kind: the annotation of the option.
+        value: a bool, number, name or dict, also of another library such as NumPy.
+    """
     if kind is bool:
         return bool(value)
     if isinstance(value, Mapping):
+        # A copy, so that the layer does not follow later changes of the caller's dict.
         return dict(value)
-    # A tensor of True would count as 1.
+    # operator.index below would turn a tensor that holds True into the number 1.
     is_bool = isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool
     if is_bool or isinstance(value, (int, float)):
         return value
@@ -100,9 +108,9 @@ class LayerSpec:
     """The sizes and options of a :class:`throughtime.Recurrent`, all but its cell.
 
     The fields have the names, the order and the defaults of the arguments of ``Recurrent``, which
-    documents them. Switches become bools, numbers of other libraries Python's own, and dicts are
-    copied. The constructor checks nothing, for it does not know the name of the layer, with which
-    the message begins; :meth:`check` does.
+    documents them. The constructor converts switches to ``bool``, numbers of other libraries to
+    Python numbers, and copies dicts. It checks no value, because it does not know the name of the
+    layer, with which every error message begins; call :meth:`check` for that.
 
     >>> LayerSpec(3, 5, bidirectional=True, proj_size=2).output_size
     4
@@ -111,113 +119,129 @@ class LayerSpec:
     ValueError: here: expected dropout as a probability from 0 to 1, got 2.0.
     """
 
-    input_size: int = _option("I, the features of one step", a_size(1))
-    hidden_size: int = _option("H, the units of each recurrent layer in one direction", a_size(1))
-    num_layers: int = _option(
-        "L, how many recurrent layers are stacked", a_size(1, 1000), default=1
+    input_size: int = _option(
+        "number I of input features per time step, at least 1; required.", a_size(1)
     )
-    bias: bool = _option("whether the blocks of the cell have biases", default=True)
+    hidden_size: int = _option(
+        "number H of units of each layer in one direction, at least 1; required.", a_size(1)
+    )
+    num_layers: int = _option(
+        "number L of stacked recurrent layers, from 1 to 1000.",
+        a_size(1, 1000),
+        default=1,
+    )
+    bias: bool = _option("add bias vectors to the gates.", default=True)
     batch_first: bool = _option(
-        "whether sequences are (B, T, …) rather than (T, B, …)", default=False
+        "use the layout (B, T, …) for sequences instead of (T, B, …).",
+        default=False,
     )
     dropout: float = _option(
-        "the probability to drop an output of a layer before the next layer reads it",
+        "probability of dropping an output of a layer before the next layer reads it, from 0 to 1.",
         a_number("a probability from 0 to 1", lambda value: 0 <= value <= 1),
         default=0.0,
     )
     bidirectional: bool = _option(
-        "whether a second set of weights reads the sequence from its end", default=False
+        "read the sequence in both directions, with separate weights, and merge the outputs.",
+        default=False,
     )
     merge: Literal["concat", "sum", "mean", "product"] = _option(
-        "how two directions become one output",
+        "operation that merges the outputs of the two directions: concat, sum, mean or product.",
         _one_of_its_names,
         default="concat",
         formats=("keras", "onnx"),
     )
-    backend: str = _option("auto, or the one backend that must run", a_backend, default="auto")
+    backend: str = _option(
+        "backend that runs the layer: auto, the fastest that can run the call, or the name of one.",
+        a_backend,
+        default="auto",
+    )
     save: Literal["gates", "states"] = _option(
-        "what is kept for the backward pass: gates, all that it needs; or states, a few states, "
-        "from which the gates are computed again: less memory, more time",
+        "values stored for the backward pass: gates stores all that it needs; states stores a few "
+        "states and recomputes the gates, which takes less memory and more time.",
         _one_of_its_names,
         default="gates",
     )
     strict: bool = _option(
-        "whether --backend auto refuses what no kernel can run, rather than taking the reference",
+        "with backend auto, raise an error instead of using the slow reference when no kernel can "
+        "run the call.",
         default=False,
     )
     # Keras drops the same features at all steps, as locked_dropout does.
     locked_dropout: bool = _option(
-        "whether dropout drops the same features at all steps of a sequence",
+        "drop the same features at all steps of a sequence, with the probability dropout.",
         default=False,
         formats=("keras", "onnx"),
     )
     recurrent_dropout: float = _option(
-        "the probability to drop a unit of what the recurrent matrices are applied to, the same "
-        "units at all steps of a sequence",
+        "probability of dropping a unit of the values that the recurrent matrices multiply, from 0 "
+        "to below 1; the same units at all steps of a sequence.",
         a_rate,
         default=0.0,
         formats=("keras", "onnx"),
     )
     zoneout: float | Mapping[str, float] = _option(
-        "the probability that a unit keeps its value of the step before: one for all states, or by "
-        'name, {"h": 0.05, "c": 0.5}',
+        "probability that a unit keeps its value of the previous step, from 0 to below 1: a number "
+        'for all states, or one for each state by name, {"h": 0.05, "c": 0.5}.',
         rate_or_rates,
         default=0.0,
         formats=("onnx",),
     )
     weight_drop: float = _option(
-        "the probability to drop a weight of the recurrent matrices, drawn anew for each call",
+        "probability of dropping a weight of the recurrent matrices, from 0 to below 1; drawn once "
+        "per call.",
         a_rate,
         default=0.0,
         formats=("onnx",),
     )
-    learned_state: bool = _option(
-        "whether the initial states are learned", default=False, formats=("onnx",)
-    )
+    learned_state: bool = _option("learn the initial states.", default=False, formats=("onnx",))
     residual: bool = _option(
-        "whether each layer but the first adds its input to its output",
+        "add the input of each layer, except the first, to its output.",
         default=False,
         formats=("onnx",),
     )
     independent: bool = _option(
-        "whether the two directions run through all layers apart, and are merged at the end only",
+        "run the two directions through all layers separately and merge them only after the last "
+        "layer.",
         default=False,
         formats=("onnx",),
     )
-    # torch.nn projects in its LSTM alone; interchange/torch_nn.py refuses the rest.
+    # Of torch.nn, only the LSTM projects; interchange/torch_nn.py refuses proj_size elsewhere.
     proj_size: int = _option(
-        "P, the units to which the output, and what is fed back, is projected; 0 is none",
+        "number P of units to which the output and the state that is fed back are projected, below "
+        "hidden_size; 0 for no projection.",
         a_size(0),
         default=0,
         formats=("torch.nn", "onnx"),
     )
-    # Python code may pass functions too; a type that says so cannot be a flag.
+    # In Python the values may be functions too; a type that includes functions cannot be a flag.
     activations: Mapping[str, Any] = _option(
-        'other activation functions, {"tanh": "relu", "sigmoid": "hardsigmoid"}',
+        'replacements for activation functions, {"tanh": "relu", "sigmoid": "hardsigmoid"}.',
         functions,
         default_factory=dict,
         formats=("onnx",),
     )
     clip: float | None = _option(
-        "a limit to what activation functions are given, from -clip to clip",
+        "limit, above 0, to which the arguments of activation functions are clipped: from -clip to "
+        "clip (default: no limit).",
         or_none(a_number("a number above 0", lambda value: 0 < value < math.inf, LARGEST)),
         default=None,
         formats=("onnx",),
     )
     forget_bias: float | Literal["chrono"] | None = _option(
-        "the bias from which the forget gates start; or chrono, which draws the biases of all "
-        "gates that decide how long a state is kept",
+        "initial bias of the forget gates; or chrono, which draws the initial biases of all gates "
+        "that control how long a state is kept (default: drawn as the other biases).",
         or_none(a_forget_bias),
         default=None,
     )
     chrono_steps: float | None = _option(
-        "T_max of --forget_bias chrono, the longest dependency that is expected, in steps",
+        "longest dependency expected in the sequences, in steps, above 2; required by forget_bias "
+        "chrono, and only valid with it.",
         or_none(a_number_of_steps),
         default=None,
     )
     recurrent_init: Literal["uniform", "orthogonal", "identity"] | None = _option(
-        "how each block of the recurrent matrix starts: uniform as torch.nn draws it, orthogonal, "
-        "or identity; without it, as the cell declares",
+        "initial values of each block of the recurrent matrix: uniform as in torch.nn, orthogonal "
+        "or identity (default: as the cell declares).",
         or_none(_one_of_its_names),
         default=None,
     )
@@ -228,20 +252,20 @@ class LayerSpec:
             object.__setattr__(self, option.name, value)
 
     def check(self, where: str) -> None:
-        """Raises if an option has a value that it cannot have, whatever the others are.
+        """Checks each option by itself; it does not check how options go together.
 
         Args:
-            where: who asks, the first word of the message.
+            where: the name of the layer, with which error messages begin.
 
         Raises:
-            TypeError: for a size that is no whole number.
-            ValueError: for a value out of range, or an unknown name.
+            TypeError: if a size is not a whole number.
+            ValueError: if a value is out of range, or a name is unknown.
         """
         for name in OPTIONS:
             check_option(where, name, getattr(self, name))
 
     def lost_in(self, format: str) -> list[str]:
-        """The options in use that an interchange format cannot hold.
+        """The names of the options in use that an interchange format cannot store.
 
         Args:
             format: one of ``FORMATS``.
@@ -261,7 +285,7 @@ class LayerSpec:
 
     @property
     def output_size(self) -> int:
-        """The features of one step of the output."""
+        """The number of output features per time step."""
         merged = self.num_directions if self.merge == "concat" else 1
         return (self.proj_size or self.hidden_size) * merged
 
@@ -271,12 +295,12 @@ OPTIONS = {option.name: option for option in dataclasses.fields(LayerSpec)}
 
 
 def check_option(where: str, name: str, value: Any) -> None:
-    """Raises if one option cannot have this value; see :meth:`LayerSpec.check`."""
+    """Raises an error if option ``name`` cannot have this value; see :meth:`LayerSpec.check`."""
     OPTIONS[name].metadata["check"](where, name, value)
 
 
 def default_of(option: dataclasses.Field[Any]) -> Any:
-    """What an option is if nothing is said; ``dataclasses.MISSING`` if it must be said.
+    """The default of an option; ``dataclasses.MISSING`` if the option is required.
 
     >>> default_of(OPTIONS["num_layers"]), default_of(OPTIONS["activations"])
     (1, {})

@@ -1,4 +1,4 @@
-"""A cell in layers, one on another: the weights of all, and the call that runs one of them."""
+"""The weights of stacked layers of one cell, and the kernel call of each layer."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["Incoming", "Stack"]
 
 @dataclass(frozen=True)
 class Incoming(Steps):
-    """Everything that comes into the layers, in one form.
+    """The checked arguments of a layer's call, time first.
 
     Args:
         x, lengths, resets, layout: see :class:`throughtime.layers.sequence.Steps`.
-        state: in the cell's order, each (L*D, B, H).
-        inputs: what enters each step besides x, in the cell's order, each (T, B, H).
+        state: the initial states in the cell's order, each (L*D, B, H).
+        inputs: the further inputs of the cell in its order, each (T, B, H).
     """
 
     state: tuple[Tensor, ...]
@@ -36,18 +36,18 @@ class Incoming(Steps):
 
 
 class Stack(WithSpec):
-    """The weights of layers of one cell, and the call that runs one layer in one direction.
+    """Owns the weights of stacked layers of one cell, and builds the call that runs one of them.
 
     :class:`throughtime.Recurrent` runs the layers in turn, and documents the parameters.
 
     Args:
         cell: the equations, or their name.
         spec: the sizes and options.
-        device, dtype: of the parameters.
+        device, dtype: the device and dtype of the parameters.
 
     Raises:
-        TypeError: for a cell that is none, or a size that is no whole number.
-        ValueError: for an option that is out of range, does not go with the cell, or has no effect.
+        TypeError: if ``cell`` is not a Cell, or a size is not a whole number.
+        ValueError: if an option is out of range, does not fit the cell, or has no effect.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Stack(WithSpec):
     def __setattr__(self, name: str, value: Any) -> None:
         before: Any = vars(self).get(name)
         super().__setattr__(name, value)
-        # A cell or an option that is set later holds from then on.
+        # The cell or an option was replaced after construction. Keep the old one if it is invalid.
         if name in ("cell", "spec") and "_equations" in vars(self):
             try:
                 self._follow_options(before if name == "spec" else None)
@@ -81,10 +81,10 @@ class Stack(WithSpec):
                 raise
 
     def _follow_options(self, before: LayerSpec | None = None) -> None:
-        """Checks the cell and the options, and makes of them what every call needs.
+        """Checks the cell and the options, and derives from them the values that calls read.
 
         Args:
-            before: the options of before; None where the cell is another, too.
+            before: the previous options; None if the cell changed as well.
         """
         cell, spec = self.cell, self.spec
         spec.check(self.who)
@@ -98,77 +98,81 @@ class Stack(WithSpec):
         # A float that every call compares is a symbol to torch.compile, which then begins again.
         self._drops_outputs, self._drops_weights = spec.dropout > 0, spec.weight_drop > 0
 
-    # What it is made of.
-
     @property
     def num_directions(self) -> int:
-        """D: 2 where bidirectional, else 1."""
+        """D: 2 if bidirectional, else 1."""
         return self.spec.num_directions
 
     @property
     def equations(self) -> Cell:
-        """The cell that runs: the layer's, and around it what its options change of it."""
+        """The cell that the backends run: the layer's cell with its options applied."""
         return self._equations[self.training]
 
     @property
     def output_size(self) -> int:
-        """The features of one step of the output."""
+        """The number of output features per time step."""
         return self.spec.output_size
 
     @property
     def state_sizes(self) -> dict[str, int]:
-        """The units of each state."""
+        """The number of units of each state by name."""
         return parameters.state_sizes(self.cell, self.spec)
 
     @property
     def who(self) -> str:
-        """What error messages call it."""
+        """The name of the layer in error messages."""
         return type(self).__name__
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """The dtype of the weights."""
         return self._weight("weight_ih_l0", None).dtype
 
     def _suffixes(self, layer: int) -> list[str]:
         return parameters.suffixes(self.spec, layer)
 
     def _weight(self, name: str, x: Tensor | None) -> Any:
-        """A weight that a call with the input x can read; None where the layer has none."""
+        """The weight ``name``, checked against the input x; None if the layer has none."""
         shape = self._shapes.get(name)
         return None if shape is None else weight_of(self, name, shape, x)
 
     def learned_states(self, x: Tensor | None = None) -> list[list[Tensor]]:
-        """The learned initial states: for each state those of all layers and directions.
+        """The learned initial states: for each state a list over all layers and directions.
 
         Args:
-            x: the input whose device and type they must have; None checks their shapes only.
+            x: the input, whose device and dtype they must have; None checks their shapes only.
         """
         names = parameters.initial_names(self.cell, self.spec)
-        found = [self._weight(name, x) for name in names]
+        states = [self._weight(name, x) for name in names]
         rows = self.num_layers * self.num_directions
-        return [found[i : i + rows] for i in range(0, len(found), rows)]
+        return [states[i : i + rows] for i in range(0, len(states), rows)]
 
     def reset_parameters(self) -> None:
         """Draws all weights anew, uniformly from -1/sqrt(H) to 1/sqrt(H).
 
-        Excepted are the weights for which the cell declares another start
+        Exceptions are the weights for which the cell declares other initial values
         (``Cell.initial_weights``, ``Parameter.initial``), and those that the options
         ``forget_bias`` and ``recurrent_init`` set.
 
-        With the same seed ``lstm``, ``gru`` and ``rnn-*`` start from the very weights with which
-        the layers of ``torch.nn`` start.
+        With an equal seed, ``lstm``, ``gru`` and ``rnn-*`` get exactly the weights that the layers
+        of ``torch.nn`` get.
         """
         starts.draw(self, self.cell, self.spec)
 
-    # What it does.
-
     def _call(
-        self, given: Incoming, x: Tensor, layer: int, direction: int, seed: Tensor | None = None
+        self, incoming: Incoming, x: Tensor, layer: int, direction: int, seed: Tensor | None = None
     ) -> Call:
-        """One layer in one direction, as a backend is asked to run it."""
+        """The call that asks a backend to run one layer in one direction.
+
+        Args:
+            incoming: the checked arguments of the whole layer.
+            x: the input of this layer, (T, B, features).
+            layer, direction: counted from 0; direction 1 is the reverse.
+            seed: the seed of the random numbers that the cell draws, if it draws any.
+        """
         cell, suffix = self.equations, self._suffixes(layer)[direction]
         row = layer * self.num_directions + direction
+        # A projected state has P units; the kernels see H, of which the last H - P are zero.
         missing = {k: self.hidden_size - size for k, size in self.state_sizes.items()}
         return Call(
             cell=cell,
@@ -176,11 +180,11 @@ class Stack(WithSpec):
             weights=self._weights(suffix, x),
             state=tuple(
                 F.pad(s[row], (0, n)) if n and self.proj_size else s[row]
-                for s, n in zip(given.state, missing.values(), strict=True)
+                for s, n in zip(incoming.state, missing.values(), strict=True)
             ),
-            inputs=given.inputs,
-            lengths=given.lengths,
-            resets=given.resets,
+            inputs=incoming.inputs,
+            lengths=incoming.lengths,
+            resets=incoming.resets,
             seed=seed,
             reverse=direction == 1,
             save=self.save,
@@ -188,17 +192,21 @@ class Stack(WithSpec):
         )
 
     def _identity(self, changes: int) -> str:
-        """The cell as torch.compile may know it: a text; empty where no kernel runs the cell.
+        """The text by which torch.compile identifies the cell; empty if no kernel runs the cell.
 
-        It is asked again when the number of changes is another.
+        torch.compile keeps the result as a constant; another value of ``changes``, the number of
+        changes to the cell and options, makes it call this method again.
         """
         weight = self._weight("weight_ih_l0", None)
         return dispatch.compiled_identity(self.equations, weight, self.backend)
 
-    # What torch.compiler.assume_constant_result does, which would import the whole compiler here.
+    # The decorator torch.compiler.assume_constant_result sets this attribute too, but its use would
+    # import the whole compiler.
     _identity._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def _weights(self, suffix: str, x: Tensor | None = None) -> Weights:
+        """The weights of one layer and direction, checked against the input x."""
+
         def named(name: str) -> Any:
             return self._weight(f"{name}{suffix}", x)
 
@@ -210,13 +218,18 @@ class Stack(WithSpec):
         )
 
     def _recurrent(self, suffix: str, x: Tensor | None = None) -> Tensor | None:
-        """The blocks of R as the step uses them."""
+        """The recurrent matrix of one layer and direction as the step reads it.
+
+        Dropped by ``weight_drop``, extended by the projection of ``proj_size``, and transformed as
+        the cell declares. None if the cell has no recurrent matrix.
+        """
         learned: Tensor | None = self._weight(f"weight_hh{suffix}", x)
         if learned is not None and self._drops_weights:
             learned = F.dropout(learned, self.weight_drop, self.training)
         cell, H, P = self.equations, self.hidden_size, self.proj_size
         if P:
-            # Square blocks: h has zeros after its P units, and the projection makes no more.
+            # Kernels expect square blocks. The state has zeros after its P units, so the added
+            # columns multiply zeros; the rows added to the projection keep those units zero.
             before = [] if learned is None else [F.pad(learned, (0, H - P))]
             projection = F.pad(self._weight(f"weight_hr{suffix}", x), (0, 0, 0, H - P))
             learned = torch.cat([*before, projection])

@@ -1,4 +1,4 @@
-"""How the weights of a layer start: as torch.nn's, as the cell declares, or as options say."""
+"""Initialises the weights of a layer: as torch.nn does, as the cell declares, or by options."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ RECURRENT_INITS: dict[str, Start] = {
     "orthogonal": nn.init.orthogonal_,
     "identity": nn.init.eye_,
 }
-"""The values of the option ``recurrent_init``, and how a block of R then starts."""
+"""For each value of the option ``recurrent_init``, how a block of R is initialised."""
 
 
 @torch.no_grad()
 def draw(layer: nn.Module, cell: Cell, spec: LayerSpec) -> None:
     """Draws all parameters anew; see :meth:`throughtime.Recurrent.reset_parameters`.
 
-    First all are drawn in their order, so that a seed gives the numbers of ``torch.nn``. Then the
-    blocks for which the cell declares another start are filled, then those that an option sets.
+    First all parameters are drawn in their order, so that a seed gives the numbers of ``torch.nn``.
+    Then the blocks for which the cell declares other values are overwritten, then those that an
+    option sets.
 
     Args:
-        layer: the owner of the parameters that ``parameters.shapes`` names.
-        cell: the layer's own.
+        layer: the module that owns the parameters listed by ``parameters.shapes``.
+        cell: the cell of the layer.
         spec: the layer's sizes and options.
     """
     bound = 1 / math.sqrt(spec.hidden_size)
@@ -50,11 +51,18 @@ def draw(layer: nn.Module, cell: Cell, spec: LayerSpec) -> None:
 
 
 def fill(weight: Tensor, start: Start) -> None:
-    """Fills a weight, or a part of one, as ``start`` says; None leaves it as it is."""
+    """Initialises a weight, or a slice of one, in place.
+
+    Args:
+        weight: the tensor to fill.
+        start: a number, the bounds of a uniform distribution, a function that fills a tensor in
+            place, or None, which leaves the weight unchanged.
+    """
     if callable(start):
-        # The decompositions behind orthogonal matrices and eigenvalues know no half precision.
+        # The decompositions behind orthogonal matrices and eigenvalues do not run in half
+        # precision.
         wide = torch.promote_types(weight.dtype, torch.float32)
-        # NaN, so that what the function does not fill cannot pass for a number.
+        # Start from NaN, so that elements that the function does not fill are noticed.
         values = torch.full_like(weight, math.nan, dtype=wide)
         start(values)
         weight.copy_(values)
@@ -65,7 +73,7 @@ def fill(weight: Tensor, start: Start) -> None:
 
 
 def _starts_of_options(cell: Cell, spec: LayerSpec) -> dict[str, Start]:
-    """How the options of the layer let weights start, by the names of ``Cell.initial_weights``."""
+    """The initial values that the options set, by the names that ``Cell.initial_weights`` uses."""
     starts: dict[str, Start] = {}
     if spec.recurrent_init is not None:
         blocks = cell.recurrent_block_names
@@ -76,11 +84,12 @@ def _starts_of_options(cell: Cell, spec: LayerSpec) -> dict[str, Start]:
 
 
 def _start(layer: nn.Module, cell: Cell, suffix: str, name: str, start: Start) -> None:
-    """Fills one weight of one layer and direction as ``start`` says.
+    """Initialises one block or per-unit parameter of one layer and direction; see :func:`fill`.
 
     Args:
-        suffix: of the layer and direction.
-        name: as in ``Cell.initial_weights`` or ``Cell.chrono``: ``R.f``, ``b.f``, ``p_f``.
+        suffix: the suffix of the layer and direction in parameter names, such as ``_l0_reverse``.
+        name: a name as in ``Cell.initial_weights`` or ``Cell.chrono``: ``R.f``, ``b.f``, ``p_f``.
+            ``b.f`` sets the input bias and zeros the recurrent bias, which is added to it.
     """
     letter, _, block = name.partition(".")
     if not block:
@@ -89,15 +98,16 @@ def _start(layer: nn.Module, cell: Cell, suffix: str, name: str, start: Start) -
         _start(layer, cell, suffix, f"b_W.{block}", start)
         _start(layer, cell, suffix, f"b_R.{block}", 0.0)
     else:
-        of_letter = {
+        # For each letter of the equations the parameter that holds its blocks, and their names.
+        parameter_blocks = {
             "W": ("weight_ih", cell.gates),
             "R": ("weight_hh", cell.recurrent_block_names),
             "b_W": ("bias_ih", cell.gates),
             "b_R": ("bias_hh", cell.recurrent_bias_names),
         }
-        key, blocks = of_letter[letter]
+        key, blocks = parameter_blocks[letter]
         weight: Tensor | None = getattr(layer, f"{key}{suffix}", None)
-        # A layer without biases has none to start, and no gate needs a recurrent bias.
+        # A layer may have been built without biases, and a block may have no recurrent bias.
         if weight is not None and block in blocks:
             fill(weight.chunk(len(blocks))[blocks.index(block)], start)
 
@@ -105,8 +115,8 @@ def _start(layer: nn.Module, cell: Cell, suffix: str, name: str, start: Start) -
 def _start_chrono(layer: nn.Module, cell: Cell, spec: LayerSpec, suffix: str) -> None:
     """Sets the biases that the cell names in ``chrono``, for one layer and direction.
 
-    Each unit is to remember a number u of steps, drawn uniformly from 1 to T_max - 1. The bias of a
-    gate that keeps is log(u), that of a gate that writes -log(u).
+    For each unit a time constant u is drawn uniformly from 1 to T_max - 1 steps. The bias of a gate
+    that keeps the state becomes log(u), that of a gate that overwrites it -log(u).
 
     Source: Tallec and Ollivier, "Can recurrent neural networks warp time?", ICLR 2018, arXiv
     1804.11188, section 2.
@@ -120,16 +130,13 @@ def _start_chrono(layer: nn.Module, cell: Cell, spec: LayerSpec, suffix: str) ->
         _start(layer, cell, suffix, name, lambda part, sign=sign: part.copy_(sign * logarithm))
 
 
-# What is refused.
-
-
 def check(who: str, cell: Cell, spec: LayerSpec) -> None:
-    """Raises a ValueError if an option cannot let the weights of the cell start so.
+    """Raises a ValueError if the initialisation that the options ask for does not fit the cell.
 
     Args:
-        who: what messages call the layer.
-        cell: the layer's own.
-        spec: the options, of which each by itself has a value that it can have.
+        who: the name of the layer in error messages.
+        cell: the cell of the layer.
+        spec: the options; each by itself has passed :meth:`LayerSpec.check`.
     """
     if spec.recurrent_init in ("orthogonal", "identity"):
         if not cell.recurrent_block_names:
@@ -146,7 +153,7 @@ def check(who: str, cell: Cell, spec: LayerSpec) -> None:
 
 
 def _without_its_diagonal(cell: Cell) -> str | None:
-    """The first recurrent block of which the cell's transform drops the diagonal; None if none."""
+    """The first recurrent block whose diagonal the cell's transform ignores; None if none."""
     names = cell.recurrent_block_names
     if not cell.has_transform:
         return None

@@ -1,4 +1,4 @@
-"""One step after the other, as they come: a network that carries its own state."""
+"""Runs a network on steps as they arrive, and keeps its state between them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["Stream"]
 
 
 class Stream:
-    """A running sequence: it is given steps as they come, and keeps the state between them.
+    """Reads a sequence step by step or in pieces, and keeps the module's state between calls.
 
-    However the steps are cut into pieces, the outputs are those of the whole sequence. Nothing is
-    derived, and memory does not grow.
+    The outputs equal those of the whole sequence in one call, however it is cut into pieces. No
+    gradient is recorded, and memory use does not grow.
 
     Args:
         module: called as ``module(x, state) -> (y, state)``, with time first or second.
-        batch_first: whether its sequences are (B, T, …).
+        batch_first: whether the module's sequences are (B, T, …) instead of (T, B, …).
 
     Shapes:
-        step: x (B, …) of one step; y (B, …). read: sequences as the module takes them.
+        step: x and y (B, …), one time step. read: sequences in the module's layout.
 
     >>> from throughtime.layers import LSTM
     >>> stream = LSTM(3, 5).stream()
@@ -38,14 +38,14 @@ class Stream:
     def __init__(self, module: nn.Module, batch_first: bool) -> None:
         self.module, self.batch_first = module, batch_first
         self.state: Any = None
-        """What was carried so far; None before the first step."""
+        """The module's state after the last step; None before the first step."""
 
     def step(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Takes one step of each row, and gives its output.
+        """Reads one time step of each row, and returns its output.
 
         Args:
-            inputs: what enters the step besides x, where the cell declares ``inputs``: (B, H) or
-                (B, 1) by name.
+            x: the input of the step.
+            inputs: the further inputs of a cell that declares ``inputs``: (B, H) or (B, 1) by name.
         """
         time = 1 if self.batch_first else 0
         if inputs is not None:
@@ -53,29 +53,29 @@ class Stream:
         return self.read(x.unsqueeze(time), inputs).squeeze(time)
 
     def read(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Takes a piece of any number of steps, and gives its outputs; see :meth:`step`."""
+        """Reads a piece of any number of steps, and returns its outputs; see :meth:`step`."""
         more = {} if inputs is None else {"inputs": inputs}
-        # Dropout would make other numbers of the same sequence.
+        # Evaluation mode, because dropout would make the outputs random.
         with evaluating(self.module):
             y, self.state = self.module(x, self.state, **more)
         return y
 
     def fork(self) -> Stream:
-        """A second stream that goes on from here; neither changes the other."""
+        """A second, independent stream that continues from the present state."""
         other = Stream(self.module, self.batch_first)
-        # No step writes into a state: it makes the next one.
+        # Shared without a copy: a step creates a new state and never writes into the old one.
         other.state = self.state
         return other
 
     def reset(self) -> None:
-        """Goes back to the beginning."""
+        """Discards the state, so that the next step begins a new sequence."""
         self.state = None
 
     def save(self, path: str | Path) -> None:
         """Writes the state into a safetensors file.
 
         Raises:
-            ValueError: before the first step, when there is none.
+            ValueError: if there is no state yet, before the first step.
         """
         if self.state is None:
             raise ValueError("Stream.save: there is no state before the first step.")
@@ -85,12 +85,12 @@ class Stream:
         save_file(named, str(path), about)
 
     def load(self, path: str | Path) -> None:
-        """Goes on from a state that :meth:`save` wrote.
+        """Continues from a state that :meth:`save` wrote.
 
-        The file is read into memory, so what happens to it later does not change the state.
+        The file is read into memory, so later changes of the file do not change the state.
 
         Raises:
-            ValueError: for a file that holds no state, or is damaged.
+            ValueError: if the file holds no state, or is damaged.
         """
         content = Path(path).read_bytes()
         try:
@@ -107,10 +107,10 @@ class Stream:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """The texts in the header of a safetensors file.
+    """The metadata strings in the header of a safetensors file.
 
-    The file begins with the size of the header, eight bytes of which the lowest comes first; the
-    header is JSON, with the texts under ``__metadata__``.
+    The file begins with the size of the header, eight bytes in little-endian order. The header is
+    JSON, with the strings under ``__metadata__``.
     """
     size = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + size]).get("__metadata__", {})

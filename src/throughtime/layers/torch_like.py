@@ -1,8 +1,8 @@
 """RNN, LSTM and GRU with the signatures, state dicts and returns of ``torch.nn``.
 
-Whatever ``torch.nn`` takes, they take, in the same order and under the same names; its state
-dicts load as they are. Beyond it come ``lengths`` and ``resets``, and the keyword-only options of
-:class:`throughtime.Recurrent`.
+They take the arguments of the ``torch.nn`` modules, in the same order and under the same names, and
+load their state dicts unchanged. In addition they take ``lengths`` and ``resets``, and the
+keyword-only options of :class:`throughtime.Recurrent`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ __all__ = ["GRU", "LSTM", "RNN"]
 
 
 class _TorchLike(Recurrent):
-    """What code that was written for ``torch.nn`` also reads and calls.
+    """The attributes of ``torch.nn.RNNBase`` that existing code reads, as read-only properties.
 
-    The attributes of ``torch.nn.RNNBase``, those with an underscore too, because other libraries
-    read them. They follow from the layer and cannot be set.
+    Those with an underscore are included, because other libraries read them.
     """
 
     @property
@@ -45,19 +44,19 @@ class _TorchLike(Recurrent):
 
     @property
     def _flat_weights_names(self) -> list[str]:
-        """The same names in one list."""
+        """The names of :attr:`all_weights` in one flat list."""
         return [name for names in self._all_weights for name in names]
 
     @property
     def _flat_weights(self) -> list[nn.Parameter]:
-        """The parameters in one list, as the operators of PyTorch take them.
+        """The parameters in one flat list, as the operators of PyTorch take them.
 
-        A new list each time: what is put into it does not reach the layer.
+        Each access creates a new list; changing the list does not change the layer.
         """
         return [getattr(self, name) for name in self._flat_weights_names]
 
     def flatten_parameters(self) -> None:
-        """There is nothing to flatten; for code that calls it."""
+        """Does nothing, because there is nothing to flatten; exists for code that calls it."""
 
 
 class RNN(_TorchLike):

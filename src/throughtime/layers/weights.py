@@ -1,8 +1,9 @@
-"""The weights of a layer as a call reads them: checked against the layer and against x.
+"""Looks a layer's weight up for a call, and checks its shape, device and dtype.
 
-The kernels read weights by their addresses, and a weight may have been replaced since the layer was
-constructed: by ``load_state_dict(assign=True)``, a parametrization, or an assignment. The check
-compares properties of the tensors and reads no element, so that every call can afford it.
+Kernels read weights by their memory addresses, so a weight of a wrong shape would make them read
+outside it. A weight may have been replaced since the layer was constructed: by
+``load_state_dict(assign=True)``, a parametrization, or an assignment. The check compares properties
+of the tensors and reads no element, so it is cheap enough for every call.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["Owner", "weight_of"]
 
 
 class Owner(Protocol):
-    """A layer: its parameters, and what its error messages call it."""
+    """A layer: its parameters, and its name in error messages."""
 
     @property
     def _parameters(self) -> Mapping[str, Tensor | None]: ...
@@ -28,20 +29,20 @@ class Owner(Protocol):
 
 
 def weight_of(owner: Owner, name: str, shape: tuple[int, ...], x: Tensor | None) -> Tensor:
-    """A weight that a call with the input x can read.
+    """Returns the weight ``name``, after checking that a call with the input x can read it.
 
     Args:
         owner: the layer.
-        name: of the attribute, such as ``weight_hh_l0``.
-        shape: with which the layer was constructed.
-        x: whose device and type the weight must have; under autocast any that autocast casts.
-            None checks the shape only.
+        name: the name of the attribute, such as ``weight_hh_l0``.
+        shape: the shape that the weight had when the layer was constructed.
+        x: the input, whose device and dtype the weight must have (under autocast: any dtype that
+            autocast casts). With None only the shape is checked.
 
     Raises:
-        ShapeError: for another shape.
-        ValueError: for another device or type, or where there is no tensor.
+        ShapeError: if the weight has another shape.
+        ValueError: if it has another device or dtype, or is not a tensor.
     """
-    # First where nn.Module keeps them: its getattr costs as much as the whole check.
+    # Read the dict of nn.Module first: its __getattr__ costs as much as the whole check.
     value: Any = owner._parameters.get(name)
     if value is None:
         value = getattr(owner, name, None)

@@ -1,1 +1,1 @@
-"""Speed and memory, measured beside peers in the same run."""
+"""Measures speed and memory of the layers and of their peers in the same run."""

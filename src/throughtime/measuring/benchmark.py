@@ -1,9 +1,9 @@
-"""Speed and memory of the layers, beside their peers and in the same run.
+"""Measures speed and memory of the layers and of their peers in the same run.
 
-Before anything is timed, each contender must compute what the reference computes in float64: the
-outputs, and the gradients. One that does not gets no figure. Then all contenders run one after
-the other in every round, so that whatever else the machine does meets them alike, and the medians
-are compared. Only the products are counted as work: see :func:`flops`.
+Before a contender is timed, its outputs and gradients are compared with those of the reference in
+float64; a contender with wrong numbers gets no time. Then all contenders run in turn in every
+round, so that other load on the machine affects them equally, and the medians are compared. Only
+matrix products are counted as work; see :func:`flops`.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ __all__ = [
     "summary",
 ]
 
-# Of the norm of what is compared. Twenty steps of rounding stay far below; a wrong sign, block or
-# step far above.
+# The largest allowed norm of the error relative to that of the value. Rounding over twenty steps
+# causes errors far below it; a wrong sign, block or step causes errors far above it.
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.bfloat16: 0.08}
 _CHECKED_STEPS = 20
 _WARM_UP, _ROUNDS = 2, (5, 60)
@@ -63,19 +63,22 @@ _WARM_UP, _ROUNDS = 2, (5, 60)
 
 @dataclass
 class Point:
-    """What was measured of one cell, at one size, in one mode.
+    """The measurement of one cell, at one size, in one mode.
 
     Args:
+        cell, mode, batch, hidden, steps: the cell's name, the mode, B, H and T.
+        rows: the rows of the products: T*B, or the sum of all lengths; twice that for two
+            directions.
+        rounds: the number of timed rounds.
         ms: the median time of a call of ``ours`` and of each peer; milliseconds.
-        quartiles: of the same; milliseconds.
-        ratios: how many times as long as ours each peer takes.
-        rows: of the products: T*B, or the sum of all lengths; twice that for two directions.
-        gflops: products of ours in 1e9 FLOP a second.
-        of_peak: that, of the measured peak.
-        per_flop_of_lstm: our time per FLOP, in those of our own ``lstm``.
-        absent: the peers that have no such cell.
-        errors: of a contender that computes something else than the reference, what; it then has
-            no time, and where it is ours there are no times at all.
+        quartiles: the lower and upper quartile of these times; milliseconds.
+        ratios: the time of each peer divided by ours.
+        gflops: the products of ours in 1e9 FLOP per second.
+        of_peak: ``gflops`` divided by the measured peak of the machine.
+        per_flop_of_lstm: our time per FLOP divided by that of our own ``lstm``.
+        absent: the peers that do not have this cell.
+        errors: a description of the error for each contender whose numbers differ from those of
+            the reference. It then has no time; if it is ours, nothing is timed.
     """
 
     cell: str
@@ -96,13 +99,16 @@ class Point:
 
 
 def flops(cell: Cell, rows: int, input_size: int, hidden: int, mode: str) -> float:
-    """The work of the products: 2 * rows * H * (blocks of W * I + blocks of R * H).
+    """The FLOP of the matrix products: 2 * rows * H * (blocks of W * I + blocks of R * H).
 
-    The backward pass has twice as many, so ``training`` counts three times that. What is done
-    unit by unit is not counted.
+    The backward pass needs twice as many, so ``training`` counts three times that. Elementwise
+    operations are not counted.
 
     Args:
+        cell: the cell.
         rows: T*B, or the sum of all lengths; twice that for two directions.
+        input_size, hidden: I and H.
+        mode: ``inference`` or ``training``.
 
     >>> flops(get("gru"), 100 * 32, 256, 256, "training") / 1e9
     7.5497472
@@ -111,11 +117,12 @@ def flops(cell: Cell, rows: int, input_size: int, hidden: int, mode: str) -> flo
     return 2.0 * rows * hidden * blocks * (3 if mode == "training" else 1)
 
 
-# The gate.
+def _difference(contender: Contender, size: Size, setup: Setup) -> str | None:
+    """Compares a contender with the reference in float64.
 
-
-def _wrong(contender: Contender, size: Size, setup: Setup) -> str | None:
-    """What a contender computes otherwise than the reference in float64, or None."""
+    Returns:
+        A description of the first value that differs; None if all agree.
+    """
     T, I = min(setup.steps, _CHECKED_STEPS), setup.input_size or size.hidden
     lengths = contender.lengths
     if lengths is not None:
@@ -126,50 +133,57 @@ def _wrong(contender: Contender, size: Size, setup: Setup) -> str | None:
     )
     exact = exact.double()
     exact.load_state_dict({name: value.double() for name, value in contender.weights.items()})
-    # torchrecurrent's have other names and another order.
+    # The parameters of torchrecurrent have other names and another order and are not compared.
     theirs = dict(contender.layer.named_parameters())
-    same = [name for name, _ in exact.named_parameters() if name in theirs]
+    shared = [name for name, _ in exact.named_parameters() if name in theirs]
     x = torch.randn(T, size.batch, I).to(setup.dtype)
     seed = torch.randn(T, size.batch, exact.output_size).to(setup.dtype)
 
-    def found(layer: Contender, x: Tensor, seed: Tensor) -> dict[str, Tensor]:
+    def results(layer: Contender, x: Tensor, seed: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
             inferred = layer.forward(x, lengths)
         x = x.clone().requires_grad_()
         output = layer.forward(x, lengths)
         named = dict(layer.layer.named_parameters())
-        gradients = torch.autograd.grad(output, [x, *(named[n] for n in same)], seed)
-        names = ["x", *same]
+        gradients = torch.autograd.grad(output, [x, *(named[n] for n in shared)], seed)
+        names = ["x", *shared]
         return {
             "the outputs without gradients": inferred,
             "the outputs": output.detach(),
             **{f"the gradient of {n}": g for n, g in zip(names, gradients, strict=True)},
         }
 
-    expected = found(Contender(contender.cell, exact), x.double(), seed.double())
-    for what, value in found(contender, x, seed).items():
+    expected = results(Contender(contender.cell, exact), x.double(), seed.double())
+    for what, value in results(contender, x, seed).items():
         error = float((value.double() - expected[what]).norm() / expected[what].norm())
-        # What is 0 throughout, as the gradient of what no row has come to, must be it here too.
+        # A value that is 0 throughout, such as the gradient of an unused weight, has no relative
+        # error; it must be 0 in both.
         is_zero = not expected[what].any() and not value.any()
-        # Written so that NaN is wrong.
+        # Not `error > tolerance`, which is False for NaN.
         if not is_zero and not error <= _TOLERANCE[setup.dtype]:
             return f"{what} differ from the reference by {error:.1e} of their norm"
     return None
 
 
-# Timing.
-
-
 def _alternate(
     calls: Mapping[str, Callable[[], object]], rounds: int | None, seconds: float
 ) -> dict[str, list[float]]:
-    """The times of each call in seconds; all run once in every round."""
+    """Times calls in turn, each once in every round.
+
+    Args:
+        calls: the calls by name.
+        rounds: the number of timed rounds; None takes as many as fit into ``seconds``.
+        seconds: the time for all rounds.
+
+    Returns:
+        The times of each call in seconds.
+    """
     names = list(calls)
     times: dict[str, list[float]] = {name: [] for name in names}
 
     def once(first: int) -> float:
         begun = time.perf_counter()
-        # Another one begins each time, so that none always comes after the same.
+        # Each round begins with another call, so that no call always follows the same other one.
         for i in range(len(names)):
             name = names[(first + i) % len(names)]
             before = time.perf_counter()
@@ -187,7 +201,7 @@ def _alternate(
             once(i)
     finally:
         gc.enable()
-    return {name: found[_WARM_UP:] for name, found in times.items()}
+    return {name: all_times[_WARM_UP:] for name, all_times in times.items()}
 
 
 def measure(
@@ -197,8 +211,10 @@ def measure(
 
     Args:
         cell: the equations, or their name.
-        modes: among :data:`MODES`.
-        peak: GFLOP/s, from :func:`fma_peak`, to give a share of.
+        size: B and H.
+        modes: a selection of :data:`MODES`.
+        setup: the other settings.
+        peak: the peak of the machine in GFLOP/s, from :func:`fma_peak`, for ``Point.of_peak``.
 
     Returns:
         A point for each mode.
@@ -210,13 +226,13 @@ def measure(
         torch.manual_seed(0)
         lengths = torch.randint(math.ceil(T / 10), T + 1, (B,)) if setup.ragged else None
         if lengths is not None:
-            # Some row is as long as the input.
+            # One row must be as long as the input.
             lengths[0] = T
         rows = D * (T * B if lengths is None else int(lengths.sum()))
-        found, absent = contenders(cell, size, setup, lengths)
+        layers, absent = contenders(cell, size, setup, lengths)
         errors = {}
-        for name, contender in found.items():
-            if (why := _wrong(contender, size, setup)) is not None:
+        for name, contender in layers.items():
+            if (why := _difference(contender, size, setup)) is not None:
                 errors[name] = why
         x = torch.randn(T, B, I).to(setup.dtype).requires_grad_()
         seed = torch.randn(T, B, D * size.hidden).to(setup.dtype)
@@ -231,27 +247,31 @@ def measure(
         points.append(point)
         if "ours" in errors:
             continue
-        calls = {n: c.call(mode, x, seed) for n, c in found.items() if n not in errors}
-        times = _alternate(calls, setup.rounds, setup.seconds)
-        point.rounds = len(times["ours"])
-        point.ms = {name: 1e3 * statistics.median(t) for name, t in times.items()}
-        point.quartiles = {
-            name: [1e3 * q for q in torch.tensor(t).quantile(torch.tensor([0.25, 0.75])).tolist()]
-            for name, t in times.items()
-        }
-        own = point.ms["ours"]
-        point.ratios = {n: t / own for n, t in point.ms.items() if n not in ("ours", "our lstm")}
-        work = flops(cell, rows, I, size.hidden, mode)
-        point.gflops = work / own / 1e6
+        calls = {n: c.call(mode, x, seed) for n, c in layers.items() if n not in errors}
+        _enter_times(point, _alternate(calls, setup.rounds, setup.seconds))
+        ms, work = point.ms["ours"], flops(cell, rows, I, size.hidden, mode)
+        point.gflops = work / ms / 1e6
         point.of_peak = point.gflops / peak if peak else None
         if "our lstm" in point.ms:
-            of_lstm = flops(found["our lstm"].cell, rows, I, size.hidden, mode)
-            point.per_flop_of_lstm = own / work / (point.ms["our lstm"] / of_lstm)
+            lstm_work = flops(layers["our lstm"].cell, rows, I, size.hidden, mode)
+            point.per_flop_of_lstm = ms / work / (point.ms["our lstm"] / lstm_work)
     return points
 
 
+def _enter_times(point: Point, times: Mapping[str, list[float]]) -> None:
+    """Sets rounds, medians, quartiles and ratios of a point from times in seconds."""
+    point.rounds = len(times["ours"])
+    point.ms = {name: 1e3 * statistics.median(t) for name, t in times.items()}
+    point.quartiles = {
+        name: [1e3 * q for q in torch.tensor(t).quantile(torch.tensor([0.25, 0.75])).tolist()]
+        for name, t in times.items()
+    }
+    ms = point.ms["ours"]
+    point.ratios = {n: t / ms for n, t in point.ms.items() if n not in ("ours", "our lstm")}
+
+
 def summary(points: Iterable[Point]) -> list[dict[str, Any]]:
-    """For each cell, mode and peer the geometric mean of the ratios, and the lowest."""
+    """Summarises points: for each cell, mode and peer the geometric mean and the worst ratio."""
     groups: dict[tuple[str, str, str], list[tuple[float, str]]] = {}
     for point in points:
         size, ratios = str(Size(point.batch, point.hidden)), dict(point.ratios)
@@ -259,11 +279,11 @@ def summary(points: Iterable[Point]) -> list[dict[str, Any]]:
             ratios["per FLOP of lstm"] = point.per_flop_of_lstm
         for peer, ratio in ratios.items():
             groups.setdefault((point.cell, point.mode, peer), []).append((ratio, size))
-    found = []
+    entries = []
     for (cell, mode, peer), ratios in groups.items():
-        # The worst: of a time per FLOP, the longest.
+        # The worst ratio is the lowest, but of times per FLOP the highest.
         worst, at = (max if peer == "per FLOP of lstm" else min)(ratios)
         mean = math.exp(statistics.fmean(math.log(ratio) for ratio, _ in ratios))
         entry = {"cell": cell, "mode": mode, "against": peer, "points": len(ratios)}
-        found.append({**entry, "geometric_mean": mean, "worst": worst, "at": at})
-    return found
+        entries.append({**entry, "geometric_mean": mean, "worst": worst, "at": at})
+    return entries

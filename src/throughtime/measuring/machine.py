@@ -1,4 +1,4 @@
-"""The machine that a figure is of: what it is, and the most that it can do."""
+"""Describes the machine of a measurement, and measures the peak of its arithmetic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from throughtime.kernels.cpp import compile as cpp
+from throughtime.kernels.cpp import build as cpp
 from throughtime.tasks.run import versions
 
 __all__ = ["fma_peak", "machine", "source"]
@@ -33,7 +33,7 @@ _PEAK = """
 #define WIDTH 16
 #endif
 typedef REAL V __attribute__((vector_size(WIDTH)));
-// Not known to the compiler, which would work the loop out.
+// volatile, so that the compiler cannot compute the result of the loop in advance.
 static volatile REAL factor = (REAL)0.999, summand = (REAL)0.001;
 static volatile double sink;
 
@@ -46,8 +46,8 @@ static double chains(int64_t turns) {
     for (unsigned k = 0; k < WIDTH / sizeof(REAL); k++) total += sum[k];
     return total;
 }
-// The rates of all threads, which run at once. Each takes the best of many short turns, so that
-// other processes do not lower it.
+// The sum of the rates of all threads, which run at the same time. The rate of a thread is the best
+// of many short runs, so that other processes do not lower it.
 extern "C" __attribute__((visibility("default"))) double flops_per_second(int32_t threads) {
     (void)threads;
     const int64_t turns = 50000;
@@ -72,27 +72,28 @@ extern "C" __attribute__((visibility("default"))) double flops_per_second(int32_
 
 
 def fma_peak(threads: int | None = None, dtype: torch.dtype = torch.float32) -> float:
-    """GFLOP/s of multiply-adds on registers alone: what no product can exceed.
+    """Measures the GFLOP/s of multiply-adds on registers, an upper bound for matrix products.
 
-    For bfloat16 it is that of float32, in which sums are kept; a processor with products of its
-    own for bfloat16 can exceed it.
+    For bfloat16 it is the peak of float32, in which products are summed. A processor with
+    instructions for bfloat16 products can exceed it.
 
     Args:
-        threads: that run at once; None is as many as torch takes.
+        threads: the number of threads; None is the number that torch uses.
+        dtype: the dtype of the numbers.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    # Threads that share a core in turns would each count it as theirs.
+    # Not more threads than cores: each thread would count a shared core as its own.
     threads = min(threads or torch.get_num_threads(), cores)
     library = cpp.load(source(dtype))
     library.flops_per_second.argtypes = [ctypes.c_int32]
     library.flops_per_second.restype = ctypes.c_double
-    # The first call wakes the threads and the clock.
+    # Take the better of two calls: the first starts the threads and raises the clock frequency.
     return max(library.flops_per_second(threads) for _ in range(2)) / 1e9
 
 
 def source(dtype: torch.dtype) -> str:
-    """The C++ of :func:`fma_peak`."""
+    """The C++ source of :func:`fma_peak` for a dtype."""
     names = [f"a{i}" for i in range(_CHAINS)]
     return (
         _PEAK.replace("REAL", "double" if dtype == torch.float64 else "float")
@@ -104,9 +105,9 @@ def source(dtype: torch.dtype) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What a figure depends on: the processor, the versions, the threads and the commit."""
+    """The conditions of a measurement: the processor, the versions, the threads and the commit."""
     cpu = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.*)", cpu.read_text()) if cpu.exists() else None
+    model = re.search(r"model name\s*:\s*(.*)", cpu.read_text()) if cpu.exists() else None
     l2 = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
     about = cpp.about()
     about = {name: about.get(name) for name in ("vectors", "compiler")}
@@ -115,14 +116,14 @@ def machine() -> dict[str, Any]:
         peers["torchrecurrent"] = metadata.version("torchrecurrent")
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "cpu": found[1] if found else platform.processor(),
+        "cpu": model[1] if model else platform.processor(),
         "cores": os.cpu_count(),
         "l2": l2.read_text().strip() if l2.exists() else None,
         **about,
         **versions(),
         **peers,
         "threads": torch.get_num_threads(),
-        # Of the last minute: processes that run beside a measurement blur it.
+        # The load of the last minute, because other processes disturb a measurement.
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         **_commit(),
     }
@@ -130,17 +131,17 @@ def machine() -> dict[str, Any]:
 
 @cache
 def _commit() -> dict[str, Any]:
-    """The commit that the package is of, and whether its files have changed since."""
+    """The commit of the package's repository, and whether its files have changed since."""
     folder = Path(__file__).parents[1]
 
     def git(*words: str) -> str | None:
         try:
-            made = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
+            process = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
         except OSError:
             return None
-        return made.stdout.strip() if made.returncode == 0 else None
+        return process.stdout.strip() if process.returncode == 0 else None
 
-    # A repository that the package is installed in, but not of, knows nothing of its state.
+    # The package may be installed inside a repository that does not track its files.
     if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return {"commit": None}
     return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "."))}

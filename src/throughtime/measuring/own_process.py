@@ -1,4 +1,4 @@
-"""Memory, and the time of a first call: figures for which a contender needs its own process."""
+"""Measures memory and the time of a first call, for which each contender runs in a new process."""
 
 from __future__ import annotations
 
@@ -27,38 +27,43 @@ __all__ = ["first_call", "memory", "step_memory"]
 
 
 def memory(cell: str, size: Size, setup: Setup) -> dict[str, int]:
-    """The peak memory of one training step above what was there before it, in bytes.
+    """Measures by how many bytes the peak memory of a training step exceeds that before it.
 
     Args:
-        setup: of it the steps, the type and the size of the input.
+        cell: the name of the cell.
+        size: B and H.
+        setup: the settings, of which ``steps``, ``dtype`` and ``input_size`` are used.
 
     Returns:
-        Of ``torch`` (where torch.nn has the cell), and of ours with ``gates`` and ``states``.
+        The bytes of ``torch`` (if torch.nn has the cell), and of our layer with ``save="gates"``
+        and ``save="states"``, by these names.
     """
     who = [*(["torch"] if get(cell).torch_equivalent else []), "gates", "states"]
     more = {"cell": cell, **_as_words(size, setup)}
-    # What is freed goes back to the system at once, so that the peak is one of live memory.
+    # These settings return freed memory to the system at once, so that the peak counts memory in
+    # use only.
     trim = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     return {name: _in_a_process("memory", {"who": name, **more}, trim)["bytes"] for name in who}
 
 
 def first_call(cell: str, size: Size, setup: Setup) -> dict[str, float]:
-    """Seconds of the first training step in a process: with an empty cache, and with a full one.
+    """Measures the first training step of a process, with an empty and with a filled kernel cache.
 
     Returns:
-        ``cold``, ``warm`` (the median of three processes), ``later``: a later step of the same
-        process, and ``warm_minus_later``.
+        Seconds: ``cold`` with an empty cache, ``warm`` with a filled one (the median of three
+        processes), ``later`` for a later step of the same processes, and ``warm_minus_later``.
     """
     job = {"cell": cell, **_as_words(size, setup)}
     with tempfile.TemporaryDirectory(prefix="throughtime-") as folder:
         cache_folder = {"THROUGHTIME_CACHE": str(Path(folder) / "kernels")}
         cold, *warm = (_in_a_process("first_call", job, cache_folder) for _ in range(4))
-    extra = statistics.median(found["first"] - found["later"] for found in warm)
-    first, later = (statistics.median(found[k] for found in warm) for k in ("first", "later"))
+    extra = statistics.median(times["first"] - times["later"] for times in warm)
+    first, later = (statistics.median(times[k] for times in warm) for k in ("first", "later"))
     return {"cold": cold["first"], "warm": first, "later": later, "warm_minus_later": extra}
 
 
 def _as_words(size: Size, setup: Setup) -> dict[str, Any]:
+    """The settings that a child process needs, as JSON values."""
     return {
         "size": str(size),
         "steps": setup.steps,
@@ -69,18 +74,25 @@ def _as_words(size: Size, setup: Setup) -> dict[str, Any]:
 
 
 def _in_a_process(what: str, job: Mapping[str, Any], environment: Mapping[str, str]) -> Any:
-    made = subprocess.run(
+    """Runs :func:`_child` in a new process with further environment variables."""
+    process = subprocess.run(
         [sys.executable, "-m", "throughtime.measuring.own_process", what, json.dumps(job)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
     )
-    if made.returncode:
-        raise ValueError(f"{what}: the process that measures it ended:\n{made.stderr.strip()}")
-    return json.loads(made.stdout)
+    if process.returncode:
+        raise ValueError(f"{what}: the process that measures it ended:\n{process.stderr.strip()}")
+    return json.loads(process.stdout)
 
 
 def _child(what: str, job: Mapping[str, Any]) -> dict[str, float]:
+    """The measurement itself, in the new process.
+
+    Args:
+        what: ``memory`` or ``first_call``.
+        job: the cell, the settings, and for ``memory`` the contender ``who``.
+    """
     torch.set_num_threads(job["threads"])
     size, dtype = parse_size(job["size"]), DTYPES[job["dtype"]]
     cell, I, B, H = get(job["cell"]), job["input_size"] or size.hidden, size.batch, size.hidden
@@ -98,17 +110,17 @@ def _child(what: str, job: Mapping[str, Any]) -> dict[str, float]:
         return contender(I, H).call("training", x, torch.randn(T, B, H).to(dtype))
 
     if what == "memory":
-        # Compiled and loaded, with all threads awake.
+        # A small step first compiles and loads the kernel and starts all threads.
         small = step(16, 16, 3, 2)
         for _ in range(2):
             small()
         return {"bytes": step_memory(step(I, H, job["steps"], B))}
-    # What torch itself does only once is not ours.
+    # Run autograd once, so that the one-time initialisation of torch is not counted.
     linear = nn.Linear(512, 512)
     for _ in range(2):
         y = linear(torch.randn(512, 512))
         torch.autograd.grad(y, linear.weight, torch.ones_like(y))
-    # Nor is it that importing this file leaves much to the garbage collector.
+    # Nor should a collection of the garbage that imports leave behind be counted.
     gc.collect()
     call, times = step(I, H, job["steps"], B), []
     for _ in range(11):
@@ -119,18 +131,18 @@ def _child(what: str, job: Mapping[str, Any]) -> dict[str, float]:
 
 
 def step_memory(call: Callable[[], object]) -> int:
-    """How many bytes of memory the process holds at most while ``call`` runs, beyond the present.
+    """By how many bytes the peak memory of the process during ``call`` exceeds that before it.
 
-    It is the memory that the process occupies, so that what a library takes for itself counts.
+    This is the resident memory of the process, so memory that libraries allocate counts as well.
     """
     reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
     def occupied(name: str) -> int:
         if status.exists():
-            found = re.search(rf"{name}:\s*(\d+) kB", status.read_text())
-            assert found is not None
-            return 1024 * int(found[1])
-        # Windows has none.
+            kilobytes = re.search(rf"{name}:\s*(\d+) kB", status.read_text())
+            assert kilobytes is not None
+            return 1024 * int(kilobytes[1])
+        # Imported here because Windows does not have this module.
         import resource
 
         unit = 1 if sys.platform == "darwin" else 1024
@@ -138,7 +150,7 @@ def step_memory(call: Callable[[], object]) -> int:
 
     gc.collect()
     if reset.exists():
-        # The peak so far is forgotten.
+        # Writing 5 resets the peak (VmHWM) to the present size.
         reset.write_text("5")
     before = occupied("VmRSS")
     result = call()

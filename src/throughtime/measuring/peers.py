@@ -1,4 +1,4 @@
-"""The contenders: our layer, and the peers that it is measured beside, with the same weights."""
+"""The contenders of a measurement: our layer and its peers, with equal weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ __all__ = ["Contender", "Loop", "contenders", "torch_layer"]
 
 @dataclass
 class Contender:
-    """A layer, how it is called, and the weights that it must have, named as ours."""
+    """A layer with the arguments of its calls.
+
+    Args:
+        cell: the equations that it must compute.
+        layer: the layer.
+        weights: its weights, with the names of our parameters.
+        lengths: the lengths of the rows; None if all are full.
+        packs: whether it takes a ``PackedSequence`` instead of lengths.
+    """
 
     cell: Cell
     layer: nn.Module
@@ -31,9 +39,9 @@ class Contender:
     packs: bool = False
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """The outputs for x (T, B, I), padded where there are lengths.
+        """The outputs for x (T, B, I), padded if there are lengths.
 
-        What the cell reads besides x is 1 throughout.
+        All further inputs of the cell are 1.
         """
         sizes = {k: spec.size for k, spec in self.cell.given_inputs.items()}
         more: dict[str, Any] = {}
@@ -49,7 +57,7 @@ class Contender:
         return self.layer(x, lengths=lengths, **more)[0]
 
     def call(self, mode: str, x: Tensor, seed: Tensor) -> Callable[[], object]:
-        """One call, as it is timed: forward, and in training the gradients of x and all weights."""
+        """The function that is timed: forward, in training also the gradients of x and weights."""
         if mode == "inference":
 
             def infer() -> object:
@@ -62,7 +70,7 @@ class Contender:
 
 
 class Loop(nn.Module):
-    """The cell as users write it: a step in Python, and in it a product for each block."""
+    """The cell as a user would write it: a Python loop over steps with a product for each block."""
 
     def __init__(self, layer: Recurrent) -> None:
         super().__init__()
@@ -99,13 +107,14 @@ class Loop(nn.Module):
         state, outputs = {k: initial(spec) for k, spec in cell.state_specs.items()}, []
         for t, x_t in enumerate(x):
             u = [SimpleNamespace(**{k: v[t] for k, v in inputs.items()})] if inputs else []
-            made = cell.step(x_t, W, R, SimpleNamespace(**state), p, *u)
-            state = {name: made[name] for name in state}
-            outputs.append(made[cell.output_name])
+            values = cell.step(x_t, W, R, SimpleNamespace(**state), p, *u)
+            state = {name: values[name] for name in state}
+            outputs.append(values[cell.output_name])
         return torch.stack(outputs), state
 
 
-# torchrecurrent's layer of the same equations: its name, the order of its blocks and peepholes.
+# For each cell the layer of torchrecurrent with equal equations: its class, and the orders of its
+# blocks and of its peepholes.
 _THEIRS = {
     "lstm-peephole": ("PeepholeLSTM", ("i", "f", "z", "o"), ("p_i", "p_f", "p_o")),
     "lstm-1997": ("OriginalLSTM", ("i", "g", "o"), ()),
@@ -113,12 +122,13 @@ _THEIRS = {
 
 
 def _torchrecurrent(ours: Recurrent) -> nn.Module | None:
+    """The layer of torchrecurrent with our weights; None if it does not have the cell."""
     if ours.cell.name not in _THEIRS:
         return None
-    # Not by an import statement, which a type checker would look for where it is not installed.
+    # Not an import statement, because type checkers report one if the package is not installed.
     torchrecurrent = importlib.import_module("torchrecurrent")
 
-    kind, order, own = _THEIRS[ours.cell.name]
+    kind, order, peepholes = _THEIRS[ours.cell.name]
     theirs = getattr(torchrecurrent, kind)(
         ours.input_size, ours.hidden_size, dtype=ours.weight_ih_l0.dtype
     )
@@ -127,8 +137,8 @@ def _torchrecurrent(ours: Recurrent) -> nn.Module | None:
         blocks = getattr(ours, f"{name}_l0").chunk(len(order))
         named = dict(zip(ours.cell.gates, blocks, strict=True))
         weights[f"cells.0.{name}"] = torch.cat([named[gate] for gate in order])
-    if own:
-        weights["cells.0.weight_ph"] = torch.cat([getattr(ours, f"{p}_l0") for p in own])
+    if peepholes:
+        weights["cells.0.weight_ph"] = torch.cat([getattr(ours, f"{p}_l0") for p in peepholes])
     theirs.load_state_dict(weights)
     return theirs
 
@@ -136,7 +146,7 @@ def _torchrecurrent(ours: Recurrent) -> nn.Module | None:
 def torch_layer(
     cell: Cell, input_size: int, hidden: int, dtype: torch.dtype, bidirectional: bool
 ) -> nn.Module | None:
-    """The layer of ``torch.nn`` with the equations of the cell, or None."""
+    """The layer of ``torch.nn`` with the equations of the cell; None if there is none."""
     kind, _, nonlinearity = (cell.torch_equivalent or "").partition("_")
     if not kind:
         return None
@@ -148,7 +158,11 @@ def torch_layer(
 def contenders(
     cell: Cell, size: Size, setup: Setup, lengths: Tensor | None
 ) -> tuple[dict[str, Contender], list[str]]:
-    """Ours and the peers, all with the same weights, and the peers that have no such cell."""
+    """Builds our layer and the peers with equal weights.
+
+    Returns:
+        The contenders by name, and the names of the peers that do not have the cell.
+    """
     I, H, two = setup.input_size or size.hidden, size.hidden, setup.ragged
 
     def layer(cell: Cell, backend: str) -> Recurrent:
@@ -157,24 +171,24 @@ def contenders(
 
     ours = layer(cell, setup.backend)
     weights = ours.state_dict()
-    found, absent = {"ours": Contender(cell, ours, weights, lengths)}, []
+    layers, absent = {"ours": Contender(cell, ours, weights, lengths)}, []
     for peer in setup.peers:
         if peer == "torch":
-            made = torch_layer(cell, I, H, setup.dtype, two)
+            theirs = torch_layer(cell, I, H, setup.dtype, two)
         elif peer == "torchrecurrent":
-            made = _torchrecurrent(ours)
+            theirs = _torchrecurrent(ours)
         elif peer == "loop":
-            made = Loop(ours)
+            theirs = Loop(ours)
         else:
-            made = layer(cell, "reference" if peer == "reference" else setup.backend)
-        if made is None:
+            theirs = layer(cell, "reference" if peer == "reference" else setup.backend)
+        if theirs is None:
             absent.append(peer)
             continue
         if peer != "torchrecurrent":
-            made.load_state_dict(weights)
-        uses = None if peer == "padded" else lengths
-        found[peer] = Contender(cell, made, weights, uses, packs=peer == "torch")
+            theirs.load_state_dict(weights)
+        peer_lengths = None if peer == "padded" else lengths
+        layers[peer] = Contender(cell, theirs, weights, peer_lengths, packs=peer == "torch")
     if setup.per_flop:
         lstm = layer(get("lstm"), setup.backend)
-        found["our lstm"] = Contender(lstm.cell, lstm, lstm.state_dict(), lengths)
-    return found, absent
+        layers["our lstm"] = Contender(lstm.cell, lstm, lstm.state_dict(), lengths)
+    return layers, absent

@@ -1,4 +1,4 @@
-"""What is measured: sizes, modes, types of numbers, peers, and how long."""
+"""The settings of a measurement: sizes, modes, dtypes, peers and durations."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ __all__ = ["DTYPES", "MODES", "PEERS", "RAGGED_PEERS", "Setup", "Size", "parse_s
 
 MODES = ("inference", "training")
 PEERS = ("torch", "torchrecurrent", "loop", "reference")
-"""What a layer is compared with: the fused layers of ``torch.nn``; the layers of the package
-torchrecurrent; a loop over time as users write it; and the project's own reference."""
+"""The peers of a layer: the fused layers of ``torch.nn``; the layers of the package torchrecurrent;
+a loop over time as a user would write it; and the project's own reference."""
 RAGGED_PEERS = ("torch", "reference", "padded")
-"""With lengths: ``torch`` packs and unpacks the rows, ``padded`` is our layer without lengths."""
+"""The peers with lengths: ``torch`` packs and unpacks the rows; ``padded`` is our layer without
+lengths."""
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Size:
-    """B rows of H units.
+    """The size of a batch: B rows, and H hidden units.
 
     >>> str(Size(32, 256))
     '32x256'
@@ -38,31 +39,31 @@ class Size:
 
 
 def parse_size(text: str) -> Size:
-    """The size that is written BxH.
+    """Parses a size in the form BxH.
 
     >>> parse_size("32x256")
     Size(batch=32, hidden=256)
     """
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not found:
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not match:
         raise ValueError(f'size: expected BxH, rows by hidden units, such as 32x256, got "{text}".')
-    return Size(int(found[1]), int(found[2]))
+    return Size(int(match[1]), int(match[2]))
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How a measurement is made.
+    """The settings of a measurement, except cell, size and mode.
 
     Args:
         steps: T.
-        dtype: of weights and input.
-        backend, save: of our layer.
-        peers: see :data:`PEERS`; with ``ragged``, :data:`RAGGED_PEERS`.
-        rounds: how many are timed; None is as many as fit into ``seconds``, 5 at least.
-        seconds: for one cell, size and mode.
-        input_size: I; None is H. With 1 nearly all products are recurrent ones.
-        ragged: whether lengths are uniform in T/10..T, and the layer is bidirectional.
-        per_flop: whether our own ``lstm`` takes part, for its time per FLOP.
+        dtype: the dtype of weights and input.
+        backend, save: options of our layer.
+        peers: a selection of :data:`PEERS`; with ``ragged``, of :data:`RAGGED_PEERS`.
+        rounds: the number of timed rounds; None is as many as fit into ``seconds``, at least 5.
+        seconds: the time for one cell, size and mode.
+        input_size: I; None is H. With 1 nearly all products are recurrent.
+        ragged: whether rows have lengths, drawn uniformly from T/10 to T, in a bidirectional layer.
+        per_flop: whether our own ``lstm`` is measured as well, to compare times per FLOP.
     """
 
     steps: int = 100

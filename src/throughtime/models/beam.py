@@ -2,6 +2,7 @@ r"""Beam search, which extends several of the likeliest targets of a source in p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.memory import Memory
+from throughtime.models.repetition import Repetition
 from throughtime.models.search import (
     Hypothesis,
     Lengths,
@@ -31,6 +33,7 @@ def beam_search(
     n_best: int = 1,
     length_power: float = 1.0,
     max_length: int | None = None,
+    max_repeats: Sequence[int] | None = None,
     keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
     r"""Searches the best targets of each source with a beam of ``width`` hypotheses.
@@ -38,16 +41,18 @@ def beam_search(
     At each step the ``width`` likeliest extensions of the hypotheses are kept. A hypothesis that
     ends with ``eos`` leaves the beam, which is narrower by one from then on. The search of a source
     stops when ``width`` hypotheses have ended, when none of those left can still become one of the
-    ``n_best``, or at ``max_length``. Hypotheses are ranked by
+    ``n_best``, when the likeliest of those left only repeats itself (``max_repeats``), or at
+    ``max_length``. Hypotheses are ranked by
 
         score(y_1 … y_n) / n ** length_power,    score = sum_t log P(y_t | y_1 … y_{t-1}, x)
 
     with n the number of tokens, including ``eos``. A ``length_power`` of 0 prefers short targets;
-    1 compares the mean score per token. Hypotheses that ``max_length`` cut off are ranked after
-    all that ended.
+    1 compares the mean score per token. Hypotheses that were cut off are ranked after all that
+    ended.
 
     Args:
-        model, source, source_lengths, max_length, keep_attention: see :func:`greedy_search`.
+        model, source, source_lengths, max_length, max_repeats, keep_attention: see
+            :func:`greedy_search`.
         width: K, the number of hypotheses in the beam; 1 is greedy search.
         n_best: the number of hypotheses to return, at most ``width``.
         length_power: see above.
@@ -67,7 +72,9 @@ def beam_search(
         raise ValueError(f"beam_search: expected n_best of at most width={width}, got {n_best}.")
     with evaluating(model):
         memory, limits = read(model, source, source_lengths, max_length)
-        beams = _Beams(model, memory, limits, width, n_best, length_power, keep_attention)
+        beams = _Beams(
+            model, memory, limits, width, n_best, length_power, max_repeats, keep_attention
+        )
         return beams.search()
 
 
@@ -87,6 +94,7 @@ class _Beams:
         K: int,
         n_best: int,
         power: float,
+        max_repeats: Sequence[int] | None,
         keep_attention: bool,
     ) -> None:
         self.model, self.memory, self.limits = model, memory, limits
@@ -100,6 +108,9 @@ class _Beams:
         # All rows of a source are equal at first; only one of them may be extended.
         self.total = torch.where(rows.new_ones(K).cumsum(0) == 1, 0.0, float("-inf"))
         self.total = self.total.expand(len(limits), K)
+        self.repetition = None
+        if max_repeats is not None:
+            self.repetition = Repetition(max_repeats, len(rows), rows.device)
         self.parents: list[Tensor] = []
         self.tokens: list[Tensor] = []
         self.weights: list[Tensor | None] = []
@@ -137,10 +148,14 @@ class _Beams:
             end = _End(step, int(row[a, k]), None, float(best[a, k]))
             self.ended[self.sources[a]].append(end)
         total = best.masked_fill(ends, float("-inf"))
-        likeliest = total.amax(1).tolist()
+        likeliest, leader = total.max(1)
+        likeliest, repeating = likeliest.tolist(), [False] * A
+        if self.repetition is not None:
+            is_repeating = self.repetition.advance(token.flatten(), row.flatten()).view(A, K)
+            repeating = is_repeating.gather(1, leader.unsqueeze(1)).squeeze(1).tolist()
         active = []
         for a, source in enumerate(self.sources):
-            if step + 1 == self.limits[source]:
+            if step + 1 == self.limits[source] or repeating[a]:
                 cut_off = zip(row[a].tolist(), token[a].tolist(), total[a].tolist(), strict=True)
                 self.ended[source] += [_End(step, *c) for c in cut_off if c[-1] > float("-inf")]
             elif likeliest[a] > self._score_to_beat(source):
@@ -150,6 +165,10 @@ class _Beams:
             self.memory = self.memory.rows(beams)
             self.sources = [self.sources[a] for a in active]
             total, row, token = (t.index_select(0, beams) for t in (total, row, token))
+            if self.repetition is not None:
+                self.repetition.keep(
+                    (beams.unsqueeze(1) * K + torch.arange(K, device=beams.device)).flatten()
+                )
         self.total, self.token, self.state = total, token.flatten(), state.rows(row.flatten())
         self.parents.append(row.flatten())
         self.tokens.append(self.token)
@@ -180,7 +199,7 @@ class _Beams:
         attention = None
         if self.keep_attention:
             weights = [(self.weights[step], row) for step, row in reversed(steps_and_rows)]
-            rows = [of_step[row] for of_step, row in weights if of_step is not None]
+            rows = [step_weights[row] for step_weights, row in weights if step_weights is not None]
             attention = attention_of(self.memory, rows, length)
         return Hypothesis(target[::-1], end.score, end.token is None, attention)
 

@@ -35,8 +35,8 @@ class Cloze(nn.Module):
         cell: the cell of the recurrent layers, or its name.
         hidden_size, num_layers: H, the units of each direction, and L.
         embedding_size: the width of E; None is H.
-        dropout: the probability to drop a unit of the embeddings, of the inputs of each layer but
-            the first, and of the inputs of the output layer.
+        dropout: the probability of dropping a unit of the embeddings, of the inputs of each layer
+            but the first, and of the inputs of the output layer.
         tied: whether the embedding E is also the weight of the output layer. The scores are then
             E P [f; b] + c, with a matrix P that maps to the width of E.
         bos, eos: the begin token and the end token of a sentence.

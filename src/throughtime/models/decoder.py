@@ -3,20 +3,21 @@ r"""The decoder, which writes a sequence token by token and attends to the encod
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
-from throughtime.checks import ShapeError, bounds, integer_lengths, unknown, whole_number
+from throughtime.checks import ShapeError, integer_lengths, unknown, whole_number
 from throughtime.layers import Attention, Recurrent
 from throughtime.layers.attention import KINDS
 from throughtime.layers.dropout import Dropout
 from throughtime.models.memory import DecoderState, Memory
-from throughtime.models.writer import check_specials, writable
+from throughtime.models.tokens import check_specials, check_tokens, writable
 
-__all__ = ["ATTENTIONS", "FEEDS", "Decoder", "check_tokens", "joined"]
+__all__ = ["ATTENTIONS", "FEEDS", "Decoder", "joined"]
 
 ATTENTIONS = ("none", *KINDS)
 FEEDS = ("teacher", "scheduled", "free")
@@ -24,7 +25,7 @@ FEEDBACKS = ("sample", "argmax")
 
 
 class Decoder(nn.Module):
-    r"""A language model with given initial states, which attends to the values k_1 … k_S.
+    r"""A language model that starts from passed states, and attends to the values k_1 … k_S.
 
     The equations, and the arguments that are not listed here, are those of
     :class:`throughtime.models.EncoderDecoder`.
@@ -64,23 +65,13 @@ class Decoder(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        for name in ("bidirectional", "learned_state"):
-            if options.get(name):
-                why = "writes in one direction" if name == "bidirectional" else "is given its state"
-                raise ValueError(f"Decoder: {name}=True would have no effect, as it {why}.")
+        _check_options(attention, input_feeding, options)
         E = hidden_size if embedding_size is None else embedding_size
         E = whole_number("Decoder", "embedding_size", E)
         width = "proj_size" if options.get("proj_size") else "hidden_size"
         H = whole_number("Decoder", width, options.get("proj_size") or hidden_size)
         M = whole_number("Decoder", "memory_size", memory_size)
         vocab_size = whole_number("Decoder", "vocab_size", vocab_size)
-        if attention not in ATTENTIONS:
-            raise unknown("attention", attention, ATTENTIONS)
-        if input_feeding and attention == "none":
-            raise ValueError(
-                'Decoder: input_feeding=True would have no effect, as attention="none" has '
-                "nothing to feed back. Choose an attention, or input_feeding=False."
-            )
         if tied and E != H:
             raise ValueError(
                 f"Decoder: tied=True scores with the embedding itself, so expected "
@@ -130,8 +121,6 @@ class Decoder(nn.Module):
         lengths = torch.full((B,), S) if lengths is None else torch.as_tensor(lengths)
         return Memory(DecoderState(states, attended), lengths, attention)
 
-    # Decoding: all steps of a given target at once, or token by token.
-
     def forward(
         self,
         target_in: Tensor,
@@ -154,9 +143,9 @@ class Decoder(nn.Module):
             if t > 0 and feed == "free":
                 x = scores[-1].softmax(-1) @ self.embedding.weight  # (B, E)
             elif t > 0:
-                own = self._own(scores[-1].detach(), feedback)
-                is_forced = torch.rand(own.shape, device=own.device) < (forcing or 0.0)
-                x = self.embedding(torch.where(is_forced, target_in[:, t], own))
+                written = self._written(scores[-1].detach(), feedback)
+                is_forced = torch.rand(written.shape, device=written.device) < (forcing or 0.0)
+                x = self.embedding(torch.where(is_forced, target_in[:, t], written))
             attended, state = self._advance(self.dropout(x), state, memory)
             if valid is not None:
                 attended = attended.masked_fill(~valid[:, t, None], 0.0)
@@ -166,7 +155,7 @@ class Decoder(nn.Module):
     def forced(
         self, target_in: Tensor, memory: Memory, lengths: Tensor | list[int] | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Decodes given targets under teacher forcing.
+        """Decodes known targets under teacher forcing.
 
         Returns:
             h~ (B, T, H) and the attention weights (B, T, S) of each step, zero past a row's end;
@@ -255,14 +244,12 @@ class Decoder(nn.Module):
             context, weights = context_and_weights
         return self.combine(torch.cat([context, h], -1)).tanh(), weights
 
-    def _own(self, scores: Tensor, feedback: str | None) -> Tensor:
+    def _written(self, scores: Tensor, feedback: str | None) -> Tensor:
         """The tokens (B) that the model itself writes, drawn or likeliest; never pad or bos."""
         scores = writable(scores, self.pad, self.bos)
         if feedback == "argmax":
             return scores.argmax(-1)
         return torch.multinomial(scores.float().softmax(-1), 1).squeeze(-1)
-
-    # Checks.
 
     def _valid(self, target_in: Tensor, memory: Memory, lengths: Any) -> Tensor | None:
         """Checks target_in; returns the mask (B, T) of its valid steps, or None if all are."""
@@ -281,7 +268,7 @@ class Decoder(nn.Module):
     def _index_of_query(self) -> int:
         """The index of the state that is the query of attention before the recurrence.
 
-        It is the state that the cell gives out, or the first state if the output is not a state.
+        It is the state that is the cell's output, or the first state if the output is not a state.
         """
         cell = self.recurrent.cell
         names = list(cell.state_specs)
@@ -301,27 +288,23 @@ def joined(states: tuple[Tensor, ...]) -> Any:
     return states[0] if len(states) == 1 else states
 
 
-def check_tokens(who: str, name: str, tokens: Tensor, size: int) -> None:
-    """Raises unless ``tokens`` are integers (B, T) from 0 to size - 1, with T of at least 1."""
-    if not isinstance(tokens, Tensor) or tokens.dtype not in (torch.int64, torch.int32):
-        got = tokens.dtype if isinstance(tokens, Tensor) else repr(tokens)
-        raise ValueError(f"{who}: expected {name} as a tensor of torch.int64, got {got}.")
-    if tokens.dim() != 2 or tokens.shape[1] == 0:
-        raise ShapeError(
-            f"{who}: expected {name} of shape (B, T) with at least one step, got "
-            f"{tuple(tokens.shape)}."
-        )
-    # On a GPU this check would wait for all kernels queued before it. There the embedding fails
-    # with an error of its own.
-    low, high = (bounds(tokens) if tokens.device.type == "cpu" else None) or (0, 0)
-    if low < 0 or high >= size:
+def _check_options(attention: str, input_feeding: bool, options: Mapping[str, Any]) -> None:
+    """Raises a ValueError for an unknown attention, or an option without an effect."""
+    for name in ("bidirectional", "learned_state"):
+        if options.get(name):
+            why = "writes in one direction" if name == "bidirectional" else "is given its state"
+            raise ValueError(f"Decoder: {name}=True would have no effect, as it {why}.")
+    if attention not in ATTENTIONS:
+        raise unknown("attention", attention, ATTENTIONS)
+    if input_feeding and attention == "none":
         raise ValueError(
-            f"{who}: expected tokens from 0 to {size - 1} in {name}, got {low} to {high}. Padding "
-            f"is a token too: fill up with pad."
+            'Decoder: input_feeding=True would have no effect, as attention="none" has '
+            "nothing to feed back. Choose an attention, or input_feeding=False."
         )
 
 
 def _check_feed(feed: str, forcing: float | None, feedback: str | None) -> None:
+    """Raises a ValueError if the arguments of :meth:`Decoder.forward` contradict each other."""
     if feed not in FEEDS:
         raise unknown("feed", feed, FEEDS)
     if feed != "scheduled" and (forcing is not None or feedback is not None):

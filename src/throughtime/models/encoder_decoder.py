@@ -13,8 +13,9 @@ from throughtime.layers import Recurrent
 from throughtime.layers.attention import not_empty
 from throughtime.layers.dropout import Dropout
 from throughtime.models.bridge import Bridge, MeanBridge
-from throughtime.models.decoder import ATTENTIONS, Decoder, check_tokens
+from throughtime.models.decoder import ATTENTIONS, Decoder
 from throughtime.models.memory import DecoderState, Memory
+from throughtime.models.tokens import check_tokens
 from throughtime.models.writer import Writer
 
 __all__ = ["EncoderDecoder"]
@@ -51,7 +52,7 @@ class EncoderDecoder(Writer):
 
         P(y_t | y_1 … y_{t-1}, x) = softmax(W h~_t + b)
 
-    Without input feeding, one kernel call runs all steps of a given target, and the attention is
+    Without input feeding, one kernel call runs all steps of a known target, and the attention is
     three matrix products. With input feeding, the steps run one after the other.
 
     Args:
@@ -64,15 +65,15 @@ class EncoderDecoder(Writer):
             have 2H features; for ``dot``, which needs as many as the query has, the two directions
             are summed to H features.
         attention, input_feeding: see above.
-        dropout: the probability to drop a unit of the embeddings, of the inputs of each recurrent
-            layer but the first, and of h~.
+        dropout: the probability of dropping a unit of the embeddings, of the inputs of each
+            recurrent layer but the first, and of h~.
         tied: whether W is E_y itself; E must be as wide as H.
         shared: whether E_x is E_y, for one vocabulary of both sides.
         pad, bos, eos: the tokens that pad, begin and end a target; a search never writes the first
             two.
         forget_bias, backend, options: options of both recurrent networks; see
             :class:`throughtime.Recurrent`. ``merge``, ``independent`` and ``learned_state`` apply
-            to the encoder only, since the decoder has one direction and a given initial state.
+            to the encoder only, since the decoder has one direction and starts from the bridge.
         encoder: a module of your own in place of the recurrent encoder. The module is called with
             source and lengths, returns the values k (B, S, M) and their valid lengths (B) or None,
             and has M as its ``output_size``. The source may then be anything that the module
@@ -149,26 +150,22 @@ class EncoderDecoder(Writer):
             "backend": backend,
             **options,
         }
-        of_decoder = {k: v for k, v in common.items() if k not in _ENCODER_ONLY}
-        of_decoder |= dict(decoder_options or {})
-        of_encoder: dict[str, Any] = common | {"bidirectional": bidirectional}
-        of_encoder |= {} if encoder_cell is None else {"cell": encoder_cell}
-        self.dropout = Dropout(dropout)
-        is_module = encoder is not None
-        if is_module and encoder_options:
-            raise ValueError(
-                "EncoderDecoder: encoder_options would have no effect on an encoder of your own."
-            )
-        if is_module:
+        if encoder is not None:
+            if encoder_options:
+                raise ValueError(
+                    "EncoderDecoder: encoder_options would have no effect on an encoder of your "
+                    "own."
+                )
+            self.dropout = Dropout(dropout)
             self.encoder: Any = encoder
         else:
-            of_encoder |= dict(encoder_options or {})
-            self.dropout = Dropout(of_encoder["dropout"])
-            is_summed = of_encoder["bidirectional"] and attention == "dot"
-            of_encoder.setdefault("merge", "sum" if is_summed else "concat")
-            # The layer's dropout acts between layers, and is refused if there is only one.
-            of_encoder["dropout"] = of_encoder["dropout"] if of_encoder["num_layers"] > 1 else 0.0
-            self.encoder = Recurrent(input_size=E, batch_first=True, **of_encoder)
+            settings = common | {"bidirectional": bidirectional}
+            settings |= {} if encoder_cell is None else {"cell": encoder_cell}
+            settings |= dict(encoder_options or {})
+            self.dropout = Dropout(settings["dropout"])
+            self.encoder = _recurrent_encoder(E, attention, settings)
+        decoder_settings = {k: v for k, v in common.items() if k not in _ENCODER_ONLY}
+        decoder_settings |= dict(decoder_options or {})
         self.decoder = Decoder(
             target_size,
             self.encoder.output_size,
@@ -179,12 +176,12 @@ class EncoderDecoder(Writer):
             pad=pad,
             bos=bos,
             eos=eos,
-            **of_decoder,
+            **decoder_settings,
         )
         self.bridge: Any = (
-            MeanBridge(self.encoder.output_size, self.decoder.recurrent)
-            if is_module
-            else Bridge(self.encoder, self.decoder.recurrent)
+            Bridge(self.encoder, self.decoder.recurrent)
+            if encoder is None
+            else MeanBridge(self.encoder.output_size, self.decoder.recurrent)
         )
         self.source_size, self.target_size, self.shared = source_size, target_size, shared
         self.cell = get(cell) if isinstance(cell, str) else cell
@@ -199,7 +196,7 @@ class EncoderDecoder(Writer):
         self.embedding: nn.Embedding | None = None
         if shared:
             self.embedding = self.decoder.embedding
-        elif not is_module:
+        elif encoder is None:
             if source_size is None:
                 raise ValueError(
                     "EncoderDecoder: expected source_size, the number of tokens of the source, "
@@ -284,7 +281,7 @@ class EncoderDecoder(Writer):
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
-        """h~ (B, T, H) of given targets after dropout, the inputs of the output layer ``head``.
+        """h~ (B, T, H) of known targets after dropout, the inputs of the output layer ``head``.
 
         For a loss that avoids storing all scores. The arguments are those of :meth:`forward`.
         """
@@ -317,7 +314,7 @@ class EncoderDecoder(Writer):
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
-        """The attention weights (B, T, S) for each token of given targets, zero in padding.
+        """The attention weights (B, T, S) for each token of known targets, zero in padding.
 
         Raises:
             ValueError: if the model has no attention.
@@ -327,3 +324,21 @@ class EncoderDecoder(Writer):
         if weights is None:
             raise ValueError('EncoderDecoder: attention="none" has no weights to show.')
         return weights
+
+
+def _recurrent_encoder(
+    embedding_size: int, attention: str, settings: Mapping[str, Any]
+) -> Recurrent:
+    """The recurrent layers of the encoder.
+
+    Args:
+        settings: the arguments of :class:`throughtime.Recurrent`, also for a single layer with
+            dropout, which acts on the embeddings then.
+    """
+    # dot needs values as wide as the query, so two directions are summed, not concatenated.
+    is_summed = settings["bidirectional"] and attention == "dot"
+    merge = settings.get("merge", "sum" if is_summed else "concat")
+    # The layer's dropout acts between layers, and is refused if there is only one.
+    dropout = settings["dropout"] if settings["num_layers"] > 1 else 0.0
+    arguments = {**settings, "merge": merge, "dropout": dropout}
+    return Recurrent(input_size=embedding_size, batch_first=True, **arguments)

@@ -1,4 +1,4 @@
-"""The recurrent language model, which scores the next token given all tokens before it."""
+"""The recurrent language model, which scores each next token from all tokens before it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LanguageModel(nn.Module):
         embedding_size: the width of E; None is the hidden size if ``tied``, else the smaller one
             of 64 and V.
         hidden_size, num_layers: H and L of the recurrent layers.
-        dropout: the probability to drop a unit of the inputs of every recurrent layer but the
+        dropout: the probability of dropping a unit of the inputs of every recurrent layer but the
             first, and of the inputs of the output layer.
         tied: whether W is E itself (Press and Wolf, arXiv 1608.05859); E must be as wide as H.
         forget_bias, backend, options: see :class:`throughtime.Recurrent`; all of its options except

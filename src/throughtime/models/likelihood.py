@@ -7,6 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.counted import counted
 from throughtime.layers.evaluation import evaluating
 
 __all__ = ["log_likelihood"]
@@ -43,7 +44,7 @@ def log_likelihood(model: nn.Module, tokens: Tensor, rows: int = 1) -> tuple[flo
     x, y = tokens[:main].view(rows, length), tokens[1 : main + 1].view(rows, length)
     parts = [(x[:, a : a + 512], y[:, a : a + 512]) for a in range(0, length, 512)]
     with evaluating(model):
-        for x, y in parts:
+        for x, y in counted("scoring", parts):
             scores, state = model(x.to(device), state)
             total -= _summed_loss(scores, y)
         if left_over:
@@ -54,12 +55,14 @@ def log_likelihood(model: nn.Module, tokens: Tensor, rows: int = 1) -> tuple[flo
 
 
 def _summed_loss(scores: Tensor, targets: Tensor) -> float:
+    """The cross-entropy in nats, summed over all tokens in float64."""
     targets = targets.to(scores.device)
     loss = F.cross_entropy(scores.flatten(0, 1).float(), targets.flatten(), reduction="none")
     return loss.double().sum().item()
 
 
 def _last_row(state: Any) -> Any:
+    """The last row of the batch of a state, which may be a tensor, None or a nested tuple."""
     if isinstance(state, Tensor):
         return state[:, -1:].contiguous()
     return None if state is None else tuple(_last_row(s) for s in state)

@@ -12,9 +12,10 @@ from throughtime.checks import ShapeError, integer_lengths, whole_number
 from throughtime.layers.attention import not_empty
 from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent
-from throughtime.models.decoder import check_tokens, joined
+from throughtime.models.decoder import joined
 from throughtime.models.memory import DecoderState, Memory
-from throughtime.models.writer import Writer, check_specials
+from throughtime.models.tokens import check_specials, check_tokens
+from throughtime.models.writer import Writer
 
 __all__ = ["OneNetwork"]
 
@@ -37,8 +38,8 @@ class OneNetwork(Writer):
         cell: the cell of the recurrent layers, or its name.
         hidden_size, num_layers: H and L.
         embedding_size: the width of E; None is H.
-        dropout: the probability to drop a unit of the embeddings, of the inputs of each layer but
-            the first, and of the inputs of the output layer.
+        dropout: the probability of dropping a unit of the embeddings, of the inputs of each layer
+            but the first, and of the inputs of the output layer.
         pad, bos, eos: see :class:`throughtime.models.EncoderDecoder`; ``bos`` is the blank, too.
         forget_bias, backend, options: see :class:`throughtime.Recurrent`; all of its options except
             ``bidirectional``, because the network writes while it reads.

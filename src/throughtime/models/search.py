@@ -2,6 +2,7 @@ r"""Greedy search and sampling of targets, and what they share with beam search.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +12,7 @@ from throughtime.checks import whole_number
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.decoding import Sampling, draw
 from throughtime.models.memory import Memory
+from throughtime.models.repetition import Repetition
 from throughtime.models.writer import Writer
 
 __all__ = ["Hypothesis", "greedy_search", "sample_search"]
@@ -25,7 +27,7 @@ class Hypothesis:
     Args:
         tokens: its tokens, without ``bos`` and ``eos``.
         score: the sum of the log-probabilities of its tokens, including ``eos``, in nats.
-        is_finished: whether it ends with ``eos``; otherwise it was cut off at the largest length.
+        is_finished: whether it ends with ``eos``; otherwise it was cut off.
         attention: (len(tokens), S), the attention weights of each token over the S tokens of its
             source; None if the model has no attention or the search did not keep the weights.
     """
@@ -42,6 +44,7 @@ def greedy_search(
     source_lengths: Lengths = None,
     *,
     max_length: int | None = None,
+    max_repeats: Sequence[int] | None = None,
     keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
     """Writes a target for each source, taking the likeliest token at each step.
@@ -50,6 +53,9 @@ def greedy_search(
         model, source, source_lengths: see :meth:`throughtime.models.EncoderDecoder.encode`.
         max_length: the largest number of tokens to write, including ``eos``; None is 2 S + 10 for
             a source of S tokens.
+        max_repeats: for each period p of 1 to 16, the largest number of consecutive tokens that
+            equal the token p steps before them. A hypothesis with more only repeats itself and is
+            cut off. None is no limit.
         keep_attention: whether the hypotheses hold their attention weights, which takes memory for
             S weights per token.
 
@@ -57,7 +63,8 @@ def greedy_search(
         For each source a list of one hypothesis.
     """
     greedy = Sampling(temperature=0)
-    return _write(model, source, source_lengths, greedy, 1, max_length, keep_attention, None)
+    options = (greedy, 1, max_length, max_repeats, keep_attention, None)
+    return _write(model, source, source_lengths, *options)
 
 
 def sample_search(
@@ -69,12 +76,14 @@ def sample_search(
     num: int = 1,
     seed: int | None = None,
     max_length: int | None = None,
+    max_repeats: Sequence[int] | None = None,
     keep_attention: bool = True,
 ) -> list[list[Hypothesis]]:
     """Writes targets for each source, drawing each token at random from its scores.
 
     Args:
-        model, source, source_lengths, max_length, keep_attention: see :func:`greedy_search`.
+        model, source, source_lengths, max_length, max_repeats, keep_attention: see
+            :func:`greedy_search`.
         sampling: how a token is drawn; None is ``Sampling()``.
         num: the number of targets for each source.
         seed: the seed of the random generator; None gives other targets each time.
@@ -90,7 +99,7 @@ def sample_search(
     else:
         generator.manual_seed(seed)
     sampling = Sampling() if sampling is None else sampling
-    options = (sampling, num, max_length, keep_attention, generator)
+    options = (sampling, num, max_length, max_repeats, keep_attention, generator)
     return _write(model, source, source_lengths, *options)
 
 
@@ -102,6 +111,11 @@ class _Draft:
     weights: list[Tensor] = field(default_factory=list)
     score: float = 0.0
     is_finished: bool = False
+    is_repeating: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        return self.is_finished or self.is_repeating
 
 
 def _write(
@@ -111,13 +125,14 @@ def _write(
     sampling: Sampling,
     num: int,
     max_length: int | None,
+    max_repeats: Sequence[int] | None,
     keep_attention: bool,
     generator: torch.Generator | None,
 ) -> list[list[Hypothesis]]:
     """Draws ``num`` targets for each source, token by token.
 
     The rows of the state are the drafts of all sources that are still active, ``num`` consecutive
-    rows for each. A source leaves when all its drafts are finished or at its largest length.
+    rows for each. A source leaves when all its drafts are done or at its largest length.
     """
     with evaluating(model):
         memory, limits = read(model, source, source_lengths, max_length)
@@ -126,6 +141,9 @@ def _write(
         sources, step = list(range(len(limits))), 0
         rows = torch.arange(len(limits), device=source.device).repeat_interleave(num)
         state, token = memory.state.rows(rows), torch.full_like(rows, model.bos)
+        repetition = None
+        if max_repeats is not None:
+            repetition = Repetition(max_repeats, len(rows), rows.device)
         while sources:
             scores, state = model.step(token, state, memory)
             logs = log_probabilities(model, scores)
@@ -134,12 +152,16 @@ def _write(
             token = token.to(logs.device)
             gains = logs.gather(1, token.unsqueeze(1)).squeeze(1).tolist()
             active_drafts = [draft for s in sources for draft in drafts[s]]
+            repeating = [False] * len(active_drafts)
+            if repetition is not None:
+                repeating = repetition.advance(token).tolist()
             for r, (draft, y) in enumerate(zip(active_drafts, token.tolist(), strict=True)):
-                if draft.is_finished:
+                if draft.is_done:
                     continue
                 draft.score += gains[r]
                 draft.is_finished = y == model.eos
                 if not draft.is_finished:
+                    draft.is_repeating = repeating[r]
                     draft.tokens.append(y)
                     if keep_attention and state.weights is not None:
                         draft.weights.append(state.weights[r])
@@ -147,13 +169,15 @@ def _write(
             active = [
                 i
                 for i, s in enumerate(sources)
-                if step < limits[s] and not all(d.is_finished for d in drafts[s])
+                if step < limits[s] and not all(d.is_done for d in drafts[s])
             ]
             if len(active) < len(sources):
                 index = torch.tensor(active, dtype=torch.int64, device=source.device)
                 memory, sources = memory.rows(index), [sources[i] for i in active]
                 rows = (index.unsqueeze(1) * num + torch.arange(num, device=index.device)).flatten()
                 state, token = state.rows(rows), token.index_select(0, rows)
+                if repetition is not None:
+                    repetition.keep(rows)
     return [
         sorted(
             (

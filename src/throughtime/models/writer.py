@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
 from throughtime.models.memory import DecoderState, Memory
+from throughtime.models.tokens import writable
 
-__all__ = ["Writer", "check_specials", "writable"]
+__all__ = ["Writer"]
 
 
 class Writer(nn.Module, ABC):
@@ -45,7 +45,7 @@ class Writer(nn.Module, ABC):
         target_in: Tensor,
         target_lengths: Tensor | list[int] | None = None,
     ) -> Tensor:
-        """The inputs (B, T, H) of the output layer ``head`` for each next token of given targets.
+        """The inputs (B, T, H) of the output layer ``head`` for each next token of known targets.
 
         For a loss that avoids storing all scores.
         """
@@ -81,17 +81,3 @@ class Writer(nn.Module, ABC):
     def writable(self, scores: Tensor) -> Tensor:
         """The scores, with -inf for the tokens that are never written."""
         return writable(scores, self.pad, self.bos)
-
-
-def check_specials(who: str, size: int, pad: int, bos: int, eos: int) -> None:
-    """Raises a ValueError unless pad, bos and eos are three different ids below ``size``."""
-    if len({pad, bos, eos}) < 3 or not all(0 <= t < size for t in (pad, bos, eos)):
-        raise ValueError(
-            f"{who}: expected pad, bos and eos as three different tokens of the {size} of the "
-            f"target, got {pad}, {bos} and {eos}."
-        )
-
-
-def writable(scores: Tensor, *never: int) -> Tensor:
-    """The scores (…, V), with -inf for the tokens ``never``."""
-    return scores.index_fill(-1, torch.tensor(never, device=scores.device), float("-inf"))

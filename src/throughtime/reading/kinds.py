@@ -94,9 +94,9 @@ def typed(where: str, value: Any, kind: Any) -> Any:
 
     >>> typed("config.json", {"size": 3}, Entries({"size": Whole(1, 9)}))
     {'size': 3}
-    >>> typed("config.json", {"size": "3"}, Entries({"size": Whole(1, 9)}))
+    >>> typed("f", {"size": "3"}, Entries({"size": Whole(1, 9)}))
     Traceback (most recent call last):
-    throughtime.reading.errors.ReadError: config.json: size: expected a whole number from 1 to 9, got '3'.
+    throughtime.reading.errors.ReadError: f: size: expected a whole number from 1 to 9, got '3'.
     """
     if kind is Any or kind is object:
         return value

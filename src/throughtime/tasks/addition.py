@@ -102,6 +102,11 @@ class Addition(SequenceToSequence):
         text = text.ljust(2 * c.digits + 1) if text and c.padded else text
         return text[::-1] if c.reverse else text
 
+    def read_target(self, text: str) -> str:
+        c = self.config
+        text = text.strip()
+        return text.ljust(c.digits + 1) if text and c.padded else text
+
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
         return match_figures(pairs, outputs)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -18,19 +19,25 @@ from throughtime.data import (
     Vocabulary,
     fingerprint,
     load,
+    read_text,
     rows_for_scoring,
+    suspicions,
 )
+from throughtime.data.splits import Cut
 from throughtime.layers.recurrent import RecurrentState
 from throughtime.models.decoding import Sampling, generate
 from throughtime.models.language_model import LanguageModel
 from throughtime.models.likelihood import log_likelihood
 from throughtime.reading import Entries
-from throughtime.tasks.network import NetworkConfig, check_range, free
+from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range, free
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
-from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.small_data import defaults_for
+from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 
 __all__ = ["CharLM", "CharLMConfig"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -38,13 +45,17 @@ class CharLMConfig(NetworkConfig):
     """The text, the model, and the batches.
 
     Args:
-        data: name of a data set (tinyshakespeare, warpeace, ptb-char), or path of a text file or
-            folder (default: the source of Python's standard library, which needs no download).
+        data: name of a data set (tinyshakespeare, warpeace, ptb-char), path of a text file, or path
+            of a folder: its train.txt, valid.txt and test.txt (the last two may be missing), or, if
+            it has no train.txt, all its *.txt and *.py files as one text (default: the source of
+            Python's standard library, which needs no download).
         encoding: encoding of the text at that path, as Python names it.
         valid_fraction: fraction of the text, near its end, that is kept for validation, if the
             data set has no splits (default: 0.1).
         test_fraction: fraction of the text, after the validation text, that is kept for the test
             (default: 0).
+        split: how one text is cut into training, validation and test: order, one after the other;
+            random, single lines (equal ones together), for lists; blocks, parts of ten blocks.
         embedding_size: width of the character embedding (default: hidden_size if tied, else 64).
         dropout: probability to drop a unit between the layers and before the scores.
         tied: use the embedding as the weights of the output layer, too.
@@ -64,6 +75,7 @@ class CharLMConfig(NetworkConfig):
     valid_fraction: float | None = None
     test_fraction: float | None = None
     _: KW_ONLY
+    split: Cut = field(default="order", metadata=MAY_BE_MISSING)
     num_layers: int = 2
     embedding_size: int | None = None
     tied: bool = False
@@ -112,7 +124,9 @@ class WritingOptions:
     """How a text is generated.
 
     Args:
-        length: number of characters to generate.
+        length: number of characters to generate, of each sample.
+        num_samples: number of samples, each of which begins anew, for example the items of a list.
+        stop: text at which a sample ends, without it; \\n is a line end and \\t a tab.
         prime: text to continue.
         seed: seed of the random generator (default: a different text each time).
         temperature: divisor of the scores: below 1 favours likely characters, above 1 unlikely
@@ -123,6 +137,8 @@ class WritingOptions:
     """
 
     length: int = 500
+    num_samples: int = 1
+    stop: str | None = None
     prime: str = ""
     seed: int | None = None
     temperature: float = 0.8
@@ -132,6 +148,17 @@ class WritingOptions:
     def __post_init__(self) -> None:
         if self.length < 0:
             raise ValueError(f"--length: expected 0 or more, got {self.length}")
+        if self.num_samples < 1:
+            raise ValueError(f"--num_samples: expected at least 1, got {self.num_samples}")
+        if self.stop is not None:
+            # A shell passes "\n" as two characters.
+            self.stop = self.stop.replace("\\n", "\n").replace("\\t", "\t")
+            if not self.stop:
+                raise ValueError("--stop: expected at least one character, got none")
+        if self.num_samples > 1 and self.temperature == 0:
+            raise ValueError(
+                "--num_samples: at temperature 0 all samples are equal; raise --temperature"
+            )
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed: expected 0 to {2**32 - 1}, got {self.seed}")
         self.sampling = Sampling(self.temperature, self.top_k, self.top_p)
@@ -181,6 +208,7 @@ class CharLM(BatchTask):
             encoding=c.encoding,
             valid_fraction=c.valid_fraction,
             test_fraction=c.test_fraction,
+            cut=c.split,
         )
         check_unchanged(self.name, "the text", corpus.name, fingerprint(corpus), self._assets)
         return corpus
@@ -224,6 +252,15 @@ class CharLM(BatchTask):
                 f"{len(self.tokens('valid'))} of {self.corpus.name}. Give more text, or a larger "
                 f"--valid_fraction."
             )
+        corpus = self.corpus
+        lines = {split: text.split("\n") for split, text in corpus.splits.items()}
+        for warning in suspicions(corpus.name, lines, corpus.cut):
+            _log.warning(warning)
+
+    def defaults(self) -> dict[str, Default]:
+        c = self.config
+        amount = len(split_of(self.name, self.corpus.name, self.corpus.splits, "train"))
+        return defaults_for(c, amount, "characters", per_row=c.num_steps, least=4, few=200_000)
 
     def batches(self, split: str, share: Share = WHOLE) -> ContiguousBatches:
         c = self.config
@@ -259,10 +296,12 @@ class CharLM(BatchTask):
         if o.text is not None:
             return self.score(model, o.text, o.unknown or "error")
         if o.data is not None:
-            splits = load(o.data, encoding=o.encoding or "utf-8").splits
-            if split is not None and split not in splits:
-                raise ValueError(f'{o.data} has no split "{split}", only {", ".join(splits)}.')
-            text = "".join(splits.values()) if split is None else splits[split]
+            encoding = o.encoding or "utf-8"
+            if split is None:
+                text = "".join(read_text(o.data, encoding).values())
+            else:
+                splits = load(o.data, encoding=encoding).splits
+                text = split_of(self.name, o.data, splits, split)
             return self.score(model, text, o.unknown or "error")
         tokens = self.tokens(split or "valid")
         total, count = log_likelihood(model, tokens, rows_for_scoring(len(tokens)))
@@ -288,9 +327,61 @@ class CharLM(BatchTask):
         tokens = generate(model, prime, self.config.sample_length, Sampling(), seed=0)
         return [Text(self.vocabulary.decode(list(tokens)))]
 
-    def continuation(self, model: nn.Module, options: WritingOptions) -> Iterator[str]:
-        prime = self.vocabulary.encode(options.prime or self.start)
-        tokens = generate(model, prime, options.length, options.sampling, options.seed)
+    def continuation(
+        self, model: nn.Module, options: WritingOptions, say: Callable[[str], None] = _log.info
+    ) -> Iterator[str]:
+        samples = []
+        for number in range(options.num_samples):
+            if number:
+                yield "\n"
+            pieces = []
+            for piece in self._sample(model, options, number):
+                pieces.append(piece)
+                yield piece
+            samples.append("".join(pieces))
+        if options.num_samples > 1 or options.stop is not None:
+            say(self._novelty(samples, options.stop))
+
+    def _sample(self, model: nn.Module, options: WritingOptions, number: int) -> Iterator[str]:
+        """The pieces of one sample, up to the text at which it stops."""
+        start = options.prime or self._start_of_samples(options.stop)
+        seed = None if options.seed is None else options.seed + number
+        tokens = generate(
+            model, self.vocabulary.encode(start), options.length, options.sampling, seed
+        )
         yield options.prime
+        # What may be the beginning of the stop is held back until it is known not to be.
+        stop, held = options.stop or "", ""
         for token in tokens:
-            yield self.vocabulary.tokens[token]
+            held += self.vocabulary.tokens[token]
+            if stop and held.endswith(stop):
+                yield held.removesuffix(stop)
+                return
+            num_open = next(
+                (n for n in range(len(stop) - 1, 0, -1) if stop.startswith(held[-n:])), 0
+            )
+            sure = len(held) - num_open
+            yield held[:sure]
+            held = held[sure:]
+        yield held
+
+    def _start_of_samples(self, stop: str | None) -> str:
+        """What the model reads before a sample: the stop, after which the next item begins."""
+        is_known = stop is not None and set(stop) <= set(self.vocabulary.tokens)
+        return stop if stop is not None and is_known else self.start
+
+    def _novelty(self, samples: Sequence[str], stop: str | None) -> str:
+        """A sentence on how many of the samples are copies of the training text."""
+        number, num_different = len(samples), len(set(samples))
+        drawn = f"{number:,} {'sample' if number == 1 else 'samples'}, {num_different:,} different"
+        try:
+            train = self.corpus.splits["train"]
+        except (ValueError, OSError) as error:
+            return f"{drawn}. How many are copies is unknown, as the training text is not: {error}"
+        # An item of a list is a copy of a whole item; other samples may stand anywhere in the text.
+        items = set(train.split(stop)) if stop is not None else set()
+        copies = sum(s in items if stop is not None else s in train for s in samples)
+        return (
+            f"{drawn}; {copies:,} ({100 * copies / number:.0f} %) "
+            f"{'is a copy' if copies == 1 else 'are copies'} of the training text."
+        )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
+from throughtime.counted import counted
 from throughtime.data import (
     PAD,
     UNK,
@@ -21,17 +22,20 @@ from throughtime.data import (
     fit_tokeniser,
     in_words,
     pad_rows,
+    suspicions,
     tokeniser_from_json,
 )
-from throughtime.data.sentences import SENTENCE_SETS, Sentences, load_sentences
+from throughtime.data.sentences import SENTENCE_SETS, Sentences, load_sentences, read_sentences
+from throughtime.data.splits import Cut
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.cloze import Cloze
 from throughtime.reading import Entries
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
-from throughtime.tasks.network import NetworkConfig, check_range
-from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
+from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
+from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of, splits_joined
 from throughtime.tasks.shown import Shown, Text
-from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.small_data import defaults_for
+from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.unknown_tokens import UnknownTokens
 from throughtime.tasks.uses import Prediction
 
@@ -49,11 +53,14 @@ class ClozeConfig(NetworkConfig):
 
     Args:
         data: ptb, the words of the Penn Treebank; or the name of another data set, or the path of
-            a text with a sentence on each line.
+            a text with a sentence on each line, or of a folder with train.txt, valid.txt and
+            test.txt (the last two may be missing).
         encoding: encoding of the text at that path, as Python names it.
         valid_fraction: fraction of the sentences that is kept for validation, if the data set has
             no splits (default: 0.1).
         test_fraction: fraction of the sentences that is kept for the test (default: 0).
+        split: how one text is cut into training, validation and test: order, one after the other;
+            random, single sentences (equal ones together); blocks, parts of ten blocks.
         tokenisation: how a line is split into words; symbols splits at spaces only; auto is
             symbols for ptb, which is tokenised already, and words for other texts.
         lower_case: convert words to lower case.
@@ -83,6 +90,7 @@ class ClozeConfig(NetworkConfig):
     valid_fraction: float | None = None
     test_fraction: float | None = None
     _: KW_ONLY
+    split: Cut = field(default="order", metadata=MAY_BE_MISSING)
     tokenisation: Literal["auto", "words", "symbols"] = "auto"
     lower_case: bool = False
     min_count: int | None = None
@@ -99,6 +107,24 @@ class ClozeConfig(NetworkConfig):
         super().__post_init__()
         self.data = absolute(self.data, SENTENCE_SETS)
         check_range(self, ("longest", "batch_size"), most=2**31 - 1)
+
+
+@dataclass
+class SentencesToScore:
+    """The sentences to score, if they are not a split of the run's own data.
+
+    Args:
+        data: name of a data set or path of a text; all of its sentences are scored, or the split of
+            --split.
+        encoding: encoding of the text at --data (default: utf-8).
+    """
+
+    data: str | None = None
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None and self.data is None:
+            raise ValueError("--encoding is that of the text at --data, which is not given")
 
 
 @dataclass
@@ -138,6 +164,7 @@ class MissingWord(BatchTask):
 
     name = "cloze"
     Config = ClozeConfig
+    EvaluationOptions = SentencesToScore
     Assets = Entries(
         {"tokeniser": tokeniser_from_json, "data": str, "data_sha256": str},
         dict.fromkeys(("num_sentences", "num_words", "num_unknown"), COUNTS),
@@ -166,6 +193,7 @@ class MissingWord(BatchTask):
             encoding=c.encoding,
             valid_fraction=c.valid_fraction,
             test_fraction=c.test_fraction,
+            cut=c.split,
         )
         sha256 = sentences.fingerprint()
         check_unchanged(self.name, "the text", sentences.name, sha256, self._assets)
@@ -217,32 +245,60 @@ class MissingWord(BatchTask):
         """The sentences of a split as token ids; empty ones are left out, long ones are cut."""
         if split not in self._ids:
             lines = split_of(self.name, self.sentences.name, self.sentences.splits, split)
-            longest = self.config.longest
-            self._ids[split] = [
-                row[begin : begin + longest]
-                for row in map(self.tokeniser.encode, lines)
-                for begin in range(0, len(row), longest)
-            ]
+            self._ids[split] = self._coded(lines)
             if not self._ids[split]:
                 raise ValueError(f'cloze: {self.sentences.name} has no words in "{split}".')
         return self._ids[split]
+
+    def _coded(self, lines: Iterable[str]) -> list[list[int]]:
+        longest = self.config.longest
+        return [
+            row[begin : begin + longest]
+            for row in map(self.tokeniser.encode, lines)
+            for begin in range(0, len(row), longest)
+        ]
+
+    def _own_ids(self, split: str | None, options: SentencesToScore) -> list[list[int]]:
+        """The sentences that the options name, as token ids."""
+        assert options.data is not None
+        splits = read_sentences(options.data, encoding=options.encoding or "utf-8")
+        lines = splits_joined(self.name, options.data, splits, split)
+        rows = self._coded(lines)
+        if not rows:
+            raise ValueError(f"cloze: expected sentences in {options.data}, got none.")
+        counts = self.tokeniser.count_unknown(lines)
+        if counts:
+            summary = in_words(counts, sum(map(len, rows)), "words")
+            _log.warning("%s: of its %s.", options.data, summary)
+        return rows
 
     def check(self) -> None:
         super().check()
         # A faulty validation split should not end a training after its first epoch.
         self.ids("valid")
-        counts = self.tokeniser.count_unknown(self.sentences.splits["valid"])
+        sentences = self.sentences
+        for warning in suspicions(sentences.name, sentences.splits, sentences.cut, "sentences"):
+            _log.warning(warning)
+        counts = self.tokeniser.count_unknown(sentences.splits["valid"])
         if counts:
             total = self.assets["num_words"]["valid"]
             summary = in_words(counts, total, "words")
             _log.warning("%s: of the validation %s.", self.sentences.name, summary)
+
+    def defaults(self) -> dict[str, Default]:
+        amount = sum(map(len, self.ids("train")))
+        return defaults_for(self.config, amount, "words", per_row=1, least=64, few=100_000)
 
     def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[RaggedBatch]:
         c = self.config
         return self._batches(split, c.batch_size, seed=c.data_seed, **share._asdict())
 
     def _batches(self, split: str, size: int, **options: Any) -> RaggedBatches[RaggedBatch]:
-        rows = self.ids(split)
+        return self._batches_of(self.ids(split), size, **options)
+
+    def _batches_of(
+        self, rows: list[list[int]], size: int, **options: Any
+    ) -> RaggedBatches[RaggedBatch]:
         return RaggedBatches(
             [len(row) for row in rows],
             lambda indices: pad_rows([rows[i] for i in indices]),
@@ -274,13 +330,19 @@ class MissingWord(BatchTask):
         return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf}
 
     def evaluate(
-        self, model: nn.Module, split: str | None = None, options: Any = None
+        self, model: nn.Module, split: str | None = None, options: SentencesToScore | None = None
     ) -> Evaluation:
-        split = split or "valid"
+        about: dict[str, Any] = {"split": split or "valid"}
+        if options is not None and options.data is not None:
+            rows = self._own_ids(split, options)
+            about = {"data": options.data, **({"split": split} if split else {})}
+        else:
+            rows = self.ids(split or "valid")
         total, count, num_right, num_known, num_known_right = 0.0, 0, 0, 0, 0
         device = next(model.parameters()).device
         with evaluating(model):
-            for batch in self._batches(split, 2048, is_shuffled=False):
+            batches = self._batches_of(rows, 2048, is_shuffled=False)
+            for batch in counted("scoring", batches):
                 rows, lengths = batch.rows.to(device), batch.lengths
                 loss = self.loss(model, RaggedBatch(rows, lengths))
                 total, count = total + loss.total.item(), count + loss.count
@@ -294,7 +356,7 @@ class MissingWord(BatchTask):
             "accuracy": num_right / count,
             "accuracy_of_known": num_known_right / max(1, num_known),
         }
-        return Evaluation(figures, {"split": split})
+        return Evaluation(figures, about)
 
     def guesses(self, model: nn.Module, text: str, most: int = 5) -> list[tuple[str, float]]:
         """The likeliest words for the gap of a text, with their probabilities.

@@ -69,6 +69,9 @@ class Pronunciation(SequenceToSequence):
         # The words of the dictionary are in capitals.
         return text.upper()
 
+    def read_target(self, text: str) -> str:
+        return text if self.config.stress else _unstressed(text)
+
     def judge(self, pairs: Sequence[Pair], outputs: Sequence[str]) -> dict[str, float]:
         return pronunciation_figures(pairs, outputs)
 

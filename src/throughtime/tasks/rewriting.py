@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from torch import nn
 
+from throughtime.counted import counted
 from throughtime.data import Pair, collate, num_read
 from throughtime.models import Hypothesis, Writer, beam_search, greedy_search
 from throughtime.tasks.edit_distance import edit_distance
 
-__all__ = ["character_error_rate", "hypotheses", "match_figures"]
+__all__ = ["Usual", "character_error_rate", "hypotheses", "match_figures"]
 
 _TOKENS_PER_BATCH = 8192
+
+
+class Usual(NamedTuple):
+    """What the targets of the training are like.
+
+    Args:
+        longest_target: the number of tokens of the longest one.
+        mean_target: the mean number of tokens.
+        longest_repeats: see :func:`throughtime.models.repetition.longest_repeats`.
+    """
+
+    longest_target: int
+    mean_target: float
+    longest_repeats: Sequence[int]
 
 
 def hypotheses(
@@ -21,6 +38,7 @@ def hypotheses(
     *,
     longest_target: int,
     longest_source: int | None = None,
+    usual: Usual | None = None,
     beam_width: int = 1,
     n_best: int = 1,
     length_power: float = 1.0,
@@ -38,6 +56,10 @@ def hypotheses(
             up to a multiple of 16), whichever is more.
         longest_source: the length of the longest source of the training, in tokens. A longer
             source is cut to its first :func:`throughtime.data.num_read` tokens; None cuts none.
+        usual: what the targets of the training are like; None is unknown. With it an output is cut
+            off 10 tokens after one and a half times ``longest_target`` at the latest (the later,
+            the longer the source is than ``longest_source``), and where it repeats itself far more
+            than those targets do. So an untrained model, whose outputs do not end, costs less time.
         beam_width: the width of the beam; 1 is greedy search.
         n_best, length_power, keep_attention: see :func:`throughtime.models.beam_search`. The
             attention weights are those over the source after the cut.
@@ -49,25 +71,56 @@ def hypotheses(
     best_of: list[list[Hypothesis]] = [[] for _ in sources]
     # A batch of sources of similar lengths has little padding.
     order = sorted((i for i, ids in enumerate(sources) if ids), key=lambda i: len(sources[i]))
-    limits = {i: max(-(-len(sources[i]) // 16) * 32, longest_target) + 10 for i in order}
-    for indices in _batched(order, sources, limits, _TOKENS_PER_BATCH // beam_width):
+    limits = {i: _limits(len(sources[i]), longest_target, longest_source, usual) for i in order}
+    batches = list(_batched(order, sources, limits, _TOKENS_PER_BATCH // beam_width))
+    for indices in counted("writing", batches):
         batch = collate([sources[i] for i in indices], [[]] * len(indices))
-        limit = limits[indices[0]]
+        max_length, max_repeats = limits[indices[0]]
         arguments = (model, batch.source.to(device), batch.source_lengths)
         if beam_width == n_best == 1:
-            results = greedy_search(*arguments, max_length=limit, keep_attention=keep_attention)
+            results = greedy_search(
+                *arguments,
+                max_length=max_length,
+                max_repeats=max_repeats,
+                keep_attention=keep_attention,
+            )
         else:
             results = beam_search(
                 *arguments,
                 width=beam_width,
                 n_best=n_best,
                 length_power=length_power,
-                max_length=limit,
+                max_length=max_length,
+                max_repeats=max_repeats,
                 keep_attention=keep_attention,
             )
         for i, best in zip(indices, results, strict=True):
             best_of[i] = best
     return best_of
+
+
+def _limits(
+    num_source: int, longest_target: int, longest_source: int | None, usual: Usual | None
+) -> tuple[int, tuple[int, ...] | None]:
+    """The largest length of an output, and its largest repetitions, by the length of its source.
+
+    They depend on the length rounded up to a multiple of 16, so that sources of similar lengths can
+    be processed together.
+    """
+    length = -(-num_source // 16) * 16
+    limit = max(2 * length, longest_target)
+    if usual is None:
+        return limit + 10, None
+    growth = 1.0 if longest_source is None else length / (-(-longest_source // 16) * 16)
+    growth = max(1.0, growth)
+    limit = min(limit, math.ceil(1.5 * growth * longest_target))
+    # Of some tasks an output may be longer than the targets of the training.
+    growth *= max(1.0, longest_target / max(1, usual.longest_target))
+    repeats = (
+        math.ceil(growth * max(2 * most, usual.mean_target)) + 2 * period + 4
+        for period, most in enumerate(usual.longest_repeats, 1)
+    )
+    return limit + 10, tuple(repeats)
 
 
 def match_figures(pairs: Sequence[Pair], outputs: Iterable[str]) -> dict[str, float]:
@@ -120,15 +173,15 @@ def character_error_rate(pairs: Sequence[Pair], outputs: Iterable[str]) -> float
 
 
 def _batched(
-    order: Sequence[int], sources: Sequence[Sequence[int]], limits: Mapping[int, int], size: int
+    order: Sequence[int], sources: Sequence[Sequence[int]], limits: Mapping[int, object], size: int
 ) -> Iterator[Sequence[int]]:
     """Cuts ``order`` into batches of at most ``size`` tokens, padding included.
 
     Args:
         order: indices into ``sources``, sorted by their lengths.
         sources: the token ids of the sources.
-        limits: the largest length of the output for each index. All sources of a batch have the
-            same limit, because otherwise an output would depend on its neighbours in the batch.
+        limits: the limits of the output for each index. All sources of a batch have the same
+            limits, because otherwise an output would depend on its neighbours in the batch.
         size: the largest number of tokens of a batch.
     """
     begin = 0

@@ -2,6 +2,7 @@
 
 config.json         task, settings, what the task took from its data, parameters, versions
 model.safetensors   the best model by validation
+best/               the best models, step-N.safetensors, with --keep_best 2 or more
 last.ckpt           everything that --resume goes on from
 metrics.csv         losses and gradient norms along the way
 samples.txt         what the model wrote along the way
@@ -13,10 +14,11 @@ report.html         curves and samples on one page
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -84,6 +86,10 @@ class Run:
     @property
     def model_file(self) -> Path:
         return self.folder / "model.safetensors"
+
+    @property
+    def best_folder(self) -> Path:
+        return self.folder / "best"
 
     @property
     def checkpoint_file(self) -> Path:
@@ -170,7 +176,7 @@ class Run:
             RunError: where this is no run folder, or its configuration is damaged.
         """
         if not self.config_file.is_file():
-            hint = nearest(self.folder.name, _runs_beside(self.folder))
+            hint = _nearest_run(self.folder)
             what = "no such folder" if not self.folder.exists() else "no config.json in it"
             raise RunError(
                 f"{self.folder}: expected a run folder, as throughtime train makes it, "
@@ -224,18 +230,50 @@ class Run:
         except (ValueError, TypeError) as error:
             raise RunError(f"{where}: {error}") from error
 
-    def save_model(self, model: nn.Module) -> None:
-        """Writes the weights; those that stand in two places are written once."""
-        content = weights.to_bytes(model)
-        written_whole(self.model_file, lambda path: path.write_bytes(content))
+    def save_model(self, model: nn.Module, step: int | None = None) -> None:
+        """Writes the weights; those that stand in two places are written once.
 
-    def load_model(self, task: Task) -> nn.Module:
-        """The best model of this run.
+        Args:
+            model: the model.
+            step: its step, for a model in :attr:`best_folder`; None for the best model.
+        """
+        content = weights.to_bytes(model)
+        file = self._model_file_of(step)
+        file.parent.mkdir(exist_ok=True)
+        written_whole(file, lambda path: path.write_bytes(content))
+
+    def kept_steps(self) -> list[int]:
+        """The steps of the models in :attr:`best_folder`, in their order."""
+        names = (file.stem for file in self.best_folder.glob("step-*.safetensors"))
+        steps = (name.removeprefix("step-") for name in names)
+        return sorted(int(step) for step in steps if step.isdecimal())
+
+    def drop_models(self, but: Iterable[int]) -> None:
+        """Removes the models of :attr:`best_folder`, except those of the steps ``but``."""
+        for step in set(self.kept_steps()) - set(but):
+            self._model_file_of(step).unlink(missing_ok=True)
+
+    def _model_file_of(self, step: int | None) -> Path:
+        return self.model_file if step is None else self.best_folder / f"step-{step}.safetensors"
+
+    def load_model(self, task: Task, step: int | None = None) -> nn.Module:
+        """The best model of this run, or one of those that ``--keep_best`` has kept.
+
+        Args:
+            task: the task of this run.
+            step: the step of a model in :attr:`best_folder`; None is the best model.
 
         Raises:
             RunError: where none was saved yet, or the file is damaged or of another model.
         """
-        if not self.model_file.is_file():
+        file = self._model_file_of(step)
+        if step is not None and not file.is_file():
+            kept = ", ".join(map(str, self.kept_steps())) or "none, because --keep_best was 1"
+            raise RunError(
+                f"{self.best_folder}: expected the step of a model that was kept, got {step}. "
+                f"There is: {kept}."
+            )
+        if not file.is_file():
             raise RunError(
                 f"{self.folder}: no model was saved here yet. Train it: "
                 f"throughtime train {task.name} --run {self.folder} --resume"
@@ -246,10 +284,10 @@ class Run:
             raise RunError(f"{self.config_file}: {error}") from error
         model = task.model()
         try:
-            weights.put_into(model, weights.from_bytes(self.model_file.read_bytes()))
+            weights.put_into(model, weights.from_bytes(file.read_bytes()))
         except (ValueError, OSError) as error:
             raise RunError(
-                f"{self.model_file}: cannot be read as this run's model: it is damaged or of "
+                f"{file}: cannot be read as this run's model: it is damaged or of "
                 f"other settings ({error}). Restore it from a copy, or train again."
             ) from error
         return model.eval()
@@ -272,6 +310,12 @@ def versions() -> dict[str, str]:
     }
 
 
-def _runs_beside(folder: Path) -> list[str]:
-    parent = folder.parent
-    return [p.parent.name for p in parent.glob("*/config.json")] if parent.is_dir() else []
+def _nearest_run(folder: Path) -> str:
+    """The hint at a run of a similar name: beside the folder, else where runs usually lie."""
+    beside = [file.parent.name for file in folder.parent.glob("*/config.json")]
+    if hint := nearest(folder.name, beside):
+        return hint
+    files = [*folder.parent.parent.glob("*/*/config.json"), *Path("runs").glob("*/*/config.json")]
+    elsewhere = {file.parent.name: str(file.parent) for file in files}
+    names = difflib.get_close_matches(folder.name, list(elsewhere), n=1)
+    return f'; did you mean "{elsewhere[names[0]]}"?' if names else ""

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from throughtime.data import reopenable
 from throughtime.reading import Entries, Whole
 
-__all__ = ["COUNTS", "LONGEST", "absolute", "check_unchanged", "split_of"]
+__all__ = ["COUNTS", "LONGEST", "absolute", "check_unchanged", "split_of", "splits_joined"]
 
 Split = TypeVar("Split")
+Item = TypeVar("Item")
 
 COUNTS = Entries(others=Whole(0))
 """The kind of an asset that counts something in each split."""
@@ -56,6 +57,17 @@ def check_unchanged(
             f"{'them' if is_plural else 'it'}, or train another run on the new "
             f"{'ones' if is_plural else 'one'}."
         )
+
+
+def splits_joined(
+    task: str, name: str, splits: Mapping[str, list[Item]], split: str | None
+) -> list[Item]:
+    """The items of one split, or of all of them where ``split`` is None."""
+    if split is not None and list(splits) == ["all"]:
+        raise ValueError(f"{task}: {name} comes in no splits. Leave --split out.")
+    if split is not None:
+        return split_of(task, name, splits, split)
+    return [item for items in splits.values() for item in items]
 
 
 def split_of(task: str, name: str, splits: Mapping[str, Split], split: str) -> Split:

@@ -12,8 +12,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.counted import counted
 from throughtime.data import (
     PAD,
+    PAIR_SETS,
     Pair,
     PairBatch,
     PairBatches,
@@ -21,21 +23,27 @@ from throughtime.data import (
     Tokeniser,
     fit_tokeniser,
     in_words,
+    load_pairs,
+    read_pairs,
+    suspicions,
     tokeniser_from_json,
     warn_of_long_sources,
 )
+from throughtime.data.tokenisation import round_trip
 from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderDecoder, Hypothesis, Writer
-from throughtime.reading import Entries, Whole
+from throughtime.models.repetition import longest_repeats
+from throughtime.reading import Each, Entries, Number, Whole
 from throughtime.tasks.alignments import align, shortened
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.network import check_range
 from throughtime.tasks.pair_predictions import SearchOptions, predict_lines
-from throughtime.tasks.rewriting import character_error_rate, hypotheses, match_figures
-from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, split_of
+from throughtime.tasks.rewriting import Usual, character_error_rate, hypotheses, match_figures
+from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, split_of, splits_joined
 from throughtime.tasks.sequence_settings import MOST_BEAMS, SequenceToSequenceConfig
 from throughtime.tasks.shown import Shown, Text
-from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.small_data import defaults_for
+from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.uses import AttentionMap, Prediction
 
 __all__ = ["JudgingOptions", "SequenceToSequence", "SequenceToSequenceConfig"]
@@ -46,19 +54,33 @@ _log = logging.getLogger(__name__)
 # enough to be readable.
 _NUM_MAPS, _MAX_TOKENS_OF_MAP = 4, 40
 
+_MOST_ROUND_TRIPS = 5000
+
 
 @dataclass
 class JudgingOptions:
-    """How a split is evaluated.
+    """What is evaluated, and how.
 
     Args:
+        data: your own pairs, if no split of the run's own data is meant: a file with source, tab
+            and target on each line, SOURCE,TARGET, a folder, or a data set; all of its pairs are
+            evaluated, or the split of --split.
+        languages: file name endings of source and target at the prefix or in the folder of --data
+            (for example de-en).
+        encoding: encoding of the files of --data (default: utf-8).
         beam_width: width of the beam; 1 is greedy search (default: the setting of the run).
     """
 
+    data: str | None = None
+    languages: str | None = None
+    encoding: str | None = None
     beam_width: int | None = None
 
     def __post_init__(self) -> None:
         check_range(self, ("beam_width",), most=MOST_BEAMS)
+        for name in ("languages", "encoding"):
+            if getattr(self, name) is not None and self.data is None:
+                raise ValueError(f"--{name} is that of --data, which is not given")
 
 
 class SequenceToSequence(BatchTask):
@@ -87,7 +109,14 @@ class SequenceToSequence(BatchTask):
             "source_tokeniser": tokeniser_from_json,
             "target_tokeniser": tokeniser_from_json,
         },
-        {"num_pairs": COUNTS, "num_left_out": Whole(0), "signatures": dict[str, str]},
+        {
+            "num_pairs": COUNTS,
+            "num_left_out": Whole(0),
+            "signatures": dict[str, str],
+            # Older runs lack these.
+            "mean_target": Number(0),
+            "longest_repeats": Each(Whole(0, LONGEST)),
+        },
     )
     EvaluationOptions = JudgingOptions
     PredictionOptions = SearchOptions
@@ -127,6 +156,10 @@ class SequenceToSequence(BatchTask):
 
     def read(self, text: str) -> str:
         """Converts a user's text into a source; for sources of the pairs the inverse of `shown`."""
+        return text
+
+    def read_target(self, text: str) -> str:
+        """Converts a target of the user's own pairs into the form of the training's targets."""
         return text
 
     # The data.
@@ -175,6 +208,8 @@ class SequenceToSequence(BatchTask):
             "num_left_out": self.pairs.num_left_out,
             "longest_source": max(map(len, sources)),
             "longest_target": max(map(len, targets)),
+            "mean_target": sum(map(len, targets)) / len(targets),
+            "longest_repeats": longest_repeats(targets),
             "source_tokeniser": source.to_json(),
             "target_tokeniser": target.to_json(),
             "signatures": self.signatures,
@@ -197,13 +232,23 @@ class SequenceToSequence(BatchTask):
     def ids(self, split: str) -> tuple[list[list[int]], list[list[int]]]:
         """The sources and the targets of a split as token ids, without pairs of empty source."""
         if split not in self._ids:
-            source, target = self.tokenisers
-            ids = [(source.encode(p.source), target.encode(p.target)) for p in self.split(split)]
-            ids = [sides for sides in ids if sides[0]]
-            if not ids:
+            self._ids[split] = self._encoded(self.split(split))
+            if not self._ids[split][0]:
                 raise ValueError(f'{self.name}: {self.pairs.name} has no pairs in "{split}".')
-            self._ids[split] = ([s for s, _ in ids], [t for _, t in ids])
         return self._ids[split]
+
+    def _encoded(self, pairs: Iterable[Pair]) -> tuple[list[list[int]], list[list[int]]]:
+        source, target = self.tokenisers
+        ids = [(source.encode(p.source), target.encode(p.target)) for p in pairs]
+        ids = [sides for sides in ids if sides[0]]
+        return [s for s, _ in ids], [t for _, t in ids]
+
+    def defaults(self) -> dict[str, Default]:
+        amount, c = len(self.split("train")), self.config
+        defaults = defaults_for(c, amount, "pairs", per_row=1, least=8, few=5000)
+        if c.batch_by != "pairs":
+            defaults.pop("batch_size", None)
+        return defaults
 
     def batches(self, split: str, share: Share = WHOLE) -> PairBatches:
         c = self.config
@@ -219,13 +264,35 @@ class SequenceToSequence(BatchTask):
         self.ids("valid")
         # A missing library should be reported now, and not after the first epoch.
         self.judge(self.split("valid")[:1], [""])
-        self.warn("valid")
+        self._warn(f"{self.pairs.name}, valid", self.split("valid"), self.ids("valid"))
+        lines = {
+            split: [f"{pair.source}\t{pair.target}" for pair in pairs]
+            for split, pairs in self.pairs.splits.items()
+        }
+        for warning in suspicions(self.pairs.name, lines, self.pairs.cut, "pairs"):
+            _log.warning(warning)
+        self._warn_of_round_trip()
 
-    def warn(self, split: str) -> None:
-        """Logs which tokens of a split are unknown and which sources are unusually long."""
-        for side, summary in self.unknown(split).items():
-            _log.warning('%s: of the %ss of "%s" %s.', self.pairs.name, side, split, summary)
-        self._warn_of_long([self.tokenisers[0].encode(pair.source) for pair in self.split(split)])
+    def _warn_of_round_trip(self) -> None:
+        """Logs that the tokeniser cannot reproduce the targets, if it cannot."""
+        tokeniser, targets = self.tokenisers[1], [p.target for p in self.pairs.splits["train"]]
+        if getattr(tokeniser, "lower_case", False):
+            targets = [target.lower() for target in targets]
+        share, example = round_trip(tokeniser, targets[:_MOST_ROUND_TRIPS])
+        if example is not None and share < 0.9:
+            _log.warning(
+                "%s: %s reproduce only %.0f %% of the targets exactly (%r comes back as %r). Other "
+                "outputs cannot be right. Use --tokenisation subwords or characters.",
+                *(self.pairs.name, tokeniser.unit, 100 * share, *example),
+            )
+
+    def _warn(
+        self, name: str, pairs: Sequence[Pair], ids: tuple[list[list[int]], list[list[int]]]
+    ) -> None:
+        """Logs which tokens of pairs are unknown and which sources are unusually long."""
+        for side, summary in self._unknown(pairs, ids).items():
+            _log.warning("%s: of the %ss %s.", name, side, summary)
+        self._warn_of_long([self.tokenisers[0].encode(pair.source) for pair in pairs])
 
     def _warn_of_long(self, sources: Sequence[Sequence[int]]) -> None:
         unit = self.tokenisers[0].unit
@@ -233,12 +300,17 @@ class SequenceToSequence(BatchTask):
 
     def unknown(self, split: str) -> dict[str, str]:
         """A sentence about the unknown tokens of each side of a split that has any, by side."""
+        return self._unknown(self.split(split), self.ids(split))
+
+    def _unknown(
+        self, pairs: Sequence[Pair], ids: tuple[list[list[int]], list[list[int]]]
+    ) -> dict[str, str]:
         summaries = {}
         for i, side in enumerate(("source", "target")):
             tokeniser = self.tokenisers[i]
-            counts = tokeniser.count_unknown(pair[i] for pair in self.split(split))
+            counts = tokeniser.count_unknown(pair[i] for pair in pairs)
             if counts:
-                total = sum(map(len, self.ids(split)[i]))
+                total = sum(map(len, ids[i]))
                 summaries[side] = in_words(counts, total, tokeniser.unit)
         return summaries
 
@@ -289,26 +361,51 @@ class SequenceToSequence(BatchTask):
     def evaluate(
         self, model: nn.Module, split: str | None = None, options: JudgingOptions | None = None
     ) -> Evaluation:
-        split = split or "valid"
-        pairs = self.split(split)
+        about: dict[str, Any] = {"split": split or "valid"}
+        if options is not None and options.data is not None:
+            about = {"data": options.data, **({"split": split} if split else {})}
+            pairs = self._own_pairs(split, options)
+            name, ids = options.data, self._encoded(pairs)
+            if not ids[0]:
+                raise ValueError(f"{self.name}: expected pairs in {options.data}, got none.")
+        else:
+            name, pairs, ids = (
+                self.pairs.name,
+                self.split(split or "valid"),
+                self.ids(split or "valid"),
+            )
         if options is not None:
-            self.warn(split)
+            self._warn(f"{name}, {split}" if split else name, pairs, ids)
         beam_width = (options and options.beam_width) or self.config.beam_width
-        outputs = self.outputs(model, split, beam_width)
-        figures = {"loss": self._mean_loss(model, split), **self.judge(pairs, outputs)}
+        outputs = self.written(
+            model, [self.tokenisers[0].encode(pair.source) for pair in pairs], beam_width
+        )
+        figures = {"loss": self._mean_loss(model, ids), **self.judge(pairs, outputs)}
         if options is not None:
             further = {"exact_match": match_figures(pairs, outputs)["exact_match"]}
             # The characters of a symbol's name mean nothing (I_JUMP, AH).
             if self.tokenisers[1].kind != "symbols":
                 further["character_error_rate"] = character_error_rate(pairs, outputs)
             figures |= {name: value for name, value in further.items() if name not in figures}
-        about = {"split": split, "pairs": len(pairs), "beam_width": beam_width}
+        about |= {"pairs": len(pairs), "beam_width": beam_width}
         return Evaluation(figures, about, outputs, self.signatures if options else {})
 
-    def _mean_loss(self, model: nn.Module, split: str) -> float:
+    def _own_pairs(self, split: str | None, options: JudgingOptions) -> list[Pair]:
+        """The pairs that the options name, in the form of the pairs of the training."""
+        assert options.data is not None
+        if options.data in PAIR_SETS:
+            name, splits = options.data, load_pairs(options.data).splits
+        else:
+            encoding = options.encoding or "utf-8"
+            name, splits = read_pairs(options.data, options.languages, encoding)
+        pairs = splits_joined(self.name, name, splits, split)
+        return [Pair(self.read(pair.source), self.read_target(pair.target)) for pair in pairs]
+
+    def _mean_loss(self, model: nn.Module, ids: tuple[list[list[int]], list[list[int]]]) -> float:
         total, count, device = 0.0, 0, next(model.parameters()).device
         with evaluating(model):
-            for batch in PairBatches(*self.ids(split), 2048, by="tokens", is_shuffled=False):
+            batches = PairBatches(*ids, 2048, by="tokens", is_shuffled=False)
+            for batch in counted("scoring", batches):
                 batch = PairBatch(*(part.to(device) for part in batch))
                 total += _teacher_loss(model, batch).item()
                 count += int(batch.target_lengths.sum())
@@ -347,11 +444,21 @@ class SequenceToSequence(BatchTask):
         Args:
             model, sources, how: see :func:`throughtime.tasks.rewriting.hypotheses`.
         """
-        lengths = {
-            "longest_source": self.assets["longest_source"],
-            "longest_target": self.longest_target,
-        }
-        return hypotheses(model, sources, **lengths, **how)
+        return hypotheses(
+            model,
+            sources,
+            longest_source=self.assets["longest_source"],
+            longest_target=self.longest_target,
+            usual=self._usual,
+            **how,
+        )
+
+    @cached_property
+    def _usual(self) -> Usual | None:
+        a = self.assets
+        if "longest_repeats" not in a:
+            return None
+        return Usual(a["longest_target"], a["mean_target"], a["longest_repeats"])
 
     # Uses of a trained model.
 

@@ -1,13 +1,13 @@
-"""The kinds of output that a task can display: texts, tables, pictures, sounds and scores."""
+"""The kinds of output that a task displays: texts, tables, curves, pictures, sounds, scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Picture", "Score", "Shown", "Sound", "Table", "Text", "as_text"]
+__all__ = ["Curves", "Picture", "Score", "Shown", "Sound", "Table", "Text", "as_text"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,24 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     title: str = ""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves over common points.
+
+    Args:
+        x: the points: numbers, or words that stand below the axis.
+        y: the values of each curve at the points, by its name.
+        title: a caption.
+        x_name, y_name: what the axes measure.
+    """
+
+    x: Sequence[float] | Sequence[str]
+    y: Mapping[str, Sequence[float]]
+    title: str = ""
+    x_name: str = ""
+    y_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,7 @@ class Score:
     title: str = ""
 
 
-Shown = Text | Table | Picture | Sound | Score
+Shown = Text | Table | Curves | Picture | Sound | Score
 
 
 def as_text(item: Shown) -> str:

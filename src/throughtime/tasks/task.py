@@ -20,6 +20,7 @@ __all__ = [
     "WHOLE",
     "BatchTask",
     "Batches",
+    "Default",
     "Evaluation",
     "Figure",
     "Loss",
@@ -137,6 +138,18 @@ class NoOptions:
     """An empty set of options."""
 
 
+class Default(NamedTuple):
+    """A default of a setting that depends on the data.
+
+    Args:
+        value: the value.
+        reason: why it suits the data, a sentence for the user.
+    """
+
+    value: Any
+    reason: str
+
+
 class Task(ABC):
     """The data, the model and the evaluation of one learning problem.
 
@@ -205,6 +218,13 @@ class Task(ABC):
     def show(self, model: nn.Module) -> list[Shown]:
         """Examples of what the model produces, to be looked at during the training."""
         return []
+
+    def defaults(self) -> Mapping[str, Default]:
+        """The settings for which another default suits the amount of data, by name.
+
+        A command uses them for the settings that the user did not make.
+        """
+        return {}
 
     def check(self) -> None:
         """Raises a ValueError if the task cannot be trained; called before a run is created."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +20,16 @@ from throughtime.data import (
     reopenable,
 )
 from throughtime.data.pair_sets import PAIR_SETS
+from throughtime.data.splits import Cut
+from throughtime.data.tokenisation import kind_for_targets, round_trip
+from throughtime.tasks.network import MAY_BE_MISSING
 from throughtime.tasks.run_data import absolute
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 from throughtime.tasks.task import Figure
 
 __all__ = ["Bleu", "Translation", "TranslationConfig", "bleu", "bleu_tokeniser"]
+
+_log = logging.getLogger(__name__)
 
 BleuTokeniser = Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"]
 """The tokenisers of sacrebleu that need no download."""
@@ -42,8 +48,9 @@ class TranslationConfig(SequenceToSequenceConfig):
     """The sentences, the tokenisation, and the settings of all sequence-to-sequence tasks.
 
     Args:
-        data: name of a data set (for example multi30k-de-en); SOURCE,TARGET, two files with
-            corresponding lines; one file with source, tab and target on each line; or, with
+        data: name of a data set (for example multi30k-de-en); one file with source, tab and target
+            on each line; a folder with such files, train.tsv, valid.tsv and test.tsv (the last two
+            may be missing); SOURCE,TARGET, two files with corresponding lines; or, with
             --languages, the prefix of two files or a folder of files.
         languages: file name endings of source and target, at the prefix or in the folder of
             --data (for example de-en).
@@ -51,7 +58,12 @@ class TranslationConfig(SequenceToSequenceConfig):
         valid_fraction: fraction of the pairs that is kept for validation, if the data set has no
             splits (default: 0.1).
         test_fraction: fraction of the pairs that is kept for the test (default: 0).
-        tokenisation: how a text is split into tokens; auto is what suits the data set.
+        split: how one file is cut into training, validation and test: order, one after the other;
+            random, single pairs (those of equal sources together); blocks, parts of ten blocks of
+            consecutive pairs.
+        tokenisation: how a text is split into tokens; auto is what suits the data set. For your own
+            data that is words, if they reproduce nine of ten targets of the training exactly; else
+            (for code, say) subwords, or characters if there are few pairs.
         lower_case: convert words to lower case, in sources and in outputs.
         min_count: how often a word must occur in the training split to be in the vocabulary
             (default: 1); for subwords, how often two pieces must be neighbours to become one
@@ -67,6 +79,7 @@ class TranslationConfig(SequenceToSequenceConfig):
     encoding: str = "utf-8"
     valid_fraction: float | None = None
     test_fraction: float | None = None
+    split: Cut = field(default="order", metadata=MAY_BE_MISSING)
     tokenisation: Literal["auto", "words", "subwords", "characters", "symbols", "tagged"] = "auto"
     lower_case: bool = False
     min_count: int | None = None
@@ -203,12 +216,17 @@ class Translation(SequenceToSequence):
             encoding=c.encoding,
             valid_fraction=c.valid_fraction,
             test_fraction=c.test_fraction,
+            cut=c.split,
         )
 
     def fit_tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
         c, pairs = self.config, self.pairs.splits["train"]
-        is_auto = c.tokenisation == "auto"
-        kinds = self.pairs.kinds if is_auto else (c.tokenisation, c.tokenisation)
+        kinds = (c.tokenisation, c.tokenisation)
+        if c.tokenisation == "auto":
+            kinds = self.pairs.kinds
+            # Options of words say that words are wanted.
+            if c.data not in PAIR_SETS and not c.lower_case:
+                kinds = self._kinds_by_round_trip()
         limits = {"min_count": c.min_count, "max_size": c.vocab_size}
         limits = {name: value for name, value in limits.items() if value is not None}
         if c.lower_case and "words" not in kinds:
@@ -223,6 +241,23 @@ class Translation(SequenceToSequence):
                 **limits | ({"lower_case": c.lower_case} if kind == "words" else {}),
             )
             for side, kind in enumerate(kinds)
+        )
+        return source, target
+
+    def _kinds_by_round_trip(self) -> tuple[str, str]:
+        """The tokenisers of the user's own pairs: words, if they reproduce the targets."""
+        sources, targets = zip(*self.pairs.splits["train"], strict=True)
+        words = WordTokeniser(())
+        share, example = round_trip(words, targets)
+        target = kind_for_targets(targets)
+        if target == "words" or example is None:
+            return "words", "words"
+        # A source is only read; but where it looks like the targets, parts of it may be copied.
+        source = target if round_trip(words, sources)[0] < 0.9 else "words"
+        _log.warning(
+            "%s: words reproduce %.0f %% of the targets exactly (%r comes back as %r), so the "
+            "targets are split into %s, and the sources into %s. Choose others by --tokenisation.",
+            *(self.pairs.name, 100 * share, *example, target, source),
         )
         return source, target
 

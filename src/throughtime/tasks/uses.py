@@ -46,8 +46,16 @@ class Continues(Protocol):
 
     ContinuationOptions: ClassVar[type]
 
-    def continuation(self, model: nn.Module, options: Any) -> Iterator[str]:
-        """Yields the text in pieces, each as soon as it is generated."""
+    def continuation(
+        self, model: nn.Module, options: Any, say: Callable[[str], None]
+    ) -> Iterator[str]:
+        """Yields the text in pieces, each as soon as it is generated.
+
+        Args:
+            model: the model.
+            options: an instance of :attr:`ContinuationOptions`.
+            say: called with each remark for the user, a line of text.
+        """
         ...
 
 

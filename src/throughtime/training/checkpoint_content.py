@@ -13,7 +13,14 @@ from throughtime.tasks.run import Run, RunError
 from throughtime.training import checkpoint
 from throughtime.training.checkpoint_kinds import random_kinds
 from throughtime.training.learner import Learner
-from throughtime.training.position import FIGURES, Position, Row, check_position, position_kind
+from throughtime.training.position import (
+    FIGURES,
+    Kept,
+    Position,
+    Row,
+    check_position,
+    position_kind,
+)
 
 __all__ = ["restored", "state_of"]
 
@@ -75,4 +82,5 @@ def restored(run: Run, saved: dict[str, Any], learner: Learner, monitor: str) ->
         ) from error
     checkpoint.set_random_state(own["random"])
     rows = [Row(**row) for row in position.pop("unwritten")]
-    return Position(**position, unwritten=rows)
+    kept = [Kept(**validation) for validation in position.pop("kept", ())]
+    return Position(**position, unwritten=rows, kept=kept)

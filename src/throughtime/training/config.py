@@ -24,18 +24,26 @@ class LoopConfig:
         max_time: largest number of minutes of this call, including validation.
         seed: seed of the weights and of all random numbers.
         validate_every: steps between validations (default: an epoch).
-        sample_every: minutes between two samples that are printed.
+        patience: number of validations without a new best one after which the training ends
+            (default: it never ends for this reason).
+        keep_best: number of models that are kept, those of the best validations. The best one is
+            model.safetensors; with 2 or more, each is also best/step-N.safetensors.
+        sample_every: minutes between two samples that are printed; 0 prints none.
         save_every: minutes between checkpoints.
         log_every: steps that one row of metrics.csv averages.
     """
 
-    POSITIVE: ClassVar[tuple[str, ...]] = ("max_time", "validate_every", "log_every")
+    POSITIVE: ClassVar[tuple[str, ...]] = (
+        *("max_time", "validate_every", "patience", "keep_best", "log_every"),
+    )
     NOT_NEGATIVE: ClassVar[tuple[str, ...]] = ("sample_every", "save_every")
-    MOST: ClassVar[dict[str, int]] = {}
+    MOST: ClassVar[dict[str, int]] = {"keep_best": 1000}
 
     max_time: float | None = _free(None)
     seed: int = 0
     validate_every: int | None = None
+    patience: int | None = _free(None)
+    keep_best: int = _free(1)
     sample_every: float = _free(1.0)
     save_every: float = _free(1.0)
     log_every: int = _free(10)
@@ -53,8 +61,9 @@ class LoopConfig:
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed: expected 0 to {2**32 - 1}, got {self.seed}.")
         for name in self.NOT_NEGATIVE:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"--{name}: expected 0 or more, got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"--{name}: expected 0 or more, got {value}.")
 
 
 @dataclass
@@ -67,12 +76,17 @@ class GradientConfig(LoopConfig):
             decays within this time.
         learning_rate: learning rate of Adam after the warm-up and before the decay.
         decay: how the learning rate falls over the whole training.
-        warmup_steps: steps over which the learning rate rises.
+        warmup_steps: steps over which the learning rate rises (default: 100, but at most a tenth
+            of all steps).
         weight_decay: fraction of each weight that a step removes, times the learning rate.
         clip_norm: largest norm of the gradient; a longer one is scaled down to it.
         seed: seed of the weights and of dropout.
         validate_every: steps between validations (default: an epoch).
-        sample_every: minutes between two samples that are printed.
+        patience: number of validations without a new best one after which the training ends
+            (default: it never ends for this reason).
+        keep_best: number of models that are kept, those of the best validations. The best one is
+            model.safetensors; with 2 or more, each is also best/step-N.safetensors.
+        sample_every: minutes between two samples that are printed; 0 prints none.
         save_every: minutes between checkpoints.
         log_every: steps that one row of metrics.csv averages.
         precision: precision of the arithmetic, as Lightning names it.
@@ -87,13 +101,16 @@ class GradientConfig(LoopConfig):
         *("epochs", "learning_rate", "clip_norm", "devices", "num_nodes"),
     )
     NOT_NEGATIVE = (*LoopConfig.NOT_NEGATIVE, "warmup_steps", "weight_decay")
-    MOST: ClassVar[dict[str, int]] = {"devices": 1024, "num_nodes": 100_000}
+    MOST: ClassVar[dict[str, int]] = {
+        **LoopConfig.MOST,
+        **{"devices": 1024, "num_nodes": 100_000},
+    }
 
     epochs: int = _free(10)
     max_time: float | None = _free(None)
     learning_rate: float = _free(0.004)
     decay: Literal["cosine", "linear", "none"] = "cosine"
-    warmup_steps: int = 100
+    warmup_steps: int | None = None
     weight_decay: float = 0.01
     clip_norm: float = _free(1.0)
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
@@ -101,6 +118,17 @@ class GradientConfig(LoopConfig):
     devices: int = 1
     num_nodes: int = 1
     strategy: Literal["auto", "ddp"] = _free("auto")
+
+    def warmup(self, total_steps: int) -> int:
+        """The number of steps of the warm-up: ``warmup_steps``, or its default.
+
+        The default is 100, but at most a tenth of all steps, so that a short training does not end
+        before it reaches its learning rate.
+
+        >>> GradientConfig().warmup(80), GradientConfig().warmup(5000)
+        (8, 100)
+        """
+        return min(100, total_steps // 10) if self.warmup_steps is None else self.warmup_steps
 
 
 @dataclass
@@ -119,7 +147,7 @@ class ReinforceConfig(LoopConfig):
 
     POSITIVE = (*LoopConfig.POSITIVE, "updates", "episodes", "learning_rate", "clip_norm")
     NOT_NEGATIVE = (*LoopConfig.NOT_NEGATIVE, "entropy")
-    MOST: ClassVar[dict[str, int]] = {"episodes": 1_000_000}
+    MOST: ClassVar[dict[str, int]] = {**LoopConfig.MOST, "episodes": 1_000_000}
 
     updates: int = _free(300)
     episodes: int = 8
@@ -148,7 +176,10 @@ class EvolutionConfig(LoopConfig):
     """
 
     POSITIVE = (*LoopConfig.POSITIVE, "generations", "cases", "sigma", "learning_rate")
-    MOST: ClassVar[dict[str, int]] = {"population": 100_000, "cases": 1_000_000}
+    MOST: ClassVar[dict[str, int]] = {
+        **LoopConfig.MOST,
+        **{"population": 100_000, "cases": 1_000_000},
+    }
 
     generations: int = _free(200)
     population: int = 32

@@ -66,8 +66,8 @@ class GradientLearner(Learner):
 
     so every unit has the same weight, whichever process reads it.
 
-    The learning rate rises over ``warmup_steps`` and falls with the progress u of the training:
-    by (1 + cos(pi u)) / 2, by 1 - u, or not at all.
+    The learning rate rises over the warm-up (:meth:`GradientConfig.warmup`) and falls with the
+    progress u of the training: by (1 + cos(pi u)) / 2, by 1 - u, or not at all.
     """
 
     columns = ("gradient_norm", "learning_rate")
@@ -106,6 +106,7 @@ class GradientLearner(Learner):
         self.batches: Batches = task.batches("train", share)
         self.steps_per_epoch = len(self.batches)
         self.total_steps = config.epochs * self.steps_per_epoch
+        self.num_warmup_steps = config.warmup(self.total_steps)
         self.carried: Any = None
         self._seek(0)
 
@@ -145,7 +146,7 @@ class GradientLearner(Learner):
     def learning_rate(self, progress: float) -> float:
         """The learning rate of the next step, at a fraction of the training that is done."""
         c = self.config
-        warm = min(1.0, (self.num_steps + 1) / max(1, c.warmup_steps))
+        warm = min(1.0, (self.num_steps + 1) / max(1, self.num_warmup_steps))
         left = {
             "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
             "linear": 1 - progress,

@@ -6,7 +6,6 @@ together, and the first process writes the files.
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from throughtime.tasks.run import Run
-from throughtime.tasks.task import Evaluation, Task
+from throughtime.tasks.task import Evaluation, Figure, Task
 from throughtime.training import checkpoint
 from throughtime.training.checkpoint_content import restored, state_of
 from throughtime.training.clock import Clock, Speed
@@ -22,14 +21,13 @@ from throughtime.training.companions import companions
 from throughtime.training.config import LoopConfig
 from throughtime.training.journal import Journal
 from throughtime.training.learner import Diverged, Learner, StepReport
-from throughtime.training.position import Position, Row
-from throughtime.training.progress import Display
+from throughtime.training.position import Kept, Position, Row
+from throughtime.training.progress import SECONDS_BETWEEN_UPDATES, Display, place
 from throughtime.training.showing import Showing, drawing_aside
 from throughtime.training.signals import Interrupted, Stop
 
 __all__ = ["Loop", "Outcome"]
 
-_SECONDS_BETWEEN_UPDATES = 0.25
 # What a process reports to the others; smaller numbers are those of signals.
 _JOURNAL_FAILED = 1000
 
@@ -39,8 +37,8 @@ class Outcome:
     """How a training ended.
 
     Args:
-        reason: ``complete``, ``time``, ``journal`` (metrics.csv cannot be written), or the name of
-            the signal that interrupted it.
+        reason: ``complete``, ``patience``, ``time``, ``journal`` (metrics.csv cannot be written),
+            or the name of the signal that interrupted it.
         step: the number of steps of the whole training so far.
         figures: the figures of the best validation.
     """
@@ -142,9 +140,12 @@ class Loop:
             if not self._validate():
                 self._save()
                 return
-        elif p.step == total:
+        elif p.step == total or self._is_patience_over():
             # A run that was killed after its last checkpoint may lack its report.
             self.showing.report(p.step)
+        if self._is_patience_over():
+            self.reason = "patience"
+            return
         while total is None or p.step < total:
             progress = self.progress
             if self.processes.size > 1 and self.config.max_time is not None:
@@ -169,15 +170,17 @@ class Loop:
         if p.step % c.log_every == 0 or is_last:
             self._write_row()
         now = time.monotonic()
-        if now - self.updated >= _SECONDS_BETWEEN_UPDATES:
+        if now - self.updated >= SECONDS_BETWEEN_UPDATES:
             self._show_progress(report)
         is_ended = self.reason != "complete"
         is_interrupted = is_ended and self.reason != "time"
         if not is_interrupted and (self._is_due(p.step) or self.reason == "time"):
             is_ended = not self._validate() or is_ended
-        elif not is_interrupted and self._any(now - self.showing.shown >= 60 * c.sample_every):
+            if not is_ended and not is_last and self._is_patience_over():
+                self.reason, is_ended = "patience", True
+        elif not is_interrupted and self._any(self.showing.is_due(c.sample_every)):
             with self.speed.pause():
-                self.showing.samples(p.step, f"epoch {self.epoch:.2f} · a sample")
+                self.showing.samples(p.step, f"epoch {self.epoch:.2f} · a sample", c.sample_every)
         is_old = time.monotonic() - self.saved >= 60 * c.save_every
         if (is_ended or is_last or self._any(is_old)) and self.saved_step != p.step:
             self._save()
@@ -187,6 +190,11 @@ class Loop:
         """Whether a validation belongs to this step."""
         every = self.config.validate_every or self.learner.steps_per_epoch
         return step % every == 0 or step == self.learner.total_steps
+
+    def _is_patience_over(self) -> bool:
+        """Whether the last ``patience`` validations brought no new best one."""
+        patience = self.config.patience
+        return patience is not None and self._any(self.position.num_without_best >= patience)
 
     def _decide(self, is_last: bool) -> None:
         """Sets the reason to stop, which is the same in all processes."""
@@ -238,11 +246,8 @@ class Loop:
             left = min(left, max(0, self.clock.left))
         means = p.means() or dict(report.means)
         figures = {k: v for k, v in self._own_figures(means).items() if k in self.task.figures}
-        if self.learner.total_steps is None:
-            where = f"step {p.step}"
-        else:
-            epochs = math.ceil(self.learner.total_steps / self.learner.steps_per_epoch)
-            where = f"epoch {min(epochs, int(self.epoch) + 1)}/{epochs}"
+        share = self.clock.share(p.validation_seconds)
+        where = place(p.step, self.learner.total_steps, self.learner.steps_per_epoch, share)
         self.display.update(where, progress, figures or means, self.speed.value, left)
 
     def _own_figures(self, means: Mapping[str, float]) -> dict[str, float]:
@@ -274,14 +279,18 @@ class Loop:
             self._save()
             shown = " · ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in figures.items())
             title = f"epoch {self.epoch:.2f} · validation {shown}{' *' if is_best else ''}"
-            self.showing.samples(p.step, title)
+            self.showing.samples(p.step, title, self.config.sample_every)
             self.showing.report(p.step)
         return True
 
     def _evaluate(self) -> Evaluation | None:
         """The evaluation of the validation split; None if a signal or the time ended it."""
         try:
-            with drawing_aside(), self.stop.leaving(self.clock.left):
+            with (
+                drawing_aside(),
+                self.stop.leaving(self.clock.left),
+                self.display.counting("validation"),
+            ):
                 return self.task.evaluate(self.learner.model, "valid")
         except Interrupted:
             why = self.stop.signal.name if self.stop.signal else "--max_time"
@@ -291,12 +300,30 @@ class Loop:
     def _keep_best(self, figures: dict[str, float]) -> bool:
         p, monitor = self.position, self.task.monitor
         figure = self.task.figures[monitor]
+        self._keep_several(figures[monitor], figure)
         if p.best is not None and not figure.is_improved(figures[monitor], p.best):
+            p.num_without_best += 1
             return False
-        p.best, p.best_figures = figures[monitor], figures
+        p.best, p.best_figures, p.num_without_best = figures[monitor], figures, 0
         if self.processes.is_first:
             self.run.save_model(self.learner.model)
         return True
+
+    def _keep_several(self, value: float, figure: Figure) -> None:
+        """Keeps the model beside others if it is among the ``keep_best`` best ones."""
+        p, most = self.position, self.config.keep_best
+        # A validation that was made up for after an interruption is in the list already.
+        before = [kept for kept in p.kept if kept.step != p.step]
+        rank = next(
+            (r for r, kept in enumerate(before) if figure.is_improved(value, kept.value)),
+            len(before),
+        )
+        ranked = [*before[:rank], Kept(p.step, value), *before[rank:]]
+        p.kept = ranked[:most] if most > 1 else []
+        if self.processes.is_first:
+            if any(kept.step == p.step for kept in p.kept):
+                self.run.save_model(self.learner.model, p.step)
+            self.run.drop_models(kept.step for kept in p.kept)
 
     def _keep_unjudged(self) -> None:
         """Writes the model of a run whose time was too short for any validation."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from throughtime.reading import Each, Entries, Maybe, Number, ReadError, Whole
 
-__all__ = ["FIGURES", "Position", "Row", "check_position", "position_kind"]
+__all__ = ["FIGURES", "Kept", "Position", "Row", "check_position", "position_kind"]
 
 _ANY = Number(is_finite=False)
 FIGURES = Entries(others=_ANY)
@@ -40,6 +40,19 @@ _ROW = Entries(
 
 
 @dataclass
+class Kept:
+    """A validation whose model is kept.
+
+    Args:
+        step: when it was.
+        value: the figure that is monitored.
+    """
+
+    step: int
+    value: float
+
+
+@dataclass
 class Position:
     """The position of a training, which a checkpoint holds.
 
@@ -50,6 +63,8 @@ class Position:
         validation_seconds: the time of the longest validation.
         best: the best value of the monitored figure so far; None before the first validation.
         best_figures: all figures of that validation.
+        num_without_best: the number of validations since then.
+        kept: the best validations whose models are kept, the best one first.
         since_row: the sums of the figures over the steps since the last row, and the number of
             these steps as ``steps``.
         unwritten: rows that could not be written into metrics.csv.
@@ -61,6 +76,8 @@ class Position:
     validation_seconds: float = 0.0
     best: float | None = None
     best_figures: dict[str, float] = field(default_factory=dict)
+    num_without_best: int = 0
+    kept: list[Kept] = field(default_factory=list)
     since_row: dict[str, float] = field(default_factory=dict)
     unwritten: list[Row] = field(default_factory=list)
 
@@ -89,7 +106,12 @@ def position_kind() -> Entries:
             "best_figures": FIGURES,
             "since_row": FIGURES,
             "unwritten": Each(_ROW),
-        }
+        },
+        # Older checkpoints lack these.
+        {
+            "num_without_best": Whole(0),
+            "kept": Each(Entries({"step": Whole(0), "value": _ANY})),
+        },
     )
 
 
@@ -105,6 +127,8 @@ def check_position(where: str, saved: Mapping[str, Any], monitor: str, names: se
     step, best, sums = saved["step"], saved["best"], saved["since_row"]
     if saved["validated"] > step:
         raise ReadError(f"{where}.validated", f"expected at most the step {step}.")
+    if any(kept["step"] > step for kept in saved.get("kept", ())):
+        raise ReadError(f"{where}.kept", f"expected validations up to the step {step}.")
     if saved["best_figures"].get(monitor) != best and best == best:
         raise ReadError(f"{where}.best", f"expected the {monitor} of best_figures.")
     is_named = not names or set(sums) == names | {"steps"}

@@ -54,12 +54,22 @@ class Showing:
         self.display, self.journal, self.stop, self.clock = display, journal, stop, clock
         self.shown = time.monotonic()
 
-    def samples(self, step: int, title: str) -> None:
-        """Prints what the model produces, and records it in the journal."""
+    def is_due(self, minutes: float) -> bool:
+        """Whether the last samples were shown so many minutes ago; 0 shows none."""
+        return minutes > 0 and time.monotonic() - self.shown >= 60 * minutes
+
+    def samples(self, step: int, title: str, minutes: float) -> None:
+        """Prints a title and samples of what the model produces, and records the samples.
+
+        Args:
+            step: the current step.
+            title: the line before the samples.
+            minutes: the setting ``sample_every``; 0 shows no samples.
+        """
         self.display.say(title)
         self.shown = time.monotonic()
         journal = self.journal
-        if journal is None:
+        if journal is None or not minutes:
             return
 
         def show() -> None:

@@ -26,16 +26,16 @@ class Interrupted(BaseException):
 class Stop:
     """Records whether a training is to stop, and why.
 
-        While it is installed, SIGINT (Ctrl-C), SIGTERM and SIGHUP are only recorded, so the current
-    # Python drops an exception that is raised during garbage collection, so it is raised repeatedly.
-        abandoned (a validation, a sample) runs inside :meth:`leaving`, which a signal or the end of the
-        time ends at once.
+    While it is installed, SIGINT (Ctrl-C), SIGTERM and SIGHUP are only recorded, so the current
+    step is finished and the checkpoint is written, however often the signals are sent. Work that
+    may be abandoned (a validation, a sample) runs inside :meth:`leaving`, which a signal or the
+    end of the time ends at once.
 
-        Args:
-            tell: is called with the number of the first signal, to inform other processes.
+    Args:
+        tell: is called with the number of the first signal, to inform other processes.
 
-        Attributes:
-            signal: the first signal that was received; None before.
+    Attributes:
+        signal: the first signal that was received; None before.
     """
 
     def __init__(self, tell: Callable[[int], object] = lambda number: None) -> None:

@@ -13,7 +13,7 @@ from throughtime.kernels.graph.graph import LEAVES, OPERATIONS, Graph, Node, eva
 from throughtime.kernels.graph.program import program
 from throughtime.kernels.graph.trace import trace
 
-from ...given_inputs import RANGES, drawn
+from ...further_inputs import RANGES, drawn
 
 B, H, I = 3, 5, 4
 
@@ -33,14 +33,14 @@ def rule(op, *values):
     graph = Graph()
     leaves = [graph.leaf("state", str(i)) for i in range(len(values))]
     seed = graph.leaf("gradient", "d")
-    found = gradients(graph, [(graph.node(op, *leaves), seed)], leaves)
+    derivatives = gradients(graph, [(graph.node(op, *leaves), seed)], leaves)
     d = randn(*torch.broadcast_shapes(*(v.shape for v in values)))
     tensors = {("state", str(i)): v for i, v in enumerate(values)}
     inputs = [v.clone().requires_grad_(v.is_floating_point()) for v in values]
     y = OPERATIONS[op](*inputs)
     if op == "row_sum":
         d = d[..., :1]
-    ours = evaluate([found[leaf] for leaf in leaves], tensors | {("gradient", "d"): d})
+    ours = evaluate([derivatives[leaf] for leaf in leaves], tensors | {("gradient", "d"): d})
     wrt = [v for v in inputs if v.requires_grad]
     theirs = iter(torch.autograd.grad(y, wrt, d, allow_unused=True, materialize_grads=True))
     expected = [next(theirs) if v.requires_grad else torch.zeros(()) for v in inputs]
@@ -78,9 +78,9 @@ def test_a_choice_passes_the_gradient_to_what_was_chosen(op):
 def test_the_rule_of_a_power_is_the_derivative_of_autograd(exponent):
     graph = Graph()
     a, d = graph.leaf("state", "a"), graph.leaf("gradient", "d")
-    found = gradients(graph, [(graph.node("pow", a, exponent), d)], [a])
+    derivatives = gradients(graph, [(graph.node("pow", a, exponent), d)], [a])
     value = (randn(4, 50).abs() + 0.1).requires_grad_()
-    (ours,) = evaluate([found[a]], {("state", "a"): value, ("gradient", "d"): torch.ones(())})
+    (ours,) = evaluate([derivatives[a]], {("state", "a"): value, ("gradient", "d"): torch.ones(())})
     (theirs,) = torch.autograd.grad(value.pow(exponent).sum(), value)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
@@ -113,7 +113,7 @@ def test_at_a_jump_of_a_remainder_the_rule_takes_the_side_of_pytorch(op):
 
 
 def test_every_operation_has_a_rule_but_those_that_need_none():
-    """The largest of a row is only ever taken off for safety, under a stop."""
+    """A maximum over a row is only used inside a stop, to prevent overflow."""
     assert set(OPERATIONS) - set(RULES) == {"row_max"}
     assert set(RULES) <= set(OPERATIONS)
     assert not set(RULES) & set(LEAVES)
@@ -131,9 +131,11 @@ def test_no_gradient_flows_through_a_mask(op):
     else:
         mask = graph.node(op, a, 0.0)
     chosen = graph.node("where", mask, 2.0, graph.node("mul", a, 3.0))
-    found = gradients(graph, [(chosen, d)], [a])
+    derivatives = gradients(graph, [(chosen, d)], [a])
     value = KINKS.clone().requires_grad_()
-    (ours,) = evaluate([found[a]], {("state", "a"): value, ("gradient", "d"): torch.ones(1, 8)})
+    (ours,) = evaluate(
+        [derivatives[a]], {("state", "a"): value, ("gradient", "d"): torch.ones(1, 8)}
+    )
     (was_chosen,) = evaluate([mask], {("state", "a"): value})
     assert torch.equal(ours, torch.where(was_chosen, 0.0, 3.0).double())
 
@@ -157,10 +159,10 @@ def step_gradients(function, a, b, q, d):
         graph.leaf("state", "c"),
         graph.leaf("parameter", "q", "unit"),
     ]
-    found = gradients(graph, [(step.states["h"], graph.leaf("gradient", "d"))], leaves)
+    derivatives = gradients(graph, [(step.states["h"], graph.leaf("gradient", "d"))], leaves)
     tensors = {("state", "h"): a, ("state", "c"): b, ("parameter", "q"): q, ("gradient", "d"): d}
     tensors["units", "H"] = torch.tensor(float(a.shape[-1]), dtype=torch.float64)
-    ours = evaluate([found[leaf] for leaf in leaves], tensors)
+    ours = evaluate([derivatives[leaf] for leaf in leaves], tensors)
     inputs = [v.clone().requires_grad_() for v in (a, b, q)]
     theirs = torch.autograd.grad(
         function(*inputs), inputs, d, allow_unused=True, materialize_grads=True
@@ -169,7 +171,7 @@ def step_gradients(function, a, b, q, d):
     return [*ours[:2], ours[2].sum(0)], list(theirs)
 
 
-def same(ours, theirs, rtol=1e-11):
+def check_close(ours, theirs, rtol=1e-11):
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b.expand(a.shape), rtol=rtol, atol=1e-12)
 
@@ -196,7 +198,7 @@ def same(ours, theirs, rtol=1e-11):
     ],
 )
 def test_reductions_over_the_units_pass_their_gradient_to_every_unit(function):
-    same(*step_gradients(function, randn(B, H), randn(B, H), randn(H), randn(B, H)))
+    check_close(*step_gradients(function, randn(B, H), randn(B, H), randn(H), randn(B, H)))
 
 
 FUNCTIONS = {
@@ -229,7 +231,7 @@ def test_the_gradient_of_a_function_is_that_of_pytorch_also_at_its_kinks(name):
     d = randn(3, 8)
     # PyTorch divides by 6 in float32 even here, and takes softplus for linear above 20.
     rtol = 1e-7 if name in ("hardsigmoid", "softplus", "softplus, 2") else 1e-11
-    same(*step_gradients(lambda a, b, q: function(a) + q, a, randn(3, 8), randn(8), d), rtol)
+    check_close(*step_gradients(lambda a, b, q: function(a) + q, a, randn(3, 8), randn(8), d), rtol)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ def test_the_gradient_of_a_function_is_that_of_pytorch_also_at_its_kinks(name):
     ],
 )
 def test_the_chain_rule_adds_up_what_every_path_brings(function):
-    same(*step_gradients(function, randn(B, H), randn(B, H), randn(H), randn(B, H)))
+    check_close(*step_gradients(function, randn(B, H), randn(B, H), randn(H), randn(B, H)))
 
 
 def test_a_leaf_on_which_nothing_depends_has_no_gradient():
@@ -262,8 +264,8 @@ def test_a_leaf_on_which_nothing_depends_has_no_gradient():
 def test_a_value_that_is_given_several_gradients_adds_them_up():
     graph = Graph()
     a, d, e = graph.leaf("state", "a"), graph.leaf("gradient", "d"), graph.leaf("gradient", "e")
-    found = gradients(graph, [(a, d), (a, e)], [a])[a]
-    assert found is graph.node("add", d, e)
+    derivatives = gradients(graph, [(a, d), (a, e)], [a])[a]
+    assert derivatives is graph.node("add", d, e)
 
 
 # Whole cells.
@@ -271,8 +273,8 @@ def test_a_value_that_is_given_several_gradients_adds_them_up():
 
 def test_the_backward_step_of_a_cell_is_that_of_autograd(differentiated_cell):
     cell = differentiated_cell
-    made = program(cell)
-    graph, blocks = made.graph, cell.recurrent_block_names
+    cell_program = program(cell)
+    graph, blocks = cell_program.graph, cell.recurrent_block_names
     U = {name: randn(B, H).requires_grad_() for name in cell.gates}
     R = {name: (0.5 * randn(H, H)).requires_grad_() for name in blocks}
     s = {name: randn(B, H).requires_grad_() for name in cell.state_specs}
@@ -306,36 +308,36 @@ def test_the_backward_step_of_a_cell_is_that_of_autograd(differentiated_cell):
     leaves |= {("parameter", k): v.detach() for k, v in p.items()}
     leaves |= {("input", k): v.detach() for k, v in u.items()}
     leaves |= {("input", "x"): x.detach(), ("units", "H"): torch.tensor(float(H)).double()}
-    stages = made.stage_of(False)
-    for slot in sorted(made.slots, key=lambda slot: stages[slot.leaf]):
+    stages = cell_program.stage_of(False)
+    for slot in sorted(cell_program.slots, key=lambda slot: stages[slot.leaf]):
         total = U[slot.gate].detach() if slot.gate else torch.zeros(B, H, dtype=torch.float64)
         for value, block in slot.pairs:
             (operand,) = evaluate([value], leaves)
             total = total + operand @ R[block].detach().T
         leaves["slot", slot.leaf.name] = total
-    found = evaluate([*made.states.values(), made.output], leaves)
-    for ours, theirs in zip(found, values, strict=True):
+    derivatives = evaluate([*cell_program.states.values(), cell_program.output], leaves)
+    for ours, theirs in zip(derivatives, values, strict=True):
         torch.testing.assert_close(torch.as_tensor(ours).expand(B, H), theirs.detach())
 
     # The gradient of an operand comes from slots that are done before: as often as there are.
     seeds = {f"state:{k}": d[k] for k in s} | {"output": d["output"]}
-    seeds |= {f"operand:{i}": torch.zeros(B, H).double() for i in range(len(made.operands))}
+    seeds |= {f"operand:{i}": torch.zeros(B, H).double() for i in range(len(cell_program.operands))}
     d_slots = {}
-    for _ in range(len(made.operands) + 1):
+    for _ in range(len(cell_program.operands) + 1):
         tensors = leaves | {("gradient", k): v for k, v in seeds.items()}
-        for slot in made.slots:
-            (g,) = evaluate([made.gradients[slot.leaf]], tensors)
+        for slot in cell_program.slots:
+            (g,) = evaluate([cell_program.gradients[slot.leaf]], tensors)
             d_slots[slot] = torch.as_tensor(g, dtype=torch.float64).expand(B, H)
-        for i, value in enumerate(made.operands):
+        for i, value in enumerate(cell_program.operands):
             seeds[f"operand:{i}"] = sum(
                 d_slots[slot] @ R[b].detach()
-                for slot in made.slots
+                for slot in cell_program.slots
                 for v, b in slot.pairs
                 if v is value
             )
 
     def of(op, name, kind="row"):
-        (g,) = evaluate([made.gradients[graph.leaf(op, name, kind)]], tensors)
+        (g,) = evaluate([cell_program.gradients[graph.leaf(op, name, kind)]], tensors)
         return torch.as_tensor(g, dtype=torch.float64).expand(B, H)
 
     ours = {f"W.{k}": torch.zeros(B, H).double() for k in U}
@@ -365,10 +367,10 @@ def test_a_derivative_that_does_not_exist_is_as_infinite_as_in_pytorch():
 
 
 def test_the_backward_graph_is_simplified():
-    """d of a sum is passed on as it is; nothing is multiplied with one or added to zero."""
+    """The gradient of a sum is d itself: no node multiplies with one or adds zero."""
     graph = Graph()
     a, b, d = graph.leaf("state", "a"), graph.leaf("state", "b"), graph.leaf("gradient", "d")
-    found = gradients(graph, [(graph.node("add", a, b), d)], [a, b])
-    assert found[a] is d
-    assert found[b] is d
-    assert isinstance(found[a], Node)
+    derivatives = gradients(graph, [(graph.node("add", a, b), d)], [a, b])
+    assert derivatives[a] is d
+    assert derivatives[b] is d
+    assert isinstance(derivatives[a], Node)

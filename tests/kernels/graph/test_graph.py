@@ -1,4 +1,4 @@
-"""The graph of a step: each value once, simplified, as large as what it is computed from."""
+"""The graph of a step: each value is one node, simplified, with the shape of its arguments."""
 
 import math
 
@@ -39,12 +39,12 @@ def test_the_order_of_two_arguments_stays_where_it_matters(leaves, op):
 def test_what_needs_no_operation_becomes_none(leaves):
     graph, a, b = leaves
     node = graph.node
-    for same in (
+    for simplified in (
         *(node("add", a, 0.0), node("add", 0.0, a), node("sub", a, 0.0), node("mul", a, 1.0)),
         *(node("mul", 1.0, a), node("div", a, 1.0), node("neg", node("neg", a))),
         node("pow", a, 1.0),
     ):
-        assert same is a
+        assert simplified is a
     minus_b = node("neg", b)
     for simpler, expected in (
         (node("sub", 0.0, b), minus_b),
@@ -61,7 +61,7 @@ def test_what_needs_no_operation_becomes_none(leaves):
 
 
 def test_a_product_with_zero_stays_a_product():
-    """It is NaN where the other factor is infinite."""
+    """A product with zero is NaN if the other factor is infinite."""
     graph = Graph()
     product = graph.node("mul", graph.leaf("state", "a"), 0.0)
     assert isinstance(product, Node)
@@ -112,8 +112,8 @@ def test_a_copy_has_the_values_replaced_and_simplifies_again(leaves):
     root = graph.node("add", graph.node("mul", a, b), graph.node("tanh", b))
     other = Graph()
     c = other.leaf("state", "c")
-    (copied, kept) = other.copy([root, 7.0], {a: 1.0, b: c})
-    assert kept == 7.0
+    (copied, number) = other.copy([root, 7.0], {a: 1.0, b: c})
+    assert number == 7.0
     assert copied is other.node("add", c, other.node("tanh", c))
 
 

@@ -16,7 +16,7 @@ from throughtime.cells.cell import Input
 from throughtime.kernels import Call, Weights, reference
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.kernels.cpp import threads
-from throughtime.kernels.cpp.compile import missing
+from throughtime.kernels.cpp.build import missing
 from throughtime.kernels.graph import random
 from throughtime.kernels.graph.random import new_seed, uniform
 
@@ -39,7 +39,7 @@ def mixed(z):
 
 
 def number(seed, stream, t, row, unit):
-    """What is drawn for a row and a unit; t is -1 for what is drawn once."""
+    """The random number of a row and a unit; t is -1 for a number that is drawn once."""
     golden = 0x9E3779B97F4A7C15
     key = mixed(seed + (stream + 1) * golden)
     key = mixed(key + (t + 1) * golden)
@@ -70,7 +70,7 @@ def test_the_mixing_is_that_of_splitmix64():
 
 
 def test_known_answers():
-    """Worked out once by the functions above, so that a change of both is noticed."""
+    """Numbers that the functions above gave once, so that a change of both is noticed."""
     expected = [6110850, 14013507, 11584586, 12562163]
     drawn = uniform(torch.tensor(0), 0, 0, 2, 2, torch.float64)
     assert (drawn * 2**24).flatten().tolist() == expected
@@ -106,7 +106,7 @@ def test_a_seed_is_drawn_by_the_generator_of_pytorch():
 
 
 class Drawn(tt.Cell):
-    """Gives out what is drawn at each step; the second state is what was drawn once."""
+    """A cell that returns the random number of each step, and one that is drawn once."""
 
     gates, states = ("h",), ("h", "k")
     inputs: ClassVar = {"u": Input(drawn="step"), "v": Input(drawn="sequence")}
@@ -116,14 +116,14 @@ class Drawn(tt.Cell):
 
 
 class DrawnOnce(Drawn):
-    """Gives out what was drawn once, at each step."""
+    """A cell that returns at each step a random number that is drawn once."""
 
     def step(self, x, W, R, s, p, u=None):
         return dict(h=u.v, k=u.u)
 
 
 class Weighted(Drawn):
-    """The input times what is drawn: the gradient of x is the sum of what was drawn."""
+    """The input times a random number: the gradient of x is the sum of the random numbers."""
 
     def step(self, x, W, R, s, p, u=None):
         return dict(h=u.u * W.h(x), k=u.v)
@@ -137,7 +137,7 @@ def call_of(cell, T, B, H, dtype, seed=7, **options):
 
 
 def expected_of(T, B, H, lengths=None, seed=7, once=False):
-    """What is drawn, with zeros past a row's end, worked out by whole numbers."""
+    """The random numbers, with zeros past a row's end, computed with Python's integers."""
     times = [-1] * T if once else range(T)
     drawn = numbers(seed, 1 if once else 0, times, B, H)
     if lengths is not None:
@@ -233,12 +233,12 @@ def seed(request):
 
 @pytest.fixture(scope="module")
 def drawn(seed):
-    """(T, B, H) for two seeds beside each other, each with two streams; and what is drawn once."""
-    found = {}
+    """Numbers (T, B, H) of two successive seeds with two streams each, and numbers drawn once."""
+    samples = {}
     for name, at, stream in (("u", seed, 0), ("stream", seed, 1), ("seed", seed + 1, 0)):
         steps = [uniform(torch.tensor(at), stream, t, B, H, torch.float64) for t in range(T)]
-        found[name] = torch.stack(steps)
-    return found
+        samples[name] = torch.stack(steps)
+    return samples
 
 
 def test_they_are_spread_evenly(drawn):
@@ -266,19 +266,19 @@ def test_as_many_are_equal_as_chance_has_it(drawn):
 
 def pairs_of(drawn):
     u = drawn["u"]
-    found = {"stream": (u, drawn["stream"]), "seed": (u, drawn["seed"])}
+    samples = {"stream": (u, drawn["stream"]), "seed": (u, drawn["seed"])}
     for lag in (1, 2, 4):
-        found[f"unit {lag}"] = u[..., lag:], u[..., :-lag]
-        found[f"row {lag}"] = u[:, lag:], u[:, :-lag]
-        found[f"step {lag}"] = u[lag:], u[:-lag]
-    found["row and unit"] = u[:, 1:, 1:], u[:, :-1, :-1]
-    found["step and unit"] = u[1:, :, 1:], u[:-1, :, :-1]
-    found["step and row"] = u[1:, 1:], u[:-1, :-1]
-    return found
+        samples[f"unit {lag}"] = u[..., lag:], u[..., :-lag]
+        samples[f"row {lag}"] = u[:, lag:], u[:, :-lag]
+        samples[f"step {lag}"] = u[lag:], u[:-lag]
+    samples["row and unit"] = u[:, 1:, 1:], u[:, :-1, :-1]
+    samples["step and unit"] = u[1:, :, 1:], u[:-1, :, :-1]
+    samples["step and row"] = u[1:, 1:], u[:-1, :-1]
+    return samples
 
 
 def test_neighbours_do_not_depend_on_each_other(drawn):
-    """In unit, row, step, stream and seed: neither the numbers, nor what falls below a rate."""
+    """Neighbours in unit, row, step, stream and seed: the numbers, and if they are below a rate."""
     for name, (a, b) in pairs_of(drawn).items():
         n = a.numel()
         r = 12 * ((a - 0.5) * (b - 0.5)).mean()

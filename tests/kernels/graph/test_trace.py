@@ -1,4 +1,4 @@
-"""From equations to their graph: each function as PyTorch has it, or a reason."""
+"""Tracing: each function of a graph equals PyTorch's, or the step is refused with a reason."""
 
 import math
 import operator
@@ -224,7 +224,7 @@ def test_common_parts_of_the_equations_are_computed_once():
 
 
 def test_every_operation_evaluates_to_what_it_means():
-    """Those that no function of the tracer leads to included."""
+    """Also those operations that no function of the tracer uses."""
     graph = Graph()
     a, b, q = values()
     leaf_a, leaf_b = graph.leaf("state", "h"), graph.leaf("state", "c")
@@ -308,19 +308,19 @@ def test_what_no_graph_can_hold_is_refused_with_the_reason(function, reason):
 
 
 def _added(a, b, q):
-    made = a * b
-    same = made
-    made += q
-    made *= 2
-    return same + made
+    total = a * b
+    alias = total
+    total += q
+    total *= 2
+    return alias + total
 
 
 def _activated(function, *args):
-    def made(a, b, q):
+    def total(a, b, q):
         inner = a * b
         return inner + function(inner, *args)
 
-    return made
+    return total
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_the_power_of_zero_has_the_derivative_of_a_number():
 
 
 def test_the_seed_of_pytorch_is_no_way_around():
-    """A step that draws is refused whatever the generator gives."""
+    """A step that draws random numbers is refused, whatever numbers the generator gives."""
     torch.manual_seed(0)
     with pytest.raises(Untraceable):
         trace(cell_of(lambda a, b, q: torch.bernoulli(torch.sigmoid(a)) * b))

@@ -1,5 +1,5 @@
-"""A cell as the tracer reads it: its blocks, what its step returns, and the constants that are part
-of its equations."""
+"""Tracing of cells: their blocks, the values that the step returns, and the constants of their
+equations."""
 
 import pytest
 import torch
@@ -88,19 +88,19 @@ class _Rated(tt.Cell):
     gates, states = ("a",), ("h",)
     factor = 1.0
 
-    def __init__(self, held):
-        self.held = held
+    def __init__(self, factors):
+        self.factors = factors
 
     def step(self, x, W, R, s, p):
-        return dict(h=torch.tanh(s.h) * (self.held[0] * self.factor * _RATE))
+        return dict(h=torch.tanh(s.h) * (self.factors[0] * self.factor * _RATE))
 
 
 def _fill(cell, monkeypatch):
-    cell.held.fill_(5.0)
+    cell.factors.fill_(5.0)
 
 
 def _put(cell, monkeypatch):
-    cell.held[0] = 5.0
+    cell.factors[0] = 5.0
 
 
 def _of_class(cell, monkeypatch):
@@ -112,7 +112,7 @@ def _of_module(cell, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("held", "change"),
+    ("factors", "change"),
     [
         ([1.0], _put),
         (torch.ones(1), _fill),
@@ -122,9 +122,9 @@ def _of_module(cell, monkeypatch):
     ],
 )
 def test_a_constant_that_changes_wherever_it_stands_changes_the_equations(
-    held, change, monkeypatch
+    factors, change, monkeypatch
 ):
-    cell = _Rated(held)
+    cell = _Rated(factors)
     assert trace(cell).states["h"].args[1] == 2.0
     assert trace(cell) is trace(cell)
     change(cell, monkeypatch)

@@ -1,4 +1,4 @@
-"""What `throughtime equations --latex` prints: lines that TeX takes, in the notation of a paper."""
+"""`throughtime equations --latex` prints valid TeX in the notation of papers."""
 
 import re
 from functools import cache
@@ -9,7 +9,7 @@ from throughtime.kernels.printing.equations import describe
 
 @cache
 def typeset(line):
-    """Raises where matplotlib's subset of TeX does not know what stands there."""
+    """Raises if matplotlib, which knows a subset of TeX, cannot parse the text."""
     from matplotlib.mathtext import MathTextParser
 
     MathTextParser("path").parse(f"${line}$")

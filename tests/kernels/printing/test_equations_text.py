@@ -15,7 +15,7 @@ import throughtime as tt
 from throughtime.kernels.graph.trace import Untraceable
 from throughtime.kernels.printing.equations import describe
 
-from ...given_inputs import bounded, drawn
+from ...further_inputs import bounded, drawn
 
 T = 4
 
@@ -24,7 +24,7 @@ T = 4
 
 
 def python(text):
-    """A printed expression as Python."""
+    """Converts a printed expression to Python."""
     if text.startswith("Σ_t "):
         outside = text
         while "(" in outside:
@@ -36,24 +36,24 @@ def python(text):
 
 
 def joined(text):
-    """Writes out the products for which the print has no sign."""
+    """Adds the operators of matrix products, which the printed text omits."""
     out = ""
-    while found := re.search(r"\b([WR]_\w+)(\^T)? (?=[\w(])|\b(δ\w+) (?=[\w(])", text):
-        out += text[: found.start()]
-        operand = re.match(r"\w*", text[found.end() :])[0]
-        end = found.end() + len(operand)
+    while product := re.search(r"\b([WR]_\w+)(\^T)? (?=[\w(])|\b(δ\w+) (?=[\w(])", text):
+        out += text[: product.start()]
+        operand = re.match(r"\w*", text[product.end() :])[0]
+        end = product.end() + len(operand)
         if text[end : end + 1] == "(":
             depth, start = 0, end
             while depth or end == start:
                 depth += {"(": 1, ")": -1}.get(text[end], 0)
                 end += 1
             operand += f"({joined(text[start + 1 : end - 1])})"
-        if found[3]:
+        if product[3]:
             assert text[end : end + 2] == "^T"
             end += 2
-            out += f"outer({found[3]}, {operand})"
+            out += f"outer({product[3]}, {operand})"
         else:
-            out += f"({found[1]}{'.T' * bool(found[2])} @ {operand})"
+            out += f"({product[1]}{'.T' * bool(product[2])} @ {operand})"
         text = text[end:]
     return out + text
 
@@ -83,7 +83,7 @@ def value(text, known):
 
 
 def run(equations, cell, weights, x, entering, initial, above, last):
-    """All values that the printed equations give, by printed name."""
+    """The values of all printed equations, by their printed names."""
     H = above.shape[1]
     states = list(cell.state_specs)
     steps, before = [], dict(zip(states, initial, strict=True))
@@ -103,11 +103,11 @@ def run(equations, cell, weights, x, entering, initial, above, last):
         known |= {f"d{name}_sent_t": v for name, v in sent.items()}
         for name, text in equations.backward:
             name = name.replace("_{t-1}", "_before").replace("'", "_sent")
-            known[name] = made = value(text, known)
+            known[name] = result = value(text, known)
             if name.startswith("δ"):
-                known[name] = made + np.zeros(H)
+                known[name] = result + np.zeros(H)
             if name[1:] in weights:
-                sums[name] = sums.get(name, 0) + made + np.zeros_like(weights[name[1:]])
+                sums[name] = sums.get(name, 0) + result + np.zeros_like(weights[name[1:]])
         sent = {name: known[f"d{name}_sent_before"] for name in states}
         steps[t] = known
     return steps, sent, sums
@@ -161,36 +161,38 @@ def test_the_printed_equations_give_the_values_and_gradients_of_autograd(printed
         [d.numpy()[0] for d in last],
     )
 
-    def same(ours, theirs):
+    def check_close(ours, theirs):
         theirs = np.zeros(()) if theirs is None else theirs.detach().numpy()
         np.testing.assert_allclose(ours, theirs + np.zeros_like(ours), rtol=1e-9, atol=1e-10)
 
     dx = "dx2_t" if "x" in cell.state_specs else "dx_t"
     for t in range(T):
-        same(steps[t][f"{cell.output_name}_t"], output[t])
-        same(steps[t][dx], x.grad[t])
+        check_close(steps[t][f"{cell.output_name}_t"], output[t])
+        check_close(steps[t][dx], x.grad[t])
         for name, v in entering.items():
-            same(steps[t][f"d{name}_t"], v.grad[t])
+            check_close(steps[t][f"d{name}_t"], v.grad[t])
     for name, v, s in zip(cell.state_specs, initial, state, strict=True):
-        same(steps[-1][f"{name}_t"], s[0])
-        same(sent[name], None if v.grad is None else v.grad[0])
+        check_close(steps[-1][f"{name}_t"], s[0])
+        check_close(sent[name], None if v.grad is None else v.grad[0])
     assert {f"d{name}" for name in weights} >= set(sums)
     for gate, names in bias.items():
         sums |= {f"d{name}": sums[f"db_{gate}"] for name in names}
     if learned:
         # Through the transformation, if there is one, to what is learned.
-        made = [used[name[2:]] for name in learned]
+        result = [used[name[2:]] for name in learned]
         printed = [torch.as_tensor(sums[f"d{name}"]) for name in learned]
-        through = torch.autograd.grad(made, list(learned.values()), printed, allow_unused=True)
+        through = torch.autograd.grad(result, list(learned.values()), printed, allow_unused=True)
         sums |= {f"d{name}": d.numpy() for name, d in zip(learned, through, strict=True)}
     for name, grad in blocks_of(cell, {k: p.grad for k, p in own.items()}).items():
         # A bias that no equation shows has no gradient.
-        same(sums[f"d{name}"] if not name.startswith("b_") else sums.get(f"d{name}", 0.0), grad)
+        check_close(
+            sums[f"d{name}"] if not name.startswith("b_") else sums.get(f"d{name}", 0.0), grad
+        )
 
 
 def blocks_of(cell, weights):
-    """The weights, or their gradients, by the names of the print."""
-    found = {name: weights[name] for name in cell.parameter_specs}
+    """The weights, or their gradients, by their printed names."""
+    named = {name: weights[name] for name in cell.parameter_specs}
     for source, letter, names in (
         ("weight_ih", "W_", cell.gates),
         ("weight_hh", "R_", cell.recurrent_block_names),
@@ -199,8 +201,8 @@ def blocks_of(cell, weights):
     ):
         whole = weights.get(source)
         parts = [None] * len(names) if whole is None else whole.chunk(len(names)) if names else ()
-        found |= {f"{letter}{name}": part for name, part in zip(names, parts, strict=True)}
-    return found
+        named |= {f"{letter}{name}": part for name, part in zip(names, parts, strict=True)}
+    return named
 
 
 # The peephole LSTM as the lecture has it.

@@ -1,4 +1,4 @@
-"""ONNX files: our layers become native recurrent nodes, and such nodes become modules of ours."""
+"""Writes recurrent layers as ONNX files, and loads ONNX files with recurrent nodes as modules."""
 
 from throughtime.interchange.onnx.export import save_onnx
 from throughtime.interchange.onnx.load import OnnxModule, load_onnx

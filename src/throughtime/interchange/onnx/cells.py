@@ -1,11 +1,12 @@
-r"""The recurrences of ONNX as cells: free activations, and a clip before each of them.
+r"""The recurrent operators of ONNX as cells, with any of ONNX's activations and with clipping.
 
-They stand in no registry, for they are what a file asks for. Their blocks lie as in the node, so
-that its weights are used as they are. ``clip`` bounds what enters f and g to [-clip, clip]; None
-does not.
+The cells are not registered, because only a loaded file creates them. Their blocks have the order
+of the node, so that its weights are used without conversion. ``clip`` bounds the arguments of the
+activations f and g to [-clip, clip]; None is no bound.
 
-Source: the ONNX operators RNN, GRU and LSTM, version 22. Differs: they say that clip is applied
-to the input of the activations; as in ONNX Runtime that of h, the cell state, is not clipped.
+Source: the ONNX operators RNN, GRU and LSTM, version 22. Differs: the specification clips the
+arguments of all activations; here, as in ONNX Runtime, the argument of h, the cell state, is not
+clipped.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ ACTIVATIONS: dict[str, tuple[float | None, float | None]] = {
     "Softsign": (None, None),
     "Softplus": (None, None),
 }
-"""The activations, with the alpha and the beta where none is given: those of the operators of the
-same names. None: it takes none. NaN: there is no default."""
+"""The activations, each with the default values of alpha and beta, which are those of the operators
+of the same names. None: the activation takes no such number. NaN: the number is required."""
 
 
 class _Activation:
-    """One activation, with its clip, alpha and beta."""
+    """An activation with its alpha and beta, and the clip of its argument."""
 
     def __init__(self, name: str, alpha: float, beta: float, clip: float | None) -> None:
         self.name, self.alpha, self.beta, self.clip = name, alpha, beta, clip
@@ -177,7 +178,7 @@ class _LongShortTermMemory(Cell):
 
 
 class OnnxLSTM(_LongShortTermMemory):
-    r"""The LSTM with peepholes; without them p is zero.
+    r"""The LSTM with peepholes; p is zero for a node without them.
 
     i_t = f(W_i x_t + R_i h_{t-1} + p_i * c_{t-1} + b_i)
     f_t = f(W_f x_t + R_f h_{t-1} + p_f * c_{t-1} + b_f)

@@ -1,4 +1,4 @@
-"""The nodes of a graph: in an order in which they can run, and each as something to call."""
+"""The nodes of an ONNX graph: sorted into an order of execution, and as callable objects."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from throughtime.interchange.onnx.operators import MICROSOFT, Operator, names, o
 
 __all__ = ["Node", "OperatorNode", "in_order", "operator_for", "versions_of"]
 
-# Nodes that hold a graph of their own.
+# Operators whose nodes contain a graph of their own.
 _WITH_GRAPHS = ("If", "Loop", "Scan", "SequenceMap")
 _QUANTISED = re.compile(r"quantize|Integer$|^QLinear|NBits$|^QGemm|^QAttention|^QMoE", re.I)
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node that runs with each call.
+    """A node that runs in each call of the module.
 
     Args:
-        who: the file and the node, the first words of messages.
-        run: computes the outputs of the inputs.
-        inputs, outputs: the names of the values; empty for one that is left out.
-        tensors: the attributes that are tensors, and under which name each is stored.
+        who: the file and the node, with which error messages begin.
+        run: computes the outputs from the inputs.
+        inputs, outputs: the names of the values; an empty name is an omitted value.
+        tensors: for each attribute that is a tensor, the name of the buffer that holds it.
     """
 
     who: str
@@ -41,13 +41,13 @@ class Node:
 
 
 class OperatorNode:
-    """A node of one of the operators around the recurrent ones.
+    """A node that is not recurrent.
 
     Args:
-        who: the file and the node, the first words of messages.
-        operator: what it computes.
-        attributes: those that are no tensors.
-        num_outputs: how many outputs the node names.
+        who: the file and the node, with which error messages begin.
+        operator: the operator that the node computes.
+        attributes: its attributes, except tensors.
+        num_outputs: the number of outputs that the node names.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class OperatorNode:
 
 
 def operator_for(who: str, node: Any, versions: dict[str, int]) -> Operator:
-    """The operator of a node.
+    """Looks up the operator of a node.
 
     Args:
-        who: the file and the node, the first words of the message.
-        node: as the file has it.
+        who: the file and the node, with which the error message begins.
+        node: the node in the file.
         versions: the version of each operator set that the file uses, by domain.
 
     Raises:
-        ValueError: for an operator that cannot be run.
+        ValueError: if the operator cannot be run.
     """
     domain, name = _domain(node.domain), node.op_type
     if not domain and domain not in versions:
@@ -120,35 +120,38 @@ def _domain(name: str) -> str:
 
 
 def in_order(file: str, nodes: Sequence[Any], known: Collection[str]) -> list[tuple[str, Any]]:
-    """The nodes, each behind those that make its inputs, else in the order of the file.
+    """Sorts nodes so that each follows those that compute its inputs, else keeps the file's order.
 
     Args:
-        file: the first word of messages.
-        nodes: as the file has them.
-        known: the names of the values that no node makes.
+        file: the path of the file, with which error messages begin.
+        nodes: the nodes in the file.
+        known: the names of the values that exist before any node runs.
 
     Returns:
-        Each node, with what messages call it before it.
+        Pairs of the file and node as text for error messages, and the node.
 
     Raises:
-        ValueError: where a value is made twice or not at all, or needs itself.
+        ValueError: if a value is computed twice or not at all, or depends on itself.
     """
     calls = [f"{file}: {node.op_type} node {node.name or i}" for i, node in enumerate(nodes)]
-    maker: dict[str, int] = {}
+    # The index of the node that computes each value.
+    source: dict[str, int] = {}
     for i, node in enumerate(nodes):
         for name in filter(None, node.output):
-            if name in maker or name in known:
+            if name in source or name in known:
                 raise ValueError(f"{calls[i]}: its output {name} is made twice.")
-            maker[name] = i
+            source[name] = i
     readers: dict[int, list[int]] = defaultdict(list)
+    # The number of inputs of each node that are not computed yet.
     missing: list[int] = []
     for i, node in enumerate(nodes):
         names_read = {name for name in node.input if name and name not in known}
         for name in names_read:
-            if name not in maker:
+            if name not in source:
                 raise ValueError(f"{calls[i]}: its input {name} is made by no node.")
-            readers[maker[name]].append(i)
+            readers[source[name]].append(i)
         missing.append(len(names_read))
+    # A heap, so that of all nodes that can run the first in the file comes next.
     ready = [i for i, count in enumerate(missing) if count == 0]
     order: list[int] = []
     while ready:

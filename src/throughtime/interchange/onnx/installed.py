@@ -1,4 +1,4 @@
-"""The package onnx, which is loaded when it is first needed."""
+"""Imports the optional package onnx on first use."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["onnx_package"]
 
 
 def onnx_package(who: str) -> Any:
-    """The package.
+    """Imports and returns the package onnx.
 
     Args:
-        who: the function that needs it, the first word of the message.
+        who: the name of the calling function, with which the error message begins.
 
     Raises:
-        ImportError: where it is not installed, with what to install.
+        ImportError: if onnx is not installed; the message says how to install it.
     """
     try:
         package = importlib.import_module("onnx")

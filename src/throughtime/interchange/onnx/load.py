@@ -1,4 +1,4 @@
-"""ONNX files as modules: the recurrent nodes on our kernels, the few others in PyTorch."""
+"""Loads ONNX files as modules: kernels run the recurrent nodes, PyTorch the other operators."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ __all__ = ["OnnxModule", "load_onnx"]
 
 
 def load_onnx(path: str | Path, *, backend: str = "auto") -> OnnxModule:
-    """An ONNX file with RNN, GRU or LSTM nodes as a module that can be trained further.
+    """Loads an ONNX file with RNN, GRU or LSTM nodes as a module that can be trained further.
 
-    Every attribute of the three operators is known, and every optional input; their weights may
-    be stored in the file or be inputs of the graph. Beside them the graph may have the operators
-    that PyTorch, Keras (through tf2onnx) and ONNX Runtime write around recurrent layers; they are
-    listed in docs/onnx.md. Nothing that the file holds is run as code.
+    All attributes and optional inputs of the three operators are supported; their weights may be
+    stored in the file or be inputs of the graph. The graph may also contain the operators that
+    PyTorch, Keras (through tf2onnx) and ONNX Runtime write around recurrent layers; docs/onnx.md
+    lists them. Loading runs no code from the file.
 
     Args:
         path: the file.
-        backend: what runs the recurrent nodes; see :class:`throughtime.Recurrent`.
+        backend: the backend that runs the recurrent nodes; see :class:`throughtime.Recurrent`.
 
     Raises:
-        ValueError: where the file is missing or damaged, an operator or attribute is unknown, a
-            stored weight has the wrong shape, or no node is recurrent.
-        ImportError: where onnx is not installed.
+        ValueError: if the file is missing or damaged, an operator or attribute is unknown, a stored
+            weight has the wrong shape, or no node is recurrent.
+        ImportError: if onnx is not installed.
     """
     dispatch.check(backend)
     onnx = onnx_package("load_onnx")
     file = Path(path)
     if not file.is_file():
         raise ValueError(f"{file}: expected an ONNX file, got none there.")
-    # Loaded by then: onnx is written on it.
+    # onnx itself has imported protobuf already.
     from google.protobuf.message import DecodeError
 
     try:
@@ -68,29 +68,28 @@ def load_onnx(path: str | Path, *, backend: str = "auto") -> OnnxModule:
             model = onnx.inliner.inline_local_functions(model)
         return OnnxModule(onnx, model, str(file), backend)
     except (AttributeError, IndexError, KeyError, TypeError) as error:
-        # Bytes that are no name, a type that there is not, fewer outputs than a node must have.
+        # For example names that are not UTF-8, an unknown type, or too few outputs of a node.
         raise ValueError(f"{file}: the file is damaged ({error!r}).") from error
 
 
 class OnnxModule(nn.Module):
-    """The graph of an ONNX file; :func:`load_onnx` makes it.
+    """The graph of an ONNX file as a module; :func:`load_onnx` creates it.
 
-    It is called with the graph's inputs in their order, and returns a tuple of its outputs in
-    theirs. What the file stores as floating-point numbers are its parameters; whole numbers, a
-    number alone (of the shape ()) and the values of Constant nodes are its buffers. They have the
-    names of the file, with ``_`` for what is no letter or digit. What depends on buffers alone is
-    computed once, when the file is loaded. ``.to(dtype)`` converts the module as a whole: where
-    the file converts to a floating-point type (Cast), the converted module converts to its own.
+    A call takes the inputs of the graph in their order, and returns a tuple of its outputs. The
+    floating-point tensors that the file stores are parameters; integers, scalars (of the shape ())
+    and the values of Constant nodes are buffers. They have the names in the file, with ``_`` for
+    characters that are not letters or digits. Values that depend on buffers only are computed once,
+    when the file is loaded. ``.to(dtype)`` converts the whole module: a Cast to a floating-point
+    type then casts to the new dtype.
 
     Shapes:
-        as the file declares them; a size that it gives a name there may be any, the same for all
-        inputs.
+        Those that the file declares. A named size is variable, but equal for all inputs.
 
     Raises:
         ShapeError: for an input of the wrong shape.
-        ValueError: for whole numbers where others are expected, or the reverse; or what a node
-            cannot do.
-        TypeError: for too few inputs or too many.
+        ValueError: for an input of integers instead of floating-point numbers or the reverse, or
+            inputs that a node cannot compute.
+        TypeError: for a wrong number of inputs.
     """
 
     def __init__(self, onnx: Any, model: Any, file: str, backend: str = "auto") -> None:
@@ -99,13 +98,13 @@ class OnnxModule(nn.Module):
         self.file = file
         self.stored = nn.Module()
         self._places: dict[str, str] = {}
-        # The names of the values that no call and no training changes.
+        # The names of the values that neither calls nor training change.
         self._constants: set[str] = set()
         for value in graph.initializer:
             self._store(value.name, tensor_of(onnx, f"{file}: the tensor {value.name}", value))
         if graph.sparse_initializer:
             raise ValueError(f"{file}: sparse initialisers cannot be read. Store them dense.")
-        # Old files list what they store among the inputs too.
+        # Old files also list the stored tensors among the inputs.
         self.inputs = tuple(
             declared(onnx, file, value) for value in graph.input if value.name not in self._places
         )
@@ -115,12 +114,12 @@ class OnnxModule(nn.Module):
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """The graph's inputs in order, without those that the file stores."""
+        """The names of the graph's inputs in order, without those that the file stores."""
         return tuple(value.name for value in self.inputs)
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The graph's outputs in order."""
+        """The names of the graph's outputs in order."""
         return self.outputs
 
     def _store(self, name: str, tensor: Tensor) -> None:
@@ -128,27 +127,28 @@ class OnnxModule(nn.Module):
         if name in self._places:
             raise ValueError(f"{self.file}: the value {name} is stored twice.")
         place = self._places[name] = self._free_place(name)
-        # A number alone is a constant that the writer of the file put there, such as the 0 of an
-        # initial state or the epsilon of a norm.
+        # A scalar is a constant that the exporter wrote, such as the 0 of an initial state or the
+        # epsilon of a normalisation; it is not trained.
         if tensor.is_floating_point() and tensor.dim() > 0:
             self.stored.register_parameter(place, nn.Parameter(tensor))
         else:
             self._store_buffer(name, place, tensor)
 
     def _store_buffer(self, name: str, place: str, tensor: Tensor, is_saved: bool = True) -> None:
-        """Stores a value that no training changes."""
+        """Stores a value as a buffer, which training does not change."""
         self._places[name] = place
         self._constants.add(name)
         self.stored.register_buffer(place, tensor, persistent=is_saved)
 
     def _free_place(self, name: str) -> str:
-        """The name of an attribute of ``stored`` for a name of the file."""
+        """A free name for an attribute of ``stored``, derived from a name in the file."""
         place = re.sub(r"\W", "_", name) or "_"
         while hasattr(self.stored, place):
             place += "_"
         return place
 
     def _add_nodes(self, onnx: Any, graph: Any, versions: dict[str, int], backend: str) -> None:
+        """Adds all nodes of the graph in an order in which they can run."""
         known = {value.name for value in self.inputs} | set(self._places)
         for who, node in in_order(self.file, graph.node, known):
             known |= set(node.output)
@@ -177,6 +177,7 @@ class OnnxModule(nn.Module):
         self._nodes.append(Node(who, run, tuple(node.input), tuple(node.output)))
 
     def _add_operator(self, onnx: Any, who: str, node: Any, versions: dict[str, int]) -> None:
+        """Adds a node that is not recurrent; computes it at once if its inputs are constants."""
         operator = operator_for(who, node, versions)
         attributes = attributes_of(onnx, node)
         if "num_outputs" in operator.attributes:
@@ -184,7 +185,7 @@ class OnnxModule(nn.Module):
         operator.check(who, len(node.input), attributes)
         tensors: dict[str, str] = {}
         for name, value in list(attributes.items()):
-            # A type is kept as a tensor without numbers, which follows the module to another type.
+            # A dtype is stored as an empty tensor, whose dtype changes with that of the module.
             is_type = name == "to"
             if is_type or isinstance(value, onnx.TensorProto):
                 tensor = (
@@ -207,6 +208,7 @@ class OnnxModule(nn.Module):
             self._nodes.append(added)
 
     def _store_constant(self, onnx: Any, who: str, node: Any, attributes: dict[str, Any]) -> None:
+        """Stores the value of a Constant node."""
         kinds = ("value", "value_float", "value_floats", "value_int", "value_ints")
         for name in attributes:
             if name not in kinds:
@@ -229,7 +231,7 @@ class OnnxModule(nn.Module):
         return node.run(list(inputs), **tensors)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Runs the graph: its inputs in order give its outputs in order."""
+        """Runs the graph on its inputs in order, and returns its outputs in order."""
         if len(inputs) != len(self.inputs):
             raise TypeError(
                 f"{self.file}: expected {len(self.inputs)} input(s) "
@@ -245,7 +247,7 @@ class OnnxModule(nn.Module):
             results = self._run(node, [values[name] for name in node.inputs])
             values |= dict(zip(node.outputs, results, strict=False))
             values[""] = None
-        # What an output may be: an input, or a stored value, handed through.
+        # An output may also be an input or a stored value itself.
         return tuple(value for name in self.outputs if (value := values[name]) is not None)
 
     def extra_repr(self) -> str:

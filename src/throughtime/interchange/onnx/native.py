@@ -1,12 +1,13 @@
-"""Which cells are exactly one of ONNX's three recurrent nodes, and how their weights lie there.
+"""The cells that equal one of ONNX's recurrent nodes RNN, GRU and LSTM, and their weights there.
 
-A gate that a cell lacks because it is always open becomes a gate with no weights and the bias 40,
-for sigmoid(40) is 1 in float32 and in float64; an activation that it lacks becomes Affine with
-alpha 1 and beta 0. A gate that writes where the node's keeps, or the reverse, gets the opposite
-weights, for sigmoid(-a) is 1 - sigmoid(a). A product that it lacks becomes one with zeros.
+The nodes have fixed equations, to which a simpler cell is adapted as follows. A gate that the cell
+does not have (it is always open) gets zero weights and the bias 40, because sigmoid(40) is 1 in
+float32 and in float64. A missing activation becomes Affine with alpha 1 and beta 0. If the cell's
+gate writes where the node's keeps, or the reverse, its weights are negated, because
+sigmoid(-a) = 1 - sigmoid(a). A missing matrix product gets a matrix of zeros.
 
-A cell for which most of R would be zeros (IndRNN, minGRU, the light recurrent unit) is not here: as
-a Scan it multiplies nothing by them.
+A cell for which most of R would be zeros (IndRNN, minGRU, the light recurrent unit) is not listed
+here: a Scan node computes it without these products.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ _IDENTITY = "Affine"
 
 @dataclass(frozen=True)
 class Native:
-    """How a cell is written as a node.
+    """The correspondence between a cell and a native node.
 
     Args:
         op: ``RNN``, ``GRU`` or ``LSTM``.
-        blocks: our gate for each block of the node, in the node's order: None where the cell has
-            none because the gate is always open, or is made of another; with ``-`` before its
-            name where the node wants the opposite weights.
-        open: which of the node's blocks are always open.
-        peepholes: our parameter for each block of the node's P, None where it is zero; empty
-            where the node gets no P.
-        activations: those of the node, where they are not its defaults.
-        attributes: the other attributes.
-        biases: our parameter where it is the bias of a gate.
+        blocks: the cell's gate for each block of the node, in the node's order. None if the cell
+            has no such gate, because it is always open or computed from another one; a ``-``
+            before the name negates the weights.
+        open: the indices of the node's blocks that are always open.
+        peepholes: the cell's parameter for each block of the node's P, None for zeros; empty if
+            the node gets no P.
+        activations: the activations of the node; empty for its defaults.
+        attributes: the other attributes of the node.
+        biases: the cell's per-unit parameters that are biases, by the name of the gate.
     """
 
     op: str
@@ -56,7 +57,7 @@ class Native:
 
     @property
     def alphas(self) -> list[float]:
-        """The alphas of one direction: one for each activation that takes one."""
+        """The values of activation_alpha for one direction; only Affine takes one here."""
         return [1.0 for name in self.activations if name == _IDENTITY]
 
 
@@ -97,12 +98,12 @@ NATIVE: dict[str, Native] = {
     "rnn-sigmoid": Native("RNN", ("h",), activations=("Sigmoid",)),
     "rnn-linear": Native("RNN", ("h",), activations=(_IDENTITY,)),
 }
-"""The cells by name."""
+"""The cells with a native node, by name."""
 
 
 def native(cell: Cell) -> Native | None:
-    """How the cell is written as a node; None where ONNX has no node for it."""
-    # An entry speaks of the cell as its name gives it, not of one with other constants.
+    """The cell's entry in :data:`NATIVE`; None if ONNX has no node for the cell."""
+    # An entry describes the registered cell with its default constants only.
     is_known = (
         is_registered(cell) and cell.name in NATIVE and cell_key(cell) == cell_key(get(cell.name))
     )
@@ -117,15 +118,15 @@ def write(
     lengths: str,
     states: list[str],
 ) -> tuple[list[str], list[str]]:
-    """Writes one layer as a node.
+    """Writes one layer as a native node.
 
     Args:
-        graph: where to.
-        layer: whose cell and weights.
-        suffixes: of its weights, for each direction that the node has.
-        x: the name of its input (T, B, I).
-        lengths: that of the lengths, or nothing.
-        states: those of the initial states, each (D, B, H).
+        graph: the graph to write into.
+        layer: the layer, which provides cell and weights.
+        suffixes: the suffixes of the weights of each direction that the node has.
+        x: the name of the input (T, B, I).
+        lengths: the name of the lengths; empty if there are none.
+        states: the names of the initial states, each (D, B, H).
 
     Returns:
         The names of the output of each direction (T, B, H), and of the last states (D, B, H).
@@ -141,49 +142,54 @@ def write(
         attributes["activation_alpha"] = shape.alphas * D
         attributes["activation_beta"] = [0.0] * len(shape.alphas) * D
     end = suffixes[0]
-    each = [_tensors(shape, layer, suffix) for suffix in suffixes]
-    stored = {k: graph.weight(k + end, torch.stack([one[k] for one in each])) for k in each[0]}
-    given = [x, stored["W"], stored["R"], stored.get("B", ""), lengths, *states]
-    given += [stored["P"]] if "P" in stored else []
+    weights = [_tensors(shape, layer, suffix) for suffix in suffixes]
+    stored = {k: graph.weight(k + end, torch.stack([w[k] for w in weights])) for k in weights[0]}
+    inputs = [x, stored["W"], stored["R"], stored.get("B", ""), lengths, *states]
+    inputs += [stored["P"]] if "P" in stored else []
     ends = [f"{name}_end{end}" for name in layer.cell.state_specs]
-    steps, *last = graph.nodes_of(shape.op, given, [f"steps{end}", *ends], **attributes)
+    steps, *last = graph.nodes_of(shape.op, inputs, [f"steps{end}", *ends], **attributes)
     # (T, D, B, H)
-    apart = [steps] if D == 1 else [graph.slice(steps, d, d + 1, 1, f"{steps}_{d}") for d in (0, 1)]
-    one = graph.integers(1)
-    return [graph.node("Squeeze", [part, one], f"{part}_alone") for part in apart], last
+    outputs = [steps]
+    if D == 2:
+        outputs = [graph.slice(steps, d, d + 1, 1, f"{steps}_{d}") for d in (0, 1)]
+    axis = graph.integers(1)
+    return [graph.node("Squeeze", [output, axis], f"{output}_alone") for output in outputs], last
 
 
 def _tensors(shape: Native, layer: Recurrent, suffix: str) -> dict[str, Tensor]:
-    """The weights of one direction: W (G*H, I), R (G*H, H), and where there are any B (2*G*H) and
-    P (3*H)."""
+    """The weights of one direction in the node's layout.
+
+    Returns:
+        W (G*H, I), R (G*H, H), and if the node gets them B (2*G*H) and P (3*H), by name.
+    """
     cell, H = layer.cell, layer.hidden_size
 
     def learned(name: str) -> Tensor:
         return getattr(layer, name + suffix).detach()
 
     def split(name: str, of: tuple[str, ...]) -> dict[str, Tensor]:
-        is_there = hasattr(layer, name + suffix)
-        return dict(zip(of, learned(name).split(H), strict=True)) if is_there else {}
+        exists = hasattr(layer, name + suffix)
+        return dict(zip(of, learned(name).split(H), strict=True)) if exists else {}
 
     def joined(parts: dict[str, Tensor], zero: Tensor) -> Tensor:
-        found = []
+        blocks = []
         for gate in shape.blocks:
-            is_opposite = gate is not None and gate.startswith("-")
+            is_negated = gate is not None and gate.startswith("-")
             part = parts.get((gate or "").removeprefix("-"), zero)
-            found.append(-part if is_opposite else part)
-        return torch.cat(found)
+            blocks.append(-part if is_negated else part)
+        return torch.cat(blocks)
 
     W, R = split("weight_ih", cell.gates), split("weight_hh", cell.recurrent_block_names)
     zero = torch.zeros_like(next(iter(W.values())))
     none = zero.new_zeros(H)
-    made = {"W": joined(W, zero), "R": joined(R, zero.new_zeros(H, H))}
+    tensors = {"W": joined(W, zero), "R": joined(R, zero.new_zeros(H, H))}
     if layer.bias or shape.open or shape.biases:
-        own = {gate: learned(name) for gate, name in shape.biases.items()}
-        of_input = joined(split("bias_ih", cell.gates) | own, none)
+        parameters = {gate: learned(name) for gate, name in shape.biases.items()}
+        input_bias = joined(split("bias_ih", cell.gates) | parameters, none)
         for i in shape.open:
-            of_input[i * H : (i + 1) * H] = _OPEN
-        of_state = joined(split("bias_hh", cell.recurrent_bias_names), none)
-        made["B"] = torch.cat([of_input, of_state])
+            input_bias[i * H : (i + 1) * H] = _OPEN
+        recurrent_bias = joined(split("bias_hh", cell.recurrent_bias_names), none)
+        tensors["B"] = torch.cat([input_bias, recurrent_bias])
     if shape.peepholes:
-        made["P"] = torch.cat([none if n is None else learned(n) for n in shape.peepholes])
-    return made
+        tensors["P"] = torch.cat([none if n is None else learned(n) for n in shape.peepholes])
+    return tensors

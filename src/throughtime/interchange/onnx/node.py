@@ -1,4 +1,4 @@
-"""One RNN, GRU or LSTM node, run by our kernels."""
+"""An RNN, GRU or LSTM node of an ONNX file, run by the kernels of throughtime."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEFAULTS = {
     "GRU": ("Sigmoid", "Tanh"),
     "LSTM": ("Sigmoid", "Tanh", "Tanh"),
 }
-# output_sequence is of the first version, and tells only what the outputs tell too.
+# output_sequence exists in version 1 only, and follows from the outputs that the node names.
 _ATTRIBUTES = (
     *("activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size"),
     *("layout", "output_sequence"),
@@ -37,14 +37,14 @@ _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False,
 
 
 class RecurrentNode:
-    """A node: its attributes are checked when it is made, its weights when it runs.
+    """A recurrent node. The constructor checks its attributes, each call its weights.
 
     Args:
-        who: the file and the node, the first words of each message.
+        who: the file and the node, with which error messages begin.
         op: ``RNN``, ``GRU`` or ``LSTM``.
-        attributes: as they stand in the file.
-        num_inputs, num_outputs: how many the node names.
-        backend: the one that runs it; see :class:`throughtime.Recurrent`.
+        attributes: the attributes in the file.
+        num_inputs, num_outputs: the numbers of inputs and outputs that the node names.
+        backend: the backend that runs the node; see :class:`throughtime.Recurrent`.
     """
 
     def __init__(
@@ -82,40 +82,8 @@ class RecurrentNode:
         return bool(value)
 
     def _cells(self, attributes: dict[str, Any]) -> list[Cell]:
-        """The cell of each direction, which differ by their activations alone."""
-        D, each = len(self.directions), len(_DEFAULTS[self.op])
-        names = list(attributes.get("activations") or _DEFAULTS[self.op] * D)
-        if len(names) != D * each:
-            raise ValueError(
-                f"{self.who}: expected {D * each} activations, {each} for each direction, got "
-                f"{len(names)}: {', '.join(names)}."
-            )
-        # Runtimes do not look at upper and lower case here.
-        right = {name.lower(): name for name in cells.ACTIVATIONS}
-        alphas = list(attributes.get("activation_alpha", ()))
-        betas = list(attributes.get("activation_beta", ()))
-        settled: list[tuple[str, float, float]] = []
-        for name in names:
-            if name.lower() not in right:
-                raise ValueError(f"{self.who}: {unknown('activation', name, cells.ACTIVATIONS)}")
-            alpha, beta = cells.ACTIVATIONS[right[name.lower()]]
-            # Each takes the next, if it takes any.
-            if alpha is not None and alphas:
-                alpha = alphas.pop(0)
-            if beta is not None and betas:
-                beta = betas.pop(0)
-            if math.isnan(alpha or 0.0) or math.isnan(beta or 0.0):
-                raise ValueError(
-                    f"{self.who}: expected activation_alpha and activation_beta for {name}, which "
-                    f"has no default, got too few."
-                )
-            settled.append((right[name.lower()], float(alpha or 0.0), float(beta or 0.0)))
-        for what, left in (("activation_alpha", alphas), ("activation_beta", betas)):
-            if left:
-                raise ValueError(
-                    f"{self.who}: {what} has {len(left)} value(s) more than the activations "
-                    f"{', '.join(names)} take."
-                )
+        """The cells of the directions, which may differ in their activations."""
+        activations = self._activations(attributes)
         clip = attributes.get("clip")
         if clip is not None and not clip > 0:
             raise ValueError(f"{self.who}: expected clip as a number above 0, got {clip}.")
@@ -126,15 +94,58 @@ class RecurrentNode:
             kind = cells.OnnxGRU if after else cells.OnnxResetBeforeGRU
         else:
             kind = cells.OnnxCoupledLSTM if self.is_coupled else cells.OnnxLSTM
-        made = []
-        for d in range(D):
-            values = [v for one in settled[d * each : (d + 1) * each] for v in one]
-            made.append(kind(*values, clip=None if clip is None else float(clip)))
-        return made
+        size = len(_DEFAULTS[self.op])
+        directions = []
+        for d in range(len(self.directions)):
+            constants = [v for one in activations[d * size : (d + 1) * size] for v in one]
+            directions.append(kind(*constants, clip=None if clip is None else float(clip)))
+        return directions
 
-    def check_weights(self, given: Sequence[Tensor | None]) -> None:
-        """Raises a ShapeError where one of the weights that are there has not its shape."""
-        named: dict[str, Tensor | None] = dict(zip(_INPUTS, given, strict=False))
+    def _activations(self, attributes: dict[str, Any]) -> list[tuple[str, float, float]]:
+        """The activations of all directions, each as (name, alpha, beta)."""
+        D, size = len(self.directions), len(_DEFAULTS[self.op])
+        names = list(attributes.get("activations") or _DEFAULTS[self.op] * D)
+        if len(names) != D * size:
+            raise ValueError(
+                f"{self.who}: expected {D * size} activations, {size} for each direction, got "
+                f"{len(names)}: {', '.join(names)}."
+            )
+        # Like the runtimes, ignore upper and lower case here.
+        spellings = {name.lower(): name for name in cells.ACTIVATIONS}
+        alphas = list(attributes.get("activation_alpha", ()))
+        betas = list(attributes.get("activation_beta", ()))
+        activations: list[tuple[str, float, float]] = []
+        for name in names:
+            if name.lower() not in spellings:
+                raise ValueError(f"{self.who}: {unknown('activation', name, cells.ACTIVATIONS)}")
+            alpha, beta = cells.ACTIVATIONS[spellings[name.lower()]]
+            # The lists hold numbers only for activations that take one, in their order.
+            if alpha is not None and alphas:
+                alpha = alphas.pop(0)
+            if beta is not None and betas:
+                beta = betas.pop(0)
+            if math.isnan(alpha or 0.0) or math.isnan(beta or 0.0):
+                raise ValueError(
+                    f"{self.who}: expected activation_alpha and activation_beta for {name}, which "
+                    f"has no default, got too few."
+                )
+            spelling = spellings[name.lower()]
+            activations.append((spelling, float(alpha or 0.0), float(beta or 0.0)))
+        for what, left in (("activation_alpha", alphas), ("activation_beta", betas)):
+            if left:
+                raise ValueError(
+                    f"{self.who}: {what} has {len(left)} value(s) more than the activations "
+                    f"{', '.join(names)} take."
+                )
+        return activations
+
+    def check_weights(self, inputs: Sequence[Tensor | None]) -> None:
+        """Raises a ShapeError if a weight has a wrong shape.
+
+        Args:
+            inputs: the inputs in the order of the operator; None if one is omitted or unknown.
+        """
+        named: dict[str, Tensor | None] = dict(zip(_INPUTS, inputs, strict=False))
         D, G = len(self.directions), _NUM_BLOCKS[self.op]
         R = named.get("R")
         H: Any = self.hidden_size
@@ -156,43 +167,21 @@ class RecurrentNode:
     def _why(self, H: Any) -> str:
         return f"it is an {self.op} with {len(self.directions)} direction(s), hidden_size={H}"
 
-    def __call__(self, given: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    def __call__(self, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """The node's outputs: Y, Y_h, and Y_c for an LSTM."""
-        named: dict[str, Tensor | None] = dict(zip(_INPUTS, given, strict=False))
+        named: dict[str, Tensor | None] = dict(zip(_INPUTS, inputs, strict=False))
         for name in ("X", "W", "R"):
             if named[name] is None:
                 raise ValueError(f"{self.who}: expected the input {name}, got none.")
-        self.check_weights(given)
-        x: Any = named["X"]
+        self.check_weights(inputs)
         W: Any = named["W"]
         R: Any = named["R"]
-        D, H, I = len(self.directions), R.shape[-1], W.shape[-1]
-        layout = ("B", "T", I) if self.batch_first else ("T", "B", I)
-        shape_is(self.who, "X", x, layout, f"W has {I} columns")
-        for name, value in named.items():
-            if name != "sequence_lens" and value is not None and value.dtype != x.dtype:
-                raise ValueError(
-                    f"{self.who}: expected {name} of {x.dtype} as X is, got {value.dtype}."
-                )
-        if self.batch_first:
-            x = x.transpose(0, 1)
+        x = self._checked_input(named, W.shape[-1])
         T, B, _ = x.shape
-        if T == 0:
-            raise ShapeError(f"{self.who}: expected at least one time step, got X with none.")
         lengths = named.get("sequence_lens")
         if lengths is not None:
             lengths = integer_lengths(self.who, lengths, B, T)
-
-        initial = []
-        for name in self.cells[0].state_specs:
-            state = named.get(f"initial_{name}")
-            if state is None:
-                state = x.new_zeros(D, B, H)
-            else:
-                shape = (B, D, H) if self.batch_first else (D, B, H)
-                shape_is(self.who, f"initial_{name}", state, shape, f"X has {B} rows")
-                state = state.transpose(0, 1) if self.batch_first else state
-            initial.append(state)
+        initial = self._initial(named, x, R.shape[-1])
         outputs: list[Tensor] = []
         last: list[tuple[Tensor, ...]] = []
         for d, (cell, reverse) in enumerate(zip(self.cells, self.directions, strict=True)):
@@ -214,8 +203,38 @@ class RecurrentNode:
         # (D, B, H) or (B, D, H)
         return (y, *(torch.stack(rows, 1 - batch_at) for rows in zip(*last, strict=True)))
 
+    def _checked_input(self, named: dict[str, Tensor | None], I: int) -> Tensor:
+        """Checks X and the dtypes of the other inputs; returns X as (T, B, I)."""
+        x: Any = named["X"]
+        layout = ("B", "T", I) if self.batch_first else ("T", "B", I)
+        shape_is(self.who, "X", x, layout, f"W has {I} columns")
+        for name, value in named.items():
+            if name != "sequence_lens" and value is not None and value.dtype != x.dtype:
+                raise ValueError(
+                    f"{self.who}: expected {name} of {x.dtype} as X is, got {value.dtype}."
+                )
+        x = x.transpose(0, 1) if self.batch_first else x
+        if x.shape[0] == 0:
+            raise ShapeError(f"{self.who}: expected at least one time step, got X with none.")
+        return x
+
+    def _initial(self, named: dict[str, Tensor | None], x: Tensor, H: int) -> list[Tensor]:
+        """The initial states (D, B, H); zeros for those that the node does not name."""
+        D, B = len(self.directions), x.shape[1]
+        initial = []
+        for name in self.cells[0].state_specs:
+            state = named.get(f"initial_{name}")
+            if state is None:
+                state = x.new_zeros(D, B, H)
+            else:
+                shape = (B, D, H) if self.batch_first else (D, B, H)
+                shape_is(self.who, f"initial_{name}", state, shape, f"X has {B} rows")
+                state = state.transpose(0, 1) if self.batch_first else state
+            initial.append(state)
+        return initial
+
     def _weights(self, d: int, W: Tensor, R: Tensor, B: Tensor | None, P: Tensor | None) -> Weights:
-        """The weights of one direction, without the block f where the cell has none."""
+        """The weights of direction d, without the block f if the gates are coupled."""
         H, G = R.shape[-1], _NUM_BLOCKS[self.op]
 
         def blocks(value: Tensor) -> Tensor:
@@ -224,15 +243,15 @@ class RecurrentNode:
             i, o, _, c = value.split(H)
             return torch.cat([i, o, c])
 
-        own: dict[str, Tensor] = {}
+        parameters: dict[str, Tensor] = {}
         if self.op == "LSTM":
             peepholes = R.new_zeros(3 * H) if P is None else P[d]
-            # Without p_f where the gates are coupled.
-            own = dict(zip(self.cells[d].parameter_specs, peepholes.split(H), strict=False))
+            # p_f is the last peephole; zip drops it if the gates are coupled.
+            parameters = dict(zip(self.cells[d].parameter_specs, peepholes.split(H), strict=False))
         return Weights(
             weight_ih=blocks(W[d]),
             weight_hh=blocks(R[d]),
             bias_ih=None if B is None else blocks(B[d, : G * H]),
             bias_hh=None if B is None else blocks(B[d, G * H :]),
-            parameters=own,
+            parameters=parameters,
         )

@@ -1,4 +1,4 @@
-"""The operations of a step in ONNX: one operator for most, a few for those that ONNX lacks."""
+"""The operations of a step as ONNX operators; those that ONNX lacks are composed of several."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _OPERATORS = {
 
 
 class _Terms:
-    """Writes the nodes of one operation; the arguments are names and numbers."""
+    """Writes the nodes of a composed operation; arguments are names of values, or numbers."""
 
     def __init__(self, graph: GraphWriter, name: str) -> None:
         self.graph, self.name = graph, name
@@ -57,20 +57,20 @@ class _Terms:
 
 
 def _expm1(f: _Terms, a: str) -> str:
-    # Exp less 1 would lose all digits near 0. This is the same: tanh(a/2) = (e^a - 1) / (e^a + 1).
+    # exp(a) - 1 would lose all digits near 0; tanh(a/2) * (exp(a) + 1) is equal and does not.
     return f("Mul", f("Tanh", f("Mul", a, 0.5)), f("Add", f("Exp", a), 1.0))
 
 
 def _log1p(f: _Terms, a: str) -> str:
-    # Near 0 the sum rounds a away; what was lost is added again, to first order.
+    # Near 0, 1 + a rounds digits of a away; the rounding error is added again, to first order.
     u = f("Add", a, 1.0)
     log = f("Log", u)
-    lost = f("Sub", a, f("Sub", u, 1.0))
-    return f("Where", f("Less", f("Abs", a), 0.5), f("Add", log, f("Div", lost, u)), log)
+    error = f("Sub", a, f("Sub", u, 1.0))
+    return f("Where", f("Less", f("Abs", a), 0.5), f("Add", log, f("Div", error, u)), log)
 
 
 def _remainder(f: _Terms, a: str, b: str) -> str:
-    # Of the sign of b, as in Python; Mod with fmod has that of a.
+    # The result has the sign of b, as in Python; that of Mod with fmod=1 has the sign of a.
     rest = f("Mod", a, b, fmod=1)
     differ = f("Less", f("Mul", f("Sign", rest), f("Sign", b)), 0.0)
     return f("Where", differ, f("Add", rest, b), rest)
@@ -89,17 +89,17 @@ _COMPOSED: dict[str, Callable[..., str]] = {
 }
 
 OPERATIONS = (*_OPERATORS, *_COMPOSED)
-"""The operations of :mod:`throughtime.kernels.graph` that can be written: all of them."""
+"""The operations of :mod:`throughtime.kernels.graph` that can be written, which are all of them."""
 
 
 def operation(graph: GraphWriter, op: str, args: list[str], name: str) -> str:
     """Writes an operation.
 
     Args:
-        graph: where to.
+        graph: the graph to write into.
         op: one of ``OPERATIONS``.
         args: the names of its arguments.
-        name: what its result is to be called, or the beginning of that.
+        name: the name of the result, or the beginning of its name.
 
     Returns:
         The name of the result.

@@ -1,4 +1,4 @@
-"""What the parts of an ONNX file mean: tensors, types, attributes, declared inputs."""
+"""Converts the parts of an ONNX file: tensors, types, attributes and declared inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from throughtime.checks import ShapeError
 
 __all__ = ["Declared", "attributes_of", "check_input", "declared", "dtype_of", "tensor_of"]
 
-# By the numbers that ONNX gives its types.
+# By the number of the type in ONNX.
 _DTYPES = {
     1: torch.float32,
     2: torch.uint8,
@@ -28,10 +28,10 @@ _DTYPES = {
 
 
 def dtype_of(onnx: Any, who: str, element_type: int) -> torch.dtype:
-    """The type of PyTorch for one of ONNX.
+    """The dtype of PyTorch for a type number of ONNX.
 
     Raises:
-        ValueError: for a type that a tensor of PyTorch cannot hold.
+        ValueError: for a type that PyTorch does not have.
     """
     if element_type not in _DTYPES:
         known = onnx.TensorProto.DataType.items()
@@ -41,14 +41,14 @@ def dtype_of(onnx: Any, who: str, element_type: int) -> torch.dtype:
 
 
 def tensor_of(onnx: Any, who: str, value: Any) -> Tensor:
-    """A stored tensor.
+    """Converts a stored tensor.
 
     Raises:
-        ValueError: for one that is damaged, or holds no numbers.
+        ValueError: if it is damaged, or does not contain numbers.
     """
     try:
         array = onnx.numpy_helper.to_array(value)
-        # NumPy's bfloat16 is a stranger to PyTorch.
+        # PyTorch cannot convert NumPy's bfloat16, so it is read as float32 and converted below.
         is_brain = array.dtype.name == "bfloat16"
         tensor = torch.from_numpy(array.astype("float32") if is_brain else array.copy())
     except (ValueError, TypeError) as error:
@@ -57,7 +57,7 @@ def tensor_of(onnx: Any, who: str, value: Any) -> Tensor:
 
 
 def attributes_of(onnx: Any, node: Any) -> dict[str, Any]:
-    """The attributes of a node by name, with texts for bytes and lists for repeated values."""
+    """The attributes of a node by name, with bytes as strings and repeated values as lists."""
     return {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
 
 
@@ -71,11 +71,11 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a file says of an input.
+    """The declaration of an input in a file.
 
     Args:
-        name: the input's name.
-        shape: its sizes, a text for one that may be any; None where the shape may be any.
+        name: the name of the input.
+        shape: its sizes; a string is the name of a variable size. None if the shape is unknown.
         is_floating: whether its numbers are floating-point numbers.
     """
 
@@ -85,10 +85,10 @@ class Declared:
 
 
 def declared(onnx: Any, file: str, value: Any) -> Declared:
-    """An input as the file declares it.
+    """Reads the declaration of an input.
 
     Raises:
-        ValueError: for an input that is no tensor.
+        ValueError: if the input is not a tensor.
     """
     if not value.type.HasField("tensor_type"):
         raise ValueError(f"{file}: expected the input {value.name} as a tensor, got another kind.")
@@ -99,24 +99,24 @@ def declared(onnx: Any, file: str, value: Any) -> Declared:
     sizes = []
     for number, size in enumerate(tensor.shape.dim):
         is_fixed = size.HasField("dim_value")
-        # A size without a name is like no other.
+        # A size without a name gets a unique one, because it may differ from all other sizes.
         sizes.append(size.dim_value if is_fixed else size.dim_param or f"?{number}:{value.name}")
     return Declared(value.name, tuple(sizes), is_floating)
 
 
 def check_input(file: str, expected: Declared, value: Any, sizes: dict[str, int]) -> None:
-    """Raises where a value is not what the file declares.
+    """Raises if an input does not match its declaration.
 
     Args:
-        file: the first word of the message.
+        file: the path of the file, with which error messages begin.
         expected: the declaration.
-        value: what the module was called with.
-        sizes: by their names, the sizes that other inputs have; those of this one are added.
+        value: the argument of the call.
+        sizes: the variable sizes of earlier inputs by name; those of this input are added.
     """
     name, shape = expected.name, expected.shape
     if not isinstance(value, Tensor):
         raise TypeError(f"{file}: expected the input {name} as a tensor, got {value!r}.")
-    # How wide the numbers are is for the nodes to say: a module may have been converted.
+    # Only the kind of number is checked: the module may have been converted to another dtype.
     if value.is_floating_point() != expected.is_floating:
         wanted = "floating-point" if expected.is_floating else "whole"
         raise ValueError(f"{file}: expected {wanted} numbers in {name}, got {value.dtype}.")

@@ -1,10 +1,13 @@
-"""A cell through time as a node Scan, whose body is the graph of a step: for any cell.
+"""Writes any cell as a Scan node, whose body is the graph of a step.
 
-What depends on no state is computed before, for all steps at once, and what depends on no input
-either only once; the body holds the rest. Products with one value are one product.
+Values that depend on no state are computed before the Scan, for all steps at once; values that also
+depend on no input are computed once. The body contains the rest. Products of blocks of one matrix
+with one value are joined to a single product.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,15 +21,16 @@ from throughtime.layers import Recurrent
 
 __all__ = ["further_inputs", "scan", "traced"]
 
-# What a value depends on: how often it must be computed.
+# Where a value is computed: once; ahead of the Scan for all steps, as it depends on inputs; or
+# inside the body in each step, as it depends on a state.
 _ONCE, _AHEAD, _INSIDE = 0, 1, 2
 
 
 def traced(cell: Cell) -> Step:
-    """The graph of the cell's step.
+    """Traces the cell's step.
 
     Raises:
-        ValueError: where there is none, or it draws random numbers.
+        ValueError: if the step cannot be traced, or draws random numbers.
     """
     who = f"save_onnx: the cell {cell.name or type(cell).__name__} cannot be exported"
     try:
@@ -46,21 +50,21 @@ def traced(cell: Cell) -> Step:
 
 
 def further_inputs(cell: Cell) -> list[str]:
-    """What enters each step besides x, and is used."""
-    found = {node.name for node in _used(traced(cell)) if node.op == "input"}
-    return [name for name in cell.given_inputs if name in found]
+    """The names of the further inputs of a step besides x, as far as the step uses them."""
+    used = {node.name for node in _used(traced(cell)) if node.op == "input"}
+    return [name for name in cell.given_inputs if name in used]
 
 
 def _used(step: Step) -> list[Node]:
-    """All nodes that the next states and the output are computed from, through products too."""
+    """All nodes from which the next states and the output are computed, also through products."""
     operand = {p.result: p.operand for p in step.products}
     roots: list[Operand] = [*step.states.values(), step.output]
-    found: dict[Node, None] = {}
+    used: dict[Node, None] = {}
     while roots:
-        new = [n for n in reachable(roots) if n not in found]
-        found |= dict.fromkeys(new)
+        new = [n for n in reachable(roots) if n not in used]
+        used |= dict.fromkeys(new)
         roots = [operand[n] for n in new if n in operand]
-    return list(found)
+    return list(used)
 
 
 def scan(
@@ -71,14 +75,14 @@ def scan(
     valid: str,
     states: list[str],
 ) -> tuple[str, list[str]]:
-    """Writes one layer in one direction.
+    """Writes one layer in one direction as a Scan node.
 
     Args:
-        graph: where to.
-        layer: whose cell and weights.
-        suffix: of its weights, ``_l0`` or ``_l0_reverse``.
-        inputs: the names of x and of what else enters each step, each (T, B, …).
-        valid: the name of what is true where a step is in its row, (T, B, 1); or nothing.
+        graph: the graph to write into.
+        layer: the layer, which provides cell and weights.
+        suffix: the suffix of the weights, such as ``_l0`` or ``_l0_reverse``.
+        inputs: the names of the values (T, B, …) in the graph by the names of the step's inputs.
+        valid: the name of the mask (T, B, 1) of valid steps; empty if all are valid.
         states: the names of the initial states, each (B, H).
 
     Returns:
@@ -88,6 +92,8 @@ def scan(
 
 
 class _Scan:
+    """Writes one Scan node; ``outer`` is the graph around it, ``inner`` its body."""
+
     def __init__(
         self, graph: GraphWriter, layer: Recurrent, suffix: str, inputs: dict[str, str]
     ) -> None:
@@ -95,64 +101,79 @@ class _Scan:
         self.layer, self.suffix, self.inputs = layer, suffix, inputs
         self.step = traced(layer.equations)
         self.weights = _Weights(layer, suffix)
-        # The names of values around the body and in it, and what the body gets step by step.
+        # The names of values in the graph around the body, and of values in the body.
         self.around: dict[Operand, str] = {}
         self.within: dict[Operand, str] = {}
-        self.given: list[tuple[str, str, torch.dtype]] = []
+        # The sequences that the Scan slices: name around the body, name in the body, and dtype.
+        self.scanned: list[tuple[str, str, torch.dtype]] = []
         self.when: dict[Node, int] = {}
         self.used = set(_used(self.step))
         self.product = {p.result: p for p in self.step.products}
 
     def write(self, valid: str, states: list[str]) -> tuple[str, list[str]]:
-        """The node, and what comes before it."""
+        """Writes the node and the nodes before it; see :func:`scan`."""
         names = list(self.layer.state_sizes)
         before = [self.inner.name(f"{name}_before{self.suffix}") for name in names]
-        of_state = dict(zip(names, before, strict=True))
-        self.within |= {node: of_state[node.name] for node in self.used if node.op == "state"}
+        state_names = dict(zip(names, before, strict=True))
+        self.within |= {node: state_names[node.name] for node in self.used if node.op == "state"}
         is_valid = self._slice(valid, torch.bool) if valid else ""
 
-        after = []
+        op, after = "Where" if valid else "Identity", []
         for name, old in zip(names, before, strict=True):
             new = self._whole(self.step.states[name], old)
-            kept = [is_valid, new, old] if valid else [new]
-            op = "Where" if valid else "Identity"
-            after.append(self.inner.node(op, kept, f"{name}_after{self.suffix}"))
-        made = self._whole(self.step.output, before[0])
-        shown = [is_valid, made, self.inner.number(0.0)] if valid else [made]
-        shown = self.inner.node("Where" if valid else "Identity", shown, f"step{self.suffix}")
-        if not self.given:
-            # It must be told how many steps there are.
+            state = [is_valid, new, old] if valid else [new]
+            after.append(self.inner.node(op, state, f"{name}_after{self.suffix}"))
+        output = self._whole(self.step.output, before[0])
+        masked = [is_valid, output, self.inner.number(0.0)] if valid else [output]
+        output = self.inner.node(op, masked, f"step{self.suffix}")
+        if not self.scanned:
+            # Without any sequence the Scan would not know the number of steps.
             self._slice(self.inputs["x"], self.outer.dtype)
+        *last, outputs = self._node(self._body(before, after, output), states)
+        return outputs, last
 
+    def _body(self, before: list[str], after: list[str], output: str) -> Any:
+        """The body as a graph of ONNX.
+
+        Args:
+            before, after: the names of the states before and after the step.
+            output: the name of the output of the step.
+        """
         declared = self.inner.value
         rows = [["batch", size] for size in self.layer.state_sizes.values()]
-        body = self.outer.onnx.helper.make_graph(
+        return self.outer.onnx.helper.make_graph(
             self.inner.nodes,
             f"step_of{self.suffix}",
             [
                 *(declared(n, row) for n, row in zip(before, rows, strict=True)),
-                *(declared(name, [None, None], dtype) for _, name, dtype in self.given),
+                *(declared(name, [None, None], dtype) for _, name, dtype in self.scanned),
             ],
             [
                 *(declared(n, row) for n, row in zip(after, rows, strict=True)),
-                declared(shown, ["batch", None]),
+                declared(output, ["batch", None]),
             ],
             self.inner.initializers,
         )
+
+    def _node(self, body: Any, states: list[str]) -> list[str]:
+        """The Scan node itself; returns the names of the last states and of the outputs."""
         backwards = int(self.suffix.endswith("_reverse"))
-        *last, output = self.outer.nodes_of(
+        ends = [f"{name}_end{self.suffix}" for name in self.layer.state_sizes]
+        return self.outer.nodes_of(
             "Scan",
-            [*states, *(name for name, _, _ in self.given)],
-            [*(f"{name}_end{self.suffix}" for name in names), f"steps{self.suffix}"],
+            [*states, *(name for name, _, _ in self.scanned)],
+            [*ends, f"steps{self.suffix}"],
             body=body,
-            num_scan_inputs=len(self.given),
-            scan_input_directions=[backwards] * len(self.given),
+            num_scan_inputs=len(self.scanned),
+            scan_input_directions=[backwards] * len(self.scanned),
             scan_output_directions=[backwards],
         )
-        return output, last
 
     def _whole(self, value: Operand, like: str) -> str:
-        """A value in the body, for each row where it is the same for all."""
+        """A value in the body with a row for each row of the batch.
+
+        A value that is computed once is expanded to the shape of the value named ``like``.
+        """
         name = self._inside(value)
         if isinstance(value, Node) and self._when(value) != _ONCE:
             return name
@@ -160,18 +181,19 @@ class _Scan:
         return self.inner.node("Expand", [name, shape], f"all_rows{self.suffix}")
 
     def _when(self, node: Node) -> int:
+        """Where the node is computed: ``_ONCE``, ``_AHEAD`` or ``_INSIDE``."""
         if node not in self.when:
             if node in self.product:
-                made_of: list[Operand] = [self.product[node].operand]
+                operands: list[Operand] = [self.product[node].operand]
             else:
-                made_of = list(node.args)
-            own = {"state": _INSIDE, "input": _AHEAD}.get(node.op, _ONCE)
-            below = (self._when(a) for a in made_of if isinstance(a, Node))
-            self.when[node] = max(own, *below, _ONCE)
+                operands = list(node.args)
+            leaf = {"state": _INSIDE, "input": _AHEAD}.get(node.op, _ONCE)
+            below = (self._when(a) for a in operands if isinstance(a, Node))
+            self.when[node] = max(leaf, *below, _ONCE)
         return self.when[node]
 
     def _inside(self, value: Operand) -> str:
-        """The name of a value as the body knows it."""
+        """The name of a value in the body; writes the value if necessary."""
         if not isinstance(value, Node):
             return self.inner.number(value)
         if value not in self.within:
@@ -180,12 +202,13 @@ class _Scan:
                 self._write(value, self.inner, self.within)
             else:
                 name = self._outside(value)
-                # What is the same at all steps, the body reads where it stands.
+                # The body may read a value that is constant over the steps from the outer graph.
                 dtype = torch.bool if is_mask(value) else self.outer.dtype
                 self.within[value] = self._slice(name, dtype) if when == _AHEAD else name
         return self.within[value]
 
     def _outside(self, value: Operand) -> str:
+        """The name of a value in the graph around the body; writes the value if necessary."""
         if not isinstance(value, Node):
             return self.outer.number(value)
         if value not in self.around:
@@ -193,12 +216,15 @@ class _Scan:
         return self.around[value]
 
     def _slice(self, name: str, dtype: torch.dtype) -> str:
-        """What the body calls the value of one step."""
-        self.given.append((name, self.inner.name(f"{name}_now"), dtype))
-        return self.given[-1][1]
+        """Makes the Scan slice a sequence; returns the name of one step's value in the body."""
+        self.scanned.append((name, self.inner.name(f"{name}_now"), dtype))
+        return self.scanned[-1][1]
 
     def _write(self, node: Node, graph: GraphWriter, known: dict[Operand, str]) -> None:
-        """A value that is not known yet, and those that come with it."""
+        """Writes the nodes of a value into a graph and adds its name to ``known``.
+
+        A product adds the names of all products that are joined with it.
+        """
         find = self._inside if graph is self.inner else self._outside
         if node in self.product:
             operand = find(self.product[node].operand)
@@ -215,7 +241,16 @@ class _Scan:
             known[node] = operation(graph, node.op, args, f"{node.op}_{node.index}{self.suffix}")
 
     def _products(self, node: Node, graph: GraphWriter, operand: str) -> dict[Operand, str]:
-        """All blocks that one matrix applies to one value."""
+        """Writes all products of one matrix with one value as a single product.
+
+        Args:
+            node: the result of one of the products.
+            graph: the graph to write into.
+            operand: the name of the value.
+
+        Returns:
+            The names of the results of all these products.
+        """
         wanted = self.product[node]
         same = [
             p
@@ -238,7 +273,7 @@ class _Scan:
 
 
 class _Weights:
-    """The matrices of one layer and direction, block by block, as the step uses them."""
+    """The matrices and biases of one layer and direction by block, transformed as for the step."""
 
     def __init__(self, layer: Recurrent, suffix: str) -> None:
         cell = layer.equations
@@ -251,7 +286,7 @@ class _Weights:
         learned = layer.cell.recurrent_block_names
         recurrent = split("weight_hh", learned)
         if layer.proj_size:
-            # Kernels want it square; here it is as narrow as it was learned.
+            # Unlike the kernels, the Scan needs no padding of the projection to a square block.
             (block,) = set(cell.recurrent_block_names) - set(learned)
             recurrent[block] = getattr(layer, f"weight_hr{suffix}").detach()
         self.matrix = {
@@ -264,11 +299,11 @@ class _Weights:
         }
 
     def rows(self, matrix: str, name: str) -> int:
-        """The units that a block gives."""
+        """The number of rows of a block, which is the number of features of its product."""
         return len(self.matrix[matrix][name])
 
     def blocks(self, matrix: str, names: list[str]) -> tuple[Tensor, Tensor | None]:
-        """Some blocks, one below the other, and their biases if any has one."""
+        """Blocks stacked along the rows, and their biases, or None if no block has a bias."""
         weights = [self.matrix[matrix][name] for name in names]
         known = self.bias[matrix]
         biases = [

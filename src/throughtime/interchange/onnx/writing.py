@@ -1,4 +1,4 @@
-"""A graph of ONNX as it is written: nodes, weights and constants, each under a name of its own."""
+"""Collects the nodes, weights and constants of an ONNX graph under unique names."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["GraphWriter"]
 
 
 class GraphWriter:
-    """Takes down nodes and constants, and names what they make.
+    """Collects nodes and constants, and gives their results unique names.
 
     Args:
-        onnx: the package.
-        dtype: of all numbers, float32 or float64.
-        taken: the names that there are; a body shares them with the graph around it, whose values
-            it may read.
+        onnx: the imported package.
+        dtype: the dtype of all floating-point numbers, float32 or float64.
+        taken: the names already in use. The body of a Scan shares them with the graph around it,
+            whose values it may read.
     """
 
     def __init__(self, onnx: Any, dtype: torch.dtype, taken: set[str] | None = None) -> None:
@@ -29,20 +29,20 @@ class GraphWriter:
         self._constants: dict[Any, str] = {}
 
     def body(self) -> GraphWriter:
-        """The writer of a graph inside this one."""
+        """A writer for a graph that is the body of a node of this one."""
         return GraphWriter(self.onnx, self.dtype, self._taken)
 
     def name(self, wanted: str) -> str:
-        """The name itself, or one made of it where it is taken."""
-        found, count = wanted, 1
-        while found in self._taken:
+        """Reserves ``wanted`` as a name, with a number appended if it is taken, and returns it."""
+        name, count = wanted, 1
+        while name in self._taken:
             count += 1
-            found = f"{wanted}_{count}"
-        self._taken.add(found)
-        return found
+            name = f"{wanted}_{count}"
+        self._taken.add(name)
+        return name
 
     def value(self, name: str, shape: list[Any], dtype: torch.dtype | None = None) -> Any:
-        """The declaration of an input or an output; a size may be a name, or None."""
+        """Declares an input or an output; each size is a number, a name, or None for unknown."""
         kinds = self.onnx.TensorProto
         kind = {
             torch.float32: kinds.FLOAT,
@@ -54,24 +54,27 @@ class GraphWriter:
         return self.onnx.helper.make_tensor_value_info(name, kind, shape)
 
     def weight(self, name: str, value: Tensor) -> str:
-        """A stored value that somebody may train."""
+        """Stores a trainable tensor as an initializer, and returns its name."""
         array = np.ascontiguousarray(value.detach().cpu().numpy())
         name = self.name(name)
         self.initializers.append(self.onnx.numpy_helper.from_array(array, name))
         return name
 
     def number(self, value: float, dtype: torch.dtype | None = None) -> str:
-        """A constant that nobody would train, made once."""
+        """The name of a constant number; equal numbers share one Constant node.
+
+        It is not an initializer, because readers take initializers for trainable weights.
+        """
         dtype = self.dtype if dtype is None else dtype
         key = (repr(value), dtype)
         if key not in self._constants:
             array = torch.tensor(value, dtype=dtype).numpy()
-            made = self.onnx.numpy_helper.from_array(array)
-            self._constants[key] = self.node("Constant", [], f"number_{value:g}", value=made)
+            tensor = self.onnx.numpy_helper.from_array(array)
+            self._constants[key] = self.node("Constant", [], f"number_{value:g}", value=tensor)
         return self._constants[key]
 
     def integers(self, *values: int) -> str:
-        """A constant row of whole numbers, made once."""
+        """The name of a constant vector of int64; equal vectors share one initializer."""
         if values not in self._constants:
             name = self.name(f"numbers_{'_'.join(map(str, values))}")
             array = np.array(values, dtype=np.int64)
@@ -80,19 +83,19 @@ class GraphWriter:
         return self._constants[values]
 
     def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Adds a node with one output; gives the name of that."""
+        """Adds a node with one output, and returns the name of the output."""
         return self.nodes_of(op, inputs, [output], **attributes)[0]
 
     def nodes_of(
         self, op: str, inputs: list[str], outputs: list[str], **attributes: Any
     ) -> list[str]:
-        """Adds a node with several outputs; gives their names."""
+        """Adds a node with several outputs, and returns their names."""
         names = [self.name(name) for name in outputs]
-        make = self.onnx.helper.make_node
-        self.nodes.append(make(op, inputs, names, name=names[0], **attributes))
+        make_node = self.onnx.helper.make_node
+        self.nodes.append(make_node(op, inputs, names, name=names[0], **attributes))
         return names
 
     def slice(self, value: str, start: int, stop: int, axis: int, output: str) -> str:
-        """The part of a value from ``start`` to before ``stop``."""
+        """Adds a Slice of a value along an axis, from ``start`` to before ``stop``."""
         bounds = [self.integers(start), self.integers(stop), self.integers(axis)]
         return self.node("Slice", [value, *bounds], output)

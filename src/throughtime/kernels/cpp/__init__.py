@@ -1,1 +1,1 @@
-"""Kernels for the CPU: C++ written from a cell's equations, compiled where it runs."""
+"""A backend for the CPU: C++ generated from a cell's equations, compiled on the user's machine."""

@@ -10,7 +10,7 @@ from throughtime.kernels.graph.program import Program
 __all__ = ["COMPUTE", "Array", "Arrays"]
 
 COMPUTE = {"float": "float", "double": "double", "bfloat16": "float"}
-"""The type that each storage type is computed in."""
+"""The type of computations for each type of stored values."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Array:
     """An array that a kernel works on.
 
     Args:
-        name: its kind and the name of its value, like ``state:h``.
-        per_row: how many values of W units one row has; 0 if the array has no rows.
-        stored: whether its elements are of the storage type; else they are of the compute type.
+        name: the kind of the array and the name of its value, like ``state:h``.
+        per_row: the number of values of W units that one row has; 0 if the array has no rows.
+        stored: whether the elements have the storage type; else they have the compute type.
     """
 
     name: str
@@ -31,15 +31,15 @@ class Array:
 class Arrays:
     """The arrays of one kernel; each is added when the generated code first uses it.
 
-    A *view* is one array at one time: the step (``now``), the step ``before`` or ``after`` it, or
-    ``fixed`` if the array does not change with time. The time loop points all views to their
-    places once for each step.
+    A *view* is a pointer to one array at one time: at the current step (``now``), at the step
+    ``before`` or ``after`` it, or ``fixed`` if the array does not change with time. The time loop
+    sets all views once for each step.
 
     Attributes:
         arrays: the arrays, in the order of ``Context::arrays``.
-        index: the place of each array by its name.
-        views: the place of each (name, time) in ``Step::view``.
-        spilled: the place in the array ``spill`` of each value that a later stage reads.
+        index: the position of each array by its name.
+        views: the position of each (name, time) in ``Step::view``.
+        spilled: the position in the array ``spill`` of each value that a later stage reads.
     """
 
     def __init__(self, program: Program, storage: str) -> None:
@@ -64,9 +64,9 @@ class Arrays:
         """A C++ pointer to a row of an array.
 
         Args:
-            name: of the array.
+            name: the name of the array.
             when: ``now``, ``before``, ``after`` or ``fixed``.
-            offset: which of the row's values, from 0 to ``per_row``.
+            offset: the number of the value in the row, below ``per_row``.
         """
         view = self.views.setdefault((name, when), len(self.views))
         array = self.arrays[self.index[name]]
@@ -77,12 +77,12 @@ class Arrays:
     def state(self, name: str, elementwise: bool) -> str:
         """Adds the array of a state; returns its name.
 
-        With a compute type other than the storage type a state may have two arrays: one to
-        multiply and to return, one to compute with.
+        If the compute type differs from the storage type, a state may have two arrays: one in the
+        storage type for products and results, one in the compute type for the equations.
 
         Args:
-            name: of the state.
-            elementwise: whether the state is wanted to compute with.
+            name: the name of the state.
+            elementwise: whether the caller needs the array for the equations.
         """
         if self.storage == COMPUTE[self.storage]:
             return self.array(f"state:{name}")
@@ -91,7 +91,7 @@ class Arrays:
         return self.array(f"{'state' if stored else 'value'}:{name}", stored=stored)
 
     def state_before(self, name: str, elementwise: bool) -> str:
-        """A pointer to the state before the step; to the initial state where a row starts."""
+        """A C++ pointer to a row's state before the step: its initial state if the row starts."""
         array = self.state(name, elementwise)
         initial = self.array(f"initial_{array}", stored=self.type_of(array) == "S")
         return (
@@ -99,14 +99,14 @@ class Arrays:
         )
 
     def operand(self, value: Node) -> str:
-        """A pointer to the row of a value that a block of R is multiplied with."""
+        """A C++ pointer to the row of a value that is multiplied with a block of R."""
         if value.op == "state":
             return self.state_before(value.name, elementwise=False)
         i = self.program.operands.index(value)
         return self.at(self.array(f"operand:{i}"), "now")
 
     def spill(self, node: Node) -> str:
-        """A pointer to the row of a value that one stage writes and a later one reads."""
+        """A C++ pointer to the row of a value that one stage writes and a later one reads."""
         place = self.spilled.setdefault(node, len(self.spilled))
         self.array("spill", 0, stored=False)
         view = self.views.setdefault(("spill", "fixed"), len(self.views))
@@ -114,10 +114,11 @@ class Arrays:
 
 
 def _state_kinds(program: Program, name: str) -> set[str]:
-    """The arrays of a state where the storage type and the compute type differ.
+    """The kinds of arrays that a state has if the storage type and the compute type differ.
 
-    ``state`` is in the storage type: products and the output read it. ``value`` is in the compute
-    type: the equations read it. A state that nothing reads has a ``value`` too.
+    ``state`` has the storage type; products and the output read it. ``value`` has the compute
+    type, so that a cell state does not lose precision from step to step; the equations read it. A
+    state that nothing reads has a ``value``.
     """
     kinds = set()
     if name in program.fed_back or name == program.output_state:

@@ -1,8 +1,8 @@
 """The derivatives of the compiled kernels: autograd, ``torch.func``, and second derivatives.
 
-An autograd function takes flat arguments: here a :class:`Form`, which says what they are, then
-lengths, resets and seed, then x, the four weights (None where the cell has none), parameters,
-states and further inputs.
+An autograd function takes a flat list of arguments. Here it consists of a :class:`Form`, which
+describes the rest; lengths, resets and seed; x and the four weights (None if the cell has none);
+and the parameters, states and further inputs.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ __all__ = ["Form", "apply"]
 
 _LENGTHS, _RESETS = 0, 1
 _NUM_VARYING = 3
-"""Lengths, resets and seed come before the tensors that have gradients."""
+"""The number of tensors without a gradient, which come first: lengths, resets and seed."""
 _NUM_MATRICES = 5
-"""x, weight_ih, weight_hh, bias_ih and bias_hh come before the parameters."""
+"""The number of tensors before the parameters: x, weight_ih, weight_hh, bias_ih and bias_hh."""
 
 
 class Form(NamedTuple):
-    """The constants of a call, and what its flat tensors are.
+    """The constants of a call, and the meaning of its flat list of tensors.
 
     Args:
-        cell: its identity; see :func:`throughtime.kernels.cpp.identity.identity`.
+        cell: the identity of the cell; see :func:`throughtime.kernels.cpp.identity.identity`.
         reverse: whether time runs backwards.
-        save: gates, states, or nothing if there is no backward pass.
-        num_parameters, num_states, num_inputs: how many there are of each.
+        save: ``gates``, ``states``, or ``nothing`` if no backward pass follows.
+        num_parameters, num_states, num_inputs: the number of tensors of each kind.
     """
 
     cell: str
@@ -53,31 +53,35 @@ class Form(NamedTuple):
 
     @property
     def num_arguments(self) -> int:
-        """How many flat tensors a call has."""
-        own = self.num_parameters + self.num_states + self.num_inputs
-        return _NUM_VARYING + _NUM_MATRICES + own
+        """The length of the flat list."""
+        of_cell = self.num_parameters + self.num_states + self.num_inputs
+        return _NUM_VARYING + _NUM_MATRICES + of_cell
 
     @property
     def places_of_weights(self) -> range:
-        """Where the weights and the parameters are among the flat tensors; the states follow."""
+        """The positions of the weights and the parameters in the flat list; the states follow."""
         first = _NUM_VARYING + 1
         return range(first, _NUM_VARYING + _NUM_MATRICES + self.num_parameters)
 
     def parts(self, tensors: Sequence[Any]) -> tuple[Any, ...]:
-        """x and the weights; parameters, states and further inputs as lists."""
+        """x and the weights, then parameters, states and further inputs as one list each.
+
+        Args:
+            tensors: the flat list without lengths, resets and seed.
+        """
         a = _NUM_MATRICES + self.num_parameters
         b = a + self.num_states
-        own = (list(tensors[_NUM_MATRICES:a]), list(tensors[a:b]), list(tensors[b:]))
-        return *tensors[:_NUM_MATRICES], *own
+        lists = (list(tensors[_NUM_MATRICES:a]), list(tensors[a:b]), list(tensors[b:]))
+        return *tensors[:_NUM_MATRICES], *lists
 
     def operator_arguments(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
-        """The flat arguments in the order of the operators."""
+        """The arguments of the operators for a flat list."""
         varying, tensors = arguments[:_NUM_VARYING], arguments[_NUM_VARYING:]
         return *self.parts(tensors), *varying, self.cell, self.reverse, self.save
 
 
 class _Recurrence(torch.autograd.Function):
-    """The forward operator; its arguments are a :class:`Form` and flat tensors."""
+    """The forward operator with its derivative; its arguments are a :class:`Form` and tensors."""
 
     @staticmethod
     def forward(form, *arguments):
@@ -88,7 +92,7 @@ class _Recurrence(torch.autograd.Function):
         form, *arguments = inputs
         ctx.form = form
         ctx.save_for_backward(*arguments, *output)
-        # What is kept for the backward pass comes after the output and the last states.
+        # The kept arrays come after the output and the last states.
         ctx.mark_non_differentiable(*output[1 + form.num_states :])
         ctx.set_materialize_grads(False)
 
@@ -99,19 +103,21 @@ class _Recurrence(torch.autograd.Function):
         output, *others = ctx.saved_tensors[form.num_arguments :]
         of_input = ctx.needs_input_grad[1 + _NUM_VARYING]
         tensors, gradients = arguments[_NUM_VARYING:], (d_output, *d_rest[: form.num_states])
-        # Inside torch.compile there is no second derivative, and its view of a function that is
-        # called by another's backward has the arguments wrong. Elsewhere few ask for one.
         if torch.compiler.is_compiling():
+            # torch.compile supports no second derivatives, and passes wrong arguments to an
+            # autograd function that the backward of another one applies.
             derive = _RecurrenceBackward.forward
         elif has_tangent((*tensors, *gradients)) or is_batched(gradients):
+            # The operator has no rule for tangents, nor for the legacy vmap of batched gradients.
             derive = _by_reference
         elif torch.is_grad_enabled() or is_transformed():
+            # The gradients may be differentiated again.
             derive = _RecurrenceBackward.apply
         else:
             derive = _RecurrenceBackward.forward
         kept = others[form.num_states :]
         results = derive(form, of_input, *arguments, output, *kept, *gradients)
-        return *(None,) * (1 + _NUM_VARYING), *_spread(results, tensors, of_input)
+        return *(None,) * (1 + _NUM_VARYING), *_with_nones(results, tensors, of_input)
 
     @staticmethod
     def vmap(info, in_dims, form, *arguments):  # type: ignore[override]
@@ -123,14 +129,14 @@ class _Recurrence(torch.autograd.Function):
         lengths, _, seed = arguments[:_NUM_VARYING]
         of_layer = form.places_of_weights
         weights_are_shared = all(dims[i] is None for i in of_layer)
-        # What is kept of ragged rows is in the order of their lengths, which one sample cannot
-        # know of the others; of states there are as many as chunks. What is drawn at random
-        # depends on a row's place in the batch.
-        is_apart = form.save != "nothing" and (form.save == "states" or lengths is not None)
-        if not weights_are_shared or is_apart or seed is not None:
+        # The samples may become rows of one batch only if the results can be split into samples
+        # again. The kept arrays of a ragged batch cannot: their rows are sorted by length over
+        # all samples. With save="states" their number depends on the size of the batch. Random
+        # numbers depend on the position of a row in its batch.
+        cannot_split = form.save != "nothing" and (form.save == "states" or lengths is not None)
+        if not weights_are_shared or cannot_split or seed is not None:
             return one_by_one(apply, info.batch_size, dims, arguments)
-        # All samples are rows of one batch. Lengths have their rows in front, resets at the end,
-        # and all others have them before their features.
+        # Lengths (B) have the rows first, resets (T, B) last, and all others before the features.
         dim_of_rows = {_LENGTHS: 0, _RESETS: -1}
         rows = [
             v
@@ -144,42 +150,42 @@ class _Recurrence(torch.autograd.Function):
         return tuple(split), tuple(r.dim() - 3 for r in split)
 
 
-def _spread(
+def _with_nones(
     gradients: Sequence[Tensor], tensors: Sequence[Tensor | None], of_input: bool
 ) -> list[Any]:
-    """The gradients, with None where there is nothing to have one."""
+    """One entry for each tensor: its gradient, or None if it has none."""
     rest = iter(gradients)
-    wanted = [of_input, *(t is not None for t in tensors[1:])]
-    return [next(rest) if is_wanted else None for is_wanted in wanted]
+    has_gradient = [of_input, *(t is not None for t in tensors[1:])]
+    return [next(rest) if has_one else None for has_one in has_gradient]
 
 
 def _by_reference(form: Form, of_input: bool, *values: Tensor | None) -> list[Tensor]:
-    """The gradients of :class:`_RecurrenceBackward`, for the same arguments, by plain operations.
+    """The results of :class:`_RecurrenceBackward`, computed by differentiating the reference.
 
-    They can be derived again, and every transform of PyTorch knows them. The output and what was
-    kept may be left out of the arguments.
+    They can be differentiated again, and every transform of PyTorch supports them. The output and
+    the kept arrays may be omitted from the arguments.
     """
-    living = alive(values)
-    arguments, d_results = living[: form.num_arguments], living[-1 - form.num_states :]
+    live_values = alive(values)
+    arguments, d_results = live_values[: form.num_arguments], live_values[-1 - form.num_states :]
     varying, tensors = arguments[:_NUM_VARYING], arguments[_NUM_VARYING:]
-    wanted = [i for i, t in enumerate(tensors) if t is not None and (i > 0 or of_input)]
+    places = [i for i, t in enumerate(tensors) if t is not None and (i > 0 or of_input)]
 
     def run(*differentiable: Tensor) -> list[Tensor]:
         filled = list(tensors)
-        for i, value in zip(wanted, differentiable, strict=True):
+        for i, value in zip(places, differentiable, strict=True):
             filled[i] = value
         call = call_of(form.parts(filled), varying, cell_of(form.cell), form.reverse)
         output, last = reference.run(call)
         return [output, *last]
 
-    return gradients_of(run, [tensors[i] for i in wanted], d_results)
+    return gradients_of(run, [tensors[i] for i in places], d_results)
 
 
 class _RecurrenceBackward(torch.autograd.Function):
-    """The backward operator; its own gradient is that of the reference, derived once more.
+    """The backward operator with its derivative, which differentiates the reference twice.
 
-    Its arguments after ``form`` and ``of_input``: those of :class:`_Recurrence`, the output, what
-    was kept, and the gradients of the output and of the last states.
+    The arguments after ``form`` and ``of_input`` are the tensors of :class:`_Recurrence`, the
+    output, the kept arrays, and the gradients of the output and of the last states.
     """
 
     @staticmethod
@@ -194,6 +200,7 @@ class _RecurrenceBackward(torch.autograd.Function):
     def setup_context(ctx, inputs, output):
         form, of_input, *values = inputs
         ctx.form, ctx.of_input, ctx.num_values = form, of_input, len(values)
+        # The output and the kept arrays are not needed: the reference computes them again.
         ctx.save_for_backward(*values[: form.num_arguments], *values[-1 - form.num_states :])
         ctx.set_materialize_grads(False)
 
@@ -202,19 +209,19 @@ class _RecurrenceBackward(torch.autograd.Function):
         form, count = ctx.form, ctx.form.num_arguments
         values = alive(ctx.saved_tensors)
         varying, differentiable_values = values[:_NUM_VARYING], values[_NUM_VARYING:]
-        there = [i for i, v in enumerate(differentiable_values) if v is not None]
+        places = [i for i, v in enumerate(differentiable_values) if v is not None]
 
         def first(*differentiable: Tensor) -> list[Tensor]:
             filled = list(differentiable_values)
-            for i, value in zip(there, differentiable, strict=True):
+            for i, value in zip(places, differentiable, strict=True):
                 filled[i] = value
             return _by_reference(form, ctx.of_input, *varying, *filled)
 
         gradients: list[Any] = [None] * len(values)
-        second = gradients_of(first, [differentiable_values[i] for i in there], seconds)
-        for i, gradient in zip(there, second, strict=True):
+        second = gradients_of(first, [differentiable_values[i] for i in places], seconds)
+        for i, gradient in zip(places, second, strict=True):
             gradients[_NUM_VARYING + i] = gradient
-        # The output and what was kept have none.
+        # The output and the kept arrays have no gradient.
         between = (None,) * (ctx.num_values - len(values))
         return None, None, *gradients[:count], *between, *gradients[count:]
 
@@ -227,10 +234,11 @@ class _RecurrenceBackward(torch.autograd.Function):
 
 
 def apply(form: Form, varying: Sequence[Tensor | None], tensors: Sequence[Tensor | None]) -> Any:
-    """Runs the operator so that its results can be derived and transformed.
+    """Runs the forward operator so that autograd and transforms can differentiate its results.
 
     Args:
+        form: the constants of the call.
         varying: lengths, resets and seed.
-        tensors: all that can have a gradient, in the order of ``Call.tensors``.
+        tensors: the tensors that can have a gradient, in the order of ``Call.tensors``.
     """
     return _Recurrence.apply(form, *varying, *tensors)

@@ -41,12 +41,12 @@ _FEW_STEPS = 2
 
 
 def missing() -> list[str]:
-    """What this machine lacks."""
+    """Why this machine cannot compile kernels; empty if it can."""
     return compiler.missing()
 
 
 def reasons(call: Call) -> list[str]:
-    """Why the compiled kernels cannot run the call."""
+    """Why the compiled kernels cannot run the call; empty if they can."""
     refusals = []
     if call.x.device.type != "cpu":
         refusals.append(f"x is on {call.x.device.type} (needs cpu)")
@@ -78,7 +78,10 @@ def reasons(call: Call) -> list[str]:
 
 
 def compiled_identity(cell: Cell, weight: Tensor) -> str:
-    """The :func:`identity` if these kernels run the cell with such weights; else empty."""
+    """The :func:`identity` of the cell if these kernels can run it with such weights; else empty.
+
+    torch.compile cannot report reasons, so that this function warns if the machine is the reason.
+    """
     if weight.device.type != "cpu" or weight.dtype not in STORAGE:
         return ""
     why = missing()
@@ -100,7 +103,7 @@ def compiled_identity(cell: Cell, weight: Tensor) -> str:
 
 def slower_because() -> str:
     """See :class:`throughtime.kernels.backend.Backend`."""
-    command = compiler.without_openmp()
+    command = compiler.command_without_openmp()
     if not command:
         return ""
     return (
@@ -110,6 +113,7 @@ def slower_because() -> str:
 
 
 def _trains(call: Call) -> bool:
+    """Whether a backward pass may follow the call."""
     # An exported program has no backward pass.
     if not torch.is_grad_enabled() or torch.compiler.is_exporting():
         return False
@@ -120,7 +124,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Applies the cell through time; see :func:`throughtime.kernels.reference.run`."""
     text, trains = call.identity or identity(call.cell), _trains(call)
     if trains and not torch.compiler.is_compiling() and torch._C._is_tracing():
-        # The autograd function would be traced, and such a trace cannot be saved.
+        # torch.jit.trace would trace the autograd function, and could not save the result.
         raise ValueError(
             "torch.jit.trace cannot record how the gradients of the compiled kernels are derived, "
             "and TorchScript is deprecated. Export the model with torch.export.export or "
@@ -133,20 +137,23 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     if trains or is_transformed():
         results = apply(form, varying, call.tensors)
     else:
-        # Nothing to derive and nothing to transform: the operator itself.
+        # Without gradients and transforms the operator itself is enough: an autograd function
+        # costs as much as a short sequence.
         results = recurrence(*form.operator_arguments((*varying, *call.tensors)))
     return results[0], tuple(results[1 : 1 + len(call.state)])
 
 
 @torch.no_grad()
 def record(call: Call) -> dict[str, Tensor]:
-    """All that the step returns by name, of all steps; see ``reference.record``.
+    """Records all values that the step returns; see :func:`throughtime.kernels.reference.record`.
 
-    For tensors that :func:`throughtime.kernels.transforms.is_direct` allows.
+    :func:`throughtime.kernels.transforms.is_direct` must be true of the call's tensors, because
+    the kernel is called without the dispatcher.
     """
 
     def plain(tensor: Tensor | None) -> Any:
-        # What PyTorch negates only when it is read is negated here, as for an operator.
+        # A tensor may have a negative bit, which the dispatcher would resolve for an operator: its
+        # memory holds the negated numbers.
         return None if tensor is None else tensor.detach().resolve_neg()
 
     w = call.weights
@@ -159,17 +166,18 @@ def record(call: Call) -> dict[str, Tensor]:
         state=tuple(map(plain, call.state)),
         inputs=tuple(map(plain, call.inputs)),
     )
-    return kernel(recording_program(call.cell), call.x.dtype).trace(call)
+    return kernel(recording_program(call.cell), call.x.dtype).record(call)
 
 
 def rank(call: Call) -> tuple[int, str]:
     """See :class:`throughtime.kernels.backend.Backend`.
 
-    From benchmarks/results: a compiled kernel is asked for memory, packs the weights and starts
-    threads before its first step, which a step or two do not bring in again. PyTorch's LSTM
-    multiplies bfloat16 by AMX where there is one, and the compiled kernels do not yet.
+    The figures in benchmarks/results justify two exceptions. A compiled kernel allocates memory,
+    packs the weights and starts threads before its first step; with one or two steps this takes
+    longer than it saves. PyTorch's LSTM multiplies bfloat16 with AMX if the processor has it; the
+    compiled kernels do not.
     """
-    # The reference, traced, would hold for this number of steps only.
+    # torch.jit.trace would unroll the reference's loop for this one number of steps.
     if call.x.shape[0] <= _FEW_STEPS and not torch._C._is_tracing():
         return 30, "cpp could, but so few steps are done sooner without"
     if call.x.dtype is torch.bfloat16 and call.cell.torch_equivalent == "LSTM" and has_amx():
@@ -178,6 +186,6 @@ def rank(call: Call) -> tuple[int, str]:
 
 
 def runs_compiled(call: Call) -> bool:
-    """Whether these kernels run the call inside torch.compile."""
-    # The layer knows the type of its weights, and not that autocast takes another.
+    """Whether these kernels can run the call inside torch.compile."""
+    # The layer set the identity by the dtype of its weights; autocast may have changed the dtype.
     return bool(call.identity) and call.x.dtype in STORAGE

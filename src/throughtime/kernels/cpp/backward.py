@@ -1,12 +1,12 @@
 """The backward direction of a compiled cell.
 
-The chunks of the forward call are taken from the last to the first. In each one the compiled
-kernel walks through the steps and writes the gradients of the slots, the sums of products that
-enter the equations. From these the gradients of the input and of the weights are one large product
-each, taken while the chunk is still in the processor's cache.
+The chunks of the forward call are run from the last to the first. In each chunk the compiled
+kernel runs the steps and writes the gradients of the slots, the sums of products that enter the
+equations. Large matrix products then give the chunk's share of the gradients of the input and of
+the weights, while the gradients of its slots are still in the processor's cache.
 
-``save="gates"`` keeps what the backward steps need of all steps. ``save="states"`` keeps only the
-states before each chunk, and runs a chunk forward again before its backward steps.
+With ``save="gates"`` the forward call kept the values of all steps. With ``save="states"`` it kept
+only the states before each chunk, and a chunk is run forward again before its backward steps.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp.context import StepArray
 from throughtime.kernels.cpp.emit import Source, emit
-from throughtime.kernels.cpp.forward import Forward, Kept
+from throughtime.kernels.cpp.forward import Forward, KeptArrays
 from throughtime.kernels.cpp.gemm import matmul
 from throughtime.kernels.cpp.library import Library
 from throughtime.kernels.cpp.scratch import empty, scratch
@@ -61,7 +61,7 @@ class Backward:
     def run(
         self,
         call: Call,
-        kept: Kept,
+        kept: KeptArrays,
         d_output: Tensor | None,
         d_last: Sequence[Tensor | None],
         of_input: bool = True,
@@ -70,10 +70,10 @@ class Backward:
 
         Args:
             call: the forward call.
-            kept: what the forward call kept.
-            d_output: the gradient of the outputs, (T, B, H), or None.
-            d_last: the gradients of the last states.
-            of_input: whether the gradient of x is wanted.
+            kept: the arrays that the forward call kept.
+            d_output: the gradient of the outputs, (T, B, H); None stands for zero.
+            d_last: the gradients of the last states; None stands for zero.
+            of_input: whether to compute the gradient of x.
         """
         backward = _Pass(self, call, kept, d_output, d_last, of_input)
         for number in reversed(range(len(backward.walk.chunks))):
@@ -86,12 +86,12 @@ class _Chunk:
     """The steps t0 to t0 + n of a backward call.
 
     Args:
-        number: of the chunk, in the order in which the forward call ran them.
+        number: the number of the chunk, in the order of the forward call.
         x: the steps of x, (n, rows, I).
-        d_slots: the gradients of the slots, (n + 2, rows, slots W): its first and last step are
-            those before and after the chunk.
+        d_slots: the gradients of the slots, (n + 2, rows, slots W); the first and the last step
+            are those before and after the chunk.
         states: the arrays that the forward steps have written.
-        memory: all arrays that the kernel is called with.
+        memory: all arrays that the backward kernel reads or writes.
     """
 
     number: int
@@ -104,12 +104,12 @@ class _Chunk:
 
     @property
     def rows(self) -> int:
-        """How many rows have a step in the chunk."""
+        """The number of rows that have a step in the chunk."""
         return self.x.shape[1]
 
 
 class _Pass:
-    """One backward call: the arrays it works on, and the gradients that its chunks add to.
+    """One backward call: its arrays, and the gradients to which its chunks add.
 
     Args: see :meth:`Backward.run`.
     """
@@ -118,7 +118,7 @@ class _Pass:
         self,
         backward: Backward,
         call: Call,
-        kept: Kept,
+        kept: KeptArrays,
         d_output: Tensor | None,
         d_last: Sequence[Tensor | None],
         of_input: bool,
@@ -133,17 +133,17 @@ class _Pass:
             len(self.forward.hoisted),
         )
         self.initial = self.forward.initial([walk.rows.sorted(s) for s in call.state], walk)
-        # Only a chunk that is run forward again needs R in the order of the forward kernel.
+        # The forward kernel's order of R is needed only to run chunks forward again.
         library = self.forward.library if self.runs_again else None
         self.weights = self.forward.packing.pack(call.weights, walk, library)
         R = call.weights.weight_hh
         self.packed = None if R is None else walk.pack(backward.library, R)
-        self._make_fixed_arrays()
-        self._make_scratch()
-        self._make_gradients(of_input)
+        self._allocate_fixed_arrays()
+        self._allocate_scratch()
+        self._allocate_gradients(of_input)
 
-    def _make_fixed_arrays(self) -> None:
-        """The arrays that are the same in all chunks: initial states, parameters, d of states."""
+    def _allocate_fixed_arrays(self) -> None:
+        """Allocates the arrays that all chunks share: parameters, initial states and gradients."""
         walk, compute, shape = self.walk, self.forward.compute, (self.walk.B, self.walk.W)
         self.zero = torch.zeros(shape, dtype=compute)
         self.d_initial: list[Tensor] = []
@@ -157,28 +157,28 @@ class _Pass:
             self.fixed[f"d_last:{name}"] = StepArray(last, mask=0)
             self.fixed[f"d_state:{name}"] = StepArray(empty(shape, compute), mask=0)
             self.fixed[f"d_initial:{name}"] = StepArray(self.d_initial[-1], mask=0)
-        # Each group of threads adds up its own rows. Threads never add to the same sum, so that
-        # the numbers do not depend on which of them is faster.
+        # Each group of threads sums its own rows. No two threads add to the same sum, so that the
+        # result does not depend on their timing.
         groups, sums = walk.groups(self.backward.library), len(self.backward.source.sums)
         self.sums = torch.zeros(groups, sums, walk.W, dtype=compute)
 
-    def _make_scratch(self) -> None:
-        """StepArray that every chunk overwrites."""
+    def _allocate_scratch(self) -> None:
+        """Allocates the arrays that every chunk overwrites."""
         walk, dtype, per_row = self.walk, self.forward.dtype, self.num_slots * self.walk.W
         most = max(n for _, n in walk.chunks)
-        # One step more on either side. On the one a chunk reads the gradients of the slots at the
-        # step that comes after it; which side that is depends on the direction of time. On the
-        # other nothing is read: there lies the step before the sequence.
+        # One step more at each end. The kernel reads the gradients of the slots at the step after
+        # the chunk, which lies at the end that the direction of time decides. The other end stands
+        # for the step before the chunk, which nothing reads.
         self.d_slots = scratch.take("slots", ((most + 2) * walk.B * per_row,), dtype)
         self.d_slots_after = scratch.take("other slots", (walk.B, per_row), dtype)
         self.again = self.forward.chunk_arrays(walk, most) if self.runs_again else {}
 
-    def _make_gradients(self, of_input: bool) -> None:
-        """Room for the gradients that the chunks write or add to."""
+    def _allocate_gradients(self, of_input: bool) -> None:
+        """Allocates the gradients that the chunks write or add to."""
         x, W, compute = self.call.x, self.walk.W, self.forward.compute
         self.dx = self.dW = self.dR = None
         if of_input:
-            # The product with W writes all of dx, except where a row has ended.
+            # The product with W writes all of dx, except the steps past a row's end.
             is_zero = not self.num_hoisted or self.is_ragged
             self.dx = empty(tuple(x.shape), x.dtype, zero=is_zero)
         if self.num_hoisted:
@@ -194,7 +194,8 @@ class _Pass:
         """Runs the backward steps of a chunk, and adds its share to the gradients."""
         chunk = self._chunk(number)
         self._run_steps(chunk)
-        # The next chunk to run reads these as the gradients at the step after its own last one.
+        # The next chunk to run needs them as the gradients at the step after its last one; they
+        # are copied before it overwrites d_slots.
         self.d_slots_after[: chunk.rows] = chunk.d_slots[chunk.n if self.call.reverse else 1]
         self._add_to_input_gradients(chunk)
         self._write_further_inputs(chunk)
@@ -206,11 +207,11 @@ class _Pass:
             )
 
     def _is_first(self, chunk: _Chunk) -> bool:
-        """Whether the chunk is the first of the backward call: the last in the forward order."""
+        """Whether the chunk is the first one of the backward call, which is the forward's last."""
         return chunk.number + 1 == len(self.walk.chunks)
 
     def _chunk(self, number: int) -> _Chunk:
-        """Lays out the arrays of a chunk; runs it forward again where only states were kept."""
+        """Prepares the arrays of a chunk; runs it forward again if only states were kept."""
         walk, (t0, n) = self.walk, self.walk.chunks[number]
         if self.runs_again:
             states = self._run_again(number)
@@ -221,25 +222,25 @@ class _Pass:
         rows, per_row = x.shape[1], self.num_slots * walk.W
         d_slots = self.d_slots[: (n + 2) * rows * per_row].view(n + 2, rows, per_row)
         if self.is_ragged:
-            # The kernel skips rows that have ended, and the products below take them all.
+            # The kernel skips rows that have ended; the matrix products multiply all rows.
             d_slots.zero_()
         if number + 1 < len(walk.chunks):
-            # The step after this chunk belongs to the chunk that was run before. A ragged batch
-            # has fewer rows there, or more where time runs backward.
+            # The step after this chunk belongs to the chunk that was run before it. In a ragged
+            # batch that chunk has fewer rows, or more rows in the reverse direction.
             both = min(rows, walk.rows.count(walk.chunks[number + 1][0]))
             d_slots[0 if self.call.reverse else n + 1, :both] = self.d_slots_after[:both]
         return _Chunk(number, t0, n, x, d_slots, states)
 
     def _run_again(self, number: int) -> dict[str, StepArray]:
-        """Runs a chunk forward again from the states before it; returns what its steps write."""
+        """Runs a chunk forward again from the states before it; returns the arrays it writes."""
         walk, (t0, n) = self.walk, self.walk.chunks[number]
-        # The step before the chunk lies on the side from which time comes.
+        # The states before the chunk lie one step after its last in the reverse direction.
         boundary, before = (n + 1, t0 + n) if walk.reverse else (0, t0 - 1)
         for name, tensor in self.again.items():
             if self.is_ragged:
                 tensor.zero_()
             if number > 0 and name == self.forward.output and name != "output":
-                # The output is a state, and was kept at all steps.
+                # A state that is the output was kept at all steps.
                 tensor[boundary] = self.kept.output[before]
             elif number > 0 and name in self.kept.arrays:
                 tensor[boundary] = self.kept.arrays[name][number]
@@ -248,7 +249,7 @@ class _Pass:
         return states
 
     def _run_steps(self, chunk: _Chunk) -> None:
-        """Lets the kernel walk through the chunk: from its last step in time to its first."""
+        """Runs the kernel over the chunk, from its last step in time to its first."""
         walk, dtype, t0, n = self.walk, self.forward.dtype, chunk.t0, chunk.n
         chunk.memory = self.fixed | chunk.states
         if self.d_output is None:
@@ -261,7 +262,8 @@ class _Pass:
             d_input = empty((n, chunk.rows, walk.W), dtype, zero=self.is_ragged)
             chunk.memory[f"d_input:{name}"] = StepArray(d_input)
         chunk.memory["d_slots"] = StepArray(chunk.d_slots).at(1)
-        # One step more, before the sequence: there the gradients of the initial states come out.
+        # The first chunk in time has one step more, before the sequence, in which the kernel
+        # completes the gradients of the initial states.
         count = n + 1 if chunk.number == 0 else n
         begin, direction = (0, 1) if self.call.reverse else (n - 1, -1)
         library, packed = self.backward.library, self.packed
@@ -297,7 +299,7 @@ class _Pass:
                 self.walk.rows.put_chunk(whole, part, chunk.t0)
 
     def gradients(self) -> Gradients:
-        """The gradients, once all chunks were run."""
+        """The gradients, after all chunks were run."""
         walk, of_weights = self.walk, self.backward.weight_gradients
         sums = self.sums.sum(0)
         return Gradients(
@@ -313,12 +315,13 @@ class _Pass:
     def _of_initial_states(self) -> list[Tensor]:
         """The gradients of the initial states, in the order of the cell's states.
 
-        A row without a step passes its initial state on: its gradient is that of the last state.
+        The last state of a row without steps is its initial state, so that the gradients of both
+        are equal.
         """
         gradients = []
         for d, last in zip(self.d_initial, self.d_last, strict=True):
             if self.walk.rows.lengths is not None and last is not None:
-                empty = (self.walk.rows.lengths == 0).unsqueeze(-1)
-                d = torch.where(empty, self.walk.padded(last.to(d.dtype)), d)
+                is_empty = (self.walk.rows.lengths == 0).unsqueeze(-1)
+                d = torch.where(is_empty, self.walk.padded(last.to(d.dtype)), d)
             gradients.append(self.walk.rows.unsorted(self.walk.unpadded(d)).to(self.forward.dtype))
         return gradients

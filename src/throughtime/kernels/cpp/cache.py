@@ -1,8 +1,8 @@
-"""The folder of compiled libraries: which one, who may write to it, and what in it is whole.
+"""The folder of compiled libraries: where it is, who may write to it, and which files are intact.
 
-A library lies there under the digest of all that made it: the source, the headers, the flags,
-the compiler and the processor. The folder holds code that will be run, so it must belong to the
-user alone. How much it may hold is in ``retention.py``.
+The name of a library's files is the digest of everything that determines its code: the source, the
+headers, the flags, the compiler and the processor. The folder contains code that will be run, so
+that only the user may have write access. Its size is limited by ``retention.py``.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from typing import TypeVar
 
 from throughtime.kernels.cpp import compiler, processor
 from throughtime.kernels.cpp.compiler import CompileError, Job
-from throughtime.kernels.cpp.retention import MOST_BYTES, Entry, entries, in_words, remove
+from throughtime.kernels.cpp.retention import MOST_BYTES, Entry, entries, remove, size_text
 
-# Windows has none; there missing() says that nothing is compiled.
+# Windows has no fcntl; there missing() reports that nothing can be compiled.
 if sys.platform != "win32":
     import fcntl
 
 __all__ = [
     "about",
+    "add_checksum",
     "clear",
-    "in_a_folder",
+    "flags_left_out",
     "key_of",
     "lock",
-    "seal",
-    "sound",
     "sweep",
+    "with_folder",
     "write",
 ]
 
@@ -59,13 +59,13 @@ _swept: set[Path] = set()
 
 
 def key_of(job: Job) -> str:
-    """The digest of all that makes a library."""
-    made_of = (
+    """The digest of everything that determines the code of a library."""
+    determinants = (
         *(job.source, _headers(compiler.HEADERS)),
         *(compiler.FLAGS, compiler.OPTIONAL_FLAGS, processor.limit_flags(), job.flags),
         *(compiler.identity(job.command), processor.cpu(), sys.platform, platform.machine()),
     )
-    return hashlib.sha256(repr(made_of).encode()).hexdigest()
+    return hashlib.sha256(repr(determinants).encode()).hexdigest()
 
 
 @lru_cache
@@ -78,22 +78,22 @@ def _headers(folder: Path) -> str:
 
 
 def _configured() -> tuple[Path, str | None]:
-    """The folder that is to be used, and why there is none of this name, or None."""
-    chosen = os.environ.get("THROUGHTIME_CACHE")
-    if not chosen:
+    """The configured folder; and why its path is invalid, or None."""
+    configured = os.environ.get("THROUGHTIME_CACHE")
+    if not configured:
         import platformdirs
 
-        chosen = str(Path(platformdirs.user_cache_dir("throughtime")) / "kernels")
+        configured = str(Path(platformdirs.user_cache_dir("throughtime")) / "kernels")
     try:
-        folder = Path(chosen).expanduser().resolve()
+        folder = Path(configured).expanduser().resolve()
     except (OSError, RuntimeError) as error:
-        # A user who is not known, links that go round, a working folder that is gone.
-        return Path(chosen), str(error)
+        # The user is unknown, links form a loop, or the working folder was removed.
+        return Path(configured), str(error)
     return folder, "the user has no home folder" if "~" in folder.parts else None
 
 
 def _refusal(folder: Path) -> str | None:
-    """Why code must not be run from the folder, or None."""
+    """Why code from the folder must not be run; None if it may."""
     status = folder.stat()
     if not stat.S_ISDIR(status.st_mode):
         return "it is not a folder"
@@ -104,24 +104,28 @@ def _refusal(folder: Path) -> str | None:
     return None
 
 
-def in_a_folder(work: Callable[[Path], T]) -> T:
-    """Works in the cache folder, or in a private one where that cannot be used."""
+def with_folder(function: Callable[[Path], T]) -> T:
+    """Calls a function with the cache folder, or with a private folder if that cannot be used.
+
+    Raises:
+        CompileError: if there is no room for a private folder either.
+    """
     folder, why = _configured()
     try:
         private = _replacements.get(folder)
-        # What cleans /tmp may have taken it.
+        # A service that cleans /tmp may have removed it.
         if private and private.is_dir():
-            return work(private)
+            return function(private)
         try:
             if why is None:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 why = _refusal(folder)
             if why is None:
-                return work(folder)
+                return function(folder)
         except OSError as error:
-            # Read-only, full, or mounted so that nothing in it may be run.
+            # The folder is read-only, full, or mounted with "noexec".
             why = str(error)
-        return work(_replace(folder, why))
+        return function(_replace(folder, why))
     except OSError as error:
         raise CompileError(
             f"compiled code can be kept neither in {folder} nor in a temporary folder: {error}. "
@@ -130,7 +134,7 @@ def in_a_folder(work: Callable[[Path], T]) -> T:
 
 
 def _replace(folder: Path, why: str) -> Path:
-    """A private folder, for the time of this process, in the place of one that is refused."""
+    """Creates a private folder that replaces a refused one until this process ends."""
     private = Path(tempfile.mkdtemp(prefix="throughtime-"))
     atexit.register(_remove, private, os.getpid())
     _replacements[folder] = private
@@ -146,89 +150,90 @@ def _replace(folder: Path, why: str) -> Path:
 
 
 def _remove(folder: Path, pid: int) -> None:
-    # A forked child leaves its parent's folder alone.
+    # A forked child also runs this at its end, but the folder belongs to its parent.
     if os.getpid() == pid:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
-    """Removes what processes left that were killed while they compiled."""
+    """Removes temporary files of processes that were killed while they compiled."""
     if folder in _swept:
         return
     _swept.add(folder)
     for file in folder.glob("*.tmp.*"):
-        # Another process may be faster.
+        # Another process may remove the file first.
         with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
             if file.lstat().st_mtime < time.time() - _STALE:
                 file.unlink()
 
 
-# What it holds.
+# Its entries.
 
 
 def _contents() -> tuple[Path, str | None, dict[str, Entry]]:
-    """The folder, why it is not used, or None, and what it holds; it is not made."""
+    """The folder, why it is not used (or None), and its entries; creates no folder."""
     folder, why = _configured()
     try:
         why = why or _refusal(folder)
         return folder, why, {} if why else entries(folder)
     except FileNotFoundError:
-        # It is made when it is needed.
+        # The first compilation creates the folder.
         return folder, None, {}
     except OSError as error:
         return folder, str(error), {}
 
 
 def clear() -> str:
-    """Empties the cache; returns what was removed, in words.
+    """Empties the cache; returns a text that says what was removed.
 
     Raises:
-        ValueError: where the folder is not used, so that nothing in it is ours.
+        ValueError: if the folder is not used as a cache; its files then belong to someone else.
     """
     folder, why, by_key = _contents()
     if why:
         raise ValueError(f"the cache {folder} is not used, and not emptied: {why}.")
     remove(file for entry in by_key.values() for file in entry.files)
-    return f"{folder}: removed {in_words(by_key)}"
+    return f"{folder}: removed {size_text(by_key)}"
 
 
 def about() -> str:
-    """What ``throughtime info`` says of the cache."""
+    """The description of the cache for ``throughtime info``."""
     folder, why, by_key = _contents()
     if why:
         return f"{folder} (not used: {why})"
-    return f"{folder} ({in_words(by_key)} of at most {MOST_BYTES >> 20})"
+    return f"{folder} ({size_text(by_key)} of at most {MOST_BYTES >> 20})"
 
 
 # The libraries.
 
 
 def write(file: Path, text: str) -> None:
-    """Writes a new file that only the user may read."""
+    """Writes a new file that only the user can read."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
         opened.write(text)
 
 
-def seal(library: Path, source: Path, left_out: Iterable[str]) -> None:
-    """Writes the checksum of a new library into its source, which makes both sound.
+def add_checksum(library: Path, source: Path, left_out: Iterable[str]) -> None:
+    """Appends the checksum of a new library to its source; without it a library is not used.
 
     Args:
         library, source: the two files.
         left_out: the optional flags that the library was compiled without.
     """
-    # Compilers follow the umask, which may let the user's group write.
+    # The compiler created the file with the umask, which may give the user's group write access.
     library.chmod(0o700)
     checksum = hashlib.sha256(library.read_bytes()).hexdigest()
     with source.open("a") as file:
         file.write(f"{_LEFT_OUT}{' '.join(sorted(left_out))}\n{_SUM}{checksum}\n")
 
 
-def sound(folder: Path, key: str) -> frozenset[str] | None:
-    """The flags that the library was compiled without; None where it is not whole, or not ours.
+def flags_left_out(folder: Path, key: str) -> frozenset[str] | None:
+    """The optional flags that a library was compiled without; None if it must not be loaded.
 
-    A disk that was full leaves a file that is too short, and loading it may end the process; so
-    the last line of the source beside it holds its checksum.
+    A full disk leaves a file that is too short, and loading such a file may end the process.
+    Therefore the library must have the checksum in the last line of its source. Both files must
+    belong to the user.
     """
     library, source = (_own_content(folder / f"{key}{suffix}") for suffix in (".so", ".cpp"))
     if library is None or source is None:
@@ -241,9 +246,9 @@ def sound(folder: Path, key: str) -> frozenset[str] | None:
 
 
 def _own_content(file: Path) -> bytes | None:
-    """What a file holds, where it is a plain file that only the user may write to."""
+    """The content of a regular file to which only the user can write; None for any other."""
     try:
-        # To open a pipe would wait for somebody to write to it.
+        # O_NONBLOCK, because opening a named pipe would wait for a process that writes to it.
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
@@ -256,17 +261,18 @@ def _own_content(file: Path) -> bytes | None:
 
 @contextmanager
 def lock(file: Path) -> Generator[None]:
-    """Waits while another process or thread holds the lock, which ends with the process.
+    """Waits until no other process or thread has the lock, then takes it.
 
-    It saves work, no more, since files are put in place whole: where the disk knows no locks, or
-    one is held for too long, it is done without.
+    The system releases a lock when its process ends. The lock only prevents that two processes
+    compile the same source: each moves complete files into place. So the work goes on without the
+    lock if the file system does not support locks, or the wait takes too long.
     """
-    # Not by the package filelock, which takes longer to import than a warm load may take.
+    # The package filelock is not used: importing it takes longer than loading a library.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(file, flags, 0o600)
     try:
-        until = time.monotonic() + _LOCK_TIMEOUT
-        while time.monotonic() < until:
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while time.monotonic() < deadline:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -277,14 +283,14 @@ def lock(file: Path) -> Generator[None]:
                 break
         yield
     finally:
-        # Closing is not enough: a child that was forked meanwhile has the file open too.
+        # Closing alone would not release it: a child that was forked meanwhile has the file open.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
 def _forget_folders() -> None:
-    """In a forked child: its parent removes its private folders when it ends."""
+    """Runs in a forked child: the parent's private folders are removed when the parent ends."""
     _replacements.clear()
 
 

@@ -1,4 +1,4 @@
-"""The C++ compiler of the user's machine: where it is, how it is called, whether it works."""
+"""The C++ compiler of this machine: finds it, gives its command, and tests whether it works."""
 
 from __future__ import annotations
 
@@ -24,54 +24,56 @@ __all__ = [
     "Job",
     "about",
     "arguments",
-    "condemn",
-    "confirm",
-    "examine",
+    "command_without_openmp",
+    "confirm_refusals",
     "find_command",
     "find_compiler",
+    "forbids_running",
     "identity",
     "left_out",
+    "mark_broken",
     "missing",
-    "without_openmp",
+    "probe",
 ]
 
 HEADERS = Path(__file__).parent
-"""The folder of the ``*.hpp`` that generated code may include."""
+"""The folder of the header files that generated code may include."""
 
 FLAGS = (
     "-std=c++17",
     "-O2",
     "-shared",
     "-fPIC",
-    # Only what is marked for export can be called, so the rest may be inlined away.
+    # Functions that are not exported need no code of their own once they are inlined.
     "-fvisibility=hidden",
-    # Nobody reads errno after exp or sqrt, nor the floating-point exception flags; keeping them
-    # would forbid vectors. NaN and infinity keep their meaning, which -ffast-math would take.
+    # Setting errno and the floating-point exception flags would prevent vectorization, and nothing
+    # reads them. -ffast-math would also assume that there is no NaN and no infinity.
     "-fno-math-errno",
     "-fno-trapping-math",
     # a*b + c in one instruction, which rounds once.
     "-ffp-contract=fast",
-    # Generated code throws nothing and knows its types.
+    # Generated code uses neither exceptions nor run-time types.
     "-fno-exceptions",
     "-fno-rtti",
-    # Vectors as arguments are passed between functions of one file only.
+    # No warning that the ABI of vector arguments changed: all calls are within one file.
     "-Wno-psabi",
 )
-"""What every compiler is given."""
+"""The flags that every compiler must accept."""
 
 OPENMP = "-fopenmp"
 
 OPTIONAL_FLAGS = (
-    # The library runs where it was compiled; the key sees to that.
+    # The processor is part of a library's key, so that no other processor runs the code.
     "-march=native",
-    # Compilers prefer 256 bits on processors that slow down with 512; matrix products gain anyway.
+    # Compilers prefer 256 bits on processors that lower their clock rate with 512; matrix products
+    # are faster with 512 even then.
     *(("-mprefer-vector-width=512",) if IS_X86 else ()),
-    # Apple's clang has none, and others have none without a package of its own.
+    # Apple's clang has no OpenMP, and others may need a further package for it.
     OPENMP,
-    # A missing function is the compiler's error, with its name, and not one of loading.
+    # An undefined function becomes an error of the linker that names it, not an error of loading.
     *(("-Wl,-z,defs",) if sys.platform == "linux" else ()),
 )
-"""What a compiler is given unless it refuses it."""
+"""The flags that a compiler is given unless it refuses them."""
 
 _COMPILERS = ("c++", "g++", "clang++")
 
@@ -80,34 +82,34 @@ _broken: dict[tuple[str, ...], str] = {}
 
 
 class CompileError(RuntimeError):
-    """Generated code could not be compiled; the text holds what the compiler said."""
+    """Raised if generated code could not be compiled; the text contains the compiler's message."""
 
 
 class Job(NamedTuple):
-    """What is to be compiled, and how."""
+    """A source to compile, with the command and further flags of the compiler."""
 
     command: tuple[str, ...]
     source: str
     flags: tuple[str, ...]
 
 
-# Where it is.
+# Finding it.
 
 
 def find_compiler() -> Path | None:
     """The C++ compiler: the environment variable CXX, else c++, g++ or clang++ on the path.
 
-    CXX may hold arguments, as in ``ccache g++``; the path is then that of its first word. A CXX
-    that cannot be found is not replaced by another compiler.
+    CXX may contain arguments, as in ``ccache g++``; the result is then the path of its first word.
+    If the program in CXX does not exist, no other compiler is used instead.
     """
     command = find_command()
     return Path(command[0]) if command else None
 
 
 def missing() -> list[str]:
-    """Why nothing can be compiled on this machine; empty where it can, as far as is known.
+    """Why this machine cannot compile; empty if it can.
 
-    A compiler counts as one that works until it has failed.
+    A compiler is assumed to work until it has failed in this process.
     """
     if sys.platform == "win32":
         return ["compiling on Windows is not supported"]
@@ -117,12 +119,12 @@ def missing() -> list[str]:
     command = find_command()
     if command:
         why = _broken.get(command)
-        broken = f"the C++ compiler {shlex.join(command)} does not work: {why}"
-        return [f"{broken}; name another in the environment variable CXX"] if why else []
+        problem = f"the C++ compiler {shlex.join(command)} does not work: {why}"
+        return [f"{problem}; name another in the environment variable CXX"] if why else []
     cxx = os.environ.get("CXX", "").strip()
     if cxx:
-        is_there = Path(cxx).exists() or Path(cxx.split()[0]).exists()
-        state = "is no program that can be run" if is_there else "was not found"
+        exists = Path(cxx).exists() or Path(cxx.split()[0]).exists()
+        state = "is no program that can be run" if exists else "was not found"
         return [
             f"the compiler that CXX names {state} (CXX={cxx!r}); correct or unset the "
             f"environment variable CXX"
@@ -134,15 +136,15 @@ def missing() -> list[str]:
 
 
 def find_command() -> tuple[str, ...] | None:
-    """The words that call the compiler: its path, and the arguments that CXX holds."""
-    return _found(os.environ.get("CXX", "").strip(), os.environ.get("PATH", os.defpath))
+    """The compiler's command: its path, and the arguments that CXX contains."""
+    return _search(os.environ.get("CXX", "").strip(), os.environ.get("PATH", os.defpath))
 
 
 @lru_cache
-def _found(cxx: str, path: str) -> tuple[str, ...] | None:
+def _search(cxx: str, path: str) -> tuple[str, ...] | None:
     if cxx:
         try:
-            # A path may hold blanks.
+            # If the whole text is a program, its path contains blanks.
             words = [cxx] if shutil.which(cxx, path=path) else shlex.split(cxx)
         except ValueError:
             return None
@@ -152,49 +154,52 @@ def _found(cxx: str, path: str) -> tuple[str, ...] | None:
     for first, *rest in candidates:
         program = shutil.which(first, path=path)
         if program:
-            # Not resolved: ccache and others go by the name that they are called by.
+            # Links are not resolved, because ccache and others act by the name they are called by.
             return (str(Path(program).absolute()), *rest)
     return None
 
 
 @lru_cache
 def identity(command: tuple[str, ...]) -> tuple[object, ...]:
-    """Changes with the compiler. Its version would say it, but takes a process to ask."""
-    found: list[object] = []
+    """Values that change when the compiler's program changes.
+
+    The size and time of the file are used instead of the version, which only a process could tell.
+    """
+    values: list[object] = []
     for word in command:
-        found.append(word)
+        values.append(word)
         program = shutil.which(word)
         if program:
             file = Path(program).resolve()
             status = file.stat()
-            found += [str(file), status.st_size, status.st_mtime_ns]
-    return tuple(found)
+            values += [str(file), status.st_size, status.st_mtime_ns]
+    return tuple(values)
 
 
-# How it is called.
+# Its command.
 
 
 def arguments(job: Job) -> list[str]:
-    """The whole call but for the files."""
+    """The command that compiles a job, without the names of its files."""
     optional = [f for f in OPTIONAL_FLAGS if f not in left_out(job.command)]
     limit = processor.limit_flags()
     return [*job.command, *FLAGS, *optional, *limit, *job.flags, f"-I{HEADERS.resolve()}"]
 
 
 def left_out(command: tuple[str, ...]) -> frozenset[str]:
-    """The optional flags that the compiler refuses, as far as is known."""
+    """The optional flags that the compiler refuses, as far as this process knows."""
     return _refused.get(command, frozenset())
 
 
-def without_openmp() -> str:
-    """The compiler, where it is known to have no OpenMP, so that kernels run on one thread."""
+def command_without_openmp() -> str:
+    """The compiler's command if the compiler is known to have no OpenMP; else empty."""
     command = find_command() if _refused else None
     return shlex.join(command) if command and OPENMP in left_out(command) else ""
 
 
-# Whether it works.
+# Testing it.
 
-# What the headers include, and a function of OpenMP where there is one.
+# It includes the same system headers as ours, and calls a function of OpenMP if there is one.
 _PROBE = """
 #include <sched.h>
 #include <cstdint>
@@ -210,20 +215,20 @@ extern "C" int threads() { return omp_get_max_threads(); }
 """
 
 
-def condemn(command: tuple[str, ...], why: str) -> None:
-    """Lets a compiler count as missing for the rest of the process."""
+def mark_broken(command: tuple[str, ...], why: str) -> None:
+    """Marks a compiler as missing for the rest of the process, for the reason ``why``."""
     lines = why.splitlines()
     _broken.setdefault(command, lines[0].rstrip(":") if lines else why)
 
 
-def examine(command: tuple[str, ...]) -> None:
+def probe(command: tuple[str, ...]) -> None:
     """Finds out, once, which optional flags the compiler refuses, or that it does not work at all.
 
-    It is asked to compile a file with nothing in it, and what it makes is loaded: a library of
-    another processor cannot be, nor one whose OpenMP the system does not find.
+    The compiler compiles a small file, with each flag in turn, and the result is loaded: a library
+    for another processor cannot be loaded, nor one whose OpenMP the system does not have.
 
     Raises:
-        OSError: where there is no temporary folder.
+        OSError: if there is no temporary folder.
     """
     if command in _refused or command in _broken:
         return
@@ -232,31 +237,32 @@ def examine(command: tuple[str, ...]) -> None:
         (folder / "probe.cpp").write_text(_PROBE)
         why = _attempt(command, folder)
         if why:
-            condemn(command, why)
+            mark_broken(command, why)
         else:
             refused = [flag for flag in OPTIONAL_FLAGS if _attempt(command, folder, flag)]
             _refused[command] = frozenset(refused)
 
 
-def confirm(command: tuple[str, ...], refused: frozenset[str]) -> None:
-    """Finds out whether the compiler still refuses the flags that it refused in another process.
+def confirm_refusals(command: tuple[str, ...], refused: frozenset[str]) -> None:
+    """Tests whether the compiler still refuses the flags that it refused in another process.
 
-    To ask for these alone takes less time than :func:`examine`, which is done where it does not.
+    If it accepts one of them, :func:`probe` tests all flags. Testing only the refused flags first
+    takes less time.
     """
     if command in _refused or command in _broken:
         return
     with tempfile.TemporaryDirectory(prefix="throughtime-") as name:
         folder = Path(name)
         (folder / "probe.cpp").write_text(_PROBE)
-        is_so = all(_attempt(command, folder, flag) for flag in refused)
-    if is_so:
+        refuses_all = all(_attempt(command, folder, flag) for flag in refused)
+    if refuses_all:
         _refused[command] = refused
     else:
-        examine(command)
+        probe(command)
 
 
 def _attempt(command: tuple[str, ...], folder: Path, *flags: str) -> str | None:
-    """Why the compiler cannot make a library with the flags that can be loaded; None if it can."""
+    """Compiles and loads the probe with the flags; returns why that failed, or None."""
     library = folder / "probe.so"
     library.unlink(missing_ok=True)
     words = [*command, "-std=c++17", "-shared", "-fPIC", *flags, "-o", library.name, "probe.cpp"]
@@ -265,8 +271,8 @@ def _attempt(command: tuple[str, ...], folder: Path, *flags: str) -> str | None:
     except OSError as error:
         return f"it cannot be run: {error}"
     try:
-        said = process.wait(running, time.monotonic())
-        return process.failure(running, said, library) or _load_error(library)
+        output = process.wait(running, time.monotonic())
+        return process.failure(running, output, library) or _load_error(library)
     except TimeoutError as error:
         return str(error)
     finally:
@@ -274,6 +280,7 @@ def _attempt(command: tuple[str, ...], folder: Path, *flags: str) -> str | None:
 
 
 def _load_error(library: Path) -> str | None:
+    # A temporary folder from which nothing may be run says nothing about the compiler.
     if forbids_running(library.parent):
         return None
     try:
@@ -284,38 +291,39 @@ def _load_error(library: Path) -> str | None:
 
 
 def forbids_running(folder: Path) -> bool:
-    """Whether the folder is mounted so that no code in it may be run, as far as the system says."""
+    """Whether the folder is mounted with "noexec", as far as the system reports it."""
     return bool(os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0))
 
 
 def _version(command: tuple[str, ...]) -> str:
+    """The first line that the compiler prints about its version, or why there is none."""
     try:
         running = process.start([*command, "--version"], Path("/"))
     except OSError as error:
         return f"does not say its version: {error}"
     try:
-        said = process.wait(running, time.monotonic(), limit=10)
+        output = process.wait(running, time.monotonic(), limit=10)
     except TimeoutError as error:
         return f"does not say its version: {error}"
     finally:
         process.end(running)
-    return next(iter(said.splitlines()), "does not say its version")
+    return next(iter(output.splitlines()), "does not say its version")
 
 
 def about() -> dict[str, str]:
-    """What ``throughtime info`` says of the compiler."""
+    """The description of the compiler for ``throughtime info``."""
     command = find_command()
     if not command:
         return {"compiler": "none"}
     words = shlex.join(command)
     try:
-        examine(command)
+        probe(command)
     except OSError as error:
         return {"compiler": words, "openmp": f"unknown: {error}"}
     if command in _broken:
         why = f"unknown: the compiler does not work: {_broken[command]}"
         return {"compiler": words, "openmp": why}
-    said = {"compiler": f"{words} ({_version(command)})"}
+    version = {"compiler": f"{words} ({_version(command)})"}
     if OPENMP in left_out(command):
-        return {**said, "openmp": "no", "threads": "kernels run on one, as there is no OpenMP"}
-    return {**said, "openmp": "yes"}
+        return {**version, "openmp": "no", "threads": "kernels run on one, as there is no OpenMP"}
+    return {**version, "openmp": "yes"}

@@ -1,7 +1,7 @@
-"""The arguments of a compiled kernel: the structs of ``recurrence.hpp`` with the same fields.
+"""The arguments of a compiled kernel: the structs of ``recurrence.hpp`` in Python.
 
-The same fields are written in two languages. So each kernel exports the layout that its C++
-compiler chose, and :func:`check_layout` compares it with that of the classes here.
+Both languages declare the same fields. To detect a difference, each kernel exports the layout that
+its C++ compiler chose, and :func:`check_layout` compares it with that of the classes here.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
 
 class _Array(ctypes.Structure):
-    """``Array``: where a kernel finds step t of a value."""
+    """``Array`` of recurrence.hpp: the address of a value at each step."""
 
     _fields_ = (("base", _POINTER), ("time", _INT), ("mask", _INT))
 
 
 class Context(ctypes.Structure):
-    """``Context`` without its arrays; recurrence.hpp says what each field is."""
+    """``Context`` of recurrence.hpp, which describes each field, without its arrays."""
 
     _fields_ = (
         *(("rows", _INT), ("units", _INT), ("width", _INT), ("narrow", _INT)),
@@ -40,23 +40,23 @@ class Context(ctypes.Structure):
 
 @cache
 def context_of(num_arrays: int) -> type[Context]:
-    """The :class:`Context` of a kernel that works on so many arrays, its last field ``arrays``."""
+    """The :class:`Context` with a last field ``arrays`` of so many arrays."""
 
     class ContextWithArrays(Context):
-        # At least one, as in C++: no struct there ends with an array of none.
+        # At least one, because a C++ struct cannot end with an array of length 0.
         _fields_ = (("arrays", _Array * max(num_arrays, 1)),)
 
     return ContextWithArrays
 
 
 def layout(structs: Mapping[str, type[ctypes.Structure]]) -> dict[str, int]:
-    """The sizes of structs, and the places and sizes of their fields.
+    """The sizes of structs, and the offsets and sizes of their fields.
 
     Args:
-        structs: by their names in C++.
+        structs: the structs by their names in C++.
 
     Returns:
-        For each C++ expression, like ``offsetof(Context, rows)``, its value in Python.
+        Each C++ expression, like ``offsetof(Context, rows)``, with its value in Python.
     """
     values = {}
     for name, struct in structs.items():
@@ -71,17 +71,17 @@ def layout(structs: Mapping[str, type[ctypes.Structure]]) -> dict[str, int]:
 
 
 LAYOUT = layout({"Array": _Array, "Context": context_of(1)})
-"""What each kernel exports, in this order, as ``context_layout``."""
+"""The expressions whose values each kernel exports by ``context_layout``, in this order."""
 
 
 def check_layout(library: ctypes.CDLL, expected: Mapping[str, int] = LAYOUT) -> None:
-    """Asserts that a compiled kernel has the structs that Python fills.
+    """Asserts that the structs of a compiled kernel have the layout of the classes here.
 
     Args:
-        library: exports ``context_layout``, which writes the values of :data:`LAYOUT`.
-        expected: the same expressions as :data:`LAYOUT`, with the values of Python.
+        library: a library that exports ``context_layout``.
+        expected: the expressions of :data:`LAYOUT` with their values in Python.
     """
-    # The kernel writes one number for each expression of LAYOUT, from which frame.py wrote it.
+    # frame.py generates context_layout from LAYOUT: it writes one number for each expression.
     values = (ctypes.c_int64 * len(LAYOUT))()
     library.context_layout(values)
     for expression, value in zip(LAYOUT, values, strict=True):
@@ -93,12 +93,13 @@ def check_layout(library: ctypes.CDLL, expected: Mapping[str, int] = LAYOUT) -> 
 
 @dataclass(frozen=True)
 class StepArray:
-    """A tensor as a kernel sees it: step t begins at ``first + (t & mask)``.
+    """A tensor with the numbering of its steps: step t lies at ``first + (t & mask)``.
 
     Args:
-        tensor: (steps, …), or one step where mask is 0.
-        first: the step of the tensor that the kernel calls 0.
-        mask: -1 if the tensor has all steps, 1 if it has two that take turns, 0 if it has one.
+        tensor: (steps, …); without the dimension of steps if mask is 0.
+        first: the index in the tensor of the kernel's step 0.
+        mask: -1 if the tensor has all steps; 1 if it has two, which steps use alternately; 0 if
+            it has one, which all steps share.
     """
 
     tensor: Tensor
@@ -106,20 +107,20 @@ class StepArray:
     mask: int = -1
 
     def at(self, t: int) -> StepArray:
-        """The array with step t as the kernel's step 0."""
-        # Chunks begin at even steps, so that two steps that take turns stay in turn.
+        """The same tensor with step t as the kernel's step 0."""
+        # With mask 1 nothing changes: chunks begin at even steps, so that t & 1 is the same.
         return StepArray(self.tensor, self.first + t, self.mask) if self.mask == -1 else self
 
     def steps(self, begin: int, end: int) -> Tensor:
-        """The steps from begin to end, in the kernel's count."""
+        """The steps from begin to end, in the numbering of the kernel."""
         return self.tensor[self.first + begin : self.first + end]
 
     def fields(self) -> tuple[int, int, int]:
         """The fields of ``Array``: the address of step 0, the elements of a step, and the mask."""
         tensor = self.tensor
-        # The kernel knows the distance between steps alone; rows and units lie side by side.
+        # The kernel knows only the stride of the steps, and assumes contiguous rows and units.
         assert tensor.is_contiguous()
-        # With a distance of 0 between steps each step is at the same place.
+        # A stride of 0 puts all steps at the same address.
         if self.mask == 0:
             return tensor.data_ptr(), 0, 0
         time = tensor.stride(0)

@@ -1,11 +1,11 @@
-"""``graph -> C++``: the equations of a step as the pointwise body of the time loop.
+"""``graph -> C++``: generates the code of one step, which the time loop runs.
 
-The generated C++ contains only what differs from cell to cell: the equations, the arrays that
-their values are read from and written to, and the blocks of R that each sum needs. The time loop
-is in ``recurrence.hpp``, the functions of the equations are in ``simd.hpp``.
+The generated C++ contains only the parts that differ from cell to cell: the equations, the arrays
+that they read and write, and the blocks of R that each sum needs. The time loop is in
+``recurrence.hpp``, the functions of the equations are in ``simd.hpp``.
 
-``stages.py`` decides which stage of a step computes which value, ``arrays.py`` lists the arrays,
-``pointwise.py`` writes the equations of a stage, and ``frame.py`` the text around them.
+``stages.py`` assigns the values of a step to stages, ``arrays.py`` lists the arrays,
+``pointwise.py`` writes the equations of a stage, and ``frame.py`` the code around them.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["COMPUTE", "Array", "Source", "emit"]
 
 @dataclass
 class Source:
-    """One direction of one cell, as C++.
+    """The C++ of one direction of a cell, and the sizes that its caller must know.
 
     Args:
-        text: the source.
-        arrays: the arrays it works on, in the order of ``Context::arrays``.
-        sums: the names of the values that it sums over rows and steps: ``slot:0``,
+        text: the C++.
+        arrays: the arrays that it reads and writes, in the order of ``Context::arrays``.
+        sums: the names of the values that it sums over rows and steps, like ``slot:0`` and
             ``parameter:p_i``.
-        spilled: how many values one stage writes for a later one.
-        reductions: how many sums and maxima over the units there are.
-        widths: for each stage, how many sums of products it has for one vector of units.
-        products: for each stage, how many products with blocks of R it has.
+        spilled: the number of values that one stage writes for a later one.
+        reductions: the number of sums and maxima over the units.
+        widths: for each stage, the number of sums of products for one vector of units.
+        products: for each stage, the number of products with blocks of R.
     """
 
     text: str
@@ -46,11 +46,11 @@ class Source:
 
 
 def emit(program: Program, storage: str, backward: bool) -> Source:
-    """Writes the source of one direction.
+    """Generates the C++ of one direction.
 
     Args:
-        program: what a step computes.
-        storage: the type of the sequences: ``float``, ``double`` or ``bfloat16``.
+        program: the computation of a step.
+        storage: the type of stored values: ``float``, ``double`` or ``bfloat16``.
         backward: whether it is the backward direction.
     """
     memory = Arrays(program, storage)
@@ -58,13 +58,13 @@ def emit(program: Program, storage: str, backward: bool) -> Source:
     texts: list[str] = []
     widths: list[int] = []
     products: list[int] = []
-    # From the last stage to the first: only a later stage knows what an earlier one must keep.
+    # From the last stage to the first: a later stage decides what an earlier one must store.
     for number in reversed(range(stages.last + 1)):
-        taken = stages.products(number)
-        pointwise = Pointwise(stages, memory, number, taken.accumulators)
-        texts.insert(0, stage_text(number, taken, pointwise, stages.waits()))
-        widths.insert(0, len(taken.accumulators))
-        products.insert(0, sum(len(one.members) for one in taken.inputs))
+        of_stage = stages.products(number)
+        pointwise = Pointwise(stages, memory, number, of_stage.accumulators)
+        texts.insert(0, stage_text(number, of_stage, pointwise, stages.waits()))
+        widths.insert(0, len(of_stage.accumulators))
+        products.insert(0, sum(len(operand.members) for operand in of_stage.inputs))
     return Source(
         text=file_text(stages, memory, texts),
         arrays=memory.arrays,

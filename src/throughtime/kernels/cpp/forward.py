@@ -1,8 +1,8 @@
 """The forward direction of a compiled cell.
 
-A sequence is run in chunks of steps. For each chunk the products of the input with W are one large
-product; then the compiled kernel walks through the steps. So a chunk's products are still in the
-processor's cache when the kernel reads them, and they are never stored for the whole sequence.
+A sequence is run in chunks of steps. For each chunk one large matrix product multiplies the input
+with W; then the compiled kernel runs the steps. The products of a chunk are still in the
+processor's cache when the kernel reads them, and are never stored for the whole sequence.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from throughtime.kernels.cpp.units import width
 from throughtime.kernels.cpp.walk import Walk
 from throughtime.kernels.graph.program import Program
 
-__all__ = ["STORAGE", "Forward", "Kept"]
+__all__ = ["STORAGE", "Forward", "KeptArrays"]
 
 STORAGE = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16"}
 """The C++ name of each dtype that a kernel can store sequences in."""
@@ -34,14 +34,14 @@ _DTYPES = {name: dtype for dtype, name in STORAGE.items()}
 
 
 @dataclass
-class Kept:
-    """What the backward call needs of the forward call, besides its arguments.
+class KeptArrays:
+    """The arrays of a forward call that the backward call needs besides the call's arguments.
 
     Args:
         save: ``gates`` or ``states``.
-        output: the kernel's own output, (T, B, width).
-        arrays: the kernel's arrays by name. With ``gates`` they hold all steps; with ``states``
-            they hold the state before each chunk, (chunks, B, width).
+        output: the array to which the kernel wrote the output, (T, B, W).
+        arrays: the kernel's other arrays by name. With ``gates`` they contain all steps; with
+            ``states`` they contain the states before each chunk, (chunks, B, W).
     """
 
     save: str
@@ -53,8 +53,14 @@ class Forward:
     """The forward direction of a cell, compiled for one storage type.
 
     Args:
-        program: what a step computes.
-        storage: ``float``, ``double`` or ``bfloat16``.
+        program: the computation of a step.
+        storage: the type of stored values: ``float``, ``double`` or ``bfloat16``.
+
+    Attributes:
+        dtype, compute: the dtypes of stored values and of computations.
+        packing: the order of the weights.
+        hoisted: the slots whose products with the input are computed before the time loop.
+        output: the name of the array of the output.
     """
 
     def __init__(self, program: Program, storage: str) -> None:
@@ -62,7 +68,7 @@ class Forward:
         self.dtype, self.compute = _DTYPES[storage], _DTYPES[COMPUTE[storage]]
         self.packing = Packing(program, self.compute)
         self.hoisted = self.packing.hoisted
-        # The output of most cells is one of the states: then both are one array.
+        # The output of most cells is one of the states; then both share one array.
         self.output = f"state:{program.output_state}" if program.output_state else "output"
 
     @cached_property
@@ -78,12 +84,18 @@ class Forward:
     def kept_arrays(
         self, T: int, B: int, H: int, save: str, is_ragged: bool
     ) -> list[tuple[str, tuple[int, ...]]]:
-        """The names and shapes of the arrays that a call keeps besides its output."""
+        """The names and shapes of the arrays that a call keeps besides the output it returns.
+
+        Args:
+            T, B, H: the numbers of steps, rows and units; they may be symbolic.
+            save: ``gates`` or ``states``.
+            is_ragged: whether the rows have lengths.
+        """
         W = width(H)
-        # The caller gets a copy of the output where W is padded or the rows are sorted. The
-        # backward call needs the kernel's own output then.
+        # If units are padded or rows are sorted, the caller receives a copy of the output. The
+        # backward call then needs the kernel's own output too.
         arrays = [("own", (T, B, W))] if W != H or is_ragged else []
-        # The count follows from the sizes alone, so that torch.compile knows the shapes too.
+        # Only sizes decide the number of chunks, so that torch.compile can derive the shapes.
         count = num_chunks(T, B, len(self.program.slots) * W * self.compute.itemsize, save)
         for array in self.source.arrays:
             kind = _kind(array)
@@ -104,15 +116,16 @@ class Forward:
         """The sizes, chunks, rows and threads of a call."""
         return Walk(self.dtype, self.compute, len(self.program.slots), call, save)
 
-    def run(self, call: Call, save: str | None) -> tuple[Tensor, list[Tensor], Kept | None]:
+    def run(self, call: Call, save: str | None) -> tuple[Tensor, list[Tensor], KeptArrays | None]:
         """Runs all steps of a call.
 
         Args:
             call: its tensors are of this kernel's dtype.
-            save: ``gates``, ``states``, or None where no backward call follows.
+            save: ``gates``, ``states``, or None if no backward call follows.
 
         Returns:
-            The outputs (T, B, H), the last states (B, H), and what the backward call needs.
+            The outputs (T, B, H), the last states (B, H), and the arrays that the backward call
+            needs; None instead of these if ``save`` is None.
         """
         walk = self.walk(call, save)
         state = [walk.rows.sorted(s) for s in call.state]
@@ -121,15 +134,15 @@ class Forward:
         packed = self.packing.pack(call.weights, walk, self.library)
         starts = self._starts(walk, arrays) if save == "states" else {}
         for number, (t0, n) in enumerate(walk.chunks):
-            # The first chunk begins with the initial states, which are arguments of both calls.
+            # The first chunk starts from the initial states, which the backward call receives too.
             if number > 0:
                 before = t0 + n if call.reverse else t0 - 1
                 for name, start in starts.items():
-                    # These arrays hold two steps in turns: step t lies at t & 1.
+                    # These arrays keep two steps alternately: step t lies at t & 1.
                     start[number] = arrays[name].tensor[before & 1]
             memory = {name: array.at(t0) for name, array in arrays.items()} | initial
             self.run_chunk(walk, packed, memory, call, t0, n)
-        kept = Kept(save, arrays[self.output].tensor, starts) if save is not None else None
+        kept = KeptArrays(save, arrays[self.output].tensor, starts) if save is not None else None
         if kept is not None and save == "gates":
             kept.arrays = {name: a.tensor for name, a in arrays.items() if name != self.output}
         last = [
@@ -139,7 +152,7 @@ class Forward:
         output = walk.rows.unsorted(walk.unpadded(arrays[self.output].tensor), 1)
         return output, last, kept
 
-    def values(self, call: Call, kept: Kept) -> dict[str, Tensor]:
+    def values(self, call: Call, kept: KeptArrays) -> dict[str, Tensor]:
         """All values that the step returns, by name, at all steps; each is (T, B, H).
 
         The kernel's program must be a :func:`recording_program`, or that of a cell whose step
@@ -147,14 +160,15 @@ class Forward:
 
         Args:
             call: a call that was run with ``save="gates"``.
-            kept: what it kept.
+            kept: the arrays that :meth:`run` returned for it.
         """
         walk = self.walk(call, "gates")
         arrays = {self.output: kept.output, **kept.arrays}
         values = {}
         for name in (*self.program.states, self.program.cell.output_name, *self.program.others):
             kinds = (f"value:{name}", f"state:{name}", f"other:{name}", "output")
-            # A state may have two arrays: the one in the compute type is more exact.
+            # If a state has two arrays, the first of these kinds has the compute type, which is
+            # more precise.
             array = next(arrays[kind] for kind in kinds if kind in arrays)
             values[name] = walk.rows.unsorted(walk.unpadded(array), 1).to(self.dtype)
         return values
@@ -168,27 +182,29 @@ class Forward:
         t0: int,
         n: int,
     ) -> None:
-        """Runs the steps t0 to t0 + n of a call; writes them to the arrays in ``memory``."""
+        """Runs the steps t0 to t0 + n of a call, which write to the arrays in ``memory``."""
         part = walk.rows.chunk(call.x, t0, n)
         if self.hoisted:
             rows = part.reshape(-1, walk.I)
             hoisted = walk.hoisted(len(self.hoisted), self.compute)[: len(rows)]
             assert packed.input is not None
-            # This product adds the bias too, so that the time loop need not.
+            # The product adds the bias too, which saves one addition in each step.
             matmul(rows, packed.input.T, hoisted, bias=packed.input_bias)
             memory["hoisted"] = StepArray(hoisted.view(n, len(rows) // n, -1))
         memory["bias"] = StepArray(packed.bias, mask=0)
         memory["parameters"] = StepArray(packed.parameters, mask=0)
         memory |= self.inputs(walk, call, part, t0, n)
-        # The kernel counts steps from t0; in reverse it begins with the last step of the chunk.
+        # The kernel counts steps from t0; in reverse it starts at the last step of the chunk.
         begin, direction = (n - 1, -1) if walk.reverse else (0, 1)
         walk.run(self.library, packed.recurrent, memory, t0, begin, n, direction)
 
     def inputs(self, walk: Walk, call: Call, x: Tensor, t0: int, n: int) -> dict[str, StepArray]:
-        """The arrays of the inputs that the equations use unit by unit, for one chunk.
+        """The arrays of the inputs that the equations read unit by unit, for one chunk.
 
         Args:
+            walk, call: the call.
             x: the chunk's steps of x, as :meth:`Rows.chunk` returns them.
+            t0, n: the first step and the number of steps of the chunk.
         """
         further = dict(zip(self.program.cell.given_inputs, call.inputs, strict=True))
         arrays = {}
@@ -210,8 +226,8 @@ class Forward:
     def chunk_arrays(self, walk: Walk, most: int) -> dict[str, Tensor]:
         """Scratch memory for a chunk that the backward call runs forward again.
 
-        It has room for ``most`` steps and one more on either side: in the one the step before the
-        chunk is put, wherever the direction of time has it.
+        It has room for ``most`` steps and one more at each end: the states before the chunk are
+        put at one end, which depends on the direction of time.
         """
         arrays = {}
         for array in self.library.source.arrays:
@@ -226,11 +242,12 @@ class Forward:
     def _arrays(self, walk: Walk, save: str | None) -> dict[str, StepArray]:
         """The arrays that the kernel writes in a whole call.
 
-        An array that nobody reads later has room for as many steps as the kernel itself needs: a
-        state for two that take turns, an operand for one.
+        An array that nothing reads after the call has room only for the steps that the kernel
+        itself needs: two for a state, which steps use alternately, and one for an operand.
         """
         T, B, W = walk.T, walk.B, walk.W
-        # Products take all rows of a chunk, also those that have ended: they must be zero.
+        # The large products of the backward call multiply all rows of a chunk. Rows that have
+        # ended must be zero there, and the kernel does not write them.
         is_ragged = walk.rows.lengths is not None
         arrays: dict[str, StepArray] = {}
         for array in self.library.source.arrays:
@@ -248,7 +265,7 @@ class Forward:
         return arrays
 
     def _starts(self, walk: Walk, arrays: Mapping[str, StepArray]) -> dict[str, Tensor]:
-        """Room for the states before each chunk; the output is kept whole and needs none."""
+        """Arrays for the states before each chunk, except for the output, which is kept whole."""
         return {
             name: empty((len(walk.chunks), walk.B, walk.W), array.tensor.dtype, True)
             for name, array in arrays.items()
@@ -258,7 +275,7 @@ class Forward:
     def _last(
         self, walk: Walk, arrays: Mapping[str, StepArray], name: str, initial: Tensor
     ) -> Tensor:
-        """A state after the last step of each row, (B, H), the rows sorted."""
+        """A state after the last step of each row, (B, H), in the kernel's order of rows."""
         memory = arrays.get(f"value:{name}") or arrays[f"state:{name}"]
         if walk.rows.lengths is None:
             t = (0 if walk.reverse else walk.T - 1) & memory.mask
@@ -269,13 +286,13 @@ class Forward:
             t = (walk.rows.lengths - 1).clamp(min=0) & memory.mask
             last = memory.tensor[t, torch.arange(walk.B)]
         if walk.rows.lengths is not None:
-            # A row of length 0 has no step: its last state is its initial one.
-            empty = (walk.rows.lengths == 0).unsqueeze(-1)
-            last = torch.where(empty, walk.padded(initial).to(last.dtype), last)
-        # A copy: the caller may change the last state, and the backward call reads the array.
+            # A row of length 0 has no step, so that its last state is its initial one.
+            is_empty = (walk.rows.lengths == 0).unsqueeze(-1)
+            last = torch.where(is_empty, walk.padded(initial).to(last.dtype), last)
+        # A copy, because the caller may change it, and the backward call reads the array.
         return walk.unpadded(last).to(initial.dtype, copy=True)
 
 
 def _kind(array: Array) -> str:
-    """What an array holds: ``state`` in ``state:h``."""
+    """The kind of an array, like ``state`` for ``state:h``."""
     return array.name.partition(":")[0]

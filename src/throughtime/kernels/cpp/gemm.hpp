@@ -5,7 +5,7 @@
 // Each element of C is added up along K in an order that depends on the shape alone, so that the
 // number of threads never changes a bit of the result.
 //
-// Outside `gemm::product` nothing is meant to be called. C must not overlap A, B or the bias.
+// Callers use only `gemm::product`. C must not overlap A, B or the bias.
 #pragma once
 
 #include <sched.h>
@@ -27,8 +27,9 @@ namespace gemm {
 
 // ---- The whole product.
 
-// What the threads of one pass over columns have taken and done. A thread waits for work, never
-// for threads: one that comes late, because its core is busy, finds its share done by the others.
+// The progress of one pass over columns: how many panels and tasks were taken, and were finished.
+// Threads take work one piece at a time, so that a thread whose core is busy delays no other one:
+// the others do its share.
 struct Pass {
     int64_t pack, packed, task, done;
     char pad[32];
@@ -37,7 +38,8 @@ struct Pass {
 TT_INLINE int64_t take(int64_t* x) { return __atomic_fetch_add(x, 1, __ATOMIC_RELAXED); }
 TT_INLINE void finish(int64_t* x) { __atomic_fetch_add(x, 1, __ATOMIC_RELEASE); }
 
-// Where there are more threads than cores, whom we wait for may need this core.
+// Waits until *x reaches `all`. It yields after a while: with more threads than cores, the thread
+// that it waits for may need this core.
 TT_INLINE void wait_for(const int64_t* x, int64_t all) {
     for (int64_t spins = 0; __atomic_load_n(x, __ATOMIC_ACQUIRE) < all; ++spins)
         if (spins > 2000) sched_yield();
@@ -48,7 +50,7 @@ struct Product {
     using P = typename Storage<S>::Packed;
     using T = typename Storage<S>::Sum;
     static constexpr int L = Simd<T>::LANES, W = VECTORS * L;
-    // Vectors of a last panel that is narrower: there is no tile of 3.
+    // The number of vectors of a panel with `cols` columns; there is no tile of 3 vectors.
     static int width_of(int64_t cols) { return cols <= L ? 1 : cols <= 2 * L ? 2 : VECTORS; }
     static constexpr bool DIRECT = sizeof(O) == sizeof(T);
 
@@ -147,7 +149,7 @@ struct Product {
                 task(x / across * mc, x % across * group, pass, width, block, sums);
                 finish(&now->done);
             }
-            // The next pass packs over what this one reads.
+            // The next pass overwrites the panels that this one reads.
             wait_for(&now->done, tasks);
         }
     }
@@ -168,8 +170,8 @@ TT_INLINE void run(Q& q, int threads) {
     q.work(0);
 }
 
-// What a thread of the caller keeps for its next product: fresh memory costs as much as copying
-// to it several times.
+// Memory that a calling thread keeps for its next product: writing to fresh memory for the first
+// time takes as long as several copies.
 struct Scratch {
     static constexpr int64_t KEPT = 32 << 20;
     char* data = nullptr;
@@ -194,9 +196,9 @@ struct Scratch {
 };
 static thread_local Scratch scratch_of_thread;
 
-// Returns 0, or 1 when there is no memory. The bias is of type S, or of the sums' if it says so.
-// At most `threads` threads; 1 enters no parallel region, and so is safe in a forked child.
-// Scratch is kept for the next call of this thread.
+// Returns 0, or 1 if memory could not be allocated. The bias has type S, or the type of the sums if
+// bias_is_sum. Uses at most `threads` threads; with 1 it enters no parallel region, and is safe in
+// a forked child. Scratch memory is kept for the next call of this thread.
 template <class S, class O>
 static int product(int64_t m, int64_t n, int64_t k, View<S> a, View<S> b, O* c, int64_t ldc,
                    const void* bias, bool bias_is_sum, bool accumulate, int threads) {
@@ -204,7 +206,7 @@ static int product(int64_t m, int64_t n, int64_t k, View<S> a, View<S> b, O* c, 
     using P = typename Q::P;
     using T = typename Q::T;
     if (m <= 0 || n <= 0) return 0;
-    // Below this much work a thread costs more than it brings.
+    // With less work than this per thread, starting a thread takes longer than it saves.
     const int64_t enough = int64_t(double(m) * double(n) * double(k) / (1 << 19));
     if (threads > enough) threads = enough < 1 ? 1 : int(enough);
     Scratch& scratch = scratch_of_thread;
@@ -230,8 +232,8 @@ static int product(int64_t m, int64_t n, int64_t k, View<S> a, View<S> b, O* c, 
     const int64_t passes = (panels + per - 1) / per;
     per = (panels + passes - 1) / passes;
     q.nc = per * Q::W;
-    // Several blocks for each thread, so that none waits long for the last; of a transposed A
-    // whole cache lines.
+    // Several blocks for each thread, so that threads finish at about the same time. Blocks of a
+    // transposed A consist of whole cache lines.
     const int64_t step = a.row == 1 ? LINE_STEP : ROWS, most = a.row == 1 ? MC_TRANSPOSED : MC;
     int64_t blocks = (m + most - 1) / most;
     if (threads > 1 && blocks < 6 * threads && m >= MANY) {
@@ -240,7 +242,7 @@ static int product(int64_t m, int64_t n, int64_t k, View<S> a, View<S> b, O* c, 
     }
     q.mc = up((m + blocks - 1) / blocks, step);
     blocks = (m + q.mc - 1) / q.mc;
-    // With few blocks the columns are divided too.
+    // With few blocks of rows the columns are divided among tasks too.
     int64_t across = blocks < 3 * threads ? (2 * threads + blocks - 1) / blocks : 1;
     if (!Q::DIRECT && across < (q.nc + 511) / 512) across = (q.nc + 511) / 512;
     q.group = (per + across - 1) / across * Q::W;

@@ -1,8 +1,8 @@
-"""C = A B on the CPU: gemm.hpp, compiled on first use for each pair of element types.
+"""The matrix product C = A B of gemm.hpp, compiled on first use for each pair of element types.
 
-Every product of the kernels is made here, on every processor. PyTorch's own product of bfloat16
-is not used even where it is faster: it rounds each result to bfloat16, before the bias or what
-``out`` holds is added.
+All large products of the kernels are computed here, on every processor. PyTorch's own product of
+bfloat16 is not used even if it is faster: it rounds each result to bfloat16 before the bias, or the
+previous value of ``out``, is added.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.cpp import processor
-from throughtime.kernels.cpp.compile import load
+from throughtime.kernels.cpp.build import load
 
 __all__ = ["function", "has_amx", "matmul", "num_threads", "source"]
 
@@ -27,7 +27,8 @@ _functions: dict[tuple[torch.dtype, torch.dtype], Callable[..., int]] = {}
 
 
 def _after_fork() -> None:
-    # The threads of OpenMP stay behind in the parent, and a child that waits for them hangs.
+    # fork copies only the calling thread. OpenMP in the child would wait for threads that exist
+    # only in the parent, and hang.
     global _is_forked
     _is_forked = True
 
@@ -37,12 +38,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def num_threads() -> int:
-    """How many threads a kernel may use here: torch's number, 1 in a forked child."""
+    """The number of threads that a kernel may use: torch's number, but 1 in a forked child."""
     return 1 if _is_forked else torch.get_num_threads()
 
 
 def source(operands: torch.dtype, out: torch.dtype) -> str:
-    """The C++ of the product of these element types, for :func:`compile.load`."""
+    """The C++ of the product of these element types, for :func:`build.load`."""
     s, o = _NAMES[operands], _NAMES[out]
     return f"""#include "gemm.hpp"
 using namespace throughtime;
@@ -57,23 +58,23 @@ extern "C" __attribute__((visibility("default"))) int matmul(
 
 
 def function(operands: torch.dtype, out: torch.dtype) -> Callable[..., int]:
-    """The compiled product of these element types; loaded once."""
-    known = _functions.get((operands, out))
-    if known is not None:
-        return known
-    loaded = load(source(operands, out)).matmul
+    """The compiled product for these element types."""
+    cached = _functions.get((operands, out))
+    if cached is not None:
+        return cached
+    compiled = load(source(operands, out)).matmul
     size, pointer, number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
-    loaded.argtypes = [
+    compiled.argtypes = [
         *(size, size, size, pointer, size, size, pointer, size, size, pointer, size),
         *(pointer, number, number, number),
     ]
-    loaded.restype = number
-    _functions[operands, out] = loaded
-    return loaded
+    compiled.restype = number
+    _functions[operands, out] = compiled
+    return compiled
 
 
 def has_amx() -> bool:
-    """Whether the processor multiplies tiles of bfloat16: PyTorch does, these kernels not yet."""
+    """Whether the processor has AMX, which PyTorch uses for bfloat16 and these kernels do not."""
     return processor.limit() is None and torch.cpu._is_amx_tile_supported()
 
 
@@ -86,21 +87,23 @@ def matmul(
     accumulate: bool = False,
     threads: int | None = None,
 ) -> Tensor:
-    """``out = a b``, plus the bias in every row, plus what ``out`` held if ``accumulate``.
+    """Computes ``out = a b``, plus the bias in every row, plus ``out`` itself if ``accumulate``.
 
-    Sums are made in float32 for bfloat16. The number of threads does not change a bit of them.
+    Products of bfloat16 are summed in float32. The result does not depend on the number of threads.
 
     Args:
-        a, b: of one type: float32, float64 or bfloat16; any strides.
-        out: of the same type, or float32 for bfloat16; its columns lie side by side. It must not
-            share memory with the others.
-        bias: of the type of ``a`` or of the sums.
-        threads: at most this many; :func:`num_threads` if None, and always in a forked child.
+        a, b: two matrices of one dtype, float32, float64 or bfloat16, with any strides.
+        out: the result, of the same dtype, or float32 for bfloat16; its rows must be contiguous.
+            It must not share memory with the others.
+        bias: a vector of the dtype of ``a``, or of the dtype of the sums.
+        accumulate: whether the product is added to the previous value of ``out``.
+        threads: the maximum number of threads; :func:`num_threads` if None. A forked child always
+            uses one.
 
     Shapes: a (M, K), b (K, N), out (M, N), bias (N).
 
     Raises:
-        MemoryError: where there is none for the copies of ``a`` and ``b``.
+        MemoryError: if the copies of ``a`` and ``b`` cannot be allocated.
     """
     (m, k), (k_of_b, n), dtype = a.shape, b.shape, a.dtype
     (a_row, a_col), (b_row, b_col), (c_row, c_col) = a.stride(), b.stride(), out.stride()
@@ -109,17 +112,21 @@ def matmul(
     assert b.dtype is dtype, (dtype, b.dtype)
     assert c_col == 1 or n <= 1, out.stride()
     assert a.device.type == b.device.type == out.device.type == "cpu"
-    bias_pointer, bias_is_sum = None, False
-    if bias is not None:
-        assert bias.shape == (n,), (bias.shape, n)
-        assert bias.is_contiguous(), bias.stride()
-        assert bias.dtype is dtype or bias.dtype is _SUMS[dtype], bias.dtype
-        bias_pointer, bias_is_sum = bias.data_ptr(), bias.dtype is _SUMS[dtype]
     failed = function(dtype, out.dtype)(
         *(m, n, k, a.data_ptr(), a_row, a_col, b.data_ptr(), b_row, b_col, out.data_ptr(), c_row),
-        *(bias_pointer, bias_is_sum, accumulate),
+        *(*_bias_arguments(bias, n, dtype), accumulate),
         num_threads() if threads is None or _is_forked else threads,
     )
     if failed:
         raise MemoryError(f"matmul: no memory to copy operands of ({m}, {k}) and ({k}, {n}).")
     return out
+
+
+def _bias_arguments(bias: Tensor | None, n: int, dtype: torch.dtype) -> tuple[int | None, bool]:
+    """The address of a bias, and whether it has the dtype of the sums."""
+    if bias is None:
+        return None, False
+    assert bias.shape == (n,), (bias.shape, n)
+    assert bias.is_contiguous(), bias.stride()
+    assert bias.dtype is dtype or bias.dtype is _SUMS[dtype], bias.dtype
+    return bias.data_ptr(), bias.dtype is _SUMS[dtype]

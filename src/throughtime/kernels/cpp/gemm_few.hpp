@@ -13,7 +13,7 @@ TT_INLINE void put(float* c, float x) { *c = x; }
 TT_INLINE void put(double* c, double x) { *c = x; }
 TT_INLINE void put(bfloat16* c, float x) { *c = to_bfloat16(x); }
 
-// One vector of neighbours along K, and the sum of products of two such.
+// Reads a vector of neighbours along K, and adds the products of two such vectors to a sum.
 template <class S>
 struct Along {
     using T = typename Storage<S>::Sum;
@@ -152,9 +152,9 @@ template <class S, class O>
 struct Few {
     using T = typename Storage<S>::Sum;
     static constexpr bool WIDE = BYTES == 64;
-    // Most rows and columns of one call; what is held in registers follows from them.
+    // The largest numbers of rows and columns of one call, limited by the number of registers.
     static constexpr int R = WIDE ? 4 : 2, C = 4, HELD = WIDE ? 16 : 8;
-    // Columns of one task: a few rows of sums, or of B transposed, that stay in the L1 cache.
+    // The columns of one task: its rows of sums, or of the transposed B, stay in the L1 cache.
     static constexpr int64_t GROUP = 256;
 
     int64_t m, n, k;
@@ -163,9 +163,10 @@ struct Few {
     int64_t ldc;
     const void* bias;
     bool bias_is_sum, accumulate;
-    T* rows;  // of each thread: m x GROUP sums
-    int64_t* ticket;
+    T* rows;          // m x GROUP sums for each thread
+    int64_t* ticket;  // the number of the next task; threads take tasks one by one
 
+    // The value to which the product is added: zero or C, plus the bias.
     T first(int64_t i, int64_t j) const {
         T x = accumulate ? T(widen(c[i * ldc + j])) : T(0);
         if (bias) x += bias_is_sum ? ((const T*)bias)[j] : T(widen(((const S*)bias)[j]));
@@ -181,10 +182,11 @@ struct Few {
                     dots_of<S, R>(rows, k, a.at(i, 0), a.row, b.at(0, j), b.col, out);
                 else
                     for (int x = 0; x < cols; ++x) {
-                        // The same column four times: its sums keep their order.
-                        T same[R * C];
-                        dots_of<S, R>(rows, k, a.at(i, 0), a.row, b.at(0, j + x), 0, same);
-                        for (int r = 0; r < rows; ++r) out[r * C + x] = same[r * C + x];
+                        // The same column four times: its elements are summed in the same order
+                        // as with four columns, so that the result does not depend on the group.
+                        T copies[R * C];
+                        dots_of<S, R>(rows, k, a.at(i, 0), a.row, b.at(0, j + x), 0, copies);
+                        for (int r = 0; r < rows; ++r) out[r * C + x] = copies[r * C + x];
                     }
                 for (int r = 0; r < rows; ++r)
                     for (int x = 0; x < cols; ++x)
@@ -216,7 +218,7 @@ struct Few {
     }
 
     void work(int me) {
-        // One column of B has neighbours along K whatever A has.
+        // Whether both operands have neighbours along K in memory.
         const bool along = b.row == 1 && a.col == 1;
         const int64_t group = along ? 32 : GROUP;
         while (true) {
@@ -231,8 +233,8 @@ struct Few {
     }
 };
 
-// Up to this many rows of A; measured. The dot product of bfloat16 needs pairs along K, so that
-// rows of B have to be widened.
+// The largest numbers of rows of A for which this is faster than packing, by measurement. Rows of
+// bfloat16 in B must be widened, because its dot product needs pairs along K.
 constexpr int FEW_DOTS = 16;
 template <class S>
 constexpr int FEW_ROWS = DEPTH<typename Storage<S>::Packed> > 1 ? 4 : 16;

@@ -36,8 +36,8 @@ struct Pack<bfloat16, Pair> {
     }
 };
 
-// Rows [0, rows) and depth [0, k) of `a` (k in stored elements), in groups of ROWS rows.
-// More than `rows` may be read, up to `rows_there`.
+// Packs rows [0, rows) and depth [0, k) of `a` (k in stored elements) in groups of ROWS rows. Reads
+// up to `rows_there` rows, because it reads whole vectors.
 template <class S, class P>
 static void pack_a(View<S> a, int rows, int64_t rows_there, int64_t k, P* out) {
     constexpr int D = DEPTH<P>;
@@ -63,8 +63,8 @@ static void pack_a(View<S> a, int rows, int64_t rows_there, int64_t k, P* out) {
             if (left > AHEAD * D)
                 for (int l = 0; l < rows; l += 64 / int(sizeof(S)))
                     __builtin_prefetch(x + AHEAD * D * a.col + l);
-            // A whole vector is stored where ROWS elements are wanted: the next depth overwrites
-            // the rest.
+            // A whole vector is stored although only ROWS elements are needed; the store for the
+            // next depth overwrites the rest.
             if constexpr (Pack<S, P>::WIDE > 0)
                 for (; i + ROWS <= rows && i + Pack<S, P>::WIDE <= rows_there; i += ROWS)
                     Pack<S, P>::wide(x + i, a.col, left,
@@ -81,7 +81,7 @@ static void pack_a(View<S> a, int rows, int64_t rows_there, int64_t k, P* out) {
     }
 }
 
-// Columns [0, cols) of `b`, all of its depth, as [k][V * LANES], zeros beyond `cols`.
+// Packs columns [0, cols) of `b`, at all depths, as [k][V * LANES], with zeros beyond `cols`.
 template <class S, class P, int V>
 static void pack_b(View<S> b, int cols, int64_t k, P* out) {
     using T = typename Storage<S>::Sum;
@@ -89,7 +89,7 @@ static void pack_b(View<S> b, int cols, int64_t k, P* out) {
     const int64_t depth = (k + D - 1) / D;
     int64_t done = 0;
     if (b.row == 1 && sizeof(S) * D == sizeof(P)) {
-        // Whole squares by vectors; the bits of a Pair travel as a float.
+        // Transposes squares in vector registers; a Pair is moved like one float.
         done = k / D / L * L;
         for (int v = 0; v < V; ++v) {
             const int here = cols - v * L < L ? cols - v * L : L;

@@ -6,9 +6,9 @@
 namespace throughtime {
 namespace gemm {
 
-// The tile that is tried after one of r rows: 6, 4, 2, 1.
+// The next smaller number of rows of a tile: 6, 4, 2, 1.
 constexpr int fewer(int r) { return r > 2 ? r - 2 : 1; }
-// The largest tile for what is left of a block's rows.
+// The rows of the largest tile that fits into the remaining rows of a block.
 TT_INLINE int rows_of_tile(int left) {
     int r = ROWS;
     while (r > left) r = fewer(r);
@@ -23,11 +23,11 @@ struct Tile {
     T* c;
     int64_t ldc;
     const T* bias;  // of these columns, or null
-    bool add;       // to what C holds
+    bool add;       // whether the product is added to C
     int cols;
 };
 
-// BY_K: A lies as [row][k], else as [k][row].
+// Computes one tile. With BY_K the packed A is [row][k], else [k][row].
 template <class P, class T, int R, int V, bool BY_K>
 __attribute__((noinline)) static void tile(const Tile<P, T>& t) {
     constexpr int L = Simd<T>::LANES;

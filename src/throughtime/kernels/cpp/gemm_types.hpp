@@ -1,4 +1,4 @@
-// What is stored, what is packed and what is summed in a product, and the sizes of its blocks.
+// The types of stored, packed and summed elements of a product, and the sizes of its blocks.
 #pragma once
 
 #include <cstdint>
@@ -60,22 +60,24 @@ TT_INLINE int64_t up(int64_t x, int64_t step) { return (x + step - 1) / step * s
 
 // ---- Sizes.
 
-// The sums of a tile fill the registers but for a row of B and what is being multiplied: 24 of 32
-// with AVX-512, 12 of 16 else.
+// The sums of a tile take 24 of 32 registers with AVX-512, else 12 of 16. The others are for a row
+// of the packed B and an element of A.
 constexpr int ROWS = 6, VECTORS = BYTES == 64 ? 4 : 2;
-// Packed depth of a block: 4 bytes each (a Pair is 4 bytes).
+// The depth of a block in packed elements: 1 KiB of each row.
 template <class P>
 constexpr int KC = 1024 / int(sizeof(P));
-// Rows of a packed block of A lie a little more than a power of two apart: they share no cache set.
+// The distance of rows in a packed block of A is slightly more than a power of two, so that rows do
+// not compete for the same cache set.
 template <class P>
 constexpr int KSTRIDE = KC<P> + 64 / int(sizeof(P));
 constexpr int MC = 96;
-// A transposed A is read in runs of this many: whole cache lines, many of them.
+// Of a transposed A, so many neighbouring elements are read at a time: many whole cache lines.
 constexpr int MC_TRANSPOSED = 192, LINE_STEP = 48;
-// Steps that a copy of columns fetches ahead: each lies in a page of its own.
+// How many steps ahead a copy of columns prefetches. Each step may lie in another page, where the
+// processor's own prefetcher stops.
 constexpr int AHEAD = 8;
-// Memory for the packed B. The more columns a pass has, the less often A is packed; with few rows
-// that costs nothing, and B had better stay in the L2 cache.
+// The size of the packed B in one pass. With more columns in a pass, A is packed less often. With
+// few rows (less than MANY) packing A is cheap, and B should stay in the L2 cache.
 constexpr int64_t B_BYTES = 16 << 20, B_BYTES_FEW = 512 << 10, MANY = 256;
 
 template <class S>

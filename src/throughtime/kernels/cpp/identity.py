@@ -1,7 +1,7 @@
-"""A text for each cell, which tells an operator of PyTorch what to compute.
+"""Identities: texts by which an operator of PyTorch finds a cell and its kernel.
 
-An operator takes tensors, numbers and texts, and no objects. An exported program keeps the text,
-and finds the cell again in another process if the cell is one of the registry.
+An operator can take tensors, numbers and texts as arguments, but no other objects. An exported
+program stores the text, and another process can find the cell by it if the cell is registered.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _programs: dict[str, Program] = {}
 
 
 def identity(cell: Cell) -> str:
-    """A text from which the operators find the cell again, in this process or in another.
+    """The text by which the operators find the cell.
 
-    A cell of the registry is named with its constants. Any other is known in this process only.
+    For a registered cell it consists of the name and the constants, and holds in every process.
+    For any other cell it holds in this process only.
     """
     key = cell_key(cell)
     if key not in _texts:
@@ -35,16 +36,17 @@ def identity(cell: Cell) -> str:
 
 
 def _named(cell: Cell) -> str:
-    """A name unique to this cell's behaviour."""
+    """A name unique to this cell's behaviour; remembers the cell and its program by the name."""
     arguments = ", ".join(f"{k}={v!r}" for k, v in cell.constants.items())
-    # No name of the registry has brackets: another process must not take another cell for it.
+    # No registered name has angle brackets, so that another process cannot confuse this cell with
+    # a registered one.
     name = cell.name if is_registered(cell) else f"<{cell.name or type(cell).__name__}>"
     label = name + (f"({arguments})" if arguments else "")
     text, number, behaviour = label, 1, program(cell)
     while _programs.setdefault(text, behaviour) is not behaviour:
         number += 1
         text = f"{label}#{number}"
-    # A copy: the caller's may have other constants when its backward pass comes.
+    # A copy, because the caller may change the cell's constants before the backward pass.
     _cells.setdefault(text, snapshot(cell))
     return text
 
@@ -52,7 +54,7 @@ def _named(cell: Cell) -> str:
 def cell_of(text: str) -> Cell:
     """The cell of an :func:`identity`."""
     if text not in _cells:
-        # A program that was exported in another process.
+        # The text comes from a program that another process exported.
         name, _, arguments = text.partition("(")
         call = ast.parse(f"f({arguments or ')'}", mode="eval").body
         assert isinstance(call, ast.Call)

@@ -1,10 +1,10 @@
-"""The functions of one compiled direction of a cell."""
+"""The compiled code of one direction of a cell, with its functions."""
 
 from __future__ import annotations
 
 import ctypes
 
-from throughtime.kernels.cpp.compile import load
+from throughtime.kernels.cpp.build import load
 from throughtime.kernels.cpp.context import Context, check_layout
 from throughtime.kernels.cpp.emit import Source
 
@@ -12,16 +12,22 @@ __all__ = ["Library"]
 
 
 class Library:
-    """One direction of a cell, compiled and loaded.
+    """The compiled code of one direction of a cell.
 
     Args:
-        source: the generated C++.
-        is_backward: which direction it is.
+        source: the generated C++; it is compiled unless the cache holds the library.
+        is_backward: whether it is the backward direction.
+
+    Attributes:
+        run: runs steps of a chunk; takes a pointer to a :class:`Context`.
+        pack: copies the blocks of R to the order in which ``run`` reads them.
+        packed_size, partials_size: the bytes of these copies, and of the partial reductions.
     """
 
     def __init__(self, source: Source, is_backward: bool) -> None:
         library = load(source.text)
-        # Before the first call: with other places of the fields it would write anywhere.
+        # Before the first call: a kernel that finds the fields elsewhere would write to arbitrary
+        # addresses.
         check_layout(library)
         self.is_backward = is_backward
         self.source = source

@@ -1,7 +1,8 @@
-"""The compiled kernels as two operators of PyTorch, which no compiler or tracer looks into.
+"""The compiled kernels as two operators of PyTorch, which compilers and tracers do not trace into.
 
-``throughtime::recurrence`` runs a cell through time, and ``throughtime::recurrence_backward`` gives
-its gradients. Both know the shapes of their results without running, for torch.compile and export.
+``throughtime::recurrence`` runs a cell through time, and ``throughtime::recurrence_backward``
+computes its gradients. Both have a function that gives the shapes of their results without running
+them, which torch.compile and torch.export need.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from throughtime.cells.cell import Cell
 from throughtime.kernels.arguments import check, of_call
 from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp.identity import cell_of, kernel_of_identity
-from throughtime.kernels.cpp.recurrence import STORAGE, Kept, Kernel
+from throughtime.kernels.cpp.recurrence import STORAGE, KeptArrays, Kernel
 
 __all__ = ["call_of", "recurrence", "recurrence_backward"]
 
-# What both operators begin with: x and the weights and lists of tensors, what varies from call to
-# call, and constants.
+# The first arguments of both operators: x, the weights and lists of tensors; then lengths, resets
+# and seed; then constants.
 _CALL = (
     "Tensor x, Tensor weight_ih, Tensor? weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
     "Tensor[] parameters, Tensor[] state, Tensor[] inputs, Tensor? lengths, Tensor? resets, "
@@ -30,11 +31,11 @@ _CALL = (
 )
 _LENGTH_OF_CALL = _CALL.count(",") + 1
 _NUM_PARTS = 8
-"""How many of the arguments come before lengths, resets and seed."""
+"""The number of arguments before lengths, resets and seed."""
 
 
-def _opened(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
-    """The kernel that the arguments of an operator name, and its call, checked."""
+def _kernel_and_call(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
+    """The kernel and the call that the arguments of an operator describe; checks the call."""
     *tensors, text, reverse, save = arguments
     call = call_of(tensors[:_NUM_PARTS], tensors[_NUM_PARTS:], cell_of(text), reverse, save)
     check(call, of_call(call, STORAGE))
@@ -53,14 +54,16 @@ def call_of(
     Args:
         parts: x, the four weights, and the lists of parameters, states and further inputs.
         varying: lengths, resets and seed.
+        cell: the cell that runs.
+        reverse, save: as in :class:`~throughtime.kernels.call.Call`.
     """
     x, ih, hh, bias_ih, bias_hh, parameters, state, inputs = parts
     lengths, resets, seed = varying
-    own = dict(zip(cell.parameter_specs, parameters, strict=True))
+    named_parameters = dict(zip(cell.parameter_specs, parameters, strict=True))
     return Call(
         cell,
         x,
-        Weights(ih, hh, bias_ih, bias_hh, own),
+        Weights(ih, hh, bias_ih, bias_hh, named_parameters),
         tuple(state),
         inputs=tuple(inputs),
         lengths=lengths,
@@ -77,8 +80,13 @@ def _kept_arrays(kernel: Kernel, call: Call) -> list[tuple[str, tuple[int, ...]]
 
 
 def _forward(*arguments: Any) -> list[Tensor]:
-    """The outputs, the last states, and the kept arrays; save is gates, states or nothing."""
-    kernel, call = _opened(arguments)
+    """The forward operator: returns the output, the last states, and the kept arrays.
+
+    Its argument ``save`` may also be ``nothing``, if no backward pass follows.
+    """
+    kernel, call = _kernel_and_call(arguments)
+    # A chunk of x is multiplied as one matrix (steps rows, I), which a view of strided memory
+    # cannot be.
     call = replace(call, x=call.x.contiguous())
     output, last, kept = kernel.forward(call, None if call.save == "nothing" else call.save)
     if kept is None:
@@ -88,7 +96,8 @@ def _forward(*arguments: Any) -> list[Tensor]:
 
 
 def _forward_shapes(*arguments: Any) -> list[Tensor]:
-    kernel, call = _opened(arguments)
+    """Empty tensors with the shapes of the results of :func:`_forward`."""
+    kernel, call = _kernel_and_call(arguments)
     (T, B, _), H, empty = call.x.shape, call.state[0].shape[-1], call.x.new_empty
     results = [empty(T, B, H), *(s.new_empty(s.shape) for s in call.state)]
     if call.save != "nothing":
@@ -97,9 +106,9 @@ def _forward_shapes(*arguments: Any) -> list[Tensor]:
     return results
 
 
-def _opened_backward(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
+def _kernel_and_call_of_backward(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
     """The kernel and the call of the backward operator; checks its further arguments too."""
-    kernel, call = _opened(arguments[:_LENGTH_OF_CALL])
+    kernel, call = _kernel_and_call(arguments[:_LENGTH_OF_CALL])
     output, kept, d_output, d_last, _ = arguments[_LENGTH_OF_CALL:]
     arrays, state, dtype = _kept_arrays(kernel, call), tuple(call.state[0].shape), call.x.dtype
     sequence = (call.x.shape[0], *state)
@@ -115,26 +124,32 @@ def _opened_backward(arguments: Sequence[Any]) -> tuple[Kernel, Call]:
 
 
 def _backward(*arguments: Any) -> list[Tensor]:
-    """The gradients of x if it is wanted, of the weights that the layer has, and of the states."""
-    kernel, call = _opened_backward(arguments)
+    """The backward operator: returns the gradients of all tensors of the call that are not None.
+
+    The gradient of x is among them only if ``of_input`` is True.
+    """
+    kernel, call = _kernel_and_call_of_backward(arguments)
     output, kept, d_output, d_last, of_input = arguments[_LENGTH_OF_CALL:]
     names = [name for name, _ in _kept_arrays(kernel, call)]
-    # They are slices where vmap took them apart.
+    # vmap passes slices of the stacked arrays, which need not be contiguous.
     arrays = {name: array.contiguous() for name, array in zip(names, kept, strict=True)}
-    kept_arrays = Kept(call.save, arrays.pop("own", output).contiguous(), arrays)
+    kept_arrays = KeptArrays(call.save, arrays.pop("own", output).contiguous(), arrays)
     call = replace(call, x=call.x.contiguous())
     return kernel.backward(call, kept_arrays, d_output, d_last, of_input).flat()
 
 
 def _backward_shapes(*arguments: Any) -> list[Tensor]:
-    _opened_backward(arguments)
+    """Empty tensors with the shapes of the results of :func:`_backward`."""
+    _kernel_and_call_of_backward(arguments)
     x, *matrices, parameters, state, inputs = arguments[:_NUM_PARTS]
     of_input = arguments[-1]
     tensors = [x if of_input else None, *matrices, *parameters, *state, *inputs]
     return [t.new_empty(t.shape) for t in tensors if t is not None]
 
 
-# Not by torch.library.custom_op, which takes 15 microseconds more for each call.
+# With operators, torch.compile and torch.export put one node into their graph, where a call by
+# ctypes would break the graph; fake tensors, tracers and the profiler see them too.
+# torch.library.custom_op is not used: it takes 15 microseconds more for each call.
 _library = torch.library.Library("throughtime", "DEF")
 
 

@@ -1,4 +1,4 @@
-"""The weights of a layer in the order in which the kernels read them."""
+"""Arranges the weights of a layer in the order in which the kernels read them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Packed:
     """The weights in the order in which the kernels read them.
 
     Attributes:
-        input: the blocks of W, in the order of the slots.
-        input_bias: the bias that is added to the products with the input.
+        input: the blocks of W, in the order of the slots; None if no slot has one.
+        input_bias: the bias that is added to the products with the input, or None.
         bias: the bias of all slots.
-        parameters: the per-unit parameters, one in a row.
-        recurrent: the blocks of R, packed by the forward kernel.
+        parameters: the per-unit parameters, one in each row.
+        recurrent: the blocks of R as ``Walk.pack`` arranges them, or None.
     """
 
     input: Tensor | None = None
@@ -37,11 +37,11 @@ class Packed:
 
 
 class Packing:
-    """Puts the weights of any layer of one cell in the order of the cell's slots.
+    """Arranges the weights of any layer of one cell in the order of the cell's slots.
 
     Args:
-        program: what a step of the cell computes.
-        compute: the dtype that the kernels compute in.
+        program: the computation of a step of the cell.
+        compute: the dtype of computations.
     """
 
     def __init__(self, program: Program, compute: torch.dtype) -> None:
@@ -52,13 +52,13 @@ class Packing:
         self._places: dict[tuple[int, int], list[Tensor]] = {}
 
     def pack(self, weights: Weights, walk: Walk, library: Library | None) -> Packed:
-        """The weights in the order in which the forward kernel reads them.
+        """Arranges the weights for one call.
 
         Args:
             weights: the layer's weights.
             walk: the sizes of the call.
-            library: the forward kernel, or None if it will not run. Then only what the backward
-                call reads is packed.
+            library: the forward kernel; None if it will not run. Then only the weights that the
+                backward call reads are arranged: ``input`` and ``parameters``.
         """
         packed = Packed()
         if self.hoisted:
@@ -76,13 +76,14 @@ class Packing:
 
     @cached_property
     def order(self) -> list[int]:
-        """For each slot with a block of W, the place of its gate."""
+        """For each slot with a block of W, the position of its gate."""
         return [self.gates.index(slot.gate) for slot in self.hoisted if slot.gate is not None]
 
     def _biases(self, weights: Weights, walk: Walk) -> tuple[Tensor, Tensor]:
-        """The bias of the slots with a block of W, and that of all slots."""
+        """The bias of the slots with a block of W, and the bias of all slots."""
         assert weights.bias_ih is not None
-        if self._biases_lie_as_they_are and walk.W == walk.H and weights.bias_hh is not None:
+        # Short sequences should not pay for the indexing below, which most cells do not need.
+        if self._has_biases_in_order and walk.W == walk.H and weights.bias_hh is not None:
             total = (weights.bias_ih + weights.bias_hh).to(self.compute)
             return total, total
         gates, *sums = self._bias_places(walk.H, walk.W)
@@ -96,15 +97,17 @@ class Packing:
         return total[:n], total
 
     @cached_property
-    def _biases_lie_as_they_are(self) -> bool:
+    def _has_biases_in_order(self) -> bool:
         """Whether each slot has one bias of W and one of R, in the order of the gates."""
-        own = [[b for _, b in s.pairs if b in self.biased] for s in self.slots]
-        return own == [[gate] for gate in self.gates] and self.biased == self.gates
+        biased_blocks = [[b for _, b in s.pairs if b in self.biased] for s in self.slots]
+        return biased_blocks == [[gate] for gate in self.gates] and self.biased == self.gates
 
     def _bias_places(self, H: int, W: int) -> list[Tensor]:
-        """For each unit of each slot: where its bias of W stands, then those of its blocks of R.
+        """The indices of the biases of each unit of each slot.
 
-        The place after the last holds a zero.
+        Returns:
+            Tensors (slots W). The first has the indices in the bias of W, each further one those
+            in the bias of R. An index past the last bias stands for zero.
         """
         if (H, W) not in self._places:
             self._places[H, W] = self._find_bias_places(H, W)
@@ -115,15 +118,15 @@ class Packing:
         of_input = torch.full((len(slots), W), len(self.gates) * H)
         for i, gate in enumerate(self.order):
             of_input[i, :H] = torch.arange(gate * H, gate * H + H)
-        found = [of_input.view(-1)]
+        all_places = [of_input.view(-1)]
         biased = [[self.biased.index(b) for _, b in s.pairs if b in self.biased] for s in slots]
         for k in range(max(map(len, biased), default=0)):
             places = torch.full((len(slots), W), len(self.biased) * H)
             for i, blocks in enumerate(biased):
                 if k < len(blocks):
                     places[i, :H] = torch.arange(blocks[k] * H, blocks[k] * H + H)
-            found.append(places.view(-1))
-        return found
+            all_places.append(places.view(-1))
+        return all_places
 
     def _parameters(self, weights: Weights, W: int) -> Tensor:
         rows = [pad(p.to(self.compute), W) for p in weights.parameters.values()]

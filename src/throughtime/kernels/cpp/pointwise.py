@@ -1,7 +1,8 @@
-"""The equations of a stage as C++: each node of the graph becomes one line of code.
+"""Writes the equations of a stage as C++: one line of code for each node of the graph.
 
-The lines run for one row of the batch and a few vectors of its hidden units; ``u`` is the first
-unit of a vector, ``v`` the vector's number, and ``left`` how many units are left from there on.
+The lines run for one row of the batch and a few vectors of its hidden units. In them ``u`` is the
+first unit of a vector, ``v`` the number of the vector, and ``left`` the number of units from ``u``
+to the last one.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ class Pointwise:
         stages: all stages of the step.
         memory: the arrays that values are read from and written to.
         number: the number of this stage.
-        accumulators: for each leaf that is a sum of recurrent products, the place of the sum.
+        accumulators: for each leaf that is a sum of recurrent products, the position of the sum.
 
     Attributes:
-        prelude, before: the lines before the loop over a row's units: pointers, then values that
-            are the same for all units.
-        inside: the lines that run for each vector of units.
+        prelude: the lines before the loop over a row's units that compute pointers.
+        before: the lines before that loop that compute values which are equal for all units.
+        inside: the lines in that loop, which run for each vector of units.
         after: the lines after that loop.
     """
 
@@ -61,8 +62,8 @@ class Pointwise:
         for name, value in self.stages.outputs:
             if self.stages.number_of(value) == self.number:
                 put(name, value)
-        for node, made in self.stages.made_in.items():
-            if made == self.number:
+        for node, stage in self.stages.computed_in.items():
+            if stage == self.number:
                 self._put(self.memory.spill(node), node)
         for node, place in self.stages.reductions.items():
             if self.stages.stage_of[node] == self.number + 1:
@@ -71,7 +72,7 @@ class Pointwise:
     # The parts of a line.
 
     def _pointer(self, expression: str) -> str:
-        """The variable that holds a pointer; it is computed once for each row."""
+        """The C++ variable of a pointer, which is computed once for each row."""
         if expression not in self._pointers:
             self._pointers[expression] = f"p{len(self._pointers)}"
             self.prelude.append(f"auto* const {self._pointers[expression]} = {expression};")
@@ -86,8 +87,9 @@ class Pointwise:
     def _name(self, node: Node, expression: str) -> None:
         """Writes the line that computes a node, and gives its value a name."""
         self._names[node] = f"v{node.index}"
-        once = node.kind in ("column", "number")
-        (self.before if once else self.inside).append(f"const auto v{node.index} = {expression};")
+        is_equal_for_units = node.kind in ("column", "number")
+        lines = self.before if is_equal_for_units else self.inside
+        lines.append(f"const auto v{node.index} = {expression};")
 
     def _put(self, row: str, value: Operand) -> None:
         self.inside.append(f"put({self._pointer(row)} + u, {self._value(value)}, left);")
@@ -95,13 +97,14 @@ class Pointwise:
     def _products(self, leaf: Node) -> str:
         return f"acc[{self.accumulators[leaf]} * NV + v]"
 
-    # What is read and computed.
+    # Lines that read or compute values.
 
     def _compute(self, node: Node) -> None:
+        """Writes the lines that read or compute a node."""
         memory, stages = self.memory, self.stages
         if node.op == "units":
             self._name(node, "splat<T>(T(s.call->units))")
-        elif stages.made_in.get(node, self.number) < self.number:
+        elif stages.computed_in.get(node, self.number) < self.number:
             self._name(node, self._load(memory.spill(node)))
         elif self.backward and node in stages.saved and node.op != "state":
             self._name(node, self._saved(node))
@@ -128,6 +131,7 @@ class Pointwise:
             self._name(node, self._operation(node))
 
     def _draw(self, node: Node) -> None:
+        # Numbers depend on the row's place in the caller's batch: sorting rows changes no number.
         stream = self.program.drawn.index(node.name)
         self.prelude.append(
             f"const uint64_t key{stream} = random_key_of_row(s.keys[{stream}], original(s, row));"
@@ -139,7 +143,8 @@ class Pointwise:
         p = self._pointer(self.memory.at("saved", "now", self.stages.saved[node]))
         if node.kind in ("row", "unit"):
             return f"load({p} + u)"
-        # A column was saved at every unit of its row; before the first step nothing was.
+        # The forward step saved a column at every unit of its row, and saved nothing before the
+        # first step, where the first stage also runs.
         column = f"{p}[0]" if self.number else f"is_before ? T(0) : {p}[0]"
         return f"splat<T>({column})"
 
@@ -187,9 +192,12 @@ class Pointwise:
             return args[0]
         return f"throughtime::{node.op}({', '.join(args)})"
 
-    # Sums over the units of a row: each tile of units leaves its part, a later stage adds up.
+    # Reductions over the units of a row: each tile of units, which may belong to another thread,
+    # writes its part, and a later stage combines the parts of all tiles in their order. So the
+    # result does not depend on the number of threads.
 
     def _reduce(self, node: Node, place: int) -> None:
+        """Writes the lines that reduce a tile's units to one number."""
         empty = "splat<T>(0)" if node.op == "row_sum" else "splat<T>(-__builtin_inf())"
         self.before.append(f"V r{place} = {empty};")
         v = self._value(node.args[0])
@@ -207,7 +215,8 @@ class Pointwise:
         )
 
     def _reduced(self, node: Node) -> None:
-        place, made = self.stages.reductions[node], self.stages.stage_of[node] - 1
+        """Writes the lines that combine the parts of all tiles."""
+        place, stage = self.stages.reductions[node], self.stages.stage_of[node] - 1
         total = "+= part[i]" if node.op == "row_sum" else "= part[i] > r ? part[i] : r"
         self.before += [
             f"V v{node.index};",
@@ -215,29 +224,32 @@ class Pointwise:
             "    const T* part = (const T*)s.call->partials + "
             f"(row * REDUCTIONS + {place}) * most_tiles(*s.call);",
             "    T r = part[0];",
-            f"    for (int64_t i = 1; i < tiles<Stage{made}>(*s.call); ++i) r {total};",
+            f"    for (int64_t i = 1; i < tiles<Stage{stage}>(*s.call); ++i) r {total};",
             f"    v{node.index} = splat<T>(r);",
             "}",
         ]
         self._names[node] = f"v{node.index}"
 
-    # What is written.
+    # Lines that write values.
 
     def _put_value(self, name: str, value: Operand) -> None:
+        """Writes the line that stores a result of the forward step."""
         kind, _, which = name.partition(":")
         memory = self.memory
         if kind == "state":
+            # A state may have one array for products and one for the equations, or one for both.
             for elementwise in (False, True):
                 place = self._pointer(memory.at(memory.state(which, elementwise), "now"))
                 line = f"put({place} + u, {self._value(value)}, left);"
                 if line not in self.inside:
                     self.inside.append(line)
         elif kind == "saved":
-            # A state is kept anyway.
+            # The array of the state contains this value already.
             if isinstance(value, Node) and value in self.stages.state_of:
                 return
             memory.array("saved", len(self.stages.saved), stored=False)
             place = self._pointer(memory.at("saved", "now", int(which)))
+            # The address is null if no backward call follows.
             saves = f"const bool saves = s.view[{memory.views['saved', 'now']}] != nullptr;"
             if saves not in self.before:
                 self.before.append(saves)
@@ -246,6 +258,7 @@ class Pointwise:
             self._put(memory.at(memory.array(name), "now"), value)
 
     def _put_gradient(self, name: str, value: Operand) -> None:
+        """Writes the line that stores a result of the backward step, or adds it to a sum."""
         kind, _, which = name.partition(":")
         memory, sums = self.memory, self.stages.sums
         if kind == "slot":
@@ -260,9 +273,12 @@ class Pointwise:
             place = self._pointer(f"((T*)s.sums + {sums.index(name)} * W)")
             self.inside.append(f"add_to({place} + u, {self._value(value)});")
 
-    # The gradients of the states, which come from the step after this one.
+    # The gradients of the next states, which the backward step receives from the step after it.
 
     def _begin_backward(self) -> None:
+        """Writes the first lines of a backward stage."""
+        # At the step before a row's first one the first stage only passes the gradients on to the
+        # initial states; no equation runs there.
         self.prelude.append("const uint8_t flag = flag_of(s, row);")
         if self.number > 0:
             self.before.append("if (flag & BEFORE) return;")
@@ -273,11 +289,11 @@ class Pointwise:
         self.before.append("const bool is_before = flag & BEFORE;")
 
     def _carry(self, k: str) -> None:
-        """Writes the gradient of a next state.
+        """Writes the lines that compute the gradient of a next state.
 
-        It is the sum of what the next step passes back; at a row's last step it is the gradient of
-        the last state instead. Where the next step began anew with the initial state, the sum
-        belongs to the initial state and not to this step.
+        It is the sum of the gradients that the next step passes back. At a row's last step it is
+        the gradient of the last state instead. If the next step started from the initial state,
+        its sum belongs to the initial state, and the gradient at this step is zero.
         """
         memory, leaf, name = self.memory, self.program.seeds[f"state:{k}"], f"carried_{k}"
         parts = []
@@ -297,11 +313,12 @@ class Pointwise:
         ]
 
     def _is_carried(self, k: str) -> bool:
-        """Whether the state before has a gradient besides those through products with R."""
+        """Whether a step passes back a gradient to the state other than through products with R."""
         return self.program.gradients[self.program.graph.leaf("state", k)] != 0.0
 
 
 def _number(value: float) -> str:
+    """A number as a C++ expression; repr gives all its digits."""
     if math.isnan(value):
         return '__builtin_nan("")'
     if math.isinf(value):

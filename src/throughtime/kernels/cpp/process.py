@@ -1,4 +1,4 @@
-"""One run of a compiler as a process: started, waited for with a limit, ended, and its outcome."""
+"""Runs a compiler as a process: starts it, waits with a time limit, ends it, reads its outcome."""
 
 from __future__ import annotations
 
@@ -14,25 +14,30 @@ from pathlib import Path
 __all__ = ["LIMIT", "end", "failure", "start", "wait"]
 
 LIMIT = 120.0
-"""The seconds after which a compiler that is still running is ended. A kernel takes about one."""
+"""The time limit of a compiler in seconds. It compiles a kernel in about one second."""
 
-_MOST_SAID = 1 << 20
+_LARGEST_OUTPUT = 1 << 20
 _SHOWN_LINES = 25
 
 
 def _environment() -> dict[str, str]:
-    """The user's environment without what would change what the compiler says and writes."""
-    kept = {
+    """The user's environment without the variables that change a compiler's messages or files."""
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("LC_")
         and name not in ("LANGUAGE", "LD_PRELOAD", "DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES")
     }
-    return {**kept, "LC_ALL": "C"}
+    # English messages, which _first_error searches.
+    return {**variables, "LC_ALL": "C"}
 
 
 def start(arguments: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
-    """Starts a compiler in a folder; raises OSError where the system cannot run it."""
+    """Starts a compiler in a folder.
+
+    Raises:
+        OSError: if the system cannot run it.
+    """
     return subprocess.Popen(
         arguments,
         cwd=folder,
@@ -40,53 +45,56 @@ def start(arguments: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        # Ctrl-C comes to Python alone, which then ends the compiler and its children.
+        # In a group of its own the compiler receives no Ctrl-C. Python does, and then ends the
+        # whole group with the compiler's children.
         process_group=0,
     )
 
 
-def wait(process: subprocess.Popen[bytes], begun: float, limit: float = LIMIT) -> str:
-    """Waits until a process has ended; returns what it printed.
+def wait(process: subprocess.Popen[bytes], start_time: float, limit: float = LIMIT) -> str:
+    """Waits until a process has ended; returns its output.
 
     Args:
-        begun: when it was started, by :func:`time.monotonic`.
-        limit: how many seconds it may take.
+        process: a process from :func:`start`.
+        start_time: the time at which it was started, by :func:`time.monotonic`.
+        limit: the seconds that it may take.
 
     Raises:
-        TimeoutError: where it takes longer, or prints without end.
+        TimeoutError: if it takes longer, or prints more than a compiler's errors could need.
     """
-    until, too_long = begun + limit, f"it did not end within {limit:.0f} seconds"
+    deadline, too_long = start_time + limit, f"it did not end within {limit:.0f} seconds"
     assert process.stdout is not None
-    pipe, said = process.stdout.fileno(), bytearray()
+    pipe, output = process.stdout.fileno(), bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while True:
-            if selector.select(min(max(until - time.monotonic(), 0), 0.1)):
+            if selector.select(min(max(deadline - time.monotonic(), 0), 0.1)):
                 more = os.read(pipe, 1 << 16)
                 if not more:
                     break
-                said += more
-                if len(said) > _MOST_SAID:
+                output += more
+                if len(output) > _LARGEST_OUTPUT:
                     raise TimeoutError("it prints without end")
             elif process.poll() is not None:
-                # What it has started may run on, and keep the pipe open.
+                # A child of the compiler may still run and keep the pipe open: do not wait for
+                # the end of the output.
                 break
-            if time.monotonic() >= until:
+            if time.monotonic() >= deadline:
                 raise TimeoutError(too_long)
     try:
-        process.wait(max(until - time.monotonic(), 0))
+        process.wait(max(deadline - time.monotonic(), 0))
     except subprocess.TimeoutExpired:
         raise TimeoutError(too_long) from None
-    return said.decode(errors="replace")
+    return output.decode(errors="replace")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a compiler that still runs, with the processes that it started."""
+    """Ends a compiler that still runs, and the processes that it started."""
     if process.poll() is None:
-        # The first lets it remove its own temporary files.
-        for sign in (signal.SIGTERM, signal.SIGKILL):
+        # SIGTERM first, so that the compiler can remove its temporary files.
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
             try:
-                os.killpg(process.pid, sign)
+                os.killpg(process.pid, signal_number)
                 process.wait(timeout=1)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
@@ -94,9 +102,15 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def failure(process: subprocess.Popen[bytes], said: str, library: Path) -> str | None:
-    """Why a process that has ended has not made the library; None where it has."""
-    code, words = process.returncode, _gist(said)
+def failure(process: subprocess.Popen[bytes], output: str, library: Path) -> str | None:
+    """Why a compiler that has ended did not write its library; None if it did.
+
+    Args:
+        process: the ended process.
+        output: its output.
+        library: the file that it should have written.
+    """
+    code, words = process.returncode, _first_error(output)
     if code < 0:
         try:
             name = signal.Signals(-code).name
@@ -111,9 +125,9 @@ def failure(process: subprocess.Popen[bytes], said: str, library: Path) -> str |
     return None
 
 
-def _gist(said: str) -> str:
-    """The compiler's or linker's first error; the last lines where they speak of none."""
-    lines = said.strip().splitlines()
+def _first_error(output: str) -> str:
+    """The first error of the compiler or linker in its output; without one, the last lines."""
+    lines = output.strip().splitlines()
     error = re.compile("error:|undefined reference")
     first = next((i for i, line in enumerate(lines) if error.search(line)), None)
     lines = lines[-_SHOWN_LINES:] if first is None else lines[first : first + _SHOWN_LINES]

@@ -1,11 +1,11 @@
-// One recurrence through time. What a step computes is generated; how the steps, the rows of the
-// batch and the hidden units are walked through is here.
+// The time loop of a recurrence. The code of a step is generated (see emit.py); the loops over
+// steps, rows of the batch and hidden units are here.
 //
 // A tile is a few rows of the batch times a few vectors of hidden units. The recurrent products of
-// all its slots are accumulated in registers, then the pointwise equations run on them. Rows are
-// split over groups of threads, units over the threads of a group; a thread keeps its share for
+// all its slots are accumulated in registers, then the pointwise equations run on the sums. Rows
+// are split over groups of threads, units over the threads of a group; a thread keeps its share for
 // the whole sequence, so that its slice of the weights stays in its cache. Threads of one group
-// wait for each other where a product needs the units of all of them; groups never meet.
+// wait for each other before a product reads units of all of them; groups need not wait.
 #pragma once
 
 #include <sched.h>
@@ -20,44 +20,46 @@
 
 namespace throughtime {
 
-// A value over time: element (t, row, unit) lies at base + t time + row width + unit, where the
-// generated code knows the width of a row. With mask 1 only two steps are kept, in turns.
+// A value over time. Step t begins at base + (t & mask) * time elements; generated code adds the
+// offset of the row and the unit. With mask -1 all steps are stored, with mask 1 two of them, which
+// steps use alternately, with mask 0 one.
 struct Array {
     char* base;
     int64_t time, mask;
 };
 
 enum Flag : uint8_t {
-    START = 1,    // the step begins with the initial state
-    END = 2,      // it is the row's last
-    RESTART = 4,  // the step after it begins with the initial state
-    BEFORE = 8,   // it stands for the time before the row's first step
+    START = 1,    // the step starts from the initial state
+    END = 2,      // the step is the row's last one
+    RESTART = 4,  // the step after it starts from the initial state
+    BEFORE = 8,   // no step of the row, but the time before its first step
 };
 
-// What one call works on. Python fills it; its fields stand in context.py in the same order.
+// The arguments of a kernel. Python fills it; context.py declares the same fields in this order.
 struct Context {
     int64_t rows, units, width, narrow;  // B, H, H with padding, and P of a projection
-    int64_t begin, count, direction;     // the steps begin, begin + direction, …
-    int64_t offset, steps;               // step t is step t + offset of the sequence's `steps`
-    int64_t reverse, groups, members;    // threads: groups x members
-    const int32_t* active;               // step t has the first active[t + offset + 1] rows; null: all
-    const uint8_t* flags;                // of each step and row, at t + offset + 1; null: one length
-    const int64_t* order;                // where each row stood when it came; null: where it is
-    int64_t seed;                        // of what is drawn at random
-    const char* weights;                 // packed
+    int64_t begin, count, direction;     // `count` steps: begin, begin + direction, …
+    int64_t offset, steps;               // step t is step t + offset of a sequence of `steps`
+    int64_t reverse, groups, members;    // whether time is reversed; threads: groups x members
+    const int32_t* active;               // [t + offset + 1]: how many of the first rows have step
+                                         // t; null: all rows
+    const uint8_t* flags;                // [t + offset + 1][row]; null: equal for all rows
+    const int64_t* order;                // each row's index in the caller's batch; null: the same
+    int64_t seed;                        // of the random inputs
+    const char* weights;                 // the blocks of R, packed by pack_weights
     char* sums;                          // (groups, number of sums, width)
     char* partials;                      // (rows, number of reductions, tiles)
     Array arrays[1];
 };
 
-// One step as one thread sees it.
+// One step of one thread.
 struct Step {
     const Context* call;
-    char** view;          // where each array is at this step
-    const uint8_t* flags;
-    uint8_t flag;         // of all rows, where flags is null
-    char* sums;
-    const uint64_t* keys; // of each stream of random numbers
+    char** view;           // the address of each array at this step
+    const uint8_t* flags;  // of each row, or null
+    uint8_t flag;          // of all rows, if flags is null
+    char* sums;            // of the thread's group
+    const uint64_t* keys;  // of each stream of random numbers
 };
 
 TT_INLINE int64_t original(const Step& s, int64_t row) {
@@ -66,8 +68,8 @@ TT_INLINE int64_t original(const Step& s, int64_t row) {
 
 TT_INLINE uint8_t flag_of(const Step& s, int64_t row) { return s.flags ? s.flags[row] : s.flag; }
 
-// The threads of a group meet here. It yields: a thread that waits must not keep the one that it
-// waits for from running.
+// A barrier for the threads of a group. A waiting thread yields its core after a while: with more
+// threads than cores the thread that it waits for may need this core.
 struct alignas(128) Barrier {
     int arrived = 0;
     int generation = 0;
@@ -91,8 +93,8 @@ struct alignas(128) Barrier {
     }
 };
 
-// How the elements of an operand go into a product: one at a time, or in pairs that one
-// instruction multiplies and adds.
+// How the elements of an operand enter a product: one at a time, or in pairs (TOGETHER = 2), which
+// one instruction multiplies and adds.
 template <class S> struct Product {
     static constexpr int TOGETHER = 1;
     using Lane = S;
@@ -143,15 +145,16 @@ template <class S> using Compute = typename ComputeOf<S>::T;
 
 TT_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// acc[m][J NV + v] += a[m] . panel, for the slots J. The panel holds, for each k in turn (bfloat16:
-// each two k), NV vectors of units for each slot.
+// acc[m][J NV + v] += a[m] . panel, for the slots J. The panel contains, for each k (for bfloat16:
+// each pair of k), NV vectors of units for each slot. Returns the end of the panel.
 template <class S, int MR, int NV, int WIDTH, int... J>
 TT_INLINE const S* accumulate(
     Vec<Compute<S>> (&acc)[MR][WIDTH], const S* const (&a)[MR], const S* panel, int64_t K) {
     using P = Product<S>;
     constexpr int LANES = Simd<Compute<S>>::LANES, N = sizeof...(J) * NV;
     constexpr int slots[] = {J...};
-    // A sum waits for its last addition: few sums at a time are split in several.
+    // An addition to a sum waits for the previous one. If there are few sums, each is split into
+    // parts that do not depend on each other.
     constexpr int PARTS = MR * N >= 8 ? 1 : MR * N >= 4 ? 2 : 4;
     constexpr int K1 = P::TOGETHER;
     Vec<Compute<S>> more[PARTS][MR][N] = {};
@@ -205,18 +208,20 @@ TT_INLINE const S* accumulate(
     return panel;
 }
 
-// Writes the units that there are; what lies beyond the last stays zero, whatever was computed.
+// Stores a vector of which `left` lanes are units, and zeros in its padding: products over the
+// padded width rely on these zeros, and equations do not give zero for zero.
 template <class E, class V> TT_INLINE void put(E* p, V v, int64_t left) {
     store(p, left < Simd<Element<V>>::LANES ? keep_first(v, int(left)) : v);
 }
 
-// For the largest of a row: the first n lanes, and nothing in the others; the largest lane.
+// For the maximum of a row: keeps the first n lanes, and sets the others to minus infinity.
 template <class V> TT_INLINE V first_or_lowest(V v, int n) {
-    // A vector that lies wholly beyond the last unit has fewer than none left.
+    // n is negative for a vector that lies wholly in the padding.
     for (int i = n > 0 ? n : 0; i < int(Simd<Element<V>>::LANES); ++i)
         v[i] = -Element<V>(__builtin_inf());
     return v;
 }
+// The largest lane.
 template <class V> TT_INLINE Element<V> largest(V v) {
     Element<V> most = v[0];
     for (int i = 1; i < int(Simd<Element<V>>::LANES); ++i) most = v[i] > most ? v[i] : most;
@@ -225,17 +230,18 @@ template <class V> TT_INLINE Element<V> largest(V v) {
 
 template <class V> TT_INLINE void add_to(Element<V>* p, V v) { store(p, load(p) + v); }
 
-// Tiles of units in a stage, and of elements in their packed weights.
+// The number of tiles of units in a stage.
 template <class Stage> TT_INLINE int64_t tiles(const Context& c) {
     constexpr int64_t units = Stage::NV * Simd<Compute<typename Stage::S>>::LANES;
     return (c.width + units - 1) / units;
 }
 
-// How many elements of an operand a product reads: the others are zero.
+// The number of elements of an operand that a product reads; the others are zero.
 template <class Stage> TT_INLINE int64_t depth(const Context& c, int input) {
     return Stage::NARROW[input] ? c.narrow : c.units;
 }
 
+// The number of elements of the packed weights of one tile.
 template <class Stage> TT_INLINE int64_t panel_size(const Context& c) {
     int64_t size = 0;
     for (int input = 0; input < Stage::INPUTS; ++input)
@@ -244,6 +250,7 @@ template <class Stage> TT_INLINE int64_t panel_size(const Context& c) {
     return size * Stage::NV * Simd<Compute<typename Stage::S>>::LANES;
 }
 
+// Computes tile t of a stage for MR rows.
 template <class Stage, int MR>
 __attribute__((noinline)) void tile(
     const Step& s, const int64_t* rows, int64_t t, const typename Stage::S* panel) {
@@ -265,6 +272,7 @@ __attribute__((noinline)) void tile(
     for (int m = 0; m < MR; ++m) Stage::pointwise(s, rows[m], unit, t, vectors, kept[m]);
 }
 
+// Calls `tile` with the number of rows as a constant, so that its sums are registers.
 template <class Stage, int MR>
 TT_INLINE void tile_of(
     int rows, const Step& s, const int64_t* row, int64_t t, const typename Stage::S* panel) {
@@ -274,7 +282,8 @@ TT_INLINE void tile_of(
     }
 }
 
-// The share of one thread: every groups-th row from the group's own, and a run of tiles of units.
+// The share of one thread: each `groups`-th row, starting with row `group`, and consecutive tiles
+// of units. Long rows come first, so that taking each `groups`-th one gives all groups equal work.
 struct Share {
     int64_t group, member, groups, members;
     Barrier* barrier;
@@ -288,7 +297,7 @@ void stage(const Step& s, const Share& share, int64_t active, const char* weight
     const int64_t last = (share.member + 1) * all / share.members;
     const int64_t rows = (active - share.group + share.groups - 1) / share.groups;
     if (rows > 0) {
-        // Blocks of rows as even as can be: 16 rows are 6, 5, 5 and not 6, 6, 4.
+        // Blocks of nearly equal size: 16 rows are 6, 5, 5 and not 6, 6, 4.
         const int64_t blocks = (rows + Stage::ROWS - 1) / Stage::ROWS;
         for (int64_t t = first; t < last; ++t) {
             const auto* panel = (const typename Stage::S*)weights + t * size;
@@ -304,7 +313,7 @@ void stage(const Step& s, const Share& share, int64_t active, const char* weight
     if (Stage::WAITS && share.members > 1) share.barrier->wait(int(share.members));
 }
 
-// All steps, as one thread of a group walks through them.
+// Runs all steps for the share of one thread.
 template <class Program> void walk(const Context& c, const Share& share) {
     char* view[Program::VIEWS + 1];
     uint64_t keys[Program::STREAMS + 1];
@@ -334,7 +343,7 @@ template <class Program> void run(const Context& c) {
         Barrier barriers[MOST];
 #pragma omp parallel num_threads(wanted)
         {
-            // There may be fewer threads than were asked for.
+            // OpenMP may start fewer threads than requested; they then share all the work.
             const int64_t got = omp_get_num_threads(), me = omp_get_thread_num();
             const int64_t members = c.members < got ? c.members : got;
             int64_t groups = got / members;
@@ -351,8 +360,9 @@ template <class Program> void run(const Context& c) {
     walk<Program>(c, {0, 0, 1, 1, nullptr});
 }
 
-// One vector of units of a block of R, for the first `count` k: p[k / TOGETHER][unit][k % TOGETHER], where the
-// places of successive k lie `stride` apart. With fewer units than lanes zeros fill up.
+// Packs one vector of units of a block of R for the first `count` k, as
+// p[k / TOGETHER][unit][k % TOGETHER] with `stride` elements from one pair of k to the next. With
+// fewer units than lanes, the other lanes are zero.
 template <class S>
 void pack_units(
     S* p, int64_t stride, const S* block, int64_t H, int64_t count, int64_t unit, int64_t lanes,
@@ -361,7 +371,7 @@ void pack_units(
     constexpr int64_t LANES = Simd<T>::LANES, TOGETHER = Product<S>::TOGETHER;
     int64_t k = 0;
     if (lanes == LANES && transposed) {
-        // Squares by vectors; a pair of bfloat16 travels as a float.
+        // Transposes squares in vector registers; a pair of bfloat16 is moved like one float.
         constexpr int64_t square = LANES * TOGETHER;
         for (; k + square <= count; k += square) {
             Vec<T> x[LANES];
@@ -383,15 +393,15 @@ void pack_units(
     }
 }
 
-// Packs the blocks of R as the tiles of a stage read them. R holds blocks of (units, units); the
-// forward step multiplies by their transposes.
+// Packs the blocks of R in the order in which the tiles of a stage read them. R consists of blocks
+// of (units, units); the forward step multiplies with their transposes. Returns the end.
 template <class Stage>
 char* pack(char* to, const typename Stage::S* R, const Context& c, bool transposed) {
     using S = typename Stage::S;
     constexpr int64_t LANES = Simd<Compute<S>>::LANES, TOGETHER = Product<S>::TOGETHER;
     if (Stage::MEMBERS == 0) return to;
     const int64_t all = tiles<Stage>(c), size = panel_size<Stage>(c), H = c.units;
-    // A few weights are packed sooner than a second thread is there.
+    // Packing few weights takes less time than waking a second thread.
     const int threads = all * size < (1 << 18) ? 1 : int(c.groups * c.members);
     (void)threads;
 #ifdef _OPENMP

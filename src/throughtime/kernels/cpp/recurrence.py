@@ -1,4 +1,4 @@
-"""One cell on the CPU: both compiled directions, built together and only when they are needed."""
+"""The kernel of a cell: both compiled directions, which are compiled together on first use."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import Tensor
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp import gemm
 from throughtime.kernels.cpp.backward import Backward
-from throughtime.kernels.cpp.compile import CompileError, prebuild
-from throughtime.kernels.cpp.forward import STORAGE, Forward, Kept
+from throughtime.kernels.cpp.build import CompileError, prebuild
+from throughtime.kernels.cpp.forward import STORAGE, Forward, KeptArrays
 from throughtime.kernels.cpp.weight_gradients import Gradients
 from throughtime.kernels.graph.program import Program
 
-__all__ = ["STORAGE", "Kept", "Kernel", "kernel"]
+__all__ = ["STORAGE", "KeptArrays", "Kernel", "kernel"]
 
 
 class Kernel:
-    """A cell compiled for one storage type.
+    """Both compiled directions of a cell for one storage type.
 
     Args:
-        program: what a step computes.
-        storage: ``float``, ``double`` or ``bfloat16``.
+        program: the computation of a step.
+        storage: the type of stored values: ``float``, ``double`` or ``bfloat16``.
 
     Attributes:
-        used: when :func:`kernel` last returned it; a larger number is later.
+        last_use: increases each time :func:`kernel` returns a kernel; the time of the last one.
     """
 
     def __init__(self, program: Program, storage: str) -> None:
-        self.program, self.storage, self.used = program, storage, next(_clock)
+        self.program, self.storage, self.last_use = program, storage, next(_clock)
         self._forward = Forward(program, storage)
         self._backward = Backward(self._forward)
         self.dtype, self.compute = self._forward.dtype, self._forward.compute
@@ -39,10 +39,10 @@ class Kernel:
         self._refused: CompileError | None = None
 
     def build(self, trains: bool) -> None:
-        """Compiles and loads what is not compiled yet, all sources at the same time.
+        """Compiles and loads the libraries of the kernel, all at the same time, once.
 
         Args:
-            trains: whether a backward call will follow.
+            trains: whether a backward call will follow, which needs further libraries.
 
         Raises:
             CompileError: if there is no compiler, or it refuses a source.
@@ -55,16 +55,17 @@ class Kernel:
             results = {self.compute, self.dtype} if trains else {self.compute}
             texts += [gemm.source(self.dtype, result) for result in results]
             try:
-                # First all compilers at once; then each library is only loaded.
+                # prebuild runs all compilers at the same time; after it each library is only
+                # loaded. One after the other, a user would wait for the sum of their times.
                 prebuild([(text, ()) for text in texts])
                 _ = self._forward.library, trains and self._backward.library
                 for result in results:
                     gemm.function(self.dtype, result)
             except CompileError as error:
-                # A source that the compiler refused once would be refused each time.
+                # The compiler would refuse the source again, and take its time for it.
                 self._refused = error
                 raise
-            # With the backward direction the forward one was built too.
+            # The libraries of a call without a backward call are among those of one with it.
             self._built.update({trains, False})
 
     def kept_arrays(
@@ -77,15 +78,17 @@ class Kernel:
         """See :meth:`Forward.type_of`."""
         return self._forward.type_of(name)
 
-    def forward(self, call: Call, save: str | None) -> tuple[Tensor, list[Tensor], Kept | None]:
-        """Compiles what is needed, and runs all steps; see :meth:`Forward.run`."""
-        # Both directions at once where a backward call follows: the user waits only once. A
-        # program that records values has no backward direction.
+    def forward(
+        self, call: Call, save: str | None
+    ) -> tuple[Tensor, list[Tensor], KeptArrays | None]:
+        """Compiles the libraries if needed, and runs all steps; see :meth:`Forward.run`."""
+        # If a backward call follows, its libraries are compiled now, at the same time: the user
+        # waits only once. A program that records values has no backward direction.
         self.build(save is not None and not self.program.others)
         return self._forward.run(call, save)
 
-    def trace(self, call: Call) -> dict[str, Tensor]:
-        """Runs all steps, and returns all values of each; see :meth:`Forward.values`."""
+    def record(self, call: Call) -> dict[str, Tensor]:
+        """Runs all steps, and returns all values of each step; see :meth:`Forward.values`."""
         _, _, kept = self.forward(call, "gates")
         assert kept is not None
         return self._forward.values(call, kept)
@@ -93,7 +96,7 @@ class Kernel:
     def backward(
         self,
         call: Call,
-        kept: Kept,
+        kept: KeptArrays,
         d_output: Tensor | None,
         d_last: Sequence[Tensor | None],
         of_input: bool = True,
@@ -104,7 +107,7 @@ class Kernel:
 
 
 MOST_KERNELS = 256
-"""How many kernels are kept in memory. One takes about 0.1 MiB."""
+"""The number of kernels that a process keeps in memory. One takes about 0.1 MiB."""
 
 _kernels: dict[tuple[int, str], Kernel] = {}
 _clock = itertools.count()
@@ -113,16 +116,19 @@ _clock = itertools.count()
 def kernel(program: Program, dtype: torch.dtype) -> Kernel:
     """The kernel of a program for one dtype.
 
-    The last :data:`MOST_KERNELS` kernels are kept. One that is dropped while it runs, or while an
-    operator refers to it, lives on until then.
+    The :data:`MOST_KERNELS` kernels that were used last are kept. A kernel that is removed while
+    it runs, or while an operator refers to it, stays usable until then.
     """
+    # By identity, which costs no comparison of programs. The kernel keeps its program alive, so
+    # that the id of a key always belongs to this program.
     key = (id(program), STORAGE[dtype])
-    known = _kernels.get(key)
-    if known is None:
+    cached = _kernels.get(key)
+    if cached is None:
         while len(_kernels) >= MOST_KERNELS:
-            # A list, and no error if the key is gone: another thread may do the same meanwhile.
-            oldest, _ = min(list(_kernels.items()), key=lambda item: item[1].used)
+            # Another thread may change the dict meanwhile: hence a copy of its items, and no
+            # error if the key is gone.
+            oldest, _ = min(list(_kernels.items()), key=lambda item: item[1].last_use)
             _kernels.pop(oldest, None)
-        known = _kernels.setdefault(key, Kernel(program, STORAGE[dtype]))
-    known.used = next(_clock)
-    return known
+        cached = _kernels.setdefault(key, Kernel(program, STORAGE[dtype]))
+    cached.last_use = next(_clock)
+    return cached

@@ -1,4 +1,4 @@
-"""Memory for the arrays of a call: fresh, or reused from call to call."""
+"""Allocates memory for the arrays of a call: fresh memory, and scratch memory that is reused."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor
 
 __all__ = ["Scratch", "empty", "scratch"]
 
-# Larger scratch memory is not kept for the next call: it would stay allocated for good.
+# Larger scratch memory is freed after the call; else it would stay allocated as long as the thread.
 _LARGEST_KEPT = 32 << 20
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, zero: bool = False) -> Tensor:
-    """A fresh tensor, filled with zeros if ``zero``."""
+    """A new tensor, filled with zeros if ``zero``, else uninitialized."""
     if zero:
         return torch.zeros(shape, dtype=dtype)
     return _on_large_pages(torch.empty(shape, dtype=dtype))
@@ -28,15 +28,15 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, zero: bool = False) -> Ten
 class Scratch(threading.local):
     """Reusable scratch memory; never return a view of it.
 
-    Each Python thread has its own. Allocating fresh memory, and touching it for the first time,
-    often costs more than what is computed in it.
+    Each Python thread has its own. Allocating fresh memory, and writing to it for the first time,
+    often takes longer than the computation that uses it.
     """
 
     def __init__(self) -> None:
         self._by_name: dict[str, Tensor] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Uninitialized memory that the next call with the same name overwrites."""
+        """Uninitialized memory; the next ``take`` with the same name in this thread reuses it."""
         size = math.prod(shape) * dtype.itemsize
         if size > _LARGEST_KEPT:
             return empty(shape, dtype)
@@ -63,8 +63,8 @@ def _madvise() -> Callable[..., int] | None:
 def _on_large_pages(fresh: Tensor) -> Tensor:
     """Asks the system to back the tensor's memory by large pages; returns the tensor.
 
-    The first write to a fresh page is slow: with small pages these writes cost as much as several
-    products.
+    The first write to each page is slow: with small pages these writes take as long as several
+    matrix products.
     """
     size, advise = fresh.numel() * fresh.element_size(), _madvise()
     if size >= _LARGE and advise is not None:

@@ -1,4 +1,4 @@
-// exp and log of vectors, and what is made of them: tanh, sigmoid, softplus and their like.
+// exp and log of vectors, and the functions that use them: tanh, sigmoid, softplus and others.
 //
 // Errors in ulp, see simd.hpp.
 #pragma once
@@ -7,14 +7,14 @@
 
 namespace throughtime {
 
-// ---- exp and what is made of it ----------------------------------------------------------------
+// ---- exp and the functions that use it ---------------------------------------------------------
 
 // c0 + c1 x + c2 x^2 + ...
 template <class V, class T = Element<V>> TT_INLINE V horner(V, T c) { return splat(c); }
 template <class V, class T = Element<V>, class... Rest>
 TT_INLINE V horner(V x, T c, Rest... rest) { return c + x * horner(x, rest...); }
 
-// e^r - 1 on [-ln2/2, ln2/2]; exact where r is small.
+// e^r - 1 on [-ln2/2, ln2/2], with full relative precision near 0.
 TT_INLINE Vec<float> expm1_reduced(Vec<float> r) {
     Vec<float> p = horner(r, 0.5f, 0.166665769896987757f, 0.0416665546172045742f,
                           0.00836317905272257737f, 0.00139261835877134945f);
@@ -22,7 +22,8 @@ TT_INLINE Vec<float> expm1_reduced(Vec<float> r) {
 }
 
 TT_INLINE Vec<double> expm1_reduced(Vec<double> r) {
-    // Two chains of half the length: in a short loop the wait is what costs.
+    // Two polynomials of half the length, computed side by side: the latency of one long chain
+    // would dominate in a short loop.
     Vec<double> z = r * r;
     Vec<double> even = horner(z, 0.500000000000000102, 0.0416666666666241279,
                               0.00138888889172137169, 0.0000248015212959543551,
@@ -33,7 +34,7 @@ TT_INLINE Vec<double> expm1_reduced(Vec<double> r) {
     return r + z * (even + r * odd);
 }
 
-// x = n ln2 + r. `z` holds n + bias in its low bits, for making 2^n by a shift.
+// x = n ln2 + r. The low bits of `z` are n + bias, from which a shift makes 2^n.
 template <class V> struct Reduced { V n, r, z; };
 
 template <class V, class T = Element<V>> TT_INLINE Reduced<V> reduce_exp(V x, int bias) {
@@ -44,7 +45,7 @@ template <class V, class T = Element<V>> TT_INLINE Reduced<V> reduce_exp(V x, in
     return {n, r, z};
 }
 
-// The smaller and the larger of a limit and x; NaN in x stays.
+// The minimum, and the maximum, of a limit and x; NaN if x is NaN.
 template <class V, class T = Element<V>> TT_INLINE V at_most(T limit, V x) {
     const V a = splat(limit);
     return a < x ? a : x;
@@ -56,7 +57,7 @@ template <class V, class T = Element<V>> TT_INLINE V at_least(T limit, V x) {
 }
 
 #if defined(__AVX512F__) && TT_VECTOR_BYTES == 64 && !defined(__clang__)
-// GCC compares with a constant and blends; one instruction instead makes exp 17 % faster.
+// GCC would compare and blend, two instructions; using one makes exp 17 % faster.
 TT_INLINE Vec<float> at_most(float limit, Vec<float> x) {
     return __builtin_ia32_minps512_mask(splat(limit), x, x, (unsigned short)-1, 4);
 }
@@ -89,7 +90,7 @@ template <class V, class T = Element<V>> TT_INLINE V clamp(V x, T low, T high) {
 }
 
 #if defined(__AVX512F__) && TT_VECTOR_BYTES == 64
-// p 2^n in one instruction, right also where the result is denormal or overflows.
+// p 2^n in one instruction, correct also if the result is denormal or overflows.
 TT_INLINE Vec<float> scale(Vec<float> p, Vec<float> n) {
     return __builtin_ia32_scalefps512_mask(p, n, p, (unsigned short)-1, 4);
 }
@@ -120,17 +121,18 @@ template <class V, class T = Element<V>> TT_INLINE V exp(V x) {
 template <class V, class T = Element<V>> TT_INLINE V expm1(V x) {
     using U = Unsigned<T>;
     Reduced<V> s = reduce_exp(clamp(x, -Simd<T>::ONE_FROM, Simd<T>::EXP_MAX), Simd<T>::BIAS - 1);
-    // Half of 2^n, so that it does not overflow before the result does.
+    // Computed with 2^n / 2, which does not overflow before the result does.
     V half = (V)((U)s.z << Simd<T>::MANTISSA);
     V t = expm1_reduced(s.r) * half + (half - T(0.5));
     return copysign(t + t, x);
 }
 
-// float, double: 3 ulp, also near 0: e^2|x| - 1 = t is exact there, and tanh = t / (t + 2).
+// float, double: 3 ulp, also near 0: tanh = t / (t + 2), where t = e^2|x| - 1 is precise near 0.
 template <class V, class T = Element<V>> TT_INLINE V tanh(V x) {
     using U = Unsigned<T>;
     V a = at_most(Simd<T>::ONE_FROM, abs(x));
-    // ln2 in one part: where n is so large that this shows in t, t / (t + 2) is almost 1.
+    // ln2 needs no second part here: its error matters to t only for large n, and there t / (t + 2)
+    // is almost 1.
     const T magic = Simd<T>::MAGIC + T(Simd<T>::BIAS);
     V z = a * T(2.88539008177792681) + magic;
     V r = (a + a) - (z - magic) * Simd<T>::LN2;
@@ -139,7 +141,7 @@ template <class V, class T = Element<V>> TT_INLINE V tanh(V x) {
     return copysign(t / (t + T(2)), x);
 }
 
-// float, double: 3 ulp, also far to the left (e^x there) where 1 / (1 + e^-x) would give 0.
+// float, double: 3 ulp, also for large negative x, where 1 / (1 + e^-x) would give 0 too early.
 template <class V, class T = Element<V>> TT_INLINE V sigmoid(V x) {
     x = clamp(x, Simd<T>::EXP_MIN, Simd<T>::ONE_FROM);
     Reduced<V> s = reduce_exp(x, Simd<T>::BIAS + 64);
@@ -147,7 +149,7 @@ template <class V, class T = Element<V>> TT_INLINE V sigmoid(V x) {
 #if TT_SCALE
     V e = scale(p, s.n);
 #else
-    // 2^(n + 64) first: it is a normal number for every n that comes here.
+    // Multiplies with 2^(n + 64) first, which is a normal number for every n that occurs.
     V e = p * (V)((Unsigned<T>)s.z << Simd<T>::MANTISSA) * T(5.42101086242752217e-20);
 #endif
     return e / (e + T(1));
@@ -155,8 +157,8 @@ template <class V, class T = Element<V>> TT_INLINE V sigmoid(V x) {
 
 // ---- logarithms -------------------------------------------------------------------------------
 
-// x = 2^e (1 + f) for x normal, 1 + f between sqrt(1/2) and sqrt(2). `bits` is e as an integer,
-// already at the place of the exponent.
+// x = 2^e (1 + f) for a normal x, with 1 + f between sqrt(1/2) and sqrt(2). `bits` is e as an
+// integer, shifted to the position of the exponent.
 template <class V, class T = Element<V>> struct Split { V e, f; Unsigned<T> bits; };
 
 template <class V, class T = Element<V>> TT_INLINE Split<V> split(V x) {
@@ -167,7 +169,7 @@ template <class V, class T = Element<V>> TT_INLINE Split<V> split(V x) {
     constexpr Word root = sizeof(T) == 4 ? Word(0x3f3504f3) : Word(0x3fe6a09e667f3bcd);
     constexpr Word fraction = (Word(1) << S::MANTISSA) - 1;
     U u = (U)x + (one - root);
-    // The exponent becomes a number by standing in the low bits of 2^MANTISSA.
+    // Converts the exponent to a number: put into the low bits of 2^MANTISSA, it adds its value.
     constexpr T big = T(uint64_t(1) << S::MANTISSA);
     constexpr Word big_bits = Word(S::BIAS + S::MANTISSA) << S::MANTISSA;
     V e = (V)((u >> S::MANTISSA) | big_bits) - (big + T(S::BIAS));
@@ -199,7 +201,7 @@ TT_INLINE Vec<double> log_split(Vec<double> e, Vec<double> f) {
     return e * Simd<double>::LN2_HI - (y - f);
 }
 
-// `r` where x is inside (0, inf); otherwise what a logarithm of x is there.
+// `r` if 0 < x < inf; otherwise the logarithm of x there: NaN, -inf, or `last`.
 template <class V, class T = Element<V>> TT_INLINE V log_edges(V x, V r, V last) {
     const V inf = splat(T(__builtin_inf())), nan = splat(T(__builtin_nan("")));
     V edge = x < V{} ? nan : (x == V{} ? -inf : last);
@@ -218,7 +220,8 @@ template <class V, class T = Element<V>> TT_INLINE V log(V x) {
 // log(u) where u = 1 + x was rounded; x > -1 and finite.
 template <class V, class T = Element<V>> TT_INLINE V log1p_inside(V x, V u) {
     const V one = splat(T(1));
-    // What the sum lost returns at the scale of f; 2^-e may be denormal, and 2^(1-e) is not.
+    // The rounding error of 1 + x is added to f, scaled by 2^-e. It is scaled by 2^(1-e) / 2,
+    // because 2^-e may be denormal.
     V lost = x > one ? one - (u - x) : x - (u - one);
     Split<V> s = split(u);
     V twice_scale = (V)((Unsigned<T>)(one + one) - s.bits);
@@ -231,7 +234,7 @@ template <class V, class T = Element<V>> TT_INLINE V log1p(V x) {
     return log_edges(u, copysign(log1p_inside(x, u), x), x);
 }
 
-// log(1 + e^x), at least 0; without what a negative argument of log1p would need.
+// log(1 + e^x). The argument of the logarithm is at least 1, so that no edge case of log1p occurs.
 template <class V, class T = Element<V>> TT_INLINE V log1p_exp(V x) {
     V e = exp(x), u = e + T(1);
     V r = log1p_inside(e, u);

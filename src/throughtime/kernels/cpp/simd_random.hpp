@@ -1,5 +1,5 @@
-// Numbers drawn by counting, for generated kernels: see throughtime/kernels/graph/random.py, which has the
-// formulas and draws the very same numbers.
+// Random numbers as a function of a seed and a position: throughtime/kernels/graph/random.py has
+// the formulas, and gives exactly the same numbers.
 #pragma once
 
 #include "simd_vector.hpp"
@@ -15,7 +15,7 @@ TT_INLINE uint64_t mixed(uint64_t z) {
     return z ^ (z >> 31);
 }
 
-// What a stream's numbers at one time have in common.
+// The key that all numbers of a stream at one time share.
 TT_INLINE uint64_t random_key(int64_t seed, int64_t stream, int64_t at) {
     const uint64_t key = mixed(uint64_t(seed) + uint64_t(stream + 1) * RANDOM_STEP);
     return mixed(key + uint64_t(at + 1) * RANDOM_STEP);
@@ -30,7 +30,7 @@ template <int N> struct Words {
     typedef int32_t I __attribute__((vector_size(N * 4)));
 };
 
-// One number from 0 to below 1 for each unit from `unit` on, by the key of a row.
+// A number in [0, 1) for each lane, the units from `unit` on, of the row with this key.
 template <class T> TT_INLINE Vec<T> uniform(uint64_t key, int64_t unit) {
     constexpr int N = Simd<T>::LANES;
     typename Words<N>::U x = {};

@@ -1,4 +1,4 @@
-// sin, cos, erf and pow of vectors: in double, also for floats.
+// sin, cos, erf and pow of vectors, computed in double also for floats.
 //
 // Errors in ulp, see simd.hpp.
 #pragma once
@@ -9,7 +9,7 @@ namespace throughtime {
 
 typedef float HalfFloats __attribute__((vector_size(BYTES / 2)));
 
-// f of floats, in double: rounded almost always to the nearest, at about twice the cost and more.
+// f of floats, computed in double: almost always correctly rounded, at twice the cost or more.
 template <class F, class... X> TT_INLINE Vec<float> in_double(F f, X... x) {
     HalfFloats low[] = {[](Vec<float> v) TT_INSIDE {
         HalfFloats h;
@@ -40,8 +40,9 @@ template <class F, class... X> TT_INLINE Vec<float> in_double(F f, X... x) {
     return result;
 }
 
-// sin(x + quarter pi/2). Up to |x| = 10^6 by pi/2 in three parts (FDLIBM's), of which the first
-// two have products with n that are exact; beyond, by lanes with the C library, and slow.
+// sin(x + quarter pi/2). For |x| up to 10^6, n pi/2 is subtracted with pi/2 in three parts (those
+// of FDLIBM); the products of the first two with n are exact. Larger x go lane by lane through the
+// C library, which is slow.
 TT_INLINE Vec<double> sin_quarter(Vec<double> x, int quarter) {
     using S = Simd<double>;
     Vec<double> z = x * 0.636619772367581343 + S::MAGIC;
@@ -86,8 +87,8 @@ TT_INLINE Vec<float> cos(Vec<float> x) {
     return in_double([](Vec<double> v) TT_INSIDE { return cos(v); }, x);
 }
 
-// float: 1 ulp; double: 2 ulp. x times a polynomial up to 1; beyond, 1 - e^-x^2 Q with Q a
-// polynomial in t, which runs from 1 to -1 as x runs from 0.99 to 6.1. From 6 on it is 1.
+// float: 1 ulp; double: 2 ulp. For |x| < 1 x times a polynomial; then 1 - e^-x^2 Q, where Q is a
+// polynomial in t, which goes from 1 to -1 as |x| goes from 0.99 to 6.1. From 6 on erf is 1.
 TT_INLINE Vec<double> erf(Vec<double> x) {
     Vec<double> a = abs(x), z = x * x;
     Vec<double> near =
@@ -115,7 +116,7 @@ TT_INLINE Vec<float> erf(Vec<float> x) {
     return in_double([](Vec<double> v) TT_INSIDE { return erf(v); }, x);
 }
 
-// The part of a b that the rounded product p lost.
+// The rounding error of the product p = a b: a b - p.
 TT_INLINE Vec<double> lost_in_product(Vec<double> a, Vec<double> b, Vec<double> p) {
 #ifdef __FMA__
     return fma(a, b, -p);
@@ -128,7 +129,8 @@ TT_INLINE Vec<double> lost_in_product(Vec<double> a, Vec<double> b, Vec<double> 
 #endif
 }
 
-// c - a b, where that is small beside c. Not written `c - p`: the compiler would fuse it.
+// c - a b, for a result that is small compared with c. A plain `c - p` with a correction would be
+// wrong if the compiler fused it with the product.
 TT_INLINE Vec<double> minus_product(Vec<double> c, Vec<double> a, Vec<double> b) {
 #ifdef __FMA__
     return fma(-a, b, c);
@@ -138,8 +140,8 @@ TT_INLINE Vec<double> minus_product(Vec<double> c, Vec<double> a, Vec<double> b)
 #endif
 }
 
-// float: 1 ulp; double: 2 ulp. x^y = e^(y log|x|), the logarithm in two parts, because an error in
-// it comes out up to 745 times as large.
+// float: 1 ulp; double: 2 ulp. x^y = e^(y log|x|). The logarithm is computed in two parts, because
+// its error is multiplied by up to 745.
 TT_INLINE Vec<double> pow(Vec<double> x, Vec<double> y) {
     using V = Vec<double>;
     using S = Simd<double>;
@@ -150,8 +152,9 @@ TT_INLINE Vec<double> pow(Vec<double> x, Vec<double> y) {
     V e = s.e - (small ? splat(53.0) : V{});
     V f = s.f, m = f + 1.0, d = m + 1.0, d_low = m - (d - 1.0);
     V q = f / d, q_low = (minus_product(f, q, d) - q * d_low) / d;
-    // log(1 + f) = 2 q + c with c = q^3 R(q^2); every step with the part it loses. The products
-    // with 0 added are there so that the compiler does not fuse them and lose that part twice.
+    // log(1 + f) = 2 q + c with c = q^3 R(q^2); each step also computes its rounding error. The
+    // additions of -0 prevent that the compiler fuses these products with later additions, which
+    // would count the error twice.
     const V zero = splat(-0.0), third = splat(0.666666666666666630);
     V z = q * q, z_low = lost_in_product(q, q, z);
     V w = fma(q, z, zero), w_low = lost_in_product(q, z, w) + q * z_low;

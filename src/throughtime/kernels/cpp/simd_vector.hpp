@@ -1,7 +1,8 @@
 // Vectors of float and double: types, memory, lanes, and functions that are exact.
 //
-// One vector holds BYTES bytes. `a + b`, `a < b`, `-a` are the compiler's own operators on vector
-// types; a comparison gives an integer vector, all bits set where true, which `where` takes.
+// A vector has BYTES bytes. `a + b`, `a < b`, `-a` are the compiler's own operators on vector
+// types; a comparison gives an integer vector with all bits set where it is true, which `where`
+// takes.
 // How to compile it: see simd.hpp.
 #pragma once
 
@@ -13,7 +14,7 @@
 #define TT_INSIDE __attribute__((always_inline))
 
 #if defined(_OPENMP) && defined(__APPLE__) && defined(__clang__)
-// PyTorch brings a libomp of its own there, and a second one in a process ends it.
+// On macOS PyTorch loads a libomp of its own, and a process that loads a second libomp is aborted.
 #error "on macOS the OpenMP of clang cannot run beside that of PyTorch"
 #endif
 
@@ -41,7 +42,7 @@ template <> struct Simd<float> {
     typedef uint32_t U __attribute__((vector_size(BYTES)));
     static constexpr int LANES = BYTES / 4, MANTISSA = 23, BIAS = 127;
     static constexpr uint32_t SIGN = 0x80000000u;
-    // Adding it rounds to an integer, which then stands in the low bits.
+    // Adding it to a small number rounds that to an integer, which is then in the low bits.
     static constexpr float MAGIC = 12582912.0f;
     static constexpr float MIN_NORMAL = 1.17549435e-38f;
     // ln 2 in two parts; a product of the first with an exponent is exact.
@@ -84,7 +85,8 @@ TT_INLINE float to_float(bfloat16 b) {
     return x;
 }
 
-// To the nearest, ties to even. NaN stays NaN: rounding up could carry it into infinity.
+// Rounds to the nearest, ties to even. NaN needs a case of its own: rounding it up could give
+// infinity.
 TT_INLINE bfloat16 to_bfloat16(float x) {
     uint32_t bits;
     std::memcpy(&bits, &x, 4);
@@ -127,7 +129,7 @@ TT_INLINE Vec<float> load(const bfloat16* p) {
 TT_INLINE void store(float* p, Vec<float> v) { std::memcpy(p, &v, BYTES); }
 TT_INLINE void store(double* p, Vec<double> v) { std::memcpy(p, &v, BYTES); }
 
-// The instruction of AVX512-BF16 is not used: it takes denormals for zero, torch does not.
+// The instruction of AVX512-BF16 is not used: it treats denormals as zero, unlike PyTorch.
 TT_INLINE void store(bfloat16* p, Vec<float> v) {
     Unsigned<float> bits = (Unsigned<float>)v;
     Unsigned<float> rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -142,7 +144,7 @@ template <class V, class T = Element<V>> TT_INLINE V where(Signed<T> mask, V a, 
     return mask ? a : b;
 }
 
-// The first n lanes; the others become zero even where they held NaN.
+// Keeps the first n lanes and sets the others to zero, even if they are NaN.
 template <class V, class T = Element<V>> TT_INLINE V keep_first(V v, int n) {
     Signed<T> lane = {};
     for (int i = 0; i < Simd<T>::LANES; i++) lane[i] = i;
@@ -178,11 +180,12 @@ template <class T> struct Tree<T, 16> {
     }
 };
 
-// The upper half is added to the lower until one is left: one order for one width.
+// Adds the upper half to the lower half until one element is left, so that the order of additions
+// depends on the width alone.
 template <class V, class T = Element<V>> TT_INLINE T sum(V v) { return Tree<T, BYTES>::sum(v); }
 
-// Of any mask: compilers differ in the type of a comparison (long or long long), and clang converts
-// each of them to every other of its size.
+// Takes a mask of any type: compilers differ in the type of a comparison (long or long long), and
+// overloads for both would be ambiguous to clang, which converts each to the other.
 template <class I> TT_INLINE bool any(I mask) {
     Signed<double> bits;
     std::memcpy(&bits, &mask, BYTES);
@@ -192,7 +195,8 @@ template <class I> TT_INLINE bool any(I mask) {
 // ---- moving ------------------------------------------------------------------------------------
 
 #ifdef __clang__
-// Clang has no shuffle by a vector; where the vector is constant this becomes one all the same.
+// Clang has no shuffle with a vector of indices; if the indices are constants, it compiles this
+// loop to one instruction.
 template <class V, class I>
 TT_INLINE V shuffle(V a, V b, I at) {
     constexpr int L = sizeof(V) / sizeof(a[0]);
@@ -208,7 +212,7 @@ TT_INLINE V shuffle(V a, V b, I at) {
 }
 #endif
 
-// A square of LANES x LANES, transposed by log2(LANES) exchanges.
+// Transposes a square of LANES x LANES by log2(LANES) rounds of exchanges.
 template <class T>
 TT_INLINE void transpose(Vec<T>* x) {
     constexpr int L = Simd<T>::LANES;
@@ -244,7 +248,7 @@ template <class V, class T = Element<V>> TT_INLINE V copysign(V size, V sign) {
 
 template <class V, class T = Element<V>> TT_INLINE V neg(V x) { return -x; }
 
-// 0 at NaN, as torch.
+// sign(NaN) is 0, as in PyTorch.
 template <class V, class T = Element<V>> TT_INLINE V sign(V x) {
     const V one = splat(T(1)), zero = {};
     return x > zero ? one : (x < zero ? -one : zero);
@@ -259,10 +263,10 @@ template <class V, class T = Element<V>> TT_INLINE V minimum(V a, V b) {
     return a != a ? a : (a < b ? a : b);
 }
 
-// a b + c, rounded once where the machine can.
+// a b + c, rounded once if the processor has such an instruction.
 template <class V, class T = Element<V>> TT_INLINE V fma(V a, V b, V c) {
 #ifdef __FMA__
-    // Written by lanes because there is no operator; the compiler makes one instruction of it.
+    // There is no operator for vectors; the compiler turns this loop into one instruction.
     T x[Simd<T>::LANES], y[Simd<T>::LANES], z[Simd<T>::LANES];
     std::memcpy(x, &a, BYTES);
     std::memcpy(y, &b, BYTES);
@@ -317,7 +321,8 @@ template <class V, class T = Element<V>> TT_INLINE V trunc(V x) {
     return copysign(r - (r > a ? splat(T(1)) : V{}), x);
 }
 
-// Exact. Where the quotient does not fit (or there is no fused product) by lanes, and slow.
+// Exact. Lane by lane, and slow, if the quotient is too large for this formula, or the processor
+// has no fused multiply-add.
 template <class V, class T = Element<V>> TT_INLINE V fmod(V x, V y) {
 #ifdef __FMA__
     const V limit = splat(T(uint64_t(1) << (Simd<T>::MANTISSA - 1)));
@@ -341,7 +346,7 @@ template <class V, class T = Element<V>> TT_INLINE V fmod(V x, V y) {
     return x;
 }
 
-// The sign of the divisor, as torch.remainder. Speed as fmod.
+// The result has the sign of the divisor, as that of torch.remainder. As fast as fmod.
 template <class V, class T = Element<V>> TT_INLINE V remainder(V x, V y) {
     V r = fmod(x, y);
     return ((r != V{}) & ((r < V{}) != (y < V{}))) ? r + y : r;

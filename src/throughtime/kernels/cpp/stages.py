@@ -1,7 +1,7 @@
-"""Which stage of a step computes which values.
+"""Assigns the values of a step to stages.
 
-A product with R needs all units of its operand, and a sum over the units needs all of them too.
-So a value that depends on a product or a sum is computed in a later stage than the operand.
+A product with R needs all units of its operand, and so does a reduction over the units. A value
+that depends on a product or a reduction is therefore computed in a later stage than the operand.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from throughtime.kernels.graph.program import Program, Slot
 __all__ = ["REDUCTIONS", "Input", "Products", "Stages"]
 
 REDUCTIONS = ("row_sum", "row_max")
-"""The operations that run over all units of a row."""
+"""The operations that reduce over all units of a row."""
 
 
 @dataclass
@@ -23,9 +23,9 @@ class Input:
     """An operand, and the products that one loop over its units computes.
 
     Args:
-        pointer: a C++ pointer to its row.
-        members: the block of R and the accumulator of each product.
-        is_narrow: whether its units from the narrow width on are zero; see ``Cell.narrow``.
+        pointer: a C++ pointer to the operand's row.
+        members: for each product, the position of its block of R and of its accumulator.
+        is_narrow: whether the operand is zero from the narrow width on; see ``Cell.narrow``.
     """
 
     pointer: str
@@ -38,8 +38,8 @@ class Products:
     """The recurrent products of a stage.
 
     Args:
-        inputs: the operands.
-        accumulators: for each leaf that is a sum of products, the place of the sum.
+        inputs: the operands with their products.
+        accumulators: for each leaf whose value is a sum of products, the position of the sum.
         are_narrow: whether all sums are zero from the narrow width on.
     """
 
@@ -52,15 +52,16 @@ class Products:
 
         Args:
             pointer: a C++ pointer to the operand's row.
-            block: the place of the block.
-            leaf: of the graph, whose value is the sum.
-            from_narrow, to_narrow: whether the operand, and the result, are zero from the narrow
-                width on.
+            block: the position of the block in R.
+            leaf: the leaf of the graph whose value is the sum.
+            from_narrow: whether the operand is zero from the narrow width on.
+            to_narrow: whether the product is zero from the narrow width on.
         """
         self.are_narrow = self.are_narrow and to_narrow
         place = self.accumulators.setdefault(leaf, len(self.accumulators))
-        # One loop over an operand can add to each sum only once: a second product of the same
-        # operand for the same sum needs a loop of its own.
+        # Products of one operand share a loop, which then reads the operand once. A loop can add
+        # to each sum only once: a second product with the same operand for the same sum needs a
+        # loop of its own.
         for known in self.inputs:
             if known.pointer == pointer and all(place != other for _, other in known.members):
                 known.members.append((block, place))
@@ -71,18 +72,18 @@ class Products:
 class Stages:
     """The stages of one direction of a step.
 
-    They are written from the last to the first: only a later stage knows what an earlier one must
-    keep for it.
+    Their code is generated from the last stage to the first: a later stage decides which values an
+    earlier one must store for it.
 
     Attributes:
-        stage_of: the first stage in which each node's value can be used.
-        made_in: for each value that a later stage reads, the stage that computes it.
-        reductions: the place of each sum or maximum over the units.
-        saved: the place of each value that the forward step saves for the backward step.
-        state_of: the name of the state that a value becomes.
-        outputs: the values that are written, with the names of their arrays.
-        sums: the names of the values that are summed over rows and steps: ``slot:0``,
-            ``parameter:p_i``.
+        stage_of: for each node, the first stage in which its value can be used.
+        computed_in: for each value that a later stage reads, the stage that computes it.
+        reductions: the position of each sum or maximum over the units.
+        saved: the position of each value that the forward step saves for the backward step.
+        state_of: the name of the next state whose value a node is.
+        outputs: the values that the step writes, with the names of their arrays.
+        sums: the names of the values that the backward step sums over rows and steps, like
+            ``slot:0`` and ``parameter:p_i``.
         last: the number of the last stage.
     """
 
@@ -90,7 +91,7 @@ class Stages:
         self.program, self.backward, self.memory = program, backward, memory
         self.stage_of = program.stage_of(backward)
         self.last = max(self.stage_of.values(), default=0)
-        self.made_in: dict[Node, int] = {}
+        self.computed_in: dict[Node, int] = {}
         reductions = [n for n in self.stage_of if n.op in REDUCTIONS]
         self.reductions = {node: place for place, node in enumerate(reductions)}
         # A program that records further values has no backward step, and saves nothing for one.
@@ -107,65 +108,69 @@ class Stages:
         return self.stage_of.get(value, 0) if isinstance(value, Node) else 0
 
     def has_bias(self, slot: Slot) -> bool:
-        """Whether the slot has a bias: that of its gate, or of one of its recurrent products."""
+        """Whether the slot has a bias, of its block of W or of one of its blocks of R."""
         biased = self.program.cell.recurrent_bias_names
         return slot.gate is not None or any(block in biased for _, block in slot.pairs)
 
     def waits(self) -> bool:
         """Whether the threads of a group must wait for each other after a stage."""
-        # A product reads the units of all threads: of an earlier stage, or of the step before.
+        # A product reads the units of all threads, which computed them in an earlier stage or in
+        # the step before.
         return self.last > 0 or bool(self.program.fed_back)
 
     def _values(self) -> list[tuple[str, Operand]]:
+        """The values that the forward step writes, with the names of their arrays."""
         program = self.program
-        found = [(f"state:{k}", v) for k, v in program.states.items()]
+        values = [(f"state:{k}", v) for k, v in program.states.items()]
         if program.output_state is None:
-            found.append(("output", program.output))
-        found += [(f"operand:{i}", v) for i, v in enumerate(program.operands)]
+            values.append(("output", program.output))
+        values += [(f"operand:{i}", v) for i, v in enumerate(program.operands)]
         if program.others:
-            return found + [(f"other:{k}", v) for k, v in program.others.items()]
-        found += [(f"saved:{i}", v) for v, i in self.saved.items()]
-        return found
+            return values + [(f"other:{k}", v) for k, v in program.others.items()]
+        values += [(f"saved:{i}", v) for v, i in self.saved.items()]
+        return values
 
     def _gradients(self) -> list[tuple[str, Operand]]:
+        """The gradients that the backward step writes or sums, with their names."""
         program = self.program
         leaf, gradients = program.graph.leaf, program.gradients
-        found = [(f"slot:{i}", gradients[s.leaf]) for i, s in enumerate(program.slots)]
-        found += [(f"d_state:{k}", gradients[leaf("state", k)]) for k in program.states]
-        found += [
+        named = [(f"slot:{i}", gradients[s.leaf]) for i, s in enumerate(program.slots)]
+        named += [(f"d_state:{k}", gradients[leaf("state", k)]) for k in program.states]
+        named += [
             (f"parameter:{k}", gradients[leaf("parameter", k, "unit")])
             for k in program.cell.parameter_specs
         ]
-        found += [(f"d_input:{k}", gradients[leaf("input", k)]) for k in program.inputs]
-        return found
+        named += [(f"d_input:{k}", gradients[leaf("input", k)]) for k in program.inputs]
+        return named
 
     # The nodes.
 
     def nodes_of(self, number: int) -> list[Node]:
         """The nodes to compute in a stage; must be called for the later stages first."""
         roots = [v for _, v in self.outputs if self.number_of(v) == number]
-        roots += [n for n, made in self.made_in.items() if made == number]
+        roots += [n for n, stage in self.computed_in.items() if stage == number]
         roots += [n.args[0] for n in self.reductions if self.stage_of[n] == number + 1]
-        wanted: dict[Node, None] = {}
+        nodes: dict[Node, None] = {}
         waiting = [r for r in roots if isinstance(r, Node)]
         while waiting:
             node = waiting.pop()
-            if node in wanted:
+            if node in nodes:
                 continue
-            wanted[node] = None
+            nodes[node] = None
             if self._is_read(node) or node.op in (*REDUCTIONS, "slot", "gradient"):
-                earlier = self.stage_of.get(node, 0) < number
-                # The sums of an earlier stage are in its registers alone: it must write them.
-                if node.op in ("slot", "gradient") and earlier and not self._is_read(node):
-                    self.made_in[node] = self.stage_of[node]
+                is_earlier = self.stage_of.get(node, 0) < number
+                # An earlier stage has its sums of products in registers: it must store them.
+                if node.op in ("slot", "gradient") and is_earlier and not self._is_read(node):
+                    self.computed_in[node] = self.stage_of[node]
                 continue
-            # Values of one number for each row, or each unit, and masks are computed again: they
-            # cost little, and a mask cannot be stored as a number.
+            # A value of an earlier stage is stored there and read here. Values with one number
+            # for each row or unit, and masks, are computed again instead: they cost little, and a
+            # mask cannot be stored as a number.
             if self.stage_of.get(node, 0) < number and node.kind == "row" and not is_mask(node):
-                self.made_in[node] = self.stage_of.get(node, 0)
+                self.computed_in[node] = self.stage_of.get(node, 0)
                 continue
             waiting += [a for a in node.args if isinstance(a, Node)]
-        return sorted(wanted, key=lambda node: node.index)
+        return sorted(nodes, key=lambda node: node.index)
 
     def _is_read(self, node: Node) -> bool:
         """Whether the value is read from an array in every stage."""
@@ -176,8 +181,12 @@ class Stages:
     # The products.
 
     def products(self, number: int) -> Products:
-        """The products of a stage: with blocks of R forward, with their transposes backward."""
-        found = Products()
+        """The products of a stage, with blocks of R, or in the backward step with their transposes.
+
+        The backward step multiplies the gradient of each slot; the sums of these products are the
+        gradients of the slots' operands.
+        """
+        products = Products()
         blocks = self.program.cell.recurrent_block_names
         for i, slot in enumerate(self.program.slots):
             for value, block in slot.pairs:
@@ -190,8 +199,8 @@ class Stages:
                 pointer = self._d_slot(i, is_next) if self.backward else self.memory.operand(value)
                 state, row = self._is_narrow_state(value), self._is_narrow_block(block)
                 ends = (row, state) if self.backward else (state, row)
-                found.add(pointer, blocks.index(block), leaf, *ends)
-        return found
+                products.add(pointer, blocks.index(block), leaf, *ends)
+        return products
 
     def _is_narrow_state(self, value: Node) -> bool:
         narrow = self.program.cell.narrow
@@ -202,23 +211,24 @@ class Stages:
         return narrow is not None and block == narrow.block
 
     def _gradient_of(self, operand: Node) -> Node:
-        """The leaf of the gradient of an operand, which is a sum of products with R transposed."""
+        """The leaf of an operand's gradient, whose value is a sum of products with R transposed."""
         seeds = self.program.seeds
         if operand.op == "state":
             return seeds[f"state:{operand.name}"]
         return seeds[f"operand:{self.program.operands.index(operand)}"]
 
     def _d_slot(self, i: int, is_next: bool) -> str:
-        """A pointer to the gradient of a slot.
+        """A C++ pointer to the gradient of a slot.
 
         Args:
-            i: the place of the slot.
-            is_next: whether the slot of the next step is meant; after a row's last step its
-                gradient is zero.
+            i: the position of the slot.
+            is_next: whether it is the slot of the next step, whose gradient is zero after a row's
+                last step.
         """
         self.memory.array("d_slots", len(self.program.slots))
         pointer = self.memory.at("d_slots", "after" if is_next else "now", i)
         if not is_next:
             return pointer
+        # After a row's last step the array contains uninitialized memory.
         self.memory.array("zeros", 0)
         return f"(flag_of(s, row) & END ? {self.memory.at('zeros', 'fixed')} : {pointer})"

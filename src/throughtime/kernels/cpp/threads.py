@@ -1,4 +1,4 @@
-"""How the rows and units of a batch are shared out among threads."""
+"""Divides the rows and units of a batch among threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["split"]
 
 @cache
 def _second_cache() -> int:
-    """The bytes of the second-level cache, which each core has for itself."""
+    """The bytes of the second-level cache, of which each core has its own."""
     try:
         return max(os.sysconf("SC_LEVEL2_CACHE_SIZE"), 1 << 18)
     except (ValueError, OSError, AttributeError):
@@ -31,40 +31,70 @@ def split(
 
     Rows are split over the groups, and the units of these rows over the members of a group. With
     more members each thread reads fewer weights, which then stay in its own cache; but members
-    wait for each other at a barrier in each step. The split with the least estimated cost is
-    taken. The unit of cost is the multiplication of one vector.
+    wait for each other at a barrier in each stage. The split with the lowest estimated cost is
+    chosen.
 
     Args:
-        B, W: rows of the batch, and units with padding.
-        widths: how many sums a tile of each stage holds for one vector of units.
-        products: how many products of blocks each stage takes.
+        B, W: the rows of the batch, and the units with padding.
+        widths: for each stage, the number of sums that a tile accumulates for one vector of units.
+        products: for each stage, the number of products with blocks of R.
         size: the bytes of one weight.
-        lanes: how many numbers a vector has.
-        n: how many threads there are at most.
+        lanes: the number of elements of a vector.
+        n: the maximum number of threads.
     """
-    best, least = (1, 1), float("inf")
+    best, lowest = (1, 1), float("inf")
     for members in range(1, n + 1):
         groups = min(n // members, max(B, 1))
+        rows = -(-B // groups)
         cost = 0.0
         for width, count in zip(widths, products, strict=True):
-            # As frame.py lays out the tiles of a stage.
-            vectors = {0: 4, 1: 4, 2: 2}.get(width, 1)
-            tiles = -(-W // (lanes * vectors))
-            mine = -(-tiles // members)
-            rows = -(-B // groups)
-            bytes_read = mine * vectors * lanes * W * count * size
-            # Beyond the cache a vector of weights takes as long as several multiplications.
-            a_vector = 1.0 if bytes_read < 0.8 * _second_cache() else 2.5
-            # A block of rows reads the weights once. Its size is bound by the registers.
-            most = max(24 // max(width * vectors, 1), 1)
-            blocks = -(-rows // most)
-            loads = blocks * mine * W * vectors * count * a_vector
-            flops = rows * mine * W * vectors * count
-            # Loads and multiplications overlap, though not fully; the pointwise equations are
-            # taken as 60 multiplications for each vector.
-            cost += max(loads, flops) + 0.2 * loads + rows * mine * vectors * 60
-            # The barrier.
-            cost += 1500.0 if members > 1 else 0.0
-        if cost < least:
-            best, least = (groups, members), cost
+            vectors = vectors_of_tile(width)
+            all_tiles = -(-W // (lanes * vectors))
+            tiles = -(-all_tiles // members)
+            cost += _cost_of_stage(rows, tiles, vectors, width, count, W, lanes * size)
+            cost += _COST_OF_BARRIER if members > 1 else 0.0
+        if cost < lowest:
+            best, lowest = (groups, members), cost
     return best
+
+
+def vectors_of_tile(width: int) -> int:
+    """The number of vectors of units in a tile.
+
+    Args:
+        width: the number of sums that the tile accumulates for each of these vectors. With more
+            sums the tile has fewer vectors, so that the sums of several rows fit in the registers.
+    """
+    return {0: 4, 1: 4, 2: 2}.get(width, 1)
+
+
+# In the unit of cost, the multiplication of one vector.
+_COST_OF_BARRIER = 1500.0
+_COST_OF_EQUATIONS = 60
+
+
+def _cost_of_stage(
+    rows: int, tiles: int, vectors: int, width: int, products: int, W: int, bytes_of_vector: int
+) -> float:
+    """The estimated time that one thread needs for a stage of one step.
+
+    Args:
+        rows: the rows of its group.
+        tiles: the tiles of units that it computes.
+        vectors: the vectors of units in a tile.
+        width: the sums that a tile accumulates for one vector.
+        products: the products with blocks of R.
+        W: the units with padding.
+        bytes_of_vector: the bytes of one vector of weights.
+    """
+    bytes_read = tiles * vectors * bytes_of_vector * W * products
+    # Outside the cache a load of a vector of weights takes as long as several multiplications.
+    cost_of_load = 1.0 if bytes_read < 0.8 * _second_cache() else 2.5
+    # Each block of rows reads all weights once. The registers limit the size of a block.
+    rows_of_block = max(24 // max(width * vectors, 1), 1)
+    blocks = -(-rows // rows_of_block)
+    loads = blocks * tiles * W * vectors * products * cost_of_load
+    multiplications = rows * tiles * W * vectors * products
+    # Loads and multiplications overlap, though not fully.
+    equations = rows * tiles * vectors * _COST_OF_EQUATIONS
+    return max(loads, multiplications) + 0.2 * loads + equations

@@ -1,4 +1,4 @@
-"""How the units of a row are padded to whole vectors."""
+"""Pads the units of a row to a whole number of vectors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _UNITS = 16
 
 
 def width(units: int) -> int:
-    """How many numbers a row of so many units has with padding."""
+    """The number of units of a row with padding."""
     return -(-units // _UNITS) * _UNITS
 
 
 def pad(value: Tensor, width: int) -> Tensor:
-    """The value with zeros after its last unit, (…, width); the value itself if it is as wide."""
+    """The value with zeros after its last unit, (…, width); the value itself if none is missing."""
     missing = width - value.shape[-1]
     return torch.nn.functional.pad(value, (0, missing)) if missing else value

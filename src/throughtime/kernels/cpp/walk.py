@@ -1,7 +1,6 @@
-"""How one call goes through time: its sizes, chunks, rows and threads, and the calls of the kernel.
+"""Calls compiled kernels, with the sizes, chunks, rows and threads of one call.
 
-A walk puts together what a compiled kernel is called with. It does not know what the kernel
-computes.
+A walk does not know what a kernel computes; that is in ``forward.py`` and ``backward.py``.
 """
 
 from __future__ import annotations
@@ -26,17 +25,18 @@ __all__ = ["Walk"]
 
 
 class Walk:
-    """How one call goes through time.
+    """The sizes, chunks, rows and threads of one call, and the calls of its kernels.
 
     Args:
-        dtype, compute: of the call's tensors, and that the kernel computes in.
-        slots: how many slots the cell has: sums of products that enter the equations.
+        dtype, compute: the dtype of the call's tensors, and the dtype of computations.
+        slots: the number of the cell's slots: sums of products that enter the equations.
         call: the call.
-        save: ``gates``, ``states``, or None where no backward call follows.
+        save: ``gates``, ``states``, or None if no backward call follows.
 
     Attributes:
-        T, B, I, H: steps, rows, input features and hidden units.
-        W: hidden units with padding.
+        T, B, I, H: the numbers of steps, rows, input features and hidden units.
+        W: the number of hidden units with padding.
+        narrow: the number of units of a narrow state (see ``Cell.narrow``); 0 if there is none.
         rows: the rows in the kernel's order.
         chunks: the first step and the number of steps of each chunk, in the order of time.
     """
@@ -58,16 +58,17 @@ class Walk:
         self.seed = 0 if call.seed is None else int(call.seed)
         self.rows = Rows(self.T, self.B, call.lengths, call.resets, call.reverse)
         self.chunks = chunks(self.T, self.B, slots * self.W * compute.itemsize, save)
-        # The chunk with the last steps may be shorter than the others. In reverse it comes first.
+        # Chunks are counted from step 0 in both directions, because their first step must be
+        # even. The one with the last steps may be shorter; in reverse it comes first.
         if call.reverse:
             self.chunks.reverse()
         self.threads = num_threads()
         self._hoisted: Tensor | None = None
 
     def hoisted(self, slots: int, dtype: torch.dtype) -> Tensor:
-        """Scratch memory for the products of the input of any one chunk, (rows, slots W)."""
-        # Taken once for the longest chunk: asking again for each chunk would allocate again where
-        # the memory is too large to be kept.
+        """Scratch memory for the products of one chunk with the input, (rows, slots W)."""
+        # Taken once, for the longest chunk: memory too large to be kept as scratch would otherwise
+        # be allocated again for each chunk.
         if self._hoisted is None:
             rows = max(n for _, n in self.chunks) * self.B
             self._hoisted = scratch.take("hoisted", (rows, slots * self.W), dtype)
@@ -81,21 +82,22 @@ class Walk:
         """The value without its padding, (…, H)."""
         if self.W == self.H:
             return value
-        # A copy and no view: callers and torch.compile expect contiguous results.
+        # A copy instead of a view, because callers and torch.compile expect contiguous results.
         return value[..., : self.H].clone(memory_format=torch.contiguous_format)
 
     def pack(self, library: Library, weight: Tensor) -> Tensor:
-        """The blocks of R in the order in which the kernel reads them."""
+        """Copies the blocks of R to scratch memory, in the order in which the kernel reads them."""
         weight = weight.contiguous()
         context = self._context(library)
-        # One name for each direction: a backward call may need both at the same time.
+        # Each direction has memory of its own: a backward call that runs chunks forward again
+        # needs both at the same time.
         name = f"weights {library.is_backward}"
         packed = scratch.take(name, (library.packed_size(context),), torch.uint8)
         library.pack(context, weight.data_ptr(), packed.data_ptr())
         return packed
 
     def groups(self, library: Library) -> int:
-        """How many groups of threads share the rows."""
+        """The number of groups of threads that share the rows."""
         return self._split(library)[0]
 
     def run(
@@ -109,49 +111,61 @@ class Walk:
         direction: int,
         sums: Tensor | None = None,
     ) -> None:
-        """Lets a kernel walk through ``count`` steps of a chunk.
+        """Runs a kernel over ``count`` steps of a chunk.
 
         Args:
             library: the compiled kernel.
-            packed: its blocks of R, from :meth:`pack`.
+            packed: its blocks of R, from :meth:`pack`; None if the cell has none.
             memory: its arrays by name.
             t0: the first step of the chunk in the sequence.
-            begin: the step that the kernel takes first, counted from t0.
-            direction: 1 or -1, from one step of the kernel to the next.
-            sums: where a backward kernel adds up over rows and steps.
+            begin: the first step that the kernel runs, counted from t0.
+            count: the number of steps.
+            direction: the difference between one step of the kernel and the next, 1 or -1.
+            sums: the memory to which a backward kernel adds its sums over rows and steps.
         """
-        context, source = self._context(library), library.source
+        context = self._context(library)
         context.begin, context.count, context.direction = begin, count, direction
         context.offset = t0
         context.weights = None if packed is None else packed.data_ptr()
         context.sums = None if sums is None else sums.data_ptr()
-        # The context holds addresses alone: variables hold the memory until the kernel has run.
-        # Scratch memory that is too large to be kept would otherwise be freed.
-        alive = [self._set_partials(context, library)]
         self._set_flags(context, library)
+        # The context contains addresses only. These variables keep the memory alive until the
+        # kernel has run: scratch memory that is too large to be kept is freed with its tensor.
+        partials = self._set_partials(context, library)
+        spill = self._set_arrays(context, library, memory)
+        library.run(ctypes.byref(context))
+        del partials, spill
+
+    def _set_arrays(
+        self, context: Context, library: Library, memory: Mapping[str, StepArray]
+    ) -> Tensor | None:
+        """Sets the addresses of the arrays; returns the scratch memory for spilled values."""
+        source, spill = library.source, None
         for place, array in enumerate(source.arrays):
             if array.name == "spill":
                 spill = scratch.take("spill", (self.B, source.spilled, self.W), self.compute)
                 context.arrays[place] = (spill.data_ptr(), 0, 0)
-                alive.append(spill)
             elif array.name in memory:
                 context.arrays[place] = memory[array.name].fields()
             else:
-                # A forward kernel does not write this array where its address is null.
+                # The address stays null; then a forward kernel does not write the array.
                 assert array.name == "saved", array.name
-        library.run(ctypes.byref(context))
+        return spill
 
     def _set_flags(self, context: Context, library: Library) -> None:
-        """Sets the flags of the rows, unless all rows begin and end together."""
+        """Sets the flags of the rows, unless all rows start and end at the same steps."""
         if self.rows.lengths is None and self.rows.resets is None:
             return
-        # The rows hold these tensors as long as the walk lives.
+        # self.rows keeps these tensors alive.
         flags, active = self.rows.flags(library.is_backward)
         context.flags = flags.data_ptr()
         context.active = active.data_ptr() if active.numel() else None
 
     def _set_partials(self, context: Context, library: Library) -> Tensor | None:
-        """Sets the memory for parts of sums over the units, if there are any; returns it."""
+        """Sets the scratch memory for the parts of reductions over the units; returns it.
+
+        None if the step has no reduction.
+        """
         if not library.source.reductions:
             return None
         partials = scratch.take("partials", (library.partials_size(context),), torch.uint8)
@@ -159,7 +173,7 @@ class Walk:
         return partials
 
     def _context(self, library: Library) -> Context:
-        """The fields that are the same for all chunks."""
+        """A context with the fields that are equal for all chunks."""
         groups, members = self._split(library)
         order = self.rows.order
         return context_of(len(library.source.arrays))(
@@ -178,7 +192,8 @@ class Walk:
 
     def _split(self, library: Library) -> tuple[int, int]:
         source = library.source
-        # The split is estimated for vectors of 64 bytes, also where the processor has shorter ones.
+        # The estimate assumes vectors of 64 bytes even if the processor has shorter ones: it
+        # compares splits, and the vectors have the same length in all of them.
         size, lanes = self.dtype.itemsize, 64 // self.compute.itemsize
         return threads.split(
             self.B, self.W, tuple(source.widths), tuple(source.products), size, lanes, self.threads

@@ -1,10 +1,11 @@
-"""The gradients of a layer's weights, computed from what the backward kernel writes."""
+"""Computes the gradients of a layer's weights from the arrays that the backward kernel writes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,13 +41,21 @@ class Gradients:
         return present + self.parameters + self.state + self.inputs
 
 
+class _Product(NamedTuple):
+    """One product for the gradient of R: its first slot, first block of R, and number of both."""
+
+    slot: int
+    block: int
+    num_blocks: int
+
+
 class WeightGradients:
     """Computes the gradients of the weights of any layer of one cell.
 
     Args:
-        program: what a step of the cell computes.
-        packing: the order of its weights.
-        dtype, compute: the dtype of the weights, and the dtype that is computed in.
+        program: the computation of a step of the cell.
+        packing: the order of the cell's weights in the kernels.
+        dtype, compute: the dtype of the weights, and the dtype of computations.
         sums: the names of the sums over rows and steps that the backward kernel writes.
     """
 
@@ -63,7 +72,8 @@ class WeightGradients:
         self.gates, self.blocks = program.cell.gates, program.cell.recurrent_block_names
         self.biased = program.cell.recurrent_bias_names
 
-    # The matrices: large products of the gradients of the slots with the slots' operands.
+    # The gradients of the matrices are large products of the gradients of the slots with the slots'
+    # operands.
 
     def add_recurrent(
         self,
@@ -80,15 +90,15 @@ class WeightGradients:
 
         Args:
             walk: the sizes and rows of the call.
-            dR: the gradient of the blocks of R, each (W, W), below each other.
+            dR: the gradients of the blocks of R, (blocks W, W).
             d_slots: the gradients of the slots, (n, rows, slots W).
             states: the arrays that the forward steps wrote, seen from t0 on.
             initial: the arrays of the initial states.
             t0, n: the first step and the number of steps of the chunk.
-            is_first: whether the chunk is the first. It overwrites dR, which need not be zero then.
+            is_first: whether the chunk is the first of the backward call. It then overwrites dR,
+                unless dR needs zeros.
         """
-        here, W, narrow = d_slots.shape[1], walk.W, self.program.cell.narrow
-        for value, runs in self._runs.items():
+        for value, products in self._products.items():
             if value.op == "state":
                 parts = walk.rows.before(
                     states[f"state:{value.name}"], initial[f"initial_state:{value.name}"], t0, n
@@ -96,53 +106,85 @@ class WeightGradients:
             else:
                 memory = states[f"operand:{self.program.operands.index(value)}"]
                 parts = [(0, memory.steps(0, n))]
-            for slot, block, count in runs:
-                rows, columns = count * W, W
-                if narrow is not None:
-                    # The rest of the block has no gradient: it stays zero.
-                    rows = narrow.size if self.blocks[block] == narrow.block else rows
-                    columns = narrow.size if value.name == narrow.state else W
-                out = dR[block * W : block * W + rows, :columns]
-                for part, (begin, operand) in enumerate(parts):
-                    d = d_slots[begin : begin + operand.shape[0], :, slot * W : slot * W + rows]
-                    # Steps and rows as one dimension, without a copy.
-                    d = d.as_strided((operand.shape[0] * here, rows), (d.stride(1), 1))
-                    adds = self.needs_zeros or not is_first or part > 0
-                    of_rows = operand[:, :here].reshape(-1, W)[:, :columns]
-                    matmul(d.T, of_rows, out, accumulate=adds)
+            for product in products:
+                is_new = is_first and not self.needs_zeros
+                self._add_product(product, value, parts, dR, d_slots, walk.W, is_new)
+
+    def _add_product(
+        self,
+        product: _Product,
+        value: Node,
+        parts: Sequence[tuple[int, Tensor]],
+        dR: Tensor,
+        d_slots: Tensor,
+        W: int,
+        is_new: bool,
+    ) -> None:
+        """Adds ``d_slots^T value`` to some blocks of dR.
+
+        Args:
+            product: the slots and the blocks.
+            value: the operand, as a node.
+            parts: the operand's values; see :meth:`Rows.before`.
+            dR, d_slots: see :meth:`add_recurrent`.
+            W: the number of units with padding.
+            is_new: whether the result overwrites the blocks instead of adding to them.
+        """
+        num_rows, narrow = d_slots.shape[1], self.program.cell.narrow
+        height, width = product.num_blocks * W, W
+        if narrow is not None:
+            # The gradient of the rest of the block is zero, and dR was filled with zeros.
+            height = narrow.size if self.blocks[product.block] == narrow.block else height
+            width = narrow.size if value.name == narrow.state else W
+        out = dR[product.block * W : product.block * W + height, :width]
+        first = product.slot * W
+        for i, (begin, operand) in enumerate(parts):
+            steps = operand.shape[0]
+            d = d_slots[begin : begin + steps, :, first : first + height]
+            # The dimensions of steps and rows become one, as a view: reshape would copy, because
+            # the slots that are not multiplied here lie in between.
+            d = d.as_strided((steps * num_rows, height), (d.stride(1), 1))
+            of_rows = operand[:, :num_rows].reshape(-1, W)[:, :width]
+            matmul(d.T, of_rows, out, accumulate=not is_new or i > 0)
 
     @cached_property
     def needs_zeros(self) -> bool:
-        """Whether the gradient of R must begin as zeros, as the first chunk does not write all.
+        """Whether dR must be filled with zeros, because the first chunk does not overwrite it.
 
-        That is so if a block of R enters several products, or none, or only a part of it does.
+        The first chunk must add instead if a block of R enters several products; and it leaves
+        parts untouched if a block enters no product, or the cell has a narrow state.
         """
         used = [name for slot in self.program.slots for _, name in slot.pairs]
         return sorted(used) != sorted(self.blocks) or self.program.cell.narrow is not None
 
     @cached_property
-    def _runs(self) -> dict[Node, list[tuple[int, int, int]]]:
-        """For each operand, the products that its gradient of R needs.
+    def _products(self) -> dict[Node, list[_Product]]:
+        """For each operand, the products by which it enters the gradient of R.
 
-        Each is the first slot, the first block of R, and how many of both it takes: slots that lie
-        side by side, and whose blocks do so too, are one larger product.
+        Consecutive slots with consecutive blocks form one product: one large product is faster
+        than several small ones.
         """
-        all_runs: dict[Node, list[tuple[int, int, int]]] = {}
+        by_operand: dict[Node, list[_Product]] = {}
         for i, slot in enumerate(self.program.slots):
             for value, name in slot.pairs:
-                runs, block = all_runs.setdefault(value, []), self.blocks.index(name)
-                if runs and (runs[-1][0] + runs[-1][2], runs[-1][1] + runs[-1][2]) == (i, block):
-                    runs[-1] = (*runs[-1][:2], runs[-1][2] + 1)
+                products, block = by_operand.setdefault(value, []), self.blocks.index(name)
+                last = products[-1] if products else None
+                if last and (last.slot + last.num_blocks, last.block + last.num_blocks) == (
+                    i,
+                    block,
+                ):
+                    products[-1] = last._replace(num_blocks=last.num_blocks + 1)
                 else:
-                    runs.append((i, block, 1))
-        return all_runs
+                    products.append(_Product(i, block, 1))
+        return by_operand
 
     def of_input(self, walk: Walk, dW: Tensor | None) -> Tensor:
         """The gradient of W.
 
         Args:
             walk: the sizes of the call.
-            dW: the gradients of its blocks in the order of the slots; None if no slot has one.
+            dW: the gradients of the blocks of W in the order of the slots; None if no slot has a
+                block of W.
         """
         H, W, order = walk.H, walk.W, self.packing.order
         if dW is None or order != list(range(len(self.gates))) or W != H:
@@ -159,7 +201,7 @@ class WeightGradients:
         n, H, W = len(self.blocks), walk.H, walk.W
         return dR.view(n, W, W)[:, :H, :H].reshape(n * H, H).to(self.dtype)
 
-    # The vectors: sums over rows and steps that the kernel has written.
+    # The gradients of the vectors are sums over rows and steps, which the kernel has computed.
 
     def of_biases(
         self, walk: Walk, weights: Weights, sums: Tensor
@@ -177,12 +219,19 @@ class WeightGradients:
     def _bias(
         self, sums: Tensor, H: int, of_slot: Sequence[Sequence[str | None]], names: Sequence[str]
     ) -> Tensor:
-        """For each name, the sum over the slots that have a bias of this name."""
+        """The gradient of a bias.
+
+        Args:
+            sums: the sums that the kernel wrote.
+            H: the number of units.
+            of_slot: for each slot, the names of the blocks that enter it.
+            names: the names of the blocks that have a bias, in its order.
+        """
         if of_slot == [[name] for name in names]:
             return sums[: len(names), :H].reshape(-1).to(self.dtype, copy=True)
         total = torch.zeros(len(names), H, dtype=self.compute)
-        for i, of_this in enumerate(of_slot):
-            for name in of_this:
+        for i, blocks in enumerate(of_slot):
+            for name in blocks:
                 if name in names:
                     total[names.index(name)] += sums[self.sums.index(f"slot:{i}"), :H]
         return total.view(-1).to(self.dtype)

@@ -1,1 +1,1 @@
-"""From the step of a cell to its graph, the derivative of the graph, and the program to run."""
+"""Traces a cell's step to a graph, differentiates the graph, and plans the kernel's work."""

@@ -1,7 +1,8 @@
-"""The functions of PyTorch that a step may call, each written as nodes of the graph.
+"""The functions of PyTorch that a step may call, each expressed by operations of the graph.
 
-A function that is not here, or that is called in a way that is not, has no kernel: the reference
-runs the cell. The arguments are nodes and numbers; the first is what writes the nodes.
+Each function takes an :class:`Operations` first, then the arguments of the function of PyTorch,
+which are nodes and numbers. A step that calls another function, or one of these with other
+arguments, has no kernel; the reference runs it.
 """
 
 from __future__ import annotations
@@ -16,15 +17,27 @@ from torch import Tensor
 
 from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
 
-__all__ = ["CHANGING", "FUNCTIONS", "OPERATORS", "SHARING", "Untraceable", "Writer", "operand"]
+__all__ = [
+    "ALIASING",
+    "FUNCTIONS",
+    "INPLACE_POSITIONS",
+    "OPERATORS",
+    "Operations",
+    "Untraceable",
+    "operand",
+]
 
 
 class Untraceable(Exception):
-    """The step does something that cannot become a graph; the message says what."""
+    """Raised if a step cannot become a graph; the message says why."""
 
 
 def operand(value: Any) -> Operand:
-    """A value that the step uses, as a node or a number."""
+    """Converts a value that the step uses to a node or a number.
+
+    Raises:
+        Untraceable: if the value is neither a number nor a node.
+    """
     if isinstance(value, Node):
         return value
     if isinstance(value, Real):
@@ -38,25 +51,25 @@ def operand(value: Any) -> Operand:
     raise Untraceable(f"the step uses {value!r} as a value")
 
 
-class Writer:
-    """Writes nodes: ``write.add(a, b)``; the arguments are nodes and numbers."""
+class Operations:
+    """Adds operations to a graph: ``g.add(a, b)`` returns the node or number of a + b."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
 
     def __getattr__(self, op: str) -> Callable[..., Operand]:
-        def write(*args: Any) -> Operand:
+        def add_node(*args: Any) -> Operand:
             operands = [operand(a) for a in args]
-            return self.graph.node(op, *self._numbers(op, operands))
+            return self.graph.node(op, *self._converted(op, operands))
 
-        return write
+        return add_node
 
-    def _numbers(self, op: str, args: list[Operand]) -> list[Operand]:
-        """Turns masks among numbers into numbers, as in ``(x > 0) * x``, and numbers into masks."""
+    def _converted(self, op: str, args: list[Operand]) -> list[Operand]:
+        """Converts masks to numbers, as in ``(x > 0) * x``, or numbers to masks, like PyTorch."""
         if op in ("both", "either", "negate"):
             if not all(isinstance(a, Node) for a in args):
                 raise Untraceable(f"{op} of a number has no kernel")
-            # What is not zero is true.
+            # A number counts as true unless it is zero.
             node = self.graph.node
             return [a if is_mask(a) else node("negate", node("equal", a, 0.0)) for a in args]
         numbers = args[1:] if op == "where" else args
@@ -64,76 +77,77 @@ class Writer:
             return args
         if op not in ("add", "mul", "where") or all(is_mask(a) for a in numbers):
             raise Untraceable(f"{op} of what is true or false has no kernel")
-        made = [self.graph.node("where", a, 1.0, 0.0) if is_mask(a) else a for a in numbers]
-        return [*args[: len(args) - len(made)], *made]
+        converted = [self.graph.node("where", a, 1.0, 0.0) if is_mask(a) else a for a in numbers]
+        return [*args[: len(args) - len(converted)], *converted]
 
 
 def _simple(op: str) -> Callable[..., Operand]:
-    return lambda w, *args: getattr(w, op)(*args)
+    return lambda g, *args: getattr(g, op)(*args)
 
 
 def _swapped(op: str) -> Callable[..., Operand]:
-    return lambda w, a, b: getattr(w, op)(b, a)
+    return lambda g, a, b: getattr(g, op)(b, a)
 
 
-def _add(w: Writer, a: Any, b: Any, *, alpha: float = 1.0) -> Operand:
-    return w.add(a, b if alpha == 1.0 else w.mul(b, alpha))
+def _add(g: Operations, a: Any, b: Any, *, alpha: float = 1.0) -> Operand:
+    return g.add(a, b if alpha == 1.0 else g.mul(b, alpha))
 
 
-def _sub(w: Writer, a: Any, b: Any, *, alpha: float = 1.0) -> Operand:
-    return w.sub(a, b if alpha == 1.0 else w.mul(b, alpha))
+def _sub(g: Operations, a: Any, b: Any, *, alpha: float = 1.0) -> Operand:
+    return g.sub(a, b if alpha == 1.0 else g.mul(b, alpha))
 
 
-def _clamp(w: Writer, a: Any, min: Any = None, max: Any = None) -> Operand:
+def _clamp(g: Operations, a: Any, min: Any = None, max: Any = None) -> Operand:
     if min is not None:
-        a = w.where(w.less(a, min), min, a)
+        a = g.where(g.less(a, min), min, a)
     if max is not None:
-        a = w.where(w.less(max, a), max, a)
+        a = g.where(g.less(max, a), max, a)
     return operand(a)
 
 
-def _flat_beyond(w: Writer, a: Any, low: float, high: float) -> Operand:
-    """A clamp whose gradient at its limits is 0, as in PyTorch, and not 1 as that of clamp."""
-    return w.where(w.less_equal(a, low), low, w.where(w.less_equal(high, a), high, a))
+def _flat_beyond(g: Operations, a: Any, low: float, high: float) -> Operand:
+    """A clamp whose gradient at the limits is 0, as in relu6 and hardtanh; that of clamp is 1."""
+    return g.where(g.less_equal(a, low), low, g.where(g.less_equal(high, a), high, a))
 
 
-def _div(w: Writer, a: Any, b: Any, *, rounding_mode: str | None = None) -> Operand:
-    quotient = w.div(a, b)
+def _div(g: Operations, a: Any, b: Any, *, rounding_mode: str | None = None) -> Operand:
+    quotient = g.div(a, b)
     if rounding_mode is None:
         return quotient
-    return getattr(w, {"floor": "floor", "trunc": "trunc"}[rounding_mode])(quotient)
+    return getattr(g, {"floor": "floor", "trunc": "trunc"}[rounding_mode])(quotient)
 
 
-def _number_of(value: Any, what: str) -> float:
+def _number_of(value: Any, subject: str) -> float:
     number = operand(value)
     if isinstance(number, Node):
-        raise Untraceable(f"{what} is not a number")
+        raise Untraceable(f"{subject} is not a number")
     return number
 
 
-def _pow(w: Writer, a: Any, b: Any) -> Operand:
-    return w.pow(a, _number_of(b, "an exponent"))
+def _pow(g: Operations, a: Any, b: Any) -> Operand:
+    return g.pow(a, _number_of(b, "an exponent"))
 
 
-def _over_units(a: Any, dim: Any, keepdim: bool) -> None:
+def _check_reduction(a: Any, dim: Any, keepdim: bool) -> None:
+    """Raises Untraceable unless a reduction runs over the units and keeps the dimension."""
     if dim not in (-1, 1, (-1,), [-1], (1,), [1]) or not keepdim:
         raise Untraceable("a reduction has a kernel only over the units, with keepdim=True")
     if isinstance(a, Node) and a.kind in ("column", "number"):
         raise Untraceable("a reduction of what is one number for all units has no kernel")
 
 
-def _sum(w: Writer, a: Any, dim: Any = None, keepdim: bool = False) -> Operand:
-    _over_units(a, dim, keepdim)
-    return w.row_sum(a)
+def _sum(g: Operations, a: Any, dim: Any = None, keepdim: bool = False) -> Operand:
+    _check_reduction(a, dim, keepdim)
+    return g.row_sum(a)
 
 
-def _mean(w: Writer, a: Any, dim: Any = None, keepdim: bool = False) -> Operand:
-    _over_units(a, dim, keepdim)
-    return w.div(w.row_sum(a), w.graph.leaf("units", "H", "number"))
+def _mean(g: Operations, a: Any, dim: Any = None, keepdim: bool = False) -> Operand:
+    _check_reduction(a, dim, keepdim)
+    return g.div(g.row_sum(a), g.graph.leaf("units", "H", "number"))
 
 
 def _var(
-    w: Writer,
+    g: Operations,
     a: Any,
     dim: Any = None,
     unbiased: bool | None = None,
@@ -141,71 +155,74 @@ def _var(
     *,
     correction: float | None = None,
 ) -> Operand:
-    _over_units(a, dim, keepdim)
+    _check_reduction(a, dim, keepdim)
     if correction is None:
         correction = 0.0 if unbiased is False else 1.0
-    H = w.graph.leaf("units", "H", "number")
-    centred = w.sub(a, w.div(w.row_sum(a), H))
-    return w.div(w.row_sum(w.mul(centred, centred)), w.sub(H, correction))
+    H = g.graph.leaf("units", "H", "number")
+    centred = g.sub(a, g.div(g.row_sum(a), H))
+    return g.div(g.row_sum(g.mul(centred, centred)), g.sub(H, correction))
 
 
-def _softmax(w: Writer, a: Any, dim: Any = None, *args: Any, **kwargs: Any) -> Operand:
-    _over_units(a, dim, True)
-    # The largest value is taken off for safety alone: the result does not depend on it.
-    e = w.exp(w.sub(a, w.stop(w.row_max(a))))
-    return w.div(e, w.row_sum(e))
+def _softmax(g: Operations, a: Any, dim: Any = None, *args: Any, **kwargs: Any) -> Operand:
+    _check_reduction(a, dim, True)
+    # Subtracting the maximum prevents overflow. The result does not depend on it, so that it needs
+    # no gradient.
+    e = g.exp(g.sub(a, g.stop(g.row_max(a))))
+    return g.div(e, g.row_sum(e))
 
 
-def _softplus(w: Writer, a: Any, beta: float = 1.0, threshold: float = 20.0) -> Operand:
+def _softplus(g: Operations, a: Any, beta: float = 1.0, threshold: float = 20.0) -> Operand:
     if threshold != 20.0:
         raise Untraceable("softplus has a kernel only with threshold=20")
-    return w.div(w.softplus(w.mul(a, beta)), beta)
+    return g.div(g.softplus(g.mul(a, beta)), beta)
 
 
-def _gelu(w: Writer, a: Any, approximate: str = "none") -> Operand:
+def _gelu(g: Operations, a: Any, approximate: str = "none") -> Operand:
     if approximate == "tanh":
-        cube = w.mul(w.mul(a, a), a)
-        inner = w.mul(w.add(a, w.mul(cube, 0.044715)), math.sqrt(2 / math.pi))
-        return w.mul(w.mul(a, 0.5), w.add(w.tanh(inner), 1.0))
-    return w.mul(w.mul(a, 0.5), w.add(w.erf(w.mul(a, math.sqrt(0.5))), 1.0))
+        cube = g.mul(g.mul(a, a), a)
+        inner = g.mul(g.add(a, g.mul(cube, 0.044715)), math.sqrt(2 / math.pi))
+        return g.mul(g.mul(a, 0.5), g.add(g.tanh(inner), 1.0))
+    return g.mul(g.mul(a, 0.5), g.add(g.erf(g.mul(a, math.sqrt(0.5))), 1.0))
 
 
-def _elu(w: Writer, a: Any, alpha: float = 1.0, inplace: bool = False) -> Operand:
-    return w.where(w.less(0.0, a), a, w.mul(w.expm1(w.where(w.less(0.0, a), 0.0, a)), alpha))
+def _elu(g: Operations, a: Any, alpha: float = 1.0, inplace: bool = False) -> Operand:
+    return g.where(g.less(0.0, a), a, g.mul(g.expm1(g.where(g.less(0.0, a), 0.0, a)), alpha))
 
 
-def _leaky_relu(w: Writer, a: Any, negative_slope: float = 0.01, inplace: bool = False) -> Operand:
-    return w.where(w.less(0.0, a), a, w.mul(a, negative_slope))
+def _leaky_relu(
+    g: Operations, a: Any, negative_slope: float = 0.01, inplace: bool = False
+) -> Operand:
+    return g.where(g.less(0.0, a), a, g.mul(a, negative_slope))
 
 
 def _hardtanh(
-    w: Writer, a: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+    g: Operations, a: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Operand:
-    return _flat_beyond(w, a, min_val, max_val)
+    return _flat_beyond(g, a, min_val, max_val)
 
 
-def _one(op: Callable[[Writer, Any], Operand]) -> Callable[..., Operand]:
-    """A function of one value that takes, and needs, no inplace."""
-    return lambda w, a, inplace=False: op(w, a)
+def _with_inplace(op: Callable[[Operations, Any], Operand]) -> Callable[..., Operand]:
+    """Adds the argument ``inplace`` to a function of one value; the tracer handles its effect."""
+    return lambda g, a, inplace=False: op(g, a)
 
 
-def _is_exact(value: Any) -> bool:
-    """Whether a cast to it would lose what stands behind the point."""
+def _drops_fraction(value: Any) -> bool:
+    """Whether ``value`` is a dtype of whole numbers, or a mask, whose dtype is bool."""
     is_dtype = isinstance(value, torch.dtype) and not value.is_floating_point
     return is_dtype or (isinstance(value, Node) and is_mask(value))
 
 
-def _filled(w: Writer, value: Any, kwargs: Mapping[str, Any]) -> Operand:
-    if _is_exact(kwargs.get("dtype")):
+def _filled(g: Operations, value: Any, kwargs: Mapping[str, Any]) -> Operand:
+    if _drops_fraction(kwargs.get("dtype")):
         raise Untraceable("a value of whole numbers has no kernel")
     return _number_of(value, "what a value is filled with")
 
 
-def _cast(w: Writer, a: Any, *args: Any, **kwargs: Any) -> Operand:
-    if any(_is_exact(v) for v in (*args, *kwargs.values())):
+def _cast(g: Operations, a: Any, *args: Any, **kwargs: Any) -> Operand:
+    if any(_drops_fraction(v) for v in (*args, *kwargs.values())):
         raise Untraceable("a cast to whole numbers has no kernel")
     node = operand(a)
-    return w.where(node, 1.0, 0.0) if is_mask(node) else node
+    return g.where(node, 1.0, 0.0) if is_mask(node) else node
 
 
 FUNCTIONS: dict[str, Callable[..., Operand]] = {
@@ -226,38 +243,38 @@ FUNCTIONS: dict[str, Callable[..., Operand]] = {
     "true_divide": _div,
     "negative": _simple("neg"),
     "absolute": _simple("abs"),
-    "__rdiv__": lambda w, a, b: w.div(b, a),
-    "rsub": lambda w, a, b, *, alpha=1.0: _sub(w, b, a, alpha=alpha),
+    "__rdiv__": lambda g, a, b: g.div(b, a),
+    "rsub": lambda g, a, b, *, alpha=1.0: _sub(g, b, a, alpha=alpha),
     "pow": _pow,
-    "square": lambda w, a: w.mul(a, a),
-    "relu": _one(lambda w, a: w.relu(a)),
-    "relu6": _one(lambda w, a: _flat_beyond(w, a, 0.0, 6.0)),
-    "silu": _one(lambda w, a: w.mul(a, w.sigmoid(a))),
-    "hardsigmoid": _one(lambda w, a: w.div(_flat_beyond(w, w.add(a, 3.0), 0.0, 6.0), 6.0)),
+    "square": lambda g, a: g.mul(a, a),
+    "relu": _with_inplace(lambda g, a: g.relu(a)),
+    "relu6": _with_inplace(lambda g, a: _flat_beyond(g, a, 0.0, 6.0)),
+    "silu": _with_inplace(lambda g, a: g.mul(a, g.sigmoid(a))),
+    "hardsigmoid": _with_inplace(lambda g, a: g.div(_flat_beyond(g, g.add(a, 3.0), 0.0, 6.0), 6.0)),
     "hardtanh": _hardtanh,
     "leaky_relu": _leaky_relu,
     "elu": _elu,
     "gelu": _gelu,
-    "softsign": lambda w, a: w.div(a, w.add(w.abs(a), 1.0)),
+    "softsign": lambda g, a: g.div(a, g.add(g.abs(a), 1.0)),
     "softplus": _softplus,
     "log_sigmoid": _simple("log_sigmoid"),
     "special_expit": _simple("sigmoid"),
     "clamp": _clamp,
     "clip": _clamp,
-    "clamp_min": lambda w, a, min: _clamp(w, a, min=min),
-    "clamp_max": lambda w, a, max: _clamp(w, a, max=max),
-    "lerp": lambda w, a, b, weight: w.add(a, w.mul(weight, w.sub(b, a))),
-    "addcmul": lambda w, a, b, c, *, value=1.0: w.add(a, w.mul(w.mul(b, c), value)),
+    "clamp_min": lambda g, a, min: _clamp(g, a, min=min),
+    "clamp_max": lambda g, a, max: _clamp(g, a, max=max),
+    "lerp": lambda g, a, b, weight: g.add(a, g.mul(weight, g.sub(b, a))),
+    "addcmul": lambda g, a, b, c, *, value=1.0: g.add(a, g.mul(g.mul(b, c), value)),
     "detach": _simple("stop"),
-    "clone": lambda w, a, **kwargs: operand(a),
-    "contiguous": lambda w, a, **kwargs: operand(a),
+    "clone": lambda g, a, **kwargs: operand(a),
+    "contiguous": lambda g, a, **kwargs: operand(a),
     "to": _cast,
     "type_as": _cast,
     "float": _cast,
     "double": _cast,
-    "ones_like": lambda w, a, **kwargs: _filled(w, 1.0, kwargs),
-    "zeros_like": lambda w, a, **kwargs: _filled(w, 0.0, kwargs),
-    "full_like": lambda w, a, fill_value, **kwargs: _filled(w, fill_value, kwargs),
+    "ones_like": lambda g, a, **kwargs: _filled(g, 1.0, kwargs),
+    "zeros_like": lambda g, a, **kwargs: _filled(g, 0.0, kwargs),
+    "full_like": lambda g, a, fill_value, **kwargs: _filled(g, fill_value, kwargs),
     "sum": _sum,
     "mean": _mean,
     "var": _var,
@@ -271,7 +288,7 @@ FUNCTIONS: dict[str, Callable[..., Operand]] = {
     "ge": _swapped("less_equal"),
     "greater_equal": _swapped("less_equal"),
     "eq": _simple("equal"),
-    "ne": lambda w, a, b: w.negate(w.equal(a, b)),
+    "ne": lambda g, a, b: g.negate(g.equal(a, b)),
     "logical_and": _simple("both"),
     "logical_or": _simple("either"),
     "logical_not": _simple("negate"),
@@ -296,7 +313,9 @@ OPERATORS = {
 
 FUNCTIONS |= {written: FUNCTIONS[called] for written, called in OPERATORS.items()}
 
-# Where each says that it changes its argument, and what gives out the memory of its argument.
-CHANGING = {"relu": 1, "relu6": 1, "silu": 1, "hardsigmoid": 1, "elu": 2, "leaky_relu": 2}
-CHANGING |= {"hardtanh": 3}
-SHARING = ("detach", "contiguous", "to", "type_as", "float", "double")
+INPLACE_POSITIONS = {"relu": 1, "relu6": 1, "silu": 1, "hardsigmoid": 1, "elu": 2}
+INPLACE_POSITIONS |= {"leaky_relu": 2, "hardtanh": 3}
+"""The position of the argument ``inplace`` of each function that has one."""
+
+ALIASING = ("detach", "contiguous", "to", "type_as", "float", "double")
+"""The functions whose result may share memory with their argument."""

@@ -1,8 +1,8 @@
-"""The equations of a step as a graph: what is computed from what, each value once.
+"""The equations of a step as a graph of operations.
 
-A node is an operation on other nodes and numbers. Equal nodes are one node, so that common
-subexpressions are computed once; sums with zero, products with one and operations on numbers
-alone do not become nodes at all.
+A node is an operation on other nodes and numbers. Equal nodes are one object, so that common
+subexpressions are computed once. Sums with zero, products with one and operations on numbers alone
+do not become nodes at all.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 LEAVES = ("state", "parameter", "input", "random", "product", "slot", "gradient", "units")
-"""Operations without arguments: values that come from outside. ``units`` is the number H,
-``random`` what is drawn at each step."""
+"""Operations without arguments, whose values come from outside the graph. ``random`` is a random
+input, ``gradient`` a gradient that enters the backward step, ``units`` the number H."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +36,12 @@ class Node:
 
     Args:
         op: the operation, one of ``OPERATIONS`` or ``LEAVES``.
-        args: nodes and numbers.
-        name: which leaf it is.
-        kind: ``row`` a value for each row and unit; ``unit`` one for each unit, the same for all
-            rows; ``column`` one for each row, the same for all units; ``number``.
-        index: its place in the graph; what it is computed from stands before it.
+        args: the arguments of the operation, nodes and numbers.
+        name: the name of a leaf; empty for an operation.
+        kind: the shape of the value. ``row``: one number for each row and unit; ``unit``: one for
+            each unit, equal in all rows; ``column``: one for each row, equal for all units;
+            ``number``: a single one.
+        index: the position in the graph; arguments have a lower index than their operation.
     """
 
     op: str
@@ -99,8 +100,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "row_sum": lambda a: a.sum(-1, keepdim=True),
     "row_max": lambda a: a.amax(-1, keepdim=True),
 }
-"""Every operation of the graph, and what it means in PyTorch. The names are PyTorch's; those of
-masks, which are true or false, are words. ``row_sum`` and ``row_max`` run over the units."""
+"""Every operation of the graph with the function of PyTorch that defines it. The names are mostly
+PyTorch's; operations that give a mask (true or false) have names of their own. ``row_sum`` and
+``row_max`` reduce over the units."""
 
 _COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "both", "either"})
 _MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})
@@ -108,7 +110,7 @@ _MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})
 
 @dataclass
 class Graph:
-    """The nodes of a step. Equal nodes are one object, so that each value is computed once."""
+    """The nodes of a step; equal nodes are one object."""
 
     _nodes: dict[Any, Node] = field(default_factory=dict)
 
@@ -118,12 +120,13 @@ class Graph:
         return [repr(node) for node in self._nodes.values()]
 
     def leaf(self, op: str, name: str, kind: str = "row") -> Node:
-        """A value that comes from outside."""
-        return self._once(op, (), name, kind)
+        """The node of a value that comes from outside; adds it if it is new."""
+        return self._unique(op, (), name, kind)
 
     def node(self, op: str, *args: Operand) -> Operand:
-        """The value of an operation; a number if all arguments are numbers."""
+        """The value of an operation: a number if all arguments are numbers, else a node."""
         if not any(isinstance(a, Node) for a in args):
+            # In float64 like every constant of the graph; a kernel rounds it to its own type once.
             tensors = (torch.tensor(a, dtype=torch.float64) for a in args)
             return float(OPERATIONS[op](*tensors))
         simple = _simplified(self, op, args)
@@ -131,9 +134,10 @@ class Graph:
             return simple
         if op in _COMMUTATIVE:
             args = tuple(sorted(args, key=_order))
-        return self._once(op, args, "", _kind(op, args))
+        return self._unique(op, args, "", _kind(op, args))
 
-    def _once(self, op: str, args: tuple[Operand, ...], name: str, kind: str) -> Node:
+    def _unique(self, op: str, args: tuple[Operand, ...], name: str, kind: str) -> Node:
+        # A number enters the key as text: as numbers -0.0 would equal 0.0, and NaN not itself.
         key = (op, name, *(a.index if isinstance(a, Node) else repr(a) for a in args))
         if key not in self._nodes:
             self._nodes[key] = Node(op, args, name, kind, len(self._nodes))
@@ -145,23 +149,28 @@ class Graph:
         Args:
             roots: the values to copy.
             into: for each replaced node of the other graph, its value in this graph.
+
+        Returns:
+            The copies of the roots, in the same order.
         """
-        made: dict[Node, Operand] = dict(into)
+        copies: dict[Node, Operand] = dict(into)
         roots = list(roots)
-        for node in reachable(roots, stop=made):
+        for node in reachable(roots, stop=copies):
             if node.op in LEAVES:
-                made[node] = self.leaf(node.op, node.name, node.kind)
+                copies[node] = self.leaf(node.op, node.name, node.kind)
             else:
-                args = (made[a] if isinstance(a, Node) else a for a in node.args)
-                made[node] = self.node(node.op, *args)
-        return [made[r] if isinstance(r, Node) else r for r in roots]
+                args = (copies[a] if isinstance(a, Node) else a for a in node.args)
+                copies[node] = self.node(node.op, *args)
+        return [copies[r] if isinstance(r, Node) else r for r in roots]
 
 
 def _order(a: Operand) -> tuple[int, float]:
+    """The place of an argument of a commutative operation: nodes first, then numbers."""
     return (0, a.index) if isinstance(a, Node) else (1, a)
 
 
 def _kind(op: str, args: Iterable[Operand]) -> str:
+    """The shape of an operation's value, by broadcasting the shapes of its arguments."""
     if op in ("row_sum", "row_max"):
         return "column"
     kinds = {a.kind for a in args if isinstance(a, Node)}
@@ -171,7 +180,10 @@ def _kind(op: str, args: Iterable[Operand]) -> str:
 
 
 def _simplified(graph: Graph, op: str, args: tuple[Operand, ...]) -> Operand | None:
-    """A value that is equal to the operation and simpler, or None if there is none."""
+    """A simpler value that equals the operation's, or None if there is none.
+
+    A rule must also hold for infinity and NaN: ``a * 0`` stays an operation.
+    """
     a, b = args[0], args[1] if len(args) > 1 else None
     if op == "add" and 0.0 in args:
         return b if a == 0.0 else a
@@ -188,9 +200,9 @@ def _simplified(graph: Graph, op: str, args: tuple[Operand, ...]) -> Operand | N
     if op == "neg" and isinstance(a, Node) and a.op == "neg":
         return a.args[0]
     if op == "add" and b is not None:
-        for this, other in ((a, b), (b, a)):
-            if isinstance(this, Node) and this.op == "neg":
-                return graph.node("sub", other, this.args[0])
+        for negated, other in ((a, b), (b, a)):
+            if isinstance(negated, Node) and negated.op == "neg":
+                return graph.node("sub", other, negated.args[0])
     if op == "sub" and isinstance(b, Node) and b.op == "neg":
         return graph.node("add", a, b.args[0])
     if op == "pow" and b == 2.0:
@@ -198,7 +210,7 @@ def _simplified(graph: Graph, op: str, args: tuple[Operand, ...]) -> Operand | N
     if op == "pow" and b == 1.0:
         return a
     if op == "pow" and b == 0.0:
-        # Its derivative would be zero times the reciprocal, which is not a number at zero.
+        # The rule of pow would give the derivative 0 * a^-1, which is NaN at a = 0.
         return 1.0
     if op == "pow" and b == 0.5:
         return graph.node("sqrt", a)
@@ -213,28 +225,28 @@ def is_mask(value: Operand) -> bool:
 
 
 def reachable(roots: Iterable[Operand], stop: Iterable[Node] = ()) -> list[Node]:
-    """All nodes that the roots are computed from, in an order in which they can be computed.
+    """The roots and all nodes that they are computed from, in an order of computation.
 
     Args:
-        roots: the values that are wanted.
+        roots: the values to compute.
         stop: nodes whose values are known. Neither they, nor nodes that only they need, are listed.
     """
-    seen: dict[Node, None] = {}
+    visited: dict[Node, None] = {}
     known = set(stop)
     waiting = [r for r in roots if isinstance(r, Node)]
     while waiting:
         node = waiting.pop()
-        if node not in seen and node not in known:
-            seen[node] = None
+        if node not in visited and node not in known:
+            visited[node] = None
             waiting += [a for a in node.args if isinstance(a, Node)]
-    return sorted(seen, key=lambda node: node.index)
+    return sorted(visited, key=lambda node: node.index)
 
 
 def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor]) -> list[Any]:
     """Computes the roots with plain PyTorch.
 
     Args:
-        roots: the values that are wanted.
+        roots: the values to compute.
         leaves: a tensor for each leaf, by operation and name.
     """
     roots = list(roots)
@@ -245,7 +257,8 @@ def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor])
             continue
         args = [values[a] if isinstance(a, Node) else a for a in node.args]
         if not isinstance(args[0], Tensor) or node.op in ("maximum", "minimum", "where"):
-            # Without dimensions they take the type of the others, which may be masks alone.
+            # PyTorch's functions need tensors here. One without dimensions does not change the
+            # dtype of the result, unless all others are masks.
             args = [
                 a if isinstance(a, Tensor) else torch.tensor(a, dtype=torch.float64) for a in args
             ]

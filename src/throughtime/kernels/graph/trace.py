@@ -1,8 +1,8 @@
-"""``step() -> graph``: runs the equations once on symbols, which record the operations.
+"""``step() -> graph``: runs a cell's step on symbols, which add each operation to a graph.
 
-A symbol stands for a value of each row and unit. It answers to the operators of Python and to
-the functions and methods of PyTorch; what it does not know becomes a reason why no kernel can be
-made of the cell, and the reference runs it.
+A symbol stands for a value of each row and unit. It supports the operators of Python and the
+functions and methods of PyTorch that :mod:`~throughtime.kernels.graph.functions` lists. A step that
+uses anything else is refused with a reason; the reference then runs the cell.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from torch.overrides import handle_torch_function
 
 from throughtime.cells.cell import Cell, Input, Parameter, State
 from throughtime.kernels.graph.functions import (
-    CHANGING,
+    ALIASING,
     FUNCTIONS,
+    INPLACE_POSITIONS,
     OPERATORS,
-    SHARING,
+    Operations,
     Untraceable,
-    Writer,
     operand,
 )
 from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
@@ -35,12 +35,12 @@ __all__ = ["Product", "Step", "Untraceable", "cell_key", "once_per_key", "snapsh
 
 @dataclass(frozen=True)
 class Product:
-    """A block of a weight matrix, applied to a value.
+    """The product of a block of a weight matrix with a value.
 
     Args:
         matrix: ``"W"`` or ``"R"``.
         block: the name of the block.
-        operand: the value that it is applied to.
+        operand: the value that the block is multiplied with.
         result: the leaf whose value is the product plus its bias.
     """
 
@@ -72,16 +72,18 @@ class Step:
 
 
 def cell_key(cell: Cell) -> Hashable:
-    """A key that is equal for cells whose steps do the same, and changes with their constants.
+    """A key that is equal for cells with the same step and the same constants.
 
-    Numbers count by their value, wherever the step reads them: from the cell, its class, or the
-    module around it. Other objects count by being the same; a tensor also changes in place.
+    Numbers are compared by value, whether the step reads them from the cell, its class, or the
+    module around it. Other objects are compared by identity; a tensor also gets a new key when it
+    is changed in place.
     """
     values = vars(cell)
+    # The usual case, in which nothing needs to be converted: this runs for each call of a layer.
     if not all(isinstance(v, _PLAIN) for v in values.values()):
         follows = getattr(type(cell), "follows", ())
-        values = {name: _value(v) for name, v in values.items() if name not in follows}
-    outside = [_value(where.get(name)) for where, name in _outside(type(cell))]
+        values = {name: _key_of(v) for name, v in values.items() if name not in follows}
+    outside = [_key_of(space.get(name)) for space, name in _outside_constants(type(cell))]
     return type(cell), type(cell).step, tuple(values.items()), *outside
 
 
@@ -89,42 +91,49 @@ _PLAIN = (bool, int, float, str, NoneType)
 
 
 class _Object:
-    """A key equal only for the same object; it holds the object, so that its id stays taken."""
+    """A key that compares an object by identity.
 
-    def __init__(self, held: Any) -> None:
-        self.held = held
+    It keeps a reference to the object, so that no later object can get the same id.
+    """
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Object) and self.held is other.held
+        return isinstance(other, _Object) and self.target is other.target
 
     def __hash__(self) -> int:
-        return id(self.held)
+        return id(self.target)
 
 
-def _value(v: Any) -> Hashable:
+def _key_of(v: Any) -> Hashable:
+    """The part of a :func:`cell_key` that stands for one constant."""
     if isinstance(v, _PLAIN):
         return v
     if isinstance(v, Cell):
         return cell_key(v)
     if isinstance(v, (list, tuple)):
-        return tuple(_value(one) for one in v)
+        return tuple(_key_of(element) for element in v)
     if isinstance(v, dict):
-        return tuple((_value(k), _value(one)) for k, one in v.items())
+        return tuple((_key_of(k), _key_of(element)) for k, element in v.items())
     if isinstance(v, (State, Parameter, Input)):
         return v
     if isinstance(v, Real):
         return float(v)
     if isinstance(v, Tensor):
-        # Not its value: inside torch.compile nothing may be read.
+        # The value is not compared: inside torch.compile no element may be read.
         return _Object(v), v.requires_grad, 0 if v.is_inference() else v._version
     return _Object(v)
 
 
 def snapshot(cell: Cell) -> Cell:
-    """A copy that does not change when the cell changes, or the cells and lists in it."""
-    found = copy(cell)
-    vars(found).update({name: _snapshot_of(v) for name, v in vars(cell).items()})
-    return found
+    """A copy of a cell, with copies of the cells, lists, tuples and dicts in it.
+
+    It keeps its constants when the caller changes those of the cell.
+    """
+    duplicate = copy(cell)
+    vars(duplicate).update({name: _snapshot_of(v) for name, v in vars(cell).items()})
+    return duplicate
 
 
 def _snapshot_of(v: Any) -> Any:
@@ -132,45 +141,51 @@ def _snapshot_of(v: Any) -> Any:
         return snapshot(v)
     if type(v) in (list, tuple):
         return type(v)(map(_snapshot_of, v))
-    return {k: _snapshot_of(one) for k, one in v.items()} if type(v) is dict else v
+    return {k: _snapshot_of(element) for k, element in v.items()} if type(v) is dict else v
 
 
 @cache
-def _outside(kind: type[Cell]) -> list[tuple[Mapping[str, Any], str]]:
-    """The namespaces and names of the constants that the step reads from outside the cell."""
-    found: list[tuple[Mapping[str, Any], str]] = []
+def _outside_constants(kind: type[Cell]) -> list[tuple[Mapping[str, Any], str]]:
+    """The constants that the step of a class reads from its classes and its module.
+
+    Returns:
+        Pairs of a namespace and a name in it. The value is looked up again for each key, because
+        it may change.
+    """
+    constants: list[tuple[Mapping[str, Any], str]] = []
     code = getattr(kind.step, "__code__", None)
     spaces: list[Mapping[str, Any]] = [vars(k) for k in kind.__mro__ if k not in (Cell, object)]
     spaces += [getattr(kind.step, "__globals__", {})] if code else []
     for space in spaces:
         for name in code.co_names if code else ():
             if isinstance(space.get(name), (bool, int, float, Tensor, list, tuple)):
-                found.append((space, name))
-    return found
+                constants.append((space, name))
+    return constants
 
 
-_Made = TypeVar("_Made")
+_Result = TypeVar("_Result")
 
 
-def once_per_key(make: Callable[[Cell], _Made]) -> Callable[[Cell], _Made]:
+def once_per_key(function: Callable[[Cell], _Result]) -> Callable[[Cell], _Result]:
     """Caches a function by :func:`cell_key`; a refusal (:class:`Untraceable`) is cached too."""
-    known: dict[Hashable, _Made | Untraceable] = {}
+    results: dict[Hashable, _Result | Untraceable] = {}
 
-    @wraps(make)
-    def made(cell: Cell) -> _Made:
+    @wraps(function)
+    def cached(cell: Cell) -> _Result:
         key = cell_key(cell)
-        if key not in known:
+        if key not in results:
             try:
-                known[key] = make(cell)
+                results[key] = function(cell)
             except Untraceable as reason:
-                # Without the frames, which hold all that was at hand when it was refused.
-                known[key] = Untraceable(str(reason))
-        found = known[key]
-        if isinstance(found, Untraceable):
-            raise Untraceable(str(found))
-        return found
+                # A new exception without a traceback, whose frames would keep all their local
+                # variables alive.
+                results[key] = Untraceable(str(reason))
+        result = results[key]
+        if isinstance(result, Untraceable):
+            raise Untraceable(str(result))
+        return result
 
-    return made
+    return cached
 
 
 @once_per_key
@@ -178,87 +193,110 @@ def trace(cell: Cell) -> Step:
     """Runs the step on symbols; once for all cells with the same :func:`cell_key`.
 
     Raises:
-        Untraceable: where it does what no graph can hold.
-        AttributeError: where it uses a block, a state or a parameter that the cell has not.
-        ValueError: where it does not return its states and its output.
+        Untraceable: if the step does something that a graph cannot express.
+        AttributeError: if the step uses a block, a state, a parameter or an input that the cell
+            does not declare.
+        ValueError: if the step does not return its states and its output.
     """
-    # A copy: the step may set attributes, and the caller may change them later.
-    mine = snapshot(cell)
-    first, second = _traced(mine), _traced(mine)
+    # The step may set attributes of the cell, and the caller may change them later.
+    cell_copy = snapshot(cell)
+    first, second = _Tracer(cell_copy).run(), _Tracer(cell_copy).run()
+    # A step that counts its calls, or draws numbers of its own, would run as it did the first time.
     if first.graph.nodes != second.graph.nodes:
         raise Untraceable("the step does not do the same each time that it is called")
     return first
 
 
-def _traced(cell: Cell) -> Step:
-    graph = Graph()
-    step = Step(cell, graph)
+class _Tracer:
+    """Runs the step of a cell once on symbols."""
 
-    def symbol(op: str, name: str, kind: str = "row") -> Symbol:
-        return Symbol(graph, graph.leaf(op, name, kind))
+    def __init__(self, cell: Cell) -> None:
+        self.cell, self.graph = cell, Graph()
+        self.step = Step(cell, self.graph)
 
-    def product(matrix: str, block: str, value: Any) -> Symbol:
+    def run(self) -> Step:
+        """The graph of the step; raises as :func:`trace` does."""
+        self._check_sizes()
+        cell = self.cell
+        try:
+            returned = cell.step(*self._arguments())
+        except Untraceable:
+            raise
+        except AttributeError as error:
+            raise AttributeError(
+                f"{type(cell).__name__}.step: {error}. It may use the blocks "
+                f"{', '.join(cell.gates)} of W, {', '.join(cell.recurrent_block_names)} of R, "
+                f"the states {', '.join(cell.state_specs)}, the parameters "
+                f"{', '.join(cell.parameter_specs) or '(none)'} and the inputs "
+                f"{', '.join(cell.input_specs) or '(none)'} besides x."
+            ) from error
+        except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError) as error:
+            # The step may fail only because of the symbols. If it does not, the reference, which
+            # then runs it on tensors, raises the original error.
+            raise Untraceable(f"the step cannot be run on symbols ({error})") from error
+        _sort(self.step, returned)
+        return self.step
+
+    def _check_sizes(self) -> None:
+        """Raises Untraceable if a state or a parameter is not one number for each unit."""
+        for name, spec in self.cell.state_specs.items():
+            if spec.size is not None:
+                raise Untraceable(f"the state {name} has a width of its own, {spec.size}")
+        for name, spec in self.cell.parameter_specs.items():
+            if spec.size is not None:
+                raise Untraceable(f"the parameter {name} has a size of its own, {spec.size}")
+
+    def _arguments(self) -> list[Any]:
+        """The arguments of the step: x, W, R, s, p, and u if the cell has further inputs."""
+        cell, symbol = self.cell, self._symbol
+        drawn = cell.drawn_inputs
+        # The further inputs first: the order in which leaves are added decides the order of a sum.
+        further = {n: symbol("random" if n in drawn else "input", n) for n in cell.input_specs}
+        arguments: list[Any] = [
+            symbol("input", "x"),
+            self._blocks("W", cell.gates),
+            self._blocks("R", cell.recurrent_block_names),
+            SimpleNamespace(**{name: symbol("state", name) for name in cell.state_specs}),
+            SimpleNamespace(**{n: symbol("parameter", n, "unit") for n in cell.parameter_specs}),
+        ]
+        return [*arguments, SimpleNamespace(**further)] if further else arguments
+
+    def _symbol(self, op: str, name: str, kind: str = "row") -> Symbol:
+        return Symbol(self.graph, self.graph.leaf(op, name, kind))
+
+    def _blocks(self, matrix: str, names: tuple[str, ...]) -> SimpleNamespace:
+        return SimpleNamespace(**{name: partial(self._product, matrix, name) for name in names})
+
+    def _product(self, matrix: str, block: str, value: Any) -> Symbol:
         applied_to = _node_or_number(value)
         if not isinstance(applied_to, Node):
             raise Untraceable(f"{matrix}.{block} is applied to a number")
-        for known in step.products:
+        products = self.step.products
+        for known in products:
             if (known.matrix, known.block, known.operand) == (matrix, block, applied_to):
-                return Symbol(graph, known.result)
-        result = graph.leaf("product", f"{matrix}.{block}#{len(step.products)}")
-        step.products.append(Product(matrix, block, applied_to, result))
-        return Symbol(graph, result)
-
-    def blocks(matrix: str, names: tuple[str, ...]) -> SimpleNamespace:
-        return SimpleNamespace(**{name: partial(product, matrix, name) for name in names})
-
-    for name, spec in cell.state_specs.items():
-        if spec.size is not None:
-            raise Untraceable(f"the state {name} has a width of its own, {spec.size}")
-    for name, spec in cell.parameter_specs.items():
-        if spec.size is not None:
-            raise Untraceable(f"the parameter {name} has a size of its own, {spec.size}")
-    try:
-        drawn = cell.drawn_inputs
-        extra = {n: symbol("random" if n in drawn else "input", n) for n in cell.input_specs}
-        x: Any = symbol("input", "x")
-        made = cell.step(
-            x,
-            blocks("W", cell.gates),
-            blocks("R", cell.recurrent_block_names),
-            SimpleNamespace(**{name: symbol("state", name) for name in cell.state_specs}),
-            SimpleNamespace(**{n: symbol("parameter", n, "unit") for n in cell.parameter_specs}),
-            *([SimpleNamespace(**extra)] if extra else []),
-        )
-    except Untraceable:
-        raise
-    except AttributeError as error:
-        raise AttributeError(
-            f"{type(cell).__name__}.step: {error}. It may use the blocks "
-            f"{', '.join(cell.gates)} of W, {', '.join(cell.recurrent_block_names)} of R, "
-            f"the states {', '.join(cell.state_specs)}, the parameters "
-            f"{', '.join(cell.parameter_specs) or '(none)'} and the inputs "
-            f"{', '.join(cell.input_specs) or '(none)'} besides x."
-        ) from error
-    except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError) as error:
-        # Perhaps only symbols make it fail. If not, the reference, which then runs the step on
-        # tensors, meets the same error, and the user sees it as it is.
-        raise Untraceable(f"the step cannot be run on symbols ({error})") from error
-    _sort(step, made)
-    return step
+                return Symbol(self.graph, known.result)
+        result = self.graph.leaf("product", f"{matrix}.{block}#{len(products)}")
+        products.append(Product(matrix, block, applied_to, result))
+        return Symbol(self.graph, result)
 
 
-def _sort(step: Step, made: Any) -> None:
-    """Sorts what the step returned into states, output and further values."""
+def _sort(step: Step, returned: Any) -> None:
+    """Sorts the values that the step returned into states, output and further values.
+
+    Raises:
+        ValueError: if a state or the output is missing.
+        Untraceable: if one of these is a mask, or one number for each row.
+    """
     cell = step.cell
-    wanted = dict.fromkeys([*cell.state_specs, cell.output_name])
-    if not isinstance(made, Mapping) or any(name not in made for name in wanted):
-        kind = "Tensor" if isinstance(made, Symbol) else type(made).__name__
-        got = ", ".join(made) if isinstance(made, Mapping) else kind
+    required = dict.fromkeys([*cell.state_specs, cell.output_name])
+    if not isinstance(returned, Mapping) or any(name not in returned for name in required):
+        kind = "Tensor" if isinstance(returned, Symbol) else type(returned).__name__
+        got = ", ".join(returned) if isinstance(returned, Mapping) else kind
         raise ValueError(
-            f"{type(cell).__name__}.step: expected a dict with {', '.join(wanted)}, got {got}."
+            f"{type(cell).__name__}.step: expected a dict with {', '.join(required)}, got {got}."
         )
-    values = {name: _node_or_number(value) for name, value in made.items()}
-    for name in wanted:
+    values = {name: _node_or_number(value) for name, value in returned.items()}
+    for name in required:
         value = values[name]
         if is_mask(value):
             raise Untraceable(f"{name} is true or false, not a number")
@@ -266,34 +304,35 @@ def _sort(step: Step, made: Any) -> None:
             raise Untraceable(f"{name} has one value for each row, not one for each unit")
     step.states = {name: values[name] for name in cell.state_specs}
     step.output = values[cell.output_name]
-    step.others = {name: v for name, v in values.items() if name not in wanted}
+    step.others = {name: v for name, v in values.items() if name not in required}
 
 
-_SHARED = ("state", "input", "parameter")
+_OWNED_BY_CALLER = ("state", "input", "parameter")
 
 
 class Symbol:
-    """A value of the step, which records each operation on it as a node."""
+    """A value of the step; each operation on it adds a node to the graph."""
 
-    # A number of numpy leaves it to the symbol what ``number * symbol`` is.
+    # Makes ``number * symbol`` with a number of NumPy call the symbol's __rmul__.
     __array_ufunc__ = None
 
     def __init__(self, graph: Graph, node: Operand) -> None:
         self._graph, self._node = graph, node
-        # Whether others hold the same memory: the caller, or a value that was made as a view.
-        self._is_shared = isinstance(node, Node) and node.op in _SHARED
+        # Whether the tensor would share its memory with one of the caller, or with a view: then an
+        # operation in place would change more than the graph can express.
+        self._is_shared = isinstance(node, Node) and node.op in _OWNED_BY_CALLER
 
     @classmethod
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        graph = next(a._graph for a in _flat((*args, *(kwargs or {}).values())))
+        graph = next(a._graph for a in _symbols_in((*args, *(kwargs or {}).values())))
         return _apply(graph, func.__name__, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name not in FUNCTIONS or not hasattr(Tensor, name):
             raise Untraceable(f"the step asks a value for its {name}")
-        # By way of PyTorch: a TorchFunctionMode may have another function in mind.
+        # PyTorch dispatches the call, because a TorchFunctionMode may replace the function.
         method = getattr(Tensor, name)
         return lambda *args, **kwargs: handle_torch_function(method, (self,), self, *args, **kwargs)
 
@@ -309,14 +348,14 @@ class Symbol:
     __hash__ = object.__hash__
 
 
-def _flat(values: Any) -> list[Symbol]:
-    found: list[Symbol] = []
+def _symbols_in(values: Any) -> list[Symbol]:
+    symbols: list[Symbol] = []
     for value in values:
         if isinstance(value, Symbol):
-            found.append(value)
+            symbols.append(value)
         elif isinstance(value, (list, tuple)):
-            found += _flat(value)
-    return found
+            symbols += _symbols_in(value)
+    return symbols
 
 
 def _unwrapped(value: Any) -> Any:
@@ -328,27 +367,30 @@ def _node_or_number(value: Any) -> Operand:
 
 
 def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Symbol:
+    """Calls a function of PyTorch, by its name, on symbols."""
     if name not in FUNCTIONS:
         raise Untraceable(f"{name.strip('_')} has no kernel")
     try:
         inside = {key: _unwrapped(value) for key, value in kwargs.items()}
-        made = Symbol(graph, FUNCTIONS[name](Writer(graph), *map(_unwrapped, args), **inside))
+        value = FUNCTIONS[name](Operations(graph), *map(_unwrapped, args), **inside)
+        result = Symbol(graph, value)
     except TypeError as error:
         raise Untraceable(f"{name.strip('_')} is used in a way that has no kernel") from error
-    made._is_shared = False
-    place = CHANGING.get(name, len(args))
+    # The node may be a leaf, as the result of ``s.h + 0`` is; in PyTorch it has memory of its own.
+    result._is_shared = False
+    place = INPLACE_POSITIONS.get(name, len(args))
     if kwargs.get("inplace") or (place < len(args) and args[place]):
-        return _put(args[0] if args else kwargs["input"], made)
-    if name in SHARING and isinstance(args[0], Symbol):
-        made._is_shared = args[0]._is_shared = True
-    return made
+        return _assign(args[0] if args else kwargs["input"], result)
+    if name in ALIASING and isinstance(args[0], Symbol):
+        result._is_shared = args[0]._is_shared = True
+    return result
 
 
-def _put(symbol: Symbol, made: Symbol) -> Symbol:
+def _assign(symbol: Symbol, result: Symbol) -> Symbol:
     """Changes a symbol in place: every variable that refers to it has the new value."""
     if symbol._is_shared:
         raise Untraceable("the step changes in place what others hold; write a = a + b")
-    symbol._node = made._node
+    symbol._node = result._node
     return symbol
 
 
@@ -362,6 +404,6 @@ for _written, _called in OPERATORS.items():
 for _name in ("add", "sub", "mul", "truediv", "mod", "pow", "and", "or"):
 
     def _in_place(self: Symbol, other: Any, _called: str = OPERATORS[f"__{_name}__"]) -> Symbol:
-        return _put(self, _apply(self._graph, _called, (self, other), {}))
+        return _assign(self, _apply(self._graph, _called, (self, other), {}))
 
     setattr(Symbol, f"__i{_name}__", _in_place)

@@ -1,1 +1,1 @@
-"""The graph of a step, and of its derivative, as text and as LaTeX."""
+"""Prints the equations of a step and of its backward step as text and as LaTeX."""

@@ -1,13 +1,14 @@
 r"""``graph -> text and LaTeX``: the equations of a cell, and the backward step derived from them.
 
-What is printed is the graph that the kernels are made of and its derivative, not a second
-statement. Only the form is worked on: values get the names that the step returns, what is used
-more than once and takes more than a glance gets a name of its own, common factors stand before a
-bracket.
+The printed equations are read from the graph that the kernels are generated from, so that the two
+cannot differ. Only the form changes: values get the names under which the step returns them, a
+longer expression that occurs more than once gets a name of its own, and common factors are taken
+out of brackets.
 
-Letters: ``W_i x_t`` a product of a matrix and a vector, ``*`` elementwise; ``dc_t`` the gradient of
-a value, ``δi_t`` that of what enters gate i, before its nonlinearity; ``dc'_t`` the part of dc_t
-that step t + 1 sends back; ``Δ_t`` the gradient that the loss sends to the output.
+Notation: ``W_i x_t`` is the product of a matrix and a vector, ``*`` the elementwise product;
+``dc_t`` is the gradient of c_t; ``δi_t`` is the gradient of the argument of gate i's nonlinearity;
+``dc'_t`` is the part of dc_t that comes from step t + 1; ``Δ_t`` is the gradient of the output that
+comes from the loss.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from dataclasses import dataclass
 from throughtime.cells.cell import Cell
 from throughtime.kernels.printing.expressions import write_expression
 from throughtime.kernels.printing.gradients import NamedGradients
-from throughtime.kernels.printing.lines import Line, Writer, in_order
+from throughtime.kernels.printing.lines import Line, Printer, in_order
 from throughtime.kernels.printing.names import NamedStep
-from throughtime.kernels.printing.shorthands import name_what_is_used_twice
+from throughtime.kernels.printing.shorthands import name_repeated_values
 
 __all__ = ["Equations", "describe"]
 
@@ -30,12 +31,13 @@ class Equations:
     """The equations of a cell and of its backward step.
 
     Args:
-        title: the name of the cell.
-        output: the name of what the layer gives out.
-        forward_lines: one step, in an order in which it can be computed.
-        backward_lines: its backward step, likewise; last what goes to the step before, and dx_t.
-        gradient_lines: the gradients of the weights, sums over all steps.
-        note: what else is to be known.
+        title: the name of the cell, with its constants.
+        output: the name of the layer's output.
+        forward_lines: the equations of one step, in an order in which they can be computed.
+        backward_lines: the equations of its backward step, likewise; last come the gradients of
+            the previous states and of the inputs.
+        gradient_lines: the gradients of the weights, which are sums over all steps.
+        note: a remark on the equations; empty if there is none.
     """
 
     title: str
@@ -56,7 +58,7 @@ class Equations:
         return [line.text() for line in (*self.backward_lines, *self.gradient_lines)]
 
     def text(self, width: int = 96) -> str:
-        """All equations as text, long ones in several lines."""
+        """All equations as text; an equation longer than ``width`` is broken into lines."""
         back = (
             f"backward, t = T ... 1; Δ_t comes from the loss to {self.output}, "
             "the primed from step t + 1"
@@ -84,6 +86,7 @@ class Equations:
 
 
 def _wrapped(start: str, value: str, width: int) -> list[str]:
+    """The lines of an equation that begins with ``start``, broken before + and -."""
     lines, line = [], start
     for number, word in enumerate(re.split(r" (?=[+-] )", value)):
         if number and len(line) + 1 + len(word) > width:
@@ -107,7 +110,7 @@ def describe(cell: Cell) -> Equations:
         cell: any cell, registered or not.
 
     Raises:
-        Untraceable: where the step does what no graph can hold; the message says what.
+        Untraceable: if the step cannot become a graph; the message says why.
 
     >>> from throughtime import cells
     >>> for name, value in describe(cells.get("rnn-tanh")).backward[:3]:
@@ -118,17 +121,16 @@ def describe(cell: Cell) -> Equations:
     """
     step = NamedStep(cell)
     back = NamedGradients(step)
-    name_what_is_used_twice(step, back)
-    writer = Writer(step, back)
+    name_repeated_values(step, back)
+    printer = Printer(step, back)
     title = cell.name or type(cell).__name__
     if cell.constants:
-        given = ", ".join(f"{k} = {v}" for k, v in cell.constants.items())
-        title += f", {given}"
+        title += ", " + ", ".join(f"{k} = {v}" for k, v in cell.constants.items())
     return Equations(
         title=title,
         output=write_expression(step.written_output, False),
-        forward_lines=tuple(in_order(writer.lines(step.forward))),
-        backward_lines=(*in_order(writer.lines(back.backward)), *writer.flows()),
-        gradient_lines=tuple(writer.gradient_lines()),
+        forward_lines=tuple(in_order(printer.lines(step.forward))),
+        backward_lines=(*in_order(printer.lines(back.backward)), *printer.flows()),
+        gradient_lines=tuple(printer.gradient_lines()),
         note=_TRANSFORMED if cell.has_transform else "",
     )

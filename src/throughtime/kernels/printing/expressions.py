@@ -1,4 +1,4 @@
-"""What is printed of an equation: expressions, each written as text and as LaTeX."""
+"""The expressions of printed equations, and how each is written as text and as LaTeX."""
 
 from __future__ import annotations
 
@@ -32,7 +32,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Name:
-    """The name of a value: ``dc'_t`` is c with the mark d, primed, at time t."""
+    """The name of a value.
+
+    Args:
+        base: its letters, like ``c``.
+        mark: ``d`` or ``δ`` before the letters of a gradient, else empty.
+        time: ``t``, ``t-1``, or empty for a weight.
+        prime: whether the name has a prime, as in ``dc'_t``.
+        of_gradient: whether the value is computed from gradients although it has no mark.
+    """
 
     base: str
     mark: str = ""
@@ -51,7 +59,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Infix:
-    """A comparison, or masks joined by & and |."""
+    """A comparison, or a logical operation on masks: ``&``, ``|`` or ``~``."""
 
     sign: str
     args: tuple[Expr, ...]
@@ -76,7 +84,7 @@ class Apply:
 
 @dataclass(frozen=True)
 class Outer:
-    """A delta times what its matrix was applied to, transposed."""
+    """The outer product of a δ with the vector that its matrix was multiplied with."""
 
     delta: Expr
     operand: Expr
@@ -84,7 +92,7 @@ class Outer:
 
 @dataclass(frozen=True)
 class Term:
-    """A number times factors, divided by others. Without factors it is the number."""
+    """A number times the factors ``over``, divided by the factors ``under``."""
 
     number: float = 1.0
     over: tuple[Expr, ...] = ()
@@ -93,7 +101,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Sum:
-    """Terms that are added; the sign of a term is that of its number."""
+    """A sum of terms; the sign of each is that of its number."""
 
     terms: tuple[Term, ...]
 
@@ -103,10 +111,12 @@ ZERO, ONE = Term(0.0), Term()
 
 
 def as_term(e: Expr) -> Term:
+    """The expression as a product with one factor, unless it is a product already."""
     return e if isinstance(e, Term) else Term(1.0, (e,))
 
 
 def as_terms(e: Expr) -> list[Term]:
+    """The expression as the terms of a sum; no terms for zero."""
     if isinstance(e, Sum):
         return list(e.terms)
     product = as_term(e)
@@ -117,16 +127,19 @@ def as_terms(e: Expr) -> list[Term]:
 
 
 def as_plain(product: Term) -> Expr:
+    """The product, or its factor if it has one factor and nothing else."""
     alone = product.number == 1.0 and len(product.over) == 1 and not product.under
     return product.over[0] if alone else product
 
 
 def sum_of(terms: Iterable[Term]) -> Expr:
+    """The sum of any number of terms, in its simplest form."""
     terms = tuple(terms)
     return Sum(terms) if len(terms) > 1 else as_plain(terms[0]) if terms else ZERO
 
 
 def without_factors(product: Term, factors: Iterable[Expr]) -> Term:
+    """The product divided by some of its factors."""
     over = list(product.over)
     for factor in factors:
         over.remove(factor)
@@ -134,7 +147,7 @@ def without_factors(product: Term, factors: Iterable[Expr]) -> Term:
 
 
 def parts_of(e: Expr) -> Iterable[Expr]:
-    """The expression and all that it is made of."""
+    """The expression and all expressions inside it."""
     yield e
     inner: tuple[Expr, ...] = ()
     if isinstance(e, (Call, Infix)):
@@ -154,10 +167,9 @@ def parts_of(e: Expr) -> Iterable[Expr]:
 
 
 def is_gradient(e: Expr) -> bool:
+    """Whether the expression contains a gradient."""
     return any(isinstance(p, Name) and (p.mark or p.of_gradient) for p in parts_of(e))
 
-
-# How expressions are written.
 
 _GREEK = frozenset(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
@@ -192,7 +204,7 @@ def _latex_name(name: Name) -> str:
 
 
 def _level(e: Expr) -> int:
-    """How tightly it holds: comparisons 0, sums 1, products 2, W x 3, powers 4, names 5."""
+    """Operator precedence: comparisons 0, sums 1, products 2, W x 3, powers 4, names 5."""
     if isinstance(e, Term):
         if e.number < 0:
             return 1
@@ -202,15 +214,22 @@ def _level(e: Expr) -> int:
 
 
 def write_expression(e: Expr, latex: bool, level: int = 0) -> str:
-    """The expression, in brackets where it holds together less tightly than asked."""
-    written = _bare(e, latex)
+    """Writes an expression.
+
+    Args:
+        e: the expression.
+        latex: whether it is written as LaTeX or as text.
+        level: the precedence of the operator around it; brackets are added if that of the
+            expression is lower.
+    """
+    written = _without_brackets(e, latex)
     if _level(e) >= level:
         return written
-    # [a > b] is 1 where a > b, and 0 elsewhere.
+    # LaTeX uses Iverson's brackets: [a > b] is 1 if a > b, and 0 otherwise.
     return f"[{written}]" if latex and isinstance(e, Infix) else f"({written})"
 
 
-def _bare(e: Expr, latex: bool) -> str:
+def _without_brackets(e: Expr, latex: bool) -> str:
     number = _latex_number if latex else _number
     if isinstance(e, Name):
         time = {"": "", "t": "_t", "t-1": "_{t-1}"}[e.time]

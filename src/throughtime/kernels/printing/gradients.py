@@ -1,4 +1,4 @@
-"""The backward step of a named step: its gradients, derived, and what they are called."""
+"""The gradients of a named step, and their names."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from throughtime.kernels.graph.differentiate import gradients
 from throughtime.kernels.graph.graph import Node, Operand
 from throughtime.kernels.graph.trace import Product
 from throughtime.kernels.printing.expressions import Name
-from throughtime.kernels.printing.names import GIVEN, NamedStep
+from throughtime.kernels.printing.names import STEP_INPUTS, NamedStep
 
 __all__ = ["NamedGradients"]
 
 
 class NamedGradients:
-    """The gradients of a step, and how they are called.
+    """The gradients of a step, and their names.
 
     Attributes:
         d: the gradient of each value.
-        sent: what the products send back to a value: the seed that stands for it, and the value.
+        operand_of_seed: for each seed that stands for a gradient that comes back through products
+            with R, the operand of these products.
         backward: the gradients that have an equation, by name.
-        delta: the name of the gradient of a product, by its result.
+        delta: the name of the gradient of each product, by the product's result.
     """
 
     def __init__(self, step: NamedStep) -> None:
@@ -30,11 +31,11 @@ class NamedGradients:
 
     def _differentiate(self) -> None:
         live = set(self.step.live)
-        inner = list(
+        operands = list(
             dict.fromkeys(
                 p.operand
                 for p in self.step.products
-                if p.result in live and p.operand.op not in GIVEN
+                if p.result in live and p.operand.op not in STEP_INPUTS
             )
         )
         leaf = self.step.graph.leaf
@@ -46,37 +47,40 @@ class NamedGradients:
         seed = leaf("gradient", "output")
         self.step.names[seed] = self.step.loss
         seeds.append((self.step.values[self.step.output], seed))
-        # What the products send to a value that the step makes; written out where it is used.
-        self.sent = {leaf("gradient", f"operand:{i}"): v for i, v in enumerate(inner)}
-        seeds += [(v, seed) for seed, v in self.sent.items()]
+        # The chain rule over the graph does not see the products with R, so that their part of an
+        # operand's gradient enters as a seed. Its expression is written out where it is used.
+        self.operand_of_seed = {leaf("gradient", f"operand:{i}"): v for i, v in enumerate(operands)}
+        seeds += [(v, seed) for seed, v in self.operand_of_seed.items()]
         leaves = [leaf("state", name) for name in self.step.cell.state_specs]
         leaves += [leaf("parameter", name, "unit") for name in self.step.cell.parameter_specs]
         leaves += [leaf("input", name) for name in ("x", *self.step.cell.given_inputs)]
         self.d = gradients(self.step.graph, seeds, [*self.step.live, *leaves])
 
     def _name_deltas(self) -> None:
-        """The gradients of the states, and of what enters the gates."""
+        """Names the gradients of the states and of the output, and those of the products."""
         self.backward: dict[Name, Operand] = {}
         for name in dict.fromkeys([*self.step.cell.state_specs, self.step.output]):
             value = self.step.values[name]
             d = self.d.get(value, 0.0) if isinstance(value, Node) else 0.0
-            if isinstance(d, Node) and d not in self.step.names and d not in self.sent:
-                self._define(self.step.take(name, "d"), d)
+            if isinstance(d, Node) and d not in self.step.names and d not in self.operand_of_seed:
+                self._define(self.step.new_name(name, "d"), d)
         self.delta: dict[Node, Name] = {}
+        # Products that are only added up, like W_i x and R_i h, have the same gradient: one δ.
         groups: dict[Node, list[Product]] = {}
         for product in self.step.products:
             d = self.d.get(product.result, 0.0)
             if isinstance(d, Node):
                 groups.setdefault(d, []).append(product)
         order = [*self.step.cell.gates, *self.step.cell.recurrent_block_names]
-        taken: set[str] = set()
+        used_blocks: set[str] = set()
         for d, group in sorted(
             groups.items(), key=lambda g: min((p.matrix == "R", order.index(p.block)) for p in g[1])
         ):
             first = min(group, key=lambda p: p.matrix == "R")
-            base = first.block if first.block not in taken else f"{first.matrix}{first.block}"
-            taken.add(first.block)
-            name = self.step.take(base, "δ")
+            is_new = first.block not in used_blocks
+            base = first.block if is_new else f"{first.matrix}{first.block}"
+            used_blocks.add(first.block)
+            name = self.step.new_name(base, "δ")
             self._define(name, d)
             self.delta.update({p.result: name for p in group})
 

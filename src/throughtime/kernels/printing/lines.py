@@ -1,4 +1,4 @@
-"""Lines of equations: how the values of a step and of its backward step are written."""
+"""Writes the values of a step and of its backward step as equations, one a line."""
 
 from __future__ import annotations
 
@@ -29,31 +29,42 @@ from throughtime.kernels.printing.gradients import NamedGradients
 from throughtime.kernels.printing.names import NamedStep
 from throughtime.kernels.printing.terms import Arrangement
 
-__all__ = ["Line", "Writer", "in_order"]
+__all__ = ["Line", "Printer", "in_order"]
 
 
 @dataclass(frozen=True)
 class Line:
-    """One equation. Where ``summed``, the value is added up over all steps."""
+    """One equation.
+
+    Args:
+        name: the left side.
+        value: the right side.
+        summed: whether the right side is summed over all steps.
+    """
 
     name: Expr
     value: Expr
     summed: bool = False
 
     def text(self) -> tuple[str, str]:
+        """Both sides as text."""
         summed = self.summed and self.value != ZERO
         value = write_expression(self.value, False, 2 if summed else 0)
         return write_expression(self.name, False), f"Σ_t {value}" if summed else value
 
     def latex(self) -> str:
+        """The equation as LaTeX, aligned at its sign."""
         summed = self.summed and self.value != ZERO
         value = write_expression(self.value, True, 2 if summed else 0)
         over_time = r"\sum_t " if summed else ""
         return f"{write_expression(self.name, True)} &= {over_time}{value}"
 
 
-class Writer:
-    """Writes the values of a step and of its backward step by the names that they have now."""
+class Printer:
+    """Writes the values of a step and of its backward step.
+
+    It reads the names of values when it writes: names that are added later change the equations.
+    """
 
     def __init__(self, step: NamedStep, back: NamedGradients) -> None:
         self.step, self.back = step, back
@@ -62,15 +73,19 @@ class Writer:
     # From nodes to expressions.
 
     def _expr(self, value: Operand, own: Name | None = None) -> Expr:
-        """How the value is written: by its name, if it has one other than ``own``."""
+        """The expression of a value: its name, if it has one other than ``own``, or its formula."""
         if not isinstance(value, Node):
             return Term(float(value))
         if value in self.step.names and self.step.names[value] != own:
             return self.step.names[value]
         if value in self.step.of_leaf:
             return sum_of(self._product_terms(self.step.of_leaf[value]))
-        if value in self.back.sent:
-            return self._sent_to(self.back.sent[value])
+        if value in self.back.operand_of_seed:
+            return self._sent_to(self.back.operand_of_seed[value])
+        return self._formula(value)
+
+    def _formula(self, value: Node) -> Expr:
+        """The expression of an operation on the expressions of its arguments."""
         a = [self._expr(v) for v in value.args]
         match value.op:
             case "add" | "sub":
@@ -94,16 +109,10 @@ class Writer:
                 return self.arrange.times(Term(number), Call("sum", (rest,)))
             case "log1p":
                 return Call("log", (sum_of([ONE, *as_terms(a[0])]),))
-            case "less" | "less_equal":
-                # The number stands on the right.
-                equal = "=" * (value.op == "less_equal")
-                if isinstance(value.args[0], float):
-                    return Infix(f">{equal}", (a[1], a[0]))
-                return Infix(f"<{equal}", (a[0], a[1]))
-            case "equal" | "both" | "either" | "negate":
-                sign = {"equal": "==", "both": "&", "either": "|", "negate": "~"}[value.op]
-                return Infix(sign, tuple(a))
+            case "less" | "less_equal" | "equal" | "both" | "either" | "negate":
+                return _mask_expr(value, a)
             case "where" if isinstance(a[0], Infix) and a[0].sign[0] in "<>" and ZERO in a[1:]:
+                # A choice between a value and zero is the value times the mask.
                 if a[2] == ZERO:
                     return self.arrange.times(a[1], a[0])
                 opposite = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[a[0].sign]
@@ -116,34 +125,35 @@ class Writer:
                 return Call(value.op, tuple(a))
 
     def _product_terms(self, product: Product) -> list[Term]:
+        """A product of a matrix, and its bias unless that is printed with another product."""
         matrix = self.step.matrices[product.matrix, product.block]
         terms = [as_term(Apply(matrix, False, self._expr(product.operand)))]
         bias = self.step.of_bias.get((product.matrix, product.block))
-        if bias is not None and product.result not in self.step.silent:
+        if bias is not None and product.result not in self.step.bias_is_elsewhere:
             terms.append(as_term(bias))
         return terms
 
     def _sent_to(self, operand: Node) -> Expr:
-        """What the products of a value send back to it."""
-        found = [
+        """The gradient that comes back to an operand through its products with matrices."""
+        products = [
             p for p in self.step.products if p.operand is operand and p.result in self.back.delta
         ]
         return sum_of(
             as_term(Apply(self.step.matrices[p.matrix, p.block], True, self.back.delta[p.result]))
-            for p in found
+            for p in products
         )
 
     # The equations.
 
     def lines(self, equations: Mapping[Name, Operand]) -> list[Line]:
-        """The equations of named values; those of the forward step as they are computed."""
-        made = list(equations.items())
+        """The equations of named values; those of the forward step in the order of computation."""
+        named = list(equations.items())
         if equations is self.step.forward:
-            made.sort(key=lambda line: _index(line[1]))
-        return [Line(name, self._expr(value, own=name)) for name, value in made]
+            named.sort(key=lambda line: _index(line[1]))
+        return [Line(name, self._expr(value, own=name)) for name, value in named]
 
     def flows(self) -> Iterable[Line]:
-        """What goes to the states of the step before, and to what enters the step."""
+        """The equations of the gradients of the previous states and of the inputs."""
         for name, written in self.step.state.items():
             to = replace(written, mark="d", prime=True, time="t-1")
             yield Line(to, self._flow(self.step.graph.leaf("state", name)))
@@ -152,28 +162,35 @@ class Writer:
         for name, spec in self.step.cell.given_inputs.items():
             flow = self._flow(leaf("input", name))
             if spec.size == 1 and flow != ZERO:
-                # One number for all units.
+                # The input is one number that all units read.
                 flow = Call("sum", (flow,))
             yield Line(replace(self.step.inputs[name], mark="d"), flow)
 
     def _flow(self, leaf: Node) -> Expr:
-        """All that goes to a leaf: unit by unit, and through the products."""
+        """The whole gradient of a leaf: from elementwise operations, and from products."""
         terms = [*as_terms(self._expr(self.back.d[leaf])), *as_terms(self._sent_to(leaf))]
         return self.arrange.added(terms, True)
 
     def gradient_lines(self) -> Iterable[Line]:
-        """The gradients of matrices, biases and parameters."""
+        """The equations of the gradients of matrices, biases and parameters."""
+        # Two products may share one bias: its gradient is the sum of the δ of both.
         biases: dict[Name, dict[str, Expr]] = {}
         for (matrix, block), written in self.step.matrices.items():
-            found = [p for p in self.step.products if (p.matrix, p.block) == (matrix, block)]
-            found = [p for p in found if p.result in self.back.delta]
-            outer = [Outer(self.back.delta[p.result], self._expr(p.operand)) for p in found]
+            products = [
+                p
+                for p in self.step.products
+                if (p.matrix, p.block) == (matrix, block) and p.result in self.back.delta
+            ]
+            outer = [Outer(self.back.delta[p.result], self._expr(p.operand)) for p in products]
             yield Line(replace(written, mark="d"), sum_of(map(as_term, outer)), True)
             bias = self.step.of_bias.get((matrix, block))
             if bias is not None:
-                own = {p.result.name: self.back.delta[p.result] for p in found
-                       if p.result not in self.step.silent}  # fmt: skip
-                biases.setdefault(bias, {}).update(own)
+                deltas = {
+                    p.result.name: self.back.delta[p.result]
+                    for p in products
+                    if p.result not in self.step.bias_is_elsewhere
+                }
+                biases.setdefault(bias, {}).update(deltas)
         for bias, deltas in biases.items():
             terms = map(as_term, deltas.values())
             yield Line(replace(bias, mark="d"), sum_of(terms), True)
@@ -182,12 +199,23 @@ class Writer:
             yield Line(replace(written, mark="d"), self._expr(d), True)
 
 
+def _mask_expr(value: Node, args: Sequence[Expr]) -> Infix:
+    """A comparison, with a number on its right side, or a logical operation."""
+    if value.op in ("less", "less_equal"):
+        equal = "=" * (value.op == "less_equal")
+        if isinstance(value.args[0], float):
+            return Infix(f">{equal}", (args[1], args[0]))
+        return Infix(f"<{equal}", (args[0], args[1]))
+    sign = {"equal": "==", "both": "&", "either": "|", "negate": "~"}[value.op]
+    return Infix(sign, tuple(args))
+
+
 def _index(value: Operand) -> int:
     return value.index if isinstance(value, Node) else -1
 
 
 def in_order(lines: Sequence[Line]) -> list[Line]:
-    """The lines so that each comes after those whose names it uses, else as they stand."""
+    """Moves each line behind those whose names it uses; otherwise the order stays."""
     by_name = {line.name: line for line in lines}
     done: dict[Expr, Line] = {}
 

@@ -1,4 +1,4 @@
-"""A traced step whose values have names: those that the step returns, and of weights and biases."""
+"""A traced step with names for its values, weights and biases."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from throughtime.kernels.graph.graph import Graph, Node, Operand, reachable
 from throughtime.kernels.graph.trace import Product, trace
 from throughtime.kernels.printing.expressions import Name, write_expression
 
-__all__ = ["GIVEN", "NamedStep"]
+__all__ = ["STEP_INPUTS", "NamedStep"]
 
-GIVEN = ("state", "input", "random", "parameter")
-"""The leaves that the step is given: it makes none of these."""
+STEP_INPUTS = ("state", "input", "random", "parameter")
+"""The operations of the leaves that a step receives as arguments."""
 
 
 class NamedStep:
-    """The graph of one step, and how its values are called.
+    """The graph of one step, and the names of its values.
 
     Attributes:
-        values: what the step returns, by its own names.
-        products: the products of matrices that the equations show; ``of_leaf`` by their results.
-        live: what the states and the output are computed from; ``shown``: what all values are.
-        names: how nodes are called; what is written out where it is used is not there.
+        values: the values that the step returns, by their names in the step.
+        products: the products with matrices that the equations show.
+        of_leaf: the products by their results.
+        live: the nodes from which the states and the output are computed.
+        shown, shown_set: the nodes from which all returned values are computed.
+        names: the names of nodes; a node without a name is written out where it is used.
         forward: the values that have an equation, by name.
-        matrices, of_bias: the names of the weights by ``W`` or ``R`` and block.
-        x, inputs: the name of the input, and those of what else enters the step.
+        matrices, of_bias: the names of the weights and biases, by ``W`` or ``R`` and the block.
+        bias_is_elsewhere: the results of products whose bias is printed with another product.
+        state, x, inputs: the names of the states, of the input x, and of the further inputs.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -49,63 +52,67 @@ class NamedStep:
         self.live = self._needed(lasting)
         self.shown = self._needed(self.values.values())
         self.shown_set = set(self.shown)
-        self.taken: set[str] = set()
+        self.used_names: set[str] = set()
         self._name_weights()
         self._name_values()
 
     def _needed(self, roots: Iterable[Operand]) -> list[Node]:
-        """What the roots are computed from, through the products too."""
+        """The nodes from which the roots are computed, also through products with matrices."""
         roots = list(roots)
+        # To the graph a product is a leaf: its operand has to be added as a root.
         while True:
-            found = reachable(roots)
-            more = [self.of_leaf[n].operand for n in found if n in self.of_leaf]
-            if set(more) <= set(found):
-                return found
-            roots = [*found, *more]
+            nodes = reachable(roots)
+            operands = [self.of_leaf[n].operand for n in nodes if n in self.of_leaf]
+            if set(operands) <= set(nodes):
+                return nodes
+            roots = [*nodes, *operands]
 
-    def take(self, base: str, mark: str = "", time: str = "t") -> Name:
-        """A name that nothing has yet: with a number behind it where the plain one is taken."""
+    def new_name(self, base: str, mark: str = "", time: str = "t") -> Name:
+        """An unused name; a number is appended to the base if the plain name is in use."""
         name, count = Name(base, mark, time), 1
-        while write_expression(name, False) in self.taken:
+        while write_expression(name, False) in self.used_names:
             count += 1
             name = Name(f"{base}{count}", mark, time)
-        self.taken.add(write_expression(name, False))
+        self.used_names.add(write_expression(name, False))
         return name
 
     def _name_weights(self) -> None:
-        """Matrices, biases, parameters; which products share one bias."""
-        self.loss = replace(self.take("Δ"), of_gradient=True)
-        self.parameters = {name: self.take(name, time="") for name in self.cell.parameter_specs}
+        """Names parameters, matrices and biases, and finds out which products share a bias."""
+        self.loss = replace(self.new_name("Δ"), of_gradient=True)
+        self.parameters = {name: self.new_name(name, time="") for name in self.cell.parameter_specs}
         self.products = [p for p in self.products if p.result in self.shown_set]
         self.matrices: dict[tuple[str, str], Name] = {}
         self.of_bias: dict[tuple[str, str], Name] = {}
-        # The product after which a bias stands; that of the partner is part of it.
-        self.silent: set[Node] = set()
+        self.bias_is_elsewhere: set[Node] = set()
         by_block: dict[tuple[str, str], list[Product]] = {}
         for matrix, blocks in (("W", self.cell.gates), ("R", self.cell.recurrent_block_names)):
             for block in blocks:
-                self.matrices[matrix, block] = self.take(f"{matrix}_{block}", time="")
-                found = [p for p in self.products if (p.matrix, p.block) == (matrix, block)]
-                by_block[matrix, block] = found
+                self.matrices[matrix, block] = self.new_name(f"{matrix}_{block}", time="")
+                by_block[matrix, block] = [
+                    p for p in self.products if (p.matrix, p.block) == (matrix, block)
+                ]
         uses, users = self._uses()
         for gate in self.cell.gates:
-            own = {m: by_block.get((m, gate), []) for m in ("W", "R")}
-            alone = [m for m in ("W", "R") if own[m]]
-            if len(alone) == 1:
-                self.of_bias[alone[0], gate] = self.take(f"b_{gate}", time="")
+            products = {m: by_block.get((m, gate), []) for m in ("W", "R")}
+            matrices = [m for m in ("W", "R") if products[m]]
+            if len(matrices) == 1:
+                self.of_bias[matrices[0], gate] = self.new_name(f"b_{gate}", time="")
                 continue
-            tops = {self._top(p.result, uses, users) for m in alone for p in own[m]}
-            if all(len(own[m]) == 1 for m in alone) and len(tops) == 1 and alone:
-                bias = self.take(f"b_{gate}", time="")
+            # The layer has two biases for a gate. If both products are terms of one sum, only the
+            # sum of the biases matters, and the equations show one bias, after W x.
+            tops = {self._top(p.result, uses, users) for m in matrices for p in products[m]}
+            if all(len(products[m]) == 1 for m in matrices) and len(tops) == 1 and matrices:
+                bias = self.new_name(f"b_{gate}", time="")
                 self.of_bias["W", gate] = self.of_bias["R", gate] = bias
-                self.silent.add(own["R"][0].result)
+                self.bias_is_elsewhere.add(products["R"][0].result)
             else:
-                for matrix in alone:
-                    bias = self.take(f"b_{matrix}{gate}", time="")
+                for matrix in matrices:
+                    bias = self.new_name(f"b_{matrix}{gate}", time="")
                     self.of_bias[matrix, gate] = bias
         self.biases = set(self.of_bias.values())
 
     def _uses(self) -> tuple[Counter[Node], dict[Node, Node]]:
+        """How often each node is used, and the last node that uses it."""
         uses: Counter[Node] = Counter(v for v in self.values.values() if isinstance(v, Node))
         users: dict[Node, Node] = {}
         for node in self.shown:
@@ -117,24 +124,24 @@ class NamedStep:
         return uses, users
 
     def _top(self, node: Node, uses: Counter[Node], users: dict[Node, Node]) -> Node:
-        """The sum that the value is a term of; itself where it is none of one sum alone."""
+        """The outermost sum that a value is a term of; the value itself if it is used otherwise."""
         while uses[node] == 1 and node in users and users[node].op == "add":
             node = users[node]
         return node
 
     def _name_values(self) -> None:
-        """What the step returns, what it is given, and its names by node."""
+        """Names the values that the step returns, and its arguments."""
         self.names: dict[Node, Name] = {}
         self.forward: dict[Name, Operand] = {}
-        given = {name: self.take(name) for name in self.values}
+        written_values = {name: self.new_name(name) for name in self.values}
         for name, value in self.values.items():
-            self.forward[given[name]] = value
-            if isinstance(value, Node) and value.op not in GIVEN:
-                self.names.setdefault(value, given[name])
-        self.written_output = given[self.output]
-        self.state = {name: given[name] for name in self.cell.state_specs}
-        self.x = self.take("x")
-        self.inputs = {name: self.take(name) for name in self.cell.input_specs}
+            self.forward[written_values[name]] = value
+            if isinstance(value, Node) and value.op not in STEP_INPUTS:
+                self.names.setdefault(value, written_values[name])
+        self.written_output = written_values[self.output]
+        self.state = {name: written_values[name] for name in self.cell.state_specs}
+        self.x = self.new_name("x")
+        self.inputs = {name: self.new_name(name) for name in self.cell.input_specs}
         for name, written in self.parameters.items():
             self.names[self.graph.leaf("parameter", name, "unit")] = written
         for name, written in self.state.items():

@@ -1,4 +1,4 @@
-"""Names for what is used more than once and takes more than a glance."""
+"""Shorthands: names for expressions that the equations would otherwise repeat."""
 
 from __future__ import annotations
 
@@ -9,91 +9,112 @@ from dataclasses import replace
 from throughtime.kernels.graph.graph import LEAVES, Node, Operand, reachable
 from throughtime.kernels.printing.expressions import Name, parts_of
 from throughtime.kernels.printing.gradients import NamedGradients
-from throughtime.kernels.printing.lines import Writer, in_order
+from throughtime.kernels.printing.lines import Printer, in_order
 from throughtime.kernels.printing.names import NamedStep
 
-__all__ = ["name_what_is_used_twice"]
+__all__ = ["name_repeated_values"]
 
 
-def name_what_is_used_twice(step: NamedStep, back: NamedGradients) -> None:
-    """Gives names, and equations, to what would be written more than once."""
+def name_repeated_values(step: NamedStep, back: NamedGradients) -> None:
+    """Gives a name and an equation to each longer expression that would be printed repeatedly."""
     _Shorthands(step, back).find()
 
 
 class _Shorthands:
-    """What has a name only because it is used twice; ``held`` while it is not yet certain."""
+    """Finds the values that get a name only because they are used more than once.
+
+    Attributes:
+        provisional: the names of these values until :meth:`find` has found them all.
+    """
 
     def __init__(self, step: NamedStep, back: NamedGradients) -> None:
         self.step, self.back = step, back
-        self.writer = Writer(step, back)
-        self.held: dict[Node, Name] = {}
+        self.printer = Printer(step, back)
+        self.provisional: dict[Node, Name] = {}
 
     def find(self) -> None:
-        """Names for what is written more than once; those that turn out not to be, go again."""
-        once: set[Node] = set()
+        """Names the values that are printed more than once.
+
+        How often a value is printed depends on the other names, and on how sums are arranged. So
+        values get provisional names first; those that are then printed once lose them again, and
+        the search is repeated until no name is lost.
+        """
+        rejected: set[Node] = set()
+        seeds = self.back.operand_of_seed
         while True:
-            while (node := self._outermost_used_twice(once)) is not None:
-                if node in self.back.sent and self.back.sent[node] not in self.step.names:
-                    # What is sent to a value is called after the value, so that needs a name.
-                    node = self.back.sent[node]
+            while (node := self._outermost_used_twice(rejected)) is not None:
+                if node in seeds and seeds[node] not in self.step.names:
+                    # Such a gradient is named after its operand, which needs a name first.
+                    node = seeds[node]
                 name = Name(f"?{node.index}", of_gradient=self._has_gradient(node))
-                self.held[node] = self.step.names[node] = name
+                self.provisional[node] = self.step.names[node] = name
                 self._equations_with(node)[name] = node
-            lines = [*self.writer.lines(self.step.forward), *self.writer.lines(self.back.backward)]
-            lines += [*self.writer.flows(), *self.writer.gradient_lines()]
+            lines = [
+                *self.printer.lines(self.step.forward),
+                *self.printer.lines(self.back.backward),
+            ]
+            lines += [*self.printer.flows(), *self.printer.gradient_lines()]
             written = Counter(part for line in lines for part in parts_of(line.value))
-            again = [n for n, h in self.held.items() if written[h] < 2 or self._is_simple(n)]
-            if not again:
+            unneeded = [
+                node
+                for node, name in self.provisional.items()
+                if written[name] < 2 or self._is_simple(node)
+            ]
+            if not unneeded:
                 break
-            for node in again:
-                name = self.held.pop(node)
+            for node in unneeded:
+                name = self.provisional.pop(node)
                 del self.step.names[node]
                 self._equations_with(node).pop(name)
-            once.update(again)
-        self._name_for_good()
+            rejected.update(unneeded)
+        self._assign_final_names()
 
     def _equations_with(self, node: Node) -> dict[Name, Operand]:
         return self.step.forward if node in self.step.shown_set else self.back.backward
 
-    def _outermost_used_twice(self, once: set[Node]) -> Node | None:
+    def _outermost_used_twice(self, rejected: set[Node]) -> Node | None:
+        """The last node in the graph that deserves a shorthand and has no name; or None."""
         ahead, back = self._references()
-        wanted = [
+        # A value that is used once forward and once backward gets a name only if the backward
+        # equations would otherwise repeat a product with a matrix.
+        candidates = [
             n
             for n in {**ahead, **back}
             if n not in self.step.names
-            and n not in once
+            and n not in rejected
             and (max(ahead[n], back[n]) > 1 or (ahead[n] + back[n] > 1 and self._multiplies(n)))
             and not self._is_simple(n)
         ]
-        return max(wanted, key=lambda n: n.index, default=None)
+        return max(candidates, key=lambda n: n.index, default=None)
 
     def _multiplies(self, node: Node) -> bool:
-        """Whether a matrix stands in the value as it would be written."""
+        """Whether the written expression of the value contains a product with a matrix."""
         inner = [a for a in node.args if isinstance(a, Node) and a not in self.step.names]
         return node.op == "product" or any(map(self._multiplies, inner))
 
-    def _name_for_good(self) -> None:
-        """Names that say what the values are where there are such, else letters in their order."""
-        of_held = {name: node for node, name in self.held.items()}
+    def _assign_final_names(self) -> None:
+        """Replaces provisional names by descriptive ones, or by letters in the order of lines."""
+        node_of = {name: node for node, name in self.provisional.items()}
         bases = {re.sub(r"\d+$", "", name.base) for name in self.step.names.values()}
         letters = [
             next((a for a in options if a not in bases), options[0]) for options in ("uvwsy", "egk")
         ]
         for equations, letter in zip((self.step.forward, self.back.backward), letters, strict=True):
-            order = [line.name for line in in_order(self.writer.lines(equations))]
-            held = [of_held[name] for name in order if isinstance(name, Name) and name in of_held]
+            order = [line.name for line in in_order(self.printer.lines(equations))]
+            nodes = [node_of[name] for name in order if isinstance(name, Name) and name in node_of]
             new: dict[Name, Name] = {}
             nameless: list[Node] = []
-            for node in held:
-                wish = self._wish(node)
-                if wish is None:
+            for node in nodes:
+                description = self._descriptive_name(node)
+                if description is None:
                     nameless.append(node)
                 else:
-                    new[self.held[node]] = self.step.names[node] = self.step.take(*wish)
+                    name = self.step.new_name(*description)
+                    new[self.provisional[node]] = self.step.names[node] = name
             for number, node in enumerate(nameless, 1):
-                name = self.step.take(f"{letter}{number if len(nameless) > 1 else ''}")
+                name = self.step.new_name(f"{letter}{number if len(nameless) > 1 else ''}")
                 name = replace(name, of_gradient=self._has_gradient(node))
-                new[self.held[node]] = self.step.names[node] = name
+                new[self.provisional[node]] = self.step.names[node] = name
             renamed = [(new.get(name, name), node) for name, node in equations.items()]
             equations.clear()
             equations.update(renamed)
@@ -103,15 +124,15 @@ class _Shorthands:
         return any(n.op == "gradient" for n in reachable([node]))
 
     def _references(self) -> tuple[Counter[Node], Counter[Node]]:
-        """How often each value is written, in the forward equations and in the backward ones."""
+        """How often each value is referred to, in the forward and in the backward equations."""
         counts: tuple[Counter[Node], Counter[Node]] = Counter(), Counter()
         forward_roots = [*self.step.forward.values()]
         back = [*self.back.backward.values()]
         loose = [d for v, d in self.back.d.items() if v.op in ("state", "parameter", "input")]
         for count, roots in zip(counts, (forward_roots, [*back, *loose]), strict=True):
-            seen: set[Node] = set()
+            visited: set[Node] = set()
 
-            def visit(node: Node, count: Counter[Node] = count, seen: set[Node] = seen) -> None:
+            def visit(node: Node, count: Counter[Node] = count, seen: set[Node] = visited) -> None:
                 if node in seen:
                     return
                 seen.add(node)
@@ -134,43 +155,53 @@ class _Shorthands:
         return counts
 
     def _is_simple(self, node: Node) -> bool:
-        """Whether it takes no more than a glance: tanh(c_t), 1 - z_t, 1 - n_t^2."""
+        """Whether the expression is too short for a shorthand: tanh(c_t), 1 - z_t, 1 - n_t^2."""
         never = ("product", "gradient", "row_sum", "row_max", "where")
         if node.op in never:
             return False
-        inner, waiting, made = set[Node](), [node], set[Node]()
+        named, waiting, operations = set[Node](), [node], set[Node]()
         while waiting:
-            made.add(found := waiting.pop())
-            for a in found.args:
+            operations.add(operation := waiting.pop())
+            for a in operation.args:
                 if isinstance(a, Node):
                     if a in self.step.names:
-                        inner.add(a)
+                        named.add(a)
                     elif a.op in never:
                         return False
                     else:
                         waiting.append(a)
-        return len(inner) <= 1 and len(made) <= 3
+        return len(named) <= 1 and len(operations) <= 3
 
-    def _wish(self, node: Node) -> tuple[str, str] | None:
-        """The base and the mark of a name that says what the value is, if there is one."""
+    def _descriptive_name(self, node: Node) -> tuple[str, str] | None:
+        """The base and the mark of a name that describes the value; None if there is none."""
         if node in self.step.shown_set:
-            if node in self.step.of_leaf:
-                return f"{self.step.of_leaf[node].matrix}{self.step.of_leaf[node].block}", ""
-            is_sum = node.op in ("add", "sub")
-            within = node if is_sum else node.args[0] if len(node.args) == 1 else node
-            waiting, blocks = [within], set[str]()
-            while waiting:
-                a = waiting.pop()
-                if isinstance(a, Node) and a in self.step.of_leaf:
-                    blocks.add(self.step.of_leaf[a].block)
-                elif isinstance(a, Node) and a.op in ("add", "sub"):
-                    waiting += a.args if a not in self.step.names or a is node else ()
-            gates = [g for g in self.step.cell.gates if g in blocks]
-            if len(gates) == 1 and (is_sum or f"{gates[0]}_t" not in self.step.taken):
-                return (f"a_{gates[0]}" if is_sum else gates[0]), ""
-            return None
+            return self._name_after_gate(node)
+        if node in self.back.operand_of_seed:
+            return self.step.names[self.back.operand_of_seed[node]].base, "d"
         names = self.step.names
-        found = [v for v, d in self.back.d.items() if d is node and v in names]
-        of = [v for v in found if v.op not in LEAVES]
-        of = [self.back.sent[node]] if node in self.back.sent else of
-        return (names[of[0]].base, "d") if of else None
+        values = [
+            v for v, d in self.back.d.items() if d is node and v in names and v.op not in LEAVES
+        ]
+        return (names[values[0]].base, "d") if values else None
+
+    def _name_after_gate(self, node: Node) -> tuple[str, str] | None:
+        """A name after the one gate whose products the forward value contains; None otherwise.
+
+        A product is named ``Wi``, a sum with products ``a_i`` (the argument of gate i's
+        nonlinearity), and a function of such a sum ``i``.
+        """
+        if node in self.step.of_leaf:
+            return f"{self.step.of_leaf[node].matrix}{self.step.of_leaf[node].block}", ""
+        is_sum = node.op in ("add", "sub")
+        within = node if is_sum else node.args[0] if len(node.args) == 1 else node
+        waiting, blocks = [within], set[str]()
+        while waiting:
+            a = waiting.pop()
+            if isinstance(a, Node) and a in self.step.of_leaf:
+                blocks.add(self.step.of_leaf[a].block)
+            elif isinstance(a, Node) and a.op in ("add", "sub"):
+                waiting += a.args if a not in self.step.names or a is node else ()
+        gates = [g for g in self.step.cell.gates if g in blocks]
+        if len(gates) == 1 and (is_sum or f"{gates[0]}_t" not in self.step.used_names):
+            return (f"a_{gates[0]}" if is_sum else gates[0]), ""
+        return None

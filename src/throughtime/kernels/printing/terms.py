@@ -1,4 +1,4 @@
-"""In which order terms and factors are written, and what stands before a bracket."""
+"""Arranges sums, products and fractions: the order of terms and factors, and common factors."""
 
 from __future__ import annotations
 
@@ -28,21 +28,29 @@ __all__ = ["Arrangement"]
 
 
 class Arrangement:
-    """Sums, products and fractions as a reader expects them, by what the names of a step mean."""
+    """Arranges expressions in the usual order of textbooks, by the meaning of a step's names."""
 
     def __init__(self, step: NamedStep) -> None:
         self.step = step
 
     def added(self, terms: list[Term], as_written: bool) -> Expr:
-        """A sum; in the backward equations what all terms share stands before a bracket."""
-        like: dict[tuple[Expr, ...], Term] = {}
+        """A sum, with like terms joined.
+
+        Args:
+            terms: the terms.
+            as_written: whether the sum is left expanded; if not, common factors are taken out of
+                a bracket.
+        """
+        joined: dict[tuple[Expr, ...], Term] = {}
         for term in terms:
             key = (*term.over, ONE, *term.under)
-            like[key] = replace(term, number=term.number + (like[key].number if key in like else 0))
-        terms = sorted((t for t in like.values() if t.number), key=self._place_in_sum)
+            number = term.number + (joined[key].number if key in joined else 0)
+            joined[key] = replace(term, number=number)
+        terms = sorted((t for t in joined.values() if t.number), key=self._place_in_sum)
         if not terms:
             return ZERO
         if terms[0].number < 0 and any(t.number > 0 for t in terms):
+            # 1 - z reads better than -z + 1.
             terms.sort(key=lambda t: t.number < 0)
         if as_written or len(terms) < 2:
             return sum_of(terms)
@@ -58,6 +66,7 @@ class Arrangement:
         return self.times(*common, self.added(rest, True))
 
     def _place_in_sum(self, term: Term) -> int:
+        """Numbers first, then Δ, gradients of later steps, W x, R h, other terms, and biases."""
         first = term.over[0] if len(term.over) == 1 and not term.under else None
         if not term.over and not term.under:
             return 0
@@ -68,7 +77,7 @@ class Arrangement:
         return 9 if first in self.step.biases else 5
 
     def times(self, *factors: Expr) -> Expr:
-        """A product, in the order in which a reader expects the factors."""
+        """A product; see :meth:`_place_in_product` for the order of its factors."""
         number, over, under = 1.0, [], []
         for factor in map(as_term, factors):
             number *= factor.number
@@ -81,14 +90,13 @@ class Arrangement:
         return as_plain(Term(number, tuple(over), tuple(under)))
 
     def over(self, above: Expr, below: Expr) -> Expr:
-        """A fraction; fractions in it become one."""
+        """A fraction; fractions inside it are joined into one."""
         a, b = as_term(above), as_term(below)
-        made = self.times(replace(a, number=a.number / b.number), Term(1.0, b.under))
-        made = as_term(made)
-        return as_plain(replace(made, under=(*made.under, *b.over)))
+        numerator = as_term(self.times(replace(a, number=a.number / b.number), Term(1.0, b.under)))
+        return as_plain(replace(numerator, under=(*numerator.under, *b.over)))
 
     def _place_in_product(self, f: Expr, all_: list[Expr], of_gradient: bool) -> tuple[int, str]:
-        """Parameters, gradients, values, then derivatives: y * (1 - y) side by side."""
+        """Parameters come first, then gradients, values, derivatives (y * (1 - y) together)."""
         if f in self.step.parameters.values():
             return 0, ""
         if is_gradient(f):
@@ -97,7 +105,7 @@ class Arrangement:
             return 7, ""
         rest = self._one_minus(f)
         if not of_gradient:
-            # A gate stands before what it lets through.
+            # A gate comes before the value that it scales.
             return (2 if f in self._gates or rest in self._gates else 3), ""
         if f in map(self._one_minus, all_):
             return 4, f"{write_expression(f, False)} 0"
@@ -106,7 +114,7 @@ class Arrangement:
         return (5 if rest is not None else 3), ""
 
     def _one_minus(self, f: Expr) -> Expr | None:
-        """What is taken from 1, if the expression is of that form."""
+        """The y of an expression 1 - y; None if the expression has another form."""
         if isinstance(f, Sum) and len(f.terms) == 2 and f.terms[0] == ONE:
             if f.terms[1].number == -1.0:
                 return as_plain(replace(f.terms[1], number=1.0))

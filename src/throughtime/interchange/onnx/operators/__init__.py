@@ -1,6 +1,6 @@
-"""The ONNX operators that may stand beside the recurrent nodes, computed by PyTorch."""
+"""The ONNX operators that may occur beside the recurrent nodes, computed by PyTorch."""
 
-# Each enters its operators into the table.
+# Importing a module enters its operators into the table.
 from throughtime.interchange.onnx.operators import pointwise, reductions, selecting, shapes
 from throughtime.interchange.onnx.operators.of_runtimes import MICROSOFT
 from throughtime.interchange.onnx.operators.table import Operator, names, operator_of

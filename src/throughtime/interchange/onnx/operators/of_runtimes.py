@@ -1,4 +1,4 @@
-"""Operators that are not ONNX's: ONNX Runtime writes them where it saves an optimised model."""
+"""Operators that ONNX Runtime adds to ONNX, and writes when it saves an optimised model."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def _fused_mat_mul(
     transBatchA: int = 0,
     transBatchB: int = 0,
 ) -> Tensor:
-    left, right = _turned(a, transA, transBatchA), _turned(b, transB, transBatchB)
+    left, right = _transposed(a, transA, transBatchA), _transposed(b, transB, transBatchB)
     return alpha * (left @ right)
 
 
-def _turned(x: Tensor, trans: int, trans_batch: int) -> Tensor:
-    """One of the factors: first the batch is brought to the front, then the matrix is turned."""
-    # With trans_batch the first axis is the one before the last, and the batch comes behind it.
+def _transposed(x: Tensor, trans: int, trans_batch: int) -> Tensor:
+    """Moves the batch axes of a factor to the front, then transposes its matrices."""
+    # With trans_batch, the first axis is the rows of the matrices, and the batch axes follow it.
     x = x.movedim(0, -2) if trans_batch else x
     return x.transpose(-1, -2) if trans and x.dim() > 1 else x
 
@@ -75,12 +75,12 @@ def _fused_gemm(
 ) -> Tensor:
     product = gemm(a, b, c, alpha=alpha, beta=beta, transA=transA, transB=transB)
     numbers = dict(alpha=activation_alpha, beta=activation_beta, gamma=activation_gamma)
-    own = {name: value for name, value in numbers.items() if value is not None}
+    attributes = {name: value for name, value in numbers.items() if value is not None}
     function = operator_of("", activation, 13)
     if function is None:
         raise ValueError(f"unknown activation {activation!r}.")
-    function.check("FusedGemm", 1, own)
-    result = function.function(product, **own)
+    function.check("FusedGemm", 1, attributes)
+    result = function.function(product, **attributes)
     assert isinstance(result, Tensor)
     return result
 

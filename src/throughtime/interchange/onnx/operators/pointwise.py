@@ -1,4 +1,4 @@
-"""Operators that compute each number from those in the same place, and matrix products."""
+"""Elementwise operators and matrix products."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _softsign(x: Tensor) -> Tensor:
 
 
 def _divided(a: Tensor, b: Tensor) -> Tensor:
-    # Whole numbers are rounded towards 0.
+    # Integer division rounds towards 0.
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
@@ -113,14 +113,14 @@ def _mean(first: Tensor, *others: Tensor) -> Tensor:
 
 @operator("Mod")
 def _mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
-    # With fmod of the sign of a, without of that of b.
+    # The result has the sign of a with fmod, else the sign of b.
     return torch.fmod(a, b) if fmod else torch.remainder(a, b)
 
 
 @operator("Cast")
 def _cast(x: Tensor, *, to: Tensor, saturate: int = 1) -> Tensor:
-    # ``to`` is a tensor without numbers, of the type that is wanted: it follows a module that is
-    # converted to another type. ``saturate`` is of types of eight bits, which cannot be read.
+    # ``to`` is an empty tensor with the target dtype, which changes when the module is converted to
+    # another dtype. ``saturate`` has an effect on 8-bit floats only, which cannot be loaded.
     return x.to(to.dtype)
 
 
@@ -141,12 +141,12 @@ def _clip_by_attributes(x: Tensor, *, min: float = -math.inf, max: float = math.
 
 @operator("Clip", since=11)
 def _clip(x: Tensor, least: Tensor | None = None, most: Tensor | None = None) -> Tensor:
-    # Where least is above most all become most, in ONNX as in PyTorch.
+    # If least exceeds most, all elements become most, in ONNX as in PyTorch.
     return x if least is None and most is None else torch.clamp(x, least, most)
 
 
 @operator("Dropout")
-def _dropout_of_old(x: Tensor, *, ratio: float = 0.5) -> tuple[Tensor, ...]:
+def _dropout_before_12(x: Tensor, *, ratio: float = 0.5) -> tuple[Tensor, ...]:
     return x, torch.ones_like(x, dtype=torch.bool)
 
 
@@ -207,7 +207,7 @@ def gemm(
     transA: int = 0,
     transB: int = 0,
 ) -> Tensor:
-    """alpha * a b + beta * c, with a or b transposed where that is wanted."""
+    """alpha * a b + beta * c, with a transposed if transA is set, and b if transB is set."""
     product = alpha * ((a.T if transA else a) @ (b.T if transB else b))
     return product if c is None else product + beta * c
 

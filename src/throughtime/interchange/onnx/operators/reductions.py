@@ -19,7 +19,7 @@ def _product(x: Tensor, axes: list[int]) -> Tensor:
 
 
 def _sum(x: Tensor, axes: list[int]) -> Tensor:
-    # PyTorch would widen whole numbers.
+    # The dtype is set because PyTorch would widen integers to int64.
     return x.sum(axes, keepdim=True, dtype=x.dtype)
 
 
@@ -44,6 +44,8 @@ _REDUCTIONS: dict[str, Callable[[Tensor, list[int]], Tensor]] = {
 
 
 def _reducing(function: Callable[[Tensor, list[int]], Tensor]) -> Function:
+    """An operator of the family Reduce* from a function of a tensor and axes."""
+
     def run(
         x: Tensor,
         axes_input: Tensor | None = None,
@@ -69,7 +71,7 @@ for _name, _reduction in _REDUCTIONS.items():
 
 
 def _place_of(x: Tensor, largest: bool, axis: int, keepdims: int, last: int) -> Tensor:
-    # Of equal numbers the first, or the last.
+    """The index of the largest or smallest number; of equal ones the first, or the last."""
     turned = x.flip(axis) if last else x
     place = (torch.argmax if largest else torch.argmin)(turned, axis, keepdim=bool(keepdims))
     return x.shape[axis] - 1 - place if last else place
@@ -95,7 +97,7 @@ def _cumulative_sum(x: Tensor, axis: Tensor, *, exclusive: int = 0, reverse: int
 
 
 def _over_the_rest(function: Callable[[Tensor, int], Tensor]) -> Function:
-    """Until version 13: all axes from ``axis`` on are one."""
+    """The form before version 13, which flattens all axes from ``axis`` on to one."""
 
     def run(x: Tensor, *, axis: int = 1) -> Tensor:
         return function(x.flatten(axis), -1).reshape(x.shape)
@@ -104,6 +106,8 @@ def _over_the_rest(function: Callable[[Tensor, int], Tensor]) -> Function:
 
 
 def _over_one(function: Callable[[Tensor, int], Tensor]) -> Function:
+    """The form since version 13, along a single axis."""
+
     def run(x: Tensor, *, axis: int = -1) -> Tensor:
         return function(x, axis)
 
@@ -124,14 +128,18 @@ for _name, _function in (
 
 
 def _wide(x: Tensor) -> Tensor:
-    """In float32 where it is narrower: the statistics of half precision are taken so."""
+    """Converts to at least float32, in which the statistics of half precision are computed."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def layer_norm(
     x: Tensor, scale: Tensor, bias: Tensor | None, axis: int, epsilon: float
 ) -> tuple[Tensor, ...]:
-    """The normalised x over all axes from ``axis`` on, with the mean and 1 / deviation."""
+    """Normalises x over all axes from ``axis`` on.
+
+    Returns:
+        The normalised and scaled x, the mean, and 1 / sqrt(variance + epsilon).
+    """
     axes = list(range(axis % x.dim(), x.dim()))
     wide = _wide(x)
     mean = wide.mean(axes, keepdim=True)
@@ -180,10 +188,10 @@ def _batch_normalization(
     momentum: float = 0.9,
     training_mode: int = 0,
 ) -> Tensor:
-    # ``momentum`` is of training alone.
+    # ``momentum`` has an effect in training only.
     if training_mode:
         raise ValueError("training_mode is on. Export the model in evaluation mode.")
-    # Not F.batch_norm, which knows no gradient to a mean and a variance that were computed.
+    # Not F.batch_norm, which has no gradient with respect to the mean and the variance.
     factor = scale * torch.rsqrt(variance + epsilon)
     over = [-1, *[1] * (x.dim() - 2)]
     return x * factor.reshape(over) + (bias - mean * factor).reshape(over)

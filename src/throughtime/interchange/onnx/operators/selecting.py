@@ -1,4 +1,4 @@
-"""Operators that select numbers by their places, or put numbers into places."""
+"""Operators that select elements by indices, or write elements at indices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 
 def _from_front(indices: Tensor, size: int) -> Tensor:
-    """Indices of which those below 0 count from the end, counted from the front."""
+    """Converts negative indices, which count from the end, to indices from the front."""
     indices = indices.to(torch.int64)
     return torch.where(indices < 0, indices + size, indices)
 
@@ -21,11 +21,12 @@ def _from_front(indices: Tensor, size: int) -> Tensor:
 def _sliced(
     x: Tensor, starts: list[int], ends: list[int], axes: list[int] | None, steps: list[int] | None
 ) -> Tensor:
+    """Slices along each axis; an argument of None has the default of ONNX."""
     along = list(range(len(starts))) if axes is None else axes
     strides = [1] * len(starts) if steps is None else steps
     for start, end, axis, stride in zip(starts, ends, along, strides, strict=True):
-        # Python's own rules for a slice are ONNX's; PyTorch's know no stride below 1. An end
-        # beyond the front, which ONNX writes as the least number, is Python's None.
+        # ONNX has Python's rules for slices; PyTorch supports no negative stride. An end before
+        # the front, which ONNX writes as the smallest integer, is Python's None.
         size = x.shape[axis]
         stop = None if stride < 0 and end < -size else end
         places = range(size)[start:stop:stride]
@@ -104,7 +105,7 @@ def _scatter_elements(
 def _scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, *, reduction: str = "none") -> Tensor:
     depth = indices.shape[-1]
     sizes = x.shape[:depth]
-    # Each place as one number, as if the first axes were one.
+    # The index of each element in the first axes, flattened to one axis.
     place = torch.zeros(indices.shape[:-1], dtype=torch.int64, device=x.device)
     for i, size in enumerate(sizes):
         place = place * size + _from_front(indices[..., i], size)
@@ -146,7 +147,7 @@ def _non_zero(x: Tensor) -> Tensor:
 
 
 def _largest(x: Tensor, k: int, axis: int, largest: int) -> tuple[Tensor, ...]:
-    # Of equal numbers the first comes first, which torch.topk does not promise.
+    # A stable sort: of equal numbers the first must come first, which torch.topk does not promise.
     values, places = torch.sort(x, dim=axis, descending=bool(largest), stable=True)
     return values.narrow(axis, 0, k), places.narrow(axis, 0, k)
 
@@ -160,5 +161,5 @@ def _top_k_by_attribute(x: Tensor, *, k: int, axis: int = -1) -> tuple[Tensor, .
 def _top_k(
     x: Tensor, k: Tensor, *, axis: int = -1, largest: int = 1, sorted: int = 1
 ) -> tuple[Tensor, ...]:
-    # Without ``sorted`` any order is right, this one too.
+    # With ``sorted=0`` any order is allowed, so also the sorted one.
     return _largest(x, integers(k)[0], axis, largest)

@@ -1,4 +1,4 @@
-"""Operators about the shape of a tensor, and those that repeat, join and split it."""
+"""Operators that read or change the shape of a tensor, or repeat, join and split tensors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _flatten(x: Tensor, *, axis: int = 1) -> Tensor:
 
 @operator("Expand")
 def _expand(x: Tensor, shape: Tensor) -> Tensor:
-    # In both directions: a size 1 of the shape leaves that of x.
+    # Broadcast both shapes: a size of 1 in ``shape`` keeps the size of x.
     return x.expand(torch.broadcast_shapes(x.shape, integers(shape)))
 
 
@@ -98,7 +98,7 @@ def _split_at(
     x: Tensor, axis: int, sizes: list[int] | None, num_outputs: int
 ) -> tuple[Tensor, ...]:
     if sizes is None:
-        # Where it does not come out even the last part is smaller.
+        # If the size is not divisible, the last part is smaller.
         each = -(-x.shape[axis] // num_outputs)
         sizes = [each] * (num_outputs - 1) + [x.shape[axis] - each * (num_outputs - 1)]
     return x.split(sizes, axis)
@@ -122,7 +122,7 @@ def _padded(x: Tensor, pads: list[int], value: float, axes: list[int], mode: str
     if mode == "constant":
         around = [0] * 2 * x.dim()
         for i, axis in enumerate(axes):
-            # PyTorch counts from the last axis.
+            # F.pad lists the pads from the last axis to the first.
             at = 2 * (x.dim() - 1 - axis)
             around[at], around[at + 1] = pads[i], pads[i + len(axes)]
         return F.pad(x, around, value=value)

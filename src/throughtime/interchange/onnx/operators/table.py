@@ -1,8 +1,8 @@
-"""The table of operators: by domain, name, and the version from which a meaning holds.
+"""The table of operators, by domain, name, and the first version with the present definition.
 
-An operator is a function. Its positional arguments are the inputs of a node, None where one is left
-out; its keyword arguments are the attributes, required where they have no default. It returns one
-tensor, or a tuple where a node has several outputs. So its signature says what a node may have.
+An operator is a function. Its positional arguments are the inputs of a node, None for an omitted
+one; its keyword arguments are the attributes, and those without a default are required. It returns
+a tensor, or a tuple for a node with several outputs. So its signature defines what a node may have.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def operator(name: str, *, since: int = 1, domain: str = "") -> Callable[[Functi
 
     Args:
         name: the operator's name in ONNX.
-        since: the first version of the operator set in which it means what the function computes.
-        domain: the operator set; the empty text is ONNX's own.
+        since: the first version of the operator set in which the function computes the operator.
+        domain: the operator set; the empty string is that of ONNX itself.
     """
 
     def enter(function: Function) -> Function:
@@ -40,16 +40,16 @@ def operator(name: str, *, since: int = 1, domain: str = "") -> Callable[[Functi
 
 
 def names(domain: str = "") -> list[str]:
-    """The operators of a domain, in alphabetical order."""
+    """The names of the operators of a domain, in alphabetical order."""
     return sorted(name for of, name in _FUNCTIONS if of == domain)
 
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator, as a version of the operator set has it.
+    """An operator as a version of the operator set defines it.
 
     Args:
-        domain, name, since: its place in the table.
+        domain, name, since: its key in the table.
     """
 
     domain: str
@@ -58,12 +58,12 @@ class Operator:
 
     @property
     def function(self) -> Function:
-        """What computes it."""
+        """The function that computes the operator."""
         return _FUNCTIONS[self.domain, self.name][self.since]
 
     @property
     def attributes(self) -> list[str]:
-        """The attributes that it knows."""
+        """The names of the attributes that the operator accepts."""
         return [p.name for p in self._parameters if p.kind is p.KEYWORD_ONLY]
 
     @property
@@ -71,12 +71,12 @@ class Operator:
         return list(inspect.signature(self.function).parameters.values())
 
     def check(self, who: str, num_inputs: int, attributes: dict[str, Any]) -> None:
-        """Raises a ValueError for a node that the operator cannot be.
+        """Raises a ValueError if a node has attributes or inputs that the operator does not accept.
 
         Args:
-            who: the file and the node, the first words of each message.
-            num_inputs: how many inputs the node names.
-            attributes: those of the node.
+            who: the file and the node, with which error messages begin.
+            num_inputs: the number of inputs that the node names.
+            attributes: the attributes of the node.
         """
         known = self.attributes
         for name in attributes:
@@ -99,21 +99,23 @@ class Operator:
 
 
 def operator_of(domain: str, name: str, version: int) -> Operator | None:
-    """The operator of that name in a version of the operator set; None where there is none."""
+    """The operator ``name`` in a version of the operator set; None if it is not supported."""
     versions = [since for since in _FUNCTIONS.get((domain, name), {}) if since <= version]
     return Operator(domain, name, max(versions)) if versions else None
 
 
 def integers(value: Tensor) -> list[int]:
-    """Whole numbers that came as a tensor."""
+    """The elements of a tensor as a list of integers."""
     return [int(v) for v in value.reshape(-1).tolist()]
 
 
 def axes_of(axes_input: Tensor | None, attribute: list[int] | None, rank: int) -> list[int] | None:
-    """Axes that stand in an input, or in older files in an attribute, counted from the front.
+    """The axes of a node, counted from the front; None if the node names none.
 
-    Returns:
-        None where the node names no axes.
+    Args:
+        axes_input: the axes as an input of the node; None if the node has no such input.
+        attribute: the axes as an attribute, as in older versions.
+        rank: the number of axes of the tensor.
     """
     axes = attribute if axes_input is None else integers(axes_input)
     if axes is None:

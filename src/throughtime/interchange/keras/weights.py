@@ -27,7 +27,6 @@ a bias_hh of zeros; to Keras it is the sum of bias_ih and bias_hh.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,9 +39,9 @@ from throughtime.checks import shape_is, unknown
 from throughtime.interchange.computed_weights import with_plain_weights
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 
-__all__ = ["from_keras", "from_keras_weights", "to_keras"]
+__all__ = ["from_keras_weights", "layer_from_arrays", "parameter_names", "suffixes", "to_keras"]
 
-# For each cell its blocks, in the order of Keras.
+# The blocks of each cell in the order of Keras.
 _ORDERS = {
     "lstm": ("i", "f", "g", "o"),
     "lstm-np": ("i", "f", "z", "o"),
@@ -50,71 +49,8 @@ _ORDERS = {
     "gru-reset-before": ("z", "r", "n"),
     **dict.fromkeys(("rnn-tanh", "rnn-relu", "rnn-sigmoid", "rnn-linear"), ("h",)),
 }
-_MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product"}
 _ARRAYS = ("kernel", "recurrent_kernel", "bias")
 _BIASES = ("bias_ih", "bias_hh")
-_LIBRARIES = ("keras", "tf_keras", "tensorflow")
-# Options of Keras that act in training only.
-_TRAINING = (
-    *("dropout", "recurrent_dropout", "activity_regularizer"),
-    *("kernel_regularizer", "recurrent_regularizer", "bias_regularizer"),
-    *("kernel_constraint", "recurrent_constraint", "bias_constraint"),
-)
-
-
-def from_keras(layers: Any) -> Recurrent:
-    """Converts layers of Keras to one layer that computes the same function of sequences (B, T, I).
-
-    The layer returns the outputs of all steps, also for layers of Keras without
-    ``return_sequences``, whose output is the last state here. A mask of Keras becomes ``lengths``.
-    Weights that are not trainable stay frozen.
-
-    Args:
-        layers: a built LSTM, GRU or SimpleRNN, one of these in a Bidirectional, or a list of such
-            layers, each of which reads the output of the one before.
-
-    Returns:
-        ``LSTM``, ``GRU`` or ``RNN``, or ``Recurrent`` with the cell of the same equations; its
-        sequences are (B, T, …).
-
-    Raises:
-        TypeError: for an argument that is not such a layer.
-        ValueError: if a layer is not built, has an activation or option without an equivalent, or
-            differs from the others in cell, biases, directions or merge mode.
-
-    Source: the documentation of keras.layers.LSTM, GRU, SimpleRNN and Bidirectional, Keras 3.
-    """
-    stack = list(layers) if isinstance(layers, (list, tuple)) else [layers]
-    if not stack:
-        raise ValueError("from_keras: expected a layer of Keras or a list of them, got none.")
-    weights: list[Any] = []
-    settings, trainable = [], []
-    for layer in stack:
-        parts, merge = _directions(layer)
-        cells = [(_cell(part), bool(part.get_config()["use_bias"])) for part in parts]
-        settings += [(*cell, len(parts), merge) for cell in cells]
-        trainable += [layer.trainable and part.trainable for part in parts]
-        if not (arrays := layer.get_weights()):
-            raise ValueError(
-                f"{_who(layer)} is not built and has no weights yet. Call it once, or "
-                f"layer.build((None, None, input_size))."
-            )
-        weights += arrays
-    names = ("cell", "use_bias", "number of directions", "merge_mode")
-    for values in settings:
-        for name, first, value in zip(names, settings[0], values, strict=True):
-            if first != value:
-                raise ValueError(
-                    f"from_keras: expected layers that are alike, got the {name} {first} and "
-                    f"{value}. Convert them one by one."
-                )
-    cell, bias, directions, merge = settings[0]
-    options = dict(bias=bias, bidirectional=directions == 2, merge=_MERGES[merge])
-    converted = _filled("from_keras", weights, cell, **options, batch_first=True)
-    for suffix, is_trainable in zip(_suffixes(converted), trainable, strict=True):
-        for name in _names(bias):
-            getattr(converted, f"{name}{suffix}").requires_grad_(is_trainable)
-    return converted
 
 
 def from_keras_weights(
@@ -153,7 +89,7 @@ def from_keras_weights(
     if cell not in _ORDERS:
         raise unknown("cell for Keras weights", cell, _ORDERS)
     options = dict(bias=bias, bidirectional=bidirectional, merge=merge, batch_first=batch_first)
-    return _filled("from_keras_weights", weights, cell, **options)
+    return layer_from_arrays("from_keras_weights", weights, cell, **options)
 
 
 def to_keras(layer: Recurrent) -> list[np.ndarray]:
@@ -191,8 +127,8 @@ def to_keras(layer: Recurrent) -> list[np.ndarray]:
     for option in layer.spec.lost_in("keras"):
         raise ValueError(f"to_keras: Keras has no {option}, which this layer uses.")
     arrays = []
-    for suffix in _suffixes(layer):
-        rows = [getattr(layer, f"{name}{suffix}").detach() for name in _names(layer.bias)]
+    for suffix in suffixes(layer):
+        rows = [getattr(layer, f"{name}{suffix}").detach() for name in parameter_names(layer.bias)]
         rows = [_reordered(r, layer.cell.gates, _ORDERS[cell]) for r in rows]
         arrays += [rows[0].T, rows[1].T]
         if layer.bias:
@@ -200,90 +136,23 @@ def to_keras(layer: Recurrent) -> list[np.ndarray]:
     return [_numpy(array) for array in arrays]
 
 
-def _who(layer: Any) -> str:
-    return f'from_keras: the layer "{layer.name}"'
-
-
-def _names(bias: bool) -> tuple[str, ...]:
+def parameter_names(bias: bool) -> tuple[str, ...]:
+    """The names of the parameters of one layer and direction, without their suffix."""
     return ("weight_ih", "weight_hh", *(_BIASES if bias else ()))
 
 
-def _suffixes(layer: Recurrent) -> list[str]:
+def suffixes(layer: Recurrent) -> list[str]:
+    """The suffixes of the parameters, by layer and then by direction, as Keras orders them."""
     ends = ("", "_reverse")[: layer.num_directions]
     return [f"_l{k}{end}" for k in range(layer.num_layers) for end in ends]
 
 
-def _directions(layer: Any) -> tuple[list[Any], str]:
-    """The layer of each direction, and how Keras merges them."""
-    kind = type(layer).__name__
-    known = type(layer).__module__.split(".")[0] in _LIBRARIES
-    if known and kind == "Bidirectional":
-        if layer.merge_mode not in _MERGES:
-            raise ValueError(
-                f"{_who(layer)} has merge_mode={layer.merge_mode!r}; expected one of "
-                f"{', '.join(_MERGES)}. Convert layer.get_weights() with from_keras_weights."
-            )
-        parts, merge = [layer.forward_layer, layer.backward_layer], str(layer.merge_mode)
-    else:
-        parts, merge = [layer], "concat"
-    for part, backwards in zip(parts, (False, True), strict=False):
-        # A subclass outside the library may have other equations.
-        is_of_keras = type(part).__module__.split(".")[0] in _LIBRARIES
-        if not is_of_keras or type(part).__name__ not in ("LSTM", "GRU", "SimpleRNN"):
-            raise TypeError(
-                f"from_keras: expected an LSTM, GRU or SimpleRNN of Keras, one in a Bidirectional, "
-                f"or a list of these, got {type(part).__name__}. Arrays go to from_keras_weights, "
-                f"of a model its recurrent layers, as [model.layers[1], model.layers[2]]."
-            )
-        _check(part, backwards)
-    return parts, merge
+def layer_from_arrays(who: str, weights: Any, cell: str, **options: Any) -> Recurrent:
+    """Creates a layer and fills it with arrays of Keras; see :func:`from_keras_weights`.
 
-
-def _check(layer: Any, backwards: bool) -> None:
-    config = layer.get_config()
-    if bool(config["go_backwards"]) != backwards:
-        raise ValueError(
-            f"{_who(layer)} has go_backwards={config['go_backwards']}; expected {backwards}. Flip "
-            f"the sequence, and convert layer.get_weights() with from_keras_weights."
-        )
-    if config["stateful"]:
-        raise ValueError(
-            f"{_who(layer)} has stateful=True and keeps its state; ours is given it and gives it "
-            f"back. Convert layer.get_weights() with from_keras_weights, and pass the state on."
-        )
-    omitted = [name for name in _TRAINING if config.get(name)]
-    if omitted:
-        warnings.warn(
-            f"{_who(layer)} has {', '.join(omitted)}, which acts in training only and is left out. "
-            f"See the options dropout and locked_dropout of throughtime.Recurrent.",
-            stacklevel=4,
-        )
-
-
-def _cell(layer: Any) -> str:
-    """The name of the cell with the equations of a layer of Keras."""
-    config, kind = layer.get_config(), type(layer).__name__
-    if kind == "SimpleRNN":
-        activation = config["activation"]
-        if activation not in ("tanh", "relu", "sigmoid", "linear"):
-            raise ValueError(
-                f"{_who(layer)} has activation={activation!r}; expected tanh, relu, sigmoid or "
-                f"linear, which our cells rnn-tanh, rnn-relu, … have. Write the equations as a "
-                f"cell of their own."
-            )
-        return f"rnn-{activation}"
-    for name, expected in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
-        if config[name] != expected:
-            raise ValueError(
-                f"{_who(layer)} has {name}={config[name]!r}; expected {expected!r}, which our "
-                f"{kind} has. Write the equations as a cell of their own."
-            )
-    if kind == "LSTM":
-        return "lstm"
-    return "gru" if config["reset_after"] else "gru-reset-before"
-
-
-def _filled(who: str, weights: Any, cell: str, **options: Any) -> Recurrent:
+    Args:
+        who: the calling function, with whose name error messages begin.
+    """
     bias, bidirectional = options["bias"], options["bidirectional"]
     names = _ARRAYS[: 3 if bias else 2]
     per_layer = len(names) * (2 if bidirectional else 1)
@@ -300,17 +169,40 @@ def _filled(who: str, weights: Any, cell: str, **options: Any) -> Recurrent:
         raise ValueError(f"{who}: expected arrays of one floating-point type, got {listed}.")
     for i in (0, 1):
         shape_is(who, f"array {i}, the {names[i]},", tensors[i], ("IH"[i], "G*H"))
-    I, H, L = tensors[0].shape[0], tensors[1].shape[0], len(weights) // per_layer
-    # The meta device allocates and draws no weights, all of which are replaced below.
-    options |= dict(device="meta", dtype=tensors[0].dtype)
+    layer = _empty_layer(cell, tensors, len(weights) // per_layer, options)
+    _fill(who, layer, cell, names, tensors)
+    return layer
+
+
+def _empty_layer(
+    cell: str, tensors: Sequence[Tensor], num_layers: int, options: dict[str, Any]
+) -> Recurrent:
+    """A layer of the sizes and dtype of the first two tensors, without values of weights."""
+    I, H = tensors[0].shape[0], tensors[1].shape[0]
+    # The meta device allocates and draws no weights, all of which _fill replaces.
+    options = options | dict(device="meta", dtype=tensors[0].dtype)
     if cell in ("rnn-tanh", "rnn-relu"):
-        layer: Recurrent = RNN(I, H, L, nonlinearity=cell[4:], **options)
-    elif cell in ("lstm", "gru"):
-        layer = (LSTM if cell == "lstm" else GRU)(I, H, L, **options)
-    else:
-        layer = Recurrent(cell, I, H, L, **options)
+        return RNN(I, H, num_layers, nonlinearity=cell[4:], **options)
+    if cell in ("lstm", "gru"):
+        return (LSTM if cell == "lstm" else GRU)(I, H, num_layers, **options)
+    return Recurrent(cell, I, H, num_layers, **options)
+
+
+def _fill(
+    who: str, layer: Recurrent, cell: str, names: Sequence[str], tensors: Sequence[Tensor]
+) -> None:
+    """Checks the shapes of the tensors, and sets them as the parameters of the layer.
+
+    Args:
+        who: the calling function, with whose name error messages begin.
+        layer: the layer, whose parameters are replaced.
+        cell: the name of its cell.
+        names: the names of the arrays of Keras for one layer and direction.
+        tensors: the arrays of all layers and directions as tensors.
+    """
+    H = layer.hidden_size
     arrays = iter(enumerate(tensors))
-    for suffix in _suffixes(layer):
+    for suffix in suffixes(layer):
         I = layer.input_size if suffix.startswith("_l0") else layer.output_size
         columns = len(layer.cell.gates) * H
         shapes = [(I, columns), (H, columns), (2, columns) if cell == "gru" else (columns,)]
@@ -326,7 +218,6 @@ def _filled(who: str, weights: Any, cell: str, **options: Any) -> Recurrent:
             for parameter, rows in converted.items():
                 rows = _reordered(rows, _ORDERS[cell], layer.cell.gates).contiguous()
                 setattr(layer, f"{parameter}{suffix}", nn.Parameter(rows))
-    return layer
 
 
 def _reordered(rows: Tensor, old: Sequence[str], new: Sequence[str]) -> Tensor:
@@ -336,6 +227,7 @@ def _reordered(rows: Tensor, old: Sequence[str], new: Sequence[str]) -> Tensor:
 
 
 def _tensor(who: str, number: int, array: Any) -> Tensor:
+    """Converts array ``number`` of the weights to a tensor of the same floating-point type."""
     value = np.asarray(array)
     if value.dtype.name == "bfloat16":
         return torch.from_numpy(value.astype(np.float32)).to(torch.bfloat16)
@@ -347,5 +239,6 @@ def _tensor(who: str, number: int, array: Any) -> Tensor:
 
 
 def _numpy(value: Tensor) -> np.ndarray:
+    """Converts a tensor to a copy in NumPy; bfloat16 becomes float32."""
     value = value.float() if value.dtype == torch.bfloat16 else value
     return value.contiguous().cpu().numpy().copy()

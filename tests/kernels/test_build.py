@@ -1,4 +1,4 @@
-"""Generated C++ is compiled once, kept where nobody else can change it, and loaded."""
+"""Generated C++ is compiled once, stored where only the user can change it, and loaded."""
 
 import ctypes
 import errno
@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from throughtime.kernels.cpp import build as cpp
 from throughtime.kernels.cpp import cache, compiler, processor
-from throughtime.kernels.cpp import compile as cpp
 
 from .compiling import EXPORT, finished, returning, started
 
@@ -38,7 +38,7 @@ def the_library(libraries):
 
 
 def put(library, content):
-    """Replaces a library and the checksum beside it."""
+    """Replaces a library, and its checksum in the source."""
     library.unlink()
     library.write_bytes(content)
     library.chmod(0o700)
@@ -99,15 +99,15 @@ def test_two_processes_at_once_compile_once(use_compiler):
 
 def test_two_threads_at_once_compile_once(use_compiler):
     runs = use_compiler("sleep 0.2")
-    found = []
+    loaded = []
     threads = [
-        threading.Thread(target=lambda: found.append(cpp.load(returning(14)))) for _ in range(2)
+        threading.Thread(target=lambda: loaded.append(cpp.load(returning(14)))) for _ in range(2)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found[0] is found[1]
+    assert loaded[0] is loaded[1]
     assert len(runs()) == 1
 
 
@@ -227,9 +227,9 @@ def test_what_others_could_have_written_is_not_loaded(
 def test_a_folder_that_others_can_write_to_is_refused(libraries, mode):
     libraries.mkdir()
     libraries.chmod(mode)
-    with pytest.warns(RuntimeWarning, match=r"others than its owner .* chmod go-w") as said:
+    with pytest.warns(RuntimeWarning, match=r"others than its owner .* chmod go-w") as report:
         assert cpp.load(returning(24)).f() == 24
-    assert len(said) == 1
+    assert len(report) == 1
     # Once is enough, and a second warning would be an error here.
     assert cpp.load(returning(25)).f() == 25
     assert not list(libraries.iterdir())
@@ -420,14 +420,14 @@ def test_a_careless_umask_changes_nothing(use_compiler):
 
 
 def test_about_names_the_compiler_the_cache_and_the_processor(libraries):
-    said = cpp.about()
+    report = cpp.about()
     assert not libraries.exists()
-    assert "0 kernels" in said["cache"]
+    assert "0 kernels" in report["cache"]
     cpp.load(returning(47))
-    said = cpp.about()
-    assert str(cpp.find_compiler()) in said["compiler"]
-    assert said["openmp"] in ("yes", "no")
-    assert f"{libraries} (1 kernels" in said["cache"]
-    assert said["vectors"]
+    report = cpp.about()
+    assert str(cpp.find_compiler()) in report["compiler"]
+    assert report["openmp"] in ("yes", "no")
+    assert f"{libraries} (1 kernels" in report["cache"]
+    assert report["vectors"]
     libraries.chmod(0o777)
     assert "not used: others than its owner" in cpp.about()["cache"]

@@ -1,8 +1,8 @@
-"""What cells read at each step besides x, for the tests that run every cell.
+"""Further inputs of cells besides x, for the tests that run every cell.
 
-A layer of :func:`fed` is called as any other: it then reads numbers that are functions of its x, so
-that what is shown of x (padding that does not leak, pieces that are the whole, gradients) is shown
-of them as well. :func:`drawn` gives numbers of their own.
+A layer from :func:`fed` is called like a layer without further inputs: it computes them from its x.
+So a test of x (padding that does not leak, pieces that equal the whole, gradients) tests them as
+well. :func:`drawn` returns random inputs that are independent of x.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 import throughtime as tt
 
-# What a number stands for bounds it: a mass is not negative, a share is below 1.
+# The ranges of values that have a meaning: a mass is not negative, a share is below 1.
 RANGES = {
     "mass": (0.1, 2.0),
     "time": (0.0, 10.0),
@@ -21,27 +21,27 @@ RANGES = {
 }
 
 WITHOUT = [name for name in tt.cells.names() if not tt.cells.get(name).given_inputs]
-"""The cells that read x alone: what embeds words, or packs its rows, has nothing else to give."""
+"""The cells without further inputs, for tests whose inputs come from embeddings or packing."""
 
 
 def drawn(name, *shape, dtype=torch.float64, generator=None):
-    """An input, or a parameter, of that name."""
+    """An input, or a parameter, of that name, drawn at random in its range."""
     low, high = RANGES[name]
     return low + (high - low) * torch.rand(*shape, dtype=dtype, generator=generator)
 
 
 def inputs_of(layer, x):
-    """The further inputs of the layer as functions of its x.
+    """The further inputs of the layer as linear functions of its x.
 
-    Linear ones: where x is NaN so are they, and yet no gradient is that had none before.
+    Linear, so that they are NaN where x is NaN, but their gradients are not.
     """
     mean = x.mean(-1, keepdim=True)
-    found = {}
+    inputs = {}
     for name, spec in layer.cell.given_inputs.items():
         low, high = RANGES[name]
         unlike = torch.linspace(0.4, 0.6, spec.size or layer.hidden_size, dtype=x.dtype)
-        found[name] = low + (high - low) * (unlike + 0.1 * mean)
-    return found
+        inputs[name] = low + (high - low) * (unlike + 0.1 * mean)
+    return inputs
 
 
 def _feed(layer, args, kwargs):
@@ -52,14 +52,14 @@ def _feed(layer, args, kwargs):
 
 
 def fed(layer):
-    """The layer, which from now on gives itself what its cell reads besides x."""
+    """Makes the layer compute its further inputs from its x, and returns the layer."""
     if layer.cell.given_inputs:
         layer.register_forward_pre_hook(_feed, with_kwargs=True)
     return layer
 
 
 def bounded(layer):
-    """The layer, of whose parameters those that stand for something bounded are drawn anew."""
+    """Draws the parameters of the layer that have a range anew, and returns the layer."""
     with torch.no_grad():
         for key, parameter in layer.named_parameters():
             if key.rsplit("_l", 1)[0] in RANGES:

@@ -1,16 +1,16 @@
-"""Cells stated a second time: what the files of the families share.
+"""Helpers of the cell tests, which state the equations of each cell a second time.
 
-A family's file states its cells in numpy, from their papers: STATED has for each cell its blocks in
-the order of the weights and a function of one step. That function knows nothing of the package;
-``k`` gives it the weights, under the letters of the equations:
+Each test file of a family states its cells in NumPy, from their papers: STATED holds for each cell
+its blocks in the order of the weights, and a function of one step. This function is independent of
+the package; it reads the weights from ``k``, under the letters of the equations:
 
     k.W("i", v), k.R("i", v)    the products of block i with rows v, and its bias
     k.a("i", x, h)              their sum for x and h
     k.matrix("i"), k.bias("i")  the recurrent block alone, and its bias alone (0 where it has none)
     k.p["p_i"]                  a per-unit parameter
 
-and for one unit and one step the numbers are worked out by hand, in BY_HAND. Logits are chosen for
-round gates:
+BY_HAND holds the hand-worked numbers of one unit and one step. The logits are chosen so that gates
+have round values:
 
     sigmoid(0) = 1/2    sigmoid(ln 3) = 3/4    sigmoid(-ln 3) = 1/4
     tanh(ln 2) = (2 - 1/2) / (2 + 1/2) = 3/5   tanh(ln 3) = (3 - 1/3) / (3 + 1/3) = 4/5
@@ -24,7 +24,7 @@ import torch
 
 import throughtime as tt
 
-from ..given_inputs import bounded, drawn
+from ..further_inputs import bounded, drawn
 
 T, B, I, H = 6, 3, 2, 4
 L2, L3 = log(2), log(3)
@@ -50,7 +50,7 @@ def mix(share, a, b):
 
 
 class Blocks:
-    """The weights of one layer, by the names of their blocks."""
+    """The weights of one layer by the names of their blocks."""
 
     def __init__(self, gates, blocks, layer):
         self.p = {k.removesuffix("_l0"): numpy_of(v) for k, v in layer.named_parameters()}
@@ -81,7 +81,10 @@ class Blocks:
 
 
 def lstm(candidate="g", i=True, f=True, o=True, peepholes=True, g=np.tanh, h=np.tanh):
-    """Greff et al. (2017), section II. A gate is True, or what stands for it; f may be "1-i"."""
+    """The LSTM of Greff et al. (2017), section II, with a value in place of any gate.
+
+    A gate that is True is computed; f may be "1-i".
+    """
 
     def step(k, x, s):
         def gate(name, open_, c):
@@ -106,12 +109,12 @@ def pooled(z, f, o, s):
 
 
 def with_last_input(step, out=np.tanh, candidate=lambda a: a):
-    """Gates of this input and the last one, whose products are kept."""
+    """Gates that add products of the present input and stored products of the previous input."""
 
     def whole(k, x, s):
         z, f, o = (s[f"v{gate}"] + k.W(gate, x) for gate in "zfo")
-        made = step(candidate(z), sigmoid(f), out(o), s)
-        return {**made, **{f"v{gate}": k.W(f"v{gate}", x) for gate in "zfo"}}
+        next_states = step(candidate(z), sigmoid(f), out(o), s)
+        return {**next_states, **{f"v{gate}": k.W(f"v{gate}", x) for gate in "zfo"}}
 
     return whole
 
@@ -121,7 +124,7 @@ def numpy_of(tensor):
 
 
 def layer_of(name, bias=True, input_size=I, hidden_size=H, backend="auto", **constants):
-    """A layer whose weights are large enough for every term to show."""
+    """A layer with weights so large that every term of the equations affects the result."""
     cell = tt.cells.get(name, **constants)
     options = {"bias": bias, "backend": backend, "dtype": torch.float64}
     layer = tt.Recurrent(cell, input_size, hidden_size, **options)
@@ -132,14 +135,14 @@ def layer_of(name, bias=True, input_size=I, hidden_size=H, backend="auto", **con
 
 
 def run(layer, x, states, inputs=None):
-    """The output, and the last states by name."""
+    """Runs a layer; returns the output, and the last states by name."""
     hx = tuple(states.values())
     output, last = layer(x, hx if len(hx) > 1 else hx[0], inputs=inputs or None)
     return output, dict(zip(states, last if len(hx) > 1 else (last,), strict=True))
 
 
 def label(stated):
-    """What pytest calls a case: the cell and its constants."""
+    """The id of a test case for pytest: the cell and its constants."""
     name, constants, *_ = stated
     return " ".join([name, *map(str, constants.values())])
 
@@ -147,12 +150,12 @@ def label(stated):
 def computes(
     name, constants, gates, blocks, states, parameters, step, *, bias, backend, positive=()
 ):
-    """Asserts that a cell has these blocks, and that a layer of it computes this step.
+    """Asserts that a cell has these blocks, and that a layer with it computes this step.
 
     Args:
         gates, blocks, states, parameters: names with spaces between them, in their order.
-        step: of the weights, x, the states and, where the cell has any, the further inputs; it
-            takes the constants too.
+        step: a function of the weights, x, the states, the further inputs if the cell has any, and
+            the constants.
         positive: the states that are above 0 before the first step.
     """
     gates, blocks = gates.split(), blocks.split()
@@ -165,15 +168,15 @@ def computes(
     torch.manual_seed(3)
     layer = layer_of(name, bias, backend=backend, **constants)
     x = torch.randn(T, B, I, dtype=torch.float64)
-    given = {k: drawn(k, T, B, spec.size or H) for k, spec in cell.given_inputs.items()}
+    further = {k: drawn(k, T, B, spec.size or H) for k, spec in cell.given_inputs.items()}
     initial = {k: torch.randn(1, B, H, dtype=torch.float64) for k in states.split()}
     initial |= {k: 0.5 + initial[k].abs() for k in positive}
-    output, last = run(layer, x, initial, given)
+    output, last = run(layer, x, initial, further)
 
     weights = Blocks(gates, blocks, layer)
     state = {k: numpy_of(v[0]) for k, v in initial.items()}
     for t in range(T):
-        entering = [{k: numpy_of(v[t]) for k, v in given.items()}] if given else []
+        entering = [{k: numpy_of(v[t]) for k, v in further.items()}] if further else []
         state = step(weights, numpy_of(x[t]), state, *entering, **constants)
         expected = state[cell.output_name]
         np.testing.assert_allclose(numpy_of(output[t]), expected, rtol=1e-12, atol=1e-12)
@@ -183,13 +186,14 @@ def computes(
 
 
 def one_unit(name, numbers, before, *, constants=None, inputs=None, b_W=None, b_R=None):
-    """The states, and the output, after one step of one unit of which the input is 1.
+    """The states, and the output, after one step of one unit with the input 1.
 
     Args:
-        numbers: W and R, for each block its number, by name or in the order of the blocks; and
-            the per-unit parameters.
-        before: the states by name; any other is 9.
-        b_W, b_R: the number that all biases of a side are; None is a layer without biases.
+        numbers: W and R, a number for each block, by name or in the order of the blocks; and the
+            per-unit parameters.
+        before: the states before the step by name; those not listed are 9.
+        b_W, b_R: the value of all input biases and of all recurrent biases; None is a layer without
+            biases.
     """
     cell = tt.cells.get(name, **constants or {})
     layer = tt.Recurrent(cell, 1, 1, bias=b_W is not None, dtype=torch.float64)
@@ -218,13 +222,13 @@ def one_unit(name, numbers, before, *, constants=None, inputs=None, b_W=None, b_
 
 
 def one_unit_of_logits(name, logits, numbers, before):
-    """The same for a gate of logit a with W = a + 1, R = -1 and the biases 3/4 and 1/4.
+    """The same, with gates of chosen logits: W = a + 1, R = -1 and the biases 3/4 and 1/4.
 
     The state h before is 2, so that W x + b_W + R h + b_R = (a + 1) + 3/4 - 2 + 1/4 = a.
 
     Args:
-        logits: of each gate.
-        numbers: those of the other recurrent blocks, and the per-unit parameters.
+        logits: the logit a of each gate.
+        numbers: the numbers of the other recurrent blocks, and the per-unit parameters.
     """
     own = {k: v for k, v in numbers.items() if k.startswith("p_")}
     R = dict.fromkeys(logits, -1.0) | {k: v for k, v in numbers.items() if k not in own}
@@ -234,7 +238,7 @@ def one_unit_of_logits(name, logits, numbers, before):
 
 
 def several_units(name, constants, W, R, p, before):
-    """The output after one step of several units of which the input is 1, without biases.
+    """The output after one step of several units with the input 1, without biases.
 
     Args:
         W: one number for each unit.
@@ -254,12 +258,12 @@ def several_units(name, constants, W, R, p, before):
 
 
 def gives(after, expected):
-    """Asserts that the numbers after a step are those worked out by hand."""
+    """Asserts that the numbers after a step equal the hand-worked ones."""
     assert {k: after[k] for k in expected} == pytest.approx(expected, abs=1e-14)
 
 
 def all_stated(file, stated, by_hand):
-    """Asserts that all cells of a file of throughtime/cells are stated and worked out by hand."""
+    """Asserts that STATED and BY_HAND contain all cells of a file of throughtime/cells."""
     modules = {name: type(tt.cells.get(name)).__module__ for name in tt.cells.names()}
     cells = {name for name, module in modules.items() if module == f"throughtime.cells.{file}"}
     assert cells

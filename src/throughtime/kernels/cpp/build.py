@@ -1,7 +1,7 @@
-"""Compiles generated C++ on the user's machine, once, and loads it.
+"""Builds libraries from generated C++: compiles each source once on this machine, and loads it.
 
-What is called is here; the compiler is in ``compiler.py``, one run of it in ``process.py``, and
-the folder that keeps the libraries in ``cache.py``.
+``compiler.py`` knows the compiler, ``process.py`` runs it, and ``cache.py`` manages the folder of
+the compiled libraries.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-# Before any library is loaded: torch brings its own libgomp.so.1, and what is loaded later takes
-# the one that is there, so that both share one pool of threads.
+# Before any library is loaded: PyTorch loads its own libgomp.so.1, and a library that is loaded
+# later uses the same one, so that both share one pool of threads.
 import torch  # noqa: F401
 
 from throughtime.kernels.cpp import cache, compiler, process, processor, retention
@@ -36,7 +36,7 @@ from throughtime.kernels.cpp.compiler import (
     missing,
 )
 
-# Windows has none; there missing() says that nothing is compiled.
+# Windows has no dlclose; there missing() reports that nothing can be compiled.
 if sys.platform != "win32":
     from _ctypes import dlclose
 
@@ -52,42 +52,43 @@ __all__ = [
     "prebuild",
 ]
 
-# A library is unloaded when nothing of it can be called any more.
+# A library is unloaded when no reference to it is left.
 _libraries: MutableMapping[str, ctypes.CDLL] = weakref.WeakValueDictionary()
 _locks: dict[str, threading.Lock] = {}
-# One of each compiler stays: with it stays its OpenMP, whose threads do not end.
+# The first library of each compiler stays loaded. It keeps the compiler's OpenMP loaded, whose
+# threads run until the process ends and must not lose their code.
 _first: dict[tuple[str, ...], ctypes.CDLL] = {}
 
 
 def load(source: str, flags: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """Compiles the source where that was not done before, and loads it.
+    """Loads the library of a source, which is compiled if it is not in the cache.
 
     Args:
-        source: C++17. What is to be called is ``extern "C"`` and
-            ``__attribute__((visibility("default")))``; ``_OPENMP`` is undefined where the
-            compiler has no OpenMP.
-        flags: for the compiler, after those of :data:`FLAGS`.
+        source: C++17. Functions for Python are ``extern "C"`` and
+            ``__attribute__((visibility("default")))``. ``_OPENMP`` is undefined if the compiler
+            has no OpenMP.
+        flags: the compiler's flags after those of :data:`FLAGS`.
 
     Raises:
-        CompileError: where there is no compiler, it fails, or no folder can be written.
+        CompileError: if there is no compiler, it fails, or no folder can be written.
     """
     key, job = _key_and_job(source, flags)
     library = _libraries.get(key)
     if library is None:
-        # Few locks for all keys.
+        # Keys with the same first digits share a lock, so that there are at most 256.
         with _locks.setdefault(key[:2], threading.Lock()):
             library = _libraries.get(key)
             if library is None:
-                library = cache.in_a_folder(lambda folder: _open_or_build(folder, key, job))
+                library = cache.with_folder(lambda folder: _load_or_build(folder, key, job))
                 _libraries[key] = library
     return library
 
 
 def prebuild(sources: Sequence[tuple[str, tuple[str, ...]]]) -> None:
-    """Compiles all sources that are not in the cache, at the same time; loads none.
+    """Compiles all sources that are not in the cache at the same time; loads no library.
 
     Args:
-        sources: the arguments of as many calls of :func:`load`.
+        sources: the arguments of the calls of :func:`load` that will follow.
 
     Raises:
         CompileError: as :func:`load` does.
@@ -101,11 +102,11 @@ def prebuild(sources: Sequence[tuple[str, tuple[str, ...]]]) -> None:
             _build(folder, absent)
 
     if jobs:
-        cache.in_a_folder(build)
+        cache.with_folder(build)
 
 
 def about() -> dict[str, str]:
-    """What ``throughtime info`` says of the compiler, the cache and the processor."""
+    """The description of the compiler, the cache and the processor for ``throughtime info``."""
     return {**compiler.about(), "cache": cache.about(), "vectors": processor.vectors()}
 
 
@@ -121,61 +122,66 @@ def _key_and_job(source: str, flags: tuple[str, ...]) -> tuple[str, Job]:
         raise CompileError(f"the compiler {command[0]} cannot be read: {error}") from error
 
 
-# What is in the cache.
+# Libraries in the cache.
 
 
 def _absent(folder: Path, jobs: Mapping[str, Job]) -> dict[str, Job]:
-    """Those that the cache does not hold as they would be compiled now."""
+    """The jobs whose library is not in the cache, or was compiled with other flags than now."""
     return {key: job for key, job in jobs.items() if not _is_usable(folder, key, job)}
 
 
 def _is_usable(folder: Path, key: str, job: Job) -> bool:
-    left_out = cache.sound(folder, key)
+    left_out = cache.flags_left_out(folder, key)
     if left_out:
-        # Perhaps what the compiler lacked then has been installed.
-        compiler.confirm(job.command, left_out)
+        # The user may have installed what the compiler lacked, such as OpenMP.
+        compiler.confirm_refusals(job.command, left_out)
     return left_out is not None and left_out == compiler.left_out(job.command)
 
 
-def _open_or_build(folder: Path, key: str, job: Job) -> ctypes.CDLL:
+def _load_or_build(folder: Path, key: str, job: Job) -> ctypes.CDLL:
     if _is_usable(folder, key, job):
         try:
-            return _opened(folder, key, job)
+            return _load_file(folder, key, job)
         except OSError:
             (folder / f"{key}.so").unlink(missing_ok=True)
     _build(folder, {key: job})
     try:
-        return _opened(folder, key, job)
+        return _load_file(folder, key, job)
     except OSError as error:
         if compiler.forbids_running(folder):
             raise
-        # Perhaps a flag asks for what the system does not find.
-        compiler.examine(job.command)
+        # A flag may need a library that the system does not have. If so, it is compiled without.
+        compiler.probe(job.command)
         if _is_usable(folder, key, job):
             why = f"what it compiles cannot be loaded: {error}"
             raise _failed(job.command, why) from error
     _build(folder, {key: job})
-    return _opened(folder, key, job)
+    return _load_file(folder, key, job)
 
 
-def _opened(folder: Path, key: str, job: Job) -> ctypes.CDLL:
+def _load_file(folder: Path, key: str, job: Job) -> ctypes.CDLL:
     library = ctypes.CDLL(str(folder / f"{key}.so"))
     retention.touch(folder, key)
     first = _first.setdefault(job.command, library)
     if first is not library:
-        # Not when Python ends: a thread may be at work in it.
+        # It is not unloaded when Python ends, because a thread may still run code in it.
         weakref.finalize(library, dlclose, library._handle).atexit = False
     return library
 
 
-# What is not.
+# Compiling.
 
 
 def _build(folder: Path, jobs: Mapping[str, Job]) -> None:
-    """Compiles what is still absent once no other process is at it."""
+    """Compiles the jobs whose libraries are still absent when this process has their locks.
+
+    Raises:
+        CompileError: if a job fails.
+        OSError: if the disk is full.
+    """
     cache.sweep(folder)
     with ExitStack() as locks:
-        # In one order, so that two processes never wait for each other.
+        # All processes take locks in the same order, so that no two wait for each other.
         for key in sorted(jobs):
             locks.enter_context(cache.lock(folder / f"{key}.lock"))
         absent = _absent(folder, jobs)
@@ -183,29 +189,30 @@ def _build(folder: Path, jobs: Mapping[str, Job]) -> None:
         keys, at_once = list(absent), max(2, os.cpu_count() or 1)
         for i in range(0, len(keys), at_once):
             failed |= _compile(folder, {key: absent[key] for key in keys[i : i + at_once]})
-        for key, said in failed.items():
-            if re.search("No space left on device|[Qq]uota exceeded", said):
+        for key, message in failed.items():
+            if re.search("No space left on device|[Qq]uota exceeded", message):
                 raise OSError(errno.ENOSPC, "the disk is full", str(folder))
             if missing():
                 raise CompileError("; ".join(missing()))
-            first = said.splitlines()[0]
+            first = message.splitlines()[0]
             raise CompileError(
                 f"the compiler fails at generated code ({first}), kept as {folder / key}.cpp:\n"
-                f"{shlex.join(compiler.arguments(absent[key]))}\n{said}"
+                f"{shlex.join(compiler.arguments(absent[key]))}\n{message}"
             )
     retention.trim(folder, keep=jobs)
 
 
 def _compile(folder: Path, jobs: Mapping[str, Job]) -> dict[str, str]:
-    """Compiles all at the same time; returns what went wrong with each that failed."""
-    tried = {key: compiler.arguments(job) for key, job in jobs.items()}
-    failed = _compile_with(folder, jobs, tried)
-    # Was it a flag? Then again without. Or does the compiler fail at everything?
+    """Compiles all jobs at the same time; returns the message of each job that failed, by key."""
+    arguments = {key: compiler.arguments(job) for key, job in jobs.items()}
+    failed = _compile_with(folder, jobs, arguments)
+    # The compiler may have refused an optional flag, or may not work at all. The probe tells; it is
+    # not run before the first failure, because most compilers accept all flags.
     for key in failed:
-        compiler.examine(jobs[key].command)
-    again = {key: jobs[key] for key in failed if compiler.arguments(jobs[key]) != tried[key]}
+        compiler.probe(jobs[key].command)
+    again = {key: jobs[key] for key in failed if compiler.arguments(jobs[key]) != arguments[key]}
     if again:
-        failed = {key: said for key, said in failed.items() if key not in again}
+        failed = {key: message for key, message in failed.items() if key not in again}
         failed |= _compile_with(
             folder, again, {key: compiler.arguments(again[key]) for key in again}
         )
@@ -215,27 +222,31 @@ def _compile(folder: Path, jobs: Mapping[str, Job]) -> dict[str, str]:
 def _compile_with(
     folder: Path, jobs: Mapping[str, Job], arguments: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
+    """Compiles all jobs with the given commands, at the same time; see :func:`_compile`."""
+    # Temporary names, unique to this process: other processes see a library only when it is
+    # complete and moved into place.
     token = f"{os.getpid()}-{secrets.token_hex(4)}"
     running: dict[str, subprocess.Popen[bytes]] = {}
     failed: dict[str, str] = {}
     names = {key: (f"{key}.{token}.tmp.cpp", f"{key}.{token}.tmp.so") for key in jobs}
-    begun = time.monotonic()
+    start_time = time.monotonic()
     try:
         for key, job in jobs.items():
             source, library = names[key]
             cache.write(folder / source, job.source.rstrip("\n") + "\n")
-            running[key] = _started([*arguments[key], "-o", library, source], folder, job)
+            running[key] = _start([*arguments[key], "-o", library, source], folder, job)
         for key, compiling in running.items():
             source, library = (folder / name for name in names[key])
             try:
-                said = process.wait(compiling, begun)
+                output = process.wait(compiling, start_time)
             except TimeoutError as error:
                 raise _failed(jobs[key].command, str(error)) from error
-            why = process.failure(compiling, said, library)
+            why = process.failure(compiling, output, library)
             if why:
                 failed[key] = why.replace(source.name, f"{key}.cpp")
             else:
-                cache.seal(library, source, compiler.left_out(jobs[key].command))
+                cache.add_checksum(library, source, compiler.left_out(jobs[key].command))
+            # The source first: without its checksum the library would not be used.
             source.replace(folder / f"{key}.cpp")
             if not why:
                 library.replace(folder / f"{key}.so")
@@ -247,22 +258,22 @@ def _compile_with(
     return failed
 
 
-def _started(arguments: Sequence[str], folder: Path, job: Job) -> subprocess.Popen[bytes]:
+def _start(arguments: Sequence[str], folder: Path, job: Job) -> subprocess.Popen[bytes]:
     try:
         return process.start(arguments, folder)
     except OSError as error:
-        # Not the folder's fault, so another one would not help.
+        # An OSError would make cache.with_folder try another folder, which would not help here.
         raise _failed(job.command, f"it cannot be run: {error}") from error
 
 
 def _failed(command: tuple[str, ...], why: str) -> CompileError:
-    """The compiler has failed at what is no fault of the code: it is not asked again."""
-    compiler.condemn(command, why)
+    """Marks the compiler as broken, because the code is not the reason; returns the error."""
+    compiler.mark_broken(command, why)
     return CompileError("; ".join(missing()))
 
 
 def _forget_threads() -> None:
-    """In a forked child: the parent's other threads, which may hold a lock, are not there."""
+    """Runs in a forked child: the threads of the parent that may have a lock do not exist here."""
     _locks.clear()
 
 

@@ -1,0 +1,15 @@
+"""Sequences with one label each: texts and series of numbers."""
+
+from throughtime.data.labelled.labelled import Example, Labelled, load_labelled, read_labelled
+from throughtime.data.labelled.named_sets import LABELLED_SETS
+from throughtime.data.labelled.series_files import NotSeries, missing_place
+
+__all__ = [
+    "LABELLED_SETS",
+    "Example",
+    "Labelled",
+    "NotSeries",
+    "load_labelled",
+    "missing_place",
+    "read_labelled",
+]

@@ -1,0 +1,55 @@
+"""An example with a label, and a set of such examples."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Example", "Labelled"]
+
+
+class Example(NamedTuple):
+    """A sequence and its label.
+
+    Args:
+        label: the class.
+        content: a text, or a series as (T, I) float32 with NaN where a value is missing.
+    """
+
+    label: str
+    content: str | np.ndarray
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Examples in splits for training, validation and test.
+
+    Args:
+        name: the name of the data set, file or folder.
+        splits: the examples of "train", "valid" and "test"; a split without any is absent.
+        kind: "text", or "series" for numbers.
+        is_tokenised: whether the words and punctuation marks of the texts are separated by spaces.
+        parts: further labelled parts of the training texts (phrases), to train on if wanted.
+    """
+
+    name: str
+    splits: dict[str, list[Example]] = field(repr=False)
+    kind: str = "text"
+    is_tokenised: bool = False
+    parts: list[Example] = field(default_factory=list, repr=False)
+
+    def fingerprint(self) -> str:
+        """The sha256 of all splits; two runs with equal fingerprints have the same examples."""
+        digest = hashlib.sha256()
+        for split, examples in [*sorted(self.splits.items()), ("parts", self.parts)]:
+            digest.update(f"{split} {len(examples)}\n".encode())
+            for label, content in examples:
+                digest.update(f"{label}\t".encode("utf-8", "surrogatepass"))
+                if isinstance(content, str):
+                    digest.update(f"{content}\n".encode("utf-8", "surrogatepass"))
+                else:
+                    digest.update(f"{content.shape}\n".encode() + content.tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,140 @@
+"""Reads labelled texts and series: a named data set, a file, or a folder with splits."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from throughtime.checks import unknown
+from throughtime.data.files import read_once
+from throughtime.data.labelled.example import Example, Labelled
+from throughtime.data.labelled.named_sets import LABELLED_SETS, NUM_FOLDS, split_off
+from throughtime.data.labelled.series_files import csv_series, ts_series
+from throughtime.data.labelled.text_files import csv_texts, tsv_texts
+from throughtime.data.line_ends import with_line_feeds
+from throughtime.data.splits import split_in_order
+from throughtime.data.text import decoded
+
+__all__ = ["Example", "Labelled", "load_labelled", "read_labelled"]
+
+_SUFFIXES = (".tsv", ".csv", ".txt", ".ts")
+
+
+def load_labelled(
+    data: str,
+    *,
+    encoding: str = "utf-8",
+    valid_fraction: float | None = None,
+    test_fraction: float | None = None,
+    fold: int = 0,
+    seed: int = 0,
+) -> Labelled:
+    """Reads labelled texts or series.
+
+    Args:
+        data: the name of one of `LABELLED_SETS`; a file, which is shuffled and split; or a folder
+            with files called train, valid and test (valid and test may be absent). A file is one of
+            these: ``.tsv`` or ``.txt``, a label, a tab and a text on each line; ``.csv`` with the
+            columns label and text, or, for series, with the columns series and label and one for
+            each feature; ``.ts``, series in the format of the UEA archive.
+        encoding: the encoding of the user's own files.
+        valid_fraction: the fraction of the examples for validation, if the data has no such split;
+            None is 0.1.
+        test_fraction: the fraction of the examples of a single file for the test; None is 0.
+        fold: the fold of ``mr`` that is the test set, from 0 to 9.
+        seed: the seed by which the examples of a single file are shuffled before they are split.
+
+    Raises:
+        FileNotFoundError: if there is no such path, or no training file in the folder.
+        ValueError: for an unknown name, an option without effect, or a malformed line.
+        DownloadError, ChecksumError: see `fetch`.
+    """
+    if data in LABELLED_SETS:
+        options = {"valid_fraction": valid_fraction, "test_fraction": test_fraction}
+        options |= {"encoding": None if encoding == "utf-8" else encoding}
+        for name, value in options.items():
+            if value is not None:
+                raise ValueError(
+                    f'--{name}: "{data}" comes with its own, got {value}. Leave it out.'
+                )
+        if fold and data != "mr":
+            raise ValueError(f'--fold {fold}: only "mr" has folds, got "{data}". Leave it out.')
+        if not 0 <= fold < NUM_FOLDS:
+            raise ValueError(f"--fold: expected 0 to {NUM_FOLDS - 1}, got {fold}.")
+        return LABELLED_SETS[data](fold)
+    path = Path(data).expanduser()
+    if not path.exists():
+        if data != path.name:
+            raise FileNotFoundError(f"{path}: no such file or folder. Give --data one that exists.")
+        raise ValueError(
+            f"{unknown('data set', data, LABELLED_SETS)} Nor is there a file or folder of that "
+            "name here."
+        )
+    if fold:
+        raise ValueError(f'--fold {fold}: only "mr" has folds. Leave it out.')
+    name = path.resolve().name
+    if path.is_dir():
+        if test_fraction is not None:
+            raise ValueError("--test_fraction: a folder has a file for the test, or none.")
+        kind, splits = _read_folder(path, encoding, valid_fraction)
+        return Labelled(name, splits, kind)
+    kind, examples = read_labelled(path, encoding)
+    random.Random(seed).shuffle(examples)
+    splits = split_in_order(name, examples, valid_fraction, test_fraction, "examples")
+    return Labelled(name, splits, kind)
+
+
+def read_labelled(path: Path, encoding: str = "utf-8") -> tuple[str, list[Example]]:
+    """The kind ("text" or "series") and the examples of one file, in their order."""
+    if path.suffix not in _SUFFIXES:
+        raise ValueError(
+            f"{path}: expected a file that ends with {', '.join(_SUFFIXES)}, got "
+            f"{path.suffix or 'no ending'!r}."
+        )
+    text = with_line_feeds(decoded(read_once(path), encoding, path))
+    if path.suffix == ".ts":
+        return "series", ts_series(text, str(path))
+    if path.suffix != ".csv":
+        kind, examples = "text", tsv_texts(text, str(path))
+    elif "series" in text.partition("\n")[0].split(","):
+        kind, examples = "series", csv_series(text, str(path))
+    else:
+        kind, examples = "text", csv_texts(text, str(path))
+    if not examples:
+        raise ValueError(f"{path}: expected labelled examples, got an empty file.")
+    return kind, examples
+
+
+def _read_folder(
+    folder: Path, encoding: str, valid_fraction: float | None
+) -> tuple[str, dict[str, list[Example]]]:
+    files = {p.stem.lower(): p for p in sorted(folder.iterdir()) if p.suffix in _SUFFIXES}
+    for other, name in {"dev": "valid", "val": "valid"}.items():
+        if other in files:
+            files.setdefault(name, files[other])
+    if "train" not in files:
+        raise FileNotFoundError(
+            f"{folder}: expected a file train, and perhaps valid and test, that end with "
+            f"{', '.join(_SUFFIXES)}, got {', '.join(sorted(files)) or 'none'}."
+        )
+    read = {
+        split: read_labelled(files[split], encoding)
+        for split in ("train", "valid", "test")
+        if split in files
+    }
+    kinds = {kind for kind, _ in read.values()}
+    if len(kinds) > 1:
+        raise ValueError(f"{folder}: expected files of one kind, got texts and series.")
+    splits = {split: examples for split, (_, examples) in read.items()}
+    if "valid" in splits:
+        if valid_fraction is not None:
+            raise ValueError(f"--valid_fraction: {folder} has a file for validation. Leave it out.")
+        return kinds.pop(), splits
+    fraction = 0.1 if valid_fraction is None else valid_fraction
+    if not 0 < fraction < 1:
+        raise ValueError(f"--valid_fraction: expected more than 0 and less than 1, got {fraction}.")
+    return kinds.pop(), {**split_off(splits["train"], fraction), **_without(splits, "train")}
+
+
+def _without(splits: dict[str, list[Example]], name: str) -> dict[str, list[Example]]:
+    return {split: examples for split, examples in splits.items() if split != name}

@@ -1,0 +1,138 @@
+"""A recurrent network that reads a sequence and gives a score to each class."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.cells.cell import Cell
+from throughtime.checks import unknown, whole_number
+from throughtime.layers.dropout import Dropout
+from throughtime.layers.recurrent import Recurrent
+
+__all__ = ["POOLINGS", "Classifier"]
+
+POOLINGS = ("last", "mean", "max", "attention")
+
+
+class Classifier(nn.Module):
+    r"""Scores the classes of a whole sequence:
+
+        h_1 … h_T = Recurrent(E[x_1] … E[x_T])      tokens, or the features x_t themselves
+        s = pool(h_1 … h_T);   y = W s + b
+
+    Poolings: ``last``, h_T forward and h_1 backward; ``mean``; ``max``, of each unit;
+    ``attention``, sum_t a_t h_t with a = softmax(v^T tanh(U h_t + u)).
+
+    Args:
+        num_classes: the number of classes.
+        vocab_size: V, the number of tokens; None if the inputs are features.
+        input_size: I, the number of features; None if the inputs are tokens.
+        pooling: how the states become one vector.
+        cell, hidden_size, num_layers: of the recurrent layers.
+        embedding_size: the width of E; None is H. Only for tokens.
+        dropout: the probability to drop a unit of the embeddings, of the inputs of each layer but
+            the first, and of s.
+        word_dropout: the probability to replace a token by the unknown token during the training.
+        pad, unk: the ids of padding and of the unknown token.
+        options: see :class:`throughtime.Recurrent`; all of its options.
+
+    Shapes:
+        x: (B, T) int64, or (B, T, I). lengths: (B). y: (B, num_classes).
+
+    Source: of ``attention``, Yang et al., "Hierarchical attention networks" (2016), equations 5-7.
+
+    >>> model = Classifier(3, vocab_size=50, hidden_size=8)
+    >>> model(torch.randint(4, 50, (2, 7)), torch.tensor([7, 4])).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        vocab_size: int | None = None,
+        input_size: int | None = None,
+        pooling: Literal["last", "mean", "max", "attention"] = "max",
+        cell: Cell | str = "lstm",
+        hidden_size: int = 128,
+        num_layers: int = 1,
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        pad: int = 0,
+        unk: int = 3,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise unknown("pooling", pooling, POOLINGS)
+        if (vocab_size is None) == (input_size is None):
+            raise ValueError(
+                "Classifier: expected either vocab_size, for tokens, or input_size, for features, "
+                f"got vocab_size={vocab_size}, input_size={input_size}."
+            )
+        num_classes = whole_number("Classifier", "num_classes", num_classes)
+        self.num_classes, self.vocab_size, self.input_size = num_classes, vocab_size, input_size
+        self.pooling, self.hidden_size, self.num_layers = pooling, hidden_size, num_layers
+        self.embedding_size, self.word_dropout = embedding_size, word_dropout
+        self.pad, self.unk, self.options = pad, unk, options
+        self.embedding = None
+        if vocab_size is not None:
+            input_size = hidden_size if embedding_size is None else embedding_size
+            self.embedding = nn.Embedding(vocab_size, input_size, padding_idx=pad)
+            nn.init.normal_(self.embedding.weight[pad + 1 :], std=1 / math.sqrt(input_size))
+        assert input_size is not None
+        self.recurrent = Recurrent(
+            cell,
+            input_size,
+            hidden_size,
+            num_layers,
+            batch_first=True,
+            dropout=dropout if num_layers > 1 else 0.0,
+            **options,
+        )
+        self.cell, self.dropout = self.recurrent.cell, Dropout(dropout)
+        size = self.recurrent.output_size
+        if pooling == "last" and options.get("bidirectional") and size % 2:
+            raise ValueError("Classifier: pooling=last needs both directions side by side.")
+        self.attention = (
+            nn.Sequential(nn.Linear(size, size), nn.Tanh(), nn.Linear(size, 1, bias=False))
+            if pooling == "attention"
+            else None
+        )
+        self.output = nn.Linear(size, num_classes)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """The scores of the classes."""
+        return self.output(self.dropout(self.pooled(x, lengths)))
+
+    def pooled(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """The vector s of each sequence (B, size)."""
+        if self.embedding is not None:
+            if self.training and self.word_dropout > 0:
+                is_dropped = torch.rand(x.shape, device=x.device) < self.word_dropout
+                x = torch.where(is_dropped & (x != self.pad), self.unk, x)
+            x = self.dropout(self.embedding(x))
+        h, _ = self.recurrent(x, lengths=lengths)  # (B, T, size), zero past the end of a row
+        lengths = lengths.to(h.device)
+        if self.pooling == "last":
+            return self._last(h, lengths)
+        if self.pooling == "mean":
+            return h.sum(1) / lengths[:, None]
+        is_valid = (torch.arange(h.shape[1], device=h.device) < lengths[:, None])[..., None]
+        if self.attention is None:
+            return h.masked_fill(~is_valid, -torch.inf).amax(1)
+        weights = self.attention(h).masked_fill(~is_valid, -torch.inf).softmax(1)  # (B, T, 1)
+        return (weights * h).sum(1)
+
+    def _last(self, h: Tensor, lengths: Tensor) -> Tensor:
+        rows = torch.arange(len(h), device=h.device)
+        last = h[rows, lengths - 1]
+        if not self.options.get("bidirectional"):
+            return last
+        size = h.shape[-1] // 2
+        return torch.cat([last[:, :size], h[:, 0, size:]], -1)

@@ -1,0 +1,612 @@
+"""classification: a label for a text or for a series of numbers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from throughtime.data import (
+    PAD,
+    UNK,
+    RaggedBatches,
+    Tokeniser,
+    fit_tokeniser,
+    in_words,
+    pad_rows,
+    tokeniser_from_json,
+)
+from throughtime.data.labelled import (
+    LABELLED_SETS,
+    Example,
+    Labelled,
+    load_labelled,
+    missing_place,
+    read_labelled,
+)
+from throughtime.layers.evaluation import evaluating
+from throughtime.models.classifier import Classifier
+from throughtime.reading import Each, Entries, Maybe
+from throughtime.tasks.class_figures import calibration_error, class_displays, class_figures
+from throughtime.tasks.network import NetworkConfig, check_range
+from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
+from throughtime.tasks.shown import Curves, Shown
+from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.unknown_tokens import UnknownTokens
+from throughtime.tasks.uses import Prediction
+
+__all__ = ["Classification", "ClassificationConfig"]
+
+_log = logging.getLogger(__name__)
+
+_TOKENS_OF_EVALUATION = 8192
+_LONGEST_SHOWN = 40
+"""Words up to which the probabilities after each word of an example are displayed."""
+
+
+@dataclass
+class ClassificationConfig(NetworkConfig):
+    """The examples, the model, and the batches.
+
+    Args:
+        data: sst2, sst5, mr, trec, trec-50 (texts); japanese-vowels, pendigits, articulary-words,
+            handwriting, mnist, permuted-mnist (series); a file: .tsv (label, tab, text), .csv with
+            the columns label and text, .ts or .csv of series; or a folder with files train, valid
+            and test.
+        encoding: encoding of the files at that path, as Python names it.
+        valid_fraction: fraction of the examples that is kept for validation, if the data has no
+            such split (default: 0.1).
+        test_fraction: fraction of the examples of a single file that is kept for the test
+            (default: 0).
+        fold: the fold of mr that is the test set, from 0 to 9.
+        parts: train on the labelled phrases of the training sentences, too (sst2, sst5).
+        tokenisation: how a text is split; symbols splits at spaces only; auto is symbols for texts
+            that are tokenised already, and words for others.
+        lower_case: convert words to lower case.
+        min_count: how often a word must occur in the training split to be in the vocabulary.
+        vocab_size: largest size of the vocabulary, with its four special tokens (default: no
+            limit).
+        longest: largest number of tokens or steps that are read; the rest is cut off.
+        missing: what to do about missing values of a series: error; or carry, the last value before
+            (0 if there is none), and for each feature a further one that is 1 where it is observed.
+        normalise: subtract the mean of each feature in the training split and divide by its
+            standard deviation.
+        pooling: how the states become one vector: last, mean, max, attention.
+        embedding_size: width of the embeddings (default: hidden_size).
+        dropout: probability to drop a unit of embeddings, between layers, and before the scores.
+        word_dropout: probability to replace a word by the unknown word during the training.
+        class_weights: weight of each class in the loss: none; or balanced, inversely proportional
+            to its number of training examples, with a mean of 1 over the examples.
+        label_smoothing: probability that the target gives to all classes alike.
+        batch_size: examples of a batch, summed over all processes.
+        data_seed: seed of the order of the examples, and of the splits of a single file.
+    """
+
+    data: str = "sst2"
+    encoding: str = "utf-8"
+    valid_fraction: float | None = None
+    test_fraction: float | None = None
+    _: KW_ONLY
+    fold: int = 0
+    parts: bool = False
+    tokenisation: Literal["auto", "words", "symbols", "characters"] = "auto"
+    lower_case: bool = False
+    min_count: int = 1
+    vocab_size: int | None = None
+    longest: int = 2000
+    missing: Literal["error", "carry"] = "error"
+    normalise: bool = True
+    pooling: Literal["last", "mean", "max", "attention"] = "max"
+    bidirectional: bool = True
+    hidden_size: int = 128
+    embedding_size: int | None = None
+    word_dropout: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: float = 0.0
+    batch_size: int = 32
+    data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.data = absolute(self.data, LABELLED_SETS)
+        check_range(self, ("longest", "batch_size", "min_count", "vocab_size"), most=2**31 - 1)
+        check_range(self, ("fold",), least=0, most=9)
+        for name in ("word_dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"--{name}: expected at least 0 and less than 1, got {getattr(self, name)}."
+                )
+        if self.pooling == "last" and self.bidirectional and self.merge != "concat":
+            raise ValueError(
+                f"--pooling last: needs both directions side by side, got --merge {self.merge}."
+            )
+
+
+@dataclass
+class JudgingOptions:
+    """What is judged, if it is not a split of the run's own data.
+
+    Args:
+        data: a file with labelled examples of the same classes.
+        encoding: encoding of that file (default: utf-8).
+    """
+
+    data: str | None = None
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None and self.data is None:
+            raise ValueError("--encoding is that of the file at --data, which is missing")
+
+
+@dataclass
+class LabellingOptions:
+    """How a label is written.
+
+    Args:
+        words: write the label after each word or step, instead of the label of the whole.
+    """
+
+    words: bool = False
+
+
+class ClassBatch(NamedTuple):
+    """Sequences and their classes.
+
+    Args:
+        inputs: (B, T) token ids, or (B, T, I) features.
+        lengths: (B) the number of valid steps of each sequence.
+        targets: (B) the number of the class.
+    """
+
+    inputs: Tensor
+    lengths: Tensor
+    targets: Tensor
+
+
+class Classification(BatchTask):
+    r"""The label of a sequence: sentiment of a text, the speaker or writer of a series:
+
+        L = -1/N sum_n w(y_n) log P(y_n | x_n)
+
+    with the class weights w. Texts are split into words; series are normalised.
+
+    Metrics: ``accuracy``, the fraction of right labels; ``f1_macro``, the mean of the F1 scores of
+    the classes; ``calibration_error`` (only in an evaluation), the expected calibration error. All
+    are from 0 to 1. The loss of a validation has neither weights nor label smoothing.
+
+    Units: the loss is in nats per example.
+
+    Source: the lecture notes; Kim, arXiv 1408.5882 (the data sets of texts).
+    """
+
+    name = "classification"
+    Config = ClassificationConfig
+    Assets = Entries(
+        {
+            "data": str,
+            "data_sha256": str,
+            "kind": Literal["text", "series"],
+            "labels": Each(str),
+            "num_examples": COUNTS,
+            "tokeniser": Maybe(tokeniser_from_json),
+            "mean": Each(float),
+            "deviation": Each(float),
+        }
+    )
+    EvaluationOptions = JudgingOptions
+    PredictionOptions = LabellingOptions
+    reads = "a text; or a series, its steps separated by spaces and its features by commas"
+    writes = "the label"
+    unit = "examples"
+    has_outputs = True
+    monitor = "accuracy"
+    figures: Mapping[str, Figure] = {
+        "loss": Figure("nats per example"),
+        "accuracy": Figure(better="higher"),
+        "f1_macro": Figure(better="higher"),
+    }
+
+    # The data.
+
+    @cached_property
+    def labelled(self) -> Labelled:
+        """The examples. Raises a ValueError if they are not those of a loaded run's training."""
+        c = self.config
+        labelled = load_labelled(
+            c.data,
+            encoding=c.encoding,
+            valid_fraction=c.valid_fraction,
+            test_fraction=c.test_fraction,
+            fold=c.fold,
+            seed=c.data_seed,
+        )
+        sha256 = labelled.fingerprint()
+        check_unchanged(self.name, "the examples", labelled.name, sha256, self._assets)
+        return labelled
+
+    @property
+    def assets(self) -> dict[str, Any]:
+        return self._assets if self._assets is not None else self._new_assets
+
+    @cached_property
+    def _new_assets(self) -> dict[str, Any]:
+        data = self.labelled
+        labels = sorted({example.label for example in data.splits["train"]}, key=_natural)
+        is_text = data.kind == "text"
+        mean, deviation = ([], []) if is_text else self._moments()
+        return {
+            "data": data.name,
+            "data_sha256": data.fingerprint(),
+            "kind": data.kind,
+            "labels": labels,
+            "num_examples": {split: len(examples) for split, examples in data.splits.items()},
+            "tokeniser": self._fitted().to_json() if is_text else None,
+            "mean": mean,
+            "deviation": deviation,
+        }
+
+    def _fitted(self) -> Tokeniser:
+        c, data = self.config, self.labelled
+        default = "symbols" if data.is_tokenised else "words"
+        kind = default if c.tokenisation == "auto" else c.tokenisation
+        if c.lower_case and kind != "words":
+            raise ValueError(
+                f"--lower_case is for words, and would have no effect on {kind}. Leave it out, or "
+                "use --tokenisation words."
+            )
+        texts = [str(example.content) for example in data.splits["train"]]
+        options = {"lower_case": c.lower_case} if kind == "words" else {}
+        return fit_tokeniser(kind, texts, min_count=c.min_count, max_size=c.vocab_size, **options)
+
+    def _moments(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each feature in the training split."""
+        series = [np.asarray(example.content) for example in self.labelled.splits["train"]]
+        widths = {len(one.T) for one in series}
+        if len(widths) > 1:
+            raise ValueError(
+                f"{self.labelled.name}: expected series of one number of features, got "
+                f"{', '.join(map(str, sorted(widths)))}."
+            )
+        steps = np.concatenate(series)
+        if not self.config.normalise:
+            # Pixels are bytes.
+            scale = 255.0 if steps.dtype == np.uint8 else 1.0
+            return [0.0] * steps.shape[1], [scale] * steps.shape[1]
+        if np.isnan(steps).all(0).any():
+            feature = int(np.isnan(steps).all(0).argmax()) + 1
+            raise ValueError(f"{self.labelled.name}: feature {feature} is missing in all series.")
+        moments = np.stack([np.nanmean(steps, 0, np.float64), np.nanstd(steps, 0, np.float64)])
+        mean, deviation = moments.tolist()
+        return mean, [value or 1.0 for value in deviation]
+
+    @cached_property
+    def tokeniser(self) -> Tokeniser:
+        """The tokeniser of texts."""
+        return tokeniser_from_json(self.assets["tokeniser"])
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the classes."""
+        return self.assets["labels"]
+
+    @property
+    def is_text(self) -> bool:
+        return self.assets["kind"] == "text"
+
+    @property
+    def title(self) -> str:
+        c = self.config
+        return f"{self.labelled.name}-{c.pooling}-{c.cell}-{c.num_layers}x{c.hidden_size}"
+
+    def examples(self, split: str) -> list[Example]:
+        """The examples of a split."""
+        return split_of(self.name, self.labelled.name, self.labelled.splits, split)
+
+    def row(self, content: str | np.ndarray) -> Tensor:
+        """What the model reads of a sequence: (T) token ids, or (T, I) features."""
+        c = self.config
+        if isinstance(content, str):
+            # A text without any word is read as one unknown word.
+            return torch.tensor(self.tokeniser.encode(content)[: c.longest] or [UNK])
+        steps = np.asarray(content[: c.longest], np.float32)
+        mean, deviation = np.array(self.assets["mean"]), np.array(self.assets["deviation"])
+        steps = ((steps - mean) / deviation).astype(np.float32)
+        if c.missing == "carry":
+            steps = _carried(steps)
+        return torch.from_numpy(steps)
+
+    def targets(self, examples: Sequence[Example], where: str) -> Tensor:
+        """The classes of examples; raises a ValueError for one that the training does not have."""
+        number = {label: i for i, label in enumerate(self.labels)}
+        for place, example in enumerate(examples, 1):
+            if example.label not in number:
+                raise ValueError(
+                    f"{where}, example {place}: expected one of the labels of the training "
+                    f"({', '.join(self.labels[:9])}{', …' if len(self.labels) > 9 else ''}), got "
+                    f"{example.label!r}."
+                )
+        return torch.tensor([number[example.label] for example in examples])
+
+    def check(self) -> None:
+        if len(self.labels) < 2:
+            raise ValueError(
+                f"{self.labelled.name}: expected at least two classes in the training split, got "
+                f"only {self.labels[0]!r}. Nothing can be learned from one class."
+            )
+        for split, examples in self.labelled.splits.items():
+            self._check_split(split, examples)
+        if self.config.parts and not self.labelled.parts:
+            raise ValueError(f"--parts: {self.labelled.name} has no labelled parts. Leave it out.")
+        super().check()
+
+    def _check_split(self, split: str, examples: Sequence[Example]) -> None:
+        """Raises a ValueError for a label or a value that the model cannot have."""
+        where = f'{self.labelled.name}, split "{split}"'
+        self.targets(examples, where)
+        if self.is_text:
+            counts = self.tokeniser.count_unknown(str(content) for _, content in examples)
+            if counts and split == "valid":
+                total = sum(len(self.tokeniser.encode(str(content))) for _, content in examples)
+                _log.warning(
+                    "%s: of the validation %s.",
+                    self.labelled.name,
+                    in_words(counts, total, "words"),
+                )
+            return
+        width = len(self.assets["mean"])
+        for place, (_, content) in enumerate(examples, 1):
+            self._check_series(np.asarray(content), width, f"{where}, series {place}")
+
+    def _check_series(self, series: np.ndarray, width: int, where: str) -> None:
+        if series.shape[1] != width:
+            raise ValueError(f"{where}: expected {width} features, got {series.shape[1]}.")
+        place = missing_place(series) if series.dtype.kind == "f" else ""
+        if place and self.config.missing == "error":
+            raise ValueError(
+                f"{where}: {place} is missing. Use --missing carry, or fill it in before."
+            )
+
+    def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[ClassBatch]:
+        c = self.config
+        examples = self.examples(split)
+        if c.parts and split == "train":
+            examples = examples + self.labelled.parts
+        return self._batches(
+            examples, split, c.batch_size, seed=c.data_seed, by="rows", **share._asdict()
+        )
+
+    def _batches(
+        self, examples: Sequence[Example], where: str, size: int, **options: Any
+    ) -> RaggedBatches[ClassBatch]:
+        targets = self.targets(examples, where)
+        # Long series are converted when they are needed: 55,000 images would take 170 MB.
+        rows = [self.row(example.content) for example in examples] if self.is_text else None
+        longest = self.config.longest
+
+        def collate(indices: Sequence[int]) -> ClassBatch:
+            chosen = [rows[i] if rows else self.row(examples[i].content) for i in indices]
+            dtype = torch.int64 if self.is_text else torch.float32
+            return ClassBatch(*pad_rows(chosen, dtype), targets[list(indices)])
+
+        lengths = (
+            [len(row) for row in rows]
+            if rows is not None
+            else [min(longest, len(example.content)) for example in examples]
+        )
+        return RaggedBatches(lengths, collate, size, **options)
+
+    # The model and its loss.
+
+    def model(self) -> Classifier:
+        c = self.config
+        num_features = len(self.assets["mean"]) * (2 if c.missing == "carry" else 1)
+        sizes = (
+            {"vocab_size": len(self.tokeniser)} if self.is_text else {"input_size": num_features}
+        )
+        return Classifier(
+            len(self.labels),
+            **sizes,
+            pooling=c.pooling,
+            embedding_size=c.embedding_size,
+            word_dropout=c.word_dropout,
+            pad=PAD,
+            unk=UNK,
+            **{"bidirectional": c.bidirectional} | c.recurrent(),
+        )
+
+    @cached_property
+    def _class_weights(self) -> Tensor | None:
+        if self.config.class_weights == "none":
+            return None
+        targets = self.targets(self.examples("train"), "train")
+        counts = torch.bincount(targets, minlength=len(self.labels))
+        return len(targets) / (len(self.labels) * counts.float())
+
+    def loss(
+        self, model: nn.Module, batch: ClassBatch, carried: Any = None, progress: float = 0.0
+    ) -> Loss:
+        weights = self._class_weights
+        total = nn.functional.cross_entropy(
+            model(batch.inputs, batch.lengths),
+            batch.targets,
+            weight=None if weights is None else weights.to(batch.inputs.device),
+            reduction="sum",
+            label_smoothing=self.config.label_smoothing,
+        )
+        return Loss(total, len(batch.targets))
+
+    # Evaluation.
+
+    def evaluate(
+        self, model: nn.Module, split: str | None = None, options: JudgingOptions | None = None
+    ) -> Evaluation:
+        o = options or JudgingOptions()
+        if o.data is not None:
+            if split is not None:
+                raise ValueError("--data is judged as a whole; leave --split out")
+            kind, examples = read_labelled(Path(o.data).expanduser(), o.encoding or "utf-8")
+            if kind != self.assets["kind"]:
+                raise ValueError(f"{o.data}: expected {self.assets['kind']}, got {kind}.")
+            where = o.data
+            if kind == "series":
+                self._check_split_of_series(examples, where)
+        else:
+            where = split or "valid"
+            examples = self.examples(where)
+        scores, targets = self._scores(model, examples, where)
+        loss = nn.functional.cross_entropy(scores.double(), targets).item()
+        figures = {"loss": loss, **class_figures(scores, targets)}
+        if options is not None:
+            figures["calibration_error"] = calibration_error(scores, targets)
+        outputs = [self.labels[i] for i in scores.argmax(-1)]
+        return Evaluation(figures, {"split": where, "examples": len(examples)}, outputs)
+
+    def _check_split_of_series(self, examples: Sequence[Example], where: str) -> None:
+        width = len(self.assets["mean"])
+        for place, (_, content) in enumerate(examples, 1):
+            self._check_series(np.asarray(content), width, f"{where}, series {place}")
+
+    def _scores(
+        self, model: nn.Module, examples: Sequence[Example], where: str
+    ) -> tuple[Tensor, Tensor]:
+        """The scores (N, C) and the classes (N) of examples, in their order."""
+        targets = self.targets(examples, where)
+        batches = self._batches(
+            examples, where, _TOKENS_OF_EVALUATION, by="tokens", is_shuffled=False
+        )
+        order = [i for indices in batches.order(0) for i in indices]
+        device = next(model.parameters()).device
+        with evaluating(model):
+            parts = [model(b.inputs.to(device), b.lengths).cpu() for b in batches]
+        scores = torch.empty(len(examples), len(self.labels))
+        scores[order] = torch.cat(parts).float()
+        return scores, targets
+
+    # Uses of a trained model.
+
+    def show(self, model: nn.Module) -> list[Shown]:
+        examples = self.examples("valid")
+        scores, targets = self._scores(model, examples, "valid")
+        items = class_displays(scores, targets, self.labels)
+        if self.is_text:
+            texts = [str(example.content) for example in examples[:50]]
+            short = [text for text in texts if 1 < len(self.row(text)) <= _LONGEST_SHOWN][:3]
+            items += [self._after_each_word(model, text) for text in short]
+        return items
+
+    def _after_each_word(self, model: nn.Module, text: str) -> Curves:
+        probabilities = self.probabilities_of_beginnings(model, self.row(text))
+        words = [self.tokeniser.decode([i]) for i in self.row(text).tolist()]
+        last = probabilities[-1]
+        shown = sorted(last.argsort(descending=True)[:6].tolist())
+        curves = {self.labels[i]: probabilities[:, i].tolist() for i in shown}
+        # A word may come twice; the number tells the points apart.
+        points = [f"{word} {i}" for i, word in enumerate(words, 1)]
+        return Curves(points, curves, text, "", "probability")
+
+    def probabilities_of_beginnings(self, model: nn.Module, row: Tensor) -> Tensor:
+        """The probabilities of the classes after each step of a sequence (T, C)."""
+        device, T = next(model.parameters()).device, len(row)
+        parts = []
+        with evaluating(model):
+            size = max(1, _TOKENS_OF_EVALUATION // T)
+            for first in range(1, T + 1, size):
+                lengths = torch.arange(first, min(first + size, T + 1))
+                last = int(lengths[-1])
+                rows = row[:last].expand(len(lengths), *row[:last].shape).to(device)
+                is_valid = (torch.arange(last) < lengths[:, None]).to(device)
+                rows = rows * is_valid.view(*is_valid.shape, *[1] * (rows.dim() - 2))
+                parts.append(model(rows, lengths).float().softmax(-1).cpu())
+        return torch.cat(parts)
+
+    def predictions(
+        self,
+        model: nn.Module,
+        inputs: Iterable[Sequence[str]],
+        options: LabellingOptions,
+        say: Callable[[str], None],
+    ) -> Iterator[Prediction]:
+        unknown = UnknownTokens(self.tokeniser) if self.is_text else None
+        number = 0
+        try:
+            for lines in inputs:
+                for line in lines:
+                    number += 1
+                    if unknown is not None:
+                        unknown.add(line)
+                    yield self._prediction(model, line, number, options.words)
+        finally:
+            if unknown is not None and (warning := str(unknown)):
+                say(warning)
+
+    def _prediction(self, model: nn.Module, line: str, number: int, has_words: bool) -> Prediction:
+        if not line.strip():
+            return Prediction([] if has_words else [""], {"label": "", "probabilities": {}})
+        row = self._row_of_line(line, number)
+        if not has_words:
+            device = next(model.parameters()).device
+            with evaluating(model):
+                scores = model(row[None].to(device), torch.tensor([len(row)]))[0]
+            last = scores.float().softmax(-1).cpu()
+            record = {"label": self.labels[last.argmax()], "probabilities": self._named(last)}
+            return Prediction([record["label"]], record)
+        probabilities = self.probabilities_of_beginnings(model, row)
+        words = [self.tokeniser.decode([i]) for i in row.tolist()] if self.is_text else None
+        lines, steps = [], []
+        for i, at_step in enumerate(probabilities):
+            name = words[i] if words else str(i + 1)
+            best = int(at_step.argmax())
+            lines.append(f"{number}\t{name}\t{self.labels[best]}\t{at_step[best]:.4f}")
+            steps.append({"word" if words else "step": name, "probabilities": self._named(at_step)})
+        best = self.labels[int(probabilities[-1].argmax())]
+        return Prediction(lines, {"label": best, "words": steps})
+
+    def _named(self, probabilities: Tensor) -> dict[str, float]:
+        return dict(zip(self.labels, probabilities.tolist(), strict=True))
+
+    def _row_of_line(self, line: str, number: int) -> Tensor:
+        if self.is_text:
+            return self.row(line)
+        width = len(self.assets["mean"])
+        steps = []
+        for place, step in enumerate(line.split(), 1):
+            try:
+                values = [float(cell) if cell != "?" else np.nan for cell in step.split(",")]
+            except ValueError:
+                raise ValueError(
+                    f"line {number}, step {place}: expected numbers with commas between them, got "
+                    f"{step[:40]!r}."
+                ) from None
+            if len(values) != width:
+                raise ValueError(
+                    f"line {number}, step {place}: expected {width} features, got {len(values)}."
+                )
+            steps.append(values)
+        series = np.array(steps, np.float32)
+        self._check_series(series, width, f"line {number}")
+        return self.row(series)
+
+
+def _natural(label: str) -> tuple[int, float, str]:
+    """Numbers in their order, before all other labels."""
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label
+
+
+def _carried(steps: np.ndarray) -> np.ndarray:
+    """Missing values become the last value before, or 0; beside it, where values are observed."""
+    is_observed = ~np.isnan(steps)
+    place = np.where(is_observed, np.arange(len(steps))[:, None], -1)
+    place = np.maximum.accumulate(place, 0)
+    filled = np.take_along_axis(steps, place.clip(0), 0)
+    return np.concatenate([np.where(place >= 0, filled, 0), is_observed], 1).astype(np.float32)

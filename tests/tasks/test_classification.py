@@ -1,0 +1,198 @@
+"""classification: texts and series, learned, judged and used."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from throughtime.cli.main import main
+from throughtime.tasks.class_figures import calibration_error, class_figures
+from throughtime.tasks.classification import (
+    Classification,
+    ClassificationConfig,
+    JudgingOptions,
+    LabellingOptions,
+    _carried,
+)
+from throughtime.tasks.shown import Curves, Table
+
+TEXTS = """pos\ta good film
+neg\ta bad film
+pos\tgood joy
+neg\tawful thing
+pos\twhat a joy , a joy
+neg\twhat a mess
+neutral\ta film
+pos\tgood
+"""
+SMALL = {"hidden_size": 12, "batch_size": 4}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "train.tsv").write_text(TEXTS)
+    (tmp_path / "valid.tsv").write_text("pos\ta good thing\nneg\tan awful mess\n")
+    return tmp_path
+
+
+def task_of(data, **options):
+    return Classification(ClassificationConfig(data=str(data), **SMALL | options))
+
+
+def fitted(task, steps=150):
+    torch.manual_seed(0)
+    task.check()
+    model = task.model()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(steps // len(task.batches("train"))):
+        for batch in task.batches("train"):
+            loss = task.loss(model, batch).mean
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize("pooling", ["last", "max", "attention"])
+def test_eight_texts_are_learned_by_heart(folder, pooling):
+    task = task_of(folder, pooling=pooling, class_weights="balanced")
+    model = fitted(task)
+    evaluation = task.evaluate(model, "train", JudgingOptions())
+    assert evaluation.figures["accuracy"] == evaluation.figures["f1_macro"] == 1
+    assert list(evaluation.outputs) == [line.split("\t")[0] for line in TEXTS.splitlines()]
+    own = task.evaluate(model, options=JudgingOptions(data=str(folder / "train.tsv")))
+    assert own.figures == evaluation.figures
+
+
+def test_eight_series_of_unequal_lengths_are_learned_by_heart(tmp_path):
+    draw = np.random.default_rng(0)
+    lines = ["series,x,y,label"]
+    for number in range(8):
+        for _ in range(3 + number):
+            lines.append(f"{number},{draw.normal()},{draw.normal()},{'ab'[number % 2]}")
+    (tmp_path / "own.csv").write_text("\n".join(lines))
+    task = task_of(tmp_path / "own.csv", valid_fraction=0.25)
+    model = fitted(task, 300)
+    assert task.evaluate(model, "train").figures["accuracy"] == 1
+    steps = np.concatenate([example.content for example in task.examples("train")])
+    rows = torch.cat([task.row(example.content) for example in task.examples("train")])
+    assert len(rows) == len(steps)
+    torch.testing.assert_close(rows.mean(0), torch.zeros(2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(rows.std(0, correction=0), torch.ones(2))
+    (prediction,) = task.predictions(model, [["0.1,0.2 0.3,-1"]], LabellingOptions(), print)
+    assert prediction.lines[0] in "ab"
+    for line, message in {
+        "0.1": "line 1, step 1: expected 2 features, got 1",
+        "0,1 x,2": "line 1, step 2: expected numbers",
+        "0,1 ?,2": "line 1: step 2, feature 1 is missing",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            list(task.predictions(model, [[line]], LabellingOptions(), print))
+
+
+def test_missing_values_are_carried_and_marked():
+    nan = np.nan
+    steps = np.array([[nan, 1], [2, nan], [nan, nan], [3, 4]], np.float32)
+    carried = [[0, 1, 0, 1], [2, 1, 1, 0], [2, 1, 0, 0], [3, 4, 1, 1]]
+    assert _carried(steps).tolist() == carried
+
+
+def test_the_label_after_each_word_is_that_of_the_beginning(folder):
+    task = task_of(folder)
+    model = fitted(task, 20)
+    row = task.row("a good film")
+    at_steps = task.probabilities_of_beginnings(model, row)
+    model.eval()
+    for t in range(1, 4):
+        alone = model(row[None, :t], torch.tensor([t])).softmax(-1)[0]
+        torch.testing.assert_close(at_steps[t - 1], alone)
+    options = LabellingOptions(words=True)
+    whole, empty = task.predictions(model, [["a good film", ""]], options, print)
+    assert [line.split("\t")[:2] for line in whole.lines] == [
+        ["1", w] for w in "a good film".split()
+    ]
+    assert whole.record["words"][2]["probabilities"].keys() == {"neg", "neutral", "pos"}
+    assert empty.lines == []
+
+
+def test_figures_by_hand():
+    scores = torch.tensor([[2.0, 0, 0], [0, 2, 0], [0, 2, 0], [2, 0, 0]])
+    targets = torch.tensor([0, 1, 0, 0])
+    figures = class_figures(scores, targets)
+    assert figures["accuracy"] == 0.75
+    # Class 0: P = 1, R = 2/3; class 1: P = 1/2, R = 1; class 2 does not occur.
+    assert figures["f1_macro"] == pytest.approx((0.8 + 2 / 3) / 2)
+    confidence = torch.tensor([2.0, 0, 0]).softmax(0)[0].item()
+    assert calibration_error(scores, targets) == pytest.approx(abs(confidence - 0.75), rel=1e-5)
+
+
+def test_what_is_displayed_has_every_class(folder):
+    task = task_of(folder)
+    items = task.show(fitted(task, 10))
+    tables = [item for item in items if isinstance(item, Table)]
+    assert [row[0] for row in tables[0].rows] == ["neg", "neutral", "pos"]
+    assert sum(sum(row[1:]) for row in tables[1].rows) == 2
+    curves = [item for item in items if isinstance(item, Curves)]
+    assert curves[1].title == "a good thing"
+    assert len(curves[1].x) == 3
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "message"),
+    [
+        (
+            "a\tx\na\ty\n",
+            "a\tz\n",
+            "expected at least two classes in the training split, got only 'a'",
+        ),
+        ("a\tx\nb\ty\n", "c\tz\n", r'split "valid", example 1: expected one of the labels of the'),
+    ],
+)
+def test_labels_that_cannot_be_learned_are_refused(tmp_path, train, valid, message):
+    (tmp_path / "train.tsv").write_text(train)
+    (tmp_path / "valid.tsv").write_text(valid)
+    with pytest.raises(ValueError, match=message):
+        task_of(tmp_path).check()
+
+
+def test_a_missing_value_is_refused_with_its_place(tmp_path):
+    rows = "".join(f"{i},{j},{'ab'[i % 2]}\n" for i in range(6) for j in range(2))
+    (tmp_path / "s.csv").write_text(f"series,x,label\n{rows}6,1,a\n6,,a\n")
+    with pytest.raises(ValueError, match=r"step 2, feature 1 is missing. Use --missing carry"):
+        task_of(tmp_path / "s.csv").check()
+    task_of(tmp_path / "s.csv", missing="carry").check()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "last", "merge": "sum"}, "--pooling last: needs both directions"),
+        ({"word_dropout": 1.0}, "--word_dropout: expected at least 0 and less than 1"),
+        ({"fold": 10}, "--fold: expected at most 9"),
+    ],
+)
+def test_settings_without_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        ClassificationConfig(**options)
+
+
+def test_it_is_trained_judged_and_used_by_commands(folder, capsys):
+    run = str(folder / "run")
+    (folder / "valid.tsv").write_text(TEXTS)
+    words = f"train classification --data {folder} --hidden_size 12 --epochs 40 --batch_size 2"
+    assert (
+        main([*words.split(), "--learning_rate", "0.02", "--warmup_steps", "5", "--run", run]) == 0
+    )
+    page = (folder / "run" / "report.html").read_text()
+    assert "Confusion matrix" in page
+    assert "Calibration" in page
+    assert "a good film" in page
+    capsys.readouterr()
+    assert main(["evaluate", run, "--data", str(folder / "train.tsv"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == 1
+    assert main(["predict", run, "--text", "good joy"]) == 0
+    assert capsys.readouterr().out == "pos\n"
+    assert main(["predict", run, "--text", "good joy", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["probabilities"]["pos"] > 0.5
