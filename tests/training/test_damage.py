@@ -15,11 +15,11 @@ from throughtime import tasks
 from throughtime.tasks.char_lm import CharLM, CharLMConfig
 from throughtime.tasks.run import Run, RunError
 from throughtime.training import checkpoint
+from throughtime.training.checkpoint_content import restored
 from throughtime.training.config import EvolutionConfig, GradientConfig, ReinforceConfig
 from throughtime.training.fit import fit
 from throughtime.training.learner import learner_class
 from throughtime.training.loop import Loop
-from throughtime.training.saving import restored
 
 from ..damage import damaged_bytes, damaged_state
 from .small import written
