@@ -86,6 +86,9 @@ def written(folder):
     (folder / "pairs.tsv").write_text("".join(lines) * 8)
     rows = [f"{n}\tO\n{w}\tB-ANIMAL\n{v}\tO\n\n" for n in "abcde" for w, v in words]
     (folder / "tagged.txt").write_text("".join(rows) * 8)
+    (folder / "labelled.tsv").write_text(
+        "".join(f"{v}\tthe {n} {w}\n" for n in "abcdefghijklmnop" for w, v in words)
+    )
     return folder
 
 
