@@ -57,7 +57,7 @@ def a_number(words: str, fits: Callable[[Any], bool], most: int | None = None) -
         is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if not (is_number and fits(value)):
             raise ValueError(f"{where}: expected {name} as {words}, got {value!r}.")
-        if most is not None and abs(value) > most:
+        if most is not None and abs(float(value)) > most:
             raise ValueError(f"{where}: expected {name} of at most {most:,}, got {value!r}.")
 
     return check
@@ -97,7 +97,7 @@ def a_number_of_steps(where: str, name: str, value: Any) -> None:
             f'{where}: forget_bias="chrono" needs {name}, the longest dependency that is '
             f"expected, as a number of steps above 2; got {value!r}."
         )
-    if value > MOST_STEPS:
+    if float(value) > MOST_STEPS:
         raise ValueError(f"{where}: expected {name} of at most {MOST_STEPS:,}, got {value!r}.")
 
 
