@@ -129,7 +129,9 @@ def check_position(where: str, saved: Mapping[str, Any], monitor: str, names: se
         raise ReadError(f"{where}.validated", f"expected at most the step {step}.")
     if any(kept["step"] > step for kept in saved.get("kept", ())):
         raise ReadError(f"{where}.kept", f"expected validations up to the step {step}.")
-    if saved["best_figures"].get(monitor) != best and best == best:
+    figure = saved["best_figures"].get(monitor)
+    # A NaN, which differs from itself, is the best figure only if nothing better was validated.
+    if figure != best and not (figure != figure and best != best):
         raise ReadError(f"{where}.best", f"expected the {monitor} of best_figures.")
     is_named = not names or set(sums) == names | {"steps"}
     if sums and not (is_named and 1 <= sums.get("steps", 0) <= step):
