@@ -163,7 +163,7 @@ def test_there_is_one_line_for_each_cell(said):
         (["--year", "2014:2016", "gru"], lambda c: "gru" in c.name and 2014 <= c.year <= 2016),
         (["--year", "1997"], lambda cell: cell.year == 1997),
     ],
-    ids=str,
+    ids=lambda value: None if callable(value) else str(value),
 )
 def test_cells_are_filtered(filters, expected, said):
     status, out, _ = said("cells", *filters)
@@ -189,7 +189,7 @@ def test_a_line_fits_on_a_terminal(width, said, monkeypatch):
         (["--year", "2018:2017"], "--year: expected a range from low to high, got 2018:2017."),
         (["gru", "--gates", "9"], "no cell is selected by gru --gates 9. Leave a part of it out."),
     ],
-    ids=str,
+    ids=lambda value: None if callable(value) else str(value),
 )
 def test_a_filter_that_selects_nothing_is_refused(words, message, said):
     status, out, err = said("cells", *words)

@@ -107,7 +107,7 @@ def setting(*path, to):
         ("translation", ["assets", "target_tokeniser", "model", "padding"], {"length": 10**9},
          "assets.target_tokeniser: .*expected None, as SubwordTokeniser.fit makes it"),
     ],
-    ids=str,
+    ids=lambda value: "gone" if value is GONE else str(value),
 )  # fmt: skip
 def test_an_entry_that_cannot_be_is_named(folder, tmp_path, task, path, value, message):
     run = edited(folder, tmp_path, task, setting(*path, to=value))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 import sys
@@ -16,7 +15,8 @@ import yaml
 from throughtime import tasks
 from throughtime.cli import completion
 from throughtime.cli.parser import Parser, fields, learner_of_file, settings_of_file
-from throughtime.reading import Entries, kinds_of, typed
+from throughtime.cli.resuming import resumed
+from throughtime.reading import kinds_of, typed
 from throughtime.tasks.run import Run, RunError
 from throughtime.tasks.task import BatchTask, Task
 from throughtime.training.config import GradientConfig
@@ -35,71 +35,79 @@ def main(argv: Sequence[str]) -> int:
         return 0 if argv and argv[0] in ("-h", "--help") else 2
     kind = tasks.get(argv[0])
     learner = choose(kind, _learner_of(argv[1:]))
-    settings = CONFIGS[learner]
-    parser = _parser(kind, settings)
-    options = parser.parse(argv[1:])
-    folder, resume, recipe, is_print = (
-        options.pop(k, None) for k in ("run", "resume", "config", "print_config")
-    )
-    options.pop("learner", None)
-    kinds = {**kinds_of(kind.Config), **kinds_of(settings)}
-    for name, value in options.items():
-        options[name] = typed(f"--{name}", value, kinds[name])
-    if recipe:
-        options = settings_of_file(recipe, kinds) | options
-    if resume and not folder:
-        raise ValueError("--resume goes on with a run, so it needs --run FOLDER.")
-    if options.get("num_nodes", 1) > 1 and not folder:
-        raise ValueError(
-            "--num_nodes needs --run FOLDER, on a disk that all nodes share, so that they agree "
-            "on the run."
-        )
+    parser = _parser(kind, CONFIGS[learner])
+    options, call = _options(parser, argv[1:], kind, learner)
+    is_print = bool(call["print_config"])
 
     # A process that the first one has started uses the folder that the first one has created.
     is_first = is_first_by_environment()
-    folder = folder if is_first else os.environ.get("THROUGHTIME_RUN", folder)
+    folder = call["run"] if is_first else os.environ.get("THROUGHTIME_RUN", call["run"])
     run = Run(Path(folder)) if folder else None
     assets = None
-    if run is not None and resume:
-        options, assets = _resumed(run, kind, learner, options)
+    if run is not None and call["resume"]:
+        options, assets = resumed(run, kind, learner, options)
     elif run is not None and is_first and not run.is_free() and not is_print:
         raise RunError(_taken(run))
 
     values = parser.complete(options)
     task = kind(kind.Config(**{k: values[k] for k in fields(kind.Config)}), assets)
-    config = settings(**{k: values[k] for k in fields(settings)})
+    config = CONFIGS[learner](**{k: values[k] for k in fields(CONFIGS[learner])})
     if is_print:
-        names = [*fields(kind.Config), *fields(settings)]
+        names = [*fields(kind.Config), *fields(CONFIGS[learner])]
         print(_recipe(kind.name, learner, {name: values[name] for name in names}), end="")
         return 0
-    said = []
-    if isinstance(config, GradientConfig) and isinstance(task, BatchTask) and not resume:
+    remarks = []
+    if isinstance(config, GradientConfig) and isinstance(task, BatchTask) and not call["resume"]:
         # A recipe is a complete setting: what it leaves out has the documented default.
-        config, said = suit(task, config, values if recipe else options)
-    run = run or _new_run(task)
-    os.environ["THROUGHTIME_RUN"] = str(run.folder)
+        config, remarks = suit(task, config, values if call["config"] else options)
+    return _train(task, config, learner, run or _new_run(task), bool(call["resume"]), remarks)
+
+
+def _options(
+    parser: Parser, argv: Sequence[str], kind: type[Task], learner: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings that command line and recipe make, and the options of the command itself.
+
+    Raises:
+        ValueError: for a setting of a wrong type, and for options of the command that do not fit.
+    """
+    options = parser.parse(argv)
+    names = ("run", "resume", "config", "print_config", "learner")
+    call = {name: options.pop(name, None) for name in names}
+    kinds = {**kinds_of(kind.Config), **kinds_of(CONFIGS[learner])}
+    for name, value in options.items():
+        options[name] = typed(f"--{name}", value, kinds[name])
+    if call["config"]:
+        options = settings_of_file(call["config"], kinds) | options
+    if call["resume"] and not call["run"]:
+        raise ValueError("--resume goes on with a run, so it needs --run FOLDER.")
+    if options.get("num_nodes", 1) > 1 and not call["run"]:
+        raise ValueError(
+            "--num_nodes needs --run FOLDER, on a disk that all nodes share, so that they agree "
+            "on the run."
+        )
+    return options, call
+
+
+def _train(
+    task: Task, config: Any, learner: str, run: Run, resume: bool, remarks: Sequence[str]
+) -> int:
+    """Trains in the run folder, tells how it ends, and returns the exit status."""
     # Lightning and TensorBoard take seconds to import; a wrong word is answered without them.
     from throughtime.training.checkpoint import CheckpointError
     from throughtime.training.companions import Lost
     from throughtime.training.fit import check, fit
 
+    is_first = is_first_by_environment()
+    os.environ["THROUGHTIME_RUN"] = str(run.folder)
     lock = None
     try:
         if is_first:
             check(task, config)
             lock = run.lock()
             run.create(task, asdict(config), learner)
-            size = run.config()["parameters"]
-            print(f"{task.name}: {task.title}, {size:,} parameters -> {run.folder}", flush=True)
-            if said:
-                print("\n".join(["Settings that suit the amount of data:", *said]), flush=True)
-            if resume and not run.checkpoint_file.is_file():
-                print(
-                    "No step was saved yet, so the training starts at step 0, with the settings of "
-                    "the run.",
-                    flush=True,
-                )
-        outcome = fit(task, config, run, resume=bool(resume))
+            print(_introduction(task, run, resume, remarks), flush=True)
+        outcome = fit(task, config, run, resume=resume)
     except (Diverged, Lost) as error:
         if is_first if isinstance(error, Diverged) else error.is_told:
             print(f"throughtime train: {error}", file=sys.stderr, flush=True)
@@ -116,6 +124,19 @@ def main(argv: Sequence[str]) -> int:
     if is_first:
         print(_conclusion(run, outcome), flush=True)
     return 1 if outcome.reason == "journal" else STATUS.get(outcome.reason, 0)
+
+
+def _introduction(task: Task, run: Run, resume: bool, remarks: Sequence[str]) -> str:
+    """What is trained, where, and with which settings that the user did not make."""
+    size = run.config()["parameters"]
+    lines = [f"{task.name}: {task.title}, {size:,} parameters -> {run.folder}"]
+    if remarks:
+        lines += ["Settings that suit the amount of data:", *remarks]
+    if resume and not run.checkpoint_file.is_file():
+        lines.append(
+            "No step was saved yet, so the training starts at step 0, with the settings of the run."
+        )
+    return "\n".join(lines)
 
 
 def _learner_of(argv: Sequence[str]) -> str | None:
@@ -175,66 +196,6 @@ def _recipe(task: str, learner: str, settings: Mapping[str, Any]) -> str:
 
 def _first_line(kind: type[Task]) -> str:
     return (kind.__doc__ or "").partition("\n")[0].rstrip(":.") + "."
-
-
-def _resumed(
-    run: Run, kind: type[Task], learner: str, options: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of the run, with the options that change them, and the assets of the run.
-
-    Raises:
-        RunError: if an option changes a setting that a resumed run must keep.
-    """
-    saved = run.config()
-    if not run.checkpoint_file.is_file() and run.model_file.is_file():
-        raise RunError(
-            f"{run.folder}: expected a checkpoint beside the model, got no "
-            f"{run.checkpoint_file.name}. Bring it back, or train into another --run."
-        )
-    if saved["task"] != kind.name:
-        raise RunError(f"{run.folder}: holds a run of {saved['task']}, not of {kind.name}.")
-    if saved.get("learner", "gradient") != learner:
-        raise RunError(
-            f"{run.folder}: the run was learned by {saved.get('learner', 'gradient')}, got "
-            f"--learner {learner}. Leave it out, or train into another --run."
-        )
-    # Raises an error for settings that are missing or wrong.
-    run.task()
-    where = f"{run.config_file}: training"
-    training = typed(where, saved["training"], Entries({}, kinds_of(CONFIGS[learner])))
-    try:
-        CONFIGS[learner](**training)
-    except ValueError as error:
-        raise RunError(f"{where}: {error}") from error
-    free = {
-        option.name
-        for settings in (kind.Config, CONFIGS[learner])
-        for option in dataclasses.fields(settings)
-        if option.metadata.get("free_on_resume")
-    }
-    before = {**saved["settings"], **saved["training"]}
-    # The limit of time is for one call.
-    before.pop("max_time", None)
-    for name, value in options.items():
-        if name in free or name not in before or before[name] == value:
-            continue
-        if name not in saved["settings"] or _settled(kind, saved, name, value) != before[name]:
-            raise RunError(
-                f"{run.folder}: the run has {name}={before[name]}, got {value}. A resumed run "
-                f"keeps its settings; leave --{name} out, or train into another --run."
-            )
-    return {**before, **options}, saved["assets"]
-
-
-def _settled(kind: type[Task], saved: dict[str, Any], name: str, value: Any) -> Any:
-    """A setting as the task's configuration changes it beside the other settings of a run.
-
-    A value that the configuration refuses is returned unchanged.
-    """
-    try:
-        return getattr(kind.Config(**{**saved["settings"], name: value}), name)
-    except ValueError:
-        return value
 
 
 def _taken(run: Run) -> str:
