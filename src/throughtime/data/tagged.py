@@ -161,9 +161,9 @@ def read_tagged(
     return [_in_iob2(row) for row in sentences] if has_spans else sentences, has_spans
 
 
-def _column(path: Path, name: str, given: int | None, default: int, width: int) -> int:
+def _column(path: Path, name: str, number: int | None, default: int, width: int) -> int:
     """The index of a column, from 0; the user counts from 1."""
-    column = default if given is None else given
+    column = default if number is None else number
     if not 1 <= column <= width:
         raise ValueError(
             f"{path}: expected --{name} from 1 to {width}, the number of columns, got {column}."

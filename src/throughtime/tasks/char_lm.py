@@ -355,19 +355,19 @@ class CharLM(BatchTask):
         )
         yield options.prime
         # What may be the beginning of the stop is held back until it is known not to be.
-        stop, held = options.stop or "", ""
+        stop, pending = options.stop or "", ""
         for token in tokens:
-            held += self.vocabulary.tokens[token]
-            if stop and held.endswith(stop):
-                yield held.removesuffix(stop)
+            pending += self.vocabulary.tokens[token]
+            if stop and pending.endswith(stop):
+                yield pending.removesuffix(stop)
                 return
             num_open = next(
-                (n for n in range(len(stop) - 1, 0, -1) if stop.startswith(held[-n:])), 0
+                (n for n in range(len(stop) - 1, 0, -1) if stop.startswith(pending[-n:])), 0
             )
-            sure = len(held) - num_open
-            yield held[:sure]
-            held = held[sure:]
-        yield held
+            sure = len(pending) - num_open
+            yield pending[:sure]
+            pending = pending[sure:]
+        yield pending
 
     def _start_of_samples(self, stop: str | None) -> str:
         """What the model reads before a sample: the stop, after which the next item begins."""
