@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
@@ -37,6 +38,7 @@ from throughtime.layers.evaluation import evaluating
 from throughtime.models.classifier import Classifier
 from throughtime.reading import Each, Entries, Maybe
 from throughtime.tasks.class_figures import calibration_error, class_displays, class_figures
+from throughtime.tasks.labels import Labels, class_weights
 from throughtime.tasks.network import NetworkConfig, check_range
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Curves, Shown
@@ -437,9 +439,8 @@ class Classification(BatchTask):
     def _class_weights(self) -> Tensor | None:
         if self.config.class_weights == "none":
             return None
-        targets = self.targets(self.examples("train"), "train")
-        counts = torch.bincount(targets, minlength=len(self.labels))
-        return len(targets) / (len(self.labels) * counts.float())
+        counts = Counter(example.label for example in self.examples("train"))
+        return class_weights(counts, Labels(tuple(self.labels)))
 
     def loss(
         self, model: nn.Module, batch: ClassBatch, carried: Any = None, progress: float = 0.0
@@ -474,7 +475,7 @@ class Classification(BatchTask):
             examples = self.examples(where)
         scores, targets = self._scores(model, examples, where)
         loss = nn.functional.cross_entropy(scores.double(), targets).item()
-        figures = {"loss": loss, **class_figures(scores, targets)}
+        figures = {"loss": loss, **class_figures(scores, targets, self.labels)}
         if options is not None:
             figures["calibration_error"] = calibration_error(scores, targets)
         outputs = [self.labels[i] for i in scores.argmax(-1)]
