@@ -2,6 +2,8 @@
 # make test: everything that must hold, in an environment of its own.
 # make test-all: before a release. Also every test of the kernels for each compiler and kind of
 #   processor that is at hand, every option of every cell, and whole trainings; it takes hours.
+# make docs: the documentation site, into site/; a warning is an error.
+# make pictures: the pictures of the documentation, in ten minutes; needs Chromium.
 
 PYTHON ?= python3
 DEMO := .venv
@@ -9,7 +11,7 @@ TEST := .venv-test
 # The sources of the package do not count: both environments see them as they are.
 STAMP := pyproject.toml constraints.txt
 
-.PHONY: demo test test-all clean
+.PHONY: demo test test-all docs pictures clean
 
 demo: $(DEMO)/.installed
 	rm -rf runs/demo
@@ -26,8 +28,14 @@ test: $(TEST)/.installed
 test-all: test
 	$(TEST)/bin/python -m pytest -n 2 -m 'slow and not gpu'
 
+docs: $(TEST)/.installed
+	NO_MKDOCS_2_WARNING=1 $(TEST)/bin/python -m mkdocs build --strict
+
+pictures: $(TEST)/.installed
+	$(TEST)/bin/python docs/making/pictures.py
+
 clean:
-	rm -rf $(DEMO) $(TEST) runs/demo
+	rm -rf $(DEMO) $(TEST) runs/demo site
 
 $(DEMO)/.installed: $(STAMP)
 	$(PYTHON) -m venv $(DEMO)
@@ -36,5 +44,5 @@ $(DEMO)/.installed: $(STAMP)
 
 $(TEST)/.installed: $(STAMP)
 	$(PYTHON) -m venv $(TEST)
-	$(TEST)/bin/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
+	$(TEST)/bin/python -m pip install --quiet -c constraints.txt -e '.[all,test,docs]'
 	touch $@

@@ -26,6 +26,7 @@ LEVELS = {
 }
 # What may be imported where, tighter than by its level alone.
 ROOT_MAY = {"public"}
+PUBLIC_MAY_ON_USE = {"tasks"}
 ONLY = {"data": {"checks", "reading"}, "public": {"cells", "layers", "interchange"}}
 OWNED = {
     "lightning": "training/gradient.py",
@@ -118,6 +119,8 @@ def offence(where, target, on_load):
         return None
     if there not in LEVELS:
         return f"{there} has no level"
+    if here == "public" and there in PUBLIC_MAY_ON_USE and not on_load:
+        return None
     if here in ONLY and there not in ONLY[here]:
         return f"{here} imports {there}; it imports only {', '.join(sorted(ONLY[here]))}"
     if LEVELS[there] == LEVELS[here]:

@@ -13,18 +13,40 @@ from throughtime.training.learner import CONFIGS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+REFERENCE = sorted((ROOT / "docs" / "api").glob("*.md"))
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+MADE = ROOT / "docs" / "table-of-cells.md"
+"""A page of the site that is made when it is built; tests/test_site.py builds it."""
 
 
 def blocks(path, language):
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
 
 
+def train_what_a_page_loads(text):
+    """The run folder that a page loads after it has shown the command, but of a small model."""
+    if '"runs/demo"' in text:
+        Path("text.txt").write_text("import os\nfor x in range(10):\n    print(x)\n" * 40)
+        words = "--data text.txt --cell lstm-peephole --hidden_size 16 --epochs 1 --run runs/demo"
+        assert main(["train", "char-lm", *words.split()]) == 0
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
-def test_the_code_of_a_page_runs(path, capsys):
+def test_the_code_of_a_page_runs(path, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train_what_a_page_loads(path.read_text())
     names = {"__name__": path.stem}
     for number, code in enumerate(blocks(path, "python"), 1):
         exec(compile(code, f"{path.name}, block {number}", "exec"), names)
+
+
+def test_code_that_does_not_run_here_runs_in_a_test_of_its_page():
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("*/test_*.py"))
+    for path in PAGES:
+        languages = set(re.findall(r"^```(\w+)$", path.read_text(), re.MULTILINE))
+        assert languages <= {"python", "py", "sh", "console", "text", "yaml"}, path.name
+        if "py" in languages:
+            assert f'"docs" / "{path.name}"' in tests, path.name
 
 
 def test_the_readme_reaches_running_code_by_line_35():
@@ -39,9 +61,11 @@ def anchors(path):
 
 
 def test_every_file_and_heading_that_a_page_links_to_is_there():
-    for path in TEXTS:
+    for path in [*TEXTS, *REFERENCE]:
         for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", path.read_text()):
-            file = path.parent / target if target else path
+            file = (path.parent / target).resolve() if target else path
+            if file == MADE:
+                continue
             assert file.exists(), f"{path.name}: {target}"
             assert not anchor or anchor in anchors(file), f"{path.name}: {target}#{anchor}"
 

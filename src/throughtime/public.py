@@ -1,5 +1,10 @@
 """Imports of the public names of the package, which are attributes of :mod:`throughtime`."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from throughtime import cells as cells
 from throughtime.cells import Cell as Cell
 from throughtime.cells import Input as Input
@@ -15,5 +20,30 @@ from throughtime.layers import GRU as GRU
 from throughtime.layers import GRUD as GRUD
 from throughtime.layers import LSTM as LSTM
 from throughtime.layers import RNN as RNN
+from throughtime.layers import GRUCell as GRUCell
+from throughtime.layers import LSTMCell as LSTMCell
 from throughtime.layers import MatrixLSTM as MatrixLSTM
 from throughtime.layers import Recurrent as Recurrent
+from throughtime.layers import RNNCell as RNNCell
+
+if TYPE_CHECKING:
+    from throughtime.tasks.loading import LoadedRun
+
+
+def load_run(folder: str | Path) -> LoadedRun:
+    """Reads a run folder, as ``throughtime train`` writes it: the model, the task, the tokenisers.
+
+    Args:
+        folder: ``runs/demo``, for example.
+
+    Returns:
+        An object with ``model``, ``task``, ``tokenisers`` and ``config``; see
+        :class:`throughtime.tasks.loading.LoadedRun`.
+
+    Raises:
+        ValueError: if the folder is no run, has no model yet, or is damaged.
+    """
+    # The tasks bring the readers of all their data, which a program without a run need not load.
+    from throughtime.tasks.loading import load_run
+
+    return load_run(folder)

@@ -12,7 +12,7 @@ import pytest
 
 from throughtime import cells, tasks
 from throughtime.cli import completion, placeholders
-from throughtime.cli.main import main
+from throughtime.cli.main import COMMANDS, main
 
 TEXT = "def cat():\n    return 'mat'\n\n" * 60
 
@@ -26,9 +26,9 @@ def folder(tmp_path_factory):
     run = folder / "runs" / "char-lm" / "small"
     assert main(["train", "char-lm", "--data", str(folder / "text.py"), *small,
                  "--run", str(run)]) == 0  # fmt: skip
-    for name in ("recipes/char-lm/mine.yaml", "recipes/scan/other.yaml"):
-        (folder / name).parent.mkdir(parents=True)
-        (folder / name).write_text("hidden_size: 3\n")
+    for name in ("char-lm/mine", "scan/other", "tables/small"):
+        (folder / "recipes" / name).parent.mkdir(parents=True)
+        (folder / "recipes" / f"{name}.yaml").write_text("hidden_size: 3\n")
     (folder / "elsewhere").mkdir()
     return folder
 
@@ -49,6 +49,7 @@ def python(code, folder, *words):
 HELPS = """
 import contextlib, io, json, sys
 from throughtime.cli.main import main
+from throughtime.cli.placeholders import REPLACED
 texts = []
 for words in json.loads(sys.argv[1]):
     sys.argv[1:] = words
@@ -56,7 +57,7 @@ for words in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         main()
     texts.append(out.getvalue())
-real = [name for name in ("torch", "numpy") if getattr(sys.modules.get(name), "__file__", None)]
+real = [name for name in REPLACED if getattr(sys.modules.get(name), "__file__", None)]
 print(json.dumps([texts, real]))
 """
 
@@ -64,13 +65,12 @@ print(json.dumps([texts, real]))
 def test_help_is_the_same_without_torch(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "80")
-    commands = "bench cells equations evaluate generate info predict train".split()
     lines = [
         ["--help"],
         ["-V"],
         ["help"],
         ["help", "cells"],
-        *([name, "--help"] for name in commands),
+        *([name, "--help"] for name in COMMANDS),
     ]
     lines += [["train", name, "-h"] for name in tasks.names()]
     lines += [["train", "char-lm", "--learner", "evolution", "--help"]]
@@ -144,7 +144,7 @@ print(json.dumps([answers, hasattr(sys.modules["torch"], "__file__")]))
 def test_words_are_completed_from_the_declarations(folder):
     lstms = [name for name in cells.names() if name.startswith("lstm-n")]
     expected = {
-        "throughtime ": {"train", "generate", "predict", "evaluate", "cells", "equations", "bench"},
+        "throughtime ": {*COMMANDS},
         "throughtime tra": {"train "},
         "throughtime train ": {*tasks.names()},
         "throughtime train char-lm --hidden": {"--hidden_size "},
@@ -162,6 +162,7 @@ def test_words_are_completed_from_the_declarations(folder):
         "throughtime equations lstm-n": {*lstms},
         "throughtime bench --cells gru lstm-n": {*lstms},
         "throughtime bench --modes ": {"inference", "training"},
+        "throughtime table ": {"small"},
         "throughtime cells --y": {"--year "},
         "throughtime nothing ": {""},
     }

@@ -303,6 +303,7 @@ def test_without_any_folder_the_error_says_what_to_do(libraries, monkeypatch):
 def test_without_a_compiler_it_says_so(tmp_path, monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(compiler, "_of_ziglang", lambda: None)
     assert cpp.find_compiler() is None
     (why,) = cpp.missing()
     assert "no C++ compiler was found (looked at CXX, c++, g++, clang++); install one" in why

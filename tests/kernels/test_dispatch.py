@@ -119,21 +119,21 @@ def test_where_nothing_can_be_compiled_the_reference_runs_and_one_warning_says_s
 def test_strict_refuses_what_no_kernel_runs():
     layer = tt.Recurrent(Halving(), 3, 4, strict=True)
     with pytest.raises(
-        ValueError, match=r"strict=True, and no kernel runs this: cpp cannot: .*chunk"
+        ValueError, match=r"strict=True, and no kernel runs this: cpp cannot: .*repeat"
     ):
         layer(sequence())
     layer.strict = False
     layer(sequence())
     why = layer.explain(sequence())
     assert why.backend == "reference"
-    assert "chunk" in why.reasons["cpp"][0]
+    assert "repeat" in why.reasons["cpp"][0]
 
 
 @pytest.mark.parametrize("options", [{"strict": True}, {"backend": "cpp"}])
 def test_what_no_kernel_runs_is_refused_inside_torch_compile_too(options):
     torch.compiler.reset()
     layer = tt.Recurrent(Halving(), 3, 4, **options)
-    with pytest.raises(ValueError, match="chunk"):
+    with pytest.raises(ValueError, match="repeat"):
         torch.compile(layer, backend="eager")(sequence())
 
 

@@ -163,3 +163,19 @@ def test_a_cell_with_further_inputs_is_given_them_step_by_step():
     steps = [stream.step(x[t], {"time": time[t]}) for t in range(4)]
     rest = stream.read(x[4:], {"time": time[4:]})
     torch.testing.assert_close(torch.cat([torch.stack(steps), rest]), whole)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "about"),
+    [
+        ({"state.0": torch.zeros(1, 1, 4)}, "[" * 100_000),
+        ({"state.0": torch.zeros(1, 1, 4)}, '{"is_tuple": 3}'),
+        ({"state.0": torch.zeros(1, 1, 4)}, "{}"),
+        ({}, '{"is_tuple": false}'),
+        ({"state.1": torch.zeros(1, 1, 4)}, '{"is_tuple": false}'),
+    ],
+)
+def test_a_file_that_somebody_has_edited_is_refused(tmp_path, tensors, about):
+    save_file(tensors, str(tmp_path / "state"), {"stream": about})
+    with pytest.raises(ValueError, match="expected the state of a stream"):
+        tt.GRU(3, 4).stream().load(tmp_path / "state")

@@ -14,6 +14,10 @@ from throughtime.reading import (
     yaml_value,
 )
 
+# If each name were compared with all others, these would take minutes.
+MANY_NAMES = "{" + ",".join(f'"{n}": 1' for n in [*range(200_000), 199_999]) + "}"
+MANY_COLUMNS = ",".join(map(str, [*range(200_000), 199_999])) + "\n"
+
 
 @pytest.mark.parametrize(
     ("text", "message"),
@@ -26,6 +30,7 @@ from throughtime.reading import (
         ('{"a": [1, NaN]}', r"f.json: a\[1\]: expected a finite number, got nan"),
         ('{"a": {"b": 1e999}}', r"f.json: a.b: expected a finite number, got inf"),
         ("9" * 5000, "not JSON: Exceeds the limit"),
+        (MANY_NAMES, "expected each name once, got '199999' again"),
     ],
     ids=lambda text: text[:20],
 )
@@ -102,6 +107,7 @@ def test_a_table_is_read_with_the_numbers_of_its_lines(tmp_path):
         ("a,b\n1\n2,3\n", r"t\.csv, line 2: expected 2 cells as in the header, got 1"),
         ("a,b\n1,2,3\n", "line 2: expected 2 cells as in the header, got 3"),
         ("a,a\n", "line 1: expected each column once, got 'a' again"),
+        (MANY_COLUMNS, "line 1: expected each column once, got '199999' again"),
         ("a,b\n" + "x" * 200_000 + ",1\n", "no CSV: field larger than field limit"),
     ],
     ids=lambda text: text[:20],

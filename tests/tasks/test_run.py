@@ -93,6 +93,16 @@ def test_a_failed_write_leaves_the_file_before_it(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_folder_in_which_a_run_was_killed_at_its_very_beginning_is_free(tmp_path):
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    (run.folder / ".lock").touch()
+    (run.folder / "config.json.partial").write_text("{")
+    assert run.is_free()
+    (run.folder / "notes.txt").touch()
+    assert not run.is_free()
+
+
 def test_a_run_that_lacks_a_setting_is_of_an_older_throughtime(run):
     config = json.loads(run.config_file.read_text())
     del config["settings"]["cell"]

@@ -221,7 +221,7 @@ def test_a_training_tells_of_long_sources_once(tmp_path, caplog):
     lines += ["a " * 9 + "d\td\n", "a d\td\n"]
     (tmp_path / "pairs.tsv").write_text("".join(lines))
     options = ["--data", str(tmp_path / "pairs.tsv"), "--hidden_size=8", "--epochs=3"]
-    options += ["--tokenisation=words", "--sample_every=0", f"--run={tmp_path / 'run'}"]
+    options += ["--tokenisation=words", "--sample_every=0.000001", f"--run={tmp_path / 'run'}"]
     caplog.set_level(logging.WARNING)
     assert main(["train", "translation", *options]) == 0
     told = [r.getMessage() for r in caplog.records if "the longest of the training" in r.message]

@@ -4,17 +4,22 @@ import csv
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from throughtime import tasks
+from throughtime.cli.parser import Parser
 from throughtime.data import DownloadError
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import pole  # noqa: E402
+
 TEXT = "the cat sat on the mat, and the dog ran to the cat.\n" * 60
 
-# What makes a task small; one that is not named here is trained as it comes.
+# Options that make a task small. A task that is not named here gets 8 units if it has that option.
 OPTIONS = {
     "char-lm": "--data {folder}/text.txt --hidden_size 12 --batch_size 4 --num_steps 10 "
     "--num_layers 2 --dropout 0.2",
@@ -23,7 +28,11 @@ OPTIONS = {
     "addition": "--num_pairs 300 --num_test 10 --digits 2 --hidden_size 8 --network two",
     "prefix": "--num_pairs 200 --num_test 10 --deeper 0 --hidden_size 8",
     "inflection": "--size low --hidden_size 8",
+    "scan": "--data_split jump --hidden_size 8 --batch_size 2000",
+    "pronunciation": "--hidden_size 8 --batch_size 8000",
     "tagging": "--data {folder}/tagged.txt --hidden_size 8 --letter_size 4 --batch_size 8",
+    "classification": "--data {folder}/labelled.tsv --hidden_size 8 --batch_size 8",
+    "memory": "--problem parity --length 6 --hidden_size 8 --batches_per_epoch 30",
     "pole": "",
 }
 LEARNERS = {
@@ -41,6 +50,27 @@ COMMAND = [
 ]
 
 
+def options_of(task, folder):
+    """The options that make a task small, as words of the command line."""
+    if task in OPTIONS:
+        return OPTIONS[task].format(folder=folder).split()
+    has_units = any(field.name == "hidden_size" for field in fields(tasks.get(task).Config))
+    return ["--hidden_size", "8"] if has_units else []
+
+
+def small_task(task, folder):
+    """A task with the settings of a small training; skips the test if its data are not there."""
+    kind = pole.Pole if task == "pole" else tasks.get(task)
+    parser = Parser()
+    parser.add_class_arguments(kind.Config)
+    small = kind(kind.Config(**parser.complete(parser.parse(options_of(task, folder)))))
+    try:
+        _ = small.assets
+    except DownloadError as error:
+        pytest.skip(str(error))
+    return small
+
+
 def everything():
     """Every task with the learner that is its own, and some with another."""
     own = [(name, "gradient") for name in tasks.names()]
@@ -56,29 +86,20 @@ def written(folder):
     (folder / "pairs.tsv").write_text("".join(lines) * 8)
     rows = [f"{n}\tO\n{w}\tB-ANIMAL\n{v}\tO\n\n" for n in "abcde" for w, v in words]
     (folder / "tagged.txt").write_text("".join(rows) * 8)
+    (folder / "labelled.tsv").write_text(
+        "".join(f"{v}\tthe {n} {w}\n" for n in "abcdefghijklmnop" for w, v in words)
+    )
     return folder
 
 
 def command(folder, task, learner, run, *more):
     """The command line of a small training; its rows and checkpoints are many."""
     options = [
-        *OPTIONS.get(task, "").format(folder=folder).split(),
+        *options_of(task, folder),
         *LEARNERS[learner].split(),
         *"--save_every 0 --log_every 3 --sample_every 1000000".split(),
     ]
     return [*COMMAND, "train", task, "--learner", learner, *options, "--run", str(run), *more]
-
-
-def has_data(folder, task):
-    """Skips a test of a task whose data are not there."""
-    if task != "pole":
-        kind = tasks.get(task)
-        words = OPTIONS.get(task, "").format(folder=folder).split()
-        data = {"data": words[words.index("--data") + 1]} if "--data" in words else {}
-        try:
-            _ = kind(kind.Config(**data)).assets
-        except DownloadError as error:
-            pytest.skip(str(error))
 
 
 def rows(run, split=None):

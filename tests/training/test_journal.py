@@ -108,15 +108,18 @@ def test_samples_that_are_no_text_stay_as_they_are(run):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("[" * 100_000, "line 2: expected brackets in brackets at most 64 deep"),
-        ("{}", "line 2: expected the entry 'kind'"),
-        ('{"kind": ["Table"]}', r"line 2: kind: expected one of Table, .*got \['Table'\]"),
-        ('{"kind": "Score", "step": 1, "title": "", "file": "../../etc"}', "line 2: file: expected"),
-        ('{"kind": "Score", "step": "1", "title": "", "file": "1-1.mid"}', "line 2: step: expected"),
-        ('{"kind": "Table", "step": 1, "title": "", "columns": [], "rows": [1]}', r"rows\[0\]: exp"),
+        ("[" * 100_000, "expected brackets in brackets at most 64 deep"),
+        ("{}", "expected the entry 'kind'"),
+        ('{"kind": ["Table"]}', r"kind: expected one of Table, .*got \['Table'\]"),
+        ('{"kind": "Score", "step": 1, "title": "", "file": "../../etc"}', "file: expected"),
+        ('{"kind": "Score", "step": "1", "title": "", "file": "1-1.mid"}', "step: expected"),
+        (
+            '{"kind": "Table", "step": 1, "title": "", "columns": [], "rows": [1]}',
+            r"rows\[0\]: exp",
+        ),
     ],
     ids=lambda text: text[:30],
-)  # fmt: skip
+)
 def test_an_index_of_what_was_shown_that_is_damaged_is_named(run, line, message):
     first = Journal(run, ["loss"], 0)
     first.show(1, [Table(["a"], [["b"]], "t"), Score(b"music", "mid", "s")])
@@ -124,7 +127,7 @@ def test_an_index_of_what_was_shown_that_is_damaged_is_named(run, line, message)
     index = run.shown_folder / "index.jsonl"
     lines = index.read_text().splitlines()
     index.write_text("\n".join([lines[0], line, lines[1]]) + "\n")
-    with pytest.raises(ReadError, match=rf"index\.jsonl, {message}"):
+    with pytest.raises(ReadError, match=rf"index\.jsonl, line 2: {message}"):
         Journal(run, ["loss"], 2)
     # A last line that was cut short is left out.
     index.write_text(f"{lines[0]}\n{lines[1][:20]}")

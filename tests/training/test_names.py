@@ -8,7 +8,7 @@ import pytest
 from throughtime.cli.main import main
 from throughtime.tasks.run import Run
 
-SMALL = "--hidden_size 8 --epochs 1 --log_every 5 --sample_every 0".split()
+SMALL = "--hidden_size 8 --epochs 1 --log_every 5 --sample_every 0.000001".split()
 BAD = os.fsdecode(b"bad\xff.txt")
 
 

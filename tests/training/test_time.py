@@ -116,6 +116,14 @@ def test_a_signal_leaves_a_validation_at_once_and_saves(train, monkeypatch, caps
     assert [row["step"] for row in rows(run, "valid")] == ["71"]
 
 
+def test_a_complete_run_that_lacks_its_report_draws_it_when_it_is_resumed(train):
+    """A kill after the last checkpoint comes before the report."""
+    run, _ = train()
+    run.report_file.unlink()
+    assert train(resume=True)[1].reason == "complete"
+    assert "Best validation at step" in run.report_file.read_text()
+
+
 def test_signals_during_the_write_of_a_checkpoint_do_not_break_it(train, monkeypatch):
     save, steps = checkpoint.save, []
 
@@ -158,3 +166,16 @@ def test_the_first_signal_is_passed_on_once():
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             signal.raise_signal(number)
     assert (told, stop.signal) == ([signal.SIGTERM], signal.SIGTERM)
+
+
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored():
+    """nohup lets a training ignore that its terminal closes."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = Stop()
+    try:
+        with stop.installed():
+            signal.raise_signal(signal.SIGHUP)
+        assert stop.signal is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

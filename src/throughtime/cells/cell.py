@@ -44,11 +44,12 @@ class Parameter:
     """A vector of weights, one for each hidden unit, such as a peephole.
 
     Args:
-        size: its length; None is the number of hidden units.
+        size: its length; None is the number of hidden units. A tuple is a shape: of a tensor that
+            the cell holds as an attribute.
         initial: its initial value, see :data:`Start`.
     """
 
-    size: int | None = None
+    size: int | tuple[int, ...] | None = None
     initial: Start = None
 
 
@@ -113,6 +114,12 @@ class Cell:
 
     Constructor arguments, if any, are constants of the equations. The cell must keep them as
     attributes of the same names; they become part of saved configurations.
+
+    A cell may hold ``torch.nn.Parameter`` and ``torch.nn.Module`` as attributes. Each layer and
+    direction then learns a copy of its own, which starts from the values in the cell and is named
+    after the attribute: ``alpha_l0`` for ``self.alpha``, ``norm_weight_l0_reverse`` for the weight
+    of ``self.norm``. The tensors in the cell stay as they are. Other tensors are constants: the
+    step reads them with the device and the dtype of its input.
 
     A complete cell:
 
@@ -182,6 +189,21 @@ class Cell:
     def has_transform(self) -> bool:
         """Whether :meth:`transform` changes the blocks."""
         return type(self).transform is not Cell.transform
+
+    @property
+    def title(self) -> str:
+        """What messages call it: its name, or that of its class."""
+        return self.name or type(self).__name__
+
+    def owning(self, learns: bool = False) -> Cell:
+        """The cell whose tensors are parameters of the step; itself if it holds no tensors.
+
+        Args:
+            learns: whether modules that the cell holds are in training mode.
+        """
+        from throughtime.cells.owned import Owning, has_own
+
+        return Owning(self, learns) if has_own(self) else self
 
     # The declarations in their long form.
 

@@ -53,6 +53,10 @@ class Wrapped(Cell):
         return dict(self.cell.step(x, W, R, s, p, *([u] if self.cell.input_specs else [])))
 
     @property
+    def title(self) -> str:
+        return self.cell.title
+
+    @property
     def narrow(self) -> Narrow | None:
         return self.cell.narrow
 

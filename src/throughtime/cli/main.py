@@ -12,9 +12,9 @@ from importlib import metadata
 
 from throughtime.cli import placeholders
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
-_COMMANDS = {
+COMMANDS = {
     "train": "train a network on a task, into a run folder",
     "generate": "write a sequence with a trained model",
     "predict": "write the output of a trained model for each line of the input",
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         argv = completion.words_before()
         if not argv:
-            completion.complete_one_of("throughtime", _COMMANDS)
+            completion.complete_one_of("throughtime", COMMANDS)
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -55,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[0].partition("=")[0].replace("-", "_") == "__print_completion":
         return _print_completion(argv)
     command, rest = argv[0], argv[1:]
-    if command not in _COMMANDS:
+    if command not in COMMANDS:
         from throughtime.checks import nearest
 
-        hint = nearest(command, _COMMANDS) or "."
+        hint = nearest(command, COMMANDS) or "."
         print(f'throughtime: unknown command "{command}"{hint}\n\n{_overview()}', file=sys.stderr)
         return 2
     for stream in (sys.stdout, sys.stderr):
@@ -112,7 +112,7 @@ def _overview() -> str:
         "",
         "Recurrent neural networks, from the equation to the kernel.",
         "",
-        *(f"  {name:<10} {what}" for name, what in _COMMANDS.items()),
+        *(f"  {name:<10} {what}" for name, what in COMMANDS.items()),
         "",
         "throughtime COMMAND --help lists the options of a command.",
         "throughtime --version, -V prints the version.",

@@ -2,8 +2,8 @@
 
 The help of a command and the completion of a word need the declarations of this package: the names
 of cells and tasks, the fields of their settings. They never compute. A process that ends with help
-therefore imports PyTorch and NumPy as modules whose attributes are all :class:`Placeholder`, and
-all other modules as they are. In this way, nothing has to be listed a second time.
+therefore imports PyTorch and a few others as modules whose attributes are all :class:`Placeholder`,
+and the rest as it is. In this way, nothing has to be listed a second time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 __all__ = ["REPLACED", "Placeholder", "install", "only_helps"]
 
-REPLACED = ("torch", "numpy")
+REPLACED = ("torch", "numpy", "pooch", "filelock")
 """The libraries that get placeholders."""
 
 

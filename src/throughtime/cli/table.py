@@ -189,6 +189,7 @@ def main(argv: Sequence[str]) -> int:
         description="Trains the runs of a table, each in a process of one thread, and writes one "
         "page: mean and deviation beside published figures. Goes on where an earlier call stopped.",
     )
+    parser.completers = {"name": lambda **_: [path.stem for path in _TABLES.glob("*.yaml")]}
     parser.add_argument("name", type=str, help="a file, or the name of one in recipes/tables")
     parser.add_argument("--folder", type=str | None, help="where the runs lie (runs/tables/NAME)")
     parser.add_argument("--jobs", type=int | None, help="trainings at a time (the processor cores)")

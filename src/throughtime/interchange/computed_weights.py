@@ -21,6 +21,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from throughtime.checks import shape_is
 from throughtime.layers import Recurrent, parameters
+from throughtime.layers.single_step import SingleStep
 
 __all__ = ["copied", "refuse_computed", "with_plain_weights"]
 
@@ -124,6 +125,9 @@ def with_plain_weights(who: str, module: _Module) -> _Module:
         if isinstance(part, Recurrent):
             _check_names(who, part)
             for name, shape in parameters.shapes(part.cell, part.spec).items():
+                if name in part._buffers:
+                    # Of a module that the cell holds.
+                    continue
                 why = f"it is a weight of {part.who}"
                 shape_is(who, name, part.get_parameter(name), shape, why)
     return plain
@@ -184,7 +188,12 @@ def _make_plain(original: nn.Module, module: nn.Module) -> None:
 def _check_names(who: str, layer: nn.Module) -> None:
     """Raises a ValueError if a weight that the layer must have is not a parameter."""
     if isinstance(layer, Recurrent):
-        names = list(parameters.shapes(layer.cell, layer.spec))
+        kept = parameters.kept(layer.cell)
+        buffers = {name for name, own in kept.items() if own.kind == "buffer"}
+        shapes = parameters.shapes(layer.cell, layer.spec)
+        names = [name for name in shapes if name.rsplit("_l", 1)[0] not in buffers]
+    elif isinstance(layer, (SingleStep, nn.RNNCellBase)):
+        names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if layer.bias else [])]
     else:
         assert isinstance(layer, nn.RNNBase)
         names = [name for names in layer._all_weights for name in names]

@@ -15,7 +15,7 @@ from throughtime.layers.named_cell import named_cell
 from throughtime.layers.spec import LayerSpec
 from throughtime.reading import Entries, ReadError, json_of, kinds_of, typed
 
-__all__ = ["read_configuration"]
+__all__ = ["path_of", "read_configuration"]
 
 _CELL = Entries({"name": str, "constants": dict[str, Any]})
 _CELLS = ("cell", "encoder_cell")
@@ -24,26 +24,34 @@ _KINDS = Entries(
 )
 
 
+def path_of(kind: type[Cell]) -> str:
+    """The module and the name of a class, by which a configuration names a cell of one's own."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 def read_configuration(
-    file: Path, classes: Mapping[str, type[nn.Module]]
+    file: Path, classes: Mapping[str, type[nn.Module]], own: Mapping[str, type[Cell]]
 ) -> Callable[[], nn.Module]:
     """Reads a configuration and returns a function that builds the model, with initial weights.
 
     Args:
         file: the path of config.json.
         classes: the classes that a configuration may name, by name.
+        own: the classes of cells that are not registered, by their :func:`path_of`.
 
     Raises:
         ValueError: if an entry is missing or of a wrong type, or a name is unknown.
     """
     try:
-        return _read(file, classes)
+        return _read(file, classes, own)
     except ReadError as error:
         what = str(error).removeprefix(f"{file}: ")
         raise ValueError(f"{file}: the configuration is damaged: {what}") from error
 
 
-def _read(file: Path, classes: Mapping[str, type[nn.Module]]) -> Callable[[], nn.Module]:
+def _read(
+    file: Path, classes: Mapping[str, type[nn.Module]], own: Mapping[str, type[Cell]]
+) -> Callable[[], nn.Module]:
     content = typed(str(file), json_of(file), _KINDS)
     name = content["class"]
     if name not in classes:
@@ -54,12 +62,12 @@ def _read(file: Path, classes: Mapping[str, type[nn.Module]]) -> Callable[[], nn
     arguments = typed(f"{file}: arguments", content["arguments"], Entries({}, kinds))
     for argument in _CELLS:
         if argument in content:
-            arguments[argument] = _cell(f"{file}: {argument}", content[argument])
+            arguments[argument] = _cell(f"{file}: {argument}", content[argument], own)
     for argument in ("encoder_options", "decoder_options"):
         options = arguments.get(argument)
         if options and isinstance(options.get("cell"), dict):
             where = f"{file}: arguments.{argument}.cell"
-            cell = _cell(where, typed(where, options["cell"], _CELL))
+            cell = _cell(where, typed(where, options["cell"], _CELL), own)
             arguments[argument] = {**options, "cell": cell}
 
     def build() -> nn.Module:
@@ -73,7 +81,33 @@ def _read(file: Path, classes: Mapping[str, type[nn.Module]]) -> Callable[[], nn
     return build
 
 
-def _cell(where: str, cell: Mapping[str, Any]) -> Cell:
+def _cell(where: str, cell: Mapping[str, Any], own: Mapping[str, type[Cell]]) -> Cell:
+    # No name of the registry has a point.
+    if "." in cell["name"]:
+        return _own_cell(where, cell["name"], cell["constants"], own)
     if cell["name"] not in cells.names():
         raise ReadError(f"{where}.name", str(unknown("cell", cell["name"], cells.names())))
     return named_cell(f"{where}.constants", cell["name"], cell["constants"])
+
+
+def _own_cell(
+    where: str, path: str, constants: Mapping[str, Any], own: Mapping[str, type[Cell]]
+) -> Cell:
+    """A cell of a class that the caller has passed; its name alone is never imported."""
+    kind = own.get(path)
+    if kind is None:
+        # The caller vouches for the class, which may have moved to another module.
+        named = [k for k in own.values() if k.__qualname__ == path.rpartition(".")[2]]
+        kind = named[0] if len(named) == 1 else None
+    if kind is None:
+        passed = ", ".join(own) or "none"
+        name = path.rpartition(".")[2]
+        raise ReadError(
+            f"{where}.name",
+            f"expected the class {path} among the cells that are passed, got {passed}. Import it "
+            f"and call from_pretrained(folder, cells=[{name}])",
+        )
+    try:
+        return kind(**constants)
+    except (TypeError, ValueError) as error:
+        raise ReadError(f"{where}.constants", str(error)) from error

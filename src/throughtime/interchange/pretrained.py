@@ -1,7 +1,8 @@
 """Saves and loads models as folders with model.safetensors and config.json.
 
-Loading runs no code from the folder: the configuration names a class of this package and a cell of
-the registry, and contains only numbers and strings.
+Loading runs no code from the folder: the configuration names a class of this package and a cell,
+and contains only numbers and strings. A registered cell is found by its name. Of any other cell the
+configuration names the class, which the caller must pass; it is never imported by its name.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.checks import unknown
 from throughtime.interchange.computed_weights import with_plain_weights
-from throughtime.interchange.configuration import read_configuration
+from throughtime.interchange.configuration import path_of, read_configuration
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 from throughtime.layers.dropout import Dropout
 from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork
@@ -47,9 +49,9 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
     value. The loaded model gives the same outputs and has that weight as a parameter.
 
     Raises:
-        ValueError: if the class of the model cannot be saved, its cell is not registered, a weight
-            has no value, or the model was changed after its construction, so that its constructor
-            arguments no longer describe it.
+        ValueError: if the class of the model cannot be saved, its cell cannot be found again
+            by its class and constants, a weight has no value, or the model was changed after its
+            construction, so that its constructor arguments no longer describe it.
     """
     kind = type_before_parametrizations(model)
     if kind not in _CLASSES.values():
@@ -64,7 +66,8 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
             config[name] = _cell_entry(value)
         else:
             config["arguments"][name] = _plain(name, value)
-    _check_arguments(model, _on_meta(kind, config))
+    own = {path_of(type(cell)): type(cell) for cell in _cells_in(arguments)}
+    _check_arguments(model, _on_meta(kind, config, own))
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     # named_parameters lists tied weights once, so the file holds them once.
@@ -73,10 +76,14 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
     (path / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def from_pretrained(folder: str | Path) -> nn.Module:
+def from_pretrained(folder: str | Path, cells: Iterable[type[Cell]] = ()) -> nn.Module:
     """Loads a model that :func:`save_pretrained` wrote, in evaluation mode.
 
     Each weight has the dtype with which it was saved.
+
+    Args:
+        folder: that was written.
+        cells: the classes of the cells in the model that are not registered.
 
     Raises:
         ValueError: if a file is missing or damaged, a name is unknown, or the weights do not match
@@ -88,7 +95,8 @@ def from_pretrained(folder: str | Path) -> nn.Module:
             raise ValueError(
                 f"{path}: expected a folder as save_pretrained writes it, got no {file} in it."
             )
-    build = read_configuration(path / CONFIG, _CLASSES)
+    own = {path_of(kind): kind for kind in _checked(cells)}
+    build = read_configuration(path / CONFIG, _CLASSES, own)
     try:
         # Not load_file, which maps the file: if another process truncates it, this process dies.
         weights = load((path / WEIGHTS).read_bytes())
@@ -134,15 +142,35 @@ def _argument_names(kind: type[nn.Module]) -> list[str]:
     return [name for name in names if name not in ("self", "device", "dtype", "encoder")]
 
 
+def _cells_in(values: Mapping[str, Any]) -> Iterator[Cell]:
+    """The cells among the arguments of a model, and in their mappings."""
+    for value in values.values():
+        if isinstance(value, Cell):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _cells_in(value)
+
+
 def _cell_entry(cell: Cell) -> dict[str, Any]:
-    """A cell as JSON: its name and its constants."""
-    if not is_registered(cell):
+    if is_registered(cell):
+        return {"name": cell.name, "constants": cell.constants}
+    kind = type(cell)
+    if "<locals>" in kind.__qualname__:
         raise ValueError(
-            f"save_pretrained: the cell {type(cell).__name__} is not registered, so nobody "
-            f"could find it again. Give it a name and throughtime.cells.register it, and "
-            f"import it before from_pretrained; or save the state dict alone."
+            f"save_pretrained: the cell {kind.__name__} is not registered and is defined inside "
+            f"a function, so nobody could import it again. Define it at the top of a module and "
+            f"pass it to from_pretrained(folder, cells=[{kind.__name__}]); or save the state dict "
+            f"alone."
         )
-    return {"name": cell.name, "constants": cell.constants}
+    constants = {k: _plain(f"{kind.__name__}.{k}", v) for k, v in cell.constants.items()}
+    return {"name": path_of(kind), "constants": constants}
+
+
+def _checked(cells: Iterable[type[Cell]]) -> Iterable[type[Cell]]:
+    for kind in cells:
+        if not (isinstance(kind, type) and issubclass(kind, Cell)):
+            raise TypeError(f"from_pretrained: expected cells as classes of cells, got {kind!r}.")
+        yield kind
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -156,6 +184,8 @@ def _plain(name: str, value: Any) -> Any:
         return {key: _plain(f"{name}[{key!r}]", one) for key, one in value.items()}
     if value is None or isinstance(value, (bool, str)):
         return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(f"{name}[{i}]", one) for i, one in enumerate(value)]
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
@@ -170,16 +200,27 @@ def _plain(name: str, value: Any) -> Any:
     )
 
 
-def _on_meta(kind: type[nn.Module], config: Mapping[str, Any]) -> nn.Module:
-    """Builds a model from its configuration on the meta device, without values of weights."""
+def _on_meta(
+    kind: type[nn.Module], config: Mapping[str, Any], own: Mapping[str, type[Cell]]
+) -> nn.Module:
+    """Builds a model from its configuration on the meta device, without values of weights.
+
+    Args:
+        own: the classes of the cells that are not registered, by their paths.
+    """
+
+    def of_model(cell: Mapping[str, Any]) -> Cell:
+        own_kind = own.get(cell["name"])
+        return (own_kind or partial(get, cell["name"]))(**cell["constants"])
+
     cells = {name: value for name, value in config.items() if name not in ("class", "arguments")}
     arguments = dict(config["arguments"])
-    arguments |= {name: get(cell["name"], **cell["constants"]) for name, cell in cells.items()}
+    arguments |= {name: of_model(cell) for name, cell in cells.items()}
     for name in ("encoder_options", "decoder_options"):
         options = arguments.get(name)
         if isinstance(options, dict) and isinstance(options.get("cell"), dict):
             cell = options["cell"]
-            arguments[name] = {**options, "cell": get(cell["name"], **cell["constants"])}
+            arguments[name] = {**options, "cell": of_model(cell)}
     with torch.device("meta"), warnings.catch_warnings():
         # The user has seen these warnings when constructing the model.
         warnings.simplefilter("ignore")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
 from throughtime.interchange.computed_weights import copied, refuse_computed
 from throughtime.kernels import torch_native
-from throughtime.layers import GRU, LSTM, RNN, Recurrent
+from throughtime.layers import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell
+from throughtime.layers.single_step import SingleStep
 
 __all__ = ["from_torch", "to_torch"]
 
 
 def from_torch(module: nn.Module) -> nn.Module:
-    """Copies a model, with every ``torch.nn.RNN``, ``LSTM`` and ``GRU`` replaced by throughtime's.
+    """Copies a model, with the recurrent layers of ``torch.nn`` replaced by throughtime's.
+
+    These are ``RNN``, ``LSTM``, ``GRU``, ``RNNCell``, ``LSTMCell`` and ``GRUCell``.
 
     The copy has the same weights, frozen weights and training mode. The names of the state dict are
     the same, so a checkpoint of one model loads into the other. Hooks of the replaced layers are
@@ -28,15 +31,15 @@ def from_torch(module: nn.Module) -> nn.Module:
     >>> from_torch(nn.Sequential(nn.GRU(3, 5)))[0]
     GRU(GRU(), 3, 5)
     """
-    if not any(isinstance(m, nn.RNNBase) for m in module.modules()):
+    if not any(isinstance(m, _TORCH_KINDS) for m in module.modules()):
         raise ValueError(
             f"from_torch: expected a module with a torch.nn.RNN, LSTM or GRU in it, "
-            f"got {type(module).__name__} with none."
+            f"got {type(module).__name__} with none, and none of their cells."
         )
     for layer in module.modules():
-        if isinstance(layer, nn.RNNBase):
+        if isinstance(layer, _TORCH_KINDS):
             refuse_computed("from_torch", layer)
-    return _converted(copied(module), nn.RNNBase, _layer, {})
+    return _converted(copied(module), _TORCH_KINDS, _layer, {})
 
 
 def to_torch(module: nn.Module) -> nn.Module:
@@ -52,20 +55,20 @@ def to_torch(module: nn.Module) -> nn.Module:
     >>> to_torch(Recurrent("gru", 3, 5))
     GRU(3, 5)
     """
-    if not any(isinstance(m, Recurrent) for m in module.modules()):
+    if not any(isinstance(m, _OUR_KINDS) for m in module.modules()):
         raise ValueError(
             f"to_torch: expected a module with a recurrent layer of throughtime in it, "
             f"got {type(module).__name__} with none."
         )
     for layer in module.modules():
-        if isinstance(layer, Recurrent):
+        if isinstance(layer, _OUR_KINDS):
             refuse_computed("to_torch", layer)
-    return _converted(copied(module), Recurrent, _torch_layer, {})
+    return _converted(copied(module), _OUR_KINDS, _torch_layer, {})
 
 
 def _converted(
     module: nn.Module,
-    kind: type[nn.Module],
+    kind: tuple[type[nn.Module], ...],
     layer: Callable[[Any], nn.Module],
     converted: dict[nn.Module, nn.Module],
 ) -> nn.Module:
@@ -73,7 +76,7 @@ def _converted(
 
     Args:
         module: the module, which is changed.
-        kind: the class of the layers to replace.
+        kind: the classes of the layers to replace.
         layer: converts one layer.
         converted: the layers that are converted already, so that a layer that is used twice in the
             model becomes one layer again.
@@ -89,11 +92,21 @@ def _converted(
     return module
 
 
+_TORCH_KINDS = (nn.RNNBase, nn.RNNCellBase)
+_OUR_KINDS = (Recurrent, SingleStep)
+_CELLS: dict[type[nn.Module], type[SingleStep]] = {
+    nn.LSTMCell: LSTMCell,
+    nn.GRUCell: GRUCell,
+    nn.RNNCell: RNNCell,
+}
 _TORCH_CLASSES = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN_TANH": nn.RNN, "RNN_RELU": nn.RNN}
 
 
-def _torch_layer(recurrent: Recurrent) -> nn.Module:
+def _torch_layer(recurrent: Recurrent | SingleStep) -> nn.Module:
     """Converts a layer of throughtime to one of ``torch.nn`` with the same parameters."""
+    if isinstance(recurrent, SingleStep):
+        of_ours: dict[type[nn.Module], type[nn.Module]] = {v: k for k, v in _CELLS.items()}
+        return _single_step("to_torch", recurrent, of_ours)
     cell = recurrent.cell
     equivalent = cell.torch_equivalent if torch_native.is_equal(cell) else None
     if equivalent not in _TORCH_CLASSES:
@@ -136,8 +149,28 @@ def _torch_layer(recurrent: Recurrent) -> nn.Module:
     return layer.train(recurrent.training)
 
 
-def _layer(layer: nn.RNNBase) -> Recurrent:
+def _single_step(
+    who: str, step: nn.Module, kinds: Mapping[type[nn.Module], type[nn.Module]]
+) -> Any:
+    """Converts a single step, to another class with the same parameters."""
+    kind: Any = kinds.get(type(step))
+    if kind is None:
+        raise ValueError(
+            f"{who}: cannot convert {type(step).__name__}, which is more than a cell of torch.nn: "
+            f"what it adds would be lost. Convert its weights by load_state_dict."
+        )
+    names = ["input_size", "hidden_size", "bias"]
+    names += ["nonlinearity"] if hasattr(step, "nonlinearity") else []
+    new = kind(**{name: getattr(step, name) for name in names}, device="meta")
+    for name, parameter in step.named_parameters(remove_duplicate=False):
+        setattr(new, name, parameter)
+    return new.train(step.training)
+
+
+def _layer(layer: nn.RNNBase | nn.RNNCellBase) -> nn.Module:
     """Converts a layer of ``torch.nn`` to one of throughtime with the same parameters."""
+    if isinstance(layer, nn.RNNCellBase):
+        return _single_step("from_torch", layer, _CELLS)
     options: dict[str, Any] = dict(
         input_size=layer.input_size,
         hidden_size=layer.hidden_size,

@@ -124,4 +124,4 @@ def _check_x_and_counts(call: Call, types: Iterable[torch.dtype], form: _Form) -
 
 def _who(call: Call) -> str:
     """How error messages name the call."""
-    return f"throughtime.recurrence of {call.cell.name or type(call.cell).__name__}"
+    return f"throughtime.recurrence of {call.cell.title}"

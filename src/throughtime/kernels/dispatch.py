@@ -13,9 +13,11 @@ from throughtime.cells.cell import Cell
 from throughtime.checks import unknown
 from throughtime.kernels import reference, slowness, torch_native
 from throughtime.kernels.autocast import outside_autocast
-from throughtime.kernels.backend import Backend, Failure
+from throughtime.kernels.backend import Backend
 from throughtime.kernels.call import Call
 from throughtime.kernels.cpp import backend as cpp
+from throughtime.kernels.graph.program import program
+from throughtime.kernels.graph.untraceable import Untraceable
 from throughtime.kernels.transforms import has_tangent, is_direct, is_transformed
 
 __all__ = [
@@ -145,11 +147,12 @@ def run(
     if torch.compiler.is_compiling():
         return _run_traced(call, backend, strict)
     chosen = explain(call, backend, strict)
-    cell_name = call.cell.name or type(call.cell).__name__
+    cell_name = call.cell.title
     if (cell_name, chosen.backend) not in _logged:
         _logged.add((cell_name, chosen.backend))
         _logger.info("%s: %s", cell_name, chosen)
-    _warn_of_slowness(cell_name, chosen)
+    if call.x.numel() > 0 and not call.x.is_meta:
+        _warn_of_slowness(cell_name, chosen)
     return BACKENDS[chosen.backend].run(call)
 
 
@@ -163,8 +166,9 @@ def _warn_of_slowness(cell: str, chosen: Explanation) -> None:
     compiled = {name for name, b in BACKENDS.items() if b.IS_KERNEL and not b.IS_TRACEABLE}
     refusals = {name: why for name, why in chosen.reasons.items() if name in compiled}
     missing = [why for name in refusals for why in BACKENDS[name].missing()]
-    failures = [why for reasons in refusals.values() for why in reasons if isinstance(why, Failure)]
-    slowness.warn_of_steps(cell, missing or failures, stacklevel=8)
+    slowness.warn_of_steps(
+        cell, missing or [why for some in refusals.values() for why in some], stacklevel=8
+    )
 
 
 @outside_autocast
@@ -186,20 +190,29 @@ def record(call: Call, backend: str = "auto") -> dict[str, Tensor]:
     return reference.record(call)
 
 
-def compiled_identity(cell: Cell, weight: Tensor, backend: str = "auto") -> str:
+def compiled_identity(
+    cell: Cell, weight: Tensor, backend: str = "auto", strict: bool = False
+) -> str:
     """The text that names the cell inside ``torch.compile``; empty if no kernel runs it there.
 
     Args:
         cell: the cell of a layer.
         weight: any weight of the layer; its device and dtype are read.
         backend: ``auto``, or the name of the only backend that may run the cell.
+        strict: whether the layer refuses the reference, so that no warning is needed.
     """
     texts = (
         module.compiled_identity(cell, weight)
         for name, module in BACKENDS.items()
         if backend in ("auto", name)
     )
-    return next((text for text in texts if text), "")
+    text = next((text for text in texts if text), "")
+    if not text and backend == "auto" and not strict:
+        try:
+            program(cell)
+        except Untraceable as reason:
+            slowness.warn_of_steps(cell.title, [str(reason)], stacklevel=3)
+    return text
 
 
 def _run_traced(call: Call, backend: str, strict: bool) -> tuple[Tensor, tuple[Tensor, ...]]:

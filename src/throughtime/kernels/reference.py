@@ -7,8 +7,6 @@ are joined into one product per step. Otherwise the equations run as they are wr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -117,21 +115,18 @@ def _run(
     of_input, of_state = _blocks_by_value(cell)
     hoisted = {name: product.unbind(0) for name, product in W.rows(of_input)(x).items()}
     fused = {k: R.rows(names) for k, names in of_state.items()}
-    p = SimpleNamespace(**call.weights.parameters)
+    p = Named(**call.weights.parameters)
     further_inputs = _further_inputs(call, inputs)
     initial = dict(zip(cell.state_specs, call.state, strict=True))
     state, outputs = initial, [call.x] * T
     for t in reversed(range(T)) if call.reverse else range(T):
         state = _reset(call, t, valid, state, initial)
-        # Keyed by identity: a step may apply a block to any tensor, and a product computed here
-        # replaces only the one with this very tensor.
-        W.products = {(name, id(xs[t])): steps[t] for name, steps in hoisted.items()}
-        R.products = {
-            (name, id(state[k])): product
-            for k, rows in fused.items()
-            for name, product in rows(state[k]).items()
-        }
-        s, u = SimpleNamespace(**state), further_inputs(t)
+        W.products = {name: [(xs[t], steps[t])] for name, steps in hoisted.items()}
+        R.products = {}
+        for k, rows in fused.items():
+            for name, product in rows(state[k]).items():
+                R.products.setdefault(name, []).append((state[k], product))
+        s, u = Named(**state), further_inputs(t)
         values = cell.step(xs[t], W.namespace, R.namespace, s, p, *u)
         output, new = _output_and_states(cell, values, state, H)
         if W.rounds:
@@ -146,6 +141,14 @@ def _run(
             if valid is not None:
                 recording[t] = {k: torch.where(valid[t], v, 0.0) for k, v in values.items()}
     return torch.stack(outputs), tuple(state.values())
+
+
+class Named:
+    """Values by name, as the step reads them; torch.compile does not know SimpleNamespace."""
+
+    def __init__(self, **values: Any) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
 
 
 def _masked_past_ends(call: Call) -> tuple[Tensor, Sequence[Tensor], Tensor | None]:
@@ -164,16 +167,16 @@ def _masked_past_ends(call: Call) -> tuple[Tensor, Sequence[Tensor], Tensor | No
     return x, inputs, valid
 
 
-def _further_inputs(call: Call, inputs: Sequence[Tensor]) -> Callable[[int], list[SimpleNamespace]]:
+def _further_inputs(call: Call, inputs: Sequence[Tensor]) -> Callable[[int], list[Named]]:
     """A function of t that gives the last argument of the step, in a list.
 
     The list is empty if the cell has no inputs besides x: then its step has no such argument.
     """
     sequences = {k: v.unbind(0) for k, v in zip(call.cell.given_inputs, inputs, strict=True)}
 
-    def at(t: int) -> list[SimpleNamespace]:
+    def at(t: int) -> list[Named]:
         values = {k: steps[t] for k, steps in sequences.items()} | _drawn(call, t)
-        return [SimpleNamespace(**values)] if values else []
+        return [Named(**values)] if values else []
 
     return at
 
@@ -227,15 +230,19 @@ class _Matrix:
         self.weight, self.bias, self.names = weight, bias, tuple(names)
         self.blocks = _chunks(names, weight)
         self.biases = _chunks(bias_names, bias)
-        self.products: dict[tuple[str, int], Tensor] = {}
+        # By block: the tensors that it was applied to beforehand, each with its product. A step may
+        # apply a block to any tensor, and a product computed here replaces only the one with this
+        # very tensor. It is not found by its id, a number on which torch.compile would specialise:
+        # each call would be compiled again.
+        self.products: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.rounds = False
         # The step does not receive this object itself: a block may have any name, such as "rows".
-        self.namespace = SimpleNamespace(**{name: partial(self._product, name) for name in names})
+        self.namespace = Named(**{name: _Block(self, name) for name in names})
 
-    def _product(self, name: str, value: Tensor) -> Tensor:
-        known = self.products.get((name, id(value)))
-        if known is not None:
-            return known
+    def product(self, name: str, value: Tensor) -> Tensor:
+        for known, product in self.products.get(name, ()):
+            if known is value:
+                return product
         block = self.blocks[name]
         value = value.to(block.dtype) if self.rounds else value
         return F.linear(value, block, self.biases.get(name))
@@ -255,6 +262,20 @@ class _Matrix:
         )
 
 
+class _Block:
+    """One block of a matrix, as the step applies it.
+
+    Attributes:
+        weight: the block itself, which a folded cell reads; see graph/folded.py.
+    """
+
+    def __init__(self, matrix: _Matrix, name: str) -> None:
+        self.matrix, self.name, self.weight = matrix, name, matrix.blocks.get(name)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        return self.matrix.product(self.name, value)
+
+
 def _chunks(names: Sequence[str], whole: Tensor | None) -> dict[str, Tensor]:
     if whole is None:
         return {}
@@ -264,12 +285,18 @@ def _chunks(names: Sequence[str], whole: Tensor | None) -> dict[str, Tensor]:
 def _blocks_by_value(cell: Cell) -> tuple[list[str], dict[str, list[str]]]:
     """The blocks of W that the step applies to x, and the blocks of R by the state they apply to.
 
-    Both are empty if the step cannot be traced; then each product is computed when it is called.
+    Both are empty if the step cannot be traced; then each product is computed when it is called. So
+    they are inside torch.compile, which would look into the tracer.
     """
+    if torch.compiler.is_compiling():
+        return [], {}
     try:
-        products = trace(cell).products
+        traced = trace(cell)
     except Untraceable:
         return [], {}
+    # A matrix that the cell holds is no block here, unless the cell is the folded one.
+    own = {*cell.gates, *cell.recurrent_block_names}
+    products = [p for p in traced.products if p.block in own]
     x = ("input", "x")
     of_input = [
         p.block for p in products if p.matrix == "W" and (p.operand.op, p.operand.name) == x
@@ -324,17 +351,17 @@ def _output_and_states(
     if not isinstance(values, Mapping) or any(name not in values for name in required):
         names = ", ".join(dict.fromkeys(required))
         got = ", ".join(values) if isinstance(values, Mapping) else type(values).__name__
-        raise ValueError(f"{type(cell).__name__}.step: expected a dict with {names}, got {got}.")
+        raise ValueError(f"{cell.title}.step: expected a dict with {names}, got {got}.")
     for name, before in state.items():
         if values[name].shape != before.shape:
             raise ShapeError(
-                f"{type(cell).__name__}.step: expected {name} of shape {tuple(before.shape)} as "
+                f"{cell.title}.step: expected {name} of shape {tuple(before.shape)} as "
                 f"before the step, got {tuple(values[name].shape)}."
             )
     output, rows = values[cell.output_name], next(iter(state.values())).shape[0]
     if output.shape != (rows, H):
         raise ShapeError(
-            f"{type(cell).__name__}.step: expected {cell.output_name} of shape ({rows}, {H}), "
+            f"{cell.title}.step: expected {cell.output_name} of shape ({rows}, {H}), "
             f"as the layer has {H} units, got {tuple(output.shape)}."
         )
     return output, {name: values[name] for name in state}

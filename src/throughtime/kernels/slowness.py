@@ -11,7 +11,7 @@ _warned: set[str] = set()
 
 
 def warn_of_steps(name: str, why: Sequence[str], stacklevel: int) -> None:
-    """Warns that a cell runs step by step because this machine cannot compile its kernel.
+    """Warns that a cell runs step by step without a kernel, once for each cell and reason.
 
     Args:
         name: the name of the cell.
@@ -19,7 +19,9 @@ def warn_of_steps(name: str, why: Sequence[str], stacklevel: int) -> None:
         stacklevel: the argument of :func:`warnings.warn`, counted from the caller.
     """
     if why:
-        slow = "runs step by step in Python, which is several times slower"
+        # lstm-peephole, forward and backward, on one thread: 2.6 times at B = 32 and H = 128,
+        # 5 times at B = 16 and H = 64, 24 times at B = 1 and H = 64.
+        slow = "runs step by step in Python, which is 3 to 25 times slower"
         _warn_once(f"{name} {slow}: {'; '.join(why)}.", stacklevel)
 
 

@@ -40,8 +40,7 @@ def reasons(call: Call) -> list[str]:
     refusals = []
     if call.cell.torch_equivalent not in _OPERATORS or not is_equal(call.cell):
         refusals.append(
-            f"the cell {call.cell.name or type(call.cell).__name__} is none that PyTorch has "
-            f"fused ({', '.join(_OPERATORS)})"
+            f"the cell {call.cell.title} is none that PyTorch has fused ({', '.join(_OPERATORS)})"
         )
     if call.resets is not None:
         refusals.append("resets are given, and PyTorch's operators take none")

@@ -6,6 +6,20 @@ from throughtime.layers.gru_d import GRUD
 from throughtime.layers.matrix_lstm import MatrixLSTM
 from throughtime.layers.observations import time_gaps
 from throughtime.layers.recurrent import Recurrent
+from throughtime.layers.single_step import GRUCell, LSTMCell, RNNCell
 from throughtime.layers.torch_like import GRU, LSTM, RNN
 
-__all__ = ["CRF", "GRU", "GRUD", "LSTM", "RNN", "Attention", "MatrixLSTM", "Recurrent", "time_gaps"]
+__all__ = [
+    "CRF",
+    "GRU",
+    "GRUD",
+    "LSTM",
+    "RNN",
+    "Attention",
+    "GRUCell",
+    "LSTMCell",
+    "MatrixLSTM",
+    "RNNCell",
+    "Recurrent",
+    "time_gaps",
+]

@@ -12,6 +12,7 @@ from throughtime.checks import unknown, whole_number
 from throughtime.kernels import dispatch
 
 __all__ = [
+    "LARGEST",
     "Check",
     "a_backend",
     "a_forget_bias",
@@ -31,6 +32,12 @@ Check = Callable[[str, str, Any], None]
 ``where`` is the name of the layer and ``name`` that of the option; the message holds both.
 """
 
+MOST_STEPS = 10**9
+"""The largest number of steps that a unit can be set to remember."""
+
+LARGEST = 65_504
+"""The largest number of half precision."""
+
 
 def a_size(least: int, most: int = 2**31 - 1) -> Check:
     """A check for a whole number from ``least`` to ``most``."""
@@ -43,11 +50,15 @@ def a_size(least: int, most: int = 2**31 - 1) -> Check:
     return check
 
 
-def a_number(words: str, fits: Callable[[Any], bool]) -> Check:
+def a_number(words: str, fits: Callable[[Any], bool], most: int | None = None) -> Check:
+    """A check of a number; ``most`` is the largest size that it may have."""
+
     def check(where: str, name: str, value: Any) -> None:
         is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if not (is_number and fits(value)):
             raise ValueError(f"{where}: expected {name} as {words}, got {value!r}.")
+        if most is not None and abs(float(value)) > most:
+            raise ValueError(f"{where}: expected {name} of at most {most:,}, got {value!r}.")
 
     return check
 
@@ -74,7 +85,8 @@ def a_forget_bias(where: str, name: str, value: Any) -> None:
         if value != "chrono":
             raise unknown(name, value, ("chrono",))
     else:
-        a_number('a number or "chrono"', math.isfinite)(where, name, value)
+        # A sigmoid of it is 1 in every type.
+        a_number('a number or "chrono"', math.isfinite, most=1000)(where, name, value)
 
 
 def a_number_of_steps(where: str, name: str, value: Any) -> None:
@@ -85,6 +97,8 @@ def a_number_of_steps(where: str, name: str, value: Any) -> None:
             f'{where}: forget_bias="chrono" needs {name}, the longest dependency that is '
             f"expected, as a number of steps above 2; got {value!r}."
         )
+    if float(value) > MOST_STEPS:
+        raise ValueError(f"{where}: expected {name} of at most {MOST_STEPS:,}, got {value!r}.")
 
 
 def a_backend(where: str, name: str, value: Any) -> None:

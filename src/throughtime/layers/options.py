@@ -43,6 +43,7 @@ def equations(cell: Cell, spec: LayerSpec, learns: bool) -> Cell:
         The cell that the backends run.
     """
     rates = rates_of_zoneout(cell, spec)
+    cell = cell.owning(learns)
     if spec.activations or spec.clip is not None:
         cell = Activated(cell, spec.activations, spec.clip)
     if spec.recurrent_dropout > 0 and learns:
@@ -159,7 +160,7 @@ def _check_projection(who: str, cell: Cell, spec: LayerSpec) -> None:
         why = "it makes its recurrent blocks of square ones"
     else:
         try:
-            step = trace(cell)
+            step = trace(cell.owning())
         except Untraceable as reason:
             raise ValueError(
                 f"{who}: proj_size needs a cell that can be traced: {reason}."
@@ -176,6 +177,7 @@ def _check_projection(who: str, cell: Cell, spec: LayerSpec) -> None:
 
 
 def _check_activations(who: str, cell: Cell, spec: LayerSpec) -> None:
+    cell = cell.owning()
     try:
         plain = trace(cell)
         for name, other in spec.activations.items():

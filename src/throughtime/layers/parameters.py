@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from throughtime.cells.cell import Cell
+from throughtime.cells.owned import OwnTensor, own_tensors
 from throughtime.layers.spec import LayerSpec
 
-__all__ = ["all_suffixes", "initial_names", "shapes", "state_sizes", "suffixes"]
+__all__ = ["all_suffixes", "initial_names", "kept", "shapes", "state_sizes", "suffixes"]
 
 
 def state_sizes(cell: Cell, spec: LayerSpec) -> dict[str, int]:
@@ -39,6 +40,11 @@ def shapes(cell: Cell, spec: LayerSpec) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def kept(cell: Cell) -> dict[str, OwnTensor]:
+    """The tensors of the cell of which each layer and direction has a copy, by name."""
+    return {name: own for name, own in own_tensors(cell).items() if own.kind != "constant"}
+
+
 def _of_one(cell: Cell, spec: LayerSpec, input_size: int, width: int) -> dict[str, tuple[int, ...]]:
     """Those of one layer of the stack in one direction."""
     H = spec.hidden_size
@@ -51,7 +57,11 @@ def _of_one(cell: Cell, spec: LayerSpec, input_size: int, width: int) -> dict[st
             found["bias_hh"] = (len(cell.recurrent_bias_names) * H,)
     if spec.proj_size:
         found["weight_hr"] = (spec.proj_size, H)
-    return found | {k: (p.size or H,) for k, p in cell.parameter_specs.items()}
+    found |= {
+        k: p.size if isinstance(p.size, tuple) else (p.size or H,)
+        for k, p in cell.parameter_specs.items()
+    }
+    return found | {name: tuple(own.value.shape) for name, own in kept(cell).items()}
 
 
 def initial_names(cell: Cell, spec: LayerSpec) -> dict[str, float]:

@@ -34,6 +34,7 @@ import torch
 
 from throughtime.checks import unknown
 from throughtime.layers.option_checks import (
+    LARGEST,
     Check,
     a_backend,
     a_forget_bias,
@@ -222,7 +223,7 @@ class LayerSpec:
     clip: float | None = _option(
         "limit, above 0, to which the arguments of activation functions are clipped: from -clip to "
         "clip (default: no limit).",
-        or_none(a_number("a number above 0", lambda value: 0 < value < math.inf)),
+        or_none(a_number("a number above 0", lambda value: 0 < value < math.inf, LARGEST)),
         default=None,
         formats=("onnx",),
     )

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell, get
+from throughtime.cells.owned import has_own, own_tensors
 from throughtime.checks import ShapeError
 from throughtime.kernels import Call, Weights, dispatch
 from throughtime.layers import options, parameters, starts
@@ -66,7 +67,12 @@ class Stack(WithSpec):
 
         for name, shape in self._shapes.items():
             empty = torch.empty(shape, device=device, dtype=dtype)
-            self.register_parameter(name, nn.Parameter(empty))
+            own = self._kept.get(name.rsplit("_l", 1)[0])
+            if own is not None and own.kind == "buffer":
+                self.register_buffer(name, empty)
+                continue
+            learns = own is None or own.value.requires_grad
+            self.register_parameter(name, nn.Parameter(empty, requires_grad=learns))
         self.reset_parameters()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -94,7 +100,8 @@ class Stack(WithSpec):
                 learns: options.equations(cell, spec, learns) for learns in (False, True)
             }
             self._changes += 1
-        self._shapes = parameters.shapes(cell, spec)
+        self._shapes, self._kept = parameters.shapes(cell, spec), parameters.kept(cell)
+        self._holds_tensors = has_own(cell)
         # A float that every call compares is a symbol to torch.compile, which then begins again.
         self._drops_outputs, self._drops_weights = spec.dropout > 0, spec.weight_drop > 0
 
@@ -198,7 +205,7 @@ class Stack(WithSpec):
         changes to the cell and options, makes it call this method again.
         """
         weight = self._weight("weight_ih_l0", None)
-        return dispatch.compiled_identity(self.equations, weight, self.backend)
+        return dispatch.compiled_identity(self.equations, weight, self.backend, self.strict)
 
     # The decorator torch.compiler.assume_constant_result sets this attribute too, but its use would
     # import the whole compiler.
@@ -214,8 +221,22 @@ class Stack(WithSpec):
             named("weight_ih"),
             self._recurrent(suffix, x),
             *(named("bias_ih"), named("bias_hh")),
-            {name: named(name) for name in self.cell.parameter_specs},
+            {name: named(name) for name in self.cell.parameter_specs} | self._own(suffix, x),
         )
+
+    def _own(self, suffix: str, x: Tensor | None) -> dict[str, Tensor]:
+        """The tensors that the cell holds, as the step uses them; see ``Cell.owning``."""
+        if not self._holds_tensors:
+            return {}
+        found: dict[str, Tensor] = {}
+        like = self._weight("weight_ih_l0", None) if x is None else x
+        for name, own in own_tensors(self.cell).items():
+            is_kept = own.kind != "constant"
+            value = self._weight(f"{name}{suffix}", x) if is_kept else own.value.to(like)
+            # One number for all units is, to a kernel, the same number for each.
+            is_one = value.dim() < 2 and value.numel() == 1
+            found[name] = value.expand(self.hidden_size) if is_one else value
+        return found
 
     def _recurrent(self, suffix: str, x: Tensor | None = None) -> Tensor | None:
         """The recurrent matrix of one layer and direction as the step reads it.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell, Start
+from throughtime.cells.owned import own_tensors
 from throughtime.layers import parameters
 from throughtime.layers.option_checks import a_number_of_steps
 from throughtime.layers.spec import LayerSpec
@@ -37,9 +38,13 @@ def draw(layer: nn.Module, cell: Cell, spec: LayerSpec) -> None:
     """
     bound = 1 / math.sqrt(spec.hidden_size)
     learned = parameters.initial_names(cell, spec) if spec.learned_state else {}
-    for name, parameter in layer.named_parameters():
-        own = cell.parameter_specs.get(name.rsplit("_l", 1)[0])
+    of_cell = own_tensors(cell)
+    for name, parameter in [*layer.named_parameters(), *layer.named_buffers()]:
+        base = name.rsplit("_l", 1)[0]
+        own = cell.parameter_specs.get(base)
         start = learned.get(name, own.initial if own else None)
+        if base in of_cell:
+            start = of_cell[base].copy_into
         fill(parameter, (-bound, bound) if start is None else start)
     starts = {**cell.initial_weights, **_starts_of_options(cell, spec)}
     for suffix in parameters.all_suffixes(spec):

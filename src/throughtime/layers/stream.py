@@ -12,6 +12,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from throughtime.layers.evaluation import evaluating
+from throughtime.reading import Entries, json_value, typed
 
 __all__ = ["Stream"]
 
@@ -95,8 +96,10 @@ class Stream:
         content = Path(path).read_bytes()
         try:
             tensors = load(content)
-            is_tuple = json.loads(_metadata(content)["stream"])["is_tuple"]
-            states = [tensors[f"state.{i}"] for i in range(len(tensors))]
+            about = json_value(str(path), _metadata(content)["stream"])
+            is_tuple = typed(str(path), about, Entries({"is_tuple": bool}))["is_tuple"]
+            # At least one; a missing number is a KeyError.
+            states = [tensors[f"state.{i}"] for i in range(max(1, len(tensors)))]
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path}: expected the state of a stream, as Stream.save writes it ({error})."

@@ -7,13 +7,15 @@ keyword-only options of :class:`throughtime.Recurrent`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from throughtime.checks import unknown
 from throughtime.layers.recurrent import Recurrent
+from throughtime.layers.spec import OPTIONS
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -59,14 +61,19 @@ class _TorchLike(Recurrent):
         """Does nothing, because there is nothing to flatten; exists for code that calls it."""
 
 
+def _arguments(local: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of :class:`throughtime.Recurrent` among the local names of a constructor."""
+    return {name: local[name] for name in (*OPTIONS, "device", "dtype")}
+
+
 class RNN(_TorchLike):
     r"""h_t = tanh(W x_t + R h_{t-1} + b), as ``torch.nn.RNN``; or the rectifier for tanh.
 
     Args:
         input_size, hidden_size, num_layers: I, H, L.
         nonlinearity: ``tanh`` or ``relu``.
-        bias, batch_first, dropout, bidirectional, device, dtype, more: see
-            :class:`throughtime.Recurrent`, also for the shapes.
+        bias, batch_first, dropout, bidirectional, device, dtype, and the keyword-only
+            options: see :class:`throughtime.Recurrent`, also for the shapes.
 
     >>> output, h = RNN(3, 5)(torch.zeros(7, 2, 3))
     """
@@ -83,23 +90,29 @@ class RNN(_TorchLike):
         bidirectional: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        **more: Any,
+        *,
+        merge: str = "concat",
+        backend: str = "auto",
+        save: str = "gates",
+        strict: bool = False,
+        locked_dropout: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
+        weight_drop: float = 0.0,
+        learned_state: bool = False,
+        residual: bool = False,
+        independent: bool = False,
+        proj_size: int = 0,
+        activations: Mapping[str, str | Callable[[Tensor], Tensor]] | None = None,
+        clip: float | None = None,
+        forget_bias: float | str | None = None,
+        chrono_steps: float | None = None,
+        recurrent_init: str | None = None,
     ) -> None:
+        arguments = _arguments(locals())
         if nonlinearity not in ("tanh", "relu"):
             raise unknown("nonlinearity", nonlinearity, ("tanh", "relu"))
-        super().__init__(
-            f"rnn-{nonlinearity}",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device=device,
-            dtype=dtype,
-            **more,
-        )
+        super().__init__(f"rnn-{nonlinearity}", **arguments)
         self.nonlinearity = nonlinearity
 
 
@@ -108,8 +121,8 @@ class LSTM(_TorchLike):
 
     Args:
         input_size, hidden_size, num_layers: I, H, L.
-        bias, batch_first, dropout, bidirectional, device, dtype, more: see
-            :class:`throughtime.Recurrent`, also for the shapes.
+        bias, batch_first, dropout, bidirectional, device, dtype, and the keyword-only
+            options: see :class:`throughtime.Recurrent`, also for the shapes.
         proj_size: P, the units of the projected output; 0 is none.
 
     >>> output, (h, c) = LSTM(3, 5)(torch.zeros(7, 2, 3))
@@ -127,22 +140,25 @@ class LSTM(_TorchLike):
         proj_size: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        **more: Any,
+        *,
+        merge: str = "concat",
+        backend: str = "auto",
+        save: str = "gates",
+        strict: bool = False,
+        locked_dropout: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
+        weight_drop: float = 0.0,
+        learned_state: bool = False,
+        residual: bool = False,
+        independent: bool = False,
+        activations: Mapping[str, str | Callable[[Tensor], Tensor]] | None = None,
+        clip: float | None = None,
+        forget_bias: float | str | None = None,
+        chrono_steps: float | None = None,
+        recurrent_init: str | None = None,
     ) -> None:
-        super().__init__(
-            "lstm",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            proj_size=proj_size,
-            device=device,
-            dtype=dtype,
-            **more,
-        )
+        super().__init__("lstm", **_arguments(locals()))
 
 
 class GRU(_TorchLike):
@@ -150,8 +166,8 @@ class GRU(_TorchLike):
 
     Args:
         input_size, hidden_size, num_layers: I, H, L.
-        bias, batch_first, dropout, bidirectional, device, dtype, more: see
-            :class:`throughtime.Recurrent`, also for the shapes.
+        bias, batch_first, dropout, bidirectional, device, dtype, and the keyword-only
+            options: see :class:`throughtime.Recurrent`, also for the shapes.
 
     >>> output, h = GRU(3, 5)(torch.zeros(7, 2, 3))
     """
@@ -167,18 +183,23 @@ class GRU(_TorchLike):
         bidirectional: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        **more: Any,
+        *,
+        merge: str = "concat",
+        backend: str = "auto",
+        save: str = "gates",
+        strict: bool = False,
+        locked_dropout: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
+        weight_drop: float = 0.0,
+        learned_state: bool = False,
+        residual: bool = False,
+        independent: bool = False,
+        proj_size: int = 0,
+        activations: Mapping[str, str | Callable[[Tensor], Tensor]] | None = None,
+        clip: float | None = None,
+        forget_bias: float | str | None = None,
+        chrono_steps: float | None = None,
+        recurrent_init: str | None = None,
     ) -> None:
-        super().__init__(
-            "gru",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device=device,
-            dtype=dtype,
-            **more,
-        )
+        super().__init__("gru", **_arguments(locals()))

@@ -1,7 +1,7 @@
-"""Files that a person may edit: read with types and limits, so that every fault has a name.
+"""Reads files that a person may edit, with checks of types and limits.
 
-``text_of``, ``json_of``, ``yaml_of`` and ``rows_of`` read a file; ``typed`` compares what it holds
-with what is expected. Every error names the file and the entry.
+``text_of``, ``json_of``, ``yaml_of`` and ``rows_of`` read a file. ``typed`` checks a value against
+its expected kind. Every error names the file and the entry.
 """
 
 from throughtime.reading.errors import ReadError, entry, shown

@@ -1,4 +1,4 @@
-"""How an error names the file, the entry in it, and the value that is wrong."""
+"""The error of a file that cannot be used, and how it names the entry and the value."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ __all__ = ["ReadError", "entry", "shown"]
 
 
 class ReadError(ValueError):
-    """A file that a person may edit is not what it should be.
+    """A file that a person may edit has a wrong content.
 
     Args:
-        where: the file, and the entry in it.
-        what: is wrong, and what was expected.
+        where: the file and the entry in it.
+        what: what was expected, and what the file holds.
     """
 
     def __init__(self, where: str, what: str) -> None:
@@ -19,7 +19,7 @@ class ReadError(ValueError):
 
 
 def entry(where: str, name: str | int) -> str:
-    """The name of an entry of what ``where`` names.
+    """Appends the name or index of an entry to the name of a file or of an entry.
 
     >>> entry("config.json", "settings"), entry("config.json: settings", "cell")
     ('config.json: settings', 'config.json: settings.cell')
@@ -30,7 +30,7 @@ def entry(where: str, name: str | int) -> str:
 
 
 def shown(value: object, most: int = 60) -> str:
-    """A value for a message: as Python writes it, shortened.
+    """A value for a message, as Python writes it, shortened.
 
     >>> shown("cell"), shown(2**70)
     ("'cell'", '1180591620717411303424')

@@ -1,4 +1,4 @@
-"""Files that a person may edit, as values: text, JSON, YAML and CSV, with limits."""
+"""Reads text, JSON, YAML and CSV files, with limits of their sizes and depths."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -19,16 +20,16 @@ from throughtime.reading.errors import ReadError, entry, shown
 __all__ = ["json_of", "json_value", "rows_of", "text_of", "yaml_of", "yaml_value"]
 
 MOST_BYTES = 1 << 28
-"""The size of a file that is read as a whole; a larger one was not written by throughtime."""
+"""The largest size of a file; throughtime writes no larger ones."""
 
 MOST_BYTES_OF_ROWS = 1 << 30
-"""A row of a long training is written every few steps."""
+"""The largest size of a CSV file; a long training writes a row every few steps."""
 
 MOST_BYTES_OF_YAML = 1 << 20
-"""YAML is read slowly, and a recipe is short."""
+"""The largest number of characters of YAML, which is slow to read; recipes are short."""
 
 DEEPEST = 64
-"""How deep lists and objects may lie in each other."""
+"""The largest depth of nested lists and objects."""
 
 
 # Files.
@@ -38,11 +39,12 @@ def text_of(path: str | Path, most: int = MOST_BYTES, errors: str = "strict") ->
     """The text of a file in UTF-8, without a byte order mark.
 
     Args:
-        most: the bytes that it may have.
-        errors: what is made of bytes that are not UTF-8, as ``bytes.decode`` takes it.
+        path: the file.
+        most: the largest number of bytes.
+        errors: how to treat bytes that are not UTF-8, as in ``bytes.decode``.
 
     Raises:
-        ReadError: for a larger file, or bytes that are not UTF-8.
+        ReadError: if the file is larger, or has bytes that are not UTF-8.
     """
     with Path(path).open("rb") as file:
         content = file.read(most + 1)
@@ -60,24 +62,23 @@ def text_of(path: str | Path, most: int = MOST_BYTES, errors: str = "strict") ->
 
 
 def json_of(path: str | Path, most: int = MOST_BYTES) -> Any:
-    """The value that a JSON file holds; see :func:`json_value`."""
+    """The value of a JSON file; see :func:`json_value`."""
     return json_value(str(path), text_of(path, most))
 
 
 def yaml_of(path: str | Path) -> Any:
-    """The value that a YAML or JSON file holds; see :func:`yaml_value`."""
+    """The value of a YAML or JSON file; see :func:`yaml_value`."""
     return yaml_value(str(path), text_of(path))
 
 
 def rows_of(path: str | Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The columns of a CSV file with a header, and its rows, each with the number of its line.
 
-    A last line without a line end, and without all its cells, was cut short when it was written,
-    and is left out.
+    A last line that has no line end and lacks cells was cut off while it was written, and is left
+    out.
 
     Raises:
-        ReadError: for a row that has not a cell for each column, with its line, and a name that
-            stands twice in the header.
+        ReadError: if a row does not have one cell for each column, or the header has a name twice.
     """
     text = text_of(path, MOST_BYTES_OF_ROWS)
     # Not splitlines, which takes further characters for line ends.
@@ -92,8 +93,9 @@ def rows_of(path: str | Path) -> tuple[list[str], list[tuple[int, dict[str, str]
             if not columns:
                 columns = cells
                 if len(set(columns)) < len(columns):
-                    twice = next(name for i, name in enumerate(columns) if name in columns[:i])
-                    raise ReadError(where, f"expected each column once, got {shown(twice)} again.")
+                    raise ReadError(
+                        where, f"expected each column once, got {shown(_repeated(columns))} again."
+                    )
             elif len(cells) < len(columns) and _is_last(reader, text):
                 break
             elif len(cells) != len(columns):
@@ -111,11 +113,11 @@ def rows_of(path: str | Path) -> tuple[list[str], list[tuple[int, dict[str, str]
 
 
 def json_value(where: str, text: str) -> Any:
-    """The value that a JSON text holds.
+    """The value of a JSON text.
 
     Raises:
-        ReadError: for what is not JSON, NaN and infinities, a name that stands twice in an object,
-            and what lies too deep in brackets.
+        ReadError: if the text is not JSON; for NaN and infinities; for an object that has a name
+            twice; for values that are nested too deep.
     """
     try:
         value = json.loads(text, object_pairs_hook=_object)
@@ -130,13 +132,13 @@ def json_value(where: str, text: str) -> Any:
 
 
 def yaml_value(where: str, text: str) -> Any:
-    """The value that a YAML text holds, of the kinds that JSON has.
+    """The value of a YAML text, which may have the types of JSON only.
 
     Raises:
         ReadError: as :func:`json_value`, and for tags (``!name``) and aliases (``*name``).
     """
     if text.lstrip().startswith("{"):
-        # JSON is nearly YAML, and is read a hundred times faster.
+        # Nearly all JSON is YAML, and the JSON reader is a hundred times faster.
         try:
             return json_value(where, text)
         except ReadError as error:
@@ -159,7 +161,7 @@ def yaml_value(where: str, text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without tags and aliases, and with the numbers that Python writes, such as 4e-3."""
+    """A YAML reader without tags and aliases that knows the numbers of Python, such as 4e-3."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -209,9 +211,9 @@ _Loader.yaml_constructors = {
     if tag is None or tag.rpartition(":")[2] in _CORE
 }
 for _kind, _construct in (("map", "construct_mapping"), ("seq", "construct_sequence")):
-    # Whole at once: there are no aliases by which a list could hold itself.
+    # Deep construction: without aliases no list can contain itself.
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", partial(_constructed, name=_construct))
-# Dates and the keys << and = are texts.
+# Without the other resolvers, dates and the keys << and = are texts.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, rule) for tag, rule in resolvers if tag.rpartition(":")[2] in _CORE]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -227,13 +229,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in entries if names.count(name) > 1)
-        raise ReadError("", f"expected each name once, got {shown(twice)} again.")
+        raise ReadError("", f"expected each name once, got {shown(_repeated(names))} again.")
     return entries
 
 
+def _repeated(names: list[str]) -> str:
+    """The first name that occurs more than once."""
+    return next(name for name, count in Counter(names).items() if count > 1)
+
+
 def _is_last(reader: Any, text: str) -> bool:
-    """Whether the reader stands at the end of a text without a line end."""
+    """Whether the reader has reached the end of a text that has no final line end."""
     return not text.endswith("\n") and reader.line_num >= text.count("\n") + 1
 
 
@@ -242,8 +248,8 @@ def _too_deep() -> str:
 
 
 def _check_values(where: str, value: Any) -> None:
-    """Raises a ReadError for a number that is not finite, and for what lies too deep."""
-    # Not a recursion: it would end where the interpreter's own limit is.
+    """Raises a ReadError for a number that is not finite, or values that are nested too deep."""
+    # Level by level instead of by recursion, whose depth the interpreter limits.
     level: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
     for depth in range(DEEPEST + 2):
         below: list[tuple[tuple[str | int, ...], Any]] = []

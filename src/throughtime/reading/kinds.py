@@ -1,4 +1,4 @@
-"""What a value must be: types, limits and the entries of objects."""
+"""The kinds of values: types, limits, and the entries of objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from throughtime.reading.errors import ReadError, entry, shown
 __all__ = ["Each", "Entries", "Maybe", "Number", "Whole", "kinds_of", "typed"]
 
 MOST_WHOLE = 2**53
-"""Beyond it a whole number has no place in a float, and none in a setting."""
+"""The largest whole number; a float cannot represent all larger ones."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Number:
-    """A number from ``least`` to ``most``; if it may be anything, infinite or no number, too."""
+    """A number from ``least`` to ``most``; if not ``is_finite``, any number, infinity or NaN."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -46,7 +46,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Each:
-    """A list of values of one kind."""
+    """A list whose values have one kind."""
 
     kind: Any
 
@@ -63,12 +63,12 @@ class Maybe:
 
 @dataclass(frozen=True)
 class Entries:
-    """An object with certain entries.
+    """An object with named entries.
 
     Args:
-        required: the kinds of the entries that must be there, by name.
-        optional: of those that may be there.
-        others: the kind of all others; None is that there must not be any.
+        required: the kinds of the entries that the object must have, by name.
+        optional: the kinds of entries that it may have, by name.
+        others: the kind of all other entries; None allows no others.
     """
 
     required: Mapping[str, Any] = field(default_factory=dict)
@@ -80,22 +80,23 @@ class Entries:
 
 
 def typed(where: str, value: Any, kind: Any) -> Any:
-    """The value, if it is of a kind; a whole number that is to be a float becomes one.
+    """Checks the kind of a value and returns it, with whole numbers as floats where floats belong.
 
     Args:
-        where: the file, and the entry in it, for the message.
+        where: the file and the entry in it, for the message.
+        value: the value.
         kind: a type as annotations write it (``int``, ``float | None``, ``list[str]``,
             ``dict[str, int]``, ``Literal["a", "b"]``, ``Any``); one of the classes above; or a
             function that takes the value and raises a ValueError.
 
     Raises:
-        ReadError: if it is not.
+        ReadError: if the value is of another kind.
 
     >>> typed("config.json", {"size": 3}, Entries({"size": Whole(1, 9)}))
     {'size': 3}
-    >>> typed("config.json", {"size": "3"}, Entries({"size": Whole(1, 9)}))
+    >>> typed("f", {"size": "3"}, Entries({"size": Whole(1, 9)}))
     Traceback (most recent call last):
-    throughtime.reading.ReadError: config.json: size: expected a whole number from 1 to 9, got '3'.
+    throughtime.reading.errors.ReadError: f: size: expected a whole number from 1 to 9, got '3'.
     """
     if kind is Any or kind is object:
         return value
@@ -195,7 +196,7 @@ def _one_of(where: str, value: Any, kind: Any) -> Any:
             return typed(where, value, part)
         except ReadError as error:
             errors.append(error)
-    # An error inside the value says more than one about the whole.
+    # An error about an entry of the value says more than one about the value.
     inner = [error for error in errors if error.where != where]
     if inner:
         raise inner[0]
@@ -217,7 +218,7 @@ _WORDS = {
 def _words(kind: Any) -> str:
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
-        # What a file cannot hold, such as a function, is no advice.
+        # Types that a file cannot hold, such as functions, are left out.
         return " or ".join(_words(part) for part in parts if _is_plain(part))
     if origin is Literal:
         return f"one of {', '.join(map(repr, parts))}"
@@ -246,6 +247,6 @@ def _hint(value: Any, kind: Any) -> str:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    # The time grows with the product of the lengths.
+    # Cut off, because the time of the comparison grows with the product of the lengths.
     close = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
     return f'; did you mean "{close[0]}"?' if close else "."

@@ -213,6 +213,10 @@ class CharLM(BatchTask):
         check_unchanged(self.name, "the text", corpus.name, fingerprint(corpus), self._assets)
         return corpus
 
+    @property
+    def tokenisers_by_name(self) -> Mapping[str, Any]:
+        return {"text": self.vocabulary}
+
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """All characters of the text."""

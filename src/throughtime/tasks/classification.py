@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from throughtime.counted import counted
 from throughtime.data import (
     PAD,
     UNK,
@@ -31,6 +32,7 @@ from throughtime.data.labelled import (
     missing_place,
     read_labelled,
 )
+from throughtime.data.splits import Cut
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.classifier import Classifier
 from throughtime.reading import Each, Entries, Maybe
@@ -38,7 +40,8 @@ from throughtime.tasks.class_figures import calibration_error, class_displays, c
 from throughtime.tasks.network import NetworkConfig, check_range
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Curves, Shown
-from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.small_data import defaults_for
+from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.unknown_tokens import UnknownTokens
 from throughtime.tasks.uses import Prediction
 
@@ -65,6 +68,9 @@ class ClassificationConfig(NetworkConfig):
             such split (default: 0.1).
         test_fraction: fraction of the examples of a single file that is kept for the test
             (default: 0).
+        split: how a single file is cut into training, validation and test: random (the default),
+            single examples, equal ones together; order, one after the other; blocks, parts of ten
+            blocks.
         fold: the fold of mr that is the test set, from 0 to 9.
         parts: train on the labelled phrases of the training sentences, too (sst2, sst5).
         tokenisation: how a text is split; symbols splits at spaces only; auto is symbols for texts
@@ -86,7 +92,7 @@ class ClassificationConfig(NetworkConfig):
             to its number of training examples, with a mean of 1 over the examples.
         label_smoothing: probability that the target gives to all classes alike.
         batch_size: examples of a batch, summed over all processes.
-        data_seed: seed of the order of the examples, and of the splits of a single file.
+        data_seed: seed of the order of the examples.
     """
 
     data: str = "sst2"
@@ -94,6 +100,7 @@ class ClassificationConfig(NetworkConfig):
     valid_fraction: float | None = None
     test_fraction: float | None = None
     _: KW_ONLY
+    split: Cut | None = None
     fold: int = 0
     parts: bool = False
     tokenisation: Literal["auto", "words", "symbols", "characters"] = "auto"
@@ -226,7 +233,7 @@ class Classification(BatchTask):
             valid_fraction=c.valid_fraction,
             test_fraction=c.test_fraction,
             fold=c.fold,
-            seed=c.data_seed,
+            cut=c.split,
         )
         sha256 = labelled.fingerprint()
         check_unchanged(self.name, "the examples", labelled.name, sha256, self._assets)
@@ -374,6 +381,10 @@ class Classification(BatchTask):
                 f"{where}: {place} is missing. Use --missing carry, or fill it in before."
             )
 
+    def defaults(self) -> dict[str, Default]:
+        amount = len(self.examples("train"))
+        return defaults_for(self.config, amount, "examples", per_row=1, least=8, few=5_000)
+
     def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[ClassBatch]:
         c = self.config
         examples = self.examples(split)
@@ -485,7 +496,10 @@ class Classification(BatchTask):
         order = [i for indices in batches.order(0) for i in indices]
         device = next(model.parameters()).device
         with evaluating(model):
-            parts = [model(b.inputs.to(device), b.lengths).cpu() for b in batches]
+            parts = [
+                model(batch.inputs.to(device), batch.lengths).cpu()
+                for batch in counted("scoring", batches)
+            ]
         scores = torch.empty(len(examples), len(self.labels))
         scores[order] = torch.cat(parts).float()
         return scores, targets

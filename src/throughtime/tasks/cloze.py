@@ -199,6 +199,10 @@ class MissingWord(BatchTask):
         check_unchanged(self.name, "the text", sentences.name, sha256, self._assets)
         return sentences
 
+    @property
+    def tokenisers_by_name(self) -> Mapping[str, Any]:
+        return {"text": self.tokeniser}
+
     @cached_property
     def tokeniser(self) -> Tokeniser:
         """The tokeniser, with the vocabulary of the training split."""

@@ -120,10 +120,11 @@ class Run:
         return self.folder / "tensorboard"
 
     def is_free(self) -> bool:
-        """Whether nothing lies in the folder yet."""
+        """Whether nothing lies in the folder yet, but what a kill at the very beginning leaves."""
         if not self.folder.exists():
             return True
-        return self.folder.is_dir() and all(p.name == ".lock" for p in self.folder.iterdir())
+        left = (".lock", f"{self.config_file.name}.partial")
+        return self.folder.is_dir() and all(p.name in left for p in self.folder.iterdir())
 
     def create(self, task: Task, training: dict[str, Any], learner: str = "gradient") -> None:
         """Makes the folder and writes its configuration.

@@ -173,6 +173,10 @@ class SequenceToSequence(BatchTask):
         return pairs
 
     @property
+    def tokenisers_by_name(self) -> Mapping[str, Any]:
+        return dict(zip(("source", "target"), self.tokenisers, strict=True))
+
+    @property
     def tokenisers(self) -> tuple[Tokeniser, Tokeniser]:
         """The tokenisers of source and target."""
         return self._tokenisers

@@ -195,6 +195,14 @@ class Task(ABC):
         """What a trained model needs from its training data (a vocabulary), as a JSON object."""
 
     @property
+    def tokenisers_by_name(self) -> Mapping[str, Any]:
+        """What turns text into tokens and back, by what is read: ``text``, ``source``, ``target``.
+
+        Empty for a task without text.
+        """
+        return {}
+
+    @property
     @abstractmethod
     def title(self) -> str:
         """A short name for a run with these settings, usable as the name of a folder."""

@@ -1,1 +1,4 @@
-"""How it is learned. Nothing outside this folder imports Lightning."""
+"""The training of a task: one loop and several learners.
+
+Nothing outside this folder imports Lightning.
+"""

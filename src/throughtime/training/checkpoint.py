@@ -1,7 +1,7 @@
-"""The checkpoint: everything that a training goes on from, in one file.
+"""The checkpoint file, which holds everything that a resumed training needs.
 
-It is what ``torch.save`` writes, a zip archive, whose comment holds a checksum of all bytes before
-it. A file of which a single byte has changed is refused before anything in it is read.
+The file is a zip archive as ``torch.save`` writes it. The comment of the archive is a checksum of
+all bytes before it, so a file in which a single byte has changed is refused before it is parsed.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from throughtime.tasks.run import RunError, written_whole
 
 __all__ = ["CheckpointError", "load", "random_state", "save", "set_random_state"]
 
-# An archive ends with the length of its comment, in two bytes, and the comment.
+# A zip archive ends with the length of its comment, in two bytes, and the comment itself.
 _LABEL = b"throughtime blake2b "
 _COMMENT_LENGTH = len(_LABEL) + 64
 
 
 class CheckpointError(OSError):
-    """A checkpoint cannot be written."""
+    """A checkpoint could not be written."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Writes a checkpoint; if that fails, the one before it stays.
+    """Writes a checkpoint; if that fails, the previous checkpoint stays.
 
     Raises:
-        CheckpointError: with what to do, for a full disk or a folder that cannot be written.
+        CheckpointError: for a full disk or a folder that cannot be written; the message says what
+            to do.
     """
     try:
-        # torch.save to a path answers whatever goes wrong with one RuntimeError of its own writer.
+        # Into memory first: torch.save to a path hides the reason of a failure in a RuntimeError.
         buffer = io.BytesIO()
         torch.save(state, buffer)
         buffer.seek(-2, io.SEEK_END)
@@ -53,10 +54,10 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint; nothing but numbers is read, no code is run.
+    """Reads a checkpoint; no code that the file may hold is run.
 
     Raises:
-        RunError: where the file is damaged.
+        RunError: if the file is damaged.
     """
     content = path.read_bytes()
     archive, comment = content[:-_COMMENT_LENGTH], content[-_COMMENT_LENGTH:]
@@ -64,7 +65,7 @@ def load(path: Path) -> dict[str, Any]:
         raise RunError(_damaged(path, "its checksum is missing or differs"))
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    # With the checksum right, only another version of torch or a forger can have written it.
+    # The checksum is right, so another version of torch or a forger has written the file.
     except Exception as error:
         raise RunError(_damaged(path, f"{type(error).__name__}: {error}")) from error
 
@@ -82,7 +83,7 @@ def _damaged(path: Path, why: str) -> str:
 
 
 def random_state() -> dict[str, Any]:
-    """The state of the random numbers of this process."""
+    """The states of the random number generators of this process."""
     state: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -90,7 +91,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Goes back to what :func:`random_state` gave."""
+    """Restores the generators from the result of :func:`random_state`."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

@@ -1,4 +1,4 @@
-"""The time of a training: how long it may take, how long it took, how fast it reads."""
+"""The time limit of a training, the time that it has taken, and its speed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 
 __all__ = ["Clock", "Speed"]
 
-# Of the time of a call, kept for the last validation until one has been timed.
+# The fraction of the time limit that is kept for the last validation before one has been timed.
 _SHARE_FOR_VALIDATION = 0.1
 
 
 class Clock:
-    """The time of one call.
+    """The time of one call of ``throughtime train``.
 
     Args:
-        minutes: that the call may take; None is any number.
-        before: seconds that the calls before took.
+        minutes: the time limit of the call; None is no limit.
+        before: the seconds that earlier calls of the same run took.
     """
 
     def __init__(self, minutes: float | None, before: float = 0.0) -> None:
@@ -27,25 +27,25 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """How long this call trains already."""
+        """The seconds since the start of this call."""
         return time.monotonic() - self.begun
 
     @property
     def total(self) -> float:
-        """How long all calls have trained."""
+        """The seconds of all calls of the run together."""
         return self.before + self.seconds
 
     @property
     def left(self) -> float | None:
-        """The seconds until the time of this call is over; None without a limit."""
+        """The seconds until the limit of this call; None without a limit."""
         return None if self.limit is None else self.limit - self.seconds
 
     def share(self, validation: float) -> float:
-        """How much of the time for training is over; 0 without a limit.
+        """The fraction of the time for training that has passed; 0 without a limit.
 
         Args:
-            validation: the seconds that the longest validation took, which are kept for the last
-                one; 0 before any.
+            validation: the seconds of the longest validation so far, which are kept for the last
+                validation; 0 before the first.
         """
         if self.limit is None:
             return 0.0
@@ -54,10 +54,10 @@ class Clock:
 
 
 class Speed:
-    """How many units are read in a second, without what is done in pauses.
+    """The number of units that are read per second; pauses do not count.
 
     Attributes:
-        value: of the last :meth:`measure`.
+        value: the result of the last :meth:`measure`.
     """
 
     def __init__(self) -> None:
@@ -65,11 +65,11 @@ class Speed:
         self._begun, self._paused, self._units = time.monotonic(), 0.0, 0
 
     def add(self, units: int) -> None:
-        """Counts what a step read."""
+        """Adds the units of a step."""
         self._units += units
 
     def measure(self) -> float:
-        """The units per second since the last call."""
+        """The units per second since the last call of this method."""
         now = time.monotonic()
         self.value = self._units / max(1e-9, now - self._begun - self._paused)
         self._begun, self._paused, self._units = now, 0.0, 0
@@ -77,7 +77,7 @@ class Speed:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """What is done within does not count as training."""
+        """A context whose time does not count."""
         begun = time.monotonic()
         try:
             yield

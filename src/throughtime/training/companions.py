@@ -1,8 +1,8 @@
-"""The processes that train together on this machine: how they start, and how they end.
+"""Starts, watches and ends the processes that train together on this machine.
 
-The process that a person starts starts the others, each with the same command line, and watches
-them; they watch it. Where one dies, all end within ten seconds, and one of them says why. torchrun
-and SLURM start all processes themselves, and end them.
+The first process starts the others with its own command line. It watches them, and they watch it.
+If one dies, all others end within ten seconds, and one of them prints the reason. torchrun and
+SLURM start and end the processes themselves.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["Companions", "Lost", "companions"]
 
 _PARENT = "THROUGHTIME_PARENT"
 _SECONDS_BETWEEN_LOOKS = 0.25
-# So long a process may take to end in an orderly way once another has died.
+# The seconds that a process has to end by itself after another one has died.
 _GRACE = 4.0
 _ORDERLY = (0, *STATUS.values())
 
 
 class Lost(RuntimeError):
-    """Another process of this training has ended, so that this one cannot go on.
+    """Another process of this training has died, so this one cannot continue.
 
     Args:
-        words: what has happened.
-        is_told: whether this process is to tell it; another one does otherwise.
+        words: the reason, for the user.
+        is_told: whether this process prints the reason; otherwise another process does.
     """
 
     def __init__(self, words: str, is_told: bool) -> None:
@@ -43,11 +43,11 @@ class Lost(RuntimeError):
 
 
 class Companions:
-    """The other processes on this machine: those that this one started, or the one that started it.
+    """The other processes of the training on this machine.
 
     Attributes:
-        children: that this process started, by their rank on this machine, from 1.
-        parent: the id of the process that started this one; None in any other.
+        children: the processes that this one started, in the order of their ranks, from rank 1.
+        parent: the id of the process that started this one; None if a user or a launcher did.
     """
 
     def __init__(self) -> None:
@@ -57,14 +57,14 @@ class Companions:
         self._is_over = threading.Event()
         self._environment: list[str] = []
 
-    # How they start.
+    # Starting.
 
     def start(self, number: int, environment: Mapping[str, str]) -> None:
         """Starts processes with the command line of this one.
 
         Args:
-            number: of all processes on this machine, this one among them.
-            environment: variables by which the processes find each other.
+            number: the number of processes on this machine, including this one.
+            environment: the variables by which the processes find each other.
         """
         self._environment = [name for name in environment if name not in os.environ]
         os.environ.update(environment)
@@ -75,27 +75,30 @@ class Companions:
             self.children.append(subprocess.Popen(command, env=variables))
 
     def watch(self) -> None:
-        """From now on this process ends if another one has died, even if it waits for it."""
+        """Starts a thread that ends this process after another one has died.
+
+        The main thread cannot do so while it waits for a message of the dead process.
+        """
         if self.children or self.parent is not None:
             threading.Thread(target=self._look, name="companions", daemon=True).start()
 
     def tell(self, number: int) -> None:
-        """Passes a signal on, so that no process works on for long before it learns of it."""
+        """Sends a signal on to the other processes, so that all stop soon."""
         if self.parent is not None and os.getppid() == self.parent:
             os.kill(self.parent, number)
         for child in self.children:
-            # poll() would reap it, and the one that waits for it would miss its status.
+            # Not poll(), which would take the status from the thread that waits for it.
             if child.returncode is None:
                 child.send_signal(number)
 
-    # How they end.
+    # Ending.
 
     def lost(self, error: Exception | None = None) -> Lost | None:
-        """What has become of the others, if this process cannot go on without them.
+        """The error to raise if another process has died; None if all are alive.
 
         Args:
-            error: that this process got when it met the others; one of the connection comes as soon
-                as another process dies, a little before the operating system tells of its end.
+            error: the error of a meeting with the other processes. A connection breaks as soon as a
+                process dies, a little before the operating system reports its end.
         """
         if not (self.children or self.parent is not None or distributed.is_initialized()):
             return None
@@ -113,10 +116,10 @@ class Companions:
         )
 
     def finish(self, is_failed: bool = False) -> None:
-        """Waits for the processes that this one started; ends those that do not end.
+        """Waits for the processes that this one started, and ends those that do not end.
 
         Args:
-            is_failed: whether this process ends with an error, for which the others would wait.
+            is_failed: whether this process ends with an error; the others would wait for it.
         """
         self._is_over.set()
         grace = 0.5 if is_failed else _GRACE
@@ -136,7 +139,7 @@ class Companions:
         self._environment.clear()
 
     def _dead(self) -> str | None:
-        """Words for a process that did not end in an orderly way; None if there is none."""
+        """A description of a process that has died; None if there is none."""
         if self.parent is not None:
             if os.getppid() != self.parent:
                 return f"the first process ({self.parent}), which started the others, has died"
@@ -151,7 +154,7 @@ class Companions:
         return None
 
     def _is_teller(self) -> bool:
-        """Whether this process tells of the end: the first, or if that has died, the next."""
+        """Whether this process prints the reason: the first, or rank 1 if the first has died."""
         rank = os.environ.get("LOCAL_RANK", "0")
         if self.parent is not None and os.getppid() != self.parent:
             return rank == "1"
@@ -161,7 +164,7 @@ class Companions:
         while not self._is_over.wait(_SECONDS_BETWEEN_LOOKS):
             if self._dead() is None:
                 continue
-            # Perhaps a meeting fails in this process, too, and it ends by itself.
+            # A meeting may fail in the main thread, which then ends the process itself.
             if self._is_over.wait(_GRACE if self.parent is None else 1.0):
                 return
             lost = self.lost()
@@ -177,12 +180,12 @@ class Companions:
 
 @cache
 def companions() -> Companions:
-    """Those of this process."""
+    """The companions of this process, which are created once."""
     return Companions()
 
 
 def _is_of_connection(error: Exception) -> bool:
-    # The library gloo raises bare RuntimeErrors.
+    # The library gloo raises plain RuntimeErrors, so the text has to tell.
     words = ("gloo", "Connection closed", "Connection reset", "Broken pipe", "NCCL", "timed out")
     return isinstance(error, distributed.DistError) or any(word in str(error) for word in words)
 

@@ -1,4 +1,4 @@
-"""How a training goes: its settings, which the command line takes as they stand here."""
+"""The settings of the loop and of each learner; each field is an option of the command line."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ _FREE = {"free_on_resume": True}
 
 
 def _free(default: Any) -> Any:
-    """A field that a resumed run may change: how far and on what it runs, not what is learned."""
+    """Declares a setting that a resumed run may change."""
     return field(default=default, metadata=_FREE)
 
 
 @dataclass
 class LoopConfig:
-    """What the loop of every learner knows.
+    """The settings that all learners share.
 
     Args:
-        max_time: minutes that this call may take, validation and all.
-        seed: of the weights and of everything that is drawn.
-        validate_every: steps between validations; where not given, one after every epoch.
+        max_time: largest number of minutes of this call, including validation.
+        seed: seed of the weights and of all random numbers.
+        validate_every: steps between validations (default: an epoch).
         patience: number of validations without a new best one after which the training ends
             (default: it never ends for this reason).
         keep_best: number of models that are kept, those of the best validations. The best one is
             model.safetensors; with 2 or more, each is also best/step-N.safetensors.
-        sample_every: minutes between the samples that are shown; 0 shows none.
+        sample_every: minutes between two samples that are printed; 0 prints none.
         save_every: minutes between checkpoints.
-        log_every: steps that one row of metrics.csv stands for.
+        log_every: steps that one row of metrics.csv averages.
     """
 
     POSITIVE: ClassVar[tuple[str, ...]] = (
@@ -68,32 +68,32 @@ class LoopConfig:
 
 @dataclass
 class GradientConfig(LoopConfig):
-    """How it is learned by gradient descent.
+    """The settings of learning by gradient descent.
 
     Args:
-        epochs: how often the training split is read.
-        max_time: minutes that this call may take, validation and all; the learning rate decays
-            within them.
-        learning_rate: of Adam, after the warm-up and before the decay.
+        epochs: number of passes over the training split.
+        max_time: largest number of minutes of this call, including validation; the learning rate
+            decays within this time.
+        learning_rate: learning rate of Adam after the warm-up and before the decay.
         decay: how the learning rate falls over the whole training.
         warmup_steps: steps over which the learning rate rises (default: 100, but at most a tenth
             of all steps).
-        weight_decay: how much of each weight is taken away in a step, times the learning rate.
-        clip_norm: the norm to which a longer gradient is shortened.
-        seed: of the weights and of dropout.
-        validate_every: steps between validations; where not given, one after every epoch.
+        weight_decay: fraction of each weight that a step removes, times the learning rate.
+        clip_norm: largest norm of the gradient; a longer one is scaled down to it.
+        seed: seed of the weights and of dropout.
+        validate_every: steps between validations (default: an epoch).
         patience: number of validations without a new best one after which the training ends
             (default: it never ends for this reason).
         keep_best: number of models that are kept, those of the best validations. The best one is
             model.safetensors; with 2 or more, each is also best/step-N.safetensors.
-        sample_every: minutes between the samples that are shown; 0 shows none.
+        sample_every: minutes between two samples that are printed; 0 prints none.
         save_every: minutes between checkpoints.
-        log_every: steps that one row of metrics.csv stands for.
-        precision: of the arithmetic, as Lightning names it.
+        log_every: steps that one row of metrics.csv averages.
+        precision: precision of the arithmetic, as Lightning names it.
         accelerator: cpu, gpu, or auto.
-        devices: how many processes or devices of each node share each batch.
-        num_nodes: how many machines share each batch.
-        strategy: how they work together; ddp is one process each.
+        devices: number of processes or devices of each node that share each batch.
+        num_nodes: number of machines that share each batch.
+        strategy: how they share it; ddp is one process for each device.
     """
 
     POSITIVE = (
@@ -133,16 +133,16 @@ class GradientConfig(LoopConfig):
 
 @dataclass
 class ReinforceConfig(LoopConfig):
-    """How it is learned from the returns of episodes.
+    """The settings of learning from the returns of episodes.
 
     Args:
-        updates: how often the policy is changed.
-        episodes: that are played for each update.
-        learning_rate: of Adam.
-        discount: of a reward for each step that it lies ahead, from 0 to 1.
-        entropy: how much the entropy of the policy counts, against an early end of exploration.
-        clip_norm: the norm to which a longer gradient is shortened.
-        validate_every: updates between validations; where not given, 20.
+        updates: number of updates of the policy.
+        episodes: number of episodes that are played for each update.
+        learning_rate: learning rate of Adam.
+        discount: factor of a reward for each step that it lies in the future, from 0 to 1.
+        entropy: weight of the entropy of the policy, which keeps the policy exploring.
+        clip_norm: largest norm of the gradient; a longer one is scaled down to it.
+        validate_every: updates between validations (default: 20).
     """
 
     POSITIVE = (*LoopConfig.POSITIVE, "updates", "episodes", "learning_rate", "clip_norm")
@@ -164,15 +164,15 @@ class ReinforceConfig(LoopConfig):
 
 @dataclass
 class EvolutionConfig(LoopConfig):
-    """How it is learned by an evolution strategy.
+    """The settings of learning by an evolution strategy.
 
     Args:
-        generations: how often the mean of the population is moved.
-        population: individuals of a generation; an even number, as they come in mirrored pairs.
-        cases: batches or episodes by which the fitness of each individual is measured.
-        sigma: the standard deviation of the individuals around the mean, per weight.
-        learning_rate: of Adam, by which the mean is moved.
-        validate_every: generations between validations; where not given, 10.
+        generations: number of updates of the mean of the population.
+        population: number of individuals of a generation; even, because they are mirrored pairs.
+        cases: number of batches or episodes that measure the fitness of each individual.
+        sigma: standard deviation of each weight of the individuals around the mean.
+        learning_rate: learning rate of Adam, which moves the mean.
+        validate_every: generations between validations (default: 10).
     """
 
     POSITIVE = (*LoopConfig.POSITIVE, "generations", "cases", "sigma", "learning_rate")

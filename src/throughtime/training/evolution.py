@@ -11,14 +11,14 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from throughtime.layers.evaluation import evaluating
 from throughtime.tasks.task import Task
-from throughtime.training.config import EvolutionConfig
-from throughtime.training.kinds import (
+from throughtime.training.checkpoint_kinds import (
     adam_kind,
     adam_state,
     like,
     load_adam_state,
     model_kind,
 )
+from throughtime.training.config import EvolutionConfig
 from throughtime.training.learner import Diverged, Learner, StepReport
 from throughtime.training.processes import Processes
 
@@ -26,7 +26,7 @@ __all__ = ["LEARNER", "EvolutionLearner", "centred_ranks"]
 
 
 def centred_ranks(fitness: Tensor) -> Tensor:
-    """The ranks of numbers, from -0.5 for the lowest to 0.5 for the highest; equal ones share.
+    """The ranks of numbers from -0.5 (lowest) to 0.5 (highest); equal numbers have equal ranks.
 
     >>> centred_ranks(torch.tensor([3.0, 100.0, -2.0]))
     tensor([ 0.0000,  0.5000, -0.5000])
@@ -42,8 +42,8 @@ class EvolutionLearner(Learner):
         w_k = m ± sigma e_k,   e_k ~ N(0, I)
         dm  = 1 / (P sigma) sum_k rank(fitness(w_k)) (±e_k)
 
-    P individuals come in mirrored pairs, and all of a generation meet the same cases (batches or
-    episodes). Adam moves the mean along dm. The model is the mean.
+    The P individuals are mirrored pairs. All individuals of a generation are measured on the same
+    cases (batches or episodes). Adam moves the mean along dm. The model has the weights m.
 
     Source: Salimans et al., arXiv 1703.03864, algorithm 1, with their mirrored sampling and
     rank-based fitness.

@@ -1,4 +1,4 @@
-"""A training from its settings to its end."""
+"""Trains a task with a learner in a run folder, from the settings to the end."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def check(task: Task, config: LoopConfig) -> None:
                 "--accelerator cpu."
             )
         if isinstance(task, HasLoss):
-            # The processes share the rows.
+            # Raises if the batch cannot be divided among the processes.
             task.batches("train", Share(0, config.devices * config.num_nodes))
     task.check()
 
 
 def fit(task: Task, config: LoopConfig, run: Run, resume: bool = False) -> Outcome:
-    """Trains, and leaves everything in the run folder.
+    """Trains a task and writes everything into the run folder.
 
     Args:
-        task: what is learned.
-        config: how; its class says by which learner.
-        run: the folder, made by :meth:`throughtime.tasks.run.Run.create`.
-        resume: go on from the folder's checkpoint, if there is one.
+        task: the task to learn.
+        config: the settings; their class selects the learner.
+        run: the run folder, as :meth:`throughtime.tasks.run.Run.create` creates it.
+        resume: whether to continue from the checkpoint of the folder, if there is one.
 
     Raises:
-        Diverged: if the loss is no longer finite; what was saved before stays.
+        Diverged: if the loss is no longer finite; the last checkpoint stays.
         CheckpointError: if a checkpoint cannot be written.
-        RunError: if the checkpoint to go on from is damaged, or of other settings.
+        RunError: if the checkpoint is damaged or belongs to other settings.
         Lost: if another process of this training has died.
     """
     saved = None
@@ -57,7 +57,7 @@ def fit(task: Task, config: LoopConfig, run: Run, resume: bool = False) -> Outco
     except Diverged:
         raise
     except RuntimeError as error:
-        # A meeting with a process that has died fails with an error of the library beneath.
+        # A meeting with a process that has died fails with an error of the communication library.
         lost = others.lost(error)
         if lost is not None:
             raise lost from error

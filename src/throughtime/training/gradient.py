@@ -1,7 +1,7 @@
-"""Learning by gradient descent through time. The only home of Lightning.
+"""Learning by gradient descent through time; the only file that imports Lightning.
 
-Lightning's Fabric starts the processes, moves the model to its device, computes in the precision
-that is asked for, and averages the gradients of several processes.
+Lightning's Fabric moves the model to its device, computes in the precision of the settings,
+connects the processes and averages their gradients.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from throughtime.layers.evaluation import evaluating
 from throughtime.reading import shown
 from throughtime.tasks.task import Batches, BatchTask, Loss, Share
 from throughtime.training import checkpoint
+from throughtime.training.checkpoint_kinds import adam_kind, adam_state, load_adam_state, model_kind
 from throughtime.training.companions import companions
 from throughtime.training.config import GradientConfig
-from throughtime.training.kinds import adam_kind, adam_state, load_adam_state, model_kind
 from throughtime.training.learner import Diverged, Learner, StepReport
 from throughtime.training.processes import Processes
 
@@ -32,12 +32,12 @@ __all__ = ["LEARNER", "GradientLearner", "clip_norm_"]
 
 
 def clip_norm_(parameters: list[nn.Parameter], clip_norm: float) -> float:
-    r"""Shortens the gradient g to the norm N where it is longer, and returns its norm before.
+    r"""Scales the gradient g down to the norm N if it is longer, and returns its original norm.
 
         ||g|| = sqrt(sum_i g_i^2);   g <- g * N / ||g||   where ||g|| > N
 
-    The notes' code takes ``np.sum(grad * grad)`` for the norm: it forgets the square root, and so
-    compares the square of the norm with the threshold, and shortens by the wrong factor.
+    The code of the lecture notes uses ``np.sum(grad * grad)`` as the norm. Without the square root
+    it compares the square of the norm with N, and scales by the wrong factor.
 
     Source: Pascanu, Mikolov and Bengio, arXiv 1211.5063, section 3.2.
     """
@@ -45,7 +45,7 @@ def clip_norm_(parameters: list[nn.Parameter], clip_norm: float) -> float:
 
 
 class _LossOfBatch(nn.Module):
-    """The model with its loss, so that what Fabric wraps is called as a whole."""
+    """The model and its loss as one module, because Fabric wraps the forward of a module."""
 
     def __init__(self, task: BatchTask, model: nn.Module) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class _LossOfBatch(nn.Module):
         self.loss: Loss | None = None
 
     def forward(self, batch: Any, carried: Any, progress: float) -> Tensor:
-        # Fabric converts what a forward returns; the carried state shall stay as it is.
+        # Not returned, because Fabric would convert the tensors of the carried state.
         self.loss = self._task.loss(self.model, batch, carried, progress)
         return self.loss.total
 
@@ -64,7 +64,7 @@ class GradientLearner(Learner):
 
         L = sum over processes of total / sum over processes of count
 
-    so that every unit weighs the same, however the processes share a batch.
+    so every unit has the same weight, whichever process reads it.
 
     The learning rate rises over the warm-up (:meth:`GradientConfig.warmup`) and falls with the
     progress u of the training: by (1 + cos(pi u)) / 2, by 1 - u, or not at all.
@@ -78,7 +78,7 @@ class GradientLearner(Learner):
         for name in ("lightning_fabric", "lightning.fabric", "lightning_fabric.utilities"):
             logging.getLogger(name).setLevel(logging.ERROR)
         with warnings.catch_warnings():
-            # Lightning's advice on its own deprecations is not for the user's ears.
+            # Lightning's warnings about its own deprecations are of no use to the user.
             warnings.filterwarnings("ignore", module="lightning_fabric|lightning|torch")
             self.fabric = _fabric(config)
             self.fabric.launch()
@@ -88,7 +88,7 @@ class GradientLearner(Learner):
             torch.manual_seed(config.seed)
             self.model = task.model()
             if config.precision == "64-true":
-                # Before a checkpoint is loaded, whose digits would be lost.
+                # Before a checkpoint is loaded, which would otherwise be rounded.
                 self.model.double()
             parameters = list(self.model.parameters())
             self.optimizer = torch.optim.AdamW(
@@ -100,7 +100,7 @@ class GradientLearner(Learner):
             )
             self._loss_of_batch = _LossOfBatch(task, self.model)
             self._wrapped, self._optimizer = self.fabric.setup(self._loss_of_batch, self.optimizer)
-        # Every process drops other units.
+        # Dropout draws other units in each process.
         torch.manual_seed(config.seed + self.processes.rank)
         share = Share(self.processes.rank, self.processes.size)
         self.batches: Batches = task.batches("train", share)
@@ -128,7 +128,7 @@ class GradientLearner(Learner):
         loss = self._loss_of_batch.loss
         assert loss is not None
         self._loss_of_batch.loss = None
-        # The gradients of the processes are averaged, and the counts of their batches differ.
+        # Fabric averages the gradients, but the processes may have different counts.
         mean = total / self.processes.mean(loss.count)
         self.fabric.backward(mean)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
@@ -144,7 +144,7 @@ class GradientLearner(Learner):
         )
 
     def learning_rate(self, progress: float) -> float:
-        """The learning rate of the step that comes, with so much of the training done."""
+        """The learning rate of the next step, at a fraction of the training that is done."""
         c = self.config
         warm = min(1.0, (self.num_steps + 1) / max(1, self.num_warmup_steps))
         left = {
@@ -180,7 +180,7 @@ class GradientLearner(Learner):
         }
 
     def own_state(self) -> dict[str, Any]:
-        # The leaves alone: a checkpoint holds no types of a task.
+        # Only the leaves, because a checkpoint cannot hold the types of a task.
         return {"carried": tree_flatten(_moved(self.carried, torch.device("cpu")))[0]}
 
     def state_kinds(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -207,7 +207,7 @@ class GradientLearner(Learner):
         self._seek(step)
 
     def _carried_like(self, leaves: list[Any], step: int) -> Any:
-        """The saved tensors in the structure that the task's loss returns, tried on a batch."""
+        """The saved tensors as a carried state, after a trial on the next batch."""
         before = checkpoint.random_state()
         try:
             with evaluating(self.model), self.fabric.autocast():
@@ -217,7 +217,7 @@ class GradientLearner(Learner):
 
     def _tried(self, leaves: list[Any], step: int) -> Any:
         if step % self.steps_per_epoch == 0:
-            # An epoch begins without a state.
+            # An epoch starts without a carried state.
             return None
         self._seek(0)
         first = self.task.loss(self.model, self._next_batch(), None, 0.0)
@@ -242,7 +242,7 @@ LEARNER = GradientLearner
 
 
 def _fabric(config: GradientConfig) -> Fabric:
-    """Fabric, with the processes of this machine started if nothing else has started them."""
+    """Creates Fabric, and starts the processes of this machine if no launcher has done so."""
     try:
         fabric = Fabric(
             accelerator=config.accelerator,
@@ -259,7 +259,7 @@ def _fabric(config: GradientConfig) -> Fabric:
     if environment is not None:
         others = companions()
         if not environment.creates_processes_externally:
-            # Fabric would start them, too; but it kills this process if one of them ends.
+            # Fabric could start them, but it would kill this process as soon as one of them ends.
             others.start(
                 config.devices,
                 {
@@ -274,18 +274,18 @@ def _fabric(config: GradientConfig) -> Fabric:
 
 
 def _stream(batches: Batches) -> Iterator[Any]:
-    """The batches of one epoch after the other, without end."""
+    """The batches of one epoch after another, without end."""
     while True:
         yield from batches
 
 
 def _map(function: Any, tree: Any) -> Any:
-    """The pytree with its tensors changed; its other leaves stay."""
+    """Applies a function to the tensors of a pytree; other leaves are unchanged."""
     return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, tree)
 
 
 def _kind(leaf: object) -> object:
-    """What two states have in common, whatever the sizes of their batches."""
+    """The properties of a leaf that do not depend on the size of the batch."""
     return (leaf.dtype, leaf.dim()) if isinstance(leaf, Tensor) else type(leaf)
 
 

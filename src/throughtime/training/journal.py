@@ -1,4 +1,4 @@
-"""What is written down along the way: metrics.csv, samples.txt, the TensorBoard log."""
+"""The record of a training: metrics.csv, samples.txt, the folder shown/ and the TensorBoard log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from throughtime.inspection.shown_files import drop_shown, write_shown
 from throughtime.reading import text_of
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.shown import Shown, as_text
-from throughtime.training.board import Board
+from throughtime.training.tensorboard import Board
 
 __all__ = ["Journal"]
 
@@ -25,19 +25,19 @@ _log = logging.getLogger(__name__)
 
 
 class Journal:
-    """The written record of a run.
+    """The record of a run.
 
-    A run that is resumed goes back to the step of its checkpoint: what the journal holds beyond
-    it is dropped, for it will be written again.
+    A resumed run starts at the step of its checkpoint. The journal deletes its entries after that
+    step, because the run writes them again.
 
     Args:
-        run: where it is written.
-        columns: of metrics.csv, after step, epoch, seconds and split.
-        step: the step that the run starts from; 0 begins a new journal.
-        warn: takes a sentence if the TensorBoard log cannot be written.
+        run: the run folder.
+        columns: the columns of metrics.csv after step, epoch, seconds and split.
+        step: the step from which the run starts; 0 starts a new journal.
+        warn: is called with a sentence if the TensorBoard log cannot be written.
 
     Raises:
-        ReadError: if what an earlier call wrote is damaged.
+        ReadError: if a file of an earlier call is damaged.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Journal:
         warn: Callable[[str], object] = _log.warning,
     ) -> None:
         self.run = run
-        # Another run, of which nothing is read, may have left files in the folder.
+        # At step 0 any files are those of another run, and are not read.
         before, rows = read_metrics(run.metrics_file) if step > 0 else ([], [])
-        # A figure that was not declared has widened the table before.
+        # An earlier call may have added a column for a figure that was not declared.
         self.columns = list(dict.fromkeys([*PLACE, *columns, *before]))
         _write_rows(run.metrics_file, self.columns, rows, step)
         _keep_samples(run.samples_file, step)
@@ -60,10 +60,10 @@ class Journal:
     def record(
         self, step: int, epoch: float, seconds: float, split: str, figures: Mapping[str, float]
     ) -> None:
-        """Writes one row; a figure that no row had before becomes a column.
+        """Writes a row; a figure that no earlier row had becomes a new column.
 
         Raises:
-            OSError: if the row cannot be written; then the file is as it was.
+            OSError: if the row cannot be written; the file is then unchanged.
         """
         new = [name for name in figures if name not in self.columns]
         if new:
@@ -78,7 +78,7 @@ class Journal:
         self._board.figures(step, split, figures)
 
     def show(self, step: int, items: Sequence[Shown]) -> None:
-        """Writes what the task shows at this step: texts into samples.txt, the rest as files."""
+        """Writes the items of a step: texts into samples.txt, all others into the folder shown/."""
         text = "\n".join(as_text(item) for item in items)
         with self.run.samples_file.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"=== step {step} ===\n{text}\n\n")
@@ -93,7 +93,7 @@ class Journal:
 
 
 def _append(path: Path, line: bytes) -> None:
-    """Adds a line to a file, or leaves the file as it was."""
+    """Appends a line to a file; if that fails, the file is unchanged."""
     with path.open("ab", buffering=0) as file:
         size = file.tell()
         if file.write(line) != len(line):
@@ -102,7 +102,7 @@ def _append(path: Path, line: bytes) -> None:
 
 
 def _write_rows(path: Path, columns: list[str], rows: list[dict[str, str]], step: int) -> None:
-    """Leaves the header, and the rows up to a step."""
+    """Writes the header and the rows up to a step."""
 
     def write(partial: Path) -> None:
         with partial.open("w", newline="", encoding="utf-8") as file:
@@ -114,10 +114,10 @@ def _write_rows(path: Path, columns: list[str], rows: list[dict[str, str]], step
 
 
 def _keep_samples(path: Path, step: int) -> None:
-    """Leaves the samples up to a step."""
+    """Deletes the samples after a step."""
     text = ""
     if step > 0 and path.is_file():
-        # Bytes that are no text stay as they are.
+        # Bytes that are not UTF-8 are kept.
         text = text_of(path, errors="surrogateescape")
     parts = re.split(r"(?m)^(?==== step [0-9]{1,15} ===$)", text)
     kept = "".join(part for part in parts if _STEP.match(part) and int(part.split()[2]) <= step)

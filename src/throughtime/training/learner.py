@@ -1,4 +1,4 @@
-"""The contract of a learner: how a model gets better, one step at a time."""
+"""The interface of a learner, which improves a model step by step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CONFIGS: dict[str, type[LoopConfig]] = {
     "reinforce": ReinforceConfig,
     "evolution": EvolutionConfig,
 }
-"""The settings of each learner, which is the class ``LEARNER`` of the module of that name."""
+"""The class of the settings of each learner, by the name of the learner and of its module."""
 
 
 class Diverged(RuntimeError):
@@ -72,7 +72,7 @@ class HasEpisodes(Protocol):
 
 @runtime_checkable
 class HasFitness(Protocol):
-    """A task that can say how fit a model is for one case: a batch, or an episode."""
+    """A task that measures the fitness of a model on one case, a batch or an episode."""
 
     def fitness(self, model: nn.Module, seed: int) -> float: ...
 
@@ -85,13 +85,14 @@ _NEEDS: dict[str, tuple[type, str]] = {
 
 
 def choose(task: type[Task], name: str | None) -> str:
-    """The name of the learner of a task.
+    """Chooses the learner of a task, and returns its name.
 
     Args:
-        name: as the user gave it; None takes the first that can learn the task.
+        task: the class of the task.
+        name: the name from the user; None is the first learner that can learn the task.
 
     Raises:
-        ValueError: for an unknown learner, or one that needs what the task does not have.
+        ValueError: for an unknown learner, or one that needs something that the task lacks.
     """
     fitting = [learner for learner, (need, _) in _NEEDS.items() if issubclass(task, need)]
     if name is None and fitting:
@@ -111,12 +112,12 @@ def choose(task: type[Task], name: str | None) -> str:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did.
+    """The result of one step.
 
     Args:
-        units: what this process read in the step: characters, tokens, steps of episodes.
-        means: figures whose mean over several steps is written.
-        latest: figures of which the last one is written (the learning rate).
+        units: the number of units (characters, tokens, steps of episodes) that this process read.
+        means: figures that metrics.csv averages over the steps of a row.
+        latest: figures of which metrics.csv has the last value (the learning rate).
     """
 
     units: int
@@ -125,21 +126,21 @@ class StepReport:
 
 
 class Learner(ABC):
-    """Makes the model of a task better, step by step.
+    """Improves the model of a task step by step.
 
     The loop (:mod:`throughtime.training.loop`) does everything else: the clock, signals, rows,
     validation, checkpoints and resuming.
 
     Args:
-        task: what is learned.
-        config: of the learner's ``Config``.
+        task: the task to learn.
+        config: the settings, of the class in :data:`CONFIGS`.
 
     Attributes:
-        model: that learns.
-        processes: that learn together.
-        total_steps: of the whole training; None if only the time ends it.
-        steps_per_epoch: after which a validation is due, where no setting says otherwise.
-        columns: the figures of a row of metrics.csv, besides those of the task.
+        model: the model.
+        processes: the processes that learn together.
+        total_steps: the number of steps of the whole training; None if only the time ends it.
+        steps_per_epoch: the number of steps between validations, unless a setting changes it.
+        columns: the names of the learner's figures in metrics.csv, besides those of the task.
         means: the names of the ``means`` of every :class:`StepReport`.
     """
 
@@ -158,54 +159,57 @@ class Learner(ABC):
         """Makes one step.
 
         Args:
-            progress: the part of the training that is done, from 0 to 1.
+            progress: the fraction of the training that is done, from 0 to 1.
 
         Raises:
-            Diverged: if the loss is no longer finite; the model is as it was before the step.
+            Diverged: if the loss is no longer finite; the model is then unchanged.
         """
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs, the same in all processes: tensors and plain values."""
+        """The state that all processes share, as tensors and plain values, for a checkpoint."""
 
     def state_kinds(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The kinds of the entries of :meth:`state_dict` and of :meth:`own_state`.
 
-        A checkpoint is checked by them before anything of it is used; see
-        :func:`throughtime.reading.typed` and :mod:`throughtime.training.kinds`.
+        A checkpoint is checked by them before any of it is used; see
+        :func:`throughtime.reading.typed` and :mod:`throughtime.training.checkpoint_kinds`.
 
         Args:
-            step: how many steps were made.
+            step: the number of steps of the training so far.
         """
         return dict.fromkeys(self.state_dict(), object), dict.fromkeys(self.own_state(), object)
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any], own: dict[str, Any], step: int) -> None:
-        """Goes back to a saved state.
+        """Restores a saved state.
 
         Args:
-            state, own: what :meth:`state_dict` and :meth:`own_state` returned, among other things;
-                each entry is of its kind.
-            step: how many steps were made.
+            state, own: the results of :meth:`state_dict` and :meth:`own_state`, possibly with
+                further entries; each entry has been checked by :meth:`state_kinds`.
+            step: the number of steps of the training so far.
 
         Raises:
-            ValueError: if an entry does not fit all the same; then nothing was used.
+            ValueError: if entries contradict each other; the learner is then unchanged.
         """
 
     def own_state(self) -> dict[str, Any]:
-        """What a resumed training needs of this process alone."""
+        """The state of this process alone, for a checkpoint."""
         return {}
 
     def figures(self, means: Mapping[str, float]) -> dict[str, float]:
-        """The figures of a row, from the means over its steps."""
+        """The figures of a row of metrics.csv, from the means over its steps."""
         return dict(means)
 
     @property
     def advice(self) -> str:
-        """What to try if the training diverges."""
+        """The advice to the user if the training diverges, to complete a sentence."""
         return "a lower --learning_rate"
 
 
 def learner_class(name: str) -> type[Learner]:
-    """The learner of that name; its module is imported now, for Lightning alone takes seconds."""
+    """The class of the learner of that name.
+
+    Its module is imported by this call, because the import of Lightning takes seconds.
+    """
     return importlib.import_module(f"throughtime.training.{name}").LEARNER

@@ -1,7 +1,7 @@
-"""The loop around every learner: steps, rows, validations and checkpoints, in their order.
+"""The training loop of all learners: steps, rows of metrics.csv, validations and checkpoints.
 
-It knows nothing of gradients. With several processes each runs it; they decide together, and the
-first one writes.
+The loop is independent of the way of learning. Each of several processes runs it. They decide
+together, and the first process writes the files.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from throughtime.tasks.run import Run
 from throughtime.tasks.task import Evaluation, Figure, Task
 from throughtime.training import checkpoint
+from throughtime.training.checkpoint_content import restored, state_of
 from throughtime.training.clock import Clock, Speed
 from throughtime.training.companions import companions
 from throughtime.training.config import LoopConfig
@@ -22,13 +23,12 @@ from throughtime.training.journal import Journal
 from throughtime.training.learner import Diverged, Learner, StepReport
 from throughtime.training.position import Kept, Position, Row
 from throughtime.training.progress import SECONDS_BETWEEN_UPDATES, Display, place
-from throughtime.training.saving import restored, state_of
 from throughtime.training.showing import Showing, drawing_aside
 from throughtime.training.signals import Interrupted, Stop
 
 __all__ = ["Loop", "Outcome"]
 
-# What the processes tell each other besides the numbers of signals.
+# What a process reports to the others; smaller numbers are those of signals.
 _JOURNAL_FAILED = 1000
 
 
@@ -39,8 +39,8 @@ class Outcome:
     Args:
         reason: ``complete``, ``patience``, ``time``, ``journal`` (metrics.csv cannot be written),
             or the name of the signal that interrupted it.
-        step: how many steps were made in all.
-        figures: of the validation of the best model.
+        step: the number of steps of the whole training so far.
+        figures: the figures of the best validation.
     """
 
     reason: str
@@ -49,17 +49,17 @@ class Outcome:
 
 
 class Loop:
-    """Trains a model to its end, or until it is stopped.
+    """Trains until the training is complete, or until it is stopped.
 
     Args:
-        task: what is learned.
-        learner: how, one step at a time.
-        config: the settings of the loop.
-        run: the folder.
-        saved: the checkpoint to go on from, or None.
+        task: the task to learn.
+        learner: the learner.
+        config: the settings.
+        run: the run folder.
+        saved: the checkpoint to continue from, or None.
 
     Raises:
-        RunError: if the checkpoint is none of this training, or a file of the run is damaged.
+        RunError: if the checkpoint belongs to another training, or a file of the run is damaged.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class Loop:
         self.updated = self.saved = time.monotonic()
         self.saved_step = -1
 
-    # How far it is.
+    # Progress.
 
     @property
     def progress(self) -> float:
-        """How much of the training is done, by steps or by time, whichever is further."""
+        """The fraction of the training that is done, by steps or by time, whichever is larger."""
         total, done = self.learner.total_steps, 0.0
         if total is not None:
             done = self.position.step / total
@@ -106,18 +106,18 @@ class Loop:
 
     @property
     def epoch(self) -> float:
-        """The epochs that were read."""
+        """The number of epochs that have been read, with a fraction."""
         return self.position.step / self.learner.steps_per_epoch
 
     # The loop.
 
     def train(self) -> Outcome:
-        """Makes the steps that are left, and everything that is due between them.
+        """Runs the remaining steps, with the validations and checkpoints between them.
 
         Raises:
             Diverged: if the loss is no longer finite.
             CheckpointError: if a checkpoint cannot be written.
-            OSError: if metrics.csv cannot be written; the checkpoint holds what is missing there.
+            OSError: if metrics.csv cannot be written; the checkpoint then holds the missing rows.
         """
         with self.stop.installed():
             self.display.start()
@@ -135,18 +135,21 @@ class Loop:
         total, p = self.learner.total_steps, self.position
         if self.journal is not None:
             self._write_journal(self.journal)
-        # A validation that was interrupted is made up for.
-        is_open = p.step > 0 and self._is_due(p.step) and p.validated != p.step
-        if is_open and not self._validate():
-            self._save()
-            return
+        if p.step > 0 and self._is_due(p.step) and p.validated != p.step:
+            # The validation of this step was interrupted, so it is done now.
+            if not self._validate():
+                self._save()
+                return
+        elif p.step == total or self._is_patience_over():
+            # A run that was killed after its last checkpoint may lack its report.
+            self.showing.report(p.step)
         if self._is_patience_over():
             self.reason = "patience"
             return
         while total is None or p.step < total:
             progress = self.progress
             if self.processes.size > 1 and self.config.max_time is not None:
-                # The clocks of the processes differ; their weights must not.
+                # The clocks of the processes differ, but their learning rates must not.
                 progress = self.processes.largest(progress)
             try:
                 report = self.learner.step(progress)
@@ -156,7 +159,7 @@ class Loop:
                 return
 
     def _after_step(self, report: StepReport) -> bool:
-        """Does what is due after a step; returns whether the training stops here."""
+        """Writes and validates what is due after a step; returns whether the training stops."""
         p, c = self.position, self.config
         p.count(report.means)
         p.seconds = self.clock.total
@@ -194,7 +197,7 @@ class Loop:
         return patience is not None and self._any(self.position.num_without_best >= patience)
 
     def _decide(self, is_last: bool) -> None:
-        """Sets the reason to stop, together with the other processes."""
+        """Sets the reason to stop, which is the same in all processes."""
         mine = _JOURNAL_FAILED if self.failure is not None else int(self.stop.signal or 0)
         number = int(self.processes.largest(float(mine)))
         if number == _JOURNAL_FAILED:
@@ -208,7 +211,7 @@ class Loop:
     def _any(self, mine: bool) -> bool:
         return bool(self.processes.largest(float(mine)))
 
-    # What is written down.
+    # Rows of metrics.csv.
 
     def _write_row(self) -> None:
         p = self.position
@@ -231,7 +234,7 @@ class Loop:
                 journal.record(row.step, row.epoch, row.seconds, row.split, row.figures)
                 del rows[0]
         except OSError as error:
-            # The training ends with a checkpoint, which holds the rows that are not written.
+            # The training will end with a checkpoint that holds the missing rows.
             self.failure = error
 
     def _show_progress(self, report: StepReport) -> None:
@@ -248,27 +251,17 @@ class Loop:
         self.display.update(where, progress, figures or means, self.speed.value, left)
 
     def _own_figures(self, means: Mapping[str, float]) -> dict[str, float]:
-        """The figures of this process alone, without a meeting."""
+        """The figures of this process alone, without communication."""
         describe = getattr(self.task, "figures_of_loss", None)
         return describe(means["loss"]) if describe and "loss" in means else dict(means)
 
     # Validation.
 
     def _validate(self) -> bool:
-        """Judges the model and keeps it if it is the best; returns False if it was left."""
+        """Evaluates the model and writes it if it is the best; returns False if interrupted."""
         p, begun = self.position, time.monotonic()
-        evaluation: Evaluation | None = None
         with self.speed.pause():
-            try:
-                with (
-                    drawing_aside(),
-                    self.stop.leaving(self.clock.left),
-                    self.display.counting("validation"),
-                ):
-                    evaluation = self.task.evaluate(self.learner.model, "valid")
-            except Interrupted:
-                why = self.stop.signal.name if self.stop.signal else "--max_time"
-                self.display.say(f"{why}: the validation is left.")
+            evaluation = self._evaluate()
             is_left = self._any(evaluation is None)
             self._decide(False)
             if is_left or evaluation is None:
@@ -282,13 +275,27 @@ class Loop:
             p.validation_seconds = max(p.validation_seconds, seconds)
             is_best = self._keep_best(figures)
             self._record("valid", figures)
-            # What was learned is safe before anything is drawn for a person.
+            # The checkpoint comes before the samples and the report, which may fail.
             self._save()
             shown = " · ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in figures.items())
             title = f"epoch {self.epoch:.2f} · validation {shown}{' *' if is_best else ''}"
             self.showing.samples(p.step, title, self.config.sample_every)
             self.showing.report(p.step)
         return True
+
+    def _evaluate(self) -> Evaluation | None:
+        """The evaluation of the validation split; None if a signal or the time ended it."""
+        try:
+            with (
+                drawing_aside(),
+                self.stop.leaving(self.clock.left),
+                self.display.counting("validation"),
+            ):
+                return self.task.evaluate(self.learner.model, "valid")
+        except Interrupted:
+            why = self.stop.signal.name if self.stop.signal else "--max_time"
+            self.display.say(f"{why}: the validation is left.")
+            return None
 
     def _keep_best(self, figures: dict[str, float]) -> bool:
         p, monitor = self.position, self.task.monitor
@@ -319,7 +326,7 @@ class Loop:
             self.run.drop_models(kept.step for kept in p.kept)
 
     def _keep_unjudged(self) -> None:
-        """A run whose time was too short for any validation keeps its model all the same."""
+        """Writes the model of a run whose time was too short for any validation."""
         if self.reason == "time" and self.position.best is None and self.processes.is_first:
             self.run.save_model(self.learner.model)
             self.display.say("No validation was finished; the model is kept as it is.")

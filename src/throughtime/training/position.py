@@ -1,4 +1,4 @@
-"""Where a training stands: what a checkpoint holds besides the state of its learner."""
+"""The position of a training: the part of a checkpoint that does not belong to the learner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["FIGURES", "Kept", "Position", "Row", "check_position", "position_kin
 
 _ANY = Number(is_finite=False)
 FIGURES = Entries(others=_ANY)
-"""The kind of figures by name. A figure may be infinite: a perplexity, say."""
+"""The kind of figures by name. A figure may be infinite, such as a perplexity."""
 
 _SECONDS = Number(0)
 
@@ -22,8 +22,9 @@ class Row:
     """A row of metrics.csv.
 
     Args:
-        step, epoch, seconds, split: when and where it was measured.
-        figures: what was measured, by name.
+        step, epoch, seconds: when the figures were measured.
+        split: the split of the data on which they were measured.
+        figures: the figures, by name.
     """
 
     step: int
@@ -53,19 +54,20 @@ class Kept:
 
 @dataclass
 class Position:
-    """Where a training stands; a checkpoint holds it.
+    """The position of a training, which a checkpoint holds.
 
     Args:
-        step: steps made so far.
-        seconds: spent so far, over all calls.
+        step: the number of steps so far.
+        seconds: the training time so far, over all calls.
         validated: the step of the last validation.
-        validation_seconds: how long the longest validation took.
-        best: the best validation yet by the figure that is monitored; None before the first.
+        validation_seconds: the time of the longest validation.
+        best: the best value of the monitored figure so far; None before the first validation.
         best_figures: all figures of that validation.
         num_without_best: the number of validations since then.
         kept: the best validations whose models are kept, the best one first.
-        since_row: sums of the figures over the steps since the last row, and ``steps``.
-        unwritten: rows that metrics.csv could not take.
+        since_row: the sums of the figures over the steps since the last row, and the number of
+            these steps as ``steps``.
+        unwritten: rows that could not be written into metrics.csv.
     """
 
     step: int = 0
@@ -80,13 +82,13 @@ class Position:
     unwritten: list[Row] = field(default_factory=list)
 
     def count(self, means: Mapping[str, float]) -> None:
-        """Takes in the means of one more step."""
+        """Adds the means of one more step."""
         self.step += 1
         for name, value in {**means, "steps": 1.0}.items():
             self.since_row[name] = self.since_row.get(name, 0.0) + value
 
     def means(self) -> dict[str, float]:
-        """The means over the steps since the last row; empty if there was none."""
+        """The means over the steps since the last row; empty if there are no such steps."""
         sums = dict(self.since_row)
         steps = sums.pop("steps", 0.0)
         return {name: value / steps for name, value in sums.items()} if steps else {}
@@ -117,16 +119,19 @@ def check_position(where: str, saved: Mapping[str, Any], monitor: str, names: se
     """Raises a ReadError for entries that contradict each other.
 
     Args:
-        saved: a position, each entry of which is of its kind.
-        monitor: the figure by which the best model is kept.
-        names: of the sums since the last row.
+        where: the file and the entry, for the message.
+        saved: a position whose entries have been checked by :func:`position_kind`.
+        monitor: the name of the figure that selects the best model.
+        names: the names of the sums since the last row.
     """
     step, best, sums = saved["step"], saved["best"], saved["since_row"]
     if saved["validated"] > step:
         raise ReadError(f"{where}.validated", f"expected at most the step {step}.")
     if any(kept["step"] > step for kept in saved.get("kept", ())):
         raise ReadError(f"{where}.kept", f"expected validations up to the step {step}.")
-    if saved["best_figures"].get(monitor) != best and best == best:
+    figure = saved["best_figures"].get(monitor)
+    # A NaN, which differs from itself, is the best figure only if nothing better was validated.
+    if figure != best and not (figure != figure and best != best):
         raise ReadError(f"{where}.best", f"expected the {monitor} of best_figures.")
     is_named = not names or set(sums) == names | {"steps"}
     if sums and not (is_named and 1 <= sums.get("steps", 0) <= step):

@@ -1,4 +1,4 @@
-"""What several processes decide together, and which of them writes."""
+"""The processes of a training: their ranks, and what they compute together."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Processes", "is_first_by_environment"]
 
 
 def is_first_by_environment() -> bool:
-    """Whether this process is the one that writes, as its environment says.
+    """Whether this process is the first one, which writes the files, by its environment.
 
-    Known before the processes have met: torchrun sets RANK, SLURM sets SLURM_PROCID, and
-    Lightning sets LOCAL_RANK for the processes that it starts, beside NODE_RANK.
+    The environment is known before the processes are connected: torchrun sets RANK, SLURM sets
+    SLURM_PROCID, and throughtime itself sets LOCAL_RANK, beside NODE_RANK.
     """
     if "RANK" in os.environ:
         return os.environ["RANK"] == "0"
@@ -30,14 +30,15 @@ def is_first_by_environment() -> bool:
 
 
 class Processes:
-    """The processes of a training; one alone asks nobody.
+    """The processes of a training.
 
-    Every method but the properties is a meeting: all processes must call it.
+    Each method is a meeting: it returns after all processes have called it. A single process does
+    not communicate.
 
     Args:
         rank: the number of this process, from 0.
         size: the number of processes.
-        device: of the tensors that are exchanged.
+        device: the device of the tensors that are exchanged.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, device: torch.device | str = "cpu") -> None:
@@ -45,7 +46,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes the run folder."""
+        """Whether this is the first process, which writes the run folder."""
         return self.rank == 0
 
     def sum(self, mine: float) -> float:
@@ -61,7 +62,7 @@ class Processes:
         return self.sum(mine) / self.size
 
     def largest(self, mine: float) -> float:
-        """The largest of what the processes have."""
+        """The largest value of all processes."""
         if self.size == 1:
             return mine
         value = torch.tensor(float(mine), dtype=torch.float64, device=self.device)
@@ -70,10 +71,10 @@ class Processes:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What goes wrong inside in one process ends all of them, with the same error.
+        """A context in which an error of one process is raised in all of them.
 
         Raises:
-            RunError: with the message of the first process that raised a ValueError or OSError.
+            RunError: in the other processes, with the message of the first ValueError or OSError.
         """
         error: Exception | None = None
         try:
@@ -85,7 +86,7 @@ class Processes:
             raise error or RunError(messages[0])
 
     def gather(self, mine: Any) -> list[Any]:
-        """What every process has, by rank."""
+        """The values of all processes, by rank."""
         if self.size == 1:
             return [mine]
         everything: list[Any] = [None] * self.size

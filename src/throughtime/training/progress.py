@@ -96,7 +96,7 @@ def _cut(lines: Sequence[str]) -> list[str]:
 
 
 class _Console(Console):
-    """A console whose reader may go, as ``head`` does: the training goes on in silence."""
+    """A console that becomes silent if the reader of a pipe ends, as ``head`` does."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -107,9 +107,9 @@ class Display:
     """The progress of a training or an evaluation: a bar on a terminal, lines in a log file.
 
     Args:
-        unit: what the speed counts, in the plural.
-        is_quiet: show nothing (all processes but the first).
-        is_stderr: write to the standard error and not to the standard output.
+        unit: the plural of what the speed counts.
+        is_quiet: whether to print nothing, as in all processes but the first.
+        is_stderr: whether to write to the standard error and not to the standard output.
     """
 
     def __init__(self, unit: str, is_quiet: bool = False, is_stderr: bool = False) -> None:
@@ -126,7 +126,7 @@ class Display:
         self._last_line = 0.0
 
     def start(self) -> None:
-        """Shows the bar."""
+        """Displays the bar."""
         with self._told():
             self._bar.start()
         self._last_line = time.monotonic()
@@ -207,7 +207,7 @@ class Display:
         self._print(f"[dim]{escape(body)}[/dim]")
 
     def _print(self, markup: str) -> None:
-        # Half a surrogate pair, and what the terminal does not know, become escapes.
+        # Lone surrogates, and characters that the terminal cannot show, become escapes.
         encoding = self.console.encoding
         text = markup.encode(encoding, "backslashreplace").decode(encoding)
         with self._told():
@@ -215,7 +215,7 @@ class Display:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """What cannot be printed, as on a full disk, is told once; then there is silence."""
+        """A context in which the first error of printing is logged, and ends all printing."""
         try:
             yield
         except OSError as error:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from throughtime.tasks.episodes import Episode, EpisodeTask, play
+from throughtime.training.checkpoint_kinds import adam_kind, adam_state, load_adam_state, model_kind
 from throughtime.training.config import ReinforceConfig
-from throughtime.training.kinds import adam_kind, adam_state, load_adam_state, model_kind
 from throughtime.training.learner import Diverged, Learner, StepReport
 from throughtime.training.processes import Processes
 
@@ -19,7 +19,7 @@ __all__ = ["LEARNER", "ReinforceLearner", "rewards_to_go"]
 
 
 def rewards_to_go(rewards: Tensor, discount: float) -> Tensor:
-    r"""The discounted sum of the rewards from each step on:
+    r"""The discounted sum of the rewards from each step to the end:
 
         G_t = r_t + discount * G_{t+1}
 
@@ -37,13 +37,15 @@ def rewards_to_go(rewards: Tensor, discount: float) -> Tensor:
 
 
 class ReinforceLearner(Learner):
-    r"""The likelihood-ratio policy gradient over N episodes, whose observations are read again
-    by the recurrent policy, so that the gradient flows through time:
+    r"""The likelihood-ratio policy gradient over N episodes.
+
+    The recurrent policy reads the observations of the episodes again, so the gradient flows through
+    time:
 
         dJ/dw = 1/N sum_n sum_t (G_nt - b_t) / s  d log pi(a_nt | o_n1 … o_nt) / dw
 
-    b_t is the mean of G_nt over the episodes that reach step t, and s the standard deviation of
-    all G_nt - b_t. The episodes are new in every step.
+    b_t is the mean of G_nt over the episodes that reach step t, and s is the standard deviation of
+    all G_nt - b_t. Each step plays new episodes.
 
     Source: Williams (1992), "Simple statistical gradient-following algorithms".
     """
@@ -89,7 +91,7 @@ class ReinforceLearner(Learner):
         spread = advantage[valid].std(correction=0).clamp(min=1e-6)
         policy, _ = self.task.policy(self.model, observations)
         logs = policy.log_prob(actions)
-        # An action of several numbers has a factor for each.
+        # The probability of an action of several numbers is the product of theirs.
         logs = logs if logs.dim() == 2 else logs.flatten(2).sum(-1)
         loss = -(advantage / spread * logs).sum() / len(episodes)
         if c.entropy:

@@ -1,4 +1,7 @@
-"""What a training shows a person along the way: never a reason to lose what was learned."""
+"""The samples, attention maps and report that a training draws for a person.
+
+An error in one of them causes a warning and never ends the training.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +23,21 @@ from throughtime.training.signals import Interrupted, Stop
 
 __all__ = ["Showing", "drawing_aside"]
 
-# The report of the last validation is drawn, even if the time of the call is just over.
+# The time for the report of the last validation, even if the time of the call is over.
 _LEAST_SECONDS = 5.0
 
 
 class Showing:
-    """Samples, pictures and the report of a run.
+    """Draws the samples, attention maps and the report of a run.
 
     Args:
-        run, task, model: what is shown.
-        display: takes remarks.
-        journal: takes samples; None in all processes but the first, which show nothing.
-        stop, clock: by which what takes too long is left.
+        run, task, model: the run folder, its task and the model that is trained.
+        display: prints the samples and the warnings.
+        journal: records the samples; None in all processes but the first, which draw nothing.
+        stop, clock: end a drawing on a signal, or at the end of the time.
 
     Attributes:
-        shown: when samples were shown last, by ``time.monotonic``.
+        shown: the time of the last samples, by ``time.monotonic``.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Showing:
         return minutes > 0 and time.monotonic() - self.shown >= 60 * minutes
 
     def samples(self, step: int, title: str, minutes: float) -> None:
-        """Shows a title, and samples of what the model produces, which are kept in the run folder.
+        """Prints a title and samples of what the model produces, and records the samples.
 
         Args:
             step: the current step.
@@ -77,7 +80,7 @@ class Showing:
         self._draw(show)
 
     def report(self, step: int) -> None:
-        """Draws where the model looks, and the report."""
+        """Records the attention maps and writes the report."""
         if self.journal is not None:
             self._draw(lambda: record_alignments(self.run, self.task, self.model, step))
             self._draw(lambda: write_report(self.run))
@@ -94,16 +97,17 @@ class Showing:
             return
         except Exception as error:
             self.display.say(
-                f"Warning: what is only for looking at could not be made "
+                f"Warning: the samples or the report could not be drawn "
                 f"({type(error).__name__}: {error}). The training goes on."
             )
 
 
 @contextmanager
 def drawing_aside() -> Iterator[None]:
-    """What is drawn at random inside does not change what is drawn after it.
+    """A context after which the random number generators have the same states as before.
 
-    Samples are shown by the clock, so a resumed training shows them at other steps.
+    Samples are drawn at times of the clock. Without this, a training that is resumed, and so draws
+    them at other steps, would compute other numbers.
     """
     before = checkpoint.random_state()
     try:

@@ -1,4 +1,4 @@
-"""Ctrl-C, termination and the end of the time, taken in an orderly way."""
+"""Handles Ctrl-C, termination and the end of the time, so that a training ends in order."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ __all__ = ["STATUS", "Interrupted", "Stop"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 STATUS = {number.name: 128 + number for number in _SIGNALS}
-"""By the name of the signal that ended a training, the status with which the command ends."""
+"""The exit status of the command by the name of the signal that ended the training."""
 
-# Python drops an exception that is raised while it collects garbage; then it is raised again.
+# Python drops an exception that is raised during garbage collection, so it is raised repeatedly.
 _SECONDS_BETWEEN_TRIES = 0.5
 
 
 class Interrupted(BaseException):
-    """What runs now shall be left; raised inside :meth:`Stop.leaving` only."""
+    """Ends the work inside :meth:`Stop.leaving`."""
 
 
 class Stop:
-    """Whether a training shall stop, and why.
+    """Records whether a training is to stop, and why.
 
-    While it is installed, SIGINT (Ctrl-C), SIGTERM and SIGHUP only leave a note, so that the step
-    at hand is finished and the checkpoint is written whole, however often they come. Work that may
-    be dropped (a validation, a sample) runs inside :meth:`leaving`, which a signal, or the end of
-    the time, leaves at once.
+    While it is installed, SIGINT (Ctrl-C), SIGTERM and SIGHUP are only recorded, so the current
+    step is finished and the checkpoint is written, however often the signals are sent. Work that
+    may be abandoned (a validation, a sample) runs inside :meth:`leaving`, which a signal or the
+    end of the time ends at once.
 
     Args:
-        tell: is called with the first signal, so that other processes learn of it at once.
+        tell: is called with the number of the first signal, to inform other processes.
 
     Attributes:
-        signal: the first signal that came; None so far.
+        signal: the first signal that was received; None before.
     """
 
     def __init__(self, tell: Callable[[int], object] = lambda number: None) -> None:
@@ -45,12 +45,15 @@ class Stop:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Takes the signals; in a thread other than the main one Python does not give them."""
+        """Handles the signals inside; only in the main thread, for Python allows no other.
+
+        A signal that this process was started to ignore, as ``nohup`` does with SIGHUP, is ignored.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._note)
+        handled = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+        before = {n: signal.signal(n, self._note) for n in (*handled, signal.SIGALRM)}
         try:
             yield
         finally:
@@ -60,10 +63,10 @@ class Stop:
 
     @contextmanager
     def leaving(self, seconds: float | None = None) -> Iterator[None]:
-        """Inside, a signal raises :class:`Interrupted`, and so does the end of the seconds.
+        """A context in which a signal, or the end of the time, raises :class:`Interrupted`.
 
         Args:
-            seconds: that are left; None is any number.
+            seconds: the time that is left; None is no limit.
         """
         is_main = threading.current_thread() is threading.main_thread()
         if self.signal is not None or (seconds is not None and seconds <= 0):

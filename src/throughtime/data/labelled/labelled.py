@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 from throughtime.checks import unknown
@@ -12,7 +11,8 @@ from throughtime.data.labelled.named_sets import LABELLED_SETS, NUM_FOLDS, split
 from throughtime.data.labelled.series_files import csv_series, ts_series
 from throughtime.data.labelled.text_files import csv_texts, tsv_texts
 from throughtime.data.line_ends import with_line_feeds
-from throughtime.data.splits import split_in_order
+from throughtime.data.split_files import split_files
+from throughtime.data.splits import Cut, check_own_splits, cut_items
 from throughtime.data.text import decoded
 
 __all__ = ["Example", "Labelled", "load_labelled", "read_labelled"]
@@ -27,22 +27,24 @@ def load_labelled(
     valid_fraction: float | None = None,
     test_fraction: float | None = None,
     fold: int = 0,
-    seed: int = 0,
+    cut: Cut | None = None,
 ) -> Labelled:
     """Reads labelled texts or series.
 
     Args:
-        data: the name of one of `LABELLED_SETS`; a file, which is shuffled and split; or a folder
-            with files called train, valid and test (valid and test may be absent). A file is one of
-            these: ``.tsv`` or ``.txt``, a label, a tab and a text on each line; ``.csv`` with the
-            columns label and text, or, for series, with the columns series and label and one for
-            each feature; ``.ts``, series in the format of the UEA archive.
+        data: the name of one of `LABELLED_SETS`; a file, which is cut into splits; or a folder with
+            files of the splits (see `split_files`); without one for validation, every tenth example
+            of each class of the training validates. A file is one of these: ``.tsv`` or ``.txt``, a
+            label, a tab and a text on each line; ``.csv`` with the columns label and text, or, for
+            series, with the columns series and label and one for each feature; ``.ts``, series in
+            the format of the UEA archive.
         encoding: the encoding of the user's own files.
         valid_fraction: the fraction of the examples for validation, if the data has no such split;
             None is 0.1.
         test_fraction: the fraction of the examples of a single file for the test; None is 0.
         fold: the fold of ``mr`` that is the test set, from 0 to 9.
-        seed: the seed by which the examples of a single file are shuffled before they are split.
+        cut: how the examples of a single file are cut into splits (see `cut_items`); None is
+            ``random``.
 
     Raises:
         FileNotFoundError: if there is no such path, or no training file in the folder.
@@ -50,13 +52,12 @@ def load_labelled(
         DownloadError, ChecksumError: see `fetch`.
     """
     if data in LABELLED_SETS:
-        options = {"valid_fraction": valid_fraction, "test_fraction": test_fraction}
-        options |= {"encoding": None if encoding == "utf-8" else encoding}
-        for name, value in options.items():
-            if value is not None:
-                raise ValueError(
-                    f'--{name}: "{data}" comes with its own, got {value}. Leave it out.'
-                )
+        check_own_splits("load_labelled", data, valid_fraction, test_fraction, cut or "order")
+        if encoding != "utf-8":
+            raise ValueError(
+                f'load_labelled: the encoding of "{data}" is known, got {encoding}. Leave '
+                "--encoding out."
+            )
         if fold and data != "mr":
             raise ValueError(f'--fold {fold}: only "mr" has folds, got "{data}". Leave it out.')
         if not 0 <= fold < NUM_FOLDS:
@@ -74,13 +75,17 @@ def load_labelled(
         raise ValueError(f'--fold {fold}: only "mr" has folds. Leave it out.')
     name = path.resolve().name
     if path.is_dir():
-        if test_fraction is not None:
-            raise ValueError("--test_fraction: a folder has a file for the test, or none.")
-        kind, splits = _read_folder(path, encoding, valid_fraction)
-        return Labelled(name, splits, kind)
-    kind, examples = read_labelled(path, encoding)
-    random.Random(seed).shuffle(examples)
-    splits = split_in_order(name, examples, valid_fraction, test_fraction, "examples")
+        kind, splits = _read_folder(path, encoding)
+        if "valid" in splits:
+            check_own_splits("load_labelled", name, valid_fraction, test_fraction, cut or "order")
+        else:
+            check_own_splits("load_labelled", name, None, test_fraction, cut or "order")
+            splits |= split_off(splits["train"], _fraction(valid_fraction))
+    else:
+        kind, examples = read_labelled(path, encoding)
+        splits = cut_items(
+            name, examples, valid_fraction, test_fraction, "examples", cut or "random", _content
+        )
     return Labelled(name, splits, kind)
 
 
@@ -105,36 +110,28 @@ def read_labelled(path: Path, encoding: str = "utf-8") -> tuple[str, list[Exampl
     return kind, examples
 
 
-def _read_folder(
-    folder: Path, encoding: str, valid_fraction: float | None
-) -> tuple[str, dict[str, list[Example]]]:
-    files = {p.stem.lower(): p for p in sorted(folder.iterdir()) if p.suffix in _SUFFIXES}
-    for other, name in {"dev": "valid", "val": "valid"}.items():
-        if other in files:
-            files.setdefault(name, files[other])
-    if "train" not in files:
+def _read_folder(folder: Path, encoding: str) -> tuple[str, dict[str, list[Example]]]:
+    files = next(filter(None, (split_files(folder, ending) for ending in _SUFFIXES)), None)
+    if files is None:
         raise FileNotFoundError(
-            f"{folder}: expected a file train, and perhaps valid and test, that end with "
-            f"{', '.join(_SUFFIXES)}, got {', '.join(sorted(files)) or 'none'}."
+            f"{folder}: expected a file train and perhaps valid and test, all of one ending of "
+            f"{', '.join(_SUFFIXES)}, got no file train. Name one so, or give --data a file."
         )
-    read = {
-        split: read_labelled(files[split], encoding)
-        for split in ("train", "valid", "test")
-        if split in files
-    }
+    read = {split: read_labelled(file, encoding) for split, file in files.items()}
     kinds = {kind for kind, _ in read.values()}
     if len(kinds) > 1:
         raise ValueError(f"{folder}: expected files of one kind, got texts and series.")
-    splits = {split: examples for split, (_, examples) in read.items()}
-    if "valid" in splits:
-        if valid_fraction is not None:
-            raise ValueError(f"--valid_fraction: {folder} has a file for validation. Leave it out.")
-        return kinds.pop(), splits
+    return kinds.pop(), {split: examples for split, (_, examples) in read.items()}
+
+
+def _fraction(valid_fraction: float | None) -> float:
     fraction = 0.1 if valid_fraction is None else valid_fraction
-    if not 0 < fraction < 1:
-        raise ValueError(f"--valid_fraction: expected more than 0 and less than 1, got {fraction}.")
-    return kinds.pop(), {**split_off(splits["train"], fraction), **_without(splits, "train")}
+    if not 0 < fraction <= 0.5:
+        raise ValueError(f"--valid_fraction: expected more than 0 and at most 0.5, got {fraction}.")
+    return fraction
 
 
-def _without(splits: dict[str, list[Example]], name: str) -> dict[str, list[Example]]:
-    return {split: examples for split, examples in splits.items() if split != name}
+def _content(example: Example) -> object:
+    """What two examples must share to stand in one split."""
+    content = example.content
+    return content if isinstance(content, str) else (content.shape, content.tobytes())

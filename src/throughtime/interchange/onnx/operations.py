@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from throughtime.interchange.onnx.writing import GraphWriter
+import torch
 
-__all__ = ["OPERATIONS", "operation"]
+from throughtime.interchange.onnx.writing import GraphWriter
+from throughtime.kernels.graph.maps import Cumsum, Map, Place
+
+__all__ = ["OPERATIONS", "mapped", "operation"]
 
 _OPERATORS = {
     "add": "Add",
@@ -107,3 +110,25 @@ def operation(graph: GraphWriter, op: str, args: list[str], name: str) -> str:
     if op in _OPERATORS:
         return graph.node(_OPERATORS[op], args, name)
     return _COMPOSED[op](_Terms(graph, name), *args)
+
+
+def mapped(graph: GraphWriter, rule: Map, value: str, H: int, rank: int, name: str) -> str:
+    """Writes a map over units, where there are H of them.
+
+    Args:
+        value: the name of the row.
+        rank: its number of dimensions, of which the last is the units.
+        name: what the result is to be called, or the beginning of that.
+    """
+    if isinstance(rule, Cumsum):
+        axis = graph.number(-1, torch.int64)
+        return graph.node("CumSum", [value, axis], name)
+    if isinstance(rule, Place):
+        before, total = rule.offset.at(H), rule.target.at(H)
+        after = total - before - rule.source.at(H)
+        others = [0] * (rank - 1)
+        pads = graph.integers(*others, before, *others, after)
+        return graph.node("Pad", [value, pads, graph.number(0.0)], name)
+    made, read = rule.pairs(H)
+    units = read[made.argsort()].tolist()
+    return graph.node("Gather", [value, graph.integers(*units)], name, axis=-1)

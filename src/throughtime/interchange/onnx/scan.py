@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from throughtime.cells.cell import Cell
-from throughtime.interchange.onnx.operations import operation
+from throughtime.interchange.onnx.operations import mapped, operation
 from throughtime.interchange.onnx.writing import GraphWriter
+from throughtime.kernels.graph.folded import folds_of
 from throughtime.kernels.graph.graph import Node, Operand, is_mask, reachable
+from throughtime.kernels.graph.maps import Map, Size
 from throughtime.kernels.graph.trace import Step, Untraceable, trace
 from throughtime.layers import Recurrent
 
@@ -32,7 +34,7 @@ def traced(cell: Cell) -> Step:
     Raises:
         ValueError: if the step cannot be traced, or draws random numbers.
     """
-    who = f"save_onnx: the cell {cell.name or type(cell).__name__} cannot be exported"
+    who = f"save_onnx: the cell {cell.title} cannot be exported"
     try:
         step = trace(cell)
     except Untraceable as reason:
@@ -232,10 +234,20 @@ class _Scan:
         elif node.op == "input":
             known[node] = self.inputs[node.name]
         elif node.op == "parameter":
-            value = getattr(self.layer, node.name + self.suffix)
-            known[node] = graph.weight(node.name + self.suffix, value)
+            known[node] = graph.weight(node.name + self.suffix, self.weights.vectors[node.name])
         elif node.op == "units":
             known[node] = graph.number(float(self.layer.hidden_size))
+        elif node.op == "size":
+            assert isinstance(node.rule, Size)
+            known[node] = graph.number(float(node.rule.at(self.layer.hidden_size)))
+        elif node.op == "spread":
+            known[node] = find(node.args[0])
+        elif node.op == "map":
+            assert isinstance(node.rule, Map)
+            name, H = f"map_{node.index}{self.suffix}", self.layer.hidden_size
+            # Around the body there is a dimension of all steps.
+            rank = 1 if node.kind == "unit" else 2 if graph is self.inner else 3
+            known[node] = mapped(graph, node.rule, find(node.args[0]), H, rank, name)
         else:
             args = [find(a) for a in node.args]
             known[node] = operation(graph, node.op, args, f"{node.op}_{node.index}{self.suffix}")
@@ -277,6 +289,8 @@ class _Weights:
 
     def __init__(self, layer: Recurrent, suffix: str) -> None:
         cell = layer.equations
+        passed = layer._weights(suffix).parameters
+        self.vectors = {name: value.detach() for name, value in passed.items() if value.dim() < 2}
 
         def split(name: str, of: tuple[str, ...]) -> dict[str, Tensor]:
             whole = getattr(layer, name + suffix, None)
@@ -293,6 +307,9 @@ class _Weights:
             "W": split("weight_ih", cell.gates),
             "R": dict(cell.transform(recurrent)) if recurrent else {},
         }
+        for letter, name, is_transposed, block in folds_of(trace(cell).cell):
+            value = passed[name].detach()
+            self.matrix[letter][block] = value.T if is_transposed else value
         self.bias = {
             "W": split("bias_ih", cell.gates),
             "R": split("bias_hh", cell.recurrent_bias_names),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from throughtime.kernels.cpp.tables import is_dense
 from throughtime.kernels.graph.graph import Node, reachable
+from throughtime.kernels.graph.maps import UNITS, Map, Size
 from throughtime.kernels.graph.program import Program
 
 __all__ = ["COMPUTE", "Array", "Arrays"]
@@ -40,6 +42,8 @@ class Arrays:
         index: the position of each array by its name.
         views: the position of each (name, time) in ``Step::view``.
         spilled: the position in the array ``spill`` of each value that a later stage reads.
+        sizes: the position in the array ``sizes`` of each number that follows from H.
+        tables: the number of the table of each map.
     """
 
     def __init__(self, program: Program, storage: str) -> None:
@@ -48,6 +52,8 @@ class Arrays:
         self.index: dict[str, int] = {}
         self.views: dict[tuple[str, str], int] = {}
         self.spilled: dict[Node, int] = {}
+        self.sizes: dict[Size, int] = {}
+        self.tables: dict[Map, int] = {}
 
     def array(self, name: str, per_row: int = 1, stored: bool = True) -> str:
         """Adds an array unless there is one of this name; returns the name."""
@@ -104,6 +110,22 @@ class Arrays:
             return self.state_before(value.name, elementwise=False)
         i = self.program.operands.index(value)
         return self.at(self.array(f"operand:{i}"), "now")
+
+    def size(self, size: Size) -> str:
+        """The C++ expression of a number that follows from the number of units."""
+        if size == UNITS:
+            return "s.call->units"
+        place = self.sizes.setdefault(size, len(self.sizes))
+        self.array("sizes", 0, stored=False)
+        view = self.views.setdefault(("sizes", "fixed"), len(self.views))
+        return f"int64_t(((const T*)s.view[{view}])[{place}])"
+
+    def table(self, rule: Map) -> str:
+        """A C++ pointer to the table of a map; see tables.py."""
+        place = self.tables.setdefault(rule, len(self.tables))
+        name = self.array(f"table:{place}", 0, stored=False)
+        view = self.views.setdefault((name, "fixed"), len(self.views))
+        return f"((const {'T' if is_dense(rule) else 'int32_t'}*)s.view[{view}])"
 
     def spill(self, node: Node) -> str:
         """A C++ pointer to the row of a value that one stage writes and a later one reads."""

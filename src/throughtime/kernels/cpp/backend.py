@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +16,12 @@ from throughtime.kernels.call import Call, Weights
 from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.autograd import Form, apply
 from throughtime.kernels.cpp.gemm import has_amx
-from throughtime.kernels.cpp.identity import identity, kernel_of
+from throughtime.kernels.cpp.identity import cell_of, identity, kernel_of
 from throughtime.kernels.cpp.operators import recurrence
 from throughtime.kernels.cpp.recurrence import STORAGE, kernel
+from throughtime.kernels.graph.folded import Fold, fold, folds_of
 from throughtime.kernels.graph.program import program, recording_program
-from throughtime.kernels.graph.trace import Untraceable
+from throughtime.kernels.graph.trace import Untraceable, trace
 from throughtime.kernels.transforms import has_tangent, is_functionalized, is_transformed
 
 __all__ = [
@@ -66,6 +68,16 @@ def reasons(call: Call) -> list[str]:
         compiled = kernel_of(call.cell, dtype)
     except Untraceable as reason:
         return [str(reason)]
+    (I, H), used = (call.x.shape[-1], call.state[0].shape[-1]), compiled.program.cell
+    for name, is_of_x, shape in _own_shapes(used, call.weights.parameters):
+        expected = [(H,)] if len(shape) < 2 else [(H, I), (I, H)] if is_of_x else [(H, H)]
+        if shape not in expected:
+            sizes = " or ".join(map(str, expected))
+            refusals.append(f"{name} of the cell has the shape {shape} (needs {sizes})")
+    if problem := trace(call.cell).graph.problem(H):
+        refusals.append(problem)
+    if refusals:
+        return refusals
     if "x" in compiled.program.inputs and call.x.shape[-1] != call.state[0].shape[-1]:
         refusals.append("the step uses x unit by unit, and it has not H features")
     elif not compiler.missing():
@@ -75,6 +87,17 @@ def reasons(call: Call) -> list[str]:
             first = str(error).splitlines()[0].rstrip(":")
             refusals.append(Failure(f"its C++ does not compile ({first})"))
     return refusals
+
+
+def _own_shapes(
+    cell: Cell, parameters: Mapping[str, Tensor]
+) -> Iterator[tuple[str, bool, tuple[int, ...]]]:
+    """The parameters that the step uses: the name, whether x is multiplied by it, the shape."""
+    for letter, name, _, _ in folds_of(cell):
+        yield name, letter == "W", tuple(parameters[name].shape)
+    for name in cell.parameter_specs:
+        if parameters[name].dim() < 2:
+            yield name, False, tuple(parameters[name].shape)
 
 
 def compiled_identity(cell: Cell, weight: Tensor) -> str:
@@ -95,10 +118,10 @@ def compiled_identity(cell: Cell, weight: Tensor) -> str:
     except compiler.CompileError as error:
         why = [str(error).splitlines()[0]]
     if why:
-        slowness.warn_of_steps(cell.name or type(cell).__name__, why, stacklevel=3)
+        slowness.warn_of_steps(cell.title, why, stacklevel=3)
         return ""
     slowness.warn_of_kernels(slower_because(), stacklevel=3)
-    return identity(cell)
+    return identity(program(cell).cell)
 
 
 def slower_because() -> str:
@@ -108,7 +131,7 @@ def slower_because() -> str:
         return ""
     return (
         f"kernels run on one thread, because {command} has no OpenMP here; install its OpenMP "
-        "(libomp-dev for clang), or name another compiler in CXX"
+        "(libomp-dev for clang), install g++, or name another compiler in CXX"
     )
 
 
@@ -122,7 +145,8 @@ def _trains(call: Call) -> bool:
 
 def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Applies the cell through time; see :func:`throughtime.kernels.reference.run`."""
-    text, trains = call.identity or identity(call.cell), _trains(call)
+    text = call.identity or identity(program(call.cell).cell)
+    call, trains = fold(call, call.cell, _blocks_of(text)), _trains(call)
     if trains and not torch.compiler.is_compiling() and torch._C._is_tracing():
         # torch.jit.trace would trace the autograd function, and could not save the result.
         raise ValueError(
@@ -143,8 +167,17 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
     return results[0], tuple(results[1 : 1 + len(call.state)])
 
 
+def _blocks_of(text: str) -> tuple[Fold, ...]:
+    """The matrices that the cell with this identity has among its blocks."""
+    return folds_of(cell_of(text))
+
+
+# What torch.compiler.assume_constant_result does, which would import the whole compiler here.
+_blocks_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 @torch.no_grad()
-def record(call: Call) -> dict[str, Tensor]:
+def record(call: Call) -> dict[str, Tensor] | None:
     """Records all values that the step returns; see :func:`throughtime.kernels.reference.record`.
 
     :func:`throughtime.kernels.transforms.is_direct` must be true of the call's tensors, because
@@ -166,7 +199,12 @@ def record(call: Call) -> dict[str, Tensor]:
         state=tuple(map(plain, call.state)),
         inputs=tuple(map(plain, call.inputs)),
     )
-    return kernel(recording_program(call.cell), call.x.dtype).record(call)
+    try:
+        recording = recording_program(call.cell)
+    except Untraceable:
+        return None
+    call = fold(call, recording.cell, folds_of(recording.cell))
+    return kernel(recording, call.x.dtype).record(call)
 
 
 def rank(call: Call) -> tuple[int, str]:

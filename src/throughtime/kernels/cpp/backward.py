@@ -149,6 +149,7 @@ class _Pass:
         self.d_initial: list[Tensor] = []
         self.fixed: dict[str, StepArray] = dict(self.initial)
         self.fixed["parameters"] = StepArray(self.weights.parameters, mask=0)
+        self.fixed |= self.forward.tables(self.backward.source, walk)
         zeros = torch.zeros(walk.W, dtype=self.forward.dtype)
         self.fixed["zeros"] = StepArray(zeros, mask=0)
         for name, d in zip(self.forward.program.states, self.d_last, strict=True):

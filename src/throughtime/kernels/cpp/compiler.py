@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import shlex
 import shutil
@@ -99,8 +100,9 @@ class Job(NamedTuple):
 def find_compiler() -> Path | None:
     """The C++ compiler: the environment variable CXX, else c++, g++ or clang++ on the path.
 
-    CXX may contain arguments, as in ``ccache g++``; the result is then the path of its first word.
-    If the program in CXX does not exist, no other compiler is used instead.
+    Without any of them, it is the zig of the Python package ``ziglang``. CXX may contain
+    arguments, as in ``ccache g++``; the result is then the path of its first word. If the program
+    in CXX does not exist, no other compiler is used instead.
     """
     command = find_command()
     return Path(command[0]) if command else None
@@ -131,13 +133,16 @@ def missing() -> list[str]:
         ]
     return [
         f"no C++ compiler was found (looked at CXX, {', '.join(_COMPILERS)}); install one, for "
-        f'example "apt install g++" or "xcode-select --install"'
+        f'example "apt install g++", "xcode-select --install", or, where you may not install '
+        f"system packages, \"pip install 'throughtime[compiler]'\""
     ]
 
 
 def find_command() -> tuple[str, ...] | None:
     """The compiler's command: its path, and the arguments that CXX contains."""
-    return _search(os.environ.get("CXX", "").strip(), os.environ.get("PATH", os.defpath))
+    cxx = os.environ.get("CXX", "").strip()
+    command = _search(cxx, os.environ.get("PATH", os.defpath))
+    return command or (None if cxx else _of_ziglang())
 
 
 @lru_cache
@@ -156,6 +161,23 @@ def _search(cxx: str, path: str) -> tuple[str, ...] | None:
         if program:
             # Links are not resolved, because ccache and others act by the name they are called by.
             return (str(Path(program).absolute()), *rest)
+    return None
+
+
+@lru_cache
+def _of_ziglang() -> tuple[str, ...] | None:
+    """The compiler in the Python package ``ziglang``; None where that is not installed.
+
+    It is called as ``zig cc``, which compiles C++ as well: ``zig c++`` would first build a C++
+    standard library, which takes a minute and which kernels do not use. Without ``-nostdlib`` it
+    would build a C library first. A kernel takes its functions from the C library that Python
+    has loaded.
+    """
+    package = importlib.util.find_spec("ziglang")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        program = shutil.which("zig", path=folder)
+        if program:
+            return (str(Path(program).absolute()), "cc", "-nostdlib")
     return None
 
 
@@ -182,8 +204,18 @@ def identity(command: tuple[str, ...]) -> tuple[object, ...]:
 def arguments(job: Job) -> list[str]:
     """The command that compiles a job, without the names of its files."""
     optional = [f for f in OPTIONAL_FLAGS if f not in left_out(job.command)]
-    limit = processor.limit_flags()
+    limit = _limit_flags(job.command)
     return [*job.command, *FLAGS, *optional, *limit, *job.flags, f"-I{HEADERS.resolve()}"]
+
+
+def _limit_flags(command: tuple[str, ...]) -> list[str]:
+    """The flags that keep a compiler from instructions that it may not use."""
+    limit = processor.limit_flags()
+    if not any(Path(word).stem in ("zig", "ziglang") for word in command):
+        return [*limit]
+    # zig ignores `-mno-…`, and passes on what is meant for clang itself.
+    features = [flag.replace("-mno-", "-", 1) for flag in limit]
+    return [word for name in features for word in ("-Xclang", "-target-feature", "-Xclang", name)]
 
 
 def left_out(command: tuple[str, ...]) -> frozenset[str]:
@@ -199,12 +231,14 @@ def command_without_openmp() -> str:
 
 # Testing it.
 
-# It includes the same system headers as ours, and calls a function of OpenMP if there is one.
+# It includes the same system headers as ours. It calls a function of the C library, and one of
+# OpenMP if there is one.
 _PROBE = """
 #include <sched.h>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+extern "C" int yield() { return sched_yield(); }
 #ifdef _OPENMP
 #if defined(__APPLE__) && defined(__clang__)
 #error "see simd_vector.hpp"

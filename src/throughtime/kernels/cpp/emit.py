@@ -16,6 +16,7 @@ from throughtime.kernels.cpp.arrays import COMPUTE, Array, Arrays
 from throughtime.kernels.cpp.frame import file_text, stage_text
 from throughtime.kernels.cpp.pointwise import Pointwise
 from throughtime.kernels.cpp.stages import Stages
+from throughtime.kernels.graph.maps import Map, Size
 from throughtime.kernels.graph.program import Program
 
 __all__ = ["COMPUTE", "Array", "Source", "emit"]
@@ -34,6 +35,8 @@ class Source:
         reductions: the number of sums and maxima over the units.
         widths: for each stage, the number of sums of products for one vector of units.
         products: for each stage, the number of products with blocks of R.
+        sizes: the numbers in the array ``sizes``, which follow from H.
+        tables: the maps of the arrays ``table:0`` and so on.
     """
 
     text: str
@@ -43,6 +46,8 @@ class Source:
     reductions: int
     widths: list[int]
     products: list[int]
+    sizes: list[Size]
+    tables: list[Map]
 
 
 def emit(program: Program, storage: str, backward: bool) -> Source:
@@ -73,4 +78,6 @@ def emit(program: Program, storage: str, backward: bool) -> Source:
         reductions=len(stages.reductions),
         widths=widths,
         products=products,
+        sizes=list(memory.sizes),
+        tables=list(memory.tables),
     )

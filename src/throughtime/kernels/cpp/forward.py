@@ -22,6 +22,7 @@ from throughtime.kernels.cpp.gemm import matmul
 from throughtime.kernels.cpp.library import Library
 from throughtime.kernels.cpp.packing import Packed, Packing
 from throughtime.kernels.cpp.scratch import empty, scratch
+from throughtime.kernels.cpp.tables import sizes, table
 from throughtime.kernels.cpp.units import width
 from throughtime.kernels.cpp.walk import Walk
 from throughtime.kernels.graph.program import Program
@@ -193,10 +194,21 @@ class Forward:
             memory["hoisted"] = StepArray(hoisted.view(n, len(rows) // n, -1))
         memory["bias"] = StepArray(packed.bias, mask=0)
         memory["parameters"] = StepArray(packed.parameters, mask=0)
+        memory |= self.tables(self.library.source, walk)
         memory |= self.inputs(walk, call, part, t0, n)
         # The kernel counts steps from t0; in reverse it starts at the last step of the chunk.
         begin, direction = (n - 1, -1) if walk.reverse else (0, 1)
         walk.run(self.library, packed.recurrent, memory, t0, begin, n, direction)
+
+    def tables(self, source: Source, walk: Walk) -> dict[str, StepArray]:
+        """The tables of the maps over units that generated code reads; see tables.py."""
+        if not source.sizes and not source.tables:
+            return {}
+        H, W, compute = walk.H, walk.W, self.compute
+        arrays = {"sizes": sizes(source.sizes, H, compute)}
+        for i, rule in enumerate(source.tables):
+            arrays[f"table:{i}"] = table(rule, H, W, compute)
+        return {name: StepArray(array, mask=0) for name, array in arrays.items()}
 
     def inputs(self, walk: Walk, call: Call, x: Tensor, t0: int, n: int) -> dict[str, StepArray]:
         """The arrays of the inputs that the equations read unit by unit, for one chunk.

@@ -109,7 +109,7 @@ def file_text(stages: Stages, memory: Arrays, structs: list[str]) -> str:
     tiles_of_stages = ", ".join(f"tiles<Stage{n}>(c)" for n in range(len(structs)))
     return "\n".join(
         [
-            f"// {cell.name or type(cell).__name__}, {direction}, {memory.storage}",
+            f"// {cell.title}, {direction}, {memory.storage}",
             '#include "recurrence.hpp"',
             "namespace throughtime {",
             f"using S = {memory.storage};",

@@ -10,9 +10,9 @@
 
 #include <sched.h>
 
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "gemm_few.hpp"
 #include "gemm_pack.hpp"
@@ -20,6 +20,16 @@
 
 #ifdef _OPENMP
 extern "C" int omp_get_thread_num(void);
+#endif
+
+#ifdef __GLIBC__
+// Compilers call it to register the destructor of a thread_local. It is a function of the C++ runtime,
+// which `zig cc` does not link, so it is defined here as C++ runtimes define it: by glibc's own.
+extern "C" int __cxa_thread_atexit_impl(void (*)(void*), void*, void*);
+extern "C" __attribute__((weak, visibility("hidden"))) int __cxa_thread_atexit(
+    void (*destructor)(void*), void* object, void* library) {
+    return __cxa_thread_atexit_impl(destructor, object, library);
+}
 #endif
 
 namespace throughtime {

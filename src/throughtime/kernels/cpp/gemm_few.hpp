@@ -2,7 +2,7 @@
 // the product.
 #pragma once
 
-#include <cstring>
+#include <string.h>
 
 #include "gemm_types.hpp"
 

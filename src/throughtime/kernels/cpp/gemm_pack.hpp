@@ -1,7 +1,7 @@
 // Copies of A and B in the order in which the register tile reads them.
 #pragma once
 
-#include <cstring>
+#include <string.h>
 
 #include "gemm_types.hpp"
 

@@ -1,7 +1,7 @@
 // The types of stored, packed and summed elements of a product, and the sizes of its blocks.
 #pragma once
 
-#include <cstdint>
+#include <stdint.h>
 
 #include "simd_vector.hpp"
 

@@ -40,7 +40,7 @@ def _named(cell: Cell) -> str:
     arguments = ", ".join(f"{k}={v!r}" for k, v in cell.constants.items())
     # No registered name has angle brackets, so that another process cannot confuse this cell with
     # a registered one.
-    name = cell.name if is_registered(cell) else f"<{cell.name or type(cell).__name__}>"
+    name = cell.name if is_registered(cell) else f"<{cell.title}>"
     label = name + (f"({arguments})" if arguments else "")
     text, number, behaviour = label, 1, program(cell)
     while _programs.setdefault(text, behaviour) is not behaviour:

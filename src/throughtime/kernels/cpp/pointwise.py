@@ -12,7 +12,9 @@ from collections.abc import Mapping
 
 from throughtime.kernels.cpp.arrays import Arrays
 from throughtime.kernels.cpp.stages import REDUCTIONS, Stages
+from throughtime.kernels.cpp.tables import is_dense
 from throughtime.kernels.graph.graph import Node, Operand
+from throughtime.kernels.graph.maps import UNITS, Map, Size
 
 __all__ = ["Pointwise"]
 
@@ -104,6 +106,9 @@ class Pointwise:
         memory, stages = self.memory, self.stages
         if node.op == "units":
             self._name(node, "splat<T>(T(s.call->units))")
+        elif node.op == "size":
+            assert isinstance(node.rule, Size)
+            self._name(node, f"splat<T>(T({memory.size(node.rule)}))")
         elif stages.computed_in.get(node, self.number) < self.number:
             self._name(node, self._load(memory.spill(node)))
         elif self.backward and node in stages.saved and node.op != "state":
@@ -127,6 +132,8 @@ class Pointwise:
             self._gradient(node)
         elif node.op in REDUCTIONS:
             self._reduced(node)
+        elif node.op == "map":
+            self._name(node, self._mapped(node))
         else:
             self._name(node, self._operation(node))
 
@@ -188,9 +195,20 @@ class Pointwise:
             return f"~{args[0]}"
         if node.op == "relu":
             return f"where({args[0]} <= splat<T>(0), splat<T>(0), {args[0]})"
-        if node.op == "stop":
+        if node.op in ("stop", "spread"):
             return args[0]
         return f"throughtime::{node.op}({', '.join(args)})"
+
+    def _mapped(self, node: Node) -> str:
+        """Units of a row that an earlier stage has written, summed up as a table says."""
+        (argument,), rule = node.args, node.rule
+        assert isinstance(argument, Node)
+        assert isinstance(rule, Map)
+        row, table = self._pointer(self.memory.spill(argument)), self.memory.table(rule)
+        if is_dense(rule):
+            return f"weighted<T>({row}, {table}, {self.memory.size(argument.width)}, W, u)"
+        terms = self.memory.size(Size("terms", (rule,)))
+        return f"gathered<T>({row}, {table}, {terms}, W, u)"
 
     # Reductions over the units of a row: each tile of units, which may belong to another thread,
     # writes its part, and a later stage combines the parts of all tiles in their order. So the
@@ -200,13 +218,17 @@ class Pointwise:
         """Writes the lines that reduce a tile's units to one number."""
         empty = "splat<T>(0)" if node.op == "row_sum" else "splat<T>(-__builtin_inf())"
         self.before.append(f"V r{place} = {empty};")
-        v = self._value(node.args[0])
+        v, left = self._value(node.args[0]), "left"
+        if isinstance(node.args[0], Node) and node.args[0].width != UNITS:
+            # A part of a row has fewer units.
+            left = f"({self.memory.size(node.args[0].width)} - u)"
         if node.op == "row_sum":
-            self.inside.append(f"r{place} += left < L ? keep_first({v}, int(left)) : {v};")
+            self.inside.append(f"r{place} += {left} < L ? keep_first({v}, int({left})) : {v};")
             total = f"sum(r{place})"
         else:
             self.inside.append(
-                f"r{place} = maximum(r{place}, left < L ? first_or_lowest({v}, int(left)) : {v});"
+                f"r{place} = maximum(r{place}, "
+                f"{left} < L ? first_or_lowest({v}, int({left})) : {v});"
             )
             total = f"largest(r{place})"
         self.after.append(

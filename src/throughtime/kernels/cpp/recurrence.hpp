@@ -10,7 +10,7 @@
 
 #include <sched.h>
 
-#include <cstddef>
+#include <stddef.h>
 
 #include "simd.hpp"
 #include "simd_random.hpp"
@@ -108,12 +108,12 @@ template <> struct Product<bfloat16> {
 #if defined(__AVX512BF16__) && TT_VECTOR_BYTES == 64
     TT_INLINE Simd<float>::I spread(const bfloat16* a) {
         int32_t both;
-        std::memcpy(&both, a, 4);
+        memcpy(&both, a, 4);
         return Simd<float>::I{} + both;
     }
     TT_INLINE Simd<float>::I weights(const bfloat16* p) {
         Simd<float>::I both;
-        std::memcpy(&both, p, BYTES);
+        memcpy(&both, p, BYTES);
         return both;
     }
     TT_INLINE Vec<float> add(Vec<float> total, Simd<float>::I a, Simd<float>::I w) {
@@ -129,7 +129,7 @@ template <> struct Product<bfloat16> {
     }
     TT_INLINE Pair weights(const bfloat16* p) {
         Simd<float>::I both;
-        std::memcpy(&both, p, BYTES);
+        memcpy(&both, p, BYTES);
         const Simd<float>::I low = both << 16, high = both & (Simd<float>::I{} + int32_t(0xffff0000));
         return {(Vec<float>)low, (Vec<float>)high};
     }
@@ -226,6 +226,26 @@ template <class V> TT_INLINE Element<V> largest(V v) {
     Element<V> most = v[0];
     for (int i = 1; i < int(Simd<Element<V>>::LANES); ++i) most = v[i] > most ? v[i] : most;
     return most;
+}
+
+// The units of a row that a table names for each unit, summed up; -1 is none.
+template <class T>
+TT_INLINE Vec<T> gathered(const T* a, const int32_t* at, int64_t terms, int64_t W, int64_t u) {
+    Vec<T> total = {};
+    for (int64_t k = 0; k < terms; ++k)
+        for (int64_t i = 0; i < int64_t(Simd<T>::LANES); ++i) {
+            const int32_t unit = at[k * W + u + i];
+            if (unit >= 0) total[i] += a[unit];
+        }
+    return total;
+}
+
+// The product of a row with a matrix of weights.
+template <class T>
+TT_INLINE Vec<T> weighted(const T* a, const T* weights, int64_t terms, int64_t W, int64_t u) {
+    Vec<T> total = {};
+    for (int64_t k = 0; k < terms; ++k) total += splat<T>(a[k]) * load(weights + k * W + u);
+    return total;
 }
 
 template <class V> TT_INLINE void add_to(Element<V>* p, V v) { store(p, load(p) + v); }
@@ -375,17 +395,17 @@ void pack_units(
         constexpr int64_t square = LANES * TOGETHER;
         for (; k + square <= count; k += square) {
             Vec<T> x[LANES];
-            for (int64_t l = 0; l < LANES; ++l) std::memcpy(&x[l], block + (unit + l) * H + k, BYTES);
+            for (int64_t l = 0; l < LANES; ++l) memcpy(&x[l], block + (unit + l) * H + k, BYTES);
             transpose<T>(x);
             for (int64_t l = 0; l < LANES; ++l)
-                std::memcpy((void*)(p + (k / TOGETHER + l) * stride), &x[l], BYTES);
+                memcpy((void*)(p + (k / TOGETHER + l) * stride), &x[l], BYTES);
         }
     } else if (lanes == LANES && TOGETHER == 1) {
-        for (; k < count; ++k) std::memcpy((void*)(p + k * stride), block + k * H + unit, BYTES);
+        for (; k < count; ++k) memcpy((void*)(p + k * stride), block + k * H + unit, BYTES);
     }
     for (; k < count; k += TOGETHER) {
         S* at = p + k / TOGETHER * stride;
-        std::memset((void*)at, 0, BYTES);
+        memset((void*)at, 0, BYTES);
         for (int64_t one = k; one < k + TOGETHER && one < count; ++one)
             for (int64_t l = 0; l < lanes; ++l)
                 at[l * TOGETHER + one - k] =

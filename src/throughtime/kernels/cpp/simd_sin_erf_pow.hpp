@@ -13,12 +13,12 @@ typedef float HalfFloats __attribute__((vector_size(BYTES / 2)));
 template <class F, class... X> TT_INLINE Vec<float> in_double(F f, X... x) {
     HalfFloats low[] = {[](Vec<float> v) TT_INSIDE {
         HalfFloats h;
-        std::memcpy(&h, &v, BYTES / 2);
+        memcpy(&h, &v, BYTES / 2);
         return h;
     }(x)...};
     HalfFloats high[] = {[](Vec<float> v) TT_INSIDE {
         HalfFloats h;
-        std::memcpy(&h, (const char*)&v + BYTES / 2, BYTES / 2);
+        memcpy(&h, (const char*)&v + BYTES / 2, BYTES / 2);
         return h;
     }(x)...};
     HalfFloats out[2];
@@ -36,7 +36,7 @@ template <class F, class... X> TT_INLINE Vec<float> in_double(F f, X... x) {
                                          HalfFloats);
     }
     Vec<float> result;
-    std::memcpy(&result, out, BYTES);
+    memcpy(&result, out, BYTES);
     return result;
 }
 

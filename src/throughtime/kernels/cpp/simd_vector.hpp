@@ -6,8 +6,8 @@
 // How to compile it: see simd.hpp.
 #pragma once
 
-#include <cstdint>
-#include <cstring>
+#include <stdint.h>
+#include <string.h>
 
 #define TT_INLINE static inline __attribute__((always_inline))
 // For members and lambdas.
@@ -81,7 +81,7 @@ struct bfloat16 { uint16_t bits; };
 TT_INLINE float to_float(bfloat16 b) {
     uint32_t bits = uint32_t(b.bits) << 16;
     float x;
-    std::memcpy(&x, &bits, 4);
+    memcpy(&x, &bits, 4);
     return x;
 }
 
@@ -89,7 +89,7 @@ TT_INLINE float to_float(bfloat16 b) {
 // infinity.
 TT_INLINE bfloat16 to_bfloat16(float x) {
     uint32_t bits;
-    std::memcpy(&bits, &x, 4);
+    memcpy(&bits, &x, 4);
     uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     return {uint16_t(x != x ? (bits >> 16) | 0x40 : rounded)};
 }
@@ -100,13 +100,13 @@ template <class T> TT_INLINE Vec<T> splat(T x) { return x - Vec<T>{}; }
 
 TT_INLINE Vec<float> load(const float* p) {
     Vec<float> v;
-    std::memcpy(&v, p, BYTES);
+    memcpy(&v, p, BYTES);
     return v;
 }
 
 TT_INLINE Vec<double> load(const double* p) {
     Vec<double> v;
-    std::memcpy(&v, p, BYTES);
+    memcpy(&v, p, BYTES);
     return v;
 }
 
@@ -114,7 +114,7 @@ typedef uint16_t Halfwords __attribute__((vector_size(BYTES / 2)));
 
 TT_INLINE Vec<float> load(const bfloat16* p) {
     Halfwords h;
-    std::memcpy(&h, p, BYTES / 2);
+    memcpy(&h, p, BYTES / 2);
 #if defined(__AVX512F__) && TT_VECTOR_BYTES == 64 && !defined(__clang__)
     // GCC 12 widens in two halves and joins them: four instructions for this one.
     typedef int16_t Words __attribute__((vector_size(32)));
@@ -126,8 +126,8 @@ TT_INLINE Vec<float> load(const bfloat16* p) {
 #endif
 }
 
-TT_INLINE void store(float* p, Vec<float> v) { std::memcpy(p, &v, BYTES); }
-TT_INLINE void store(double* p, Vec<double> v) { std::memcpy(p, &v, BYTES); }
+TT_INLINE void store(float* p, Vec<float> v) { memcpy(p, &v, BYTES); }
+TT_INLINE void store(double* p, Vec<double> v) { memcpy(p, &v, BYTES); }
 
 // The instruction of AVX512-BF16 is not used: it treats denormals as zero, unlike PyTorch.
 TT_INLINE void store(bfloat16* p, Vec<float> v) {
@@ -135,7 +135,7 @@ TT_INLINE void store(bfloat16* p, Vec<float> v) {
     Unsigned<float> rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     rounded = v != v ? (bits >> 16) | 0x40 : rounded;
     Halfwords h = __builtin_convertvector(rounded, Halfwords);
-    std::memcpy(p, &h, BYTES / 2);
+    memcpy(p, &h, BYTES / 2);
 }
 
 // ---- lanes ------------------------------------------------------------------------------------
@@ -158,12 +158,12 @@ template <class T, int B> struct Tree {
     typedef T Half __attribute__((vector_size(B / 2)));
     static inline TT_INSIDE T sum(Whole v) {
         Half h[2];
-        std::memcpy(h, &v, B);
+        memcpy(h, &v, B);
         return Tree<T, B / 2>::sum(h[0] + h[1]);
     }
     static inline TT_INSIDE T any(Whole v) {
         Half h[2];
-        std::memcpy(h, &v, B);
+        memcpy(h, &v, B);
         return Tree<T, B / 2>::any(h[0] | h[1]);
     }
 };
@@ -188,7 +188,7 @@ template <class V, class T = Element<V>> TT_INLINE T sum(V v) { return Tree<T, B
 // overloads for both would be ambiguous to clang, which converts each to the other.
 template <class I> TT_INLINE bool any(I mask) {
     Signed<double> bits;
-    std::memcpy(&bits, &mask, BYTES);
+    memcpy(&bits, &mask, BYTES);
     return Tree<int64_t, BYTES>::any(bits) != 0;
 }
 
@@ -268,14 +268,14 @@ template <class V, class T = Element<V>> TT_INLINE V fma(V a, V b, V c) {
 #ifdef __FMA__
     // There is no operator for vectors; the compiler turns this loop into one instruction.
     T x[Simd<T>::LANES], y[Simd<T>::LANES], z[Simd<T>::LANES];
-    std::memcpy(x, &a, BYTES);
-    std::memcpy(y, &b, BYTES);
-    std::memcpy(z, &c, BYTES);
+    memcpy(x, &a, BYTES);
+    memcpy(y, &b, BYTES);
+    memcpy(z, &c, BYTES);
     for (int i = 0; i < Simd<T>::LANES; i++) {
         if constexpr (sizeof(T) == 4) z[i] = __builtin_fmaf(x[i], y[i], z[i]);
         else z[i] = __builtin_fma(x[i], y[i], z[i]);
     }
-    std::memcpy(&c, z, BYTES);
+    memcpy(&c, z, BYTES);
     return c;
 #else
     return a * b + c;
@@ -284,12 +284,12 @@ template <class V, class T = Element<V>> TT_INLINE V fma(V a, V b, V c) {
 
 template <class V, class T = Element<V>> TT_INLINE V sqrt(V x) {
     T a[Simd<T>::LANES];
-    std::memcpy(a, &x, BYTES);
+    memcpy(a, &x, BYTES);
     for (int i = 0; i < Simd<T>::LANES; i++) {
         if constexpr (sizeof(T) == 4) a[i] = __builtin_sqrtf(a[i]);
         else a[i] = __builtin_sqrt(a[i]);
     }
-    std::memcpy(&x, a, BYTES);
+    memcpy(&x, a, BYTES);
     return x;
 }
 
@@ -336,13 +336,13 @@ template <class V, class T = Element<V>> TT_INLINE V fmod(V x, V y) {
     }
 #endif
     T a[Simd<T>::LANES], b[Simd<T>::LANES];
-    std::memcpy(a, &x, BYTES);
-    std::memcpy(b, &y, BYTES);
+    memcpy(a, &x, BYTES);
+    memcpy(b, &y, BYTES);
     for (int i = 0; i < Simd<T>::LANES; i++) {
         if constexpr (sizeof(T) == 4) a[i] = __builtin_fmodf(a[i], b[i]);
         else a[i] = __builtin_fmod(a[i], b[i]);
     }
-    std::memcpy(&x, a, BYTES);
+    memcpy(&x, a, BYTES);
     return x;
 }
 

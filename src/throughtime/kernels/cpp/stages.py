@@ -6,6 +6,7 @@ that depends on a product or a reduction is therefore computed in a later stage 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from throughtime.kernels.cpp.arrays import Arrays
@@ -78,6 +79,7 @@ class Stages:
     Attributes:
         stage_of: for each node, the first stage in which its value can be used.
         computed_in: for each value that a later stage reads, the stage that computes it.
+        maps: the values that are made of other units; see graph/maps.py.
         reductions: the position of each sum or maximum over the units.
         saved: the position of each value that the forward step saves for the backward step.
         state_of: the name of the next state whose value a node is.
@@ -94,6 +96,9 @@ class Stages:
         self.computed_in: dict[Node, int] = {}
         reductions = [n for n in self.stage_of if n.op in REDUCTIONS]
         self.reductions = {node: place for place, node in enumerate(reductions)}
+        # Other units are read from memory: the stage before writes the row there.
+        self.maps = [n for n, stage in self.stage_of.items() if n.op == "map" and stage > 0]
+        self.computed_in |= {a: self.stage_of[n] - 1 for n in self.maps for a in _nodes(n.args)}
         # A program that records further values has no backward step, and saves nothing for one.
         self.saved = {node: i for i, node in enumerate(() if program.others else program.saved)}
         self.state_of = {v: k for k, v in program.states.items() if isinstance(v, Node)}
@@ -157,7 +162,10 @@ class Stages:
             if node in nodes:
                 continue
             nodes[node] = None
-            if self._is_read(node) or node.op in (*REDUCTIONS, "slot", "gradient"):
+            # A map reads what an earlier stage has written; so does a value that a map has read.
+            if self.computed_in.get(node, number) < number:
+                continue
+            if self._is_read(node) or node.op in (*REDUCTIONS, "map", "slot", "gradient"):
                 is_earlier = self.stage_of.get(node, 0) < number
                 # An earlier stage has its sums of products in registers: it must store them.
                 if node.op in ("slot", "gradient") and is_earlier and not self._is_read(node):
@@ -174,7 +182,7 @@ class Stages:
 
     def _is_read(self, node: Node) -> bool:
         """Whether the value is read from an array in every stage."""
-        if node.op in ("state", "parameter", "input", "random", "units"):
+        if node.op in ("state", "parameter", "input", "random", "units", "size"):
             return True
         return self.backward and (node in self.saved or node in self.state_of)
 
@@ -232,3 +240,7 @@ class Stages:
         # After a row's last step the array contains uninitialized memory.
         self.memory.array("zeros", 0)
         return f"(flag_of(s, row) & END ? {self.memory.at('zeros', 'fixed')} : {pointer})"
+
+
+def _nodes(values: Iterable[Operand]) -> list[Node]:
+    return [value for value in values if isinstance(value, Node)]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from throughtime.kernels.graph.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
+from throughtime.kernels.graph.maps import Map
 
 __all__ = ["RULES", "gradients"]
 
@@ -64,6 +66,11 @@ RULES: dict[str, Callable[..., tuple[Operand | None, ...]]] = {
 }
 
 
+def _transposed(rule: Map) -> Map:
+    """The map that gradients take."""
+    return replace(rule, is_transposed=not rule.is_transposed)
+
+
 def _share(
     g: _Operations, d: Operand, a: Operand, b: Operand, small: Operand, large: Operand
 ) -> Operand:
@@ -99,6 +106,9 @@ def gradients(
         # gradient that is a column itself stands for H equal ones, already added up.
         if node.kind == "column" and not (isinstance(d, Node) and d.kind == "column"):
             d = g.row_sum(d)
+        elif node.kind == "number":
+            # It follows from the number of units, or from numbers.
+            return
         total[node] = g.add(total[node], d) if node in total else d
 
     seeds = list(seeds)
@@ -109,7 +119,16 @@ def gradients(
     for node in reversed(reachable(value for value, _ in seeds)):
         if node.op in LEAVES or node not in total:
             continue
-        args = node.args
-        for argument, d in zip(args, RULES[node.op](g, total[node], node, *args), strict=True):
+        args, d_node = node.args, total[node]
+        if node.op == "spread":
+            add(args[0], d_node)
+            continue
+        if isinstance(node.rule, Map):
+            if not (isinstance(d_node, Node) and d_node.kind in ("row", "unit")):
+                # What is the same for all units, as a row of this width.
+                d_node = graph.spread(d_node, node.width)
+            add(args[0], graph.map(_transposed(node.rule), d_node))
+            continue
+        for argument, d in zip(args, RULES[node.op](g, d_node, node, *args), strict=True):
             add(argument, d)
     return {leaf: total.get(leaf, 0.0) for leaf in wrt}

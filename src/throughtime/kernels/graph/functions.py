@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
+from throughtime.kernels.graph.maps import UNITS, Size, constant
+from throughtime.kernels.graph.parts import PARTS
+from throughtime.kernels.graph.untraceable import Untraceable
 
 __all__ = [
     "ALIASING",
@@ -26,10 +29,6 @@ __all__ = [
     "Untraceable",
     "operand",
 ]
-
-
-class Untraceable(Exception):
-    """Raised if a step cannot become a graph; the message says why."""
 
 
 def operand(value: Any) -> Operand:
@@ -59,7 +58,7 @@ class Operations:
 
     def __getattr__(self, op: str) -> Callable[..., Operand]:
         def add_node(*args: Any) -> Operand:
-            operands = [operand(a) for a in args]
+            operands = [self.graph.size(a) if isinstance(a, Size) else operand(a) for a in args]
             return self.graph.node(op, *self._converted(op, operands))
 
         return add_node
@@ -141,9 +140,14 @@ def _sum(g: Operations, a: Any, dim: Any = None, keepdim: bool = False) -> Opera
     return g.row_sum(a)
 
 
+def _units(g: Operations, a: Any) -> Operand:
+    """How many units a value has."""
+    return g.graph.size(a.width if isinstance(a, Node) else UNITS)
+
+
 def _mean(g: Operations, a: Any, dim: Any = None, keepdim: bool = False) -> Operand:
     _check_reduction(a, dim, keepdim)
-    return g.div(g.row_sum(a), g.graph.leaf("units", "H", "number"))
+    return g.div(g.row_sum(a), _units(g, a))
 
 
 def _var(
@@ -158,7 +162,7 @@ def _var(
     _check_reduction(a, dim, keepdim)
     if correction is None:
         correction = 0.0 if unbiased is False else 1.0
-    H = g.graph.leaf("units", "H", "number")
+    H = _units(g, a)
     centred = g.sub(a, g.div(g.row_sum(a), H))
     return g.div(g.row_sum(g.mul(centred, centred)), g.sub(H, correction))
 
@@ -169,6 +173,29 @@ def _softmax(g: Operations, a: Any, dim: Any = None, *args: Any, **kwargs: Any) 
     # no gradient.
     e = g.exp(g.sub(a, g.stop(g.row_max(a))))
     return g.div(e, g.row_sum(e))
+
+
+def _layer_norm(
+    g: Operations,
+    a: Any,
+    normalized_shape: Any,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Operand:
+    shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else [normalized_shape]
+    if len(shape) != 1 or not isinstance(a, Node) or a.kind != "row":
+        raise Untraceable("layer_norm has a kernel over the units of a row only")
+    size = shape[0] if isinstance(shape[0], Size) else constant(shape[0])
+    if size != a.width:
+        g.graph.equal_sizes[a.width, size] = None
+    H = _units(g, a)
+    centred = g.sub(a, g.div(g.row_sum(a), H))
+    variance = g.div(g.row_sum(g.mul(centred, centred)), H)
+    value = g.mul(centred, g.rsqrt(g.add(variance, _number_of(eps, "eps"))))
+    value = value if weight is None else g.mul(value, weight)
+    return value if bias is None else g.add(value, bias)
 
 
 def _softplus(g: Operations, a: Any, beta: float = 1.0, threshold: float = 20.0) -> Operand:
@@ -225,7 +252,7 @@ def _cast(g: Operations, a: Any, *args: Any, **kwargs: Any) -> Operand:
     return g.where(node, 1.0, 0.0) if is_mask(node) else node
 
 
-FUNCTIONS: dict[str, Callable[..., Operand]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{
         name: _simple(name)
         for name in (
@@ -266,6 +293,9 @@ FUNCTIONS: dict[str, Callable[..., Operand]] = {
     "lerp": lambda g, a, b, weight: g.add(a, g.mul(weight, g.sub(b, a))),
     "addcmul": lambda g, a, b, c, *, value=1.0: g.add(a, g.mul(g.mul(b, c), value)),
     "detach": _simple("stop"),
+    "mish": _with_inplace(lambda g, a: g.mul(a, g.tanh(g.softplus(a)))),
+    "layer_norm": _layer_norm,
+    **PARTS,
     "clone": lambda g, a, **kwargs: operand(a),
     "contiguous": lambda g, a, **kwargs: operand(a),
     "to": _cast,
@@ -314,8 +344,8 @@ OPERATORS = {
 FUNCTIONS |= {written: FUNCTIONS[called] for written, called in OPERATORS.items()}
 
 INPLACE_POSITIONS = {"relu": 1, "relu6": 1, "silu": 1, "hardsigmoid": 1, "elu": 2}
-INPLACE_POSITIONS |= {"leaky_relu": 2, "hardtanh": 3}
+INPLACE_POSITIONS |= {"leaky_relu": 2, "hardtanh": 3, "mish": 1}
 """The position of the argument ``inplace`` of each function that has one."""
 
-ALIASING = ("detach", "contiguous", "to", "type_as", "float", "double")
+ALIASING = ("detach", "contiguous", "to", "type_as", "float", "double", *PARTS)
 """The functions whose result may share memory with their argument."""

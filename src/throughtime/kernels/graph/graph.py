@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from throughtime.kernels.graph.maps import UNITS, Map, Size
+
 __all__ = [
     "LEAVES",
     "OPERATIONS",
@@ -25,9 +27,10 @@ __all__ = [
     "reachable",
 ]
 
-LEAVES = ("state", "parameter", "input", "random", "product", "slot", "gradient", "units")
+LEAVES = ("state", "parameter", "input", "random", "product", "slot", "gradient", "units", "size")
 """Operations without arguments, whose values come from outside the graph. ``random`` is a random
-input, ``gradient`` a gradient that enters the backward step, ``units`` the number H."""
+input, ``gradient`` a gradient that enters the backward step, ``units`` the number H, ``size``
+another number that follows from it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,8 @@ class Node:
             each unit, equal in all rows; ``column``: one for each row, equal for all units;
             ``number``: a single one.
         index: the position in the graph; arguments have a lower index than their operation.
+        rule: the map of the operation ``map``; the number of the leaf ``size``.
+        width: the number of units of a value that has one number for each.
     """
 
     op: str
@@ -49,10 +54,13 @@ class Node:
     name: str = ""
     kind: str = "row"
     index: int = 0
+    rule: Map | Size | None = None
+    width: Size = UNITS
 
     def __repr__(self) -> str:
         inside = ", ".join(f"%{a.index}" if isinstance(a, Node) else repr(a) for a in self.args)
-        return f"%{self.index} = {self.op}({inside or self.name})"
+        rule = "" if self.rule is None else f" {self.rule!r}"
+        return f"%{self.index} = {self.op}{rule}({inside or self.name})"
 
 
 Operand = Node | float
@@ -102,7 +110,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 """Every operation of the graph with the function of PyTorch that defines it. The names are mostly
 PyTorch's; operations that give a mask (true or false) have names of their own. ``row_sum`` and
-``row_max`` reduce over the units."""
+``row_max`` reduce over the units. Besides there are ``spread``, which makes a row of a value that
+is one for all units, and ``map``, which makes another row of a row; see maps.py."""
 
 _COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "both", "either"})
 _MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})
@@ -113,15 +122,38 @@ class Graph:
     """The nodes of a step; equal nodes are one object."""
 
     _nodes: dict[Any, Node] = field(default_factory=dict)
+    equal_sizes: dict[tuple[Size, Size], None] = field(default_factory=dict)
+    """Sizes that must be the same number, or the step would fail on tensors."""
 
     @property
     def nodes(self) -> list[str]:
         """All nodes as text, in the order in which they were added."""
         return [repr(node) for node in self._nodes.values()]
 
+    def problem(self, H: int) -> str:
+        """Why the parts of rows do not fit together where there are H units; empty if they do."""
+        for one, other in self.equal_sizes:
+            if one.at(H) != other.at(H):
+                return f"with H = {H} units, {one} is {one.at(H)} and {other} is {other.at(H)}"
+        rules = (node.rule for node in self._nodes.values() if isinstance(node.rule, Map))
+        return next((why for rule in rules if (why := rule.problem(H))), "")
+
     def leaf(self, op: str, name: str, kind: str = "row") -> Node:
         """The node of a value that comes from outside; adds it if it is new."""
         return self._unique(op, (), name, kind)
+
+    def size(self, size: Size) -> Node:
+        """A number that follows from the number of units, as a value."""
+        if size == UNITS:
+            return self.leaf("units", "H", "number")
+        return self._unique("size", (), str(size), "number", size)
+
+    def map(self, rule: Map, value: Node) -> Node:
+        """A map applied to a row, or to a value of each unit."""
+        width = rule.target if rule.is_transposed else rule.source
+        if value.width != width:
+            self.equal_sizes[value.width, width] = None
+        return self._unique("map", (value,), "", value.kind, rule, rule.width)
 
     def node(self, op: str, *args: Operand) -> Operand:
         """The value of an operation: a number if all arguments are numbers, else a node."""
@@ -134,13 +166,33 @@ class Graph:
             return simple
         if op in _COMMUTATIVE:
             args = tuple(sorted(args, key=_order))
-        return self._unique(op, args, "", _kind(op, args))
+        return self._unique(op, args, "", _kind(op, args), width=self._width(op, args))
 
-    def _unique(self, op: str, args: tuple[Operand, ...], name: str, kind: str) -> Node:
+    def spread(self, value: Operand, width: Size) -> Node:
+        """A row of this width, which has the value of its row, or the number, in each unit."""
+        return self._unique("spread", (value,), "", "row", width, width)
+
+    def _width(self, op: str, args: Iterable[Operand]) -> Size:
+        """The width of an operation's value; notes which widths must be the same."""
+        widths = [a.width for a in args if isinstance(a, Node) and a.kind in ("row", "unit")]
+        for width in widths[1:]:
+            if width != widths[0]:
+                self.equal_sizes[widths[0], width] = None
+        return widths[0] if widths else UNITS
+
+    def _unique(
+        self,
+        op: str,
+        args: tuple[Operand, ...],
+        name: str,
+        kind: str,
+        rule: Map | Size | None = None,
+        width: Size = UNITS,
+    ) -> Node:
         # A number enters the key as text: as numbers -0.0 would equal 0.0, and NaN not itself.
-        key = (op, name, *(a.index if isinstance(a, Node) else repr(a) for a in args))
+        key = (op, name, rule, *(a.index if isinstance(a, Node) else repr(a) for a in args))
         if key not in self._nodes:
-            self._nodes[key] = Node(op, args, name, kind, len(self._nodes))
+            self._nodes[key] = Node(op, args, name, kind, len(self._nodes), rule, width)
         return self._nodes[key]
 
     def copy(self, roots: Iterable[Operand], into: Mapping[Node, Operand]) -> list[Operand]:
@@ -156,12 +208,26 @@ class Graph:
         copies: dict[Node, Operand] = dict(into)
         roots = list(roots)
         for node in reachable(roots, stop=copies):
-            if node.op in LEAVES:
+            if node.op == "size":
+                copies[node] = self.size(_size_of(node))
+            elif node.op == "spread":
+                (argument,) = node.args
+                copies[node] = self.spread(copies[argument], node.width)  # type: ignore[index]
+            elif node.op in LEAVES:
                 copies[node] = self.leaf(node.op, node.name, node.kind)
+            elif isinstance(node.rule, Map):
+                argument = copies[node.args[0]]  # type: ignore[index]
+                assert isinstance(argument, Node)
+                copies[node] = self.map(node.rule, argument)
             else:
                 args = (copies[a] if isinstance(a, Node) else a for a in node.args)
                 copies[node] = self.node(node.op, *args)
         return [copies[r] if isinstance(r, Node) else r for r in roots]
+
+
+def _size_of(node: Node) -> Size:
+    assert isinstance(node.rule, Size)
+    return node.rule
 
 
 def _order(a: Operand) -> tuple[int, float]:
@@ -251,11 +317,26 @@ def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor])
     """
     roots = list(roots)
     values: dict[Node, Any] = {}
+    # A gradient may be of a part of a row.
+    own = (t for (op, _), t in leaves.items() if op != "gradient" and t.dim())
+    H = max((t.shape[-1] for t in own), default=1)
     for node in reachable(roots):
+        if node.op == "size":
+            like = next(iter(leaves.values()))
+            values[node] = like.new_tensor(_size_of(node).at(H))
+            continue
+        if isinstance(node.rule, Map):
+            values[node] = node.rule.apply(values[node.args[0]], H)  # type: ignore[index]
+            continue
         if node.op in LEAVES:
             values[node] = leaves[node.op, node.name]
             continue
         args = [values[a] if isinstance(a, Node) else a for a in node.args]
+        if node.op == "spread":
+            like = next(t for t in leaves.values() if t.dim() == 2)
+            one = args[0] if isinstance(args[0], Tensor) else like.new_full((), args[0])
+            values[node] = one.expand(len(like), node.width.at(H))
+            continue
         if not isinstance(args[0], Tensor) or node.op in ("maximum", "minimum", "where"):
             # PyTorch's functions need tensors here. One without dimensions does not change the
             # dtype of the result, unless all others are masks.

@@ -21,10 +21,11 @@ from functools import cached_property
 from throughtime.cells.cell import Cell
 from throughtime.kernels.graph.differentiate import gradients
 from throughtime.kernels.graph.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
+from throughtime.kernels.graph.maps import UNITS
 from throughtime.kernels.graph.slots import Slot, SlotFinder
 from throughtime.kernels.graph.trace import Step, Untraceable, once_per_key, trace
 
-__all__ = ["Program", "Slot", "program", "recording_program"]
+__all__ = ["ACROSS", "Program", "Slot", "program", "recording_program"]
 
 
 @dataclass(frozen=True)
@@ -205,8 +206,11 @@ class _StageOrder:
             return 1 + max(self.stage(self.program.gradients[s.leaf]) for s in users)
         # A reduction over the units waits until all of them are computed.
         latest = max((self.stage(a) for a in node.args), default=0)
-        return latest + 1 if node.op in ("row_sum", "row_max") else latest
+        return latest + 1 if node.op in ACROSS else latest
 
+
+ACROSS = ("row_sum", "row_max", "map")
+"""The operations that read other units than their own: a stage of its own must come before."""
 
 # A value is saved if it costs more than this to compute again. Additions and products cost 1, a
 # transcendental function 8: one function is computed again, two are not. Saving a value costs a
@@ -220,10 +224,10 @@ _EXPENSIVE = frozenset(
 
 def _cost(node: Node, available: set[Node]) -> float:
     """The cost of computing a value from the available ones; infinite if that is not allowed."""
-    if node in available or node.op in ("state", "parameter", "input", "random", "units"):
+    if node in available or node.op in ("state", "parameter", "input", "random", "units", "size"):
         return 0.0
     # A slot would need its matrix products again, and a reduction a stage of its own.
-    if node.op in LEAVES or node.op in ("row_sum", "row_max"):
+    if node.op in LEAVES or node.op in ACROSS:
         return float("inf")
     cost_of_arguments = sum(_cost(a, available) for a in node.args if isinstance(a, Node))
     return cost_of_arguments + (8.0 if node.op in _EXPENSIVE else 1.0)
@@ -256,6 +260,9 @@ def recording_program(cell: Cell) -> Program:
         Untraceable: as :func:`program` does.
     """
     step = trace(cell)
+    for name, value in step.others.items():
+        if isinstance(value, Node) and value.kind == "row" and value.width != UNITS:
+            raise Untraceable(f"{name} has {value.width} units, and a record has H")
     # Arrays hold numbers: a mask is recorded as ones and zeros.
     others = {
         k: step.graph.node("where", v, 1.0, 0.0) if is_mask(v) else v

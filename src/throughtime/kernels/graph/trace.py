@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial, wraps
 from numbers import Real
 from types import NoneType, SimpleNamespace
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function
 
 from throughtime.cells.cell import Cell, Input, Parameter, State
+from throughtime.kernels.graph.folded import Fold, Folded
 from throughtime.kernels.graph.functions import (
     ALIASING,
     FUNCTIONS,
@@ -29,6 +30,7 @@ from throughtime.kernels.graph.functions import (
     operand,
 )
 from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
+from throughtime.kernels.graph.maps import UNITS
 
 __all__ = ["Product", "Step", "Untraceable", "cell_key", "once_per_key", "snapshot", "trace"]
 
@@ -200,6 +202,8 @@ def trace(cell: Cell) -> Step:
     """
     # The step may set attributes of the cell, and the caller may change them later.
     cell_copy = snapshot(cell)
+    if isinstance(cell_copy, Folded):
+        return replace(trace(cell_copy.cell), cell=cell_copy)
     first, second = _Tracer(cell_copy).run(), _Tracer(cell_copy).run()
     # A step that counts its calls, or draws numbers of its own, would run as it did the first time.
     if first.graph.nodes != second.graph.nodes:
@@ -213,6 +217,7 @@ class _Tracer:
     def __init__(self, cell: Cell) -> None:
         self.cell, self.graph = cell, Graph()
         self.step = Step(cell, self.graph)
+        self.folds: list[Fold] = []
 
     def run(self) -> Step:
         """The graph of the step; raises as :func:`trace` does."""
@@ -224,7 +229,7 @@ class _Tracer:
             raise
         except AttributeError as error:
             raise AttributeError(
-                f"{type(cell).__name__}.step: {error}. It may use the blocks "
+                f"{cell.title}.step: {error}. It may use the blocks "
                 f"{', '.join(cell.gates)} of W, {', '.join(cell.recurrent_block_names)} of R, "
                 f"the states {', '.join(cell.state_specs)}, the parameters "
                 f"{', '.join(cell.parameter_specs) or '(none)'} and the inputs "
@@ -235,6 +240,8 @@ class _Tracer:
             # then runs it on tensors, raises the original error.
             raise Untraceable(f"the step cannot be run on symbols ({error})") from error
         _sort(self.step, returned)
+        if self.folds:
+            self.step.cell = Folded(cell, tuple(self.folds))
         return self.step
 
     def _check_sizes(self) -> None:
@@ -243,7 +250,8 @@ class _Tracer:
             if spec.size is not None:
                 raise Untraceable(f"the state {name} has a width of its own, {spec.size}")
         for name, spec in self.cell.parameter_specs.items():
-            if spec.size is not None:
+            shape = spec.size if isinstance(spec.size, tuple) else ()
+            if isinstance(spec.size, int) or len(shape) > 2:
                 raise Untraceable(f"the parameter {name} has a size of its own, {spec.size}")
 
     def _arguments(self) -> list[Any]:
@@ -257,9 +265,31 @@ class _Tracer:
             self._blocks("W", cell.gates),
             self._blocks("R", cell.recurrent_block_names),
             SimpleNamespace(**{name: symbol("state", name) for name in cell.state_specs}),
-            SimpleNamespace(**{n: symbol("parameter", n, "unit") for n in cell.parameter_specs}),
+            SimpleNamespace(**self._parameters()),
         ]
         return [*arguments, SimpleNamespace(**further)] if further else arguments
+
+    def _parameters(self) -> dict[str, Symbol | Matrix]:
+        """The parameters by name: those with two dimensions as matrices."""
+        parameters: dict[str, Symbol | Matrix] = {}
+        for name, spec in self.cell.parameter_specs.items():
+            if isinstance(spec.size, tuple) and len(spec.size) == 2:
+                parameters[name] = Matrix(name, partial(self._matrix_product, name))
+            else:
+                parameters[name] = self._symbol("parameter", name, "unit")
+        return parameters
+
+    def _matrix_product(self, name: str, is_transposed: bool, value: Any) -> Symbol:
+        """The product with a matrix of the cell, as one with a further block of W or R."""
+        of_x = _node_or_number(value) is self.graph.leaf("input", "x")
+        letter = "W" if of_x else "R"
+        block = name + "_x" * of_x + "_T" * is_transposed
+        while block in (*self.cell.gates, *self.cell.recurrent_block_names):
+            block += "_"
+        folding = (letter, name, is_transposed, block)
+        if folding not in self.folds:
+            self.folds.append(folding)
+        return self._product(letter, block, value)
 
     def _symbol(self, op: str, name: str, kind: str = "row") -> Symbol:
         return Symbol(self.graph, self.graph.leaf(op, name, kind))
@@ -271,6 +301,8 @@ class _Tracer:
         applied_to = _node_or_number(value)
         if not isinstance(applied_to, Node):
             raise Untraceable(f"{matrix}.{block} is applied to a number")
+        if applied_to.width != UNITS:
+            self.graph.equal_sizes[applied_to.width, UNITS] = None
         products = self.step.products
         for known in products:
             if (known.matrix, known.block, known.operand) == (matrix, block, applied_to):
@@ -293,11 +325,13 @@ def _sort(step: Step, returned: Any) -> None:
         kind = "Tensor" if isinstance(returned, Symbol) else type(returned).__name__
         got = ", ".join(returned) if isinstance(returned, Mapping) else kind
         raise ValueError(
-            f"{type(cell).__name__}.step: expected a dict with {', '.join(required)}, got {got}."
+            f"{cell.title}.step: expected a dict with {', '.join(required)}, got {got}."
         )
     values = {name: _node_or_number(value) for name, value in returned.items()}
     for name in required:
         value = values[name]
+        if isinstance(value, Node) and value.width != UNITS and value.kind == "row":
+            step.graph.equal_sizes[value.width, UNITS] = None
         if is_mask(value):
             raise Untraceable(f"{name} is true or false, not a number")
         if isinstance(value, Node) and value.kind == "column":
@@ -307,7 +341,76 @@ def _sort(step: Step, returned: Any) -> None:
     step.others = {name: v for name, v in values.items() if name not in required}
 
 
+class Matrix:
+    """A matrix that the step multiplies by: a parameter of the cell with two dimensions.
+
+    Args:
+        name: of the parameter.
+        product: takes whether the matrix is transposed, and a value; gives their product.
+        is_transposed: whether the step has transposed it.
+    """
+
+    def __init__(
+        self, name: str, product: Callable[[bool, Any], Symbol], is_transposed: bool = False
+    ) -> None:
+        self._name, self._product, self._is_transposed = name, product, is_transposed
+
+    @property
+    def T(self) -> Matrix:
+        return Matrix(self._name, self._product, not self._is_transposed)
+
+    mT = T
+
+    def t(self) -> Matrix:
+        return self.T
+
+    def transpose(self, dim0: int, dim1: int) -> Matrix:
+        if {dim0 % 2, dim1 % 2} != {0, 1}:
+            raise Untraceable(f"{self._name}.transpose({dim0}, {dim1}) has no kernel")
+        return self.T
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return _of_matrix(func.__name__, args, kwargs or {})
+
+    def __getattr__(self, name: str) -> Any:
+        raise Untraceable(f"the matrix {self._name} has a kernel only in a product, got {name}")
+
+    def times(self, value: Any, is_linear: bool) -> Symbol:
+        """``value @ self``; where ``is_linear``, ``value @ self.T`` as F.linear has it."""
+        return self._product(self._is_transposed == is_linear, value)
+
+
+def _of_matrix(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Symbol:
+    """A function of PyTorch that was called with a matrix."""
+    named = dict(
+        zip(("input", "weight" if name == "linear" else "other", "bias"), args, strict=False)
+    )
+    named |= {("other" if k == "mat2" else k): v for k, v in kwargs.items()}
+    value, bias = named.get("input"), named.get("bias")
+    matrix = named.get("weight", named.get("other"))
+    if name not in ("linear", "matmul", "mm", "__matmul__") or not isinstance(matrix, Matrix):
+        own = next(a._name for a in (*args, *kwargs.values()) if isinstance(a, Matrix))
+        what = f"the matrix {own} is used in {name.strip('_')}"
+        raise Untraceable(f"{what}; matrices have a kernel in value @ matrix and F.linear")
+    if not isinstance(value, Symbol):
+        raise Untraceable(
+            f"the matrix {matrix._name} is multiplied by what is no value of the step"
+        )
+    made = matrix.times(value, name == "linear")
+    return made if bias is None else _apply(made._graph, "add", (made, bias), {})
+
+
 _OWNED_BY_CALLER = ("state", "input", "parameter")
+
+
+class _Rows:
+    """The number of rows of a batch, which a trace does not know."""
+
+    def __repr__(self) -> str:
+        return "the number of rows"
 
 
 class Symbol:
@@ -326,7 +429,10 @@ class Symbol:
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        graph = next(a._graph for a in _symbols_in((*args, *(kwargs or {}).values())))
+        values = (*args, *(kwargs or {}).values())
+        if any(isinstance(a, Matrix) for a in values):
+            return _of_matrix(func.__name__, args, kwargs or {})
+        graph = next(a._graph for a in _symbols_in(values))
         return _apply(graph, func.__name__, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
@@ -343,7 +449,30 @@ class Symbol:
         raise Untraceable("the step takes a value apart")
 
     def __getitem__(self, index: Any) -> Any:
-        raise Untraceable("the step takes a part of a value")
+        return _apply(self._graph, "__getitem__", (self, index), {})
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The number of rows, with which nothing can be computed, and the width."""
+        if not isinstance(self._node, Node) or self._node.kind not in ("row", "unit"):
+            raise Untraceable("the step asks a value for its shape")
+        width = self._node.width
+        return (width,) if self._node.kind == "unit" else (_Rows(), width)
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        return len(self.shape)
+
+    ndim = property(dim)
+
+    def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, Matrix):
+            return other.times(self, is_linear=False)
+        if isinstance(other, Tensor):
+            raise Untraceable("a matrix has a kernel if it is an attribute of the cell")
+        return NotImplemented
 
     __hash__ = object.__hash__
 
@@ -359,6 +488,8 @@ def _symbols_in(values: Any) -> list[Symbol]:
 
 
 def _unwrapped(value: Any) -> Any:
+    if isinstance(value, (list, tuple)) and any(isinstance(v, Symbol) for v in value):
+        return [_unwrapped(v) for v in value]
     return value._node if isinstance(value, Symbol) else value
 
 
@@ -366,16 +497,21 @@ def _node_or_number(value: Any) -> Operand:
     return operand(_unwrapped(value))
 
 
-def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Symbol:
+def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Calls a function of PyTorch, by its name, on symbols."""
     if name not in FUNCTIONS:
         raise Untraceable(f"{name.strip('_')} has no kernel")
     try:
         inside = {key: _unwrapped(value) for key, value in kwargs.items()}
         value = FUNCTIONS[name](Operations(graph), *map(_unwrapped, args), **inside)
-        result = Symbol(graph, value)
     except TypeError as error:
         raise Untraceable(f"{name.strip('_')} is used in a way that has no kernel") from error
+    if isinstance(value, tuple):
+        parts = tuple(Symbol(graph, part) for part in value)
+        for symbol in (*parts, *_symbols_in(args[:1])):
+            symbol._is_shared = True
+        return parts
+    result = Symbol(graph, value)
     # The node may be a leaf, as the result of ``s.h + 0`` is; in PyTorch it has memory of its own.
     result._is_shared = False
     place = INPLACE_POSITIONS.get(name, len(args))

@@ -123,7 +123,7 @@ def describe(cell: Cell) -> Equations:
     back = NamedGradients(step)
     name_repeated_values(step, back)
     printer = Printer(step, back)
-    title = cell.name or type(cell).__name__
+    title = cell.title
     if cell.constants:
         title += ", " + ", ".join(f"{k} = {v}" for k, v in cell.constants.items())
     return Equations(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from throughtime.kernels.graph.graph import Node, Operand
+from throughtime.kernels.graph.maps import Map
 from throughtime.kernels.graph.trace import Product
 from throughtime.kernels.printing.expressions import (
     ONE,
@@ -117,6 +118,14 @@ class Printer:
                     return self.arrange.times(a[1], a[0])
                 opposite = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[a[0].sign]
                 return self.arrange.times(a[2], Infix(opposite, a[0].args))
+            case "map":
+                assert isinstance(value.rule, Map)
+                function, numbers = value.rule.printed()
+                return Call(function, (a[0], *(Name(str(number)) for number in numbers)))
+            case "spread":
+                return a[0]
+            case "size":
+                return Name(value.name)
             case "row_max":
                 return Call("max", tuple(a))
             case "maximum" | "minimum":

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from throughtime.cells.cell import Cell
+from throughtime.kernels.graph.folded import folds_of
 from throughtime.kernels.graph.graph import Graph, Node, Operand, reachable
 from throughtime.kernels.graph.trace import Product, trace
 from throughtime.kernels.printing.expressions import Name, write_expression
@@ -34,7 +35,9 @@ class NamedStep:
     """
 
     def __init__(self, cell: Cell) -> None:
-        step = trace(cell)
+        step = trace(cell.owning())
+        # Its own matrices are among the blocks of the traced cell.
+        cell = step.cell
         self.cell, self.graph = cell, Graph()
         self.output = cell.output_name
         named = {**step.states, **{self.output: step.output}, **step.others}
@@ -92,7 +95,10 @@ class NamedStep:
                     p for p in self.products if (p.matrix, p.block) == (matrix, block)
                 ]
         uses, users = self._uses()
+        without_bias = {name for *_, name in folds_of(self.cell)}
         for gate in self.cell.gates:
+            if gate in without_bias:
+                continue
             products = {m: by_block.get((m, gate), []) for m in ("W", "R")}
             matrices = [m for m in ("W", "R") if products[m]]
             if len(matrices) == 1:

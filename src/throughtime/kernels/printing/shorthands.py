@@ -156,7 +156,7 @@ class _Shorthands:
 
     def _is_simple(self, node: Node) -> bool:
         """Whether the expression is too short for a shorthand: tanh(c_t), 1 - z_t, 1 - n_t^2."""
-        never = ("product", "gradient", "row_sum", "row_max", "where")
+        never = ("product", "gradient", "row_sum", "row_max", "map", "where")
         if node.op in never:
             return False
         named, waiting, operations = set[Node](), [node], set[Node]()

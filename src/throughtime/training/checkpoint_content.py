@@ -1,6 +1,6 @@
-"""What a checkpoint holds of a training, and the way back.
+"""The content of a checkpoint: collects it from a training, and restores a training from it.
 
-All of a checkpoint is checked before any of it is used.
+All of it is checked before any of it is used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from throughtime.reading import Each, Entries, ReadError, Whole, typed
 from throughtime.tasks.run import Run, RunError
 from throughtime.training import checkpoint
-from throughtime.training.kinds import random_kinds
+from throughtime.training.checkpoint_kinds import random_kinds
 from throughtime.training.learner import Learner
 from throughtime.training.position import (
     FIGURES,
@@ -26,7 +26,7 @@ __all__ = ["restored", "state_of"]
 
 
 def state_of(learner: Learner, position: Position) -> dict[str, Any]:
-    """The content of a checkpoint; a meeting of all processes."""
+    """The content of a checkpoint; all processes must call this together."""
     own = {
         "random": checkpoint.random_state(),
         "since_row": position.since_row,
@@ -41,15 +41,17 @@ def state_of(learner: Learner, position: Position) -> dict[str, Any]:
 
 
 def restored(run: Run, saved: dict[str, Any], learner: Learner, monitor: str) -> Position:
-    """Brings the learner and the random numbers back to a checkpoint, and returns the position.
+    """Restores the learner and the random numbers, and returns the position of the training.
 
     Args:
-        saved: what :func:`throughtime.training.checkpoint.load` read.
+        run: the run folder.
+        saved: the result of :func:`throughtime.training.checkpoint.load`.
+        learner: the learner, which is unchanged if the checkpoint is refused.
         monitor: the figure by which the best model is kept.
 
     Raises:
-        RunError: if the checkpoint is not one of this task, model, optimizer and number of
-            processes; then nothing of it was used.
+        RunError: if the checkpoint does not belong to this task, model, optimizer and number of
+            processes.
     """
     where, processes = str(run.checkpoint_file), learner.processes
     try:

@@ -1,4 +1,4 @@
-"""What the tensors of a checkpoint must be: those of this model and of this optimizer."""
+"""The kinds of the tensors of a checkpoint, by which they are checked before any is used."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["adam_kind", "adam_state", "like", "load_adam_state", "model_kind", "
 def like(
     expected: Tensor, *, least: float = -math.inf, is_finite: bool = True
 ) -> Callable[[object], Tensor]:
-    """A kind (see :func:`throughtime.reading.typed`): a tensor of the same type and shape.
+    """The kind of tensors like another one; see :func:`throughtime.reading.typed`.
 
     Args:
-        expected: of which type and shape it must be.
-        least: the smallest number that it may hold.
-        is_finite: whether all its numbers must be finite.
+        expected: the tensor with the required type and shape.
+        least: the smallest number that the tensor may hold.
+        is_finite: whether all numbers of the tensor must be finite.
     """
 
     def check(value: object) -> Tensor:
@@ -42,7 +42,7 @@ def like(
 
 
 def _is_alike(value: Tensor, expected: Tensor) -> bool:
-    """Whether two tensors are of one type and shape, and lie in memory alike."""
+    """Whether two tensors have the same type, shape and layout in memory."""
     return (
         value.dtype == expected.dtype
         and value.shape == expected.shape
@@ -59,7 +59,7 @@ def _is_alike(value: Tensor, expected: Tensor) -> bool:
 
 
 def model_kind(model: nn.Module) -> Entries:
-    """The kind of the state dict of a model, whose parameters must be finite."""
+    """The kind of the state dict of a model; its parameters must be finite."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     return Entries(
         {
@@ -72,9 +72,10 @@ def model_kind(model: nn.Module) -> Entries:
 def adam_state(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
 ) -> dict[str, Any]:
-    """What Adam keeps of each parameter, by name, and which never had a gradient.
+    """The moments of Adam by the name of the parameter, and the parameters without any.
 
-    The settings of the optimizer are not among it: they are those of the run.
+    A parameter that never had a gradient has no moments. The settings of the optimizer are not
+    included, because they belong to the run.
     """
     moments = {
         name: dict(optimizer.state[parameter])
@@ -87,7 +88,7 @@ def adam_state(
 def adam_kind(
     parameters: Mapping[str, nn.Parameter], num_steps: int
 ) -> Callable[[object], dict[str, Any]]:
-    """The kind of what :func:`adam_state` returns after that many steps."""
+    """The kind of the result of :func:`adam_state` after a number of steps."""
     kinds = {name: _of_parameter(p, num_steps) for name, p in parameters.items()}
     whole = Entries({"moments": Entries({}, kinds), "unused": list[str]})
 
@@ -109,7 +110,7 @@ def _steps(num_steps: int) -> Callable[[object], Tensor]:
     steps = range(1, num_steps + 1)
 
     def check(value: object) -> Tensor:
-        # PyTorch counts the steps in a tensor of the default type, or of float32.
+        # PyTorch counts the steps in a tensor of the default type or of float32.
         is_count = (
             isinstance(value, Tensor)
             and value.dim() == 0
@@ -128,10 +129,10 @@ def load_adam_state(
     parameters: Mapping[str, nn.Parameter],
     state: Mapping[str, Any],
 ) -> None:
-    """Goes back to what :func:`adam_state` returned."""
+    """Restores an optimizer from the result of :func:`adam_state`."""
     groups = optimizer.state_dict()["param_groups"]
     places = {name: number for number, name in enumerate(parameters)}
-    # Each tensor gets memory of its own, which those of a file may share.
+    # Clones, because tensors of a file may share memory with each other.
     entries = {
         places[name]: {key: tensor.clone() for key, tensor in moments.items()}
         for name, moments in state["moments"].items()
@@ -140,7 +141,7 @@ def load_adam_state(
 
 
 def random_kinds() -> Entries:
-    """The kind of the states of the generators of random numbers of a process."""
+    """The kind of the states of the random number generators of a process."""
     cuda = {"cuda": _generator_kind("cuda")} if torch.cuda.is_available() else {"cuda": object}
     return Entries({"cpu": _generator_kind("cpu")}, cuda)
 

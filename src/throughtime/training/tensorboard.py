@@ -1,4 +1,7 @@
-"""The TensorBoard log of a run, which is only for looking at: what fails in it is told once."""
+"""The TensorBoard log of a run.
+
+A log that cannot be written causes one warning and never ends a training.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ class Board:
     """Writes figures, texts, pictures and sounds for TensorBoard.
 
     Args:
-        run: where the log lies.
-        step: the step that the training starts from; later entries of an earlier call are hidden.
-        warn: takes a sentence if the log cannot be written; nothing more is written then.
+        run: the run folder that holds the log.
+        step: the step from which the training starts; TensorBoard hides later entries of earlier
+            calls.
+        warn: is called with a sentence if the log cannot be written; the log then stays as it is.
     """
 
     def __init__(self, run: Run, step: int, warn: Callable[[str], object]) -> None:
@@ -26,7 +30,7 @@ class Board:
         self._do(lambda: self._open(run, step))
 
     def _open(self, run: Run, step: int) -> None:
-        # It needs a while to import, and only trainings need it.
+        # Imported here because the import takes seconds, and only trainings need it.
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._writer = SummaryWriter(str(run.tensorboard_folder), purge_step=step + 1)
@@ -37,11 +41,11 @@ class Board:
             self._write(lambda w, n=name, v=value: w.add_scalar(_utf8(f"{n}/{split}"), v, step))
 
     def text(self, step: int, text: str) -> None:
-        """Adds a sample."""
+        """Adds a text as a sample."""
         self._write(lambda w: w.add_text("sample", _utf8(f"<pre>{text}</pre>"), step))
 
     def show(self, step: int, item: Shown) -> None:
-        """Adds a picture or a sound; other items are in the text."""
+        """Adds a picture or a sound; the text of the step covers all other items."""
         match item:
             case Picture(pixels, title):
                 layout = "HW" if pixels.dim() == 2 else "HWC"
@@ -54,7 +58,7 @@ class Board:
                 pass
 
     def close(self) -> None:
-        """Writes what is left, and closes the log."""
+        """Writes all entries that are still in memory, and closes the log."""
         self._write(lambda w: w.close())
 
     def _write(self, write: Callable[[Any], object]) -> None:
@@ -64,7 +68,7 @@ class Board:
     def _do(self, action: Callable[[], object]) -> None:
         try:
             action()
-        # Its writer is a thread of its own, whose errors come with any later call.
+        # The library writes in a thread, whose errors appear in any later call.
         except Exception as error:
             self._writer = None
             self._warn(
@@ -74,5 +78,5 @@ class Board:
 
 
 def _utf8(text: str) -> str:
-    """The text as UTF-8 can hold it: half a surrogate pair becomes an escape."""
+    """The text with escapes for lone surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

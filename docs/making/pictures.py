@@ -1,0 +1,189 @@
+"""The pictures of README.md and docs/gallery.md.
+
+    python docs/making/pictures.py                # trains two models for minutes, draws all
+    python docs/making/pictures.py gates speed    # these alone
+    python docs/making/pictures.py --runs FOLDER  # keeps the models there, and uses what is there
+
+The picture of a web page needs Chromium: the program ``chromium``, or what CHROMIUM names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+import throughtime as tt
+from throughtime.cli.main import main as throughtime
+from throughtime.tasks.run import Run
+
+ROOT = Path(__file__).parents[2]
+PICTURES = ROOT / "docs" / "pictures"
+MOST_BYTES = 200_000
+"""A picture must not be larger, as each is part of the repository."""
+
+TRAININGS = {
+    "plays": "char-lm --data tinyshakespeare --cell lstm-peephole --hidden_size 128 --max_time 4",
+    "finnish": f"inflection --config {ROOT}/recipes/inflection/finnish-high.yaml --max_time 6",
+}
+WORD = "kirjasto N;IN+ESS;PL"
+LINE = "KING HENRY:\nWhat is the matter, my good lord?\n"
+# As a page is shown on a machine that has no network, without Chromium's own connections.
+CHROMIUM = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()
+
+mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+
+
+def trained(runs: Path, name: str) -> Path:
+    """The run folder of a training, which is done if the folder is not there."""
+    folder = runs / name
+    if not folder.exists():
+        task, *words = TRAININGS[name].split()
+        if throughtime(["train", task, *words, "--run", str(folder)]) != 0:
+            raise SystemExit(f"the training {name} failed")
+    return folder
+
+
+def report(runs: Path) -> Image.Image:
+    """The top of the report of a language model, as a browser shows it."""
+    page = trained(runs, "plays") / "report.html"
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if program is None:
+        raise SystemExit("report: expected Chromium on the path or in CHROMIUM, found none")
+    with tempfile.TemporaryDirectory() as folder:
+        shot = Path(folder) / "shot.png"
+        options = [f"--user-data-dir={folder}/profile", "--window-size=900,1150"]
+        words = [program, *CHROMIUM, *options, f"--screenshot={shot}", page.resolve().as_uri()]
+        subprocess.run(words, check=True, capture_output=True, timeout=120)
+        return Image.open(io.BytesIO(shot.read_bytes()))
+
+
+def attention(runs: Path) -> Image.Image:
+    """Where a model that inflects words looks in its source."""
+    run = trained(runs, "finnish")
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder) / "map.png"
+        throughtime(["predict", str(run), "--text", WORD, "--attention", str(drawn)])
+        image = Image.open(io.BytesIO(drawn.read_bytes()))
+    image.thumbnail((1100, 1100))
+    return image
+
+
+def gates(runs: Path) -> Image.Image:
+    """The mean of each gate over the units of the last layer, while the model reads a line."""
+    run = Run(trained(runs, "plays"))
+    task = run.task()
+    model = run.load_model(task)
+    tokens = task.vocabulary.encode(LINE).unsqueeze(0)
+    with torch.no_grad():
+        _, _, seen = model.recurrent(model.embedding(tokens), return_trace=True)
+    last = model.num_layers - 1
+    rows = torch.stack([seen[f"{gate}_l{last}"][0].mean(-1) for gate in "ifo"])  # (3, T)
+    figure = Figure(figsize=(9, 1.7), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(rows, aspect="auto", cmap="viridis", vmin=0, vmax=1)
+    axes.set_yticks(range(3), ["input gate i", "forget gate f", "output gate o"])
+    axes.set_xticks(range(len(LINE)), [c if c.strip() else {" ": "␣"}.get(c, "↵") for c in LINE])
+    axes.tick_params(length=0)
+    figure.colorbar(image, pad=0.01)
+    return drawn_as_image(figure)
+
+
+def gradients(runs: Path) -> Image.Image:
+    """The norm of the gradient of the last output with respect to the input some steps before."""
+    steps = 100
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.add_subplot()
+    for cell, options, label in (
+        ("rnn-tanh", {}, "simple network"),
+        ("gru", {}, "GRU"),
+        ("lstm", {}, "LSTM"),
+        ("lstm", {"forget_bias": 3.0}, "LSTM, forget bias 3"),
+        ("lstm", {"forget_bias": "chrono", "chrono_steps": steps}, "LSTM, chrono start"),
+    ):
+        torch.manual_seed(0)
+        layer = tt.Recurrent(cell, 10, 64, dtype=torch.float64, **options)
+        x = torch.randn(steps, 32, 10, dtype=torch.float64, requires_grad=True)
+        layer(x)[0][-1].sum().backward()
+        norms = x.grad.norm(dim=(1, 2)).flip(0)
+        axes.semilogy(range(steps), norms / norms[0], label=label)
+    axes.set_xlabel("steps back")
+    axes.set_ylabel("gradient, relative to the last step")
+    axes.set_ylim(1e-12, 10)
+    axes.legend(frameon=False, fontsize=8)
+    return drawn_as_image(figure)
+
+
+def speed(runs: Path) -> Image.Image:
+    """How many times as long ``torch.nn`` takes, from benchmarks/results."""
+    figure = Figure(figsize=(6, 1.9), layout="constrained")
+    axes = figure.add_subplot()
+    names = ("rnn", "gru", "lstm")
+    for offset, mode in ((-0.19, "inference"), (0.19, "training")):
+        means = []
+        for name in names:
+            file = ROOT / "benchmarks" / "results" / f"kernels-{name}.json"
+            points = json.loads(file.read_text())["points"]
+            ratios = [p["ratios"]["torch"] for p in points if p["mode"] == mode]
+            means.append(statistics.geometric_mean(ratios))
+        bars = axes.barh([i + offset for i in range(3)], means, height=0.36, label=mode)
+        axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_yticks(range(3), [name.upper() for name in names])
+    axes.set_xlabel("time of torch.nn / our time")
+    figure.legend(frameon=False, fontsize=8, loc="outside right")
+    return drawn_as_image(figure)
+
+
+def drawn_as_image(figure: Figure) -> Image.Image:
+    """A figure of Matplotlib as a picture."""
+    file = io.BytesIO()
+    figure.savefig(file, dpi=130, metadata={"Software": None})
+    return Image.open(file)
+
+
+DRAWN: dict[str, Callable[[Path], Image.Image]] = {
+    "report": report,
+    "attention": attention,
+    "gates": gates,
+    "gradients": gradients,
+    "speed": speed,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draws the pictures of the documentation.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(DRAWN)} (all)")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "pictures")
+    given = parser.parse_args()
+    unknown = set(given.names) - set(DRAWN)
+    if unknown:
+        parser.error(f"unknown pictures: {', '.join(sorted(unknown))}")
+    PICTURES.mkdir(exist_ok=True)
+    for name in given.names or DRAWN:
+        path = PICTURES / f"{name}.png"
+        # Few colours suffice for drawings, and make a third of the bytes.
+        DRAWN[name](given.runs).convert("RGB").quantize(128).save(path, optimize=True)
+        size = path.stat().st_size
+        print(f"{path.relative_to(ROOT)}: {size / 1000:.0f} kB")
+        if size > MOST_BYTES:
+            raise SystemExit(f"{path}: expected at most {MOST_BYTES / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Functions that take rows apart or put them together: their graphs have autograd's gradients."""
+
+import pytest
+import torch
+
+from .test_differentiate import check_close, randn, step_gradients
+from .test_trace import EXPRESSIONS, B, H
+
+PARTS = [
+    *("layer_norm", "mish", "shape", "chunk", "split", "split in halves", "split_with_sizes"),
+    *("narrow", "index_select", "a slice", "a slice with a step", "a list of units"),
+    *("a mask of units", "a part of a parameter", "cumsum", "flip", "roll", "glu"),
+    *("a mean of a part", "a column in a row"),
+]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_gradients_of_parts_are_those_of_autograd(name):
+    function = EXPRESSIONS[name]
+    a, b, q = randn(B, H), randn(B, H), randn(H)
+    d = torch.randn(function(a, b, q).shape, dtype=torch.float64)
+    check_close(*step_gradients(function, a, b, q, d))
