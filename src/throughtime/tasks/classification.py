@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
@@ -38,7 +37,6 @@ from throughtime.layers.evaluation import evaluating
 from throughtime.models.classifier import Classifier
 from throughtime.reading import Each, Entries, Maybe
 from throughtime.tasks.class_figures import calibration_error, class_displays, class_figures
-from throughtime.tasks.labels import Labels, class_weights
 from throughtime.tasks.network import NetworkConfig, check_range
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Curves, Shown
@@ -439,8 +437,10 @@ class Classification(BatchTask):
     def _class_weights(self) -> Tensor | None:
         if self.config.class_weights == "none":
             return None
-        counts = Counter(example.label for example in self.examples("train"))
-        return class_weights(counts, Labels(tuple(self.labels)))
+        # N / (C n_c), whose mean over the N examples is 1.
+        targets = self.targets(self.examples("train"), "train")
+        counts = torch.bincount(targets, minlength=len(self.labels))
+        return len(targets) / (len(self.labels) * counts.float())
 
     def loss(
         self, model: nn.Module, batch: ClassBatch, carried: Any = None, progress: float = 0.0
