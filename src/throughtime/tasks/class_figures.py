@@ -18,15 +18,19 @@ _MOST_CONFUSED = 30
 
 
 def class_figures(scores: Tensor, targets: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """The accuracy and the macro F1 score (see :meth:`LabelCounts.macro_f1`).
+    """The accuracy and the macro F1 score, the mean of F1 over the classes.
+
+    A class that is neither true nor predicted in any example is left out of the mean.
 
     Args:
         scores: (N, C), scores or logarithms of probabilities.
         targets: (N) int64, the true classes.
         names: the names of the C classes.
     """
-    accuracy = (scores.argmax(-1) == targets).double().mean().item()
-    return {"accuracy": accuracy, "f1_macro": _counts(scores, targets, names).macro_f1()}
+    counts = _counts(scores, targets, names)
+    f1 = [counts.of_label(name)["f1"] for name in counts.true.keys() | counts.predicted.keys()]
+    accuracy = counts.right.total() / len(targets)
+    return {"accuracy": accuracy, "f1_macro": sum(f1) / len(f1)}
 
 
 def _counts(scores: Tensor, targets: Tensor, names: Sequence[str]) -> LabelCounts:
