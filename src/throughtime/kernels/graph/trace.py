@@ -32,7 +32,17 @@ from throughtime.kernels.graph.functions import (
 from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
 from throughtime.kernels.graph.maps import UNITS
 
-__all__ = ["Product", "Step", "Untraceable", "cell_key", "once_per_key", "snapshot", "trace"]
+__all__ = [
+    "Product",
+    "Step",
+    "Symbol",
+    "Untraceable",
+    "cell_key",
+    "once_per_key",
+    "run_on_symbols",
+    "snapshot",
+    "trace",
+]
 
 
 @dataclass(frozen=True)
@@ -204,11 +214,16 @@ def trace(cell: Cell) -> Step:
     cell_copy = snapshot(cell)
     if isinstance(cell_copy, Folded):
         return replace(trace(cell_copy.cell), cell=cell_copy)
-    first, second = _Tracer(cell_copy).run(), _Tracer(cell_copy).run()
+    first, second = run_on_symbols(cell_copy), run_on_symbols(cell_copy)
     # A step that counts its calls, or draws numbers of its own, would run as it did the first time.
     if first.graph.nodes != second.graph.nodes:
         raise Untraceable("the step does not do the same each time that it is called")
     return first
+
+
+def run_on_symbols(cell: Cell) -> Step:
+    """Runs the step of a cell once on symbols; raises as :func:`trace` does."""
+    return _Tracer(cell).run()
 
 
 class _Tracer:
