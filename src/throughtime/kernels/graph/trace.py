@@ -25,9 +25,11 @@ from throughtime.kernels.graph.functions import (
     FUNCTIONS,
     INPLACE_POSITIONS,
     OPERATORS,
+    ORDERINGS,
     Operations,
     Untraceable,
     operand,
+    without_kernel,
 )
 from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
 from throughtime.kernels.graph.maps import UNITS
@@ -451,6 +453,8 @@ class Symbol:
         return _apply(graph, func.__name__, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
+        if name in ORDERINGS and name not in FUNCTIONS:
+            raise without_kernel(name)
         if name.startswith("__") or name not in FUNCTIONS or not hasattr(Tensor, name):
             raise Untraceable(f"the step asks a value for its {name}")
         # PyTorch dispatches the call, because a TorchFunctionMode may replace the function.
@@ -515,7 +519,7 @@ def _node_or_number(value: Any) -> Operand:
 def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Calls a function of PyTorch, by its name, on symbols."""
     if name not in FUNCTIONS:
-        raise Untraceable(f"{name.strip('_')} has no kernel")
+        raise without_kernel(name)
     try:
         inside = {key: _unwrapped(value) for key, value in kwargs.items()}
         value = FUNCTIONS[name](Operations(graph), *map(_unwrapped, args), **inside)
