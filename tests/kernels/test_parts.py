@@ -117,7 +117,7 @@ def test_a_kernel_holds_for_every_number_of_units():
     [
         (halves, 5, "with H = 5 units"),
         (uneven, 7, "with H = 7 units, 6 is 6 and H is 7|is 6 and H is 7|H is 7"),
-        (picked, 4, "there is no unit 5 among 4|is 4"),
+        (picked, 4, "the index 5 is out of range for 4 units|is 4"),
         (lambda a, b, h, q: torch.cat(a.chunk(4, -1), -1), 6, "with H = 6 units"),
         (lambda a, b, h, q: F.layer_norm(a, (6,)), 5, "with H = 5 units"),
         (lambda a, b, h, q: a[:, :3], 5, "with H = 5 units"),
