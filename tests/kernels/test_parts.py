@@ -121,6 +121,9 @@ def test_a_kernel_holds_for_every_number_of_units():
         (lambda a, b, h, q: torch.cat(a.chunk(4, -1), -1), 6, "with H = 6 units"),
         (lambda a, b, h, q: F.layer_norm(a, (6,)), 5, "with H = 5 units"),
         (lambda a, b, h, q: a[:, :3], 5, "with H = 5 units"),
+        (lambda a, b, h, q: a + b[:, 0:5].mean(-1, keepdim=True), 3, "is 3 and 5 is 5"),
+        (lambda a, b, h, q: a + b[:, -4:-1].exp().sum(-1, keepdim=True), 3, "is 2 and 3 is 3"),
+        (lambda a, b, h, q: a + b.narrow(-1, 1, 3).mean(-1, keepdim=True), 3, "is 2 and 3 is 3"),
     ],
 )
 def test_parts_that_do_not_fit_the_units_are_a_reason(function, units, reason):

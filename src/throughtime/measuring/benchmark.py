@@ -182,14 +182,14 @@ def _alternate(
     times: dict[str, list[float]] = {name: [] for name in names}
 
     def once(first: int) -> float:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         # Each round begins with another call, so that no call always follows the same other one.
         for i in range(len(names)):
             name = names[(first + i) % len(names)]
             before = time.perf_counter()
             calls[name]()
             times[name].append(time.perf_counter() - before)
-        return time.perf_counter() - begun
+        return time.perf_counter() - start
 
     gc.collect()
     gc.disable()

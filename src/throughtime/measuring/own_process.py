@@ -124,9 +124,9 @@ def _child(what: str, job: Mapping[str, Any]) -> dict[str, float]:
     gc.collect()
     call, times = step(I, H, job["steps"], B), []
     for _ in range(11):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         call()
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - start)
     return {"first": times[0], "later": statistics.median(times[1:])}
 
 

@@ -259,7 +259,7 @@ class Loop:
 
     def _validate(self) -> bool:
         """Evaluates the model and writes it if it is the best; returns False if interrupted."""
-        p, begun = self.position, time.monotonic()
+        p, start = self.position, time.monotonic()
         with self.speed.pause():
             evaluation = self._evaluate()
             is_left = self._any(evaluation is None)
@@ -271,7 +271,7 @@ class Loop:
                 return False
             figures = evaluation.figures
             p.validated = p.step
-            seconds = self.processes.largest(time.monotonic() - begun)
+            seconds = self.processes.largest(time.monotonic() - start)
             p.validation_seconds = max(p.validation_seconds, seconds)
             is_best = self._keep_best(figures)
             self._record("valid", figures)

@@ -8,7 +8,14 @@ from .test_trace import EXPRESSIONS, B, H
 
 PARTS = [
     *("layer_norm", "mish", "shape", "chunk", "split", "split in halves", "split_with_sizes"),
-    *("narrow", "index_select", "a slice", "a slice with a step", "a list of units"),
+    *(
+        "narrow",
+        "narrow from the end",
+        "index_select",
+        "a slice",
+        "a slice with a step",
+        "a list of units",
+    ),
     *("a mask of units", "a part of a parameter", "cumsum", "flip", "roll", "glu"),
     *("a mean of a part", "a column in a row"),
 ]

@@ -178,6 +178,7 @@ EXPRESSIONS = {
     "split in halves": lambda a, b, q: torch.concat(torch.split(a, a.size(-1) // 1, -1), -1),
     "split_with_sizes": lambda a, b, q: torch.concatenate(a.split_with_sizes([2, H - 2], 1), -1),
     "narrow": lambda a, b, q: a.narrow(-1, 1, 2) * torch.narrow(b, 1, 0, 2),
+    "narrow from the end": lambda a, b, q: a.narrow(-1, -2, 2) + a.narrow(1, -2, 1) * b[:, :2],
     "index_select": lambda a, b, q: a.index_select(-1, torch.tensor([0, 2, 2])),
     "a slice": lambda a, b, q: a[:, 1:] * b[..., :-1] + a[:, -1:] * b[:, 1:2],
     "a slice with a step": lambda a, b, q: a[:, ::2] + b[:, : b.shape[-1] : 2],
@@ -280,7 +281,10 @@ def _grow(history=[]):  # noqa: B006
         (lambda a, b, q: torch.topk(a, 2, -1).values, "topk has no kernel"),
         (lambda a, b, q: a.sort(-1).values, "asks a value for its sort"),
         (lambda a, b, q: a.split(2, -1)[0], "the number of parts that split returns depends on"),
-        (lambda a, b, q: torch.cat([a, q], -1), "with values that do not .parameters. has no kernel"),
+        (
+            lambda a, b, q: torch.cat([a, q], -1),
+            "with values that do not .parameters. has no kernel",
+        ),
         (
             lambda a, b, q: F.layer_norm(a, (B, H)),
             "layer_norm has a kernel over the units of a row",

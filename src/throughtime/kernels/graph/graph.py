@@ -112,8 +112,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 """Every operation of the graph with the function of PyTorch that defines it. The names are mostly
 PyTorch's; operations that give a mask (true or false) have names of their own. ``row_sum`` and
 ``row_max`` reduce over the units. Two more operations are not in this table, because they need a
-width or a map: ``spread`` repeats one number for each unit of a row, and ``map`` computes a row from
-another row; see maps.py."""
+width or a map: ``spread`` repeats one number for each unit of a row, and ``map`` computes a row
+from another row; see maps.py."""
 
 _COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "both", "either"})
 _MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})

@@ -72,17 +72,17 @@ def _slice(w: Any, a: Node, start: Any, stop: Any, step: Any = None) -> Operand:
     for bound in (start, stop, step):
         if not (bound is None or isinstance(bound, (int, Size))) or isinstance(bound, bool):
             raise Untraceable(f"the bound {bound!r} of a slice is not a whole number")
-    return _mapped(
-        w, a, Slice(a.width, _length(a.width, start, stop, step), False, start, stop, step)
-    )
+    length = _length(a.width, start, stop, step)
+    _require_length(w, a, length, start, stop, step)
+    return _mapped(w, a, Slice(a.width, length, False, start, stop, step))
 
 
 def _length(width: Size, start: Any, stop: Any, step: Any) -> Size:
     """The width of a slice of a row with this width, in its simplest form.
 
     The general form is the operation ``length``. The simple forms matter because sizes are compared
-    as expressions: ``a[:, :n]`` and a state of n units must have the same width. They hold for
-    every row that has at least as many units as the bounds ask for.
+    as expressions: ``a[:, :n]`` and a row of n units must have the same width. They hold for a row
+    that has at least as many units as the bounds ask for; see :func:`_require_length`.
     """
     if step in (None, 1):
         if start in (None, 0) and isinstance(stop, Size):
@@ -94,6 +94,16 @@ def _length(width: Size, start: Any, stop: Any, step: Any) -> Size:
         if start == -1 and stop is None:
             return constant(1)
     return Size("length", (width, start, stop, step))
+
+
+def _require_length(w: Any, a: Node, length: Size, start: Any, stop: Any, step: Any = None) -> None:
+    """Records that a slice of ``a`` must have ``length`` units.
+
+    A slice of a shorter row has fewer, as in Python. A kernel would take zeros for the others.
+    """
+    general = Size("length", (a.width, start, stop, step))
+    if length not in (general, a.width):
+        w.graph.equal_sizes[general, length] = None
 
 
 def _chunk(w: Any, a: Any, chunks: Any, dim: Any = 0) -> tuple[Operand, ...]:
@@ -157,7 +167,11 @@ def _cat(w: Any, tensors: Any, dim: Any = 0) -> Operand:
 
 def _narrow(w: Any, a: Any, dim: Any, start: Any, length: Any) -> Operand:
     a = _check(a, dim, "narrow")
-    return _slice_of(w, a, start, length if isinstance(length, Size) else constant(length))
+    size = length if isinstance(length, Size) else constant(length)
+    if isinstance(start, int) and start < 0:
+        start = a.width + start
+    _require_length(w, a, size, start, start + size)
+    return _slice_of(w, a, start, size)
 
 
 def _index_select(w: Any, a: Any, dim: Any, index: Any) -> Operand:

@@ -436,8 +436,8 @@ class Symbol:
 
     def __init__(self, graph: Graph, node: Operand) -> None:
         self._graph, self._node = graph, node
-        # Whether the tensor would share its memory with a tensor of the caller, or with a view: then
-        # an operation in place would change more values than the graph can express.
+        # Whether the tensor would share its memory with a view, or with a tensor of the caller.
+        # Then an operation in place would change more values than the graph can express.
         self._is_shared = isinstance(node, Node) and node.op in _OWNED_BY_CALLER
 
     @classmethod
