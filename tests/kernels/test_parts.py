@@ -1,4 +1,4 @@
-"""Steps that take rows apart, put them together or order them anew, in compiled kernels.
+"""Steps that split, slice, reorder or join rows, in compiled kernels.
 
 Each function below is also tried alone, as a graph, in graph/test_parts.py.
 """
@@ -63,14 +63,14 @@ FUNCTIONS = [
 
 
 def cell_of(*functions):
-    class Made(tt.Cell):
+    class OfFunctions(tt.Cell):
         gates, states, parameters = ("h", "g"), ("h",), ("q",)
 
         def step(self, x, W, R, s, p):
             a, b = torch.tanh(W.h(x) + R.h(s.h)), torch.sigmoid(W.g(x) + R.g(s.h))
             return dict(h=torch.tanh(sum(f(a, b, s.h, p.q) for f in functions)))
 
-    return Made()
+    return OfFunctions()
 
 
 def results(layer, x, lengths):
@@ -86,9 +86,9 @@ def compare(cell, H, dtype, save, tolerance):
     x = torch.randn(5, 3, I, dtype=dtype, requires_grad=True)
     for lengths in (None, [5, 0, 3]):
         pairs = zip(*(results(layer.to(dtype), x, lengths) for layer in layers), strict=True)
-        for got, wanted in pairs:
-            limit = tolerance * max(1.0, wanted.abs().max().item())
-            torch.testing.assert_close(got, wanted, rtol=0, atol=limit)
+        for got, expected in pairs:
+            limit = tolerance * max(1.0, expected.abs().max().item())
+            torch.testing.assert_close(got, expected, rtol=0, atol=limit)
 
 
 GROUPS = [FUNCTIONS[:3], FUNCTIONS[3:5], FUNCTIONS[5:7], FUNCTIONS[7:]]

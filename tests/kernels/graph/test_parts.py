@@ -1,4 +1,4 @@
-"""Functions that take rows apart or put them together: their graphs have autograd's gradients."""
+"""Functions that split, slice, reorder or join rows: their graphs have autograd's gradients."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ PARTS = [
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_the_gradients_of_parts_are_those_of_autograd(name):
+def test_the_gradients_of_functions_of_parts_equal_those_of_autograd(name):
     function = EXPRESSIONS[name]
     a, b, q = randn(B, H), randn(B, H), randn(H)
     d = torch.randn(function(a, b, q).shape, dtype=torch.float64)
