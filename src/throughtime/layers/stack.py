@@ -104,7 +104,7 @@ class Stack(WithSpec):
         self._shapes = parameters.shapes(cell, spec)
         self._copied_tensors = parameters.copied_tensors(cell)
         self._has_own_tensors = has_own(cell)
-        # A float that every call compares is a symbol to torch.compile, which then begins again.
+        # Calls compare no floats, because torch.compile would make them symbols and recompile.
         self._drops_outputs, self._drops_weights = spec.dropout > 0, spec.weight_drop > 0
 
     @property
@@ -248,8 +248,8 @@ class Stack(WithSpec):
     def _recurrent(self, suffix: str, x: Tensor | None = None) -> Tensor | None:
         """The recurrent matrix of one layer and direction as the step reads it.
 
-        Dropped by ``weight_drop``, extended by the projection of ``proj_size``, and transformed as
-        the cell declares. None if the cell has no recurrent matrix.
+        ``weight_drop`` is applied, the projection of ``proj_size`` is appended, and the cell's
+        transformation is applied. None if the cell has no recurrent matrix.
         """
         learned: Tensor | None = self._weight(f"weight_hh{suffix}", x)
         if learned is not None and self._drops_weights:
