@@ -21,15 +21,15 @@ B, H = 4, 6
 def cell_of(function, **declared):
     """A cell whose h is a function of both its states and of its parameter."""
 
-    class Made(tt.Cell):
+    class OfFunction(tt.Cell):
         gates, states, parameters = ("a",), ("h", "c"), ("q",)
 
         def step(self, x, W, R, s, p):
             return dict(h=function(s.h, s.c, p.q), c=s.c)
 
     for name, value in declared.items():
-        setattr(Made, name, value)
-    return Made()
+        setattr(OfFunction, name, value)
+    return OfFunction()
 
 
 def values(seed=0):
@@ -119,6 +119,8 @@ EXPRESSIONS = {
     "fmod": lambda a, b, q: torch.fmod(a, b) + a.fmod(1.5),
     "maximum": lambda a, b, q: torch.maximum(a, b) + a.maximum(q),
     "minimum": lambda a, b, q: torch.minimum(a, b),
+    "max": lambda a, b, q: torch.max(a, b) + a.max(other=q),
+    "min": lambda a, b, q: torch.min(a, other=b) + a.min(q),
     "where": lambda a, b, q: torch.where(a > b, a, q) + torch.where(a < 0, 0.0, b),
     "pow": lambda a, b, q: torch.pow(a, 3) + a.pow(2) + pos(a).pow(-0.5),
     "square": lambda a, b, q: torch.square(a) + b.square(),
@@ -278,8 +280,18 @@ def _grow(history=[]):  # noqa: B006
         (lambda a, b, q: torch.cat([a, b]), "cat has a kernel only along the units"),
         (lambda a, b, q: a.cumprod(-1), "asks a value for its cumprod"),
         (lambda a, b, q: a.cumsum(0), "cumsum has a kernel only along the units"),
-        (lambda a, b, q: torch.topk(a, 2, -1).values, "topk has no kernel"),
-        (lambda a, b, q: a.sort(-1).values, "asks a value for its sort"),
+        (lambda a, b, q: torch.topk(a, 2, -1).values, "topk has no kernel, because values decide"),
+        (
+            lambda a, b, q: a.topk(2).values.sum(-1),
+            r"topk has no kernel, .*\(torch.softmax\(c \* a",
+        ),
+        (lambda a, b, q: a.sort(-1).values[..., 0], "sort has no kernel, .* tends to the largest"),
+        (lambda a, b, q: torch.sort(a)[0], r"sort has no kernel, .*torch.where\(a > limit"),
+        (lambda a, b, q: b - a.amax(-1, keepdim=True), "amax has no kernel, because values decide"),
+        (lambda a, b, q: torch.max(a, -1).values, "max has no kernel, because values decide"),
+        (lambda a, b, q: b - a.max(dim=-1, keepdim=True)[0], "max has no kernel, because values"),
+        (lambda a, b, q: b - a.min(), "min has no kernel, because values decide"),
+        (lambda a, b, q: a.median(-1).values, "median has no kernel, because values decide"),
         (lambda a, b, q: a.split(2, -1)[0], "the number of parts that split returns depends on"),
         (
             lambda a, b, q: torch.cat([a, q], -1),
@@ -441,3 +453,16 @@ def test_an_error_of_the_equations_themselves_is_not_swallowed():
 
     with pytest.raises(ZeroDivisionError):
         trace(cell_of(divide))
+
+
+def test_what_a_reason_says_to_write_instead_has_a_kernel_and_that_limit():
+    def extreme(c):
+        return lambda a, b, q: (torch.softmax(c * a, -1) * a).sum(-1, keepdim=True) + 0 * b
+
+    a, b, q = values()
+    root = trace(cell_of(extreme(400))).states["h"]
+    torch.testing.assert_close(evaluated(root, a, b, q), a.amax(-1, keepdim=True).expand(B, H))
+    least = trace(cell_of(extreme(-400))).states["h"]
+    torch.testing.assert_close(evaluated(least, a, b, q), a.amin(-1, keepdim=True).expand(B, H))
+    kept = trace(cell_of(lambda a, b, q: torch.where(a > 0.5, a, 0.0))).states["h"]
+    assert torch.equal(evaluated(kept, a, b, q), torch.where(a > 0.5, a, 0.0))

@@ -25,14 +25,26 @@ from throughtime.kernels.graph.functions import (
     FUNCTIONS,
     INPLACE_POSITIONS,
     OPERATORS,
+    ORDERINGS,
     Operations,
     Untraceable,
     operand,
+    without_kernel,
 )
 from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
 from throughtime.kernels.graph.maps import UNITS
 
-__all__ = ["Product", "Step", "Untraceable", "cell_key", "once_per_key", "snapshot", "trace"]
+__all__ = [
+    "Product",
+    "Step",
+    "Symbol",
+    "Untraceable",
+    "cell_key",
+    "once_per_key",
+    "run_on_symbols",
+    "snapshot",
+    "trace",
+]
 
 
 @dataclass(frozen=True)
@@ -204,11 +216,16 @@ def trace(cell: Cell) -> Step:
     cell_copy = snapshot(cell)
     if isinstance(cell_copy, Folded):
         return replace(trace(cell_copy.cell), cell=cell_copy)
-    first, second = _Tracer(cell_copy).run(), _Tracer(cell_copy).run()
+    first, second = run_on_symbols(cell_copy), run_on_symbols(cell_copy)
     # A step that counts its calls, or draws numbers of its own, would run as it did the first time.
     if first.graph.nodes != second.graph.nodes:
         raise Untraceable("the step does not do the same each time that it is called")
     return first
+
+
+def run_on_symbols(cell: Cell) -> Step:
+    """Runs the step of a cell once on symbols; raises as :func:`trace` does."""
+    return _Tracer(cell).run()
 
 
 class _Tracer:
@@ -451,6 +468,8 @@ class Symbol:
         return _apply(graph, func.__name__, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
+        if name in ORDERINGS and name not in FUNCTIONS:
+            raise without_kernel(name)
         if name.startswith("__") or name not in FUNCTIONS or not hasattr(Tensor, name):
             raise Untraceable(f"the step asks a value for its {name}")
         # PyTorch dispatches the call, because a TorchFunctionMode may replace the function.
@@ -517,7 +536,7 @@ def _node_or_number(value: Any) -> Operand:
 def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Calls a function of PyTorch, by its name, on symbols."""
     if name not in FUNCTIONS:
-        raise Untraceable(f"{name.strip('_')} has no kernel")
+        raise without_kernel(name)
     try:
         inside = {key: _unwrapped(value) for key, value in kwargs.items()}
         value = FUNCTIONS[name](Operations(graph), *map(_unwrapped, args), **inside)
