@@ -154,7 +154,7 @@ class Loop:
             try:
                 report = self.learner.step(progress)
             except Diverged as error:
-                raise Diverged(self._last_words(error)) from error
+                raise Diverged(self._divergence_message(error)) from error
             if self._after_step(report):
                 return
 
@@ -209,11 +209,13 @@ class Loop:
                 self.reason = "time"
 
     def _any(self, mine: bool) -> bool:
+        """Whether the condition holds in at least one process."""
         return bool(self.processes.largest(float(mine)))
 
     # Rows of metrics.csv.
 
     def _write_row(self) -> None:
+        """Records the figures of the steps since the last row."""
         p = self.position
         figures = self.learner.figures(p.means())
         figures |= {**self.latest, f"{self.task.unit}_per_second": self.speed.measure()}
@@ -221,6 +223,7 @@ class Loop:
         self._record("train", figures)
 
     def _record(self, split: str, figures: Mapping[str, float]) -> None:
+        """Adds a row to metrics.csv; only the first process does."""
         p = self.position
         if self.journal is not None:
             p.unwritten.append(Row(p.step, self.epoch, p.seconds, split, dict(figures)))
@@ -259,7 +262,7 @@ class Loop:
 
     def _validate(self) -> bool:
         """Evaluates the model and writes it if it is the best; returns False if interrupted."""
-        p, begun = self.position, time.monotonic()
+        p, start = self.position, time.monotonic()
         with self.speed.pause():
             evaluation = self._evaluate()
             is_left = self._any(evaluation is None)
@@ -267,11 +270,11 @@ class Loop:
             if is_left or evaluation is None:
                 if self.reason == "complete":
                     self.reason = "time"
-                self._keep_unjudged()
+                self._keep_without_validation()
                 return False
             figures = evaluation.figures
             p.validated = p.step
-            seconds = self.processes.largest(time.monotonic() - begun)
+            seconds = self.processes.largest(time.monotonic() - start)
             p.validation_seconds = max(p.validation_seconds, seconds)
             is_best = self._keep_best(figures)
             self._record("valid", figures)
@@ -298,6 +301,7 @@ class Loop:
             return None
 
     def _keep_best(self, figures: dict[str, float]) -> bool:
+        """Writes the model if these figures are the best so far; returns whether they are."""
         p, monitor = self.position, self.task.monitor
         figure = self.task.figures[monitor]
         self._keep_several(figures[monitor], figure)
@@ -310,9 +314,9 @@ class Loop:
         return True
 
     def _keep_several(self, value: float, figure: Figure) -> None:
-        """Keeps the model beside others if it is among the ``keep_best`` best ones."""
+        """Writes the model under its step number if it is among the ``keep_best`` best ones."""
         p, most = self.position, self.config.keep_best
-        # A validation that was made up for after an interruption is in the list already.
+        # A validation that is repeated after an interruption may be in the list already.
         before = [kept for kept in p.kept if kept.step != p.step]
         rank = next(
             (r for r, kept in enumerate(before) if figure.is_improved(value, kept.value)),
@@ -325,7 +329,7 @@ class Loop:
                 self.run.save_model(self.learner.model, p.step)
             self.run.drop_models(kept.step for kept in p.kept)
 
-    def _keep_unjudged(self) -> None:
+    def _keep_without_validation(self) -> None:
         """Writes the model of a run whose time was too short for any validation."""
         if self.reason == "time" and self.position.best is None and self.processes.is_first:
             self.run.save_model(self.learner.model)
@@ -340,7 +344,7 @@ class Loop:
                 checkpoint.save(self.run.checkpoint_file, state)
         self.saved, self.saved_step = time.monotonic(), self.position.step
 
-    def _last_words(self, error: Diverged) -> str:
+    def _divergence_message(self, error: Diverged) -> str:
         kept = "keeps the last good checkpoint"
         if not self.run.checkpoint_file.is_file():
             kept = "has no checkpoint yet"

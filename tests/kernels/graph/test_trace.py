@@ -21,15 +21,15 @@ B, H = 4, 6
 def cell_of(function, **declared):
     """A cell whose h is a function of both its states and of its parameter."""
 
-    class Made(tt.Cell):
+    class OfFunction(tt.Cell):
         gates, states, parameters = ("a",), ("h", "c"), ("q",)
 
         def step(self, x, W, R, s, p):
             return dict(h=function(s.h, s.c, p.q), c=s.c)
 
     for name, value in declared.items():
-        setattr(Made, name, value)
-    return Made()
+        setattr(OfFunction, name, value)
+    return OfFunction()
 
 
 def values(seed=0):
@@ -180,6 +180,7 @@ EXPRESSIONS = {
     "split in halves": lambda a, b, q: torch.concat(torch.split(a, a.size(-1) // 1, -1), -1),
     "split_with_sizes": lambda a, b, q: torch.concatenate(a.split_with_sizes([2, H - 2], 1), -1),
     "narrow": lambda a, b, q: a.narrow(-1, 1, 2) * torch.narrow(b, 1, 0, 2),
+    "narrow from the end": lambda a, b, q: a.narrow(-1, -2, 2) + a.narrow(1, -2, 1) * b[:, :2],
     "index_select": lambda a, b, q: a.index_select(-1, torch.tensor([0, 2, 2])),
     "a slice": lambda a, b, q: a[:, 1:] * b[..., :-1] + a[:, -1:] * b[:, 1:2],
     "a slice with a step": lambda a, b, q: a[:, ::2] + b[:, : b.shape[-1] : 2],
@@ -291,8 +292,11 @@ def _grow(history=[]):  # noqa: B006
         (lambda a, b, q: b - a.max(dim=-1, keepdim=True)[0], "max has no kernel, because values"),
         (lambda a, b, q: b - a.min(), "min has no kernel, because values decide"),
         (lambda a, b, q: a.median(-1).values, "median has no kernel, because values decide"),
-        (lambda a, b, q: a.split(2, -1)[0], "how many parts split makes depends on"),
-        (lambda a, b, q: torch.cat([a, q], -1), "cat of rows with what is the same for all rows"),
+        (lambda a, b, q: a.split(2, -1)[0], "the number of parts that split returns depends on"),
+        (
+            lambda a, b, q: torch.cat([a, q], -1),
+            "with values that do not .parameters. has no kernel",
+        ),
         (
             lambda a, b, q: F.layer_norm(a, (B, H)),
             "layer_norm has a kernel over the units of a row",
@@ -306,8 +310,8 @@ def _grow(history=[]):  # noqa: B006
         (lambda a, b, q: a[0] * b, "only along the units"),
         (lambda a, b, q: a[:, 1] * b, "drops a dimension"),
         (lambda a, b, q: a[:, None] * b, "a slice, or a list of whole numbers"),
-        (lambda a, b, q: a[:, 0.5:] * b, "no whole number"),
-        (lambda a, b, q: sum(a), "takes a value apart"),
+        (lambda a, b, q: a[:, 0.5:] * b, "not a whole number"),
+        (lambda a, b, q: sum(a), "iterates over a value; use torch.chunk"),
         (lambda a, b, q: a * torch.ones(H), rf"a tensor of its own, of shape \({H},\)"),
         (lambda a, b, q: torch.ones(B, H) - a, rf"a tensor of its own, of shape \({B}, {H}\)"),
         (lambda a, b, q: F.dropout(a, 0.5), "dropout has no kernel"),
@@ -337,13 +341,13 @@ def _grow(history=[]):  # noqa: B006
         (lambda a, b, q: None, "None as a value"),
         (lambda a, b, q: a.to(torch.int64) * b, "cast to whole numbers has no kernel"),
         (lambda a, b, q: torch.zeros_like(a, dtype=torch.bool) * b, "whole numbers has no kernel"),
-        (lambda a, b, q: (a > 0) * (b > 0), "mul of what is true or false has no kernel"),
+        (lambda a, b, q: (a > 0) * (b > 0), "mul of a mask .* has no kernel"),
         (lambda a, b, q: a * ((a > 0) & True), "both of a number has no kernel"),
-        (lambda a, b, q: 1 - (a > 0), "sub of what is true or false has no kernel"),
+        (lambda a, b, q: 1 - (a > 0), "sub of a mask .* has no kernel"),
         (lambda a, b, q: a * torch.ones((), requires_grad=True), "of its own that has a gradient"),
-        (lambda a, b, q: operator.iadd(a, 1), "changes in place what others hold"),
-        (lambda a, b, q: F.relu(a, inplace=True), "changes in place what others hold"),
-        (lambda a, b, q: operator.iadd((a * b).detach(), 1), "in place what others hold"),
+        (lambda a, b, q: operator.iadd(a, 1), "in place that shares memory"),
+        (lambda a, b, q: F.relu(a, inplace=True), "in place that shares memory"),
+        (lambda a, b, q: operator.iadd((a * b).detach(), 1), "in place that shares memory"),
     ],
 )
 def test_what_no_graph_can_hold_is_refused_with_the_reason(function, reason):

@@ -98,7 +98,7 @@ class Operations:
         if not any(is_mask(a) for a in numbers):
             return args
         if op not in ("add", "mul", "where") or all(is_mask(a) for a in numbers):
-            raise Untraceable(f"{op} of what is true or false has no kernel")
+            raise Untraceable(f"{op} of a mask (true or false) has no kernel")
         converted = [self.graph.node("where", a, 1.0, 0.0) if is_mask(a) else a for a in numbers]
         return [*args[: len(args) - len(converted)], *converted]
 
@@ -167,7 +167,7 @@ def _check_reduction(a: Any, dim: Any, keepdim: bool) -> None:
     if dim not in (-1, 1, (-1,), [-1], (1,), [1]) or not keepdim:
         raise Untraceable("a reduction has a kernel only over the units, with keepdim=True")
     if isinstance(a, Node) and a.kind in ("column", "number"):
-        raise Untraceable("a reduction of what is one number for all units has no kernel")
+        raise Untraceable("a reduction of a value with one number for all units has no kernel")
 
 
 def _sum(g: Operations, a: Any, dim: Any = None, keepdim: bool = False) -> Operand:
