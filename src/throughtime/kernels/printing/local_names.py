@@ -8,7 +8,6 @@ from types import CodeType, FrameType
 from typing import Any
 
 from throughtime.cells.cell import Cell
-from throughtime.cells.wrapped import Wrapped
 from throughtime.kernels.graph.graph import Node
 from throughtime.kernels.graph.trace import Symbol, run_on_symbols
 
@@ -79,11 +78,13 @@ def _values(frame: FrameType) -> dict[str, Node]:
 def _is_step(frame: FrameType) -> bool:
     """Whether the function is the step of a cell, or of a base class of it.
 
-    The step of a wrapper is that of a layer option. It has no equations that an author named.
+    The step of a wrapper (a cell that declares ``follows``) is that of a layer option. It has no
+    equations that an author named.
     """
     code = frame.f_code
     cell = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
-    return isinstance(cell, Cell) and not isinstance(cell, Wrapped) and code in _steps_of(cell)
+    is_cell = isinstance(cell, Cell) and not hasattr(type(cell), "follows")
+    return is_cell and code in _steps_of(cell)
 
 
 def _steps_of(cell: Cell) -> list[CodeType]:
