@@ -83,8 +83,9 @@ def _is_step(frame: FrameType) -> bool:
     """
     code = frame.f_code
     cell = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
-    is_cell = isinstance(cell, Cell) and not hasattr(type(cell), "follows")
-    return is_cell and code in _steps_of(cell)
+    if not isinstance(cell, Cell) or hasattr(type(cell), "follows"):
+        return False
+    return code in _steps_of(cell)
 
 
 def _steps_of(cell: Cell) -> list[CodeType]:
