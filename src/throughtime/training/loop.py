@@ -124,6 +124,7 @@ class Loop:
             OSError: if metrics.csv cannot be written; the checkpoint then holds the missing rows.
         """
         with self.stop.installed():
+            companions().ready()
             self.display.start()
             try:
                 self._train()
@@ -174,8 +175,7 @@ class Loop:
         self._decide(is_last)
         if p.step % c.log_every == 0 or is_last:
             self._write_row()
-        now = time.monotonic()
-        if now - self.updated >= SECONDS_BETWEEN_UPDATES:
+        if time.monotonic() - self.updated >= SECONDS_BETWEEN_UPDATES:
             self._show_progress(report)
         is_ended = self.reason != "complete"
         is_interrupted = is_ended and self.reason != "time"
