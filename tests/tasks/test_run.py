@@ -87,8 +87,9 @@ def test_a_failed_write_leaves_the_file_before_it(tmp_path):
         partial.write_text("aft")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         written_whole(path, fail)
+    assert caught.value.filename == str(path)
     assert path.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

@@ -70,3 +70,4 @@ class Forked:
         """Ends the server."""
         self._server.stdin.close()
         self._server.wait(60)
+        self._server.stdout.close()

@@ -115,12 +115,16 @@ def rows(run, split=None):
 
 
 def until(condition, process, seconds=240):
-    """Waits for a condition while a process runs."""
+    """Waits for a condition while a process runs, which does not outlive a failure."""
     end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, "the command ended before it was stopped"
-        assert time.monotonic() < end, "the command did not get on"
-        time.sleep(0.01)
+    try:
+        while not condition():
+            assert process.poll() is None, "the command ended before it was stopped"
+            assert time.monotonic() < end, "the command did not get on"
+            time.sleep(0.01)
+    except AssertionError:
+        process.kill()
+        raise
 
 
 def call(words, **options):

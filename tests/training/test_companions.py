@@ -137,6 +137,31 @@ def test_a_process_that_dies_while_the_others_validate_takes_them_with_it(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
+@pytest.mark.parametrize("whom", ["first", "second", "both"])
+def test_a_signal_while_the_processes_are_being_connected_ends_both(tmp_path, how, whom):
+    """The first waits for the second, which a signal ends before it can answer."""
+    folder = written(tmp_path)
+    words = command(folder, "char-lm", "gradient", folder / "run", *TWO)
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: children(process), process)
+        (child,) = children(process)
+        for number in {"first": [process.pid], "second": [child]}.get(whom, [process.pid, child]):
+            os.kill(number, how)
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode == (1 if whom == "second" else -how)
+    # Of both, the second may print why it ends before its own signal arrives.
+    assert errors.count("throughtime train: ") <= 1
+    assert whom == "both" or errors.count("throughtime train: ") == 1
+    assert "Traceback" not in errors
+    assert "frame #" not in errors
+    end = time.monotonic() + 10
+    while is_there(child):
+        assert time.monotonic() < end, "the second process did not end"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
 def test_an_error_of_the_first_process_ends_the_second(tmp_path):
     """A disk on which no checkpoint can be written."""
     folder = written(tmp_path)

@@ -250,11 +250,12 @@ def uninterrupted(tmp_path_factory):
 def test_a_stopped_training_resumes_to_the_same_numbers(uninterrupted, tmp_path, how):
     text, whole = uninterrupted
     run = Run(tmp_path / "run")
-    process = subprocess.Popen(command(text, run.folder), stdout=subprocess.PIPE, text=True)
-    # In the middle of the second epoch of about 70 steps.
-    until(lambda: run.metrics_file.is_file() and len(rows(run)) >= 14, process)
-    process.send_signal(how)
-    said, _ = process.communicate()
+    words = command(text, run.folder)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        # In the middle of the second epoch of about 70 steps.
+        until(lambda: run.metrics_file.is_file() and len(rows(run)) >= 14, process)
+        process.send_signal(how)
+        said, _ = process.communicate()
     status = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
     assert process.returncode == status[how]
     if how != signal.SIGKILL:
@@ -319,10 +320,11 @@ def test_two_processes_that_are_interrupted_resume_to_the_same_numbers(tmp_path,
     quiet = dict(stdout=subprocess.DEVNULL, timeout=300)
     subprocess.run(command(text, whole.folder, *more), check=True, **quiet)
 
-    process = subprocess.Popen(command(text, parts.folder, *more), stdout=subprocess.DEVNULL)
-    until(lambda: parts.metrics_file.is_file() and len(rows(parts)) >= 14, process)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=300) == 130
+    words = command(text, parts.folder, *more)
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        until(lambda: parts.metrics_file.is_file() and len(rows(parts)) >= 14, process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=300) == 130
     assert checkpoint.load(parts.checkpoint_file)["step"] < 3 * 70
     subprocess.run(command(text, parts.folder, "--resume", *more), check=True, **quiet)
 

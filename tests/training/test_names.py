@@ -92,3 +92,17 @@ def test_what_is_shown_may_hold_half_a_surrogate_pair(tmp_path, said, monkeypatc
     assert any(run.tensorboard_folder.iterdir())
     whole(run)
     assert "\\ud800" in run.report_file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["a\ud800b", "a\0b"], ids=["half a surrogate pair", "NUL"])
+@pytest.mark.parametrize("option", ["run", "config"])
+def test_a_name_that_no_file_can_have_is_refused_with_its_option(tmp_path, said, option, name):
+    data = tmp_path / "text.txt"
+    data.write_text("the cat sat on the mat.\n" * 40)
+    for more in ([], ["--resume"]):
+        status, out, err = said("train", "char-lm", "--data", data, f"--{option}", name, *more)
+        assert (status, out) == (1, "")
+        assert err == (
+            f"throughtime train: --{option}: expected a name that a file can have, got {name!r}. "
+            "Name another one.\n"
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,6 +12,7 @@ from torch import nn
 from throughtime.cli import completion
 from throughtime.cli.opening import open_run, options_of
 from throughtime.cli.parser import Parser
+from throughtime.reading import path_of
 from throughtime.tasks.run import written_whole
 from throughtime.tasks.shown import as_text
 from throughtime.tasks.task import Evaluation, Figure, NoOptions, Task
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser.complete(parser.parse(argv))
     assert run is not None
     assert task is not None
-    outputs = Path(args["outputs"]) if args["outputs"] is not None else None
+    outputs = path_of("--outputs", args["outputs"]) if args["outputs"] is not None else None
     if outputs is not None and not task.has_outputs:
         parser.error(
             f"--outputs: a run of {task.name} has no outputs to write, so it would have no "

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
-        print(f"throughtime {command}: {_in_words(error)}", file=sys.stderr)
+        print(f"throughtime {command}: {_in_words(error, command)}", file=sys.stderr)
         return 1
 
 
@@ -94,12 +94,13 @@ def _print_completion(argv: Sequence[str]) -> int:
     return 0
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: Exception, command: str) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f"{error.filename}: " if error.filename else ""
+        again = "go on with --resume" if command == "train" else "call the command again"
         return (
             f"{where}no space is left on the disk. What was saved before is untouched. "
-            f"Make room, then go on with --resume."
+            f"Make room, then {again}."
         )
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"

@@ -17,6 +17,7 @@ from throughtime.cli.opening import open_run, options_of
 from throughtime.cli.parser import Parser
 from throughtime.data import one_line
 from throughtime.inspection.attention_map import can_write_attention, write_attention
+from throughtime.reading import path_of
 from throughtime.tasks.task import NoOptions, Task
 from throughtime.tasks.uses import AttentionMap, Explains, Prediction, Predicts
 
@@ -43,7 +44,11 @@ def main(argv: Sequence[str]) -> int:
             parser.error(f"--text: {error}; several are read from the input")
     if args["batch_size"] < 1:
         parser.error(f"--batch_size: expected at least 1, got {args['batch_size']}")
-    pictures = _Pictures(Path(args["attention"])) if args["attention"] is not None else None
+    pictures = (
+        _Pictures(path_of("--attention", args["attention"]))
+        if args["attention"] is not None
+        else None
+    )
     assert run is not None
     assert isinstance(task, Predicts)
     options = options_of(parser, task.PredictionOptions, args)
@@ -128,7 +133,7 @@ def _inputs(text: str | None, files: Sequence[str], batch_size: int) -> Iterator
         yield [text]
     elif files:
         for name in files:
-            with Path(name).open("rb") as file:
+            with path_of("files", name).open("rb") as file:
                 try:
                     yield from read_lines(cast(io.BufferedIOBase, file), batch_size)
                 except ValueError as error:
@@ -145,9 +150,10 @@ def _inputs(text: str | None, files: Sequence[str], batch_size: int) -> Iterator
 def _output(name: str | None) -> Iterator[Callable[[str], None]]:
     """A function that writes text at once, to a file or to the standard output."""
     if name is not None:
-        if not Path(name).parent.is_dir():
-            raise ValueError(f"--output: there is no folder {Path(name).parent}. Create it first.")
-        with Path(name).open("w", encoding="utf-8", errors="backslashreplace") as file:
+        path = path_of("--output", name)
+        if not path.parent.is_dir():
+            raise ValueError(f"--output: there is no folder {path.parent}. Create it first.")
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
             yield _writer(file)
         return
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -20,7 +20,7 @@ from throughtime.checks import nearest
 from throughtime.cli.parser import Parser
 from throughtime.inspection.metrics import read_metrics
 from throughtime.inspection.table import Row, in_lines, write_table
-from throughtime.reading import Each, Entries, Maybe, json_of, typed, yaml_of
+from throughtime.reading import Each, Entries, Maybe, json_of, path_of, typed, yaml_of
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.task import Figure
 
@@ -195,7 +195,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int | None, help="trainings at a time (the processor cores)")
     args = parser.complete(parser.parse(argv))
     path = _file(args["name"])
-    folder = Path(args["folder"] or Path("runs") / "tables" / path.stem)
+    folder = path_of("--folder", args["folder"] or str(Path("runs", "tables", path.stem)))
     jobs = args["jobs"] if args["jobs"] is not None else os.cpu_count() or 1
     if jobs < 1:
         parser.error(f"--jobs: expected at least 1, got {jobs}")

@@ -16,7 +16,7 @@ from throughtime import tasks
 from throughtime.cli import completion
 from throughtime.cli.parser import Parser, fields, learner_of_file, settings_of_file
 from throughtime.cli.resuming import resumed
-from throughtime.reading import kinds_of, typed
+from throughtime.reading import kinds_of, path_of, typed
 from throughtime.tasks.run import Run, RunError
 from throughtime.tasks.task import BatchTask, Task
 from throughtime.training.config import GradientConfig
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     # A process that the first one has started uses the folder that the first one has created.
     is_first = is_first_by_environment()
     folder = call["run"] if is_first else os.environ.get("THROUGHTIME_RUN", call["run"])
-    run = Run(Path(folder)) if folder else None
+    run = Run(path_of("--run", folder)) if folder else None
     assets = None
     if run is not None and call["resume"]:
         options, assets = resumed(run, kind, learner, options)
@@ -153,9 +153,9 @@ def _learner_of(argv: Sequence[str]) -> str | None:
             return None
     if "--learner" in options:
         return options["--learner"]
-    if "--config" in options and Path(options["--config"]).is_file():
+    if "--config" in options and path_of("--config", options["--config"]).is_file():
         return learner_of_file(options["--config"])
-    run = Run(Path(options["--run"])) if "--run" in options else None
+    run = Run(path_of("--run", options["--run"])) if "--run" in options else None
     if run is not None and "--resume" in options and run.config_file.is_file():
         return run.config().get("learner")
     return None

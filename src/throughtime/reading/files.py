@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ import yaml
 
 from throughtime.reading.errors import ReadError, entry, shown
 
-__all__ = ["json_of", "json_value", "rows_of", "text_of", "yaml_of", "yaml_value"]
+__all__ = ["json_of", "json_value", "path_of", "rows_of", "text_of", "yaml_of", "yaml_value"]
 
 MOST_BYTES = 1 << 28
 """The largest size of a file; throughtime writes no larger ones."""
@@ -33,6 +34,28 @@ DEEPEST = 64
 
 
 # Files.
+
+
+def path_of(where: str, name: str) -> Path:
+    """The path of a name that a person has given.
+
+    Args:
+        where: the option or entry of the name, for the message.
+        name: the name of a file or folder.
+
+    Raises:
+        ReadError: if no file can have this name, because it holds NUL, or a lone surrogate that
+            stands for no byte.
+    """
+    try:
+        is_possible = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        is_possible = False
+    if not is_possible:
+        raise ReadError(
+            where, f"expected a name that a file can have, got {shown(name)}. Name another one."
+        )
+    return Path(name)
 
 
 def text_of(path: str | Path, most: int = MOST_BYTES, errors: str = "strict") -> str:

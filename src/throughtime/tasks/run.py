@@ -65,6 +65,11 @@ def written_whole(path: Path, write: Callable[[Path], Any]) -> None:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        # The error of a write names no file, and the user does not know the partial one.
+        if error.filename in (None, str(partial)):
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

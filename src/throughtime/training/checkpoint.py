@@ -45,7 +45,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
         written_whole(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
     except OSError as error:
         full = error.errno == errno.ENOSPC
-        why = "no space is left on the disk" if full else str(error)
+        why = "no space is left on the disk" if full else error.strerror or str(error)
         raise CheckpointError(
             f"{path}: the checkpoint of step {state['step']} could not be written: {why}. "
             f"What was saved before is untouched. {'Make room' if full else 'Put it right'}, then "

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import torch.distributed as distributed
 
@@ -55,6 +56,8 @@ class Companions:
         parent = os.environ.get(_PARENT)
         self.parent = None if parent is None else int(parent)
         self._is_over = threading.Event()
+        self._is_ready = False
+        self._handler_before: Any = None
         self._environment: list[str] = []
 
     # Starting.
@@ -70,17 +73,35 @@ class Companions:
         os.environ.update(environment)
         os.environ["LOCAL_RANK"] = "0"
         command = [sys.executable, *sys.orig_argv[1:]]
-        for rank in range(1, number):
-            variables = {**os.environ, "LOCAL_RANK": str(rank), _PARENT: str(os.getpid())}
-            self.children.append(subprocess.Popen(command, env=variables))
+        # A process that Ctrl-C ends while it imports its libraries would print a traceback, so it
+        # receives the signal only in watch().
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for rank in range(1, number):
+                variables = {**os.environ, "LOCAL_RANK": str(rank), _PARENT: str(os.getpid())}
+                self.children.append(subprocess.Popen(command, env=variables))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def watch(self) -> None:
         """Starts a thread that ends this process after another one has died.
 
         The main thread cannot do so while it waits for a message of the dead process.
+
+        Until the loop handles signals, Ctrl-C ends a process at once, as SIGTERM does: the handler
+        of Python would run only after the processes are connected, which they may never be.
         """
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._handler_before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if self.parent is not None:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if self.children or self.parent is not None:
             threading.Thread(target=self._look, name="companions", daemon=True).start()
+
+    def ready(self) -> None:
+        """Is called when the loop handles signals, so that a process may end by one in order."""
+        self._is_ready = True
 
     def tell(self, number: int) -> None:
         """Sends a signal on to the other processes, so that all stop soon."""
@@ -122,6 +143,9 @@ class Companions:
             is_failed: whether this process ends with an error; the others would wait for it.
         """
         self._is_over.set()
+        if self._handler_before is not None:
+            signal.signal(signal.SIGINT, self._handler_before)
+            self._handler_before = None
         grace = 0.5 if is_failed else _GRACE
         for seconds, end in ((grace, None), (2.0, signal.SIGTERM), (2.0, signal.SIGKILL)):
             until = time.monotonic() + seconds
@@ -146,7 +170,7 @@ class Companions:
             return None
         for rank, child in enumerate(self.children, 1):
             status = child.poll()
-            if status is not None and status not in _ORDERLY:
+            if status is not None and not (self._is_ready and status in _ORDERLY):
                 how = f"ended with status {status}"
                 if status < 0:
                     how = f"was ended by {signal.Signals(-status).name}"

@@ -17,6 +17,7 @@ from throughtime.inspection.shown_files import drop_shown, write_shown
 from throughtime.reading import text_of
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.shown import Shown, as_text
+from throughtime.training.position import Row
 from throughtime.training.tensorboard import Board
 
 __all__ = ["Journal"]
@@ -56,6 +57,17 @@ class Journal:
         _keep_samples(run.samples_file, step)
         drop_shown(run, step)
         self._board = Board(run, step, warn)
+
+    def write(self, rows: list[Row]) -> None:
+        """Writes rows, and removes each from the list as soon as it is written.
+
+        Raises:
+            OSError: if a row cannot be written; the file is then as it was before this row.
+        """
+        while rows:
+            row = rows[0]
+            self.record(row.step, row.epoch, row.seconds, row.split, row.figures)
+            del rows[0]
 
     def record(
         self, step: int, epoch: float, seconds: float, split: str, figures: Mapping[str, float]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from throughtime.tasks.run import Run
-from throughtime.tasks.task import Evaluation, Figure, Task
+from throughtime.tasks.task import Task
 from throughtime.training import checkpoint
 from throughtime.training.checkpoint_content import restored, state_of
 from throughtime.training.clock import Clock, Speed
@@ -21,10 +21,11 @@ from throughtime.training.companions import companions
 from throughtime.training.config import LoopConfig
 from throughtime.training.journal import Journal
 from throughtime.training.learner import Diverged, Learner, StepReport
-from throughtime.training.position import Kept, Position, Row
+from throughtime.training.position import Position, Row
 from throughtime.training.progress import SECONDS_BETWEEN_UPDATES, Display, place
-from throughtime.training.showing import Showing, drawing_aside
-from throughtime.training.signals import Interrupted, Stop
+from throughtime.training.showing import Showing
+from throughtime.training.signals import Stop
+from throughtime.training.validation import Validation
 
 __all__ = ["Loop", "Outcome"]
 
@@ -87,6 +88,9 @@ class Loop:
         self.showing = Showing(
             run, task, learner.model, self.display, self.journal, self.stop, self.clock
         )
+        self.validation = Validation(
+            run, task, learner, config.keep_best, self.position, self.display, self.stop, self.clock
+        )
         self.latest: Mapping[str, float] = {}
         self.failure: OSError | None = None
         self.reason = "complete"
@@ -120,9 +124,12 @@ class Loop:
             OSError: if metrics.csv cannot be written; the checkpoint then holds the missing rows.
         """
         with self.stop.installed():
+            companions().ready()
             self.display.start()
             try:
                 self._train()
+                # A signal during the last drawing ends the training like any other signal.
+                self._decide(True)
             finally:
                 self.display.stop()
                 if self.journal is not None:
@@ -133,8 +140,7 @@ class Loop:
 
     def _train(self) -> None:
         total, p = self.learner.total_steps, self.position
-        if self.journal is not None:
-            self._write_journal(self.journal)
+        self._write_rows()
         if p.step > 0 and self._is_due(p.step) and p.validated != p.step:
             # The validation of this step was interrupted, so it is done now.
             if not self._validate():
@@ -169,8 +175,7 @@ class Loop:
         self._decide(is_last)
         if p.step % c.log_every == 0 or is_last:
             self._write_row()
-        now = time.monotonic()
-        if now - self.updated >= SECONDS_BETWEEN_UPDATES:
+        if time.monotonic() - self.updated >= SECONDS_BETWEEN_UPDATES:
             self._show_progress(report)
         is_ended = self.reason != "complete"
         is_interrupted = is_ended and self.reason != "time"
@@ -178,11 +183,11 @@ class Loop:
             is_ended = not self._validate() or is_ended
             if not is_ended and not is_last and self._is_patience_over():
                 self.reason, is_ended = "patience", True
-        elif not is_interrupted and self._any(self.showing.is_due(c.sample_every)):
+        elif not is_interrupted and self.processes.any(self.showing.is_due(c.sample_every)):
             with self.speed.pause():
                 self.showing.samples(p.step, f"epoch {self.epoch:.2f} · a sample", c.sample_every)
         is_old = time.monotonic() - self.saved >= 60 * c.save_every
-        if (is_ended or is_last or self._any(is_old)) and self.saved_step != p.step:
+        if (is_ended or is_last or self.processes.any(is_old)) and self.saved_step != p.step:
             self._save()
         return is_ended
 
@@ -194,7 +199,9 @@ class Loop:
     def _is_patience_over(self) -> bool:
         """Whether the last ``patience`` validations brought no new best one."""
         patience = self.config.patience
-        return patience is not None and self._any(self.position.num_without_best >= patience)
+        return patience is not None and self.processes.any(
+            self.position.num_without_best >= patience
+        )
 
     def _decide(self, is_last: bool) -> None:
         """Sets the reason to stop, which is the same in all processes."""
@@ -205,12 +212,8 @@ class Loop:
         elif number:
             self.reason = signal.Signals(number).name
         elif not is_last and self.config.max_time is not None:
-            if self._any(self.clock.share(self.position.validation_seconds) >= 1):
+            if self.processes.any(self.clock.share(self.position.validation_seconds) >= 1):
                 self.reason = "time"
-
-    def _any(self, mine: bool) -> bool:
-        """Whether the condition holds in at least one process."""
-        return bool(self.processes.largest(float(mine)))
 
     # Rows of metrics.csv.
 
@@ -227,15 +230,12 @@ class Loop:
         p = self.position
         if self.journal is not None:
             p.unwritten.append(Row(p.step, self.epoch, p.seconds, split, dict(figures)))
-            self._write_journal(self.journal)
+            self._write_rows()
 
-    def _write_journal(self, journal: Journal) -> None:
-        rows = self.position.unwritten
+    def _write_rows(self) -> None:
         try:
-            while rows:
-                row = rows[0]
-                journal.record(row.step, row.epoch, row.seconds, row.split, row.figures)
-                del rows[0]
+            if self.journal is not None:
+                self.journal.write(self.position.unwritten)
         except OSError as error:
             # The training will end with a checkpoint that holds the missing rows.
             self.failure = error
@@ -262,21 +262,17 @@ class Loop:
 
     def _validate(self) -> bool:
         """Evaluates the model and writes it if it is the best; returns False if interrupted."""
-        p, start = self.position, time.monotonic()
+        p = self.position
         with self.speed.pause():
-            evaluation = self._evaluate()
-            is_left = self._any(evaluation is None)
+            figures = self.validation.figures()
             self._decide(False)
-            if is_left or evaluation is None:
+            if figures is None:
                 if self.reason == "complete":
                     self.reason = "time"
-                self._keep_without_validation()
+                if self.reason == "time":
+                    self.validation.keep_without_validation()
                 return False
-            figures = evaluation.figures
-            p.validated = p.step
-            seconds = self.processes.largest(time.monotonic() - start)
-            p.validation_seconds = max(p.validation_seconds, seconds)
-            is_best = self._keep_best(figures)
+            is_best = self.validation.keep(figures)
             self._record("valid", figures)
             # The checkpoint comes before the samples and the report, which may fail.
             self._save()
@@ -285,55 +281,6 @@ class Loop:
             self.showing.samples(p.step, title, self.config.sample_every)
             self.showing.report(p.step)
         return True
-
-    def _evaluate(self) -> Evaluation | None:
-        """The evaluation of the validation split; None if a signal or the time ended it."""
-        try:
-            with (
-                drawing_aside(),
-                self.stop.leaving(self.clock.left),
-                self.display.counting("validation"),
-            ):
-                return self.task.evaluate(self.learner.model, "valid")
-        except Interrupted:
-            why = self.stop.signal.name if self.stop.signal else "--max_time"
-            self.display.say(f"{why}: the validation is left.")
-            return None
-
-    def _keep_best(self, figures: dict[str, float]) -> bool:
-        """Writes the model if these figures are the best so far; returns whether they are."""
-        p, monitor = self.position, self.task.monitor
-        figure = self.task.figures[monitor]
-        self._keep_several(figures[monitor], figure)
-        if p.best is not None and not figure.is_improved(figures[monitor], p.best):
-            p.num_without_best += 1
-            return False
-        p.best, p.best_figures, p.num_without_best = figures[monitor], figures, 0
-        if self.processes.is_first:
-            self.run.save_model(self.learner.model)
-        return True
-
-    def _keep_several(self, value: float, figure: Figure) -> None:
-        """Writes the model under its step number if it is among the ``keep_best`` best ones."""
-        p, most = self.position, self.config.keep_best
-        # A validation that is repeated after an interruption may be in the list already.
-        before = [kept for kept in p.kept if kept.step != p.step]
-        rank = next(
-            (r for r, kept in enumerate(before) if figure.is_improved(value, kept.value)),
-            len(before),
-        )
-        ranked = [*before[:rank], Kept(p.step, value), *before[rank:]]
-        p.kept = ranked[:most] if most > 1 else []
-        if self.processes.is_first:
-            if any(kept.step == p.step for kept in p.kept):
-                self.run.save_model(self.learner.model, p.step)
-            self.run.drop_models(kept.step for kept in p.kept)
-
-    def _keep_without_validation(self) -> None:
-        """Writes the model of a run whose time was too short for any validation."""
-        if self.reason == "time" and self.position.best is None and self.processes.is_first:
-            self.run.save_model(self.learner.model)
-            self.display.say("No validation was finished; the model is kept as it is.")
 
     # Checkpoints.
 

@@ -69,6 +69,10 @@ class Processes:
         distributed.all_reduce(value, distributed.ReduceOp.MAX)
         return float(value)
 
+    def any(self, mine: bool) -> bool:
+        """Whether it is true in any process."""
+        return bool(self.largest(float(mine)))
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """A context in which an error of one process is raised in all of them.
