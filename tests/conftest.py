@@ -10,10 +10,13 @@ import torch
 # One thread each, because several workers that each use all cores slow each other down.
 torch.set_num_threads(1)
 
-# A shell that runs the tests in the background makes them, and their children, ignore Ctrl-C.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    if threading.current_thread() is threading.main_thread():
+# A shell that runs the tests in the background makes them, and their children, ignore Ctrl-C; nohup
+# makes them ignore SIGHUP. The tests send both to trainings.
+if threading.current_thread() is threading.main_thread():
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
