@@ -28,6 +28,7 @@ NAMES_CELLS = {
     "interchange/keras/weights.py": "the layers of Keras",
     "interchange/onnx/native.py": "the nodes of ONNX",
     "kernels/torch_native.py": "the operators of PyTorch",
+    "layers/single_step.py": "the cells of torch.nn for single steps",
     "layers/torch_like.py": "the layers of torch.nn",
     "layers/gru_d.py": "a layer of its own",
     "measuring/peers.py": "the cells of torchrecurrent",

@@ -1,4 +1,4 @@
-"""Parameters, modules and constants that a cell holds: found, named, learned, and refused."""
+"""Parameters, modules and constants as attributes of a cell: names, learning, and refusals."""
 
 import copy
 
@@ -12,8 +12,8 @@ import throughtime as tt
 I, H = 3, 6
 
 
-class Holding(tt.Cell):
-    """A cell with all that a cell may hold; each enters the equations in another way."""
+class WithTensors(tt.Cell):
+    """A cell with tensors of every kind; each enters the equations in another way."""
 
     gates, states = ("h", "g"), ("h",)
 
@@ -48,7 +48,7 @@ NAMES = {
 @pytest.fixture
 def cell():
     torch.manual_seed(0)
-    return Holding(H, I)
+    return WithTensors(H, I)
 
 
 def layers(cell, *args, **options):
@@ -64,8 +64,8 @@ def results(layer, x, lengths=None):
     torch.manual_seed(1)
     y, h = layer(x, lengths=lengths)
     loss = (y * torch.linspace(1, 2, y.shape[-1], dtype=y.dtype)).sum() + (h**2).sum()
-    wanted = [x, *layer.parameters()]
-    return [y, h, *torch.autograd.grad(loss, wanted, materialize_grads=True)]
+    inputs = [x, *layer.parameters()]
+    return [y, h, *torch.autograd.grad(loss, inputs, materialize_grads=True)]
 
 
 @pytest.mark.parametrize(
@@ -79,28 +79,28 @@ def results(layer, x, lengths=None):
     ],
     ids=lambda options: "+".join(options) or "plain",
 )
-def test_the_kernels_learn_what_a_cell_holds_as_the_reference_does(cell, options):
+def test_kernels_give_the_gradients_of_own_tensors_as_the_reference_does(cell, options):
     kernel, reference = layers(cell, I, H, **options)
     x = torch.randn(6, 3, I, dtype=torch.float64, requires_grad=True)
     for lengths in (None, [6, 0, 4]):
-        expected = results(reference, x, lengths)
-        for got, wanted in zip(results(kernel, x, lengths), expected, strict=True):
-            torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-11)
-    held = {n: p for n, p in kernel.named_parameters() if n.rsplit("_l", 1)[0] in NAMES}
-    assert len(held) == len(NAMES) * kernel.num_directions
-    gradients = torch.autograd.grad(kernel(x)[0].sum(), list(held.values()))
+        pairs = zip(results(kernel, x, lengths), results(reference, x, lengths), strict=True)
+        for got, expected in pairs:
+            torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-11)
+    copies = {n: p for n, p in kernel.named_parameters() if n.rsplit("_l", 1)[0] in NAMES}
+    assert len(copies) == len(NAMES) * kernel.num_directions
+    gradients = torch.autograd.grad(kernel(x)[0].sum(), list(copies.values()))
     assert all(g.abs().max() > 0 for g in gradients)
 
 
-def test_the_gradients_are_those_of_differences(cell):
+def test_the_gradients_equal_numerical_ones(cell):
     layer = tt.Recurrent(cell, I, H, dtype=torch.float64, backend="cpp")
     x = torch.randn(3, 2, I, dtype=torch.float64, requires_grad=True)
     names = sorted(f"{name}_l0" for name in NAMES)
     values = [dict(layer.named_parameters())[n].detach().requires_grad_() for n in names]
 
-    def run(x, *held):
-        given = dict(zip(names, held, strict=True))
-        return torch.func.functional_call(layer, given, (x,))[0]
+    def run(x, *tensors):
+        parameters = dict(zip(names, tensors, strict=True))
+        return torch.func.functional_call(layer, parameters, (x,))[0]
 
     assert torch.autograd.gradcheck(run, (x, *values))
     assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], (x,))
@@ -142,7 +142,7 @@ def test_layers_and_directions_have_copies_of_their_own(cell):
 
 def test_the_copies_follow_the_layer_in_device_dtype_and_state_dict(cell):
     layer = tt.Recurrent(cell, I, H)
-    again = tt.Recurrent(Holding(H, I), I, H)
+    again = tt.Recurrent(WithTensors(H, I), I, H)
     again.load_state_dict(layer.state_dict())
     x = torch.randn(5, 2, I)
     cell_of_again = again.cell.mixing.copy_(cell.mixing)
@@ -183,7 +183,7 @@ def test_constants_are_right_in_every_dtype(backend, dtype):
     torch.testing.assert_close(layer(x)[0][-1].double(), h, rtol=0, atol=tolerance)
 
 
-def test_what_no_kernel_takes_is_learned_by_the_reference_and_said():
+def test_a_cell_without_a_kernel_is_learned_by_the_reference_with_a_warning():
     class Deep(tt.Cell):
         gates, states = ("h",), ("h",)
 
@@ -212,7 +212,7 @@ def test_what_no_kernel_takes_is_learned_by_the_reference_and_said():
     assert reasons[0] == f"net_0_weight of the cell has the shape {(2 * H, H)} (needs {(H, H)})"
 
 
-def test_frozen_and_tied_parameters_stay_so():
+def test_frozen_parameters_stay_frozen_and_tied_ones_tied():
     class Tied(tt.Cell):
         gates, states = ("h",), ("h",)
 
@@ -236,7 +236,7 @@ def test_frozen_and_tied_parameters_stay_so():
 
 
 @pytest.mark.parametrize(
-    ("hold", "message"),
+    ("add_attribute", "message"),
     [
         (lambda c: vars(c).update(a=[nn.Parameter(torch.ones(H))]), "torch.nn.ParameterList"),
         (lambda c: vars(c).update(a={"x": nn.Linear(H, H)}), "a dict with a Linear in it"),
@@ -249,7 +249,7 @@ def test_frozen_and_tied_parameters_stay_so():
         ),
     ],
 )
-def test_what_could_not_be_learned_is_refused(hold, message):
+def test_attributes_that_could_not_be_learned_are_refused(add_attribute, message):
     class Plain(tt.Cell):
         gates, states, parameters = ("h",), ("h",), ("p",)
 
@@ -257,7 +257,7 @@ def test_what_could_not_be_learned_is_refused(hold, message):
             return dict(h=torch.tanh(W.h(x) + R.h(p.p * s.h)))
 
     cell = Plain()
-    hold(cell)
+    add_attribute(cell)
     with pytest.raises(ValueError, match=message):
         tt.Recurrent(cell, I, H)
 

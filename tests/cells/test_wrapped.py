@@ -156,7 +156,10 @@ def test_rates_limits_and_functions_tell_cells_apart_and_nothing_else_does():
 
 PRINTED = {
     "zoneout": ["h_t = where(keep_h_t < 0.3, h_{t-1}", "c_t = where(keep_c_t < 0.3, c_{t-1}"],
-    "zoneout, learned": ["h_t = 0.3 * h_{t-1} + 0.7 * o_t", "c_t = 0.3 * c_{t-1} + 0.7 *"],
+    "zoneout, learned": [
+        *("h2_t = o_t * tanh(c2_t)", "h_t = 0.3 * h_{t-1} + 0.7 * h2_t"),
+        "c_t = 0.3 * c_{t-1} + 0.7 * c2_t",
+    ],
     "recurrent dropout": ["u_t = 1.66666666667 * h_{t-1} * (leave", "R_z u_t"],
     "projected": ["h_t = R_hr "],
     "activated": ["u1_t = where(a_z_t < -2, -2, a_z_t)", "z_t = tanh(where(u1_t > 2, 2, u1_t))"],

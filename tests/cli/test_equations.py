@@ -43,6 +43,19 @@ def test_the_command_prints_a_cell_of_the_users_own(own, capsys, where):
     assert r"\mathrm{d}h'_{t-1} &= R_{h}^{\top} \delta h_{t} + 0.75 \," in capsys.readouterr().out
 
 
+def test_the_command_prints_the_names_of_local_variables(own, capsys):
+    candidate = "candidate = torch.tanh(W.h(x) + R.h(s.h))\n        return"
+    text = OWN.replace("return", candidate).replace(
+        "* torch.tanh(W.h(x) + R.h(s.h))", "* candidate"
+    )
+    Path("my_cells.py").write_text(text)
+    assert main(["equations", "my_cells.py"]) == 0
+    out = capsys.readouterr().out
+    assert "  candidate_t = tanh(W_h x_t + R_h h_{t-1} + b_h)\n" in out
+    assert "  h_t = 0.9 * h_{t-1} + 0.1 * candidate_t\n" in out
+    assert "  δh_t = 0.1 * dh_t * (1 - candidate_t^2)\n" in out
+
+
 @pytest.mark.parametrize("name", ["lstm-peephole", "gru"])
 def test_the_command_prints_what_describe_gives(capsys, name):
     cell = tt.cells.get(name)

@@ -116,6 +116,11 @@ def test_what_cannot_be_evaluated_says_why(runs, own, said, options, message):
     assert (message in err, out) == (True, "")
 
 
+def test_a_model_that_was_not_kept_predicts_nothing(runs, said):
+    status, out, err = said("predict", runs["translation"], "--step", "3", "--text", "a")
+    assert ("There is: none" in err, status, out) == (True, 1, "")
+
+
 # Lists: names, titles, recipes.
 
 

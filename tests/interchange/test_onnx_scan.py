@@ -178,7 +178,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
         gates, states = ("h",), ("h",)
 
         def step(self, x, W, R, s, p):
-            return dict(h=torch.cumsum(W.h(x) + R.h(s.h), -1))
+            return dict(h=torch.sort(W.h(x) + R.h(s.h), -1).values)
 
     class Wide(tt.Cell):
         gates, states = ("h",), {"h": tt.State(), "m": tt.State(7)}
@@ -186,7 +186,16 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
         def step(self, x, W, R, s, p):
             return dict(h=torch.tanh(W.h(x) + R.h(s.h)), m=s.m + 1)
 
+    class FirstFour(tt.Cell):
+        gates, states = ("h",), ("h",)
+
+        def step(self, x, W, R, s, p):
+            a = torch.tanh(W.h(x) + R.h(s.h))
+            return dict(h=a - a[:, 0:4].mean(-1, keepdim=True))
+
     path = tmp_path / "a.onnx"
+    with pytest.raises(ValueError, match=r"FirstFour cannot be exported: .* is 3 and 4 is 4\."):
+        save_onnx(tt.Recurrent(FirstFour(), 3, 3), path)
     with pytest.raises(ValueError, match=r"the cell Sorted cannot be exported: expected a step th"):
         save_onnx(tt.Recurrent(Sorted(), 3, 4), path)
     with pytest.raises(ValueError, match=r"but the state m has a width of its own, 7\. Write"):

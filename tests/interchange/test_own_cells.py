@@ -1,4 +1,4 @@
-"""A cell of one's own in a folder: the class is named there, and used only if it is passed."""
+"""Layers of unregistered cells in a folder, which names the class; the caller passes it."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ def layer():
     return layer
 
 
-def test_a_cell_of_ones_own_comes_back_with_its_weights(layer, tmp_path):
+def test_a_layer_of_an_unregistered_cell_is_saved_and_loaded(layer, tmp_path):
     tt.save_pretrained(layer, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["cell"] == {
@@ -71,7 +71,7 @@ def test_without_the_class_nothing_is_imported(layer, tmp_path):
             tt.from_pretrained(tmp_path, cells=[wrong])
 
 
-def test_constants_that_the_class_does_not_take_are_damage(layer, tmp_path):
+def test_constants_that_the_class_does_not_accept_are_refused(layer, tmp_path):
     tt.save_pretrained(layer, tmp_path)
     file = tmp_path / "config.json"
     file.write_text(file.read_text().replace('"rate"', '"rates"'))
@@ -79,7 +79,7 @@ def test_constants_that_the_class_does_not_take_are_damage(layer, tmp_path):
         tt.from_pretrained(tmp_path, cells=[Leaky])
 
 
-def test_what_could_not_come_back_is_refused(tmp_path):
+def test_cells_that_could_not_be_loaded_again_are_not_saved(tmp_path):
     class Inside(Leaky):
         pass
 
@@ -89,7 +89,7 @@ def test_what_could_not_come_back_is_refused(tmp_path):
         tt.save_pretrained(tt.Recurrent(Leaky(5, powers=[abs]), 3, 5), tmp_path)
 
 
-def test_a_cell_of_ones_own_goes_to_onnx(layer, tmp_path):
+def test_a_layer_of_an_unregistered_cell_is_exported_to_onnx(layer, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     tt.save_onnx(layer, tmp_path / "layer.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "layer.onnx"))

@@ -1,4 +1,4 @@
-"""The reference in place of a kernel: what the user hears of it, and torch.compile around it."""
+"""The reference in place of a kernel: the warning that the user gets, and torch.compile."""
 
 import warnings
 
@@ -11,7 +11,7 @@ I, H = 3, 4
 
 
 def untraceable(name):
-    class Made(tt.Cell):
+    class WithSpectrum(tt.Cell):
         gates, states = ("h", "g"), ("h",)
 
         def step(self, x, W, R, s, p):
@@ -19,28 +19,28 @@ def untraceable(name):
             g = torch.sigmoid(W.g(x) + R.g(s.h))
             return dict(h=g * torch.tanh(spectrum.mean(-1, keepdim=True) + R.h(s.h)) + W.h(x))
 
-    Made.__name__ = name
-    return Made()
+    WithSpectrum.__name__ = name
+    return WithSpectrum()
 
 
-def test_the_reason_and_the_factor_are_told_once_for_each_cell():
+def test_a_warning_gives_the_reason_and_the_factor_once_for_each_cell():
     x = torch.randn(5, 2, I)
     layer = tt.Recurrent(untraceable("First"), I, H)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as recorded:
         warnings.simplefilter("always")
         layer(x)
         layer(x)
         tt.Recurrent(untraceable("First"), I, H, 2)(x)
-    (one,) = told
-    assert str(one.message) == (
+    (warning,) = recorded
+    assert str(warning.message) == (
         "First runs step by step in Python, which is 3 to 25 times slower: fft_rfft has no kernel."
     )
-    assert one.filename == __file__
+    assert warning.filename == __file__
     with pytest.warns(UserWarning, match="Second runs step by step"):
         tt.Recurrent(untraceable("Second"), I, H)(x)
 
 
-def test_who_asks_for_the_reference_or_runs_few_steps_hears_nothing():
+def test_there_is_no_warning_for_the_reference_by_choice_or_for_few_steps():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tt.Recurrent(untraceable("Third"), I, H, backend="reference")(torch.randn(5, 2, I))
@@ -63,9 +63,9 @@ def test_calls_of_a_compiled_fallback_are_compiled_once():
     with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
         for _ in range(12):
             x = torch.randn(5, 2, I, dtype=torch.float64, requires_grad=True)
-            got, wanted = compiled(x)[0], layer(x)[0]
-            torch.testing.assert_close(got, wanted)
-            pairs = (torch.autograd.grad(y.sum(), x)[0] for y in (got, wanted))
-            torch.testing.assert_close(*pairs)
+            got, expected = compiled(x)[0], layer(x)[0]
+            torch.testing.assert_close(got, expected)
+            gradients = (torch.autograd.grad(y.sum(), x)[0] for y in (got, expected))
+            torch.testing.assert_close(*gradients)
             counts.append(len(graphs))
     assert counts[-1] == counts[2]

@@ -121,7 +121,7 @@ def test_an_input_used_unit_by_unit_must_be_as_wide_as_the_layer():
             return dict(h=torch.tanh(W.h(x) + R.h(s.h)) + x)
 
     tt.Recurrent(Adding(), H, H, backend="cpp")(torch.randn(T, B, H))
-    with pytest.raises(ValueError, match="uses x unit by unit, and it has not H features"):
+    with pytest.raises(ValueError, match="uses x elementwise, so x must have H features"):
         tt.Recurrent(Adding(), 1, H, backend="cpp")(torch.randn(T, B, 1))
     # One feature spreads over all units, which the reference knows.
     assert tt.Recurrent(Adding(), 1, H)(torch.randn(T, B, 1))[0].shape == (T, B, H)

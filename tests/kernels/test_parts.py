@@ -1,4 +1,4 @@
-"""Steps that take rows apart, put them together or order them anew, in compiled kernels.
+"""Steps that split, slice, reorder or join rows, in compiled kernels.
 
 Each function below is also tried alone, as a graph, in graph/test_parts.py.
 """
@@ -63,14 +63,14 @@ FUNCTIONS = [
 
 
 def cell_of(*functions):
-    class Made(tt.Cell):
+    class OfFunctions(tt.Cell):
         gates, states, parameters = ("h", "g"), ("h",), ("q",)
 
         def step(self, x, W, R, s, p):
             a, b = torch.tanh(W.h(x) + R.h(s.h)), torch.sigmoid(W.g(x) + R.g(s.h))
             return dict(h=torch.tanh(sum(f(a, b, s.h, p.q) for f in functions)))
 
-    return Made()
+    return OfFunctions()
 
 
 def results(layer, x, lengths):
@@ -86,9 +86,9 @@ def compare(cell, H, dtype, save, tolerance):
     x = torch.randn(5, 3, I, dtype=dtype, requires_grad=True)
     for lengths in (None, [5, 0, 3]):
         pairs = zip(*(results(layer.to(dtype), x, lengths) for layer in layers), strict=True)
-        for got, wanted in pairs:
-            limit = tolerance * max(1.0, wanted.abs().max().item())
-            torch.testing.assert_close(got, wanted, rtol=0, atol=limit)
+        for got, expected in pairs:
+            limit = tolerance * max(1.0, expected.abs().max().item())
+            torch.testing.assert_close(got, expected, rtol=0, atol=limit)
 
 
 GROUPS = [FUNCTIONS[:3], FUNCTIONS[3:5], FUNCTIONS[5:7], FUNCTIONS[7:]]
@@ -117,10 +117,13 @@ def test_a_kernel_holds_for_every_number_of_units():
     [
         (halves, 5, "with H = 5 units"),
         (uneven, 7, "with H = 7 units, 6 is 6 and H is 7|is 6 and H is 7|H is 7"),
-        (picked, 4, "there is no unit 5 among 4|is 4"),
+        (picked, 4, "the index 5 is out of range for 4 units|is 4"),
         (lambda a, b, h, q: torch.cat(a.chunk(4, -1), -1), 6, "with H = 6 units"),
         (lambda a, b, h, q: F.layer_norm(a, (6,)), 5, "with H = 5 units"),
         (lambda a, b, h, q: a[:, :3], 5, "with H = 5 units"),
+        (lambda a, b, h, q: a + b[:, 0:5].mean(-1, keepdim=True), 3, "is 3 and 5 is 5"),
+        (lambda a, b, h, q: a + b[:, -4:-1].exp().sum(-1, keepdim=True), 3, "is 2 and 3 is 3"),
+        (lambda a, b, h, q: a + b.narrow(-1, 1, 3).mean(-1, keepdim=True), 3, "is 2 and 3 is 3"),
     ],
 )
 def test_parts_that_do_not_fit_the_units_are_a_reason(function, units, reason):

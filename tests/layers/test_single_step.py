@@ -1,4 +1,4 @@
-"""LSTMCell, GRUCell and RNNCell: the arguments, state dicts and numbers of torch.nn's."""
+"""LSTMCell, GRUCell and RNNCell have the arguments, state dicts and numbers of torch.nn's."""
 
 import copy
 import inspect
@@ -19,8 +19,8 @@ each = pytest.mark.parametrize(("ours", "theirs", "options"), PAIRS)
 
 
 def state(kind, *rows):
-    make = [torch.randn(*rows, 5, dtype=torch.float64) for _ in range(2)]
-    return tuple(make) if kind is nn.LSTMCell else make[0]
+    states = [torch.randn(*rows, 5, dtype=torch.float64) for _ in range(2)]
+    return tuple(states) if kind is nn.LSTMCell else states[0]
 
 
 def flat(result):
@@ -29,7 +29,7 @@ def flat(result):
 
 @each
 @pytest.mark.parametrize("bias", [True, False])
-def test_numbers_gradients_and_first_weights_are_those_of_torch(ours, theirs, options, bias):
+def test_numbers_gradients_and_initial_weights_are_those_of_torch(ours, theirs, options, bias):
     torch.manual_seed(0)
     one = ours(3, 5, bias, dtype=torch.float64, **options)
     torch.manual_seed(0)
@@ -40,12 +40,12 @@ def test_numbers_gradients_and_first_weights_are_those_of_torch(ours, theirs, op
     for rows in ((4,), ()):
         x = torch.randn(*rows, 3, dtype=torch.float64, requires_grad=True)
         for hx in (None, state(theirs, *rows)):
-            got, wanted = flat(one(x, hx)), flat(other(x, hx))
-            for a, b in zip(got, wanted, strict=True):
+            got, expected = flat(one(x, hx)), flat(other(x, hx))
+            for a, b in zip(got, expected, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
             values = [
                 torch.autograd.grad(sum(map(torch.sum, r)), [x, *m.parameters()])
-                for r, m in ((got, one), (wanted, other))
+                for r, m in ((got, one), (expected, other))
             ]
             for a, b in zip(*values, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)

@@ -119,7 +119,7 @@ def test_the_label_after_each_word_is_that_of_the_beginning(folder):
 def test_figures_by_hand():
     scores = torch.tensor([[2.0, 0, 0], [0, 2, 0], [0, 2, 0], [2, 0, 0]])
     targets = torch.tensor([0, 1, 0, 0])
-    figures = class_figures(scores, targets)
+    figures = class_figures(scores, targets, ["a", "b", "c"])
     assert figures["accuracy"] == 0.75
     # Class 0: P = 1, R = 2/3; class 1: P = 1/2, R = 1; class 2 does not occur.
     assert figures["f1_macro"] == pytest.approx((0.8 + 2 / 3) / 2)
@@ -131,7 +131,8 @@ def test_what_is_displayed_has_every_class(folder):
     task = task_of(folder)
     items = task.show(fitted(task, 10))
     tables = [item for item in items if isinstance(item, Table)]
-    assert [row[0] for row in tables[0].rows] == ["neg", "neutral", "pos"]
+    assert {row[0] for row in tables[0].rows} >= {"neg", "pos"}
+    assert [row[0] for row in tables[1].rows] == ["neg", "neutral", "pos"]
     assert sum(sum(row[1:]) for row in tables[1].rows) == 2
     curves = [item for item in items if isinstance(item, Curves)]
     assert curves[1].title == "a good thing"

@@ -1,4 +1,4 @@
-"""load_run: what a training has left behind, in Python."""
+"""load_run: the model, the task and the tokenisers of a trained run, in Python."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def test_a_task_of_pairs_has_two_tokenisers_and_can_be_trained_further(tmp_path)
     assert run.task.loss(run.model, batch).mean < before
 
 
-def test_no_run_is_an_error_that_says_what_is_there(folder, tmp_path):
+def test_a_folder_without_a_run_or_a_model_is_refused_with_the_reason(folder, tmp_path):
     with pytest.raises(ValueError, match='got no such folder; did you mean "run"'):
         tt.load_run(tmp_path / "rum")
     (folder / "model.safetensors").unlink()

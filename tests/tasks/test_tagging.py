@@ -8,7 +8,7 @@ import torch
 from throughtime import tasks
 from throughtime.cli.main import main
 from throughtime.data import UNK
-from throughtime.tasks.labels import LabelCounts, Labels, class_weights
+from throughtime.tasks.labels import LabelCounts, Labels
 from throughtime.tasks.run import Run
 from throughtime.tasks.tagging import Tagging, TaggingConfig
 from throughtime.tasks.tagging_settings import LabellingOptions, SentencesToJudge
@@ -346,10 +346,7 @@ def test_labels_are_numbers_and_their_figures():
     for wrong in ([], ["a", "a"], [""], "ab", [1]):
         with pytest.raises(ValueError, match="expected"):
             Labels.from_json(wrong)
-    weights = class_weights({"a": 1, "b": 3, "c": 4}, labels)
-    assert weights.tolist() == pytest.approx([2.0, 2 / 3])
     counts = LabelCounts()
     counts.add(["a", "a", "b"], ["a", "b", "b"], ["a", "b"])
     assert counts.of_label("a") == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)}
     assert counts.of_label("none") == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
-    assert counts.macro_f1() == pytest.approx(2 / 3)

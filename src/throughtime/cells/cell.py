@@ -196,10 +196,10 @@ class Cell:
         return self.name or type(self).__name__
 
     def owning(self, learns: bool = False) -> Cell:
-        """The cell whose tensors are parameters of the step; itself if it holds no tensors.
+        """The cell with its own tensors passed to the step; itself if it has no tensors.
 
         Args:
-            learns: whether modules that the cell holds are in training mode.
+            learns: whether the modules of the cell are in training mode.
         """
         from throughtime.cells.owned import Owning, has_own
 

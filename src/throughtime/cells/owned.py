@@ -1,8 +1,9 @@
-"""The tensors that a cell holds as attributes: learned parameters, modules, and constants.
+"""Cells with tensors as attributes: learned parameters, modules, and constants.
 
-A layer has its own copy of each learned tensor for each layer and direction, and passes it to the
-step as a parameter of the cell. :class:`Owning` puts these values in the place of the attributes
-before it calls the step, so that the step reads ``self.alpha`` as its author wrote it.
+A layer copies each learned tensor once per stacked layer and direction, and passes the copy to the
+step among the parameters of the cell. The author of the cell wrote ``self.alpha``, not
+``p.alpha``; so :class:`Owning` calls the step on a copy of the cell whose attributes are the passed
+values.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ __all__ = ["OwnTensor", "Owning", "has_own", "own_tensors"]
 
 @dataclass(frozen=True, eq=False)
 class OwnTensor:
-    """A tensor that a cell holds.
+    """A tensor that is an attribute of a cell, or of a module or cell in it.
 
     Args:
         kind: ``parameter``, ``buffer`` (of a module), or ``constant`` (a plain tensor).
-        value: the tensor of the cell: what the copies of the layers start from, or the constant.
-        paths: where it stands in the cell, each as the names on the way, ``("norm", "weight")``;
-            several if it is tied.
+        value: the tensor of the cell. The copies of the layers start with its values.
+        paths: the attributes that lead to it, such as ``("norm", "weight")`` for
+            ``cell.norm.weight``. A tied tensor has several paths.
     """
 
     kind: str
@@ -37,46 +38,50 @@ class OwnTensor:
     paths: tuple[tuple[str, ...], ...]
 
     def copy_into(self, weight: Tensor) -> Tensor:
-        """Fills the copy of a layer."""
+        """Initialises the copy of a layer with the values of the cell."""
         return weight.copy_(self.value)
 
 
 def own_tensors(cell: Cell) -> dict[str, OwnTensor]:
-    """The floating-point tensors that a cell holds, by name: ``norm_weight`` for ``norm.weight``.
+    """The floating-point tensors of a cell by name: ``norm_weight`` for ``cell.norm.weight``.
 
-    Whole numbers, tensors of one number without dimensions, and plain tensors that have a gradient
-    are not among them: the step uses them as they are.
+    Not included, because the step uses them as they are: tensors of integers, plain tensors without
+    dimensions, and plain tensors that require a gradient.
 
     Raises:
-        ValueError: for a parameter or module where it cannot be found again (in a list or dict),
-            a complex parameter, or a name that is the layer's own.
+        ValueError: for a parameter or a module inside a list or dict, a complex parameter, or a
+            name that the layer uses for another parameter.
     """
+    # By the identity of the tensor, so that a tied tensor is one entry with several paths.
     known: dict[int, tuple[str, OwnTensor]] = {}
     for path, kind, value in _walk(cell, (), type(cell).__name__):
         name, tied = "_".join(path).replace(".", "_"), known.get(id(value))
         paths = (path,) if tied is None else (*tied[1].paths, path)
         known[id(value)] = (tied[0] if tied else name, OwnTensor(kind, value, paths))
-    found: dict[str, OwnTensor] = {}
+    tensors: dict[str, OwnTensor] = {}
     taken = {*cell.parameter_specs, "weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"}
     for name, own in known.values():
-        if name in taken or name in found:
+        if name in taken or name in tensors:
             raise ValueError(
                 f"{type(cell).__name__}: the tensor {'.'.join(own.paths[0])} would be the layer's "
                 f"parameter {name}, which it has already. Give the attribute another name."
             )
-        found[name] = own
-    return found
+        tensors[name] = own
+    return tensors
 
 
 def has_own(cell: Cell) -> bool:
-    """Whether the cell holds tensors or modules that :class:`Owning` has to replace."""
-    holds_module = any(isinstance(value, nn.Module) for value in _attributes(cell).values())
+    """Whether the cell has tensors or modules as attributes, so that :class:`Owning` is needed.
+
+    A module counts even if it has no tensors, because it has a training mode.
+    """
+    has_module = any(isinstance(value, nn.Module) for value in _attributes(cell).values())
     inner = [value for value in vars(cell).values() if isinstance(value, Cell)]
-    return holds_module or bool(own_tensors(cell)) or any(map(has_own, inner))
+    return has_module or bool(own_tensors(cell)) or any(map(has_own, inner))
 
 
 def _attributes(cell: Cell) -> dict[str, Any]:
-    """The attributes of a cell; tensors also those of its class."""
+    """The attributes of a cell, and the tensors and modules among those of its class."""
     kinds = [kind for kind in reversed(type(cell).__mro__) if kind not in (Cell, object)]
     of_class = {k: v for kind in kinds for k, v in vars(kind).items()}
     tensors = {k: v for k, v in of_class.items() if isinstance(v, (Tensor, nn.Module))}
@@ -86,7 +91,13 @@ def _attributes(cell: Cell) -> dict[str, Any]:
 def _walk(
     cell: Cell, above: tuple[str, ...], who: str
 ) -> Iterator[tuple[tuple[str, ...], str, Tensor]]:
-    """Each tensor of the cell with its path and kind; one that stands twice is listed twice."""
+    """Yields the path, the kind and the value of each tensor; a tied tensor once for each path.
+
+    Args:
+        cell: the cell to search.
+        above: the path from the outermost cell to ``cell``.
+        who: the name of the outermost cell, with which error messages begin.
+    """
     for name, value in _attributes(cell).items():
         path = (*above, name)
         if isinstance(value, nn.Parameter):
@@ -113,28 +124,33 @@ def _walk(
 
 
 def _refuse_inside(values: Any, where: str) -> None:
-    """Raises for what would never be trained, as torch.nn.Module does not find it in lists."""
+    """Raises a ValueError if a list, tuple or dict contains a learned tensor at any depth.
+
+    Like torch.nn.Module, a layer does not search lists, so the tensor would never be trained.
+    """
     for value in values.values() if isinstance(values, dict) else values:
         if isinstance(value, (list, tuple, dict)):
             _refuse_inside(value, where)
         learned = isinstance(value, (nn.Parameter, nn.Module))
         if learned or (isinstance(value, Cell) and has_own(value)):
             raise ValueError(
-                f"{where} is a {type(values).__name__} with a {type(value).__name__} in it, whose "
-                f"weights no layer would find. Hold each as an attribute of its own, or write "
+                f"{where} is a {type(values).__name__} with a {type(value).__name__} in it, which "
+                f"no layer would train. Make each an attribute of its own, or use "
                 f"torch.nn.ParameterList or torch.nn.ModuleList."
             )
 
 
 class Owning(Wrapped):
-    """A cell whose tensors are parameters of the step, as the layer passes them.
+    """A cell with the same equations, which receives its tensors as parameters of the step.
 
     Args:
         cell: the wrapped cell.
         learns: whether the modules of the cell are in training mode.
 
     Attributes:
-        owned: the tensors by name; see :func:`own_tensors`.
+        owned: the tensors of the wrapped cell by name; see :func:`own_tensors`.
+        tree: the names of these tensors in nested dicts, by the attributes that lead to them:
+            ``{"norm": {"weight": "norm_weight"}}``.
     """
 
     follows = (*Wrapped.follows, "owned", "tree")
@@ -145,14 +161,13 @@ class Owning(Wrapped):
         self.owned = own_tensors(cell)
         further = {k: Parameter(size=tuple(own.value.shape)) for k, own in self.owned.items()}
         self.parameters = {**cell.parameter_specs, **further}
-        # The names of the tensors, nested as they are in the cell.
         self.tree: dict[str, Any] = {}
         for name, own in self.owned.items():
             for path in own.paths:
-                place = self.tree
-                for part in path[:-1]:
-                    place = place.setdefault(part, {})
-                place[path[-1]] = name
+                branch = self.tree
+                for attribute in path[:-1]:
+                    branch = branch.setdefault(attribute, {})
+                branch[path[-1]] = name
 
     def step(self, x, W, R, s, p, u: Any = None):
         values = vars(p)
@@ -162,7 +177,14 @@ class Owning(Wrapped):
 
 
 def _cell_with(cell: Cell, tree: Mapping[str, Any], values: Mapping[str, Any], learns: bool) -> Any:
-    """A copy of a cell in which values stand in the place of its tensors."""
+    """A copy of a cell whose tensors are replaced.
+
+    Args:
+        cell: the cell.
+        tree: the names of its tensors; see :class:`Owning`.
+        values: the new tensors by name.
+        learns: whether the modules of the copy are in training mode.
+    """
     new = copy(cell)
     for name, old in _attributes(cell).items():
         below = tree.get(name)
@@ -178,7 +200,11 @@ def _cell_with(cell: Cell, tree: Mapping[str, Any], values: Mapping[str, Any], l
 def _module_with(
     module: nn.Module, tree: Mapping[str, Any], values: Mapping[str, Any], learns: bool
 ) -> nn.Module:
-    """The same for a module; the values need not be tensors, so that it can be traced."""
+    """A copy of a module whose parameters and buffers are replaced; see :func:`_cell_with`.
+
+    The copy is made by hand, because torch.nn.Module accepts only tensors as parameters, and in a
+    trace the values are symbols.
+    """
     new = object.__new__(type(module))
     vars(new).update(vars(module))
     for kind in ("_parameters", "_buffers"):

@@ -50,22 +50,24 @@ def read_lines(stream: BufferedIOBase, most: int) -> Iterator[list[str]]:
 
 
 def _raw_lines(stream: BufferedIOBase, most: int) -> Iterator[list[bytes]]:
-    begun: list[bytes] = []
+    """Yields lists of undecoded lines; a line that is too long is yielded cut, and is the last."""
+    # The pieces of the last line, whose end has not arrived yet, and their total size.
+    unfinished: list[bytes] = []
     size, has_line_feed = 0, False
     while chunk := stream.read1(_CHUNK):
         *ended, rest = chunk.split(b"\n")
         if ended:
-            ended[0] = b"".join([*begun, ended[0]])
-            begun, size, has_line_feed = [], 0, True
-        begun.append(rest)
+            ended[0] = b"".join([*unfinished, ended[0]])
+            unfinished, size, has_line_feed = [], 0, True
+        unfinished.append(rest)
         size += len(rest)
         for k in range(0, len(ended), most):
             yield [line.removesuffix(b"\r") for line in ended[k : k + most]]
         # One byte more may be the \r of a line end.
         if size > LONGEST_LINE + 1:
-            yield [b"".join(begun)]
+            yield [b"".join(unfinished)]
             return
-    rest = b"".join(begun)
+    rest = b"".join(unfinished)
     if has_line_feed:
         ended = [rest] if rest else []
     else:

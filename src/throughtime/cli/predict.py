@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
                 f"{run.folder}: was trained with {reason}, so there is nothing to draw. Leave "
                 "--attention out."
             )
-    model = run.load_model(task)
+    model = run.load_model(task, args["step"])
     inputs = _inputs(args["text"], args["files"], args["batch_size"])
     remarks = _Remarks()
     explain: dict[str, Any] = {} if pictures is None else {"explain": True}
@@ -103,6 +103,9 @@ def _parser(task: Task | None) -> Parser:
         nargs="*",
         default=[],
         help="files to read, one after the other (default: the standard input)",
+    )
+    parser.add_argument(
+        "--step", type=int | None, help="a model that --keep_best has kept, instead of the best"
     )
     parser.add_argument(
         "--text", type=str | None, help="a single line to read instead of the input"

@@ -162,7 +162,12 @@ def _learner_of(argv: Sequence[str]) -> str | None:
 
 
 def _parser(kind: type[Task], config: type) -> Parser:
-    parser = Parser(prog=f"throughtime train {kind.name}", description=_first_line(kind))
+    parser = Parser(
+        prog=f"throughtime train {kind.name}",
+        # Every setting is an option, so that a complete line of usage would fill a screen.
+        usage="%(prog)s [options]",
+        description=_first_line(kind),
+    )
     parser.completers = {
         "cell": completion.cell_names,
         "run": completion.run_folders,
@@ -235,12 +240,13 @@ def _conclusion(run: Run, outcome: Any) -> str:
 
 
 def _usage() -> str:
+    width = max(map(len, tasks.names()))
     return "\n".join(
         [
             "usage: throughtime train TASK [options]",
             "",
             "tasks:",
-            *(f"  {name:<12} {_first_line(tasks.get(name))}" for name in tasks.names()),
+            *(f"  {name:<{width}}  {_first_line(tasks.get(name))}" for name in tasks.names()),
             "",
             "throughtime train TASK --help lists the options of a task.",
         ]

@@ -38,19 +38,19 @@ def read_word_vectors(path: str | Path, words: Collection[str]) -> dict[str, np.
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file. Give --vectors a file of word vectors.")
-    wanted = words if isinstance(words, (set, frozenset, dict)) else set(words)
+    needed = words if isinstance(words, (set, frozenset, dict)) else set(words)
     vectors: dict[str, np.ndarray] = {}
     opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
     with opened as file:
         try:
             for word, vector in _entries(cast(BinaryIO, file), path):
-                if word in wanted and word not in vectors:
+                if word in needed and word not in vectors:
                     vectors[word] = vector()
         except (gzip.BadGzipFile, EOFError) as error:
             raise ValueError(f"{path}: expected a whole gzip file, got {error}.") from error
     if not vectors:
         raise ValueError(
-            f"{path}: expected vectors of at least one of the {len(wanted):,} words of the data, "
+            f"{path}: expected vectors of at least one of the {len(needed):,} words of the data, "
             "got none. Take vectors of the language of the data."
         )
     return vectors
@@ -80,6 +80,7 @@ class _Numbers:
 
 
 def _entries(file: BinaryIO, path: Path) -> Iterator[tuple[str, _Numbers]]:
+    """Yields each word of the file with its vector, in any of the formats."""
     first = file.readline()
     header = first.split()
     if len(header) == 2 and all(part.isdigit() for part in header):

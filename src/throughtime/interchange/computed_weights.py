@@ -188,8 +188,8 @@ def _make_plain(original: nn.Module, module: nn.Module) -> None:
 def _check_names(who: str, layer: nn.Module) -> None:
     """Raises a ValueError if a weight that the layer must have is not a parameter."""
     if isinstance(layer, Recurrent):
-        kept = parameters.kept(layer.cell)
-        buffers = {name for name, own in kept.items() if own.kind == "buffer"}
+        copies = parameters.copied_tensors(layer.cell)
+        buffers = {name for name, own in copies.items() if own.kind == "buffer"}
         shapes = parameters.shapes(layer.cell, layer.spec)
         names = [name for name in shapes if name.rsplit("_l", 1)[0] not in buffers]
     elif isinstance(layer, (SingleStep, nn.RNNCellBase)):

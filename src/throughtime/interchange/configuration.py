@@ -25,7 +25,7 @@ _KINDS = Entries(
 
 
 def path_of(kind: type[Cell]) -> str:
-    """The module and the name of a class, by which a configuration names a cell of one's own."""
+    """The module and name of a class, by which a configuration names an unregistered cell."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -82,7 +82,14 @@ def _read(
 
 
 def _cell(where: str, cell: Mapping[str, Any], own: Mapping[str, type[Cell]]) -> Cell:
-    # No name of the registry has a point.
+    """Constructs the cell of an entry.
+
+    Args:
+        where: the place of the entry, with which error messages begin.
+        cell: the entry, with the name and the constants of the cell.
+        own: see :func:`read_configuration`.
+    """
+    # A name with a point is the path of a class, because no registered name has one.
     if "." in cell["name"]:
         return _own_cell(where, cell["name"], cell["constants"], own)
     if cell["name"] not in cells.names():
@@ -93,7 +100,7 @@ def _cell(where: str, cell: Mapping[str, Any], own: Mapping[str, type[Cell]]) ->
 def _own_cell(
     where: str, path: str, constants: Mapping[str, Any], own: Mapping[str, type[Cell]]
 ) -> Cell:
-    """A cell of a class that the caller has passed; its name alone is never imported."""
+    """Constructs a cell of one of the classes that the caller has passed; imports nothing."""
     kind = own.get(path)
     if kind is None:
         # The caller vouches for the class, which may have moved to another module.

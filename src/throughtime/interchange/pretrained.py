@@ -1,8 +1,9 @@
 """Saves and loads models as folders with model.safetensors and config.json.
 
-Loading runs no code from the folder: the configuration names a class of this package and a cell,
-and contains only numbers and strings. A registered cell is found by its name. Of any other cell the
-configuration names the class, which the caller must pass; it is never imported by its name.
+Loading runs no code from the folder: the configuration contains only numbers and strings, and names
+a class of this package and a cell. A registered cell is looked up by its name. For any other cell
+the configuration has the module and name of its class. The caller must pass this class; the loader
+never imports it.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
     value. The loaded model gives the same outputs and has that weight as a parameter.
 
     Raises:
-        ValueError: if the class of the model cannot be saved, its cell cannot be found again
-            by its class and constants, a weight has no value, or the model was changed after its
+        ValueError: if the class of the model cannot be saved, its cell cannot be constructed again
+            from its class and constants, a weight has no value, or the model was changed after its
             construction, so that its constructor arguments no longer describe it.
     """
     kind = type_before_parametrizations(model)
@@ -82,8 +83,8 @@ def from_pretrained(folder: str | Path, cells: Iterable[type[Cell]] = ()) -> nn.
     Each weight has the dtype with which it was saved.
 
     Args:
-        folder: that was written.
-        cells: the classes of the cells in the model that are not registered.
+        folder: the folder that :func:`save_pretrained` wrote.
+        cells: the classes of the model's cells that are not registered.
 
     Raises:
         ValueError: if a file is missing or damaged, a name is unknown, or the weights do not match
@@ -143,7 +144,7 @@ def _argument_names(kind: type[nn.Module]) -> list[str]:
 
 
 def _cells_in(values: Mapping[str, Any]) -> Iterator[Cell]:
-    """The cells among the arguments of a model, and in their mappings."""
+    """Yields the cells among the arguments of a model, and those in arguments that are dicts."""
     for value in values.values():
         if isinstance(value, Cell):
             yield value
@@ -152,13 +153,14 @@ def _cells_in(values: Mapping[str, Any]) -> Iterator[Cell]:
 
 
 def _cell_entry(cell: Cell) -> dict[str, Any]:
+    """The entry of a cell in the configuration: its name or class, and its constants."""
     if is_registered(cell):
         return {"name": cell.name, "constants": cell.constants}
     kind = type(cell)
     if "<locals>" in kind.__qualname__:
         raise ValueError(
             f"save_pretrained: the cell {kind.__name__} is not registered and is defined inside "
-            f"a function, so nobody could import it again. Define it at the top of a module and "
+            f"a function, so no other program can import it. Define it at the top of a module and "
             f"pass it to from_pretrained(folder, cells=[{kind.__name__}]); or save the state dict "
             f"alone."
         )
@@ -167,6 +169,7 @@ def _cell_entry(cell: Cell) -> dict[str, Any]:
 
 
 def _checked(cells: Iterable[type[Cell]]) -> Iterable[type[Cell]]:
+    """Yields the classes that the caller passed; raises a TypeError for anything else."""
     for kind in cells:
         if not (isinstance(kind, type) and issubclass(kind, Cell)):
             raise TypeError(f"from_pretrained: expected cells as classes of cells, got {kind!r}.")
@@ -206,21 +209,23 @@ def _on_meta(
     """Builds a model from its configuration on the meta device, without values of weights.
 
     Args:
+        kind: the class of the model.
+        config: the configuration.
         own: the classes of the cells that are not registered, by their paths.
     """
 
-    def of_model(cell: Mapping[str, Any]) -> Cell:
+    def construct(cell: Mapping[str, Any]) -> Cell:
         own_kind = own.get(cell["name"])
         return (own_kind or partial(get, cell["name"]))(**cell["constants"])
 
     cells = {name: value for name, value in config.items() if name not in ("class", "arguments")}
     arguments = dict(config["arguments"])
-    arguments |= {name: of_model(cell) for name, cell in cells.items()}
+    arguments |= {name: construct(cell) for name, cell in cells.items()}
     for name in ("encoder_options", "decoder_options"):
         options = arguments.get(name)
         if isinstance(options, dict) and isinstance(options.get("cell"), dict):
             cell = options["cell"]
-            arguments[name] = {**options, "cell": of_model(cell)}
+            arguments[name] = {**options, "cell": construct(cell)}
     with torch.device("meta"), warnings.catch_warnings():
         # The user has seen these warnings when constructing the model.
         warnings.simplefilter("ignore")
@@ -248,8 +253,8 @@ def _check_arguments(model: nn.Module, again: nn.Module) -> None:
         again: a model that was built from its constructor arguments.
     """
     advice = (
-        "The model was changed after it was made. Save its state dict alone, or make a model with "
-        "these settings and load the state dict into it."
+        "The model was changed after its construction. Save its state dict alone, or construct a "
+        "model with these settings and load the state dict into it."
     )
     expected, got = _shapes(_tensors(again)), _shapes(_tensors(model))
     if (name := _first_difference(expected, got)) is not None:

@@ -6,7 +6,7 @@ from throughtime.cells.cell import Cell
 from throughtime.cells.owned import OwnTensor, own_tensors
 from throughtime.layers.spec import LayerSpec
 
-__all__ = ["all_suffixes", "initial_names", "kept", "shapes", "state_sizes", "suffixes"]
+__all__ = ["all_suffixes", "copied_tensors", "initial_names", "shapes", "state_sizes", "suffixes"]
 
 
 def state_sizes(cell: Cell, spec: LayerSpec) -> dict[str, int]:
@@ -27,41 +27,55 @@ def all_suffixes(spec: LayerSpec) -> list[str]:
 
 def shapes(cell: Cell, spec: LayerSpec) -> dict[str, tuple[int, ...]]:
     """The shapes of all parameters by name, named and ordered as ``torch.nn`` does."""
-    found: dict[str, tuple[int, ...]] = {}
+    all_shapes: dict[str, tuple[int, ...]] = {}
     width = spec.proj_size or spec.hidden_size
     for number in range(spec.num_layers):
         below = width if spec.independent else spec.output_size
-        of_one = _of_one(cell, spec, spec.input_size if number == 0 else below, width)
+        of_layer = _shapes_of_layer(cell, spec, spec.input_size if number == 0 else below, width)
         for suffix in suffixes(spec, number):
-            found |= {f"{name}{suffix}": shape for name, shape in of_one.items()}
+            all_shapes |= {f"{name}{suffix}": shape for name, shape in of_layer.items()}
     if spec.learned_state:
         rows, sizes = all_suffixes(spec), state_sizes(cell, spec)
-        found |= {f"initial_{k}{s}": (size,) for k, size in sizes.items() for s in rows}
-    return found
+        all_shapes |= {f"initial_{k}{s}": (size,) for k, size in sizes.items() for s in rows}
+    return all_shapes
 
 
-def kept(cell: Cell) -> dict[str, OwnTensor]:
-    """The tensors of the cell of which each layer and direction has a copy, by name."""
+def copied_tensors(cell: Cell) -> dict[str, OwnTensor]:
+    """The tensors of the cell, by name, of which each layer and direction has its own copy.
+
+    These are its parameters and buffers. Constants are not copied; all layers share them.
+    """
     return {name: own for name, own in own_tensors(cell).items() if own.kind != "constant"}
 
 
-def _of_one(cell: Cell, spec: LayerSpec, input_size: int, width: int) -> dict[str, tuple[int, ...]]:
-    """Those of one layer of the stack in one direction."""
+def _shapes_of_layer(
+    cell: Cell, spec: LayerSpec, input_size: int, width: int
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of the parameters of one layer in one direction, by names without suffix.
+
+    Args:
+        cell: the equations.
+        spec: the sizes and options of the whole stack.
+        input_size: the number of features that this layer reads.
+        width: the number of units of the state that the recurrent matrix reads.
+    """
     H = spec.hidden_size
-    found: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.gates) * H, input_size)}
+    of_layer: dict[str, tuple[int, ...]] = {"weight_ih": (len(cell.gates) * H, input_size)}
     if cell.recurrent_block_names:
-        found["weight_hh"] = (len(cell.recurrent_block_names) * H, width)
+        of_layer["weight_hh"] = (len(cell.recurrent_block_names) * H, width)
     if spec.bias:
-        found["bias_ih"] = (len(cell.gates) * H,)
+        of_layer["bias_ih"] = (len(cell.gates) * H,)
         if cell.recurrent_bias_names:
-            found["bias_hh"] = (len(cell.recurrent_bias_names) * H,)
+            of_layer["bias_hh"] = (len(cell.recurrent_bias_names) * H,)
     if spec.proj_size:
-        found["weight_hr"] = (spec.proj_size, H)
-    found |= {
+        of_layer["weight_hr"] = (spec.proj_size, H)
+    of_layer |= {
         k: p.size if isinstance(p.size, tuple) else (p.size or H,)
         for k, p in cell.parameter_specs.items()
     }
-    return found | {name: tuple(own.value.shape) for name, own in kept(cell).items()}
+    return of_layer | {
+        name: tuple(tensor.value.shape) for name, tensor in copied_tensors(cell).items()
+    }
 
 
 def initial_names(cell: Cell, spec: LayerSpec) -> dict[str, float]:

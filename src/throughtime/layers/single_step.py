@@ -1,7 +1,7 @@
-"""LSTMCell, GRUCell and RNNCell: one step of a layer, as ``torch.nn`` has them.
+"""LSTMCell, GRUCell and RNNCell: modules that run one time step of a cell.
 
-They take the arguments of the classes of ``torch.nn``, give the same numbers, and their state
-dicts have the same keys. For one step of any other cell see :meth:`throughtime.Recurrent.stream`.
+They have the arguments, results and state dict keys of the classes of ``torch.nn`` with the same
+names. For single steps of any other cell see :meth:`throughtime.Recurrent.stream`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["GRUCell", "LSTMCell", "RNNCell", "SingleStep"]
 
 
 class SingleStep(nn.Module):
-    """The weights of one cell, and one step of it.
+    """Owns the weights of one cell, and runs one time step of it.
 
     Args:
         cell: the equations.
@@ -68,7 +68,12 @@ class SingleStep(nn.Module):
             nn.init.uniform_(weight, -bound, bound)
 
     def _step(self, input: Tensor, states: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
-        """The next states, each as the input has its rows."""
+        """Checks the arguments and returns the next states, with or without rows as the input has.
+
+        Args:
+            input: the input of the step, (B, I) or (I).
+            states: the states before the step in the cell's order; None for zeros.
+        """
         who, (I, H) = type(self).__name__, (self.input_size, self.hidden_size)
         if input.dim() not in (1, 2) or input.shape[-1] != I:
             raise ShapeError(
@@ -100,7 +105,7 @@ class SingleStep(nn.Module):
 
 
 class LSTMCell(SingleStep):
-    """One step of an LSTM, as ``torch.nn.LSTMCell``.
+    """One time step of an LSTM, as ``torch.nn.LSTMCell``.
 
     Args:
         input_size, hidden_size: I, H.
@@ -123,7 +128,12 @@ class LSTMCell(SingleStep):
     def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The next h and c; ``hx`` are those before, zero if they are not given."""
+        """Returns the next states (h, c).
+
+        Args:
+            input: the input of the step, (B, I) or (I).
+            hx: the states (h, c) before the step, each (B, H) or (H); None for zeros.
+        """
         if hx is not None and (not isinstance(hx, (tuple, list)) or len(hx) != 2):
             raise ValueError("LSTMCell: expected hx as a tuple of two states, (h, c).")
         h, c = self._step(input, None if hx is None else tuple(hx))
@@ -131,8 +141,15 @@ class LSTMCell(SingleStep):
 
 
 class _WithOneState(SingleStep):
+    """A single step of a cell whose only state is h."""
+
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """The next h; ``hx`` is the one before, zero if it is not given."""
+        """Returns the next state h.
+
+        Args:
+            input: the input of the step, (B, I) or (I).
+            hx: the state h before the step, (B, H) or (H); None for zeros.
+        """
         if hx is not None and not isinstance(hx, Tensor):
             raise ValueError(
                 f"{type(self).__name__}: expected hx as one tensor, got {type(hx).__name__}."
@@ -141,7 +158,7 @@ class _WithOneState(SingleStep):
 
 
 class GRUCell(_WithOneState):
-    """One step of a GRU, as ``torch.nn.GRUCell``.
+    """One time step of a GRU, as ``torch.nn.GRUCell``.
 
     Args: see :class:`LSTMCell`.
 
@@ -160,7 +177,7 @@ class GRUCell(_WithOneState):
 
 
 class RNNCell(_WithOneState):
-    """One step of a simple recurrent network, as ``torch.nn.RNNCell``.
+    """One time step of a simple recurrent network, as ``torch.nn.RNNCell``.
 
     Args:
         input_size, hidden_size: I, H.

@@ -67,7 +67,8 @@ class Stack(WithSpec):
 
         for name, shape in self._shapes.items():
             empty = torch.empty(shape, device=device, dtype=dtype)
-            own = self._kept.get(name.rsplit("_l", 1)[0])
+            # A copy of a tensor of the cell is a buffer or frozen if the tensor is.
+            own = self._copied_tensors.get(name.rsplit("_l", 1)[0])
             if own is not None and own.kind == "buffer":
                 self.register_buffer(name, empty)
                 continue
@@ -100,9 +101,10 @@ class Stack(WithSpec):
                 learns: options.equations(cell, spec, learns) for learns in (False, True)
             }
             self._changes += 1
-        self._shapes, self._kept = parameters.shapes(cell, spec), parameters.kept(cell)
-        self._holds_tensors = has_own(cell)
-        # A float that every call compares is a symbol to torch.compile, which then begins again.
+        self._shapes = parameters.shapes(cell, spec)
+        self._copied_tensors = parameters.copied_tensors(cell)
+        self._has_own_tensors = has_own(cell)
+        # Calls compare no floats, because torch.compile would make them symbols and recompile.
         self._drops_outputs, self._drops_weights = spec.dropout > 0, spec.weight_drop > 0
 
     @property
@@ -225,24 +227,29 @@ class Stack(WithSpec):
         )
 
     def _own(self, suffix: str, x: Tensor | None) -> dict[str, Tensor]:
-        """The tensors that the cell holds, as the step uses them; see ``Cell.owning``."""
-        if not self._holds_tensors:
+        """The values of the cell's own tensors for one layer and direction; see ``Cell.owning``.
+
+        Args:
+            suffix: the suffix of the layer and direction, such as ``_l0``.
+            x: the input, whose device and dtype the values must have; None checks shapes only.
+        """
+        if not self._has_own_tensors:
             return {}
-        found: dict[str, Tensor] = {}
+        values: dict[str, Tensor] = {}
         like = self._weight("weight_ih_l0", None) if x is None else x
         for name, own in own_tensors(self.cell).items():
-            is_kept = own.kind != "constant"
-            value = self._weight(f"{name}{suffix}", x) if is_kept else own.value.to(like)
-            # One number for all units is, to a kernel, the same number for each.
+            is_copied = name in self._copied_tensors
+            value = self._weight(f"{name}{suffix}", x) if is_copied else own.value.to(like)
+            # Kernels read one number for each unit, so a single number is repeated.
             is_one = value.dim() < 2 and value.numel() == 1
-            found[name] = value.expand(self.hidden_size) if is_one else value
-        return found
+            values[name] = value.expand(self.hidden_size) if is_one else value
+        return values
 
     def _recurrent(self, suffix: str, x: Tensor | None = None) -> Tensor | None:
         """The recurrent matrix of one layer and direction as the step reads it.
 
-        Dropped by ``weight_drop``, extended by the projection of ``proj_size``, and transformed as
-        the cell declares. None if the cell has no recurrent matrix.
+        ``weight_drop`` is applied, the projection of ``proj_size`` is appended, and the cell's
+        transformation is applied. None if the cell has no recurrent matrix.
         """
         learned: Tensor | None = self._weight(f"weight_hh{suffix}", x)
         if learned is not None and self._drops_weights:

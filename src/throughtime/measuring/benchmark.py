@@ -138,23 +138,9 @@ def _difference(contender: Contender, size: Size, setup: Setup) -> str | None:
     shared = [name for name, _ in exact.named_parameters() if name in theirs]
     x = torch.randn(T, size.batch, I).to(setup.dtype)
     seed = torch.randn(T, size.batch, exact.output_size).to(setup.dtype)
-
-    def results(layer: Contender, x: Tensor, seed: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            inferred = layer.forward(x, lengths)
-        x = x.clone().requires_grad_()
-        output = layer.forward(x, lengths)
-        named = dict(layer.layer.named_parameters())
-        gradients = torch.autograd.grad(output, [x, *(named[n] for n in shared)], seed)
-        names = ["x", *shared]
-        return {
-            "the outputs without gradients": inferred,
-            "the outputs": output.detach(),
-            **{f"the gradient of {n}": g for n, g in zip(names, gradients, strict=True)},
-        }
-
-    expected = results(Contender(contender.cell, exact), x.double(), seed.double())
-    for what, value in results(contender, x, seed).items():
+    reference = Contender(contender.cell, exact)
+    expected = _results(reference, x.double(), seed.double(), lengths, shared)
+    for what, value in _results(contender, x, seed, lengths, shared).items():
         error = float((value.double() - expected[what]).norm() / expected[what].norm())
         # A value that is 0 throughout, such as the gradient of an unused weight, has no relative
         # error; it must be 0 in both.
@@ -163,6 +149,31 @@ def _difference(contender: Contender, size: Size, setup: Setup) -> str | None:
         if not is_zero and not error <= _TOLERANCE[setup.dtype]:
             return f"{what} differ from the reference by {error:.1e} of their norm"
     return None
+
+
+def _results(
+    contender: Contender, x: Tensor, seed: Tensor, lengths: Tensor | None, weights: list[str]
+) -> dict[str, Tensor]:
+    """The outputs of a contender and the gradients of x and of some weights, by description.
+
+    Args:
+        contender: the layer to run.
+        x: the input.
+        seed: the gradient of the outputs.
+        lengths: the lengths of the rows; None if all steps are valid.
+        weights: the names of the parameters.
+    """
+    with torch.no_grad():
+        inferred = contender.forward(x, lengths)
+    x = x.clone().requires_grad_()
+    output = contender.forward(x, lengths)
+    named = dict(contender.layer.named_parameters())
+    gradients = torch.autograd.grad(output, [x, *(named[n] for n in weights)], seed)
+    return {
+        "the outputs without gradients": inferred,
+        "the outputs": output.detach(),
+        **{f"the gradient of {n}": g for n, g in zip(["x", *weights], gradients, strict=True)},
+    }
 
 
 def _alternate(
@@ -182,14 +193,14 @@ def _alternate(
     times: dict[str, list[float]] = {name: [] for name in names}
 
     def once(first: int) -> float:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         # Each round begins with another call, so that no call always follows the same other one.
         for i in range(len(names)):
             name = names[(first + i) % len(names)]
             before = time.perf_counter()
             calls[name]()
             times[name].append(time.perf_counter() - before)
-        return time.perf_counter() - begun
+        return time.perf_counter() - start
 
     gc.collect()
     gc.disable()
@@ -249,12 +260,7 @@ def measure(
             continue
         calls = {n: c.call(mode, x, seed) for n, c in layers.items() if n not in errors}
         _enter_times(point, _alternate(calls, setup.rounds, setup.seconds))
-        ms, work = point.ms["ours"], flops(cell, rows, I, size.hidden, mode)
-        point.gflops = work / ms / 1e6
-        point.of_peak = point.gflops / peak if peak else None
-        if "our lstm" in point.ms:
-            lstm_work = flops(layers["our lstm"].cell, rows, I, size.hidden, mode)
-            point.per_flop_of_lstm = ms / work / (point.ms["our lstm"] / lstm_work)
+        _enter_work(point, layers, I, peak)
     return points
 
 
@@ -268,6 +274,19 @@ def _enter_times(point: Point, times: Mapping[str, list[float]]) -> None:
     }
     ms = point.ms["ours"]
     point.ratios = {n: t / ms for n, t in point.ms.items() if n not in ("ours", "our lstm")}
+
+
+def _enter_work(point: Point, layers: Mapping[str, Contender], I: int, peak: float | None) -> None:
+    """Sets the fields of a point that relate its times to the FLOP of the matrix products."""
+
+    def work(name: str) -> float:
+        return flops(layers[name].cell, point.rows, I, point.hidden, point.mode)
+
+    point.gflops = work("ours") / point.ms["ours"] / 1e6
+    point.of_peak = point.gflops / peak if peak else None
+    if "our lstm" in point.ms:
+        ms_per_flop = {name: point.ms[name] / work(name) for name in ("ours", "our lstm")}
+        point.per_flop_of_lstm = ms_per_flop["ours"] / ms_per_flop["our lstm"]
 
 
 def summary(points: Iterable[Point]) -> list[dict[str, Any]]:

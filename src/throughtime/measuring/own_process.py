@@ -115,6 +115,11 @@ def _child(what: str, job: Mapping[str, Any]) -> dict[str, float]:
         for _ in range(2):
             small()
         return {"bytes": step_memory(step(I, H, job["steps"], B))}
+    return _step_times(step(I, H, job["steps"], B))
+
+
+def _step_times(call: Callable[[], object]) -> dict[str, float]:
+    """The seconds of the first call of a training step, and the median of ten later ones."""
     # Run autograd once, so that the one-time initialisation of torch is not counted.
     linear = nn.Linear(512, 512)
     for _ in range(2):
@@ -122,11 +127,11 @@ def _child(what: str, job: Mapping[str, Any]) -> dict[str, float]:
         torch.autograd.grad(y, linear.weight, torch.ones_like(y))
     # Nor should a collection of the garbage that imports leave behind be counted.
     gc.collect()
-    call, times = step(I, H, job["steps"], B), []
+    times = []
     for _ in range(11):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         call()
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - start)
     return {"first": times[0], "later": statistics.median(times[1:])}
 
 

@@ -7,45 +7,39 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from throughtime.tasks.labels import LabelCounts
 from throughtime.tasks.shown import Curves, Shown, Table
 
 __all__ = ["calibration_error", "class_displays", "class_figures"]
 
 _NUM_BINS = 10
 _MOST_CONFUSED = 30
-"""Classes up to which all cells of the confusion matrix are shown."""
+"""Classes up to which the confusion matrix is shown."""
 
 
-def class_figures(scores: Tensor, targets: Tensor) -> dict[str, float]:
-    """The accuracy and the macro F1 score.
+def class_figures(scores: Tensor, targets: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """The accuracy and the macro F1 score, the mean of F1 over the classes.
 
-    The macro F1 score is the mean over all classes of F1 = 2 P R / (P + R); F1 of a class that is
-    neither predicted nor true is left out of the mean.
+    A class that is neither true nor predicted in any example is left out of the mean.
 
     Args:
         scores: (N, C), scores or logarithms of probabilities.
         targets: (N) int64, the true classes.
+        names: the names of the C classes.
     """
-    precision, recall, _, is_present = _by_class(scores, targets)
-    f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
-    return {
-        "accuracy": (scores.argmax(-1) == targets).double().mean().item(),
-        "f1_macro": f1[is_present].mean().item(),
-    }
+    counts = _counts(scores, targets, names)
+    f1 = [counts.of_label(name)["f1"] for name in counts.true.keys() | counts.predicted.keys()]
+    accuracy = counts.right.total() / len(targets)
+    return {"accuracy": accuracy, "f1_macro": sum(f1) / len(f1)}
 
 
-def _by_class(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Precision, recall and number of each class, and whether it is predicted or true (C)."""
-    confusion = _confusion(scores, targets).double()
-    right, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    is_present = (true > 0) | (predicted > 0)
-    return right / predicted.clamp(min=1), right / true.clamp(min=1), true, is_present
-
-
-def _confusion(scores: Tensor, targets: Tensor) -> Tensor:
-    """How often each true class (rows) was predicted as each class (columns)."""
-    C = scores.shape[-1]
-    return torch.bincount(targets * C + scores.argmax(-1), minlength=C * C).view(C, C)
+def _counts(scores: Tensor, targets: Tensor, names: Sequence[str]) -> LabelCounts:
+    true = [names[int(i)] for i in targets.tolist()]
+    predicted = [names[int(i)] for i in scores.argmax(-1).tolist()]
+    right = [names[int(i)] for i in targets[scores.argmax(-1) == targets].tolist()]
+    counts = LabelCounts()
+    counts.add(true, predicted, right)
+    return counts
 
 
 def _bins(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,27 +64,14 @@ def calibration_error(scores: Tensor, targets: Tensor) -> float:
     return ((accuracy - confidence).abs() * number).sum().item() / len(targets)
 
 
-def class_displays(scores: Tensor, targets: Tensor, labels: Sequence[str]) -> list[Shown]:
+def class_displays(scores: Tensor, targets: Tensor, names: Sequence[str]) -> list[Shown]:
     """Precision and recall of each class, the confusion matrix, and the calibration curve."""
-    precision, recall, number, _ = _by_class(scores, targets)
-    rows = [
-        [label, f"{100 * p:.1f}", f"{100 * r:.1f}", int(n)]
-        for label, p, r, n in zip(
-            labels, precision.tolist(), recall.tolist(), number.tolist(), strict=True
-        )
-    ]
-    items: list[Shown] = [
-        Table(["class", "precision, %", "recall, %", "examples"], rows, "Each class")
-    ]
-    if len(labels) <= _MOST_CONFUSED:
-        counts = _confusion(scores, targets).tolist()
-        items.append(
-            Table(
-                ["true \\ predicted", *labels],
-                [[label, *row] for label, row in zip(labels, counts, strict=True)],
-                "Confusion matrix",
-            )
-        )
+    items: list[Shown] = [_counts(scores, targets, names).table("Each class")]
+    C = len(names)
+    if C <= _MOST_CONFUSED:
+        pairs = torch.bincount(targets * C + scores.argmax(-1), minlength=C * C).view(C, C)
+        rows = [[name, *row] for name, row in zip(names, pairs.tolist(), strict=True)]
+        items.append(Table(["true \\ predicted", *names], rows, "Confusion matrix"))
     confidence, accuracy, number = _bins(scores, targets)
     is_used = number > 0
     points = confidence[is_used].tolist()

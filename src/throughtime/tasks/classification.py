@@ -437,6 +437,7 @@ class Classification(BatchTask):
     def _class_weights(self) -> Tensor | None:
         if self.config.class_weights == "none":
             return None
+        # N / (C n_c), whose mean over the N examples is 1.
         targets = self.targets(self.examples("train"), "train")
         counts = torch.bincount(targets, minlength=len(self.labels))
         return len(targets) / (len(self.labels) * counts.float())
@@ -474,7 +475,7 @@ class Classification(BatchTask):
             examples = self.examples(where)
         scores, targets = self._scores(model, examples, where)
         loss = nn.functional.cross_entropy(scores.double(), targets).item()
-        figures = {"loss": loss, **class_figures(scores, targets)}
+        figures = {"loss": loss, **class_figures(scores, targets, self.labels)}
         if options is not None:
             figures["calibration_error"] = calibration_error(scores, targets)
         outputs = [self.labels[i] for i in scores.argmax(-1)]

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
 
 from throughtime.tasks.shown import Table
 
-__all__ = ["UNSEEN", "LabelCounts", "Labels", "class_weights"]
+__all__ = ["UNSEEN", "LabelCounts", "Labels"]
 
 UNSEEN = -1
 """The number of a label that the training split does not have."""
@@ -67,19 +64,6 @@ class Labels:
         return [index.get(label, UNSEEN) for label in labels]
 
 
-def class_weights(counts: Mapping[str, int], labels: Labels) -> Tensor:
-    """Weights by which rare labels count more in a loss: N / (K * n_k) for each label, (K).
-
-    Their mean over the N examples is 1. A label of which there is no example has the weight 0.
-
-    >>> class_weights({"a": 3, "b": 1}, Labels(("a", "b")))
-    tensor([0.6667, 2.0000])
-    """
-    numbers = torch.tensor([counts.get(name, 0) for name in labels.names], dtype=torch.float32)
-    weights = numbers.sum() / (len(labels) * numbers.clamp_min(1))
-    return weights.masked_fill(numbers == 0, 0.0)
-
-
 @dataclass
 class LabelCounts:
     """How often each label is right, was predicted, and is true; and the figures of that.
@@ -107,11 +91,6 @@ class LabelCounts:
     def of_label(self, label: str) -> dict[str, float]:
         """Precision, recall and F1 of one label, from 0 to 1."""
         return _figures(self.right[label], self.predicted[label], self.true[label])
-
-    def macro_f1(self) -> float:
-        """The mean of the F1 of the labels that are true or predicted somewhere."""
-        labels = self.true.keys() | self.predicted.keys()
-        return sum(self.of_label(label)["f1"] for label in labels) / max(1, len(labels))
 
     def table(self, title: str = "") -> Table:
         """Precision, recall and F1 of each label, and how often it is true and predicted."""

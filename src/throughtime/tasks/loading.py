@@ -1,4 +1,4 @@
-"""A finished training in Python: its model, its task, and what turns text into tokens."""
+"""Loads a trained run in Python: its model, its task and its tokenisers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ __all__ = ["LoadedRun", "load_run"]
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """What a training has left behind.
+    """The contents of a run folder.
 
     Args:
         folder: the run folder.
-        task: with the settings of the training: its data, ``loss`` and ``evaluate``.
-        model: the best model by validation, in evaluation mode, on the CPU.
+        task: the task with the settings of the training. It provides the data, ``loss`` and
+            ``evaluate``.
+        model: the best model of all validations, in evaluation mode, on the CPU.
     """
 
     folder: Path
@@ -31,24 +32,26 @@ class LoadedRun:
 
     @property
     def tokenisers(self) -> Mapping[str, Any]:
-        """What turns text into tokens and back, by what is read: ``text``, or ``source`` and
-        ``target``; empty for a task without text."""
+        """The tokenisers of the task by name: ``text``, or ``source`` and ``target``.
+
+        Empty for a task without text.
+        """
         return self.task.tokenisers_by_name
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration: task, settings, training, assets, versions."""
+        """The configuration file of the run: task, settings, training, assets and versions."""
         return Run(self.folder).config()
 
 
 def load_run(folder: str | Path) -> LoadedRun:
-    """Reads a run folder, as ``throughtime train`` writes it.
+    """Loads a run from the folder that ``throughtime train`` has written.
 
     Args:
-        folder: ``runs/demo``, for example.
+        folder: the run folder, for example ``runs/demo``.
 
     Raises:
-        RunError: a ValueError, if the folder is no run, has no model yet, or is damaged.
+        RunError: a ValueError, if the folder is not a run, has no model yet, or is damaged.
     """
     run = Run(Path(folder))
     task = run.task()

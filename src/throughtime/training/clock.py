@@ -23,12 +23,12 @@ class Clock:
     def __init__(self, minutes: float | None, before: float = 0.0) -> None:
         self.limit = None if minutes is None else 60 * minutes
         self.before = before
-        self.begun = time.monotonic()
+        self._start = time.monotonic()
 
     @property
     def seconds(self) -> float:
         """The seconds since the start of this call."""
-        return time.monotonic() - self.begun
+        return time.monotonic() - self._start
 
     @property
     def total(self) -> float:
@@ -62,7 +62,7 @@ class Speed:
 
     def __init__(self) -> None:
         self.value = 0.0
-        self._begun, self._paused, self._units = time.monotonic(), 0.0, 0
+        self._start, self._paused, self._units = time.monotonic(), 0.0, 0
 
     def add(self, units: int) -> None:
         """Adds the units of a step."""
@@ -71,15 +71,15 @@ class Speed:
     def measure(self) -> float:
         """The units per second since the last call of this method."""
         now = time.monotonic()
-        self.value = self._units / max(1e-9, now - self._begun - self._paused)
-        self._begun, self._paused, self._units = now, 0.0, 0
+        self.value = self._units / max(1e-9, now - self._start - self._paused)
+        self._start, self._paused, self._units = now, 0.0, 0
         return self.value
 
     @contextmanager
     def pause(self) -> Iterator[None]:
         """A context whose time does not count."""
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
             yield
         finally:
-            self._paused += time.monotonic() - begun
+            self._paused += time.monotonic() - start

@@ -160,7 +160,7 @@ class Loop:
             try:
                 report = self.learner.step(progress)
             except Diverged as error:
-                raise Diverged(self._last_words(error)) from error
+                raise Diverged(self._divergence_message(error)) from error
             if self._after_step(report):
                 return
 
@@ -218,6 +218,7 @@ class Loop:
     # Rows of metrics.csv.
 
     def _write_row(self) -> None:
+        """Records the figures of the steps since the last row."""
         p = self.position
         figures = self.learner.figures(p.means())
         figures |= {**self.latest, f"{self.task.unit}_per_second": self.speed.measure()}
@@ -225,6 +226,7 @@ class Loop:
         self._record("train", figures)
 
     def _record(self, split: str, figures: Mapping[str, float]) -> None:
+        """Adds a row to metrics.csv; only the first process does."""
         p = self.position
         if self.journal is not None:
             p.unwritten.append(Row(p.step, self.epoch, p.seconds, split, dict(figures)))
@@ -268,7 +270,7 @@ class Loop:
                 if self.reason == "complete":
                     self.reason = "time"
                 if self.reason == "time":
-                    self.validation.keep_unjudged()
+                    self.validation.keep_without_validation()
                 return False
             is_best = self.validation.keep(figures)
             self._record("valid", figures)
@@ -289,7 +291,7 @@ class Loop:
                 checkpoint.save(self.run.checkpoint_file, state)
         self.saved, self.saved_step = time.monotonic(), self.position.step
 
-    def _last_words(self, error: Diverged) -> str:
+    def _divergence_message(self, error: Diverged) -> str:
         kept = "keeps the last good checkpoint"
         if not self.run.checkpoint_file.is_file():
             kept = "has no checkpoint yet"

@@ -127,13 +127,13 @@ class Display:
 
     def start(self) -> None:
         """Displays the bar."""
-        with self._told():
+        with self._silenced_by_errors():
             self._bar.start()
         self._last_line = time.monotonic()
 
     def stop(self) -> None:
         """Removes the bar."""
-        with self._told():
+        with self._silenced_by_errors():
             self._bar.stop()
 
     def update(
@@ -164,7 +164,7 @@ class Display:
         ]
         if self.console.is_terminal:
             self._bar.update(self._task, completed=fraction, parts=parts)
-            with self._told():
+            with self._silenced_by_errors():
                 self._bar.refresh()
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self.say(_fitted(parts, _WIDTH_OF_LINES))
@@ -179,16 +179,17 @@ class Display:
         Args:
             title: what the loops are for ("validation").
         """
-        begun = updated = time.monotonic()
+        start = updated = time.monotonic()
 
         def listener(what: str, done: int, total: int) -> None:
-            nonlocal begun, updated
+            nonlocal start, updated
             now = time.monotonic()
+            # A loop reports 0 items when it starts, so the time of each loop counts from there.
             if done == 0:
-                begun = now
+                start = now
             elif now - updated >= SECONDS_BETWEEN_UPDATES:
                 updated = now
-                left = (now - begun) * (total - done) / done
+                left = (now - start) * (total - done) / done
                 self.update(f"{title}: {what}", done / total, {}, None, left)
 
         with listening(listener):
@@ -199,7 +200,7 @@ class Display:
         self._print(escape(text))
 
     def show(self, items: Sequence[Shown]) -> None:
-        """Prints what a task shows, indented; in a log file only its beginning."""
+        """Prints the items that a task shows, indented; in a log file only the first lines."""
         lines = [line for item in items for line in as_text(item).splitlines()]
         if not self.console.is_terminal:
             lines = _cut([line for line in lines if line.strip()])
@@ -210,12 +211,12 @@ class Display:
         # Lone surrogates, and characters that the terminal cannot show, become escapes.
         encoding = self.console.encoding
         text = markup.encode(encoding, "backslashreplace").decode(encoding)
-        with self._told():
+        with self._silenced_by_errors():
             self.console.print(text, soft_wrap=True)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """A context in which the first error of printing is logged, and ends all printing."""
+    def _silenced_by_errors(self) -> Iterator[None]:
+        """A context for printing, in which the first OSError is logged and ends all printing."""
         try:
             yield
         except OSError as error:

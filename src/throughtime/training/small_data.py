@@ -1,4 +1,4 @@
-"""Settings that suit the amount of data, where the user did not make them."""
+"""Defaults that depend on the amount of data, for settings that the user did not make."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ _MOST_EPOCHS = 100
 def suit(
     task: BatchTask, config: GradientConfig, settled: Container[str]
 ) -> tuple[GradientConfig, list[str]]:
-    """Changes settings to defaults that suit the amount of data, and says why.
+    """Changes settings to defaults that suit the amount of data, and gives the reasons.
 
-    The settings of the task are those of its :meth:`~throughtime.tasks.task.Task.defaults`. An
-    amount of data for which ten epochs are less than 2,000 steps is read more often, at most 100
-    times. The warm-up gets its number of steps. Data of the usual size change nothing.
+    The task chooses its own settings in :meth:`~throughtime.tasks.task.Task.defaults`. If the
+    epochs of the configuration are fewer than 2,000 steps in total, their number is raised to
+    reach 2,000 steps, but to at most 100. The number of warm-up steps is computed from the total.
+    Data of the usual size change nothing.
 
     Args:
         task: the task, whose ``config`` is replaced.
         config: the settings of the training.
-        settled: the names of the settings that the user made, which stay.
+        settled: the names of the settings that the user made; they are not changed.
 
     Returns:
         The settings of the training, and a line for each setting that differs from its usual
         default.
     """
     world_size = config.devices * config.num_nodes
-    said = []
+    lines = []
     for name, (value, reason) in task.defaults().items():
-        # Some batches must be shared equally by all processes.
+        # A batch size must be a multiple of the number of processes.
         if name in settled or (name == "batch_size" and value % world_size):
             continue
-        said.append(f"--{name} {value}: {reason}.")
+        lines.append(f"--{name} {value}: {reason}.")
         task.config = dataclasses.replace(task.config, **{name: value})
     steps = len(task.batches("train", Share(0, world_size)))
     if "epochs" not in settled and config.epochs * steps < _LEAST_STEPS:
         epochs = min(_MOST_EPOCHS, -(-_LEAST_STEPS // steps))
         advice = "" if config.patience else ", and --patience 5 would end the training early"
-        said.append(
+        lines.append(
             f"--epochs {epochs}: {config.epochs} epochs are only {config.epochs * steps} steps. "
             f"The best model is kept{advice}."
         )
@@ -52,5 +53,5 @@ def suit(
     usual, total = config.warmup(10**9), config.epochs * steps
     config = dataclasses.replace(config, warmup_steps=config.warmup(total))
     if config.warmup_steps != usual:
-        said.append(f"--warmup_steps {config.warmup_steps}: a tenth of all {total:,} steps.")
-    return config, said
+        lines.append(f"--warmup_steps {config.warmup_steps}: a tenth of all {total:,} steps.")
+    return config, lines

@@ -1,4 +1,4 @@
-"""Functions that take rows apart or put them together: their graphs have autograd's gradients."""
+"""Functions that split, slice, reorder or join rows: their graphs have autograd's gradients."""
 
 import pytest
 import torch
@@ -8,14 +8,21 @@ from .test_trace import EXPRESSIONS, B, H
 
 PARTS = [
     *("layer_norm", "mish", "shape", "chunk", "split", "split in halves", "split_with_sizes"),
-    *("narrow", "index_select", "a slice", "a slice with a step", "a list of units"),
+    *(
+        "narrow",
+        "narrow from the end",
+        "index_select",
+        "a slice",
+        "a slice with a step",
+        "a list of units",
+    ),
     *("a mask of units", "a part of a parameter", "cumsum", "flip", "roll", "glu"),
     *("a mean of a part", "a column in a row"),
 ]
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_the_gradients_of_parts_are_those_of_autograd(name):
+def test_the_gradients_of_functions_of_parts_equal_those_of_autograd(name):
     function = EXPRESSIONS[name]
     a, b, q = randn(B, H), randn(B, H), randn(H)
     d = torch.randn(function(a, b, q).shape, dtype=torch.float64)

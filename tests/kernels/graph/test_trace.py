@@ -21,15 +21,15 @@ B, H = 4, 6
 def cell_of(function, **declared):
     """A cell whose h is a function of both its states and of its parameter."""
 
-    class Made(tt.Cell):
+    class OfFunction(tt.Cell):
         gates, states, parameters = ("a",), ("h", "c"), ("q",)
 
         def step(self, x, W, R, s, p):
             return dict(h=function(s.h, s.c, p.q), c=s.c)
 
     for name, value in declared.items():
-        setattr(Made, name, value)
-    return Made()
+        setattr(OfFunction, name, value)
+    return OfFunction()
 
 
 def values(seed=0):
@@ -119,6 +119,8 @@ EXPRESSIONS = {
     "fmod": lambda a, b, q: torch.fmod(a, b) + a.fmod(1.5),
     "maximum": lambda a, b, q: torch.maximum(a, b) + a.maximum(q),
     "minimum": lambda a, b, q: torch.minimum(a, b),
+    "max": lambda a, b, q: torch.max(a, b) + a.max(other=q),
+    "min": lambda a, b, q: torch.min(a, other=b) + a.min(q),
     "where": lambda a, b, q: torch.where(a > b, a, q) + torch.where(a < 0, 0.0, b),
     "pow": lambda a, b, q: torch.pow(a, 3) + a.pow(2) + pos(a).pow(-0.5),
     "square": lambda a, b, q: torch.square(a) + b.square(),
@@ -178,6 +180,7 @@ EXPRESSIONS = {
     "split in halves": lambda a, b, q: torch.concat(torch.split(a, a.size(-1) // 1, -1), -1),
     "split_with_sizes": lambda a, b, q: torch.concatenate(a.split_with_sizes([2, H - 2], 1), -1),
     "narrow": lambda a, b, q: a.narrow(-1, 1, 2) * torch.narrow(b, 1, 0, 2),
+    "narrow from the end": lambda a, b, q: a.narrow(-1, -2, 2) + a.narrow(1, -2, 1) * b[:, :2],
     "index_select": lambda a, b, q: a.index_select(-1, torch.tensor([0, 2, 2])),
     "a slice": lambda a, b, q: a[:, 1:] * b[..., :-1] + a[:, -1:] * b[:, 1:2],
     "a slice with a step": lambda a, b, q: a[:, ::2] + b[:, : b.shape[-1] : 2],
@@ -277,10 +280,23 @@ def _grow(history=[]):  # noqa: B006
         (lambda a, b, q: torch.cat([a, b]), "cat has a kernel only along the units"),
         (lambda a, b, q: a.cumprod(-1), "asks a value for its cumprod"),
         (lambda a, b, q: a.cumsum(0), "cumsum has a kernel only along the units"),
-        (lambda a, b, q: torch.topk(a, 2, -1).values, "topk has no kernel"),
-        (lambda a, b, q: a.sort(-1).values, "asks a value for its sort"),
-        (lambda a, b, q: a.split(2, -1)[0], "how many parts split makes depends on"),
-        (lambda a, b, q: torch.cat([a, q], -1), "cat of rows with what is the same for all rows"),
+        (lambda a, b, q: torch.topk(a, 2, -1).values, "topk has no kernel, because values decide"),
+        (
+            lambda a, b, q: a.topk(2).values.sum(-1),
+            r"topk has no kernel, .*\(torch.softmax\(c \* a",
+        ),
+        (lambda a, b, q: a.sort(-1).values[..., 0], "sort has no kernel, .* tends to the largest"),
+        (lambda a, b, q: torch.sort(a)[0], r"sort has no kernel, .*torch.where\(a > limit"),
+        (lambda a, b, q: b - a.amax(-1, keepdim=True), "amax has no kernel, because values decide"),
+        (lambda a, b, q: torch.max(a, -1).values, "max has no kernel, because values decide"),
+        (lambda a, b, q: b - a.max(dim=-1, keepdim=True)[0], "max has no kernel, because values"),
+        (lambda a, b, q: b - a.min(), "min has no kernel, because values decide"),
+        (lambda a, b, q: a.median(-1).values, "median has no kernel, because values decide"),
+        (lambda a, b, q: a.split(2, -1)[0], "the number of parts that split returns depends on"),
+        (
+            lambda a, b, q: torch.cat([a, q], -1),
+            "with values that do not .parameters. has no kernel",
+        ),
         (
             lambda a, b, q: F.layer_norm(a, (B, H)),
             "layer_norm has a kernel over the units of a row",
@@ -294,8 +310,8 @@ def _grow(history=[]):  # noqa: B006
         (lambda a, b, q: a[0] * b, "only along the units"),
         (lambda a, b, q: a[:, 1] * b, "drops a dimension"),
         (lambda a, b, q: a[:, None] * b, "a slice, or a list of whole numbers"),
-        (lambda a, b, q: a[:, 0.5:] * b, "no whole number"),
-        (lambda a, b, q: sum(a), "takes a value apart"),
+        (lambda a, b, q: a[:, 0.5:] * b, "not a whole number"),
+        (lambda a, b, q: sum(a), "iterates over a value; use torch.chunk"),
         (lambda a, b, q: a * torch.ones(H), rf"a tensor of its own, of shape \({H},\)"),
         (lambda a, b, q: torch.ones(B, H) - a, rf"a tensor of its own, of shape \({B}, {H}\)"),
         (lambda a, b, q: F.dropout(a, 0.5), "dropout has no kernel"),
@@ -325,13 +341,13 @@ def _grow(history=[]):  # noqa: B006
         (lambda a, b, q: None, "None as a value"),
         (lambda a, b, q: a.to(torch.int64) * b, "cast to whole numbers has no kernel"),
         (lambda a, b, q: torch.zeros_like(a, dtype=torch.bool) * b, "whole numbers has no kernel"),
-        (lambda a, b, q: (a > 0) * (b > 0), "mul of what is true or false has no kernel"),
+        (lambda a, b, q: (a > 0) * (b > 0), "mul of a mask .* has no kernel"),
         (lambda a, b, q: a * ((a > 0) & True), "both of a number has no kernel"),
-        (lambda a, b, q: 1 - (a > 0), "sub of what is true or false has no kernel"),
+        (lambda a, b, q: 1 - (a > 0), "sub of a mask .* has no kernel"),
         (lambda a, b, q: a * torch.ones((), requires_grad=True), "of its own that has a gradient"),
-        (lambda a, b, q: operator.iadd(a, 1), "changes in place what others hold"),
-        (lambda a, b, q: F.relu(a, inplace=True), "changes in place what others hold"),
-        (lambda a, b, q: operator.iadd((a * b).detach(), 1), "in place what others hold"),
+        (lambda a, b, q: operator.iadd(a, 1), "in place that shares memory"),
+        (lambda a, b, q: F.relu(a, inplace=True), "in place that shares memory"),
+        (lambda a, b, q: operator.iadd((a * b).detach(), 1), "in place that shares memory"),
     ],
 )
 def test_what_no_graph_can_hold_is_refused_with_the_reason(function, reason):
@@ -437,3 +453,16 @@ def test_an_error_of_the_equations_themselves_is_not_swallowed():
 
     with pytest.raises(ZeroDivisionError):
         trace(cell_of(divide))
+
+
+def test_what_a_reason_says_to_write_instead_has_a_kernel_and_that_limit():
+    def extreme(c):
+        return lambda a, b, q: (torch.softmax(c * a, -1) * a).sum(-1, keepdim=True) + 0 * b
+
+    a, b, q = values()
+    root = trace(cell_of(extreme(400))).states["h"]
+    torch.testing.assert_close(evaluated(root, a, b, q), a.amax(-1, keepdim=True).expand(B, H))
+    least = trace(cell_of(extreme(-400))).states["h"]
+    torch.testing.assert_close(evaluated(least, a, b, q), a.amin(-1, keepdim=True).expand(B, H))
+    kept = trace(cell_of(lambda a, b, q: torch.where(a > 0.5, a, 0.0))).states["h"]
+    assert torch.equal(evaluated(kept, a, b, q), torch.where(a > 0.5, a, 0.0))

@@ -113,12 +113,18 @@ def operation(graph: GraphWriter, op: str, args: list[str], name: str) -> str:
 
 
 def mapped(graph: GraphWriter, rule: Map, value: str, H: int, rank: int, name: str) -> str:
-    """Writes a map over units, where there are H of them.
+    """Writes a map between rows; see :mod:`throughtime.kernels.graph.maps`.
 
     Args:
+        graph: the graph to write into.
+        rule: the map.
         value: the name of the row.
-        rank: its number of dimensions, of which the last is the units.
-        name: what the result is to be called, or the beginning of that.
+        H: the number of units of the layer.
+        rank: the number of dimensions of ``value``; the units are the last one.
+        name: the name of the result, or the beginning of its name.
+
+    Returns:
+        The name of the result.
     """
     if isinstance(rule, Cumsum):
         axis = graph.number(-1, torch.int64)
@@ -126,9 +132,11 @@ def mapped(graph: GraphWriter, rule: Map, value: str, H: int, rank: int, name: s
     if isinstance(rule, Place):
         before, total = rule.offset.at(H), rule.target.at(H)
         after = total - before - rule.source.at(H)
+        # Pad takes the numbers of zeros before all dimensions, then those after all dimensions.
         others = [0] * (rank - 1)
         pads = graph.integers(*others, before, *others, after)
         return graph.node("Pad", [value, pads, graph.number(0.0)], name)
-    made, read = rule.pairs(H)
-    units = read[made.argsort()].tolist()
+    # All other maps read exactly one source unit for each target unit, so they are a Gather.
+    written, read = rule.pairs(H)
+    units = read[written.argsort()].tolist()
     return graph.node("Gather", [value, graph.integers(*units)], name, axis=-1)

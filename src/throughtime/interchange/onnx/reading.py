@@ -118,17 +118,17 @@ def check_input(file: str, expected: Declared, value: Any, sizes: dict[str, int]
         raise TypeError(f"{file}: expected the input {name} as a tensor, got {value!r}.")
     # Only the kind of number is checked: the module may have been converted to another dtype.
     if value.is_floating_point() != expected.is_floating:
-        wanted = "floating-point" if expected.is_floating else "whole"
-        raise ValueError(f"{file}: expected {wanted} numbers in {name}, got {value.dtype}.")
+        kind = "floating-point" if expected.is_floating else "whole"
+        raise ValueError(f"{file}: expected {kind} numbers in {name}, got {value.dtype}.")
     if shape is None:
         return
     got = tuple(value.shape)
     fits = len(shape) == len(got)
     for size, actual in zip(shape, got, strict=False):
-        wanted = sizes.setdefault(size, actual) if isinstance(size, str) else size
-        fits = fits and wanted == actual
+        number = sizes.setdefault(size, actual) if isinstance(size, str) else size
+        fits = fits and number == actual
     if not fits:
         letters = ", ".join("?" if str(s).startswith("?") else str(s) for s in shape)
-        met = {s: sizes[s] for s in shape if isinstance(s, str) and s in sizes and s[0] != "?"}
-        because = f" with {', '.join(f'{k}={v}' for k, v in met.items())}" if met else ""
+        named = {s: sizes[s] for s in shape if isinstance(s, str) and s in sizes and s[0] != "?"}
+        because = f" with {', '.join(f'{k}={v}' for k, v in named.items())}" if named else ""
         raise ShapeError(f"{file}: expected {name} of shape ({letters}){because}, got {got}.")

@@ -102,6 +102,12 @@ class _Scan:
         self.outer, self.inner = graph, graph.body()
         self.layer, self.suffix, self.inputs = layer, suffix, inputs
         self.step = traced(layer.equations)
+        if problem := self.step.graph.problem(layer.hidden_size):
+            raise ValueError(
+                f"save_onnx: the cell {layer.equations.title} cannot be exported: expected parts "
+                f"of rows that fit the units of the layer, but {problem}. Change hidden_size or "
+                f"the parts."
+            )
         self.weights = _Weights(layer, suffix)
         # The names of values in the graph around the body, and of values in the body.
         self.around: dict[Operand, str] = {}
@@ -245,7 +251,7 @@ class _Scan:
         elif node.op == "map":
             assert isinstance(node.rule, Map)
             name, H = f"map_{node.index}{self.suffix}", self.layer.hidden_size
-            # Around the body there is a dimension of all steps.
+            # A row has the dimensions (rows, units) in the body, (steps, rows, units) around it.
             rank = 1 if node.kind == "unit" else 2 if graph is self.inner else 3
             known[node] = mapped(graph, node.rule, find(node.args[0]), H, rank, name)
         else:
@@ -263,25 +269,27 @@ class _Scan:
         Returns:
             The names of the results of all these products.
         """
-        wanted = self.product[node]
-        same = [
+        first = self.product[node]
+        matrix = first.matrix
+        joined = [
             p
             for p in self.step.products
-            if p.matrix == wanted.matrix and p.operand is wanted.operand and p.result in self.used
+            if p.matrix == matrix and p.operand is first.operand and p.result in self.used
         ]
-        name = f"{wanted.matrix}_{'_'.join(p.block for p in same)}{self.suffix}"
-        weight, bias = self.weights.blocks(wanted.matrix, [p.block for p in same])
-        # (I, n*H), as MatMul wants it.
+        name = f"{matrix}_{'_'.join(p.block for p in joined)}{self.suffix}"
+        weight, bias = self.weights.blocks(matrix, [p.block for p in joined])
+        # (I, n*H), the layout that MatMul reads.
         stored = self.outer.weight(name, weight.T)
-        made = graph.node("MatMul", [operand, stored], f"{name}_product")
+        result = graph.node("MatMul", [operand, stored], f"{name}_product")
         if bias is not None:
-            made = graph.node("Add", [made, self.outer.weight(f"b_{name}", bias)], f"{name}_sum")
-        parts = [made]
-        if len(same) > 1:
-            names = [f"{p.matrix}_{p.block}{self.suffix}_part" for p in same]
-            sizes = graph.integers(*(self.weights.rows(p.matrix, p.block) for p in same))
-            parts = graph.nodes_of("Split", [made, sizes], names, axis=-1)
-        return {p.result: part for p, part in zip(same, parts, strict=True)}
+            stored_bias = self.outer.weight(f"b_{name}", bias)
+            result = graph.node("Add", [result, stored_bias], f"{name}_sum")
+        parts = [result]
+        if len(joined) > 1:
+            names = [f"{matrix}_{p.block}{self.suffix}_part" for p in joined]
+            sizes = graph.integers(*(self.weights.rows(matrix, p.block) for p in joined))
+            parts = graph.nodes_of("Split", [result, sizes], names, axis=-1)
+        return {p.result: part for p, part in zip(joined, parts, strict=True)}
 
 
 class _Weights:

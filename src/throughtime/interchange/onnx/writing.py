@@ -32,12 +32,12 @@ class GraphWriter:
         """A writer for a graph that is the body of a node of this one."""
         return GraphWriter(self.onnx, self.dtype, self._taken)
 
-    def name(self, wanted: str) -> str:
-        """Reserves ``wanted`` as a name, with a number appended if it is taken, and returns it."""
-        name, count = wanted, 1
+    def name(self, proposal: str) -> str:
+        """Reserves the proposed name, with a number appended if it is taken, and returns it."""
+        name, count = proposal, 1
         while name in self._taken:
             count += 1
-            name = f"{wanted}_{count}"
+            name = f"{proposal}_{count}"
         self._taken.add(name)
         return name
 

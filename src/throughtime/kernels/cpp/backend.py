@@ -79,7 +79,7 @@ def reasons(call: Call) -> list[str]:
     if refusals:
         return refusals
     if "x" in compiled.program.inputs and call.x.shape[-1] != call.state[0].shape[-1]:
-        refusals.append("the step uses x unit by unit, and it has not H features")
+        refusals.append("the step uses x elementwise, so x must have H features")
     elif not compiler.missing():
         try:
             compiled.build(_trains(call))

@@ -67,7 +67,7 @@ RULES: dict[str, Callable[..., tuple[Operand | None, ...]]] = {
 
 
 def _transposed(rule: Map) -> Map:
-    """The map that gradients take."""
+    """The transposed map, which maps the gradient of the target row to that of the source row."""
     return replace(rule, is_transposed=not rule.is_transposed)
 
 
@@ -107,7 +107,7 @@ def gradients(
         if node.kind == "column" and not (isinstance(d, Node) and d.kind == "column"):
             d = g.row_sum(d)
         elif node.kind == "number":
-            # It follows from the number of units, or from numbers.
+            # Such a value depends on H or on constants alone, and on no leaf with a gradient.
             return
         total[node] = g.add(total[node], d) if node in total else d
 
@@ -125,7 +125,7 @@ def gradients(
             continue
         if isinstance(node.rule, Map):
             if not (isinstance(d_node, Node) and d_node.kind in ("row", "unit")):
-                # What is the same for all units, as a row of this width.
+                # The gradient is one number for all units: repeat it for each unit of the map.
                 d_node = graph.spread(d_node, node.width)
             add(args[0], graph.map(_transposed(node.rule), d_node))
             continue

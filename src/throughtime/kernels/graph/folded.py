@@ -1,8 +1,9 @@
-"""A cell whose own matrices are further blocks of W and R, as the kernels multiply by them.
+"""Folding: the matrices among a cell's parameters become additional blocks of W and R.
 
-A step may multiply by a matrix that is a parameter of the cell, ``x @ p.A`` or
-``F.linear(s.h, p.A)``. For a kernel that is a product with a block like any other: of W, if the
-matrix is applied to the input x, and of R otherwise.
+A step may multiply by a matrix that is a parameter of the cell, as in ``x @ p.A`` or
+``F.linear(s.h, p.A)``. A kernel only knows products with blocks of W and of R. So the matrix is
+appended to W if the step applies it to the input x, so that its product is computed for all time
+steps at once, and to R otherwise. A matrix that is applied to both becomes a block of both.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from throughtime.kernels.call import Call, Weights
 __all__ = ["Fold", "Folded", "fold", "folds_of"]
 
 Fold = tuple[str, str, bool, str]
-"""A further block: ``W`` or ``R``, the matrix, whether it is transposed, the name of the block."""
+"""An additional block: ``W`` or ``R``; the parameter that is the matrix; whether the block is its
+transpose; the name of the block."""
 
 
 class Folded(Cell):
-    """The cell with further blocks, and without the parameters that are matrices.
+    """A cell with the same equations, whose matrices are blocks of W and R and not parameters.
 
     Args:
         cell: the wrapped cell.
-        blocks: the further blocks.
+        blocks: the additional blocks.
     """
 
     def __init__(self, cell: Cell, blocks: tuple[Fold, ...]) -> None:
@@ -54,7 +56,9 @@ class Folded(Cell):
         return self.cell.narrow
 
     def step(self, x, W, R, s, p, u: Any = None):
-        # The reference runs this for derivatives of derivatives: it has the blocks as tensors.
+        # The kernels use the graph of the wrapped cell. Only the reference calls this method, for
+        # derivatives of derivatives. It passes the blocks as tensors, from which the parameters of
+        # the wrapped cell are restored.
         matrices = {}
         for letter, matrix, is_transposed, name in self.blocks:
             block: Tensor = getattr(W if letter == "W" else R, name).weight
@@ -64,31 +68,35 @@ class Folded(Cell):
 
 
 def folds_of(cell: Cell) -> tuple[Fold, ...]:
-    """The further blocks of a cell; none unless it is a :class:`Folded` one."""
+    """The additional blocks of a cell; none unless it is a :class:`Folded` cell."""
     return cell.blocks if isinstance(cell, Folded) else ()
 
 
 def fold(call: Call, cell: Cell, blocks: tuple[Fold, ...]) -> Call:
-    """The call of a :class:`Folded` cell: its matrices stand among the blocks of W and R.
+    """Converts a call of a cell into the equal call of its :class:`Folded` cell.
 
     Args:
-        call: of the cell that is wrapped.
-        cell: the folded one.
-        blocks: its further blocks.
+        call: the call of the wrapped cell.
+        cell: the folded cell.
+        blocks: its additional blocks.
+
+    Returns:
+        The call with the matrices moved from the parameters to the end of W and R. The additional
+        blocks of W have zeros as their biases. Those of R have none, as they come last.
     """
     if not blocks:
         return call
     w = call.weights
     matrices = {name: p for name, p in w.parameters.items() if p.dim() == 2}
-    of: dict[str, list[Tensor]] = {"W": [], "R": []}
+    added: dict[str, list[Tensor]] = {"W": [], "R": []}
     for letter, matrix, is_transposed, _ in blocks:
-        of[letter].append(matrices[matrix].T if is_transposed else matrices[matrix])
+        added[letter].append(matrices[matrix].T if is_transposed else matrices[matrix])
     bias = w.bias_ih
-    if bias is not None and of["W"]:
-        bias = torch.cat([bias, bias.new_zeros(sum(m.shape[0] for m in of["W"]))])
-    recurrent = [*([] if w.weight_hh is None else [w.weight_hh]), *of["R"]]
+    if bias is not None and added["W"]:
+        bias = torch.cat([bias, bias.new_zeros(sum(m.shape[0] for m in added["W"]))])
+    recurrent = [*([] if w.weight_hh is None else [w.weight_hh]), *added["R"]]
     weights = Weights(
-        torch.cat([w.weight_ih, *of["W"]]),
+        torch.cat([w.weight_ih, *added["W"]]),
         torch.cat(recurrent) if recurrent else None,
         bias,
         w.bias_hh,

@@ -25,10 +25,33 @@ __all__ = [
     "FUNCTIONS",
     "INPLACE_POSITIONS",
     "OPERATORS",
+    "ORDERINGS",
     "Operations",
     "Untraceable",
     "operand",
+    "without_kernel",
 ]
+
+ORDERINGS = (
+    *("topk", "sort", "msort", "argsort", "kthvalue", "median", "nanmedian", "quantile", "mode"),
+    *("nanquantile", "max", "min", "amax", "amin", "aminmax", "argmax", "argmin", "cummax"),
+    "cummin",
+)
+"""Functions that choose among the units by their values. They have no kernel, except ``max`` and
+``min`` of two values."""
+
+
+def without_kernel(name: str) -> Untraceable:
+    """The reason of a function that no graph has, with what to write instead if that is known."""
+    reason = f"{name.strip('_')} has no kernel"
+    if name in ORDERINGS:
+        reason += (
+            ", because values decide which units are read. With a kernel, "
+            "(torch.softmax(c * a, -1) * a).sum(-1, keepdim=True) tends to the largest unit of a "
+            "as c grows (to the smallest for c < 0), and torch.where(a > limit, a, 0.0) keeps the "
+            "large units"
+        )
+    return Untraceable(reason)
 
 
 def operand(value: Any) -> Operand:
@@ -75,7 +98,7 @@ class Operations:
         if not any(is_mask(a) for a in numbers):
             return args
         if op not in ("add", "mul", "where") or all(is_mask(a) for a in numbers):
-            raise Untraceable(f"{op} of what is true or false has no kernel")
+            raise Untraceable(f"{op} of a mask (true or false) has no kernel")
         converted = [self.graph.node("where", a, 1.0, 0.0) if is_mask(a) else a for a in numbers]
         return [*args[: len(args) - len(converted)], *converted]
 
@@ -94,6 +117,18 @@ def _add(g: Operations, a: Any, b: Any, *, alpha: float = 1.0) -> Operand:
 
 def _sub(g: Operations, a: Any, b: Any, *, alpha: float = 1.0) -> Operand:
     return g.sub(a, b if alpha == 1.0 else g.mul(b, alpha))
+
+
+def _of_two(name: str, op: str) -> Callable[..., Operand]:
+    """``torch.max`` and ``min``, which have two meanings: here that of two values."""
+
+    def apply(g: Operations, a: Any, *args: Any, **kwargs: Any) -> Operand:
+        (other,) = (*args, *kwargs.values()) if len(args) + len(kwargs) == 1 else (None,)
+        if not isinstance(other, Node):
+            raise without_kernel(name)
+        return getattr(g, op)(a, other)
+
+    return apply
 
 
 def _clamp(g: Operations, a: Any, min: Any = None, max: Any = None) -> Operand:
@@ -132,7 +167,7 @@ def _check_reduction(a: Any, dim: Any, keepdim: bool) -> None:
     if dim not in (-1, 1, (-1,), [-1], (1,), [1]) or not keepdim:
         raise Untraceable("a reduction has a kernel only over the units, with keepdim=True")
     if isinstance(a, Node) and a.kind in ("column", "number"):
-        raise Untraceable("a reduction of what is one number for all units has no kernel")
+        raise Untraceable("a reduction of a value with one number for all units has no kernel")
 
 
 def _sum(g: Operations, a: Any, dim: Any = None, keepdim: bool = False) -> Operand:
@@ -286,6 +321,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "softplus": _softplus,
     "log_sigmoid": _simple("log_sigmoid"),
     "special_expit": _simple("sigmoid"),
+    "max": _of_two("max", "maximum"),
+    "min": _of_two("min", "minimum"),
     "clamp": _clamp,
     "clip": _clamp,
     "clamp_min": lambda g, a, min: _clamp(g, a, min=min),

@@ -30,7 +30,7 @@ __all__ = [
 LEAVES = ("state", "parameter", "input", "random", "product", "slot", "gradient", "units", "size")
 """Operations without arguments, whose values come from outside the graph. ``random`` is a random
 input, ``gradient`` a gradient that enters the backward step, ``units`` the number H, ``size``
-another number that follows from it."""
+another integer expression in H."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,9 @@ class Node:
             each unit, equal in all rows; ``column``: one for each row, equal for all units;
             ``number``: a single one.
         index: the position in the graph; arguments have a lower index than their operation.
-        rule: the map of the operation ``map``; the number of the leaf ``size``.
-        width: the number of units of a value that has one number for each.
+        rule: the map of the operation ``map``; the size that the leaf ``size`` or the operation
+            ``spread`` has; else None.
+        width: the number of units of a value of kind ``row`` or ``unit``.
     """
 
     op: str
@@ -110,8 +111,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 """Every operation of the graph with the function of PyTorch that defines it. The names are mostly
 PyTorch's; operations that give a mask (true or false) have names of their own. ``row_sum`` and
-``row_max`` reduce over the units. Besides there are ``spread``, which makes a row of a value that
-is one for all units, and ``map``, which makes another row of a row; see maps.py."""
+``row_max`` reduce over the units. Two more operations are not in this table, because they need a
+width or a map: ``spread`` repeats one number for each unit of a row, and ``map`` computes a row
+from another row; see maps.py."""
 
 _COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "both", "either"})
 _MASKS = frozenset({"less", "less_equal", "equal", "both", "either", "negate"})
@@ -123,7 +125,8 @@ class Graph:
 
     _nodes: dict[Any, Node] = field(default_factory=dict)
     equal_sizes: dict[tuple[Size, Size], None] = field(default_factory=dict)
-    """Sizes that must be the same number, or the step would fail on tensors."""
+    """Pairs of sizes that must be equal; for an H for which they differ, the step would fail on
+    tensors. The keys of a dict are used as a set that keeps its order."""
 
     @property
     def nodes(self) -> list[str]:
@@ -131,7 +134,7 @@ class Graph:
         return [repr(node) for node in self._nodes.values()]
 
     def problem(self, H: int) -> str:
-        """Why the parts of rows do not fit together where there are H units; empty if they do."""
+        """The reason why the step cannot be run with H units; empty if it can."""
         for one, other in self.equal_sizes:
             if one.at(H) != other.at(H):
                 return f"with H = {H} units, {one} is {one.at(H)} and {other} is {other.at(H)}"
@@ -143,13 +146,13 @@ class Graph:
         return self._unique(op, (), name, kind)
 
     def size(self, size: Size) -> Node:
-        """A number that follows from the number of units, as a value."""
+        """The node of a size, so that a step can compute with it."""
         if size == UNITS:
             return self.leaf("units", "H", "number")
         return self._unique("size", (), str(size), "number", size)
 
     def map(self, rule: Map, value: Node) -> Node:
-        """A map applied to a row, or to a value of each unit."""
+        """The node of a map applied to a value of kind ``row`` or ``unit``."""
         width = rule.target if rule.is_transposed else rule.source
         if value.width != width:
             self.equal_sizes[value.width, width] = None
@@ -169,11 +172,11 @@ class Graph:
         return self._unique(op, args, "", _kind(op, args), width=self._width(op, args))
 
     def spread(self, value: Operand, width: Size) -> Node:
-        """A row of this width, which has the value of its row, or the number, in each unit."""
+        """A row of this width in which every unit has the same number, ``value``."""
         return self._unique("spread", (value,), "", "row", width, width)
 
     def _width(self, op: str, args: Iterable[Operand]) -> Size:
-        """The width of an operation's value; notes which widths must be the same."""
+        """The width of an operation's value; records which widths must be equal."""
         widths = [a.width for a in args if isinstance(a, Node) and a.kind in ("row", "unit")]
         for width in widths[1:]:
             if width != widths[0]:
@@ -231,7 +234,7 @@ def _size_of(node: Node) -> Size:
 
 
 def _order(a: Operand) -> tuple[int, float]:
-    """The place of an argument of a commutative operation: nodes first, then numbers."""
+    """The sort key of an argument of a commutative operation: nodes first, then numbers."""
     return (0, a.index) if isinstance(a, Node) else (1, a)
 
 
@@ -317,9 +320,9 @@ def evaluate(roots: Iterable[Operand], leaves: Mapping[tuple[str, str], Tensor])
     """
     roots = list(roots)
     values: dict[Node, Any] = {}
-    # A gradient may be of a part of a row.
-    own = (t for (op, _), t in leaves.items() if op != "gradient" and t.dim())
-    H = max((t.shape[-1] for t in own), default=1)
+    # The widest leaf has H units. Gradients do not count: one may belong to a row of another width.
+    widths = (t.shape[-1] for (op, _), t in leaves.items() if op != "gradient" and t.dim())
+    H = max(widths, default=1)
     for node in reachable(roots):
         if node.op == "size":
             like = next(iter(leaves.values()))

@@ -1,8 +1,11 @@
-"""Maps over the units of a row: parts of it, other orders of its units, running sums.
+"""Maps between rows: they select, move, reverse or accumulate the units of a row.
 
-A map says from which units of a row each unit of another row is summed up, with weights of one.
-Which units these are follows from the number H of units, which a trace does not know: widths and
-places are kept as expressions in H, a :class:`Size`.
+A map is a linear function from a source row to a target row: each target unit is the sum of some
+source units. The map stores which ones (index pairs); all coefficients are 1. Its gradient is the
+transposed map.
+
+A trace does not know the number H of units, so widths and offsets are expressions in H, each a
+:class:`Size`. They are evaluated when a layer with a certain H is run.
 """
 
 from __future__ import annotations
@@ -29,18 +32,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Size:
-    """A whole number that follows from H, the number of units.
+    """An integer expression in H, the number of units.
 
     Args:
-        op: ``units`` is H, ``constant`` a number; the others combine their arguments.
-        args: sizes and numbers.
+        op: ``units`` is H itself, ``constant`` a fixed number. ``add``, ``sub``, ``mul``,
+            ``floordiv``, ``ceildiv``, ``min`` and ``max`` combine two arguments. ``length`` is the
+            number of elements of a slice, with the arguments width, start, stop and step.
+        args: the arguments of the operation, sizes and numbers.
     """
 
     op: str
     args: tuple[Any, ...] = ()
 
     def at(self, H: int) -> int:
-        """The number, where the layer has H units."""
+        """The value of the expression for a layer with H units."""
         if self.op == "units":
             return H
         if self.op == "constant":
@@ -50,7 +55,9 @@ class Size:
             width, *bounds = a
             return len(range(*slice(*bounds).indices(width)))
         if self.op in ("floordiv", "ceildiv"):
-            # A division by zero is refused by the reference, which runs the step on tensors.
+            # A division by zero gives 0 here. The reference raises the error of Python, because it
+            # runs the step on tensors.
+            # Rounding up is rounding down with both signs changed.
             sign = 1 if self.op == "floordiv" else -1
             return sign * (sign * a[0] // a[1]) if a[1] else 0
         return {"add": a[0] + a[1], "sub": a[0] - a[1], "mul": a[0] * a[1]}.get(
@@ -67,7 +74,7 @@ class Size:
             return f"({self.args[0]} {signs[self.op]} {self.args[1]})"
         return f"{self.op}({', '.join(map(str, self.args))})"
 
-    # What a step may compute with the width of a value.
+    # The arithmetic that a step may do with the width of a value.
 
     def __add__(self, other: Any) -> Any:
         return _combined("add", self, other)
@@ -92,11 +99,11 @@ class Size:
 
 
 UNITS = Size("units")
-"""H itself."""
+"""The number H of units as a size."""
 
 
 def constant(number: int) -> Size:
-    """A number as a size."""
+    """A fixed number as a size."""
     return Size("constant", (int(number),))
 
 
@@ -105,6 +112,7 @@ ZERO = constant(0)
 
 
 def _combined(op: str, a: Any, b: Any) -> Any:
+    """The size ``a op b``; NotImplemented unless both are sizes or whole numbers."""
     if not all(
         isinstance(v, Size) or (isinstance(v, int) and not isinstance(v, bool)) for v in (a, b)
     ):
@@ -118,12 +126,13 @@ def _combined(op: str, a: Any, b: Any) -> Any:
 
 @dataclass(frozen=True)
 class Map:
-    """What each unit of a row is summed up from.
+    """A linear function from a row to a row, in which all coefficients are 0 or 1.
 
     Args:
-        source: the width of the row that is read.
-        target: the width of the row that is made.
-        is_transposed: whether the map runs the other way, as gradients do.
+        source: the width of the row that the map reads.
+        target: the width of the row that the map computes.
+        is_transposed: whether to apply the transposed map, which reads ``target`` units and
+            computes ``source`` units. Gradients are such maps.
     """
 
     source: Size
@@ -132,35 +141,36 @@ class Map:
 
     @property
     def width(self) -> Size:
-        """The width of what the map makes."""
+        """The width of the row that the map computes, transposed or not."""
         return self.source if self.is_transposed else self.target
 
     def pairs(self, H: int) -> tuple[Tensor, Tensor]:
-        """For each summand the unit that is made, and the unit that is read."""
-        made, read = self._pairs(H)
-        return (read, made) if self.is_transposed else (made, read)
+        """The positions of the coefficients that are 1: for each, the written and the read unit."""
+        written, read = self._pairs(H)
+        return (read, written) if self.is_transposed else (written, read)
 
     def _pairs(self, H: int) -> tuple[Tensor, Tensor]:
+        """As :meth:`pairs`, but always for the map that is not transposed."""
         raise NotImplementedError
 
     def printed(self) -> tuple[str, tuple[Any, ...]]:
-        """How equations write it: the name of a function, and its arguments after the row."""
+        """The name of the function that prints as this map, and its arguments after the row."""
         raise NotImplementedError
 
     def problem(self, H: int) -> str:
-        """Why the map does not fit H units; empty if it does."""
+        """The reason why the map cannot be applied with H units; empty if it can."""
         return ""
 
     def apply(self, value: Tensor, H: int) -> Tensor:
-        """The map in plain PyTorch."""
-        made, read = self.pairs(H)
+        """Applies the map along the last dimension of a tensor with plain PyTorch."""
+        written, read = self.pairs(H)
         out = value.new_zeros(*value.shape[:-1], self.width.at(H))
-        return out.index_add(-1, made.to(value.device), value[..., read.to(value.device)])
+        return out.index_add(-1, written.to(value.device), value[..., read.to(value.device)])
 
 
 @dataclass(frozen=True)
 class Slice(Map):
-    """The units from ``start`` to ``stop`` by ``step``, as Python's slices take them."""
+    """Selects the units ``start:stop:step`` with the meaning of Python's slices."""
 
     start: Any = None
     stop: Any = None
@@ -179,7 +189,7 @@ class Slice(Map):
 
 @dataclass(frozen=True)
 class Pick(Map):
-    """The units of these numbers, which may be negative, and repeated."""
+    """Selects the units with certain indices, which may be negative and may repeat."""
 
     indices: tuple[int, ...] = ()
 
@@ -190,8 +200,8 @@ class Pick(Map):
 
     def problem(self, H: int) -> str:
         width = self.source.at(H)
-        wrong = [i for i in self.indices if not -width <= i < width]
-        return f"there is no unit {wrong[0]} among {width}" if wrong else ""
+        outside = [i for i in self.indices if not -width <= i < width]
+        return f"the index {outside[0]} is out of range for {width} units" if outside else ""
 
     def printed(self) -> tuple[str, tuple[Any, ...]]:
         return "put" if self.is_transposed else "pick", self.indices
@@ -199,7 +209,7 @@ class Pick(Map):
 
 @dataclass(frozen=True)
 class Place(Map):
-    """The row at an offset in a wider row, which has zeros elsewhere."""
+    """Writes the row into a wider row of zeros, from unit ``offset`` on."""
 
     offset: Size = ZERO
 
@@ -213,7 +223,7 @@ class Place(Map):
 
 @dataclass(frozen=True)
 class Roll(Map):
-    """The units moved round by a number of places."""
+    """Shifts the units cyclically by ``shift`` positions, as ``torch.roll`` does."""
 
     shift: int = 0
 
@@ -228,7 +238,7 @@ class Roll(Map):
 
 @dataclass(frozen=True)
 class Flip(Map):
-    """The units in the opposite order."""
+    """Reverses the order of the units."""
 
     def _pairs(self, H: int) -> tuple[Tensor, Tensor]:
         read = torch.arange(self.source.at(H))
@@ -240,12 +250,12 @@ class Flip(Map):
 
 @dataclass(frozen=True)
 class Cumsum(Map):
-    """The sum of each unit and all before it."""
+    """Computes cumulative sums: each unit becomes the sum of itself and all units before it."""
 
     def _pairs(self, H: int) -> tuple[Tensor, Tensor]:
         width = self.source.at(H)
-        made, read = torch.tril_indices(width, width)
-        return made, read
+        written, read = torch.tril_indices(width, width)
+        return written, read
 
     def printed(self) -> tuple[str, tuple[Any, ...]]:
         return "cumsum_from_the_end" if self.is_transposed else "cumsum", ()

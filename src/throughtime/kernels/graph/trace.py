@@ -25,14 +25,26 @@ from throughtime.kernels.graph.functions import (
     FUNCTIONS,
     INPLACE_POSITIONS,
     OPERATORS,
+    ORDERINGS,
     Operations,
     Untraceable,
     operand,
+    without_kernel,
 )
 from throughtime.kernels.graph.graph import Graph, Node, Operand, is_mask
 from throughtime.kernels.graph.maps import UNITS
 
-__all__ = ["Product", "Step", "Untraceable", "cell_key", "once_per_key", "snapshot", "trace"]
+__all__ = [
+    "Product",
+    "Step",
+    "Symbol",
+    "Untraceable",
+    "cell_key",
+    "once_per_key",
+    "run_on_symbols",
+    "snapshot",
+    "trace",
+]
 
 
 @dataclass(frozen=True)
@@ -204,11 +216,16 @@ def trace(cell: Cell) -> Step:
     cell_copy = snapshot(cell)
     if isinstance(cell_copy, Folded):
         return replace(trace(cell_copy.cell), cell=cell_copy)
-    first, second = _Tracer(cell_copy).run(), _Tracer(cell_copy).run()
+    first, second = run_on_symbols(cell_copy), run_on_symbols(cell_copy)
     # A step that counts its calls, or draws numbers of its own, would run as it did the first time.
     if first.graph.nodes != second.graph.nodes:
         raise Untraceable("the step does not do the same each time that it is called")
     return first
+
+
+def run_on_symbols(cell: Cell) -> Step:
+    """Runs the step of a cell once on symbols; raises as :func:`trace` does."""
+    return _Tracer(cell).run()
 
 
 class _Tracer:
@@ -245,7 +262,7 @@ class _Tracer:
         return self.step
 
     def _check_sizes(self) -> None:
-        """Raises Untraceable if a state or a parameter is not one number for each unit."""
+        """Raises Untraceable unless states have H units and parameters H, (H,) or two sizes."""
         for name, spec in self.cell.state_specs.items():
             if spec.size is not None:
                 raise Untraceable(f"the state {name} has a width of its own, {spec.size}")
@@ -270,7 +287,7 @@ class _Tracer:
         return [*arguments, SimpleNamespace(**further)] if further else arguments
 
     def _parameters(self) -> dict[str, Symbol | Matrix]:
-        """The parameters by name: those with two dimensions as matrices."""
+        """The parameters by name; those with two dimensions as a :class:`Matrix`."""
         parameters: dict[str, Symbol | Matrix] = {}
         for name, spec in self.cell.parameter_specs.items():
             if isinstance(spec.size, tuple) and len(spec.size) == 2:
@@ -280,15 +297,18 @@ class _Tracer:
         return parameters
 
     def _matrix_product(self, name: str, is_transposed: bool, value: Any) -> Symbol:
-        """The product with a matrix of the cell, as one with a further block of W or R."""
+        """The product with a matrix of the cell, as one with an additional block of W or R.
+
+        The name of the block is that of the matrix, made unique by ``_x``, ``_T`` and ``_``.
+        """
         of_x = _node_or_number(value) is self.graph.leaf("input", "x")
         letter = "W" if of_x else "R"
         block = name + "_x" * of_x + "_T" * is_transposed
         while block in (*self.cell.gates, *self.cell.recurrent_block_names):
             block += "_"
-        folding = (letter, name, is_transposed, block)
-        if folding not in self.folds:
-            self.folds.append(folding)
+        fold = (letter, name, is_transposed, block)
+        if fold not in self.folds:
+            self.folds.append(fold)
         return self._product(letter, block, value)
 
     def _symbol(self, op: str, name: str, kind: str = "row") -> Symbol:
@@ -302,6 +322,7 @@ class _Tracer:
         if not isinstance(applied_to, Node):
             raise Untraceable(f"{matrix}.{block} is applied to a number")
         if applied_to.width != UNITS:
+            # Each layer checks for its own H that the part has as many units as the block.
             self.graph.equal_sizes[applied_to.width, UNITS] = None
         products = self.step.products
         for known in products:
@@ -317,7 +338,7 @@ def _sort(step: Step, returned: Any) -> None:
 
     Raises:
         ValueError: if a state or the output is missing.
-        Untraceable: if one of these is a mask, or one number for each row.
+        Untraceable: if one of these is a mask, or has one number for each row.
     """
     cell = step.cell
     required = dict.fromkeys([*cell.state_specs, cell.output_name])
@@ -342,12 +363,13 @@ def _sort(step: Step, returned: Any) -> None:
 
 
 class Matrix:
-    """A matrix that the step multiplies by: a parameter of the cell with two dimensions.
+    """Stands for a parameter of the cell with two dimensions; the step may only multiply by it.
 
     Args:
-        name: of the parameter.
-        product: takes whether the matrix is transposed, and a value; gives their product.
-        is_transposed: whether the step has transposed it.
+        name: the name of the parameter.
+        product: ``product(is_transposed, value)`` adds the product ``A v`` (or ``A.T v``) of the
+            matrix with a value to the graph.
+        is_transposed: whether this is the transpose of the parameter.
     """
 
     def __init__(
@@ -379,12 +401,22 @@ class Matrix:
         raise Untraceable(f"the matrix {self._name} has a kernel only in a product, got {name}")
 
     def times(self, value: Any, is_linear: bool) -> Symbol:
-        """``value @ self``; where ``is_linear``, ``value @ self.T`` as F.linear has it."""
+        """The product ``value @ self``, or if ``is_linear``, ``F.linear(value, self)``."""
+        # F.linear computes A v for each row v; value @ A computes A.T v.
         return self._product(self._is_transposed == is_linear, value)
 
 
 def _of_matrix(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Symbol:
-    """A function of PyTorch that was called with a matrix."""
+    """The result of a function of PyTorch that was called with a matrix.
+
+    Args:
+        name: the name of the function.
+        args, kwargs: its arguments.
+
+    Raises:
+        Untraceable: unless the function multiplies a value by the matrix.
+    """
+    # linear(input, weight, bias) or matmul(input, other); torch.mm calls the latter ``mat2``.
     named = dict(
         zip(("input", "weight" if name == "linear" else "other", "bias"), args, strict=False)
     )
@@ -397,17 +429,17 @@ def _of_matrix(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> S
         raise Untraceable(f"{what}; matrices have a kernel in value @ matrix and F.linear")
     if not isinstance(value, Symbol):
         raise Untraceable(
-            f"the matrix {matrix._name} is multiplied by what is no value of the step"
+            f"the matrix {matrix._name} is multiplied by something other than a value of the step"
         )
-    made = matrix.times(value, name == "linear")
-    return made if bias is None else _apply(made._graph, "add", (made, bias), {})
+    product = matrix.times(value, name == "linear")
+    return product if bias is None else _apply(product._graph, "add", (product, bias), {})
 
 
 _OWNED_BY_CALLER = ("state", "input", "parameter")
 
 
 class _Rows:
-    """The number of rows of a batch, which a trace does not know."""
+    """Stands for the number of rows of a batch, which a trace does not know."""
 
     def __repr__(self) -> str:
         return "the number of rows"
@@ -421,8 +453,8 @@ class Symbol:
 
     def __init__(self, graph: Graph, node: Operand) -> None:
         self._graph, self._node = graph, node
-        # Whether the tensor would share its memory with one of the caller, or with a view: then an
-        # operation in place would change more than the graph can express.
+        # Whether the tensor would share its memory with a view, or with a tensor of the caller.
+        # Then an operation in place would change more values than the graph can express.
         self._is_shared = isinstance(node, Node) and node.op in _OWNED_BY_CALLER
 
     @classmethod
@@ -436,6 +468,8 @@ class Symbol:
         return _apply(graph, func.__name__, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
+        if name in ORDERINGS and name not in FUNCTIONS:
+            raise without_kernel(name)
         if name.startswith("__") or name not in FUNCTIONS or not hasattr(Tensor, name):
             raise Untraceable(f"the step asks a value for its {name}")
         # PyTorch dispatches the call, because a TorchFunctionMode may replace the function.
@@ -446,14 +480,14 @@ class Symbol:
         raise Untraceable("the step decides by a value which way to go; use torch.where")
 
     def __iter__(self) -> Any:
-        raise Untraceable("the step takes a value apart")
+        raise Untraceable("the step iterates over a value; use torch.chunk or torch.split")
 
     def __getitem__(self, index: Any) -> Any:
         return _apply(self._graph, "__getitem__", (self, index), {})
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """The number of rows, with which nothing can be computed, and the width."""
+        """The number of rows, with which a step cannot compute, and the width, a Size."""
         if not isinstance(self._node, Node) or self._node.kind not in ("row", "unit"):
             raise Untraceable("the step asks a value for its shape")
         width = self._node.width
@@ -471,13 +505,14 @@ class Symbol:
         if isinstance(other, Matrix):
             return other.times(self, is_linear=False)
         if isinstance(other, Tensor):
-            raise Untraceable("a matrix has a kernel if it is an attribute of the cell")
+            raise Untraceable("a matrix has a kernel only if it is an attribute of the cell")
         return NotImplemented
 
     __hash__ = object.__hash__
 
 
 def _symbols_in(values: Any) -> list[Symbol]:
+    """The symbols among values and in the lists and tuples among them."""
     symbols: list[Symbol] = []
     for value in values:
         if isinstance(value, Symbol):
@@ -488,6 +523,7 @@ def _symbols_in(values: Any) -> list[Symbol]:
 
 
 def _unwrapped(value: Any) -> Any:
+    """The value with the node of each symbol in its place."""
     if isinstance(value, (list, tuple)) and any(isinstance(v, Symbol) for v in value):
         return [_unwrapped(v) for v in value]
     return value._node if isinstance(value, Symbol) else value
@@ -500,13 +536,14 @@ def _node_or_number(value: Any) -> Operand:
 def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Calls a function of PyTorch, by its name, on symbols."""
     if name not in FUNCTIONS:
-        raise Untraceable(f"{name.strip('_')} has no kernel")
+        raise without_kernel(name)
     try:
         inside = {key: _unwrapped(value) for key, value in kwargs.items()}
         value = FUNCTIONS[name](Operations(graph), *map(_unwrapped, args), **inside)
     except TypeError as error:
         raise Untraceable(f"{name.strip('_')} is used in a way that has no kernel") from error
     if isinstance(value, tuple):
+        # The parts of chunk and split are views of the argument in PyTorch.
         parts = tuple(Symbol(graph, part) for part in value)
         for symbol in (*parts, *_symbols_in(args[:1])):
             symbol._is_shared = True
@@ -525,7 +562,9 @@ def _apply(graph: Graph, name: str, args: tuple[Any, ...], kwargs: Mapping[str, 
 def _assign(symbol: Symbol, result: Symbol) -> Symbol:
     """Changes a symbol in place: every variable that refers to it has the new value."""
     if symbol._is_shared:
-        raise Untraceable("the step changes in place what others hold; write a = a + b")
+        raise Untraceable(
+            "the step changes a value in place that shares memory with others; write a = a + b"
+        )
     symbol._node = result._node
     return symbol
 

@@ -1,9 +1,9 @@
 r"""``graph -> text and LaTeX``: the equations of a cell, and the backward step derived from them.
 
 The printed equations are read from the graph that the kernels are generated from, so that the two
-cannot differ. Only the form changes: values get the names under which the step returns them, a
-longer expression that occurs more than once gets a name of its own, and common factors are taken
-out of brackets.
+cannot differ. Only the form changes: values get the names under which the step returns them, or
+those of its local variables, a longer expression that occurs more than once gets a name of its own,
+and common factors are taken out of brackets.
 
 Notation: ``W_i x_t`` is the product of a matrix and a vector, ``*`` the elementwise product;
 ``dc_t`` is the gradient of c_t; ``δi_t`` is the gradient of the argument of gate i's nonlinearity;

@@ -175,6 +175,7 @@ _GREEK = frozenset(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
     "upsilon phi chi psi omega".split()
 )
+_ACCENTS = frozenset({"tilde", "hat", "bar"})
 _LATEX_CALLS = {"sigmoid": r"\sigma", "log_sigmoid": r"\log\sigma"} | {
     f: rf"\{f}" for f in ("tanh", "exp", "log", "sin", "cos", "max", "min")
 }
@@ -197,6 +198,8 @@ def _latex_name(name: Name) -> str:
         for w in words
     ]
     head = {"Δ": r"\Delta"}.get(head, head)
+    if words[1:] and words[1] in _ACCENTS:
+        head, below = rf"\{words[1]}{{{head}}}", below[1:]
     below += [name.time] if name.time else []
     mark = {"": "", "d": r"\mathrm{d}", "δ": r"\delta "}[name.mark]
     under = f"_{{{','.join(below)}}}" if below else ""

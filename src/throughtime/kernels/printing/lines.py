@@ -118,6 +118,10 @@ class Printer:
                     return self.arrange.times(a[1], a[0])
                 opposite = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[a[0].sign]
                 return self.arrange.times(a[2], Infix(opposite, a[0].args))
+            case "where" if isinstance(a[0], Name) and _is_product(a[2], a[1]):
+                return self.arrange.times(a[1], a[0])
+            case "where" if isinstance(a[0], Name) and _is_product(a[1], a[2]):
+                return self.arrange.times(a[2], sum_of([ONE, Term(-1.0, (a[0],))]))
             case "map":
                 assert isinstance(value.rule, Map)
                 function, numbers = value.rule.printed()
@@ -206,6 +210,11 @@ class Printer:
         for name, written in self.step.parameters.items():
             d = self.back.d[self.step.graph.leaf("parameter", name, "unit")]
             yield Line(replace(written, mark="d"), self._expr(d), True)
+
+
+def _is_product(zero: Expr, other: Expr) -> bool:
+    """Whether the choice between zero and the other value is written as a product with a mask."""
+    return zero == ZERO and bool(as_term(other).over)
 
 
 def _mask_expr(value: Node, args: Sequence[Expr]) -> Infix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 
 from throughtime.cells.cell import Cell
@@ -11,6 +11,7 @@ from throughtime.kernels.graph.folded import folds_of
 from throughtime.kernels.graph.graph import Graph, Node, Operand, reachable
 from throughtime.kernels.graph.trace import Product, trace
 from throughtime.kernels.printing.expressions import Name, write_expression
+from throughtime.kernels.printing.local_names import local_names
 
 __all__ = ["STEP_INPUTS", "NamedStep"]
 
@@ -35,18 +36,21 @@ class NamedStep:
     """
 
     def __init__(self, cell: Cell) -> None:
-        step = trace(cell.owning())
+        cell = cell.owning()
+        step = trace(cell)
+        local_of = local_names(cell)
         # Its own matrices are among the blocks of the traced cell.
         cell = step.cell
         self.cell, self.graph = cell, Graph()
         self.output = cell.output_name
         named = {**step.states, **{self.output: step.output}, **step.others}
-        operands = [p.operand for p in step.products]
-        copied = self.graph.copy([*named.values(), *operands], {})
+        roots = [*named.values(), *(p.operand for p in step.products)]
+        in_variables = [n for n in reachable(roots) if repr(n) in local_of]
+        copied = self.graph.copy([*roots, *in_variables], {})
         self.values: dict[str, Operand] = dict(zip(named, copied, strict=False))
         self.products = [
             replace(p, operand=v, result=self.graph.leaf("product", p.result.name))
-            for p, v in zip(step.products, copied[len(named) :], strict=True)
+            for p, v in zip(step.products, copied[len(named) :], strict=False)
             if isinstance(v, Node)
         ]
         self.of_leaf = {p.result: p for p in self.products}
@@ -58,6 +62,8 @@ class NamedStep:
         self.used_names: set[str] = set()
         self._name_weights()
         self._name_values()
+        variables = zip(copied[len(roots) :], in_variables, strict=True)
+        self._name_locals((value, local_of[repr(n)]) for value, n in variables)
 
     def _needed(self, roots: Iterable[Operand]) -> list[Node]:
         """The nodes from which the roots are computed, also through products with matrices."""
@@ -70,10 +76,17 @@ class NamedStep:
                 return nodes
             roots = [*nodes, *operands]
 
-    def new_name(self, base: str, mark: str = "", time: str = "t") -> Name:
-        """An unused name; a number is appended to the base if the plain name is in use."""
+    def new_name(
+        self, base: str, mark: str = "", time: str = "t", avoid: Container[str] = ()
+    ) -> Name:
+        """An unused name; a number is appended to the base if the plain name is in use.
+
+        Args:
+            base, mark, time: the parts of the name.
+            avoid: further names, as they are written, that it may not be.
+        """
         name, count = Name(base, mark, time), 1
-        while write_expression(name, False) in self.used_names:
+        while (text := write_expression(name, False)) in self.used_names or text in avoid:
             count += 1
             name = Name(f"{base}{count}", mark, time)
         self.used_names.add(write_expression(name, False))
@@ -157,3 +170,24 @@ class NamedStep:
             op = "random" if name in self.cell.drawn_inputs else "input"
             self.names[self.graph.leaf(op, name)] = written
         self.names[self.graph.leaf("units", "H", "number")] = Name("H")
+
+    def _name_locals(self, variables: Iterable[tuple[Operand, str]]) -> None:
+        """Names the values that the step holds in local variables, and gives each an equation.
+
+        Args:
+            variables: the values with the names of their variables, in the order of computation.
+        """
+        others = [*self.state.values(), self.written_output, self.x, *self.inputs.values()]
+        weights = [*self.parameters.values(), *self.matrices.values(), *self.biases]
+        avoid = {"H", *(write_expression(replace(n, mark="d"), False) for n in others + weights)}
+        for value, variable in variables:
+            # The printed name has a time of its own.
+            base = variable.strip("_").removesuffix("_t").rstrip("_")
+            if not isinstance(value, Node) or value in self.names or not base.isidentifier():
+                continue
+            if value in self.shown_set and value.op not in STEP_INPUTS:
+                # A value that is computed from weights alone is the same in all steps.
+                time = "" if value.kind in ("unit", "number") else "t"
+                name = self.new_name(base, time=time, avoid=avoid)
+                self.names[value] = name
+                self.forward[name] = value

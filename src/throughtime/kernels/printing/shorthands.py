@@ -95,7 +95,7 @@ class _Shorthands:
     def _assign_final_names(self) -> None:
         """Replaces provisional names by descriptive ones, or by letters in the order of lines."""
         node_of = {name: node for node, name in self.provisional.items()}
-        bases = {re.sub(r"\d+$", "", name.base) for name in self.step.names.values()}
+        bases = {re.split(r"_|\d", name.base)[0] for name in self.step.names.values()}
         letters = [
             next((a for a in options if a not in bases), options[0]) for options in ("uvwsy", "egk")
         ]

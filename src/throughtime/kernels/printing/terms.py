@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from throughtime.kernels.graph.graph import is_mask
 from throughtime.kernels.printing.expressions import (
     ONE,
     ZERO,
@@ -101,7 +102,7 @@ class Arrangement:
             return 0, ""
         if is_gradient(f):
             return 1, ""
-        if isinstance(f, Infix):
+        if isinstance(f, Infix) or f in self._masks:
             return 7, ""
         rest = self._one_minus(f)
         if not of_gradient:
@@ -123,3 +124,7 @@ class Arrangement:
     @property
     def _gates(self) -> set[Expr]:
         return {name for node, name in self.step.names.items() if node.op == "sigmoid"}
+
+    @property
+    def _masks(self) -> set[Expr]:
+        return {name for node, name in self.step.names.items() if is_mask(node)}

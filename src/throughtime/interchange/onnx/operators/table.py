@@ -92,10 +92,9 @@ class Operator:
         least = len([p for p in inputs if p.default is p.empty])
         most = float("inf") if any_number else len(inputs)
         if not least <= num_inputs <= most:
-            wanted = f"{least}" if least == most else f"{least} or more" if any_number else ""
-            raise ValueError(
-                f"{who}: expected {wanted or f'{least} to {most}'} input(s), got {num_inputs}."
-            )
+            range_text = f"{least} or more" if any_number else f"{least} to {most}"
+            expected = f"{least}" if least == most else range_text
+            raise ValueError(f"{who}: expected {expected} input(s), got {num_inputs}.")
 
 
 def operator_of(domain: str, name: str, version: int) -> Operator | None:
