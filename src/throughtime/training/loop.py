@@ -74,13 +74,12 @@ class Loop:
         self.task, self.learner, self.config, self.run = task, learner, config, run
         self.processes, self.position = learner.processes, Position()
         self.stop = Stop(companions().tell)
-        is_first = self.processes.is_first
-        self.display = Display(task.unit, is_quiet=not is_first)
+        self.display = Display(task.unit, is_quiet=not self.processes.is_first)
         self.journal: Journal | None = None
         with self.processes.together():
             if saved is not None:
                 self.position = restored(run, saved, learner, task.monitor)
-            if is_first:
+            if self.processes.is_first:
                 columns = [*task.figures, *learner.columns, f"{task.unit}_per_second"]
                 self.journal = Journal(run, columns, self.position.step, self.display.say)
         self.clock = Clock(config.max_time, self.position.seconds)
@@ -103,9 +102,8 @@ class Loop:
     @property
     def progress(self) -> float:
         """The fraction of the training that is done, by steps or by time, whichever is larger."""
-        total, done = self.learner.total_steps, 0.0
-        if total is not None:
-            done = self.position.step / total
+        total = self.learner.total_steps
+        done = 0.0 if total is None else self.position.step / total
         return min(1.0, max(done, self.clock.share(self.position.validation_seconds)))
 
     @property
@@ -140,7 +138,7 @@ class Loop:
 
     def _train(self) -> None:
         total, p = self.learner.total_steps, self.position
-        self._write_rows()
+        self._write_unwritten()
         if p.step > 0 and self._is_due(p.step) and p.validated != p.step:
             # The validation of this step was interrupted, so it is done now.
             if not self._validate():
@@ -230,9 +228,10 @@ class Loop:
         p = self.position
         if self.journal is not None:
             p.unwritten.append(Row(p.step, self.epoch, p.seconds, split, dict(figures)))
-            self._write_rows()
+            self._write_unwritten()
 
-    def _write_rows(self) -> None:
+    def _write_unwritten(self) -> None:
+        """Writes the rows that are not in metrics.csv yet."""
         try:
             if self.journal is not None:
                 self.journal.write(self.position.unwritten)
@@ -292,9 +291,8 @@ class Loop:
         self.saved, self.saved_step = time.monotonic(), self.position.step
 
     def _divergence_message(self, error: Diverged) -> str:
-        kept = "keeps the last good checkpoint"
-        if not self.run.checkpoint_file.is_file():
-            kept = "has no checkpoint yet"
+        has_checkpoint = self.run.checkpoint_file.is_file()
+        kept = "keeps the last good checkpoint" if has_checkpoint else "has no checkpoint yet"
         return (
             f"step {self.position.step + 1}: {error}: the training has diverged and stops. "
             f"{self.run.folder} {kept}. Go on with --resume and {self.learner.advice}."

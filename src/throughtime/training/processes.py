@@ -70,7 +70,7 @@ class Processes:
         return float(value)
 
     def any(self, mine: bool) -> bool:
-        """Whether it is true in any process."""
+        """Whether the condition holds in at least one process."""
         return bool(self.largest(float(mine)))
 
     @contextmanager

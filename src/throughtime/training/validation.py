@@ -46,12 +46,12 @@ class Validation:
 
         All processes return None if one of them does.
         """
-        p, start_time = self.position, time.monotonic()
+        p, start = self.position, time.monotonic()
         evaluation = self._evaluate()
         if self.learner.processes.any(evaluation is None) or evaluation is None:
             return None
         p.validated = p.step
-        seconds = self.learner.processes.largest(time.monotonic() - start_time)
+        seconds = self.learner.processes.largest(time.monotonic() - start)
         p.validation_seconds = max(p.validation_seconds, seconds)
         return evaluation.figures
 
@@ -86,9 +86,9 @@ class Validation:
         return True
 
     def _keep_several(self, value: float, figure: Figure) -> None:
-        """Keeps the model beside others if it is among the ``keep_best`` best ones."""
+        """Writes the model under its step number if it is among the ``keep_best`` best ones."""
         p, most = self.position, self.keep_best
-        # A validation that was made up for after an interruption is in the list already.
+        # A validation that is repeated after an interruption may be in the list already.
         before = [kept for kept in p.kept if kept.step != p.step]
         rank = next(
             (r for r, kept in enumerate(before) if figure.is_improved(value, kept.value)),
