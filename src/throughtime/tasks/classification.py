@@ -348,29 +348,32 @@ class Classification(BatchTask):
                 f"{self.labelled.name}: expected at least two classes in the training split, got "
                 f"only {self.labels[0]!r}. Nothing can be learned from one class."
             )
+        name = self.labelled.name
         for split, examples in self.labelled.splits.items():
-            self._check_split(split, examples)
+            self._check_examples(examples, f'{name}, split "{split}"')
+        # A missing validation split should not end a training after its first epoch.
+        examples = self.examples("valid")
+        if self.is_text:
+            self._warn_of_unknown(examples)
         if self.config.parts and not self.labelled.parts:
-            raise ValueError(f"--parts: {self.labelled.name} has no labelled parts. Leave it out.")
+            raise ValueError(f"--parts: {name} has no labelled parts. Leave it out.")
         super().check()
 
-    def _check_split(self, split: str, examples: Sequence[Example]) -> None:
-        """Raises a ValueError for a label or a value that the model cannot have."""
-        where = f'{self.labelled.name}, split "{split}"'
+    def _check_examples(self, examples: Sequence[Example], where: str) -> None:
+        """Raises a ValueError for a label or a series that the model cannot have."""
         self.targets(examples, where)
-        if self.is_text:
-            counts = self.tokeniser.count_unknown(str(content) for _, content in examples)
-            if counts and split == "valid":
-                total = sum(len(self.tokeniser.encode(str(content))) for _, content in examples)
-                _log.warning(
-                    "%s: of the validation %s.",
-                    self.labelled.name,
-                    in_words(counts, total, "words"),
-                )
-            return
         width = len(self.assets["mean"])
         for place, (_, content) in enumerate(examples, 1):
-            self._check_series(np.asarray(content), width, f"{where}, series {place}")
+            if not isinstance(content, str):
+                self._check_series(content, width, f"{where}, series {place}")
+
+    def _warn_of_unknown(self, examples: Sequence[Example]) -> None:
+        texts = [str(content) for _, content in examples]
+        counts = self.tokeniser.count_unknown(texts)
+        if counts:
+            total = sum(len(self.tokeniser.encode(text)) for text in texts)
+            summary = in_words(counts, total, self.tokeniser.unit)
+            _log.warning("%s: of the validation %s.", self.labelled.name, summary)
 
     def _check_series(self, series: np.ndarray, width: int, where: str) -> None:
         if series.shape[1] != width:
@@ -468,8 +471,7 @@ class Classification(BatchTask):
             if kind != self.assets["kind"]:
                 raise ValueError(f"{o.data}: expected {self.assets['kind']}, got {kind}.")
             where = o.data
-            if kind == "series":
-                self._check_split_of_series(examples, where)
+            self._check_examples(examples, where)
         else:
             where = split or "valid"
             examples = self.examples(where)
@@ -480,11 +482,6 @@ class Classification(BatchTask):
             figures["calibration_error"] = calibration_error(scores, targets)
         outputs = [self.labels[i] for i in scores.argmax(-1)]
         return Evaluation(figures, {"split": where, "examples": len(examples)}, outputs)
-
-    def _check_split_of_series(self, examples: Sequence[Example], where: str) -> None:
-        width = len(self.assets["mean"])
-        for place, (_, content) in enumerate(examples, 1):
-            self._check_series(np.asarray(content), width, f"{where}, series {place}")
 
     def _scores(
         self, model: nn.Module, examples: Sequence[Example], where: str
