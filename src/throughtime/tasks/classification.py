@@ -214,12 +214,16 @@ class Classification(BatchTask):
     writes = "the label"
     unit = "examples"
     has_outputs = True
-    monitor = "accuracy"
     figures: Mapping[str, Figure] = {
         "loss": Figure("nats per example"),
         "accuracy": Figure(better="higher"),
         "f1_macro": Figure(better="higher"),
     }
+
+    @property
+    def monitor(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        # The few series of a validation are soon all right, and then only their loss differs.
+        return "accuracy" if self.is_text else "loss"
 
     # The data.
 

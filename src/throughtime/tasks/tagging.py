@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -87,15 +87,22 @@ class Tagging(BatchTask):
     def __init__(self, config: TaggingConfig, assets: dict[str, Any] | None = None) -> None:
         super().__init__(config, assets)
         self._coded: dict[str, list[CodedSentence]] = {}
-        # Those of a new training are chosen by check(), since they depend on the data.
-        self._choose_figures(has_spans=assets is None or assets["has_spans"])
 
-    def _choose_figures(self, has_spans: bool) -> None:
-        names = ["f1", "precision", "recall", "f1_strict"] if has_spans else []
-        names += ["accuracy", *(["intent_accuracy"] if self.config.intents else [])]
-        shares = {name: Figure(better="higher") for name in names}
-        self.figures = {"loss": Figure("nats per word"), **shares}
-        self.monitor = names[0]
+    # Which figures there are depends on the data, so the first use of them reads it.
+
+    @cached_property
+    def figures(self) -> Mapping[str, Figure]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        shares = {name: Figure(better="higher") for name in self._names_of_shares}
+        return {"loss": Figure("nats per word"), **shares}
+
+    @property
+    def monitor(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._names_of_shares[0]
+
+    @cached_property
+    def _names_of_shares(self) -> list[str]:
+        names = ["f1", "precision", "recall", "f1_strict"] if self.coding.has_spans else []
+        return [*names, "accuracy", *(["intent_accuracy"] if self.config.intents else [])]
 
     # The data.
 
@@ -232,7 +239,6 @@ class Tagging(BatchTask):
                     f"--{option} {getattr(c, option)}: the labels of {self.sentences.name} do not "
                     "mark spans, so it would have no effect. Leave it out."
                 )
-        self._choose_figures(self.sentences.has_spans)
         super().check()
         # A faulty validation split should not end a training after its first epoch.
         for split in ("valid", "test"):
