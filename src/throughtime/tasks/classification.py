@@ -215,7 +215,7 @@ class Classification(BatchTask):
     unit = "examples"
     has_outputs = True
     figures: Mapping[str, Figure] = {
-        "loss": Figure("nats per example"),
+        "loss": Figure("nats"),
         "accuracy": Figure(better="higher"),
         "f1_macro": Figure(better="higher"),
     }
