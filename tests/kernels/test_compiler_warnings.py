@@ -55,8 +55,16 @@ def compiled(compiler, *flags, folder):
     return run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("openmp", [(), ("-fopenmp",)], ids=["alone", "openmp"])
-@pytest.mark.parametrize("name", MACHINES)
+# By default each kind of vectors, and OpenMP with and without; the other pairs are slow.
+PAIRS = [
+    pytest.param(name, openmp, id=f"{name}-{kind}", marks=() if is_chosen else pytest.mark.slow)
+    for name in MACHINES
+    for kind, openmp in {"alone": (), "openmp": ("-fopenmp",)}.items()
+    for is_chosen in [len(MACHINES) == 1 or (name == "native") == bool(openmp)]
+]
+
+
+@pytest.mark.parametrize(("name", "openmp"), PAIRS)
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
 def test_without_a_warning(tmp_path, compiler, name, openmp):
     if shutil.which(compiler) is None:
