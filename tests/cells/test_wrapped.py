@@ -17,8 +17,9 @@ from throughtime.cells.wrapped import (
     Wrapped,
     Zoneout,
 )
+from throughtime.kernels.graph.cell_keys import cell_key
 from throughtime.kernels.graph.program import program
-from throughtime.kernels.graph.trace import cell_key, trace
+from throughtime.kernels.graph.trace import trace
 from throughtime.kernels.printing.equations import describe
 
 H = 3

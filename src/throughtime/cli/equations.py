@@ -18,7 +18,7 @@ from throughtime.cells import Cell
 from throughtime.checks import nearest
 from throughtime.cli import completion
 from throughtime.cli.parser import Parser
-from throughtime.kernels.graph.trace import Untraceable
+from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.printing.equations import describe
 from throughtime.reading import yaml_value
 

@@ -16,8 +16,9 @@ from torch import Tensor
 from throughtime.cells.cell import Cell
 from throughtime.checks import ShapeError
 from throughtime.kernels.call import Call
+from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.graph.random import uniform
-from throughtime.kernels.graph.trace import Untraceable, trace
+from throughtime.kernels.graph.trace import trace
 
 __all__ = [
     "IS_KERNEL",

@@ -15,8 +15,9 @@ from throughtime.cells.wrapped import (
     Zoneout,
 )
 from throughtime.checks import unknown
+from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.graph.graph import reachable
-from throughtime.kernels.graph.trace import Untraceable, trace
+from throughtime.kernels.graph.trace import trace
 from throughtime.layers import starts
 from throughtime.layers.spec import LayerSpec
 

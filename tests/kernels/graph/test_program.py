@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import throughtime as tt
+from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.graph.graph import Node, reachable
 from throughtime.kernels.graph.program import program
-from throughtime.kernels.graph.trace import Untraceable
 
 
 def slots(cell_program):

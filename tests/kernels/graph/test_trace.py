@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 
 import throughtime as tt
-from throughtime.kernels.graph import functions
-from throughtime.kernels.graph import trace as tracer
+from throughtime.kernels.graph import functions, symbols
+from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.graph.graph import OPERATIONS, Graph, evaluate, is_mask, reachable
-from throughtime.kernels.graph.trace import Untraceable, trace
+from throughtime.kernels.graph.trace import trace
 
 B, H = 4, 6
 
@@ -216,7 +216,7 @@ def test_every_function_that_the_tracer_knows_is_among_those_tried(monkeypatch):
             tried.add(name)
             return super().__getitem__(name)
 
-    monkeypatch.setattr(tracer, "FUNCTIONS", Noting(functions.FUNCTIONS))
+    monkeypatch.setattr(symbols, "FUNCTIONS", Noting(functions.FUNCTIONS))
     for function in EXPRESSIONS.values():
         trace(cell_of(function))
     # Operators and the functions that they call are two names of one; so are casts.

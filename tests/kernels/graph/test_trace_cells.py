@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import throughtime as tt
+from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.graph.program import program
-from throughtime.kernels.graph.trace import Untraceable, trace
+from throughtime.kernels.graph.trace import trace
 
 
 def test_products_are_noted_in_their_order_and_one_that_is_used_twice_once():

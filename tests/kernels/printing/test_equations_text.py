@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import throughtime as tt
-from throughtime.kernels.graph.trace import Untraceable
+from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.printing.equations import describe
 
 from ...further_inputs import bounded, drawn

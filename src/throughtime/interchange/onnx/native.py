@@ -21,7 +21,7 @@ from torch import Tensor
 
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.interchange.onnx.writing import GraphWriter
-from throughtime.kernels.graph.trace import cell_key
+from throughtime.kernels.graph.cell_keys import cell_key
 from throughtime.layers import Recurrent
 
 __all__ = ["NATIVE", "Native", "native", "write"]

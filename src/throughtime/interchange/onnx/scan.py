@@ -16,9 +16,10 @@ from throughtime.cells.cell import Cell
 from throughtime.interchange.onnx.operations import mapped, operation
 from throughtime.interchange.onnx.writing import GraphWriter
 from throughtime.kernels.graph.folded import folds_of
+from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.graph.graph import Node, Operand, is_mask, reachable
 from throughtime.kernels.graph.maps import Map, Size
-from throughtime.kernels.graph.trace import Step, Untraceable, trace
+from throughtime.kernels.graph.trace import Step, trace
 from throughtime.layers import Recurrent
 
 __all__ = ["further_inputs", "scan", "traced"]

@@ -20,8 +20,9 @@ from throughtime.kernels.cpp.identity import cell_of, identity, kernel_of
 from throughtime.kernels.cpp.operators import recurrence
 from throughtime.kernels.cpp.recurrence import STORAGE, kernel
 from throughtime.kernels.graph.folded import Fold, fold, folds_of
+from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.graph.program import program, recording_program
-from throughtime.kernels.graph.trace import Untraceable, trace
+from throughtime.kernels.graph.trace import trace
 from throughtime.kernels.transforms import has_tangent, is_functionalized, is_transformed
 
 __all__ = [

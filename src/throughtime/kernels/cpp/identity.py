@@ -13,8 +13,8 @@ import torch
 
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.kernels.cpp.recurrence import Kernel, kernel
+from throughtime.kernels.graph.cell_keys import cell_key, snapshot
 from throughtime.kernels.graph.program import Program, program
-from throughtime.kernels.graph.trace import cell_key, snapshot
 
 __all__ = ["cell_of", "identity", "kernel_of", "kernel_of_identity"]
 

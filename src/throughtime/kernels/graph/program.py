@@ -19,11 +19,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from throughtime.cells.cell import Cell
+from throughtime.kernels.graph.cell_keys import once_per_key
 from throughtime.kernels.graph.differentiate import gradients
+from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.graph.graph import LEAVES, Graph, Node, Operand, is_mask, reachable
 from throughtime.kernels.graph.maps import UNITS
 from throughtime.kernels.graph.slots import Slot, SlotFinder
-from throughtime.kernels.graph.trace import Step, Untraceable, once_per_key, trace
+from throughtime.kernels.graph.trace import Step, trace
 
 __all__ = ["ACROSS", "Program", "Slot", "program", "recording_program"]
 

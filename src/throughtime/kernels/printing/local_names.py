@@ -9,7 +9,8 @@ from typing import Any
 
 from throughtime.cells.cell import Cell
 from throughtime.kernels.graph.graph import Node
-from throughtime.kernels.graph.trace import Symbol, run_on_symbols
+from throughtime.kernels.graph.symbols import Symbol
+from throughtime.kernels.graph.trace import run_on_symbols
 
 __all__ = ["local_names"]
 
