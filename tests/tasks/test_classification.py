@@ -8,13 +8,13 @@ import torch
 
 from throughtime.cli.main import main
 from throughtime.tasks.class_figures import calibration_error, class_figures
-from throughtime.tasks.classification import (
-    Classification,
+from throughtime.tasks.classification import Classification
+from throughtime.tasks.classification_settings import (
     ClassificationConfig,
     JudgingOptions,
     LabellingOptions,
-    _carried,
 )
+from throughtime.tasks.series_features import carried
 from throughtime.tasks.shown import Curves, Table
 
 TEXTS = """pos\ta good film
@@ -85,7 +85,7 @@ def test_eight_series_of_unequal_lengths_are_learned_by_heart(tmp_path):
     for line, message in {
         "0.1": "line 1, step 1: expected 2 features, got 1",
         "0,1 x,2": "line 1, step 2: expected numbers",
-        "0,1 ?,2": "line 1: step 2, feature 1 is missing",
+        "0,1 ?,2": "line 1, step 2, feature 1 is missing",
     }.items():
         with pytest.raises(ValueError, match=message):
             list(task.predictions(model, [[line]], LabellingOptions(), print))
@@ -94,8 +94,8 @@ def test_eight_series_of_unequal_lengths_are_learned_by_heart(tmp_path):
 def test_missing_values_are_carried_and_marked():
     nan = np.nan
     steps = np.array([[nan, 1], [2, nan], [nan, nan], [3, 4]], np.float32)
-    carried = [[0, 1, 0, 1], [2, 1, 1, 0], [2, 1, 0, 0], [3, 4, 1, 1]]
-    assert _carried(steps).tolist() == carried
+    expected = [[0, 1, 0, 1], [2, 1, 1, 0], [2, 1, 0, 0], [3, 4, 1, 1]]
+    assert carried(steps).tolist() == expected
 
 
 def test_the_label_after_each_word_is_that_of_the_beginning(folder):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -25,20 +24,22 @@ from throughtime.data import (
     tokeniser_from_json,
 )
 from throughtime.data.labelled import (
-    LABELLED_SETS,
     Example,
     Labelled,
     load_labelled,
-    missing_place,
     read_labelled,
 )
-from throughtime.data.splits import Cut
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.classifier import Classifier
 from throughtime.reading import Each, Entries, Maybe
 from throughtime.tasks.class_figures import calibration_error, class_displays, class_figures
-from throughtime.tasks.network import NetworkConfig, check_range
-from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
+from throughtime.tasks.classification_settings import (
+    ClassificationConfig,
+    JudgingOptions,
+    LabellingOptions,
+)
+from throughtime.tasks.run_data import COUNTS, check_unchanged, split_of
+from throughtime.tasks.series_features import SeriesFeatures, moments
 from throughtime.tasks.shown import Curves, Shown
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
@@ -52,116 +53,6 @@ _log = logging.getLogger(__name__)
 _TOKENS_OF_EVALUATION = 8192
 _LONGEST_SHOWN = 40
 """Words up to which the probabilities after each word of an example are displayed."""
-
-
-@dataclass
-class ClassificationConfig(NetworkConfig):
-    """The examples, the model, and the batches.
-
-    Args:
-        data: sst2, sst5, mr, trec, trec-50 (texts); japanese-vowels, pendigits, articulary-words,
-            handwriting, mnist, permuted-mnist (series); a file: .tsv (label, tab, text), .csv with
-            the columns label and text, .ts or .csv of series; or a folder with files train, valid
-            and test.
-        encoding: encoding of the files at that path, as Python names it.
-        valid_fraction: fraction of the examples that is kept for validation, if the data has no
-            such split (default: 0.1).
-        test_fraction: fraction of the examples of a single file that is kept for the test
-            (default: 0).
-        split: how a single file is cut into training, validation and test: random (the default),
-            single examples, equal ones together; order, one after the other; blocks, parts of ten
-            blocks.
-        fold: the fold of mr that is the test set, from 0 to 9.
-        parts: train on the labelled phrases of the training sentences, too (sst2, sst5).
-        tokenisation: how a text is split; symbols splits at spaces only; auto is symbols for texts
-            that are tokenised already, and words for others.
-        lower_case: convert words to lower case.
-        min_count: how often a word must occur in the training split to be in the vocabulary.
-        vocab_size: largest size of the vocabulary, with its four special tokens (default: no
-            limit).
-        longest: largest number of tokens or steps that are read; the rest is cut off.
-        missing: what to do about missing values of a series: error; or carry, the last value before
-            (0 if there is none), and for each feature a further one that is 1 where it is observed.
-        normalise: subtract the mean of each feature in the training split and divide by its
-            standard deviation.
-        pooling: how the states become one vector: last, mean, max, attention.
-        embedding_size: width of the embeddings (default: hidden_size).
-        dropout: probability to drop a unit of embeddings, between layers, and before the scores.
-        word_dropout: probability to replace a word by the unknown word during the training.
-        class_weights: weight of each class in the loss: none; or balanced, inversely proportional
-            to its number of training examples, with a mean of 1 over the examples.
-        label_smoothing: probability that the target gives to all classes alike.
-        batch_size: examples of a batch, summed over all processes.
-        data_seed: seed of the order of the examples.
-    """
-
-    data: str = "sst2"
-    encoding: str = "utf-8"
-    valid_fraction: float | None = None
-    test_fraction: float | None = None
-    _: KW_ONLY
-    split: Cut | None = None
-    fold: int = 0
-    parts: bool = False
-    tokenisation: Literal["auto", "words", "symbols", "characters"] = "auto"
-    lower_case: bool = False
-    min_count: int = 1
-    vocab_size: int | None = None
-    longest: int = 2000
-    missing: Literal["error", "carry"] = "error"
-    normalise: bool = True
-    pooling: Literal["last", "mean", "max", "attention"] = "max"
-    bidirectional: bool = True
-    hidden_size: int = 128
-    embedding_size: int | None = None
-    word_dropout: float = 0.0
-    class_weights: Literal["none", "balanced"] = "none"
-    label_smoothing: float = 0.0
-    batch_size: int = 32
-    data_seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.data = absolute(self.data, LABELLED_SETS)
-        check_range(self, ("longest", "batch_size", "min_count", "vocab_size"), most=2**31 - 1)
-        check_range(self, ("fold",), least=0, most=9)
-        for name in ("word_dropout", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"--{name}: expected at least 0 and less than 1, got {getattr(self, name)}."
-                )
-        if self.pooling == "last" and self.bidirectional and self.merge != "concat":
-            raise ValueError(
-                f"--pooling last: needs both directions side by side, got --merge {self.merge}."
-            )
-
-
-@dataclass
-class JudgingOptions:
-    """What is judged, if it is not a split of the run's own data.
-
-    Args:
-        data: a file with labelled examples of the same classes.
-        encoding: encoding of that file (default: utf-8).
-    """
-
-    data: str | None = None
-    encoding: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.encoding is not None and self.data is None:
-            raise ValueError("--encoding is that of the file at --data, which is missing")
-
-
-@dataclass
-class LabellingOptions:
-    """How a label is written.
-
-    Args:
-        words: write the label after each word or step, instead of the label of the whole.
-    """
-
-    words: bool = False
 
 
 class ClassBatch(NamedTuple):
@@ -252,7 +143,10 @@ class Classification(BatchTask):
         data = self.labelled
         labels = sorted({example.label for example in data.splits["train"]}, key=_natural)
         is_text = data.kind == "text"
-        mean, deviation = ([], []) if is_text else self._moments()
+        mean, deviation = [], []
+        if not is_text:
+            series = [np.asarray(example.content) for example in data.splits["train"]]
+            mean, deviation = moments(data.name, series, self.config.normalise)
         return {
             "data": data.name,
             "data_sha256": data.fingerprint(),
@@ -277,31 +171,15 @@ class Classification(BatchTask):
         options = {"lower_case": c.lower_case} if kind == "words" else {}
         return fit_tokeniser(kind, texts, min_count=c.min_count, max_size=c.vocab_size, **options)
 
-    def _moments(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each feature in the training split."""
-        series = [np.asarray(example.content) for example in self.labelled.splits["train"]]
-        widths = {len(one.T) for one in series}
-        if len(widths) > 1:
-            raise ValueError(
-                f"{self.labelled.name}: expected series of one number of features, got "
-                f"{', '.join(map(str, sorted(widths)))}."
-            )
-        steps = np.concatenate(series)
-        if not self.config.normalise:
-            # Pixels are bytes.
-            scale = 255.0 if steps.dtype == np.uint8 else 1.0
-            return [0.0] * steps.shape[1], [scale] * steps.shape[1]
-        if np.isnan(steps).all(0).any():
-            feature = int(np.isnan(steps).all(0).argmax()) + 1
-            raise ValueError(f"{self.labelled.name}: feature {feature} is missing in all series.")
-        moments = np.stack([np.nanmean(steps, 0, np.float64), np.nanstd(steps, 0, np.float64)])
-        mean, deviation = moments.tolist()
-        return mean, [value or 1.0 for value in deviation]
-
     @cached_property
     def tokeniser(self) -> Tokeniser:
         """The tokeniser of texts."""
         return tokeniser_from_json(self.assets["tokeniser"])
+
+    @cached_property
+    def _features(self) -> SeriesFeatures:
+        a = self.assets
+        return SeriesFeatures(a["mean"], a["deviation"], self.config.missing == "carry")
 
     @property
     def labels(self) -> list[str]:
@@ -327,12 +205,7 @@ class Classification(BatchTask):
         if isinstance(content, str):
             # A text without any word is read as one unknown word.
             return torch.tensor(self.tokeniser.encode(content)[: c.longest] or [UNK])
-        steps = np.asarray(content[: c.longest], np.float32)
-        mean, deviation = np.array(self.assets["mean"]), np.array(self.assets["deviation"])
-        steps = ((steps - mean) / deviation).astype(np.float32)
-        if c.missing == "carry":
-            steps = _carried(steps)
-        return torch.from_numpy(steps)
+        return self._features.of_series(content[: c.longest])
 
     def targets(self, examples: Sequence[Example], where: str) -> Tensor:
         """The classes of examples; raises a ValueError for one that the training does not have."""
@@ -366,10 +239,12 @@ class Classification(BatchTask):
     def _check_examples(self, examples: Sequence[Example], where: str) -> None:
         """Raises a ValueError for a label or a series that the model cannot have."""
         self.targets(examples, where)
-        width = len(self.assets["mean"])
         for place, (_, content) in enumerate(examples, 1):
             if not isinstance(content, str):
-                self._check_series(content, width, f"{where}, series {place}")
+                try:
+                    self._features.check(content)
+                except ValueError as error:
+                    raise ValueError(f"{where}, series {place}: {error}") from error
 
     def _warn_of_unknown(self, examples: Sequence[Example]) -> None:
         texts = [str(content) for _, content in examples]
@@ -378,15 +253,6 @@ class Classification(BatchTask):
             total = sum(len(self.tokeniser.encode(text)) for text in texts)
             summary = in_words(counts, total, self.tokeniser.unit)
             _log.warning("%s: of the validation %s.", self.labelled.name, summary)
-
-    def _check_series(self, series: np.ndarray, width: int, where: str) -> None:
-        if series.shape[1] != width:
-            raise ValueError(f"{where}: expected {width} features, got {series.shape[1]}.")
-        place = missing_place(series) if series.dtype.kind == "f" else ""
-        if place and self.config.missing == "error":
-            raise ValueError(
-                f"{where}: {place} is missing. Use --missing carry, or fill it in before."
-            )
 
     def defaults(self) -> dict[str, Default]:
         amount = len(self.examples("train"))
@@ -425,10 +291,10 @@ class Classification(BatchTask):
 
     def model(self) -> Classifier:
         c = self.config
-        num_features = len(self.assets["mean"]) * (2 if c.missing == "carry" else 1)
-        sizes = (
-            {"vocab_size": len(self.tokeniser)} if self.is_text else {"input_size": num_features}
-        )
+        if self.is_text:
+            sizes = {"vocab_size": len(self.tokeniser)}
+        else:
+            sizes = {"input_size": self._features.size}
         return Classifier(
             len(self.labels),
             **sizes,
@@ -591,24 +457,10 @@ class Classification(BatchTask):
     def _row_of_line(self, line: str, number: int) -> Tensor:
         if self.is_text:
             return self.row(line)
-        width = len(self.assets["mean"])
-        steps = []
-        for place, step in enumerate(line.split(), 1):
-            try:
-                values = [float(cell) if cell != "?" else np.nan for cell in step.split(",")]
-            except ValueError:
-                raise ValueError(
-                    f"line {number}, step {place}: expected numbers with commas between them, got "
-                    f"{step[:40]!r}."
-                ) from None
-            if len(values) != width:
-                raise ValueError(
-                    f"line {number}, step {place}: expected {width} features, got {len(values)}."
-                )
-            steps.append(values)
-        series = np.array(steps, np.float32)
-        self._check_series(series, width, f"line {number}")
-        return self.row(series)
+        try:
+            return self.row(self._features.parse(line))
+        except ValueError as error:
+            raise ValueError(f"line {number}, {error}") from error
 
 
 def _natural(label: str) -> tuple[int, float, str]:
@@ -617,12 +469,3 @@ def _natural(label: str) -> tuple[int, float, str]:
         return 0, float(label), label
     except ValueError:
         return 1, 0.0, label
-
-
-def _carried(steps: np.ndarray) -> np.ndarray:
-    """Missing values become the last value before, or 0; beside it, where values are observed."""
-    is_observed = ~np.isnan(steps)
-    place = np.where(is_observed, np.arange(len(steps))[:, None], -1)
-    place = np.maximum.accumulate(place, 0)
-    filled = np.take_along_axis(steps, place.clip(0), 0)
-    return np.concatenate([np.where(place >= 0, filled, 0), is_observed], 1).astype(np.float32)

@@ -1,0 +1,123 @@
+"""The settings of the task classification, and the options of its commands."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
+
+from throughtime.data.labelled import LABELLED_SETS
+from throughtime.data.splits import Cut
+from throughtime.tasks.network import NetworkConfig, check_range
+from throughtime.tasks.run_data import absolute
+
+__all__ = ["ClassificationConfig", "JudgingOptions", "LabellingOptions"]
+
+
+@dataclass
+class ClassificationConfig(NetworkConfig):
+    """The examples, the model, and the batches.
+
+    Args:
+        data: sst2, sst5, mr, trec, trec-50 (texts); japanese-vowels, pendigits, articulary-words,
+            handwriting, mnist, permuted-mnist (series); a file: .tsv (label, tab, text), .csv with
+            the columns label and text, .ts or .csv of series; or a folder with files train, valid
+            and test.
+        encoding: encoding of the files at that path, as Python names it.
+        valid_fraction: fraction of the examples that is kept for validation, if the data has no
+            such split (default: 0.1).
+        test_fraction: fraction of the examples of a single file that is kept for the test
+            (default: 0).
+        split: how a single file is cut into training, validation and test: random (the default),
+            single examples, equal ones together; order, one after the other; blocks, parts of ten
+            blocks.
+        fold: the fold of mr that is the test set, from 0 to 9.
+        parts: train on the labelled phrases of the training sentences, too (sst2, sst5).
+        tokenisation: how a text is split; symbols splits at spaces only; auto is symbols for texts
+            that are tokenised already, and words for others.
+        lower_case: convert words to lower case.
+        min_count: how often a word must occur in the training split to be in the vocabulary.
+        vocab_size: largest size of the vocabulary, with its four special tokens (default: no
+            limit).
+        longest: largest number of tokens or steps that are read; the rest is cut off.
+        missing: what to do about missing values of a series: error; or carry, the last value before
+            (0 if there is none), and for each feature a further one that is 1 where it is observed.
+        normalise: subtract the mean of each feature in the training split and divide by its
+            standard deviation.
+        pooling: how the states become one vector: last, mean, max, attention.
+        embedding_size: width of the embeddings (default: hidden_size).
+        dropout: probability to drop a unit of embeddings, between layers, and before the scores.
+        word_dropout: probability to replace a word by the unknown word during the training.
+        class_weights: weight of each class in the loss: none; or balanced, inversely proportional
+            to its number of training examples, with a mean of 1 over the examples.
+        label_smoothing: probability that the target gives to all classes alike.
+        batch_size: examples of a batch, summed over all processes.
+        data_seed: seed of the order of the examples.
+    """
+
+    data: str = "sst2"
+    encoding: str = "utf-8"
+    valid_fraction: float | None = None
+    test_fraction: float | None = None
+    _: KW_ONLY
+    split: Cut | None = None
+    fold: int = 0
+    parts: bool = False
+    tokenisation: Literal["auto", "words", "symbols", "characters"] = "auto"
+    lower_case: bool = False
+    min_count: int = 1
+    vocab_size: int | None = None
+    longest: int = 2000
+    missing: Literal["error", "carry"] = "error"
+    normalise: bool = True
+    pooling: Literal["last", "mean", "max", "attention"] = "max"
+    bidirectional: bool = True
+    hidden_size: int = 128
+    embedding_size: int | None = None
+    word_dropout: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: float = 0.0
+    batch_size: int = 32
+    data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.data = absolute(self.data, LABELLED_SETS)
+        check_range(self, ("longest", "batch_size", "min_count", "vocab_size"), most=2**31 - 1)
+        check_range(self, ("fold",), least=0, most=9)
+        for name in ("word_dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"--{name}: expected at least 0 and less than 1, got {getattr(self, name)}."
+                )
+        if self.pooling == "last" and self.bidirectional and self.merge != "concat":
+            raise ValueError(
+                f"--pooling last: needs both directions side by side, got --merge {self.merge}."
+            )
+
+
+@dataclass
+class JudgingOptions:
+    """What is judged, if it is not a split of the run's own data.
+
+    Args:
+        data: a file with labelled examples of the same classes.
+        encoding: encoding of that file (default: utf-8).
+    """
+
+    data: str | None = None
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None and self.data is None:
+            raise ValueError("--encoding is that of the file at --data, which is missing")
+
+
+@dataclass
+class LabellingOptions:
+    """How a label is written.
+
+    Args:
+        words: write the label after each word or step, instead of the label of the whole.
+    """
+
+    words: bool = False
