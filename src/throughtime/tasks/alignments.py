@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from throughtime.data import UNK, Tokeniser
+from throughtime.data import UNK, Pair, Tokeniser
 from throughtime.models import Hypothesis
 from throughtime.tasks.uses import AttentionMap
 
-__all__ = ["align", "shortened", "tokens_of"]
+__all__ = ["align", "maps_of_pairs", "tokens_of"]
 
 _MAX_TOKENS = 500
 """The largest number of tokens on each side of a map; nobody could read a larger one."""
+
+# A report shows a few pairs, whose sources are short enough to be readable.
+_NUM_SHOWN, _MAX_TOKENS_SHOWN = 4, 40
 
 
 def align(
@@ -61,6 +64,36 @@ def tokens_of(tokeniser: Tokeniser, ids: Sequence[int], unknown: Sequence[str] =
     ]
 
 
-def shortened(attention: AttentionMap, most: int) -> AttentionMap:
-    """The map of the first ``most`` tokens of the target; an untrained model may write many."""
-    return attention._replace(target=attention.target[:most], weights=attention.weights[:most])
+def maps_of_pairs(
+    tokenisers: tuple[Tokeniser, Tokeniser],
+    pairs: Sequence[Pair],
+    search: Callable[[list[list[int]]], list[list[Hypothesis]]],
+    shown: Callable[[str], str],
+) -> list[AttentionMap]:
+    """The attention maps of the first pairs with short sources, for a report.
+
+    The title of a map that belongs to a wrong output ends with the right target.
+
+    Args:
+        tokenisers: the tokenisers of source and target.
+        pairs: the pairs.
+        search: returns the best outputs for each source, which it takes as token ids.
+        shown: converts a source into the form that people read.
+    """
+    coded = [(pair, tokenisers[0].encode(pair.source)) for pair in pairs]
+    short = [(pair, ids) for pair, ids in coded if 0 < len(ids) <= _MAX_TOKENS_SHOWN][:_NUM_SHOWN]
+    maps = []
+    results = search([ids for _, ids in short])
+    for (pair, _), (hypothesis,) in zip(short, results, strict=True):
+        attention = align(tokenisers, pair.source, hypothesis, shown(pair.source))
+        if attention is None:
+            continue
+        is_right = tokenisers[1].decode(hypothesis.tokens) == pair.target
+        title = attention.title if is_right else f"{attention.title} ({pair.target})"
+        # An untrained model may write many tokens.
+        target, weights = (
+            attention.target[:_MAX_TOKENS_SHOWN],
+            attention.weights[:_MAX_TOKENS_SHOWN],
+        )
+        maps.append(attention._replace(target=target, weights=weights, title=title))
+    return maps

@@ -18,7 +18,6 @@ from throughtime.data import (
     UNK,
     RaggedBatches,
     Tokeniser,
-    fit_tokeniser,
     in_words,
     pad_rows,
     tokeniser_from_json,
@@ -43,6 +42,7 @@ from throughtime.tasks.series_features import SeriesFeatures, moments
 from throughtime.tasks.shown import Curves, Shown
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
+from throughtime.tasks.text_tokenisers import tokeniser_of_texts
 from throughtime.tasks.unknown_tokens import UnknownTokens
 from throughtime.tasks.uses import Prediction
 
@@ -159,17 +159,10 @@ class Classification(BatchTask):
         }
 
     def _fitted(self) -> Tokeniser:
-        c, data = self.config, self.labelled
-        default = "symbols" if data.is_tokenised else "words"
-        kind = default if c.tokenisation == "auto" else c.tokenisation
-        if c.lower_case and kind != "words":
-            raise ValueError(
-                f"--lower_case is for words, and would have no effect on {kind}. Leave it out, or "
-                "use --tokenisation words."
-            )
-        texts = [str(example.content) for example in data.splits["train"]]
-        options = {"lower_case": c.lower_case} if kind == "words" else {}
-        return fit_tokeniser(kind, texts, min_count=c.min_count, max_size=c.vocab_size, **options)
+        data = self.labelled
+        usual = "symbols" if data.is_tokenised else "words"
+        texts = (str(example.content) for example in data.splits["train"])
+        return tokeniser_of_texts(self.config, usual, texts, self.config.min_count)
 
     @cached_property
     def tokeniser(self) -> Tokeniser:

@@ -19,7 +19,6 @@ from throughtime.data import (
     RaggedBatch,
     RaggedBatches,
     Tokeniser,
-    fit_tokeniser,
     in_words,
     pad_rows,
     suspicions,
@@ -36,6 +35,7 @@ from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
+from throughtime.tasks.text_tokenisers import tokeniser_of_texts
 from throughtime.tasks.unknown_tokens import UnknownTokens
 from throughtime.tasks.uses import Prediction
 
@@ -209,17 +209,10 @@ class MissingWord(BatchTask):
         if self._assets is not None:
             return tokeniser_from_json(self._assets["tokeniser"])
         c = self.config
-        kind = self.sentences.kind if c.tokenisation == "auto" else c.tokenisation
-        if c.lower_case and kind != "words":
-            raise ValueError(
-                f"--lower_case is for words, and would have no effect on {kind}. Leave it out, or "
-                "use --tokenisation words."
-            )
-        default = 1 if c.data == "ptb" else 2
-        min_count = default if c.min_count is None else c.min_count
-        options = {"lower_case": c.lower_case} if kind == "words" else {}
+        usual = 1 if c.data == "ptb" else 2
+        min_count = usual if c.min_count is None else c.min_count
         train = self.sentences.splits["train"]
-        return fit_tokeniser(kind, train, min_count=min_count, max_size=c.vocab_size, **options)
+        return tokeniser_of_texts(c, self.sentences.kind, train, min_count)
 
     @property
     def assets(self) -> dict[str, Any]:

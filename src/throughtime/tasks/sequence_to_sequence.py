@@ -22,22 +22,21 @@ from throughtime.data import (
     PairSet,
     Tokeniser,
     fit_tokeniser,
-    in_words,
     load_pairs,
     read_pairs,
     suspicions,
     tokeniser_from_json,
     warn_of_long_sources,
 )
-from throughtime.data.tokenisation import round_trip
 from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderDecoder, Hypothesis, Writer
 from throughtime.models.repetition import longest_repeats
 from throughtime.reading import Each, Entries, Number, Whole
-from throughtime.tasks.alignments import align, shortened
+from throughtime.tasks.alignments import maps_of_pairs
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.network import check_range
 from throughtime.tasks.pair_predictions import SearchOptions, predict_lines
+from throughtime.tasks.pair_warnings import unknown_by_side, warn_of_round_trip
 from throughtime.tasks.rewriting import Usual, character_error_rate, hypotheses, match_figures
 from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, split_of, splits_joined
 from throughtime.tasks.sequence_settings import MOST_BEAMS, SequenceToSequenceConfig
@@ -49,12 +48,6 @@ from throughtime.tasks.uses import AttentionMap, Prediction
 __all__ = ["JudgingOptions", "SequenceToSequence", "SequenceToSequenceConfig"]
 
 _log = logging.getLogger(__name__)
-
-# The report shows the attention of a few pairs of the validation split, whose sources are short
-# enough to be readable.
-_NUM_MAPS, _MAX_TOKENS_OF_MAP = 4, 40
-
-_MOST_ROUND_TRIPS = 5000
 
 
 @dataclass
@@ -275,26 +268,14 @@ class SequenceToSequence(BatchTask):
         }
         for warning in suspicions(self.pairs.name, lines, self.pairs.cut, "pairs"):
             _log.warning(warning)
-        self._warn_of_round_trip()
-
-    def _warn_of_round_trip(self) -> None:
-        """Logs that the tokeniser cannot reproduce the targets, if it cannot."""
-        tokeniser, targets = self.tokenisers[1], [p.target for p in self.pairs.splits["train"]]
-        if getattr(tokeniser, "lower_case", False):
-            targets = [target.lower() for target in targets]
-        share, example = round_trip(tokeniser, targets[:_MOST_ROUND_TRIPS])
-        if example is not None and share < 0.9:
-            _log.warning(
-                "%s: %s reproduce only %.0f %% of the targets exactly (%r comes back as %r). Other "
-                "outputs cannot be right. Use --tokenisation subwords or characters.",
-                *(self.pairs.name, tokeniser.unit, 100 * share, *example),
-            )
+        targets = [pair.target for pair in self.pairs.splits["train"]]
+        warn_of_round_trip(self.pairs.name, self.tokenisers[1], targets)
 
     def _warn(
         self, name: str, pairs: Sequence[Pair], ids: tuple[list[list[int]], list[list[int]]]
     ) -> None:
         """Logs which tokens of pairs are unknown and which sources are unusually long."""
-        for side, summary in self._unknown(pairs, ids).items():
+        for side, summary in unknown_by_side(self.tokenisers, pairs, ids).items():
             _log.warning("%s: of the %ss %s.", name, side, summary)
         self._warn_of_long([self.tokenisers[0].encode(pair.source) for pair in pairs])
 
@@ -304,19 +285,7 @@ class SequenceToSequence(BatchTask):
 
     def unknown(self, split: str) -> dict[str, str]:
         """A sentence about the unknown tokens of each side of a split that has any, by side."""
-        return self._unknown(self.split(split), self.ids(split))
-
-    def _unknown(
-        self, pairs: Sequence[Pair], ids: tuple[list[list[int]], list[list[int]]]
-    ) -> dict[str, str]:
-        summaries = {}
-        for i, side in enumerate(("source", "target")):
-            tokeniser = self.tokenisers[i]
-            counts = tokeniser.count_unknown(pair[i] for pair in pairs)
-            if counts:
-                total = sum(map(len, ids[i]))
-                summaries[side] = in_words(counts, total, tokeniser.unit)
-        return summaries
+        return unknown_by_side(self.tokenisers, self.split(split), self.ids(split))
 
     # The model and its loss.
 
@@ -492,21 +461,12 @@ class SequenceToSequence(BatchTask):
         return "attention=none" if self.config.attention == "none" else ""
 
     def explanations(self, model: nn.Module) -> list[AttentionMap]:
-        source_tokeniser, target_tokeniser = self.tokenisers
-        pairs, sources = [], []
-        for pair in self.split("valid")[:50]:
-            ids = source_tokeniser.encode(pair.source)
-            if 0 < len(ids) <= _MAX_TOKENS_OF_MAP and len(pairs) < _NUM_MAPS:
-                pairs.append(pair)
-                sources.append(ids)
-        maps = []
-        for pair, (hypothesis,) in zip(pairs, self.search(model, sources), strict=True):
-            attention = align(self.tokenisers, pair.source, hypothesis, self.shown(pair.source))
-            if attention is not None:
-                is_right = target_tokeniser.decode(hypothesis.tokens) == pair.target
-                title = attention.title if is_right else f"{attention.title} ({pair.target})"
-                maps.append(shortened(attention, _MAX_TOKENS_OF_MAP)._replace(title=title))
-        return maps
+        return maps_of_pairs(
+            self.tokenisers,
+            self.split("valid")[:50],
+            lambda sources: self.search(model, sources),
+            self.shown,
+        )
 
 
 def _teacher_loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
