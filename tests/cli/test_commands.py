@@ -24,21 +24,6 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
-@pytest.fixture
-def said(capsys):
-    """Runs a command; returns its exit status, output and errors."""
-
-    def call(*argv):
-        try:
-            status = main([str(a) for a in argv])
-        except SystemExit as stop:
-            status = stop.code
-        out = capsys.readouterr()
-        return status, out.out, out.err
-
-    return call
-
-
 # Each command does its work.
 
 

@@ -7,27 +7,11 @@ import yaml
 
 from throughtime import cells
 from throughtime.checks import unknown
-from throughtime.cli.main import main
 from throughtime.cli.parser import Parser
 from throughtime.training import progress
 
 TEXT = "def cat():\n    return 'mat'\n\n" * 60
 SMALL = "--hidden_size 8 --num_layers 1 --batch_size 4 --num_steps 10 --epochs 1".split()
-
-
-@pytest.fixture
-def said(capsys):
-    """Runs a command; returns its exit status, output and errors."""
-
-    def call(*argv):
-        try:
-            status = main([str(a) for a in argv])
-        except SystemExit as stop:
-            status = stop.code
-        out = capsys.readouterr()
-        return status, out.out, out.err
-
-    return call
 
 
 # How options are written.

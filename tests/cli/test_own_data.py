@@ -16,20 +16,6 @@ LINES = [f"the {a} cat sees the {b} dog" for a in WORDS for b in WORDS]
 NAMES = [f"{a}{b}{c}" for a in ("an", "be", "ca", "do") for b in "ln" for c in ("a", "e", "o")]
 
 
-@pytest.fixture
-def said(capsys):
-    def call(*argv):
-        capsys.readouterr()
-        try:
-            status = main([str(a) for a in argv])
-        except SystemExit as stop:
-            status = stop.code
-        out = capsys.readouterr()
-        return status, out.out, out.err
-
-    return call
-
-
 def trained(folder, task, *options):
     assert main(["train", task, *SMALL, *map(str, options), "--run", str(folder / task)]) == 0
     return folder / task

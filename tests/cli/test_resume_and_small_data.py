@@ -5,23 +5,8 @@ import shutil
 
 import pytest
 
-from throughtime.cli.main import main
-
 LINES = "".join(f"word{i % 97} and word{i % 89} make line {i}\n" for i in range(200))
 SMALL = "--hidden_size 4 --num_layers 1 --validate_every 100000 --sample_every 100000".split()
-
-
-@pytest.fixture
-def said(capsys):
-    def call(*argv):
-        try:
-            status = main([str(a) for a in argv])
-        except SystemExit as stop:
-            status = stop.code
-        out = capsys.readouterr()
-        return status, out.out, out.err
-
-    return call
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from __future__ import annotations
 import html
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-__all__ = ["Points", "chart"]
+__all__ = ["Points", "chart", "svg_of"]
 
 Points = list[tuple[float, float]]
 
@@ -48,48 +49,32 @@ def chart(
     if not drawn:
         return f'<section class="chart">{heading}<p>Nothing recorded yet.</p></section>'
     below = f"<p>{html.escape(note)}</p>" if note else ""
-    svg = _svg(unit, drawn, levels or {}, marks or {}, is_log, height)
+    svg = svg_of(
+        lambda axes: _draw_curves(axes, unit, drawn, levels or {}, marks or {}, is_log), height
+    )
     return f'<section class="chart">{heading}\n{svg}{below}</section>'
 
 
-def _svg(
-    unit: str,
-    curves: Mapping[str, Points],
-    levels: Mapping[str, float],
-    marks: Mapping[str, float],
-    is_log: bool,
-    height: float,
-) -> str:
+def svg_of(draw: Callable[[Any], None], height: float, width: float = _WIDTH) -> str:
+    """A drawing as SVG, in the style of all charts.
+
+    Args:
+        draw: draws on the axes (of matplotlib) that it takes. A legend names what has a label, if
+            there are two labels or more.
+        height, width: the size in inches.
+    """
     # Imported here because the import takes long, and most processes never draw.
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    levels = {name: value for name, value in levels.items() if math.isfinite(value)}
     with matplotlib.rc_context({"font.size": _LETTERS, "svg.fonttype": "none"}):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
-        for name, points in curves.items():
-            x, y = zip(*_thinned(points), strict=True)
-            axes.plot(x, y, label=name, linewidth=1.4, marker="o" if len(points) < 60 else "", ms=3)
-        for name, value in levels.items():
-            axes.axhline(value, color="#777", linestyle="--", linewidth=1, label=name)
-        for name, step in marks.items():
-            axes.axvline(step, color="#777", linestyle=":", linewidth=1.2, label=name)
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
-        if is_log:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0), numticks=8))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        else:
-            axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-        axes.set_xlabel("step")
-        axes.set_ylabel(unit, parse_math=False)
+        draw(axes)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        if len(curves) + len(levels) + len(marks) > 1:
+        if len(axes.get_legend_handles_labels()[1]) > 1:
             for text in axes.legend(frameon=False).get_texts():
                 # Otherwise matplotlib would read text between dollar signs as a formula.
                 text.set_parse_math(False)
@@ -97,6 +82,36 @@ def _svg(
         FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
     svg = drawing.getvalue()
     return svg[svg.index("<svg") :]
+
+
+def _draw_curves(
+    axes: Any,
+    unit: str,
+    curves: Mapping[str, Points],
+    levels: Mapping[str, float],
+    marks: Mapping[str, float],
+    is_log: bool,
+) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    for name, points in curves.items():
+        x, y = zip(*_thinned(points), strict=True)
+        axes.plot(x, y, label=name, linewidth=1.4, marker="o" if len(points) < 60 else "", ms=3)
+    for name, value in levels.items():
+        if math.isfinite(value):
+            axes.axhline(value, color="#777", linestyle="--", linewidth=1, label=name)
+    for name, step in marks.items():
+        axes.axvline(step, color="#777", linestyle=":", linewidth=1.2, label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    if is_log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0), numticks=8))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.set_xlabel("step")
+    axes.set_ylabel(unit, parse_math=False)
 
 
 def _thinned(points: Points, most: int = 600) -> Points:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 import re
 import wave
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from throughtime.inspection.charts import svg_of
 from throughtime.reading import Entries, Whole, json_value, shown, text_of, typed
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.shown import Curves, Picture, Score, Shown, Sound, Table, Text
@@ -120,27 +120,18 @@ def _element(run: Run, entry: dict[str, Any]) -> str:
 
 def _curves(entry: Mapping[str, Any]) -> str:
     """The curves as SVG; points that are words are spread evenly along the axis."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     x, are_words = entry["x"], any(isinstance(point, str) for point in entry["x"])
-    figure = Figure(figsize=(8, 2.8), layout="constrained")
-    axes = figure.add_subplot()
     places = range(len(x)) if are_words else x
-    for name, y in entry["y"].items():
-        axes.plot(places, y, label=name, linewidth=1.4, marker="o", ms=3)
-    if are_words:
-        axes.set_xticks(places, x, rotation=90, parse_math=False)
-    axes.set_xlabel(entry["x_name"], parse_math=False)
-    axes.set_ylabel(entry["y_name"], parse_math=False)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    for text in axes.legend(frameon=False).get_texts():
-        text.set_parse_math(False)
-    drawing = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
-    svg = drawing.getvalue()
-    return svg[svg.index("<svg") :]
+
+    def draw(axes: Any) -> None:
+        for name, y in entry["y"].items():
+            axes.plot(places, y, label=name, linewidth=1.4, marker="o", ms=3)
+        if are_words:
+            axes.set_xticks(places, x, rotation=90, parse_math=False)
+        axes.set_xlabel(entry["x_name"], parse_math=False)
+        axes.set_ylabel(entry["y_name"], parse_math=False)
+
+    return svg_of(draw, height=3.2 if are_words else 2.9, width=8.0 if are_words else 4.4)
 
 
 def _index(run: Run) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
-import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from throughtime.inspection.charts import svg_of
 from throughtime.tasks.run import written_whole
 from throughtime.tasks.task import Figure
 
@@ -158,37 +159,30 @@ def _each(rows: Sequence[Row], figure: str) -> str:
 
 def _picture(rows: Sequence[Row], name: str, figure: Figure) -> str:
     """A dot for each training, a bar at the mean, and a diamond at the published figure."""
-    # Imported here because the import takes long, and most processes never draw.
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure as Canvas
-
     values = [row.values(name) for row in rows]
     published = [row.published.get(name) for row in rows]
     shown = [v for group in values for v in group] + [v for v in published if v is not None]
     if not any(values):
         return "<p>No training is finished.</p>"
-    canvas = Canvas(figsize=(8, 1.2 + 0.4 * len(rows)), layout="constrained")
-    axes = canvas.add_subplot()
-    for place, (group, figure_of_others) in enumerate(zip(values, published, strict=True)):
-        axes.plot(group, [place] * len(group), "o", color="#0072b2", alpha=0.6)
-        if group:
-            axes.plot([statistics.mean(group)], [place], "|", color="black", ms=18, mew=2)
-        if figure_of_others is not None:
-            axes.plot([figure_of_others], [place], "D", color="#d55e00", mfc="none")
-    axes.set_yticks(range(len(rows)), [row.name for row in rows], parse_math=False)
-    axes.invert_yaxis()
-    axes.margins(y=0.5 / len(rows))
-    if min(shown) > 0 and max(shown) > 100 * min(shown):
-        axes.set_xscale("log")
-    words = name.replace("_", " ")
-    axes.set_xlabel(f"{words} ({figure.unit})" if figure.unit else words, parse_math=False)
-    axes.grid(axis="x", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    drawing = io.StringIO()
-    FigureCanvasSVG(canvas).print_svg(drawing, metadata={"Date": None})
-    svg = drawing.getvalue()
+
+    def draw(axes: Any) -> None:
+        for place, (group, other) in enumerate(zip(values, published, strict=True)):
+            axes.plot(group, [place] * len(group), "o", color="#0072b2", alpha=0.6)
+            if group:
+                axes.plot([statistics.mean(group)], [place], "|", color="black", ms=18, mew=2)
+            if other is not None:
+                axes.plot([other], [place], "D", color="#d55e00", mfc="none")
+        axes.set_yticks(range(len(rows)), [row.name for row in rows], parse_math=False)
+        axes.invert_yaxis()
+        axes.margins(y=0.5 / len(rows))
+        if min(shown) > 0 and max(shown) > 100 * min(shown):
+            axes.set_xscale("log")
+        words = name.replace("_", " ")
+        axes.set_xlabel(f"{words} ({figure.unit})" if figure.unit else words, parse_math=False)
+
+    svg = svg_of(draw, height=1.2 + 0.4 * len(rows), width=8)
     return (
-        f"<figure>{svg[svg.index('<svg') :]}<figcaption>Dots: trainings. Bars: their means. "
+        f"<figure>{svg}<figcaption>Dots: trainings. Bars: their means. "
         "Diamonds: published figures.</figcaption></figure>"
     )
 

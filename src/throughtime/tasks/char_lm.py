@@ -229,9 +229,8 @@ class CharLM(BatchTask):
         """The character that the model reads first if there is no prime: a line end, if any."""
         return "\n" if "\n" in self.vocabulary else self.vocabulary.tokens[0]
 
-    @property
-    def assets(self) -> dict[str, Any]:
-        return self._assets or {
+    def new_assets(self) -> dict[str, Any]:
+        return {
             "vocabulary": self.vocabulary.to_json(),
             "data": self.corpus.name,
             "data_sha256": fingerprint(self.corpus),

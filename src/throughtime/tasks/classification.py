@@ -134,12 +134,7 @@ class Classification(BatchTask):
         check_unchanged(self.name, "the examples", labelled.name, sha256, self._assets)
         return labelled
 
-    @property
-    def assets(self) -> dict[str, Any]:
-        return self._assets if self._assets is not None else self._new_assets
-
-    @cached_property
-    def _new_assets(self) -> dict[str, Any]:
+    def new_assets(self) -> dict[str, Any]:
         data = self.labelled
         labels = sorted({example.label for example in data.splits["train"]}, key=_natural)
         is_text = data.kind == "text"

@@ -214,12 +214,7 @@ class MissingWord(BatchTask):
         train = self.sentences.splits["train"]
         return tokeniser_of_texts(c, self.sentences.kind, train, min_count)
 
-    @property
-    def assets(self) -> dict[str, Any]:
-        return self._assets if self._assets is not None else self._new_assets
-
-    @cached_property
-    def _new_assets(self) -> dict[str, Any]:
+    def new_assets(self) -> dict[str, Any]:
         splits = self.sentences.splits
         coded = {split: self.ids(split) for split in splits}
         return {

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from throughtime.data.problems import PROBLEMS, Examples, GeneratedBatches, Problem
+from throughtime.data.problems import PROBLEMS, Examples, GeneratedBatches, Graded, Problem
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.stepwise import StepwiseNetwork, WindowNetwork
 from throughtime.tasks.network import NetworkConfig, check_range
@@ -78,7 +78,7 @@ class MemoryConfig(NetworkConfig):
                     "Leave it out."
                 )
         length = self.length = self.length or problem.length
-        self.test_length = self.test_length or (1000 if problem.has_grades else length)
+        self.test_length = self.test_length or (1000 if isinstance(problem, Graded) else length)
         if self.start_length is not None and self.start_length > length:
             raise ValueError(
                 f"--start_length: expected at most --length {length}, got {self.start_length}."
@@ -128,11 +128,10 @@ class MemoryTask(BatchTask):
     @property
     def figures(self) -> Mapping[str, Figure]:  # pyright: ignore[reportIncompatibleVariableOverride]
         unit = "nats per step" if self.problem.outputs else "squared error"
-        graded = {"right_to": Figure("n", "higher")} if self.problem.has_grades else {}
+        graded = {"right_to": Figure("n", "higher")} if isinstance(self.problem, Graded) else {}
         return {"loss": Figure(unit), "accuracy": Figure(better="higher"), **graded}
 
-    @property
-    def assets(self) -> dict[str, Any]:
+    def new_assets(self) -> dict[str, Any]:
         return {"data": self.problem.name}
 
     @property
@@ -192,7 +191,7 @@ class MemoryTask(BatchTask):
                 is_right = self._is_right(outputs, batch)
                 number, num_right = number + len(is_right), num_right + int(is_right.sum())
             figures = {"loss": total / count, "accuracy": num_right / number}
-            if self.problem.has_grades and split == "test":
+            if isinstance(self.problem, Graded) and split == "test":
                 figures["right_to"] = float(self._right_to(model, length))
         return Evaluation(figures, {"split": split, "examples": number, "length": length})
 
@@ -200,9 +199,10 @@ class MemoryTask(BatchTask):
         """The examples of a split, in batches: all sizes, or a fixed number of random examples."""
         c = self.config
         per_batch = max(1, _EVALUATED_STEPS // (3 * length))
-        if self.problem.has_grades:
+        problem = self.problem
+        if isinstance(problem, Graded):
             for first in range(1, length + 1, per_batch):
-                yield self.problem.graded(range(first, min(first + per_batch, length + 1)))
+                yield problem.graded(range(first, min(first + per_batch, length + 1)))
             return
         number = c.num_valid if split == "valid" else c.num_test
         # The fourth number tells these examples from those of the training, which have three.

@@ -190,12 +190,7 @@ class SequenceToSequence(BatchTask):
             fit_tokeniser(target, [pair.target for pair in pairs]),
         )
 
-    @property
-    def assets(self) -> dict[str, Any]:
-        return self._assets if self._assets is not None else self._new_assets
-
-    @cached_property
-    def _new_assets(self) -> dict[str, Any]:
+    def new_assets(self) -> dict[str, Any]:
         source, target = self.tokenisers
         sources, targets = self.ids("train")
         return {

@@ -184,12 +184,7 @@ class Tagging(BatchTask):
             )
         return Labels.of(row.intent for row in self.sentences.splits["train"])
 
-    @property
-    def assets(self) -> dict[str, Any]:
-        return self._assets if self._assets is not None else self._new_assets
-
-    @cached_property
-    def _new_assets(self) -> dict[str, Any]:
+    def new_assets(self) -> dict[str, Any]:
         splits = self.sentences.splits
         return {
             "data": self.sentences.name,

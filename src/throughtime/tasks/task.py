@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
@@ -190,9 +191,17 @@ class Task(ABC):
         self._assets = assets
 
     @property
-    @abstractmethod
     def assets(self) -> dict[str, Any]:
         """What a trained model needs from its training data (a vocabulary), as a JSON object."""
+        return self._assets if self._assets is not None else self._new_assets
+
+    @cached_property
+    def _new_assets(self) -> dict[str, Any]:
+        return self.new_assets()
+
+    def new_assets(self) -> dict[str, Any]:
+        """Computes :attr:`assets` from the data of a new training; empty if nothing is needed."""
+        return {}
 
     @property
     def tokenisers_by_name(self) -> Mapping[str, Any]:

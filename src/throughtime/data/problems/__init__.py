@@ -6,7 +6,7 @@ from throughtime.data.problems.languages import (
     EmbeddedReber,
     Language,
 )
-from throughtime.data.problems.problem import Examples, GeneratedBatches, Problem
+from throughtime.data.problems.problem import Examples, GeneratedBatches, Graded, Problem
 from throughtime.data.problems.signals import Adding, Copying, Parity, TemporalOrder
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "EmbeddedReber",
     "Examples",
     "GeneratedBatches",
+    "Graded",
     "Language",
     "Parity",
     "Problem",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from throughtime.data.problems.problem import Examples, Problem, one_hot
+from throughtime.data.problems.problem import Examples, Graded, Problem, one_hot
 
 __all__ = ["CountingLanguage", "Dyck", "EmbeddedReber", "Language"]
 
@@ -49,7 +49,7 @@ class Language(Problem):
         )
 
 
-class CountingLanguage(Language):
+class CountingLanguage(Language, Graded):
     """The words a^n b^n, or a^n b^n c^n, for n from 1 to ``length``.
 
     A step is judged if the next symbol is determined: from the first b to the end mark. Before it,
@@ -63,7 +63,7 @@ class CountingLanguage(Language):
     '$aabb$'
     """
 
-    measure, length, has_grades = "n", 100, True
+    measure, length = "n", 100
 
     def __init__(self, name: str, letters: str) -> None:
         super().__init__("$" + letters)

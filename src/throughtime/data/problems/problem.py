@@ -12,7 +12,7 @@ from torch import Tensor
 
 from throughtime.data.ragged_batches import check_range
 
-__all__ = ["Examples", "GeneratedBatches", "Problem", "one_hot"]
+__all__ = ["Examples", "GeneratedBatches", "Graded", "Problem", "one_hot"]
 
 
 class Examples(NamedTuple):
@@ -83,12 +83,13 @@ class Problem(ABC):
                 )
         return one_hot(torch.tensor([known[symbol] for symbol in text]), self.input_size)
 
-    def graded(self, sizes: Sequence[int]) -> Examples:
-        """The one example of each size; only for problems with :attr:`has_grades`."""
-        raise NotImplementedError(f"{self.name} has several examples of a size.")
 
-    has_grades: bool = False
-    """Whether there is exactly one example of each size, so that sizes can be tested in order."""
+class Graded(ABC):
+    """A problem with exactly one example of each size, so that sizes can be tested in order."""
+
+    @abstractmethod
+    def graded(self, sizes: Sequence[int]) -> Examples:
+        """The examples of these sizes."""
 
 
 def one_hot(symbols: Tensor, size: int) -> Tensor:

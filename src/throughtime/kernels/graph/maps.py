@@ -10,6 +10,7 @@ A trace does not know the number H of units, so widths and offsets are expressio
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,7 +126,7 @@ def _combined(op: str, a: Any, b: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Map:
+class Map(ABC):
     """A linear function from a row to a row, in which all coefficients are 0 or 1.
 
     Args:
@@ -149,13 +150,13 @@ class Map:
         written, read = self._pairs(H)
         return (read, written) if self.is_transposed else (written, read)
 
+    @abstractmethod
     def _pairs(self, H: int) -> tuple[Tensor, Tensor]:
         """As :meth:`pairs`, but always for the map that is not transposed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def printed(self) -> tuple[str, tuple[Any, ...]]:
         """The name of the function that prints as this map, and its arguments after the row."""
-        raise NotImplementedError
 
     def problem(self, H: int) -> str:
         """The reason why the map cannot be applied with H units; empty if it can."""
