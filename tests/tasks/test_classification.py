@@ -91,6 +91,30 @@ def test_eight_series_of_unequal_lengths_are_learned_by_heart(tmp_path):
             list(task.predictions(model, [[line]], LabellingOptions(), print))
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_the_loss_by_hand(folder, weights, smoothing):
+    task = task_of(folder, class_weights=weights, label_smoothing=smoothing)
+    torch.manual_seed(0)
+    model = task.model().eval()
+    batch = next(iter(task.batches("train")))
+    logs = model(batch.inputs, batch.lengths).log_softmax(-1)  # (B, C)
+    # Of eight examples three are neg, one is neutral and four are pos.
+    w = torch.tensor([8 / 9, 8 / 3, 2 / 3]) if weights == "balanced" else torch.ones(3)
+    right = (1 - smoothing) * (w * logs).gather(1, batch.targets[:, None]).sum()
+    spread = smoothing * (w * logs).mean(1).sum()
+    result = task.loss(model, batch)
+    torch.testing.assert_close(result.total, -(right + spread))
+    assert result.count == len(batch.targets)
+
+
+def test_the_best_model_of_texts_is_by_accuracy_and_of_series_by_loss(folder, tmp_path):
+    assert task_of(folder).monitor == "accuracy"
+    rows = "".join(f"{i},{j},{'ab'[i % 2]}\n" for i in range(20) for j in range(2))
+    (tmp_path / "s.csv").write_text(f"series,x,label\n{rows}")
+    assert task_of(tmp_path / "s.csv").monitor == "loss"
+
+
 def test_missing_values_are_carried_and_marked():
     nan = np.nan
     steps = np.array([[nan, 1], [2, nan], [nan, nan], [3, 4]], np.float32)
