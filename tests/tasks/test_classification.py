@@ -110,7 +110,7 @@ def test_the_loss_by_hand(folder, weights, smoothing):
 
 def test_the_best_model_of_texts_is_by_accuracy_and_of_series_by_loss(folder, tmp_path):
     assert task_of(folder).monitor == "accuracy"
-    rows = "".join(f"{i},{j},{'ab'[i % 2]}\n" for i in range(20) for j in range(2))
+    rows = "".join(f"{i},{i + j},{'ab'[i % 2]}\n" for i in range(20) for j in range(2))
     (tmp_path / "s.csv").write_text(f"series,x,label\n{rows}")
     assert task_of(tmp_path / "s.csv").monitor == "loss"
 
