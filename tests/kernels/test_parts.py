@@ -62,6 +62,9 @@ FUNCTIONS = [
 ]
 
 
+BYTES = torch.tensor([1, 0, 1, 0, 1, 0], dtype=torch.uint8)
+
+
 def cell_of(*functions):
     class OfFunctions(tt.Cell):
         gates, states, parameters = ("h", "g"), ("h",), ("q",)
@@ -123,6 +126,12 @@ def test_a_kernel_holds_for_every_number_of_units():
         (lambda a, b, h, q: a[:, :3], 5, "with H = 5 units"),
         (lambda a, b, h, q: a + b[:, 0:5].mean(-1, keepdim=True), 3, "is 3 and 5 is 5"),
         (lambda a, b, h, q: a + b[:, -4:-1].exp().sum(-1, keepdim=True), 3, "is 2 and 3 is 3"),
+        # PyTorch reads a tensor of bytes as a mask of the units, not as their numbers.
+        (
+            lambda a, b, h, q: a + b[:, BYTES].mean(-1, keepdim=True),
+            6,
+            "an index of torch.uint8 is a mask",
+        ),
         (lambda a, b, h, q: a + b.narrow(-1, 1, 3).mean(-1, keepdim=True), 3, "is 2 and 3 is 3"),
     ],
 )

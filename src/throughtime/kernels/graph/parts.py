@@ -15,6 +15,7 @@ from functools import reduce
 from operator import add
 from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor
 
 from throughtime.kernels.graph.graph import Node, Operand, is_mask
@@ -182,6 +183,8 @@ def _index_select(w: Any, a: Any, dim: Any, index: Any) -> Operand:
 def _pick(w: Any, a: Node, index: Any) -> Operand:
     """The units of ``a`` that ``index`` lists, by their numbers or as a mask of all units."""
     if isinstance(index, Tensor):
+        if index.dtype is torch.uint8:
+            raise Untraceable("an index of torch.uint8 is a mask in PyTorch; use torch.bool")
         if index.dim() != 1 or index.is_floating_point() or index.is_complex():
             raise Untraceable("an index has a kernel as a slice, or a list of whole numbers")
         index = index.tolist()
