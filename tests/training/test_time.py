@@ -1,6 +1,7 @@
 """--max_time bounds the whole call, and interruptions never wait for a validation."""
 
 import signal
+import sys
 import time
 from dataclasses import asdict
 
@@ -157,6 +158,35 @@ def test_an_interruption_that_is_swallowed_comes_again():
     with stop.installed(), pytest.raises(Interrupted):
         work()
     assert (caught, stop.signal) == ([1], signal.SIGTERM)
+
+
+def test_an_interruption_in_a_finaliser_comes_again_in_silence(monkeypatch):
+    reported: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda event: reported.append(event.exc_value))
+    stop = Stop()
+
+    class Node:
+        def __init__(self, error):
+            self.error = error
+
+        def __del__(self):
+            if self.error is not None:
+                raise self.error
+            signal.raise_signal(signal.SIGALRM)
+
+    error = ValueError("another error")
+
+    def work():
+        with stop.leaving(seconds=1000):
+            Node(None)  # the handler raises Interrupted here, and Python drops it
+            Node(error)
+            time.sleep(30)
+
+    with stop.installed(), pytest.raises(Interrupted):
+        work()
+    assert reported == [error]
+    Node(error)
+    assert reported == [error, error]
 
 
 def test_the_first_signal_is_passed_on_once():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STATUS = {number.name: 128 + number for number in _SIGNALS}
 """The exit status of the command by the name of the signal that ended the training."""
 
-# Python drops an exception that is raised during garbage collection, so it is raised repeatedly.
+# Python drops an exception that is raised in a finaliser or in the callback of a weak reference
+# ("unraisable"), so Interrupted is raised repeatedly until it arrives.
 _SECONDS_BETWEEN_TRIES = 0.5
 
 
@@ -67,11 +69,21 @@ class Stop:
 
         Args:
             seconds: the time that is left; None is no limit.
+
+        Python prints "Exception ignored in ..." where it drops an exception; inside, it does not do
+        so for :class:`Interrupted`, which is raised again.
         """
         is_main = threading.current_thread() is threading.main_thread()
         if self.signal is not None or (seconds is not None and seconds <= 0):
             raise Interrupted
+        report_unraisable = sys.unraisablehook
+
+        def report_others(unraisable: sys.UnraisableHookArgs) -> None:
+            if not isinstance(unraisable.exc_value, Interrupted):
+                report_unraisable(unraisable)
+
         try:
+            sys.unraisablehook = report_others
             self._may_leave = True
             if seconds is not None and is_main:
                 signal.setitimer(signal.ITIMER_REAL, seconds, _SECONDS_BETWEEN_TRIES)
@@ -80,6 +92,7 @@ class Stop:
             self._may_leave = False
             if is_main:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+            sys.unraisablehook = report_unraisable
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number != signal.SIGALRM and self.signal is None:
