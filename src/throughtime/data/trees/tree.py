@@ -35,7 +35,8 @@ class Tree:
         parents: the index of the parent of each node; -1 for the root.
 
     Raises:
-        TreeError: if there is no node, the lengths differ, or the order is not the prefix order.
+        TreeError: if there is no node, the lengths differ, a label is empty, or the order is not
+            the prefix order.
 
     >>> tree = Tree(("+", "a", "*", "b", "2"), (-1, 0, 0, 2, 2))
     >>> tree.depths, tree.positions, tree.arities
@@ -51,6 +52,11 @@ class Tree:
                 *("Tree", ""),
                 "expected a label and a parent for each of at least one node, got "
                 f"{len(self.labels)} labels and {len(self.parents)} parents.",
+            )
+        if "" in self.labels:
+            raise TreeError(
+                *("Tree", f"node {self.labels.index('')}"),
+                "expected a label of at least one character, got an empty one.",
             )
         path: list[int] = []
         for node, parent in enumerate(self.parents):
