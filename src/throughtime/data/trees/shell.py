@@ -256,18 +256,17 @@ def _tokens(text: str, where: str) -> Iterator[_Token]:
         if text[index] in " \t\n\r\f\v":
             index += 1
             continue
-        for kind, pattern in (("redirection", _REDIRECTION), ("operator", _OPERATOR)):
-            match = pattern.match(text, index)
-            if match:
-                end = match.end()
-                break
+        if match := _REDIRECTION.match(text, index):
+            kind, end = "redirection", match.end()
+        elif match := _OPERATOR.match(text, index):
+            kind, end = "operator", match.end()
         else:
             kind, end = "word", _end_of_word(text, index, where)
         if end == index:
             raise TreeError(
                 *(where, f"character {index + 1}"),
-                f"expected a word or an operator, got {text[index : index + 2]} (here-documents are "
-                "not read).",
+                f"expected a word or an operator, got {text[index : index + 2]}. Here-documents "
+                "are not read.",
             )
         yield _Token(kind, text[index:end], index)
         index = end
