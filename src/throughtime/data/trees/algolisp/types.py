@@ -39,7 +39,7 @@ def read_type(name: str) -> Type:
     match = re.fullmatch(r"(\w+)((?:\[\])*)", name)
     if match is None or match[1] not in _BASIC:
         raise ValueError(
-            f'read_type: expected {", ".join(_BASIC)}, or one of them and [] after it, got "{name}".'
+            f'read_type: expected {", ".join(_BASIC)}, or these with [] after them, got "{name}".'
         )
     kind: Type = match[1]
     for _ in range(len(match[2]) // 2):

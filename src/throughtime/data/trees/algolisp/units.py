@@ -1,8 +1,8 @@
 """The functions of AlgoLisp: their types, their values, and what they cost.
 
-Names and meaning follow the public description of the language (Polosukhin and Skidanov 2018, arXiv
-1802.04335, and its interpreter). Differs: a negative index of a string is an error, and Booleans are
-not numbers; there are no dictionaries.
+Names and meaning follow the public description of the language (Polosukhin and Skidanov, arXiv
+1802.04335, and its interpreter). Differs: a negative index of a string is an error; Booleans are no
+numbers; there are no dictionaries.
 """
 
 from __future__ import annotations
