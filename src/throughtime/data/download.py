@@ -7,13 +7,15 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 import pooch
 from filelock import FileLock
+
+from throughtime.data.remote_file import RemoteFile
+from throughtime.data.tree_files import TREE_FILES
 
 __all__ = ["FILES", "ChecksumError", "DownloadError", "RemoteFile", "fetch"]
 
@@ -24,23 +26,6 @@ class DownloadError(OSError):
 
 class ChecksumError(ValueError):
     """A file of a data set does not have the expected checksum."""
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """The location and the checksum of one file of a data set.
-
-    Args:
-        mirror: its path in the folder of the environment variable THROUGHTIME_DATA; a file that
-            ends with `.gz` is decompressed.
-        sha256: the checksum of the decompressed content.
-        url: the address of the download, decompressed if it ends with `.gz`; None if the file
-            cannot be downloaded.
-    """
-
-    mirror: str
-    sha256: str
-    url: str | None
 
 
 _GITHUB = "https://raw.githubusercontent.com"
@@ -192,6 +177,7 @@ def _ts_files(path: str, sha256: tuple[str, str]) -> dict[str, RemoteFile]:
 
 
 FILES: dict[str, dict[str, RemoteFile]] = {
+    **TREE_FILES,
     "tinyshakespeare": {
         "all": RemoteFile(
             mirror="tinyshakespeare/input.txt",

@@ -76,7 +76,11 @@ def generate_programs(
     >>> isinstance(examples[0].source, str), len(examples[0].tests)
     (True, 5)
     """
-    for name, number in (("num_train", num_train), ("num_valid", num_valid), ("num_test", num_test)):
+    for name, number in (
+        ("num_train", num_train),
+        ("num_valid", num_valid),
+        ("num_test", num_test),
+    ):
         if number < 1:
             raise ValueError(f"generate_programs: expected {name} of at least 1, got {number}.")
     wanted = {"train": num_train, "valid": num_valid}
@@ -215,7 +219,9 @@ class _Phrase:
         self.rules.append(rule.name)
         sizes = self._shared(size - 1, rule.parts)
         parts = [self.drawn(part, n, rule) for part, n in zip(rule.parts, sizes, strict=True)]
-        numbers = [text for part, (text, _, _) in zip(rule.parts, parts, strict=True) if part == "num"]
+        numbers = [
+            text for part, (text, _, _) in zip(rule.parts, parts, strict=True) if part == "num"
+        ]
         if numbers and len(numbers) == len(rule.parts) and all(text.isdigit() for text in numbers):
             self.is_trivial = True
         text = self._draw.choice(rule.texts)
@@ -311,9 +317,7 @@ def _renamed(program: Nested, names: dict[str, str]) -> Nested:
 def _rules_of(kind: str) -> tuple[list[Rule], list[float], list[Rule], list[float]]:
     """The rules of a kind and their weights, summed up; and those that need no rule in their parts."""
     of_kind = rules()[kind]
-    leaves = [
-        rule for rule in of_kind if all(p in LEAVES or p.endswith("!") for p in rule.parts)
-    ]
+    leaves = [rule for rule in of_kind if all(p in LEAVES or p.endswith("!") for p in rule.parts)]
     return (
         *(of_kind, list(itertools.accumulate(rule.weight for rule in of_kind))),
         *(leaves, list(itertools.accumulate(rule.weight for rule in leaves))),

@@ -26,6 +26,7 @@ __all__ = [
     "ProgramExample",
     "Test",
     "passes",
+    "read_lines",
     "read_metaset",
     "read_records",
     "record_of",
@@ -112,7 +113,10 @@ def skeleton(tree: Tree) -> Tree:
     """
     kept = UNITS.keys() | {"self", "arg1", "arg2"}
     return tree.with_labels(
-        [label if tree.arities[node] or label in kept else "_" for node, label in enumerate(tree.labels)]
+        [
+            label if tree.arities[node] or label in kept else "_"
+            for node, label in enumerate(tree.labels)
+        ]
     )
 
 
@@ -137,7 +141,7 @@ def read_metaset(folder: str | Path) -> TreeSet:
                 f"metaset3.test.jsonl (or .jsonl.gz), got no {names[0]}. Give the folder that holds "
                 "the published files of AlgoLisp."
             )
-        splits[split] = list(read_records(_lines_of(path), str(path)))
+        splits[split] = list(read_records(read_lines(path), str(path)))
     known = {skeleton(example.tree) for example in splits["train"]}
     for split in ("valid", "test"):
         splits[split] = [
@@ -161,8 +165,9 @@ def read_records(lines: Iterable[str], where: str) -> Iterator[ProgramExample]:
             yield _example(line, f"{where}, line {number}")
 
 
-def record_of(example: ProgramExample) -> str:
+def record_of(example: TreeExample) -> str:
     """The line of JSON of an example, without its end; :func:`read_records` reads it."""
+    assert isinstance(example, ProgramExample)
     # The tests are JSON already.
     record = {
         "text": example.source.split(" "),
@@ -175,7 +180,12 @@ def record_of(example: ProgramExample) -> str:
     return f'{json.dumps(record)[:-1]}, "tests": {example.tests_json}}}'
 
 
-def _lines_of(path: Path) -> Iterator[str]:
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a file, plain or as ``.gz``.
+
+    Raises:
+        TreeError: if the file is damaged.
+    """
     try:
         if path.suffix == ".gz":
             with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -237,7 +247,11 @@ def _arguments(record: Any, where: str) -> tuple[tuple[str, str], ...]:
 
 def _checked(tests: list[Any], where: str) -> list[Any]:
     for number, test in enumerate(tests):
-        if not isinstance(test, dict) or not isinstance(test.get("input"), dict) or "output" not in test:
+        if (
+            not isinstance(test, dict)
+            or not isinstance(test.get("input"), dict)
+            or "output" not in test
+        ):
             raise TreeError(
                 where, "", f'expected an object with "input" and "output" in tests[{number}].'
             )
