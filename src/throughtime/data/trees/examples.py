@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from throughtime.data.trees.tree import Tree
@@ -38,7 +38,7 @@ class TreeSet:
     """
 
     name: str
-    splits: dict[str, list[TreeExample]] = field(repr=False)
+    splits: Mapping[str, Sequence[TreeExample]] = field(repr=False)
     notation: str
     commutative: frozenset[str] = frozenset()
     left_out: Mapping[str, int] = field(default_factory=dict)

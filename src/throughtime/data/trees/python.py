@@ -169,7 +169,7 @@ def _of_syntax(root: ast.AST) -> Tree:
                 value = getattr(item, field.name, None)
                 values = value if isinstance(value, list) else [] if value is None else [value]
                 if field.kind == "constant":
-                    below.append(ast.unparse(ast.Constant(value)))
+                    below.append(ast.unparse(ast.Constant(getattr(item, field.name))))
                 elif field.number:
                     texts = [_text_or_node(each) for each in values]
                     below += [(field.name, texts)] if texts else []

@@ -32,7 +32,7 @@ _LEVEL_OF_COMMAND = 4
 class _Token(NamedTuple):
     kind: str
     text: str
-    index: int
+    place: int
 
 
 class _Node(NamedTuple):
@@ -99,7 +99,7 @@ class _Reader:
                 self._operator(token)
         opened = [token for token in self._operators if token.text == "("]
         if opened:
-            place = f"character {opened[-1].index + 1}"
+            place = f"character {opened[-1].place + 1}"
             raise TreeError(self._where, place, "expected a closing bracket, got none. Add it.")
         return _flat(self._operands.pop())
 
@@ -107,7 +107,7 @@ class _Reader:
         """Begins an operand, after a `;` or `&` if there is one before it."""
         if self._may_end:
             self._join(_LEVELS[";"])
-            self._operators.append(_Token("operator", ";", token.index))
+            self._operators.append(_Token("operator", ";", token.place))
             self._may_end = False
 
     def _end_operand(self, token: _Token) -> None:
@@ -150,7 +150,7 @@ class _Reader:
 
     def _error(self, token: _Token, expected: str) -> TreeError:
         return TreeError(
-            *(self._where, f"character {token.index + 1}"),
+            *(self._where, f"character {token.place + 1}"),
             f"expected {expected}, got {token.text or 'the end of the line'}.",
         )
 
@@ -170,7 +170,7 @@ def write_shell(tree: Tree) -> str:
     for node in range(N - 1, -1, -1):
         label, children = tree.labels[node], tree.children[node]
         parts = [texts[child] for child in children]
-        if roles[node] == "word":
+        if roles[node] != "operand":
             texts[node] = " ".join([label, *parts])
         elif label == _OWN_SHELL:
             texts[node] = " ".join([f"( {parts[0]} )", *parts[1:]])
@@ -198,19 +198,18 @@ def _sequence(parts: list[str], levels: list[int]) -> str:
 
 
 def _roles(tree: Tree) -> list[str]:
-    """Whether each node is an operand (a command, or operators above some), or a word of one."""
+    """What each node is: an operand (a command, or an operator), a word of one, or a file."""
     roles = ["operand"] * len(tree)
     for node, label in enumerate(tree.labels):
         children, role = tree.children[node], roles[node]
-        if role == "word":
-            is_redirection = bool(children) and bool(_REDIRECTION.fullmatch(label))
-            if is_redirection and (len(children) > 1 or not _is_word(tree.labels[children[0]])):
+        if role == "word" and _REDIRECTION.fullmatch(label):
+            files = [tree.labels[child] for child in children if not tree.arities[child]]
+            if len(files) != 1 or len(children) != 1 or not _is_word(files[0]):
                 raise _wrong(tree, node, "one file below it")
-            if not is_redirection and (children or not _is_word(label)):
-                is_target = tree.arities[tree.parents[node]] == 1 and not children
-                if not (is_target and _is_word(label)):
-                    raise _wrong(tree, node, "a word without children")
-            roles[children[0] if children else node] = "word"
+            roles[children[0]] = "file"
+        elif role == "word" and (children or not _is_word(label)):
+            raise _wrong(tree, node, "a word without children")
+        if role != "operand":
             continue
         least = {"&": 1, _OWN_SHELL: 1, HEADLESS: 1}.get(label, 2 if label in _LEVELS else 0)
         most = 1 if label == "&" else len(children)

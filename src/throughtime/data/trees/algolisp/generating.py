@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from throughtime.data.trees.algolisp.compiling import ProgramError
@@ -96,13 +96,13 @@ def generate_programs(
             example = candidate.with_tests()
             if example is not None:
                 splits[candidate.split].append(example)
-    known = {_key(example.tree) for example in splits["train"]}
+    known = {skeleton(example.tree) for example in splits["train"]}
     splits["test"] = _test_split(itertools.chain(later, candidates), known, num_test)
     for split in ("train", "valid"):
         splits[split] = [
-            replace(example, is_seen=_key(example.tree) in known) for example in splits[split]
+            replace(example, is_seen=skeleton(example.tree) in known) for example in splits[split]
         ]
-    return TreeSet("algolisp", {**splits}, "s-expression", COMMUTATIVE)
+    return TreeSet("algolisp", splits, "s-expression", COMMUTATIVE)
 
 
 def _test_split(
@@ -117,17 +117,13 @@ def _test_split(
             break
         if candidate.split != "test":
             continue
-        is_seen = _key(candidate.tree) in known
+        is_seen = skeleton(candidate.tree) in known
         if left[is_seen]:
             example = candidate.with_tests()
             if example is not None:
                 left[is_seen] -= 1
                 examples.append(replace(example, is_seen=is_seen))
     return examples
-
-
-def _key(tree: Tree) -> Tree:
-    return skeleton(tree)
 
 
 @dataclass(frozen=True)
@@ -313,9 +309,9 @@ def _renamed(program: Nested, names: dict[str, str]) -> Nested:
     return names.get(program, program)
 
 
-@lru_cache
+@cache
 def _rules_of(kind: str) -> tuple[list[Rule], list[float], list[Rule], list[float]]:
-    """The rules of a kind and their weights, summed up; and those that need no rule in their parts."""
+    """The rules of a kind and their summed weights; then those whose parts need no rule."""
     of_kind = rules()[kind]
     leaves = [rule for rule in of_kind if all(p in LEAVES or p.endswith("!") for p in rule.parts)]
     return (
@@ -324,7 +320,7 @@ def _rules_of(kind: str) -> tuple[list[Rule], list[float], list[Rule], list[floa
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _is_held_out(above: str, below: str) -> bool:
     return _percentile(f"{above} > {below}") < _PERCENT_HELD_OUT
 

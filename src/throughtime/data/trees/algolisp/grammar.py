@@ -63,7 +63,11 @@ class Rule:
 
 def rules() -> dict[str, list[Rule]]:
     """The rules that make phrases of each kind."""
-    text = resources.files(__package__).joinpath("rules.txt").read_text(encoding="utf-8")
+    text = (
+        resources.files("throughtime.data.trees.algolisp")
+        .joinpath("rules.txt")
+        .read_text(encoding="utf-8")
+    )
     of_kind: dict[str, list[Rule]] = {}
     for block in _blocks(text):
         kind, name, weight, *parts = block[0].split()

@@ -32,9 +32,9 @@ class _Lambda(NamedTuple):
 
 
 class _Partial(NamedTuple):
-    """A function with its argument number ``index`` fixed."""
+    """A function with its argument number ``place`` fixed."""
 
-    index: int
+    place: int
     value: Any
     function: Any
 
@@ -169,7 +169,8 @@ class _Run:
                 place = operand
                 continue
             if operation == "lambda":
-                stack.append(_Lambda(*operand, frame))
+                arity, body = operand
+                stack.append(_Lambda(arity, body, frame))
                 continue
             if operation == "return":
                 if not self._control:
@@ -211,9 +212,9 @@ class _Run:
     def _apply(self, function: Any, arguments: list[Any], inputs: dict[str, Any]) -> Any:
         """What is to be done next to call a function: a value, another call, or code to run."""
         if isinstance(function, _Partial):
-            if function.index > len(arguments):
-                raise Fault(f"expected at least {function.index} arguments, got {len(arguments)}")
-            place = function.index
+            if function.place > len(arguments):
+                raise Fault(f"expected at least {function.place} arguments, got {len(arguments)}")
+            place = function.place
             return (
                 "apply",
                 function.function,
@@ -292,7 +293,7 @@ class _Run:
         """The function as one that needs no code of the program; None if it needs some."""
         fixed: list[tuple[int, Any]] = []
         while isinstance(function, _Partial):
-            fixed.append((function.index, function.value))
+            fixed.append((function.place, function.value))
             function = function.function
         if not isinstance(function, Unit) or function.compute is None or len(fixed) > 1:
             return None

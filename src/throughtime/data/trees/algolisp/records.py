@@ -138,8 +138,8 @@ def read_metaset(folder: str | Path) -> TreeSet:
         if path is None:
             raise FileNotFoundError(
                 f"{folder}: expected metaset3.train.jsonl, metaset3.dev.jsonl and "
-                f"metaset3.test.jsonl (or .jsonl.gz), got no {names[0]}. Give the folder that holds "
-                "the published files of AlgoLisp."
+                f"metaset3.test.jsonl (or .jsonl.gz), got no {names[0]}. Give the folder of the "
+                " published files of AlgoLisp."
             )
         splits[split] = list(read_records(read_lines(path), str(path)))
     known = {skeleton(example.tree) for example in splits["train"]}
@@ -147,7 +147,7 @@ def read_metaset(folder: str | Path) -> TreeSet:
         splits[split] = [
             replace(example, is_seen=skeleton(example.tree) in known) for example in splits[split]
         ]
-    return TreeSet("algolisp-metaset3", {**splits}, "s-expression", COMMUTATIVE)
+    return TreeSet("algolisp-metaset3", splits, "s-expression", COMMUTATIVE)
 
 
 def read_records(lines: Iterable[str], where: str) -> Iterator[ProgramExample]:

@@ -13,12 +13,17 @@ import platformdirs
 from filelock import FileLock
 
 from throughtime.data.trees.algolisp.generating import generate_programs
-from throughtime.data.trees.algolisp.records import read_lines, read_records, record_of
-from throughtime.data.trees.algolisp.records import COMMUTATIVE
+from throughtime.data.trees.algolisp.records import (
+    COMMUTATIVE,
+    read_lines,
+    read_records,
+    record_of,
+)
 from throughtime.data.trees.examples import TreeSet
 
 __all__ = ["stored_programs"]
 
+_PACKAGE = "throughtime.data.trees.algolisp"
 # What decides on the examples; a file of other programs is never read.
 _SOURCES = ("rules.txt", "grammar.py", "generating.py", "units.py")
 
@@ -53,14 +58,14 @@ def stored_programs(
         split: list(read_records(read_lines(path := folder / f"{split}.jsonl.gz"), str(path)))
         for split in ("train", "valid", "test")
     }
-    return TreeSet("algolisp", {**splits}, "s-expression", COMMUTATIVE)
+    return TreeSet("algolisp", splits, "s-expression", COMMUTATIVE)
 
 
 def _version() -> str:
     """Twelve letters that change with the code that generates."""
     digest = hashlib.sha256()
     for name in _SOURCES:
-        digest.update(resources.files(__package__).joinpath(name).read_bytes())
+        digest.update(resources.files(_PACKAGE).joinpath(name).read_bytes())
     return digest.hexdigest()[:12]
 
 

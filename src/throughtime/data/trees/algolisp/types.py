@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 __all__ = ["BOOL", "INT", "STRING", "Type", "Types", "array", "func", "read_type", "type_name"]
 
-Type = str | int | tuple
+Type = str | int | tuple[Any, ...]
 """A basic type or the letter of a variable in a signature (str), a variable (int), or a tuple:
 ``("array", item)``, ``("func", (argument, …), result)``, ``("type", described)``."""
 
@@ -128,7 +129,7 @@ class Types:
                 if self._contains(other, one):
                     return False
                 self._bound[one] = other
-            elif isinstance(one, str) or isinstance(other, str) or one[0] != other[0]:
+            elif not isinstance(one, tuple) or not isinstance(other, tuple) or one[0] != other[0]:
                 return False
             elif one[0] != "func":
                 pairs.append((one[1], other[1]))
