@@ -63,23 +63,29 @@ def read_python(text: str, where: str = "") -> Tree:
     ('Assign', 'targets', 'Name', 'a', 'Call', 'Name', 'f', 'args', 'Constant', '1')
     """
     source = text.strip() if "\n" not in text.strip() else text
-    without_spaces = re.sub(r"\s", "", source)
-    if without_spaces in _ALONE:
-        return Tree((_ALONE[without_spaces],), (-1,))
-    if source.startswith("@"):
-        return _below("@", _of_syntax(_parsed(source[1:].strip(), "eval", where).body))
-    if re.match(r"elif\b", source):
-        header = _of_syntax(_header(source[2:], where))
-        return header.with_labels(("elif", *header.labels[1:]))
-    if re.match(r"(?:except|case)\b", source):
-        return _of_syntax(_header(source, where))
     try:
         module = _parsed(source, "exec", where)
     except TreeError:
-        if not source.rstrip().endswith(":"):
+        part = None if "\n" in source else _part(source, where)
+        if part is None:
             raise
-        return _of_syntax(_header(source, where))
+        return part
     return _of_syntax(module.body[0] if len(module.body) == 1 else module)
+
+
+def _part(line: str, where: str) -> Tree | None:
+    """The tree of a line that is a part of a statement; None if it is none."""
+    without_spaces = re.sub(r"\s", "", line)
+    if without_spaces in _ALONE:
+        return Tree((_ALONE[without_spaces],), (-1,))
+    if line.startswith("@"):
+        return _below("@", _of_syntax(_parsed(line[1:].strip(), "eval", where).body))
+    if not line.endswith(":"):
+        return None
+    if re.match(r"elif\b", line):
+        header = _of_syntax(_header(line[2:], where))
+        return header.with_labels(("elif", *header.labels[1:]))
+    return _of_syntax(_header(line, where))
 
 
 def write_python(tree: Tree) -> str:
@@ -91,16 +97,31 @@ def write_python(tree: Tree) -> str:
     >>> write_python(read_python("a=f( 1 )")), write_python(read_python("while  x :"))
     ('a = f(1)', 'while x:')
     """
+    source = _source(tree)
+    is_module = tree.labels[0] == "Module" and tree.arities[0] == 1 and tree.arities[1] == 1
+    if read_python(source, "write_python") != (tree.subtree(2) if is_module else tree):
+        # Some rules are beyond the grammar: as many values as keys, or what may be assigned to.
+        raise TreeError(
+            *("write_python", ""),
+            f"expected a tree of Python source, got one that is not the tree of {source[:60]!r}.",
+        )
+    return source
+
+
+def _source(tree: Tree) -> str:
     root = tree.labels[0]
     if root in _ALONE.values() and len(tree) == 1:
         return f"{root}:"
     if root == "@" and tree.arities[0] == 1:
         return f"@{_unparsed(_to_syntax(tree.subtree(1), ast.expr))}"
     if root == "elif":
-        return f"el{write_python(tree.with_labels(('If', *tree.labels[1:])))}"
+        return f"el{_source(tree.with_labels(('If', *tree.labels[1:])))}"
     node = _to_syntax(tree, ast.AST)
-    is_header = "body" in node._fields and node.body == [] and not isinstance(node, ast.Module)
-    if not is_header:
+    if not isinstance(node, ast.stmt | ast.Module | ast.ExceptHandler | ast.match_case):
+        raise _wrong(tree, 0, "a statement")
+    if isinstance(node, ast.Match) and not node.cases:
+        return _unparsed(node)
+    if isinstance(node, ast.Module) or "body" not in node._fields or node.body:
         return _unparsed(node)
     node.body = [ast.Pass()]
     return _unparsed(node).removesuffix("pass").rstrip()
