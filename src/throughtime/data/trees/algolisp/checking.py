@@ -38,12 +38,16 @@ class _Checker:
         self._kinds: list[Type] = [""] * len(tree)
         # The types of arg1, arg2 and self at each node; a lambda begins new ones.
         self._scopes: list[Mapping[str, Type]] = [arguments] * len(tree)
+        # The lambda around each node, and those that call themselves.
+        lambdas, self._recursive = [-1] * len(tree), set[int]()
         for node, label in enumerate(tree.labels):
-            inner = self._scopes[node]
+            inner, around = self._scopes[node], lambdas[node]
+            if label == SELF:
+                self._recursive.add(around)
             if label in LAMBDAS and tree.arities[node]:
-                inner = {**inner, **self._frame(LAMBDAS[label])}
+                inner, around = {**inner, **self._frame(LAMBDAS[label])}, node
             for child in tree.children[node]:
-                self._scopes[child] = inner
+                self._scopes[child], lambdas[child] = inner, around
 
     def type(self, returns: Type | None) -> Type:
         for node in range(len(self._tree) - 1, -1, -1):
@@ -91,8 +95,12 @@ class _Checker:
                 f"expected {UNITS[label].arity} arguments of {label}, got {len(children)}.",
             )
         if label in LAMBDAS:
-            function = self._scopes[children[0]][SELF]
-            self._unify(node, 0, kinds[0], function[2] if isinstance(function, tuple) else function)
+            inner = self._scopes[children[0]]
+            names = (ARG1, ARG2)[: LAMBDAS[label]]
+            function = func(*(inner[name] for name in names), kinds[0])
+            # This comparison takes as long as the type is large, so it is left out where it can be.
+            if node in self._recursive:
+                self._unify(node, 0, inner[SELF], function)
             return function
         if label in _NUM_FIXED:
             return self._partial(node, _NUM_FIXED[label], *kinds)

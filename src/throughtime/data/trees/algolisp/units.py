@@ -93,13 +93,15 @@ def size_of(value: Any) -> int:
     return size
 
 
+_NUMBER, _WHOLE, _TEXT, _LIST, _BOOLEAN = (int, float), (int,), (str,), (list,), (bool,)
+
+
 def _expect(value: Any, kinds: tuple[type, ...]) -> Any:
     if value.__class__ not in kinds:
+        if kinds == _WHOLE and value.__class__ is float:
+            raise Fault("expected a whole number, got another one")
         raise Fault(f"expected {_KINDS[kinds[0]]}, got {kind_of(value)}")
     return value
-
-
-_NUMBER, _WHOLE, _TEXT, _LIST, _BOOLEAN = (int, float), (int,), (str,), (list,), (bool,)
 
 
 def _numeric(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
