@@ -108,7 +108,7 @@ INPUTS = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("text", IN_PYTHON)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(inputs=INPUTS)
 def test_a_program_has_the_value_of_the_same_program_in_python(text, inputs):
     assert run(text, **inputs) == IN_PYTHON[text](**inputs)

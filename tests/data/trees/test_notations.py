@@ -35,7 +35,7 @@ from .drawn_trees import trees
 DEEP = Tree(("f",) * 10_000, tuple(range(-1, 9_999)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(trees())
 def test_lisp_and_json_read_what_they_write_whatever_the_labels(tree):
     assert read_sexpr(write_sexpr(tree)) == tree
@@ -46,6 +46,7 @@ def test_lisp_and_json_read_what_they_write_whatever_the_labels(tree):
     assert "\n" not in write_sexpr(tree) + write_json(tree)
 
 
+@settings(max_examples=50, deadline=None)
 @given(trees(labels=("a", "+", "()", '"', "\\", "é\u00a0b")))
 def test_treebanks_and_symbols_read_what_they_write(tree):
     assert read_treebank(write_treebank(tree)) == [tree]

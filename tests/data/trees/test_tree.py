@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 
 from throughtime.data.trees import (
     Tree,
@@ -16,6 +16,7 @@ from throughtime.data.trees import (
 from .drawn_trees import trees
 
 
+@settings(max_examples=60, deadline=None)
 @given(trees())
 def test_depths_positions_children_and_subtrees_agree(tree):
     for node, parent in enumerate(tree.parents):

@@ -97,11 +97,14 @@ def generate_programs(
             if example is not None:
                 splits[candidate.split].append(example)
     known = {skeleton(example.tree) for example in splits["train"]}
-    splits["test"] = _test_split(itertools.chain(later, candidates), known, num_test)
     for split in ("train", "valid"):
         splits[split] = [
             replace(example, is_seen=skeleton(example.tree) in known) for example in splits[split]
         ]
+    # Another derivation of a held-out program may not be held out.
+    others = {example.tree for part in splits.values() for example in part}
+    rest = (c for c in itertools.chain(later, candidates) if c.tree not in others)
+    splits["test"] = _test_split(rest, known, num_test)
     return TreeSet("algolisp", splits, "s-expression", COMMUTATIVE)
 
 
@@ -271,9 +274,10 @@ def _specification(
     names |= {place: next(letters) for place, _ in phrase.definitions}
     arguments = tuple((names[place], phrase.used[place]) for place in places)
     ask = draw.choice(ASKING[kind]).format(text)
-    for name, part in reversed(phrase.definitions):
-        ask = draw.choice(DEFINITIONS).format(name, part) + ask
-    sentence = draw.choice(FRAMES).format(_listed(draw, arguments), ask)
+    definitions = "".join(
+        draw.choice(DEFINITIONS).format(name, part) for name, part in phrase.definitions
+    )
+    sentence = draw.choice(FRAMES).format(_listed(draw, arguments), definitions, ask)
     return " ".join(names.get(word, word) for word in sentence.split(" ")), names, arguments
 
 

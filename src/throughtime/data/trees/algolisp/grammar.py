@@ -19,14 +19,14 @@ LEAVES = {"num": "int", "arr": "int[]", "str": "string", "strs": "string[]"}
 """The kinds of phrases that may be the name of an argument, and the types of these arguments."""
 
 FRAMES = (
-    "given {0} , {1}",
-    "you are given {0} . {1}",
-    "you are given {0} , your task is to {1}",
-    "consider {0} , your task is to {1}",
-    "you have {0} . {1}",
-    "let there be {0} . {1}",
+    "given {0} , {1}{2}",
+    "you are given {0} . {1}{2}",
+    "you are given {0} , {1}your task is to {2}",
+    "consider {0} , {1}your task is to {2}",
+    "you have {0} . {1}{2}",
+    "let there be {0} . {1}{2}",
 )
-"""The sentences around the arguments and the question."""
+"""The sentences around the arguments, the definitions and the question."""
 
 DEFINITIONS = ("let {0} be {1} , ", "define {0} as {1} , ", "denote {1} by {0} , ")
 """The sentences that give a part of the question a name."""
