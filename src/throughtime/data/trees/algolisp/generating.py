@@ -72,7 +72,7 @@ def generate_programs(
     Raises:
         ValueError: if a number is below 1.
 
-    >>> examples = generate_programs(20, 2, 3).splits["train"]
+    >>> examples = generate_programs(20, 2, 1).splits["train"]
     >>> isinstance(examples[0].source, str), len(examples[0].tests)
     (True, 5)
     """
