@@ -84,7 +84,7 @@ def _pieces(
     for ids in language.encode(input).split(_PIECE):
         with lock, recorded(model) as values, evaluating(model):
             _, state = model(ids[None].to(device), state)
-        tokens: list[str] = [language.tokens[i] for i in ids.tolist()]
+        tokens = [language.tokens[int(i)] for i in ids]
         joined = {name: torch.cat(parts, 1)[0] for name, parts in values.pieces.items()}
         yield Recording(joined, frozenset(values.states), {"": tokens})
 

@@ -8,14 +8,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
-
 from throughtime.checks import unknown
 from throughtime.inspection.measures.correlation import followers
 from throughtime.inspection.measures.projection import pca, tsne
-from throughtime.inspection.measures.text_properties import PROPERTIES, Property
+from throughtime.inspection.measures.text_properties import PROPERTIES
 from throughtime.inspection.page.about import about
 from throughtime.inspection.page.beam_tree import beam_tree
+from throughtime.inspection.page.following import as_text, followed
 from throughtime.inspection.page.held_out import fires, matches, points, units_above
 from throughtime.inspection.page.opened import OpenedRun
 from throughtime.inspection.page.patterns import timed_pattern
@@ -172,14 +171,14 @@ class Session:
         run = self._run(request["run"])
         _one_of(request, "property", "pattern")
         recordings = run.recordings
+        texts = [as_text(steps) for r in recordings for steps in r.steps.values()]
         if "pattern" in request:
-            texts = [list(steps) for r in recordings for steps in r.steps.values()]
             property = timed_pattern(request["pattern"], texts)
         elif request["property"] not in PROPERTIES:
             raise unknown("property", request["property"], PROPERTIES)
         else:
             property = PROPERTIES[request["property"]]
-        units = followers(recordings, _once(property))
+        units = followers(*followed(recordings, property))
         correlations = finite(unit.correlation for unit in units)
         return {
             "units": [
@@ -285,18 +284,6 @@ def _one_of(request: dict[str, Any], first: str, second: str) -> str:
         which = "both" if first in request else "neither"
         raise ValueError(f'expected either "{first}" or "{second}", got {which}.')
     return first if first in request else second
-
-
-def _once(property: Property) -> Property:
-    """The property, computed once for each text: all states of a part have the same steps."""
-    results: dict[int, Tensor] = {}
-
-    def of_steps(steps: Sequence[str]) -> Tensor:
-        if id(steps) not in results:
-            results[id(steps)] = property(steps)
-        return results[id(steps)]
-
-    return of_steps
 
 
 def _lines(tokens: Sequence[str]) -> list[tuple[int, int]]:
