@@ -13,18 +13,18 @@ probability]``, without those of probability 0.
 ``runs``   ``{}`` -> ``{"runs": [run]}``; a run is ``{"title", "folder", "task", "cell",
     "parameters", "is_language", "is_typed", "has_beam", "parts": [{"name", "values": [{"name",
     "label", "width", "is_state", "is_attention"}]}], "outputs": [name], "examples": [title],
-    "start", "properties": [name], "embeddings": [name], "most_steps", "notes": [sentence]}``.
+    "start", "properties": [name], "embeddings": [name], "most_characters", "notes": [sentence]}``.
     ``is_language``: the model writes token by token. ``is_typed``: a person can write its input.
     ``has_beam``: it writes by a beam search. ``width`` is null for attention, whose width is the
     length of the source. ``parts`` is empty if the data of the run are missing, until a text was
-    read. ``most_steps``: the largest number of tokens of a text. ``notes``: for example that it is
-    still training; then ``runs`` loads the latest model.
-``read``   ``{"text"} or {"example": number}, "values": [name], "known": K, "version"`` -> ``{"steps":
-    {part: [token]}, "known": K', "version", "values": [Values], "top": Top, "features": Values or
-    null, "feature_names", "unknown": sentence or ""}``. ``steps`` holds all tokens. The page has
-    the values of the first K tokens of the same text, as an answer of ``version`` gave them;
-    ``values`` and ``top`` hold those from K' on (K' is 0 unless the model is a language model of
-    that version). The rows of ``top`` belong to the last steps of the last part.
+    read. ``most_characters``: the largest length of a text. ``notes``: for example that it is still
+    training; then ``runs`` loads the latest model.
+``read``   ``{"text"} or {"example": number}, "values": [name], "known": K, "version"`` ->
+    ``{"steps": {part: [token]}, "known": K', "version", "values": [Values], "top": Top, "features":
+    Values or null, "feature_names", "unknown": sentence or ""}``. ``steps`` holds all tokens. The
+    page has the values of the first K tokens of the same text, as an answer of ``version`` gave
+    them; ``values`` and ``top`` hold those from K' on (K' is 0 unless the model is a language model
+    of that version). The rows of ``top`` belong to the last steps of the last part.
 ``fires``  ``{"name", "unit", "most"}`` -> ``{"places": [{"tokens", "values", "at"}], "steps": N}``:
     where the unit has its largest absolute values in the held-out data, with 40 tokens around;
     ``values`` is a list of numbers, ``at`` the index of the largest one.
