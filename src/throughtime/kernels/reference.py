@@ -68,16 +68,16 @@ def compiled_identity(cell: Cell, weight: Tensor) -> str:
 
 
 @torch.no_grad()
-def record(call: Call) -> dict[str, Tensor]:
-    """Records all values that the step returns.
+def record(call: Call) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
+    """Applies the cell through time, and records all values that the step returns.
 
     Returns:
-        For each name that the step returns, its values at all steps, (T, B, H), zero past a
-        row's end.
+        The results of :func:`run`; and for each name that the step returns, its values at all
+        steps, (T, B, H), zero past a row's end. None of them has a gradient.
     """
     steps: list[dict[str, Tensor]] = [{}] * call.x.shape[0]
-    _run(call, steps)
-    return {
+    output, last = _run(call, steps)
+    return output, last, {
         name: torch.stack([_spread(values[name], call.state[0]) for values in steps])
         for name in steps[0]
     }

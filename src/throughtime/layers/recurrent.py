@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.cells.cell import Cell
-from throughtime.kernels import Call, Explanation, dispatch
+from throughtime.kernels import Explanation, dispatch
 from throughtime.kernels.graph.random import new_seed
 from throughtime.layers.incoming import prepared
 from throughtime.layers.spec import OPTIONS, LayerSpec, default_of
@@ -206,9 +206,12 @@ class Recurrent(Stack):
             for direction, suffix in enumerate(self._suffixes(layer)):
                 seed = new_seed(incoming.x.device) if self.equations.drawn_inputs else None
                 call = self._call(incoming, inputs[direction], layer, direction, seed)
-                output, states = dispatch.run(call, spec.backend, spec.strict)
-                if recording is not None:
-                    recording |= self._recorded(call, suffix)
+                if recording is None:
+                    output, states = dispatch.run(call, spec.backend, spec.strict)
+                else:
+                    run = dispatch.run_and_record
+                    output, states, values = run(call, spec.backend, spec.strict)
+                    recording |= self._narrowed(values, suffix)
                 if spec.proj_size:
                     output = output[..., : spec.proj_size]
                     sizes = self.state_sizes.values()
@@ -230,9 +233,13 @@ class Recurrent(Stack):
             x = x.clone()
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
 
-    def _recorded(self, call: Call, suffix: str) -> dict[str, Tensor]:
-        """All values that the step returns, at all steps, by name and the suffix of the layer."""
-        values = dispatch.record(call, self.backend)
+    def _narrowed(self, values: Mapping[str, Tensor], suffix: str) -> dict[str, Tensor]:
+        """The values of a layer without the units that a projection leaves zero.
+
+        Args:
+            values: all values that the step returns, by name.
+            suffix: the suffix of the layer, which is added to the names.
+        """
         narrow = self.state_sizes if self.proj_size else {}
         return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in values.items()}
 
