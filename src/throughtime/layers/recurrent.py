@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.cells.cell import Cell
-from throughtime.kernels import Explanation, dispatch
+from throughtime.kernels import Call, Explanation, dispatch
 from throughtime.kernels.graph.random import new_seed
 from throughtime.layers.incoming import prepared
 from throughtime.layers.spec import OPTIONS, LayerSpec, default_of
@@ -206,12 +206,7 @@ class Recurrent(Stack):
             for direction, suffix in enumerate(self._suffixes(layer)):
                 seed = new_seed(incoming.x.device) if self.equations.drawn_inputs else None
                 call = self._call(incoming, inputs[direction], layer, direction, seed)
-                if recording is None:
-                    output, states = dispatch.run(call, spec.backend, spec.strict)
-                else:
-                    run = dispatch.run_and_record
-                    output, states, values = run(call, spec.backend, spec.strict)
-                    recording |= self._narrowed(values, suffix)
+                output, states = self._run(call, suffix, recording)
                 if spec.proj_size:
                     output = output[..., : spec.proj_size]
                     sizes = self.state_sizes.values()
@@ -232,6 +227,22 @@ class Recurrent(Stack):
             # The caller may write into the result, and the backward pass reads x again.
             x = x.clone()
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
+
+    def _run(
+        self, call: Call, suffix: str, recording: dict[str, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Runs one layer in one direction, and adds its values to ``recording`` unless it is None.
+
+        Args:
+            call: the call of this layer and direction.
+            suffix: the suffix of their names, such as ``_l0``.
+            recording: the values of all steps by name.
+        """
+        if recording is None:
+            return dispatch.run(call, self.backend, self.strict)
+        output, states, values = dispatch.run_and_record(call, self.backend, self.strict)
+        recording |= self._narrowed(values, suffix)
+        return output, states
 
     def _narrowed(self, values: Mapping[str, Tensor], suffix: str) -> dict[str, Tensor]:
         """The values of a layer without the units that a projection leaves zero.
