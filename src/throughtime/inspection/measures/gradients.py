@@ -152,13 +152,14 @@ def decay(
     Args:
         losses: the loss of each step.
         by_layer: the states, see :class:`.unrolled.States`.
-        most: the largest lag K; fewer if there are fewer steps.
+        most: the largest lag K; at most half of the steps.
         num_losses: how many losses are differentiated, spread over the steps.
     """
     results = []
     for name, states in by_layer.items():
         T = min(len(losses), len(states))
-        K = min(most, T - 1)
+        # So that a short sequence too has several steps with K steps before them.
+        K = min(most, T // 2)
         if K < 1 or len(states) < len(losses):
             continue
         # Losses may stand for the last steps only.

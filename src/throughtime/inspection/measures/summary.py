@@ -106,7 +106,8 @@ def _title(name: Name) -> str:
 def _gradients(measure: str, decays: list[Decay]) -> Iterator[Measured]:
     for name, norms, factor in decays:
         e, percent = memory_horizon(norms), memory_horizon(norms, 0.01)
-        text = f"x {factor:.3f} per step; below 1/e {_lag(e, norms)}, 1 % {_lag(percent, norms)}"
+        per_step = f"x {factor:.3f} per step; " if math.isfinite(factor) else ""
+        text = f"{per_step}below 1/e {_lag(e, norms)}, 1 % {_lag(percent, norms)}"
         values = {
             "norms": norms.tolist(),
             "factor_per_step": _number(factor),
