@@ -78,11 +78,15 @@ class Recording:
     features: Tensor | None = None
     feature_names: Sequence[str] = ()
 
-    def tokens(self, name: str) -> Sequence[str]:
-        """The text of each step of a value."""
+    def part(self, name: str) -> str:
+        """The part of the model, a key of ``steps``, to which a value belongs."""
         part = part_of(self.steps, name)
         assert part is not None
-        return self.steps[part]
+        return part
+
+    def tokens(self, name: str) -> Sequence[str]:
+        """The text of each step of a value."""
+        return self.steps[self.part(name)]
 
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file.

@@ -159,6 +159,10 @@ class Classification(BatchTask):
         texts = (str(example.content) for example in data.splits["train"])
         return tokeniser_of_texts(self.config, usual, texts, self.config.min_count)
 
+    @property
+    def tokenisers_by_name(self) -> Mapping[str, Any]:
+        return {"text": self.tokeniser} if self.is_text else {}
+
     @cached_property
     def tokeniser(self) -> Tokeniser:
         """The tokeniser of texts."""

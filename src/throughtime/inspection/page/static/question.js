@@ -1,0 +1,115 @@
+/** What all questions of the page have in common: a form, an answer, and what hinders them. */
+import { clearError, showError } from "./alerts.js";
+import { element, showSliders } from "./elements.js";
+import { LensError } from "./requests.js";
+
+/** Makes a panel ask a question.
+ *
+ * Args: panel: with a <form>, and an element [data-answer]. lens: what the page looks at. question:
+ * {name, request(form): the request without the run, or a sentence that says what is missing;
+ * show(answer, request): nodes; ask (optional): (client, request) -> answer, if one request is not
+ * enough; asks (optional): (request) -> the requests that the page must be able to answer}.
+ */
+export class Question {
+  #last = null;
+  #number = 0;
+
+  constructor(panel, lens, question) {
+    Object.assign(this, { panel, lens, question });
+    this.form = panel.querySelector("form");
+    this.answer = panel.querySelector("[data-answer]");
+    this.button = this.form.querySelector("button.primary");
+    this.note = element("p", { class: "soft small hindrance", hidden: true });
+    this.form.after(this.note);
+    showSliders(this.form);
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.ask();
+    });
+    this.form.addEventListener("input", () => this.refresh());
+    lens.onChange((changes) => {
+      if (changes.has("runIndex")) this.#forget();
+      if (changes.has("palette")) this.#show();
+      this.refresh();
+    });
+  }
+
+  /** Says what is missing, or enables the button. */
+  refresh() {
+    const reason = this.#hindrance();
+    this.button.disabled = reason !== "";
+    this.note.hidden = reason === "";
+    if (this.note.textContent !== reason) this.note.textContent = reason;
+  }
+
+  async ask() {
+    const request = this.question.request(this.form);
+    if (this.#hindrance() !== "") return;
+    this.#number += 1;
+    const number = this.#number;
+    const whole = { run: this.lens.runIndex, ...request };
+    this.panel.setAttribute("aria-busy", "true");
+    try {
+      const ask = this.question.ask ?? ((client, asked) => client.ask(this.question.name, asked));
+      const answer = await ask(this.lens.client, whole);
+      if (number !== this.#number) return;
+      clearError();
+      this.#last = [answer, whole];
+      this.#show();
+    } catch (error) {
+      if (number === this.#number) showError(error);
+    } finally {
+      if (number === this.#number) this.panel.removeAttribute("aria-busy");
+    }
+  }
+
+  #hindrance() {
+    const { client, run, runIndex } = this.lens;
+    const request = this.question.request(this.form);
+    if (typeof request === "string") return request;
+    const asks = this.question.asks ?? ((asked) => [asked]);
+    const all = asks({ run: runIndex, ...request });
+    if (!client.isOffline || all.every((asked) => client.has(this.question.name, asked))) return "";
+    return `This page works without a program and does not hold this answer. For all answers run: `
+      + `throughtime inspect ${run.folder} --serve`;
+  }
+
+  #forget() {
+    this.#number += 1;
+    this.#last = null;
+    this.panel.removeAttribute("aria-busy");
+    this.answer.replaceChildren();
+  }
+
+  #show() {
+    if (this.#last) this.answer.replaceChildren(...this.question.show(...this.#last));
+  }
+}
+
+/** The number in a form's field; throws a LensError if there is none. */
+export function numberIn(form, name) {
+  const field = form.elements[name];
+  if (field.value.trim() === "" || !field.validity.valid) {
+    throw new LensError(`${field.labels[0]?.firstChild.textContent.trim()}: ${field.validationMessage || "expected a number."}`);
+  }
+  return Number(field.value);
+}
+
+/** A table; `rows`: arrays of nodes or texts, the first of each row its header. */
+export function table(caption, head, rows, kind = "") {
+  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    element("table", { class: `data ${kind}` },
+      element("caption", { text: caption }),
+      element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col", text })))),
+      element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells.map((cell, index) =>
+        element(index === 0 ? "th" : "td", index === 0 ? { scope: "row" } : {}, cell))))),
+    ));
+}
+
+/** A button that picks a unit. */
+export function unitButton(lens, name, unit) {
+  return element("button", {
+    type: "button", class: "unit", text: lens.unitName(name, unit),
+    on: { click: () => lens.pick(name, unit) },
+  });
+}
