@@ -71,6 +71,7 @@ class Page {
     });
     document.addEventListener("selectionchange", () => {
       if (document.activeElement !== this.box.area || !this.box.isCurrent) return;
+      if (!this.instrument.isOfText) return;
       const range = this.box.selection();
       const step = range ? range[1] - 1 : this.box.caret();
       this.lens.change({ range, ...(step === null ? {} : { step }) });
@@ -226,16 +227,18 @@ class Page {
       this.#refreshRuns();
       return;
     }
-    if (this.isFirst) {
+    if (this.isFirst && "example" in lens.input) {
       this.#beginText();
       return;
     }
-    if ("example" in reading.input) box.text = reading.text;
+    // The user may have begun to write in the meantime.
+    if ("example" in reading.input && "example" in lens.input) box.text = reading.text;
     byId("text-note").textContent = reading.unknown;
     const isTyped = time !== null;
     const isAtEnd = isTyped && box.area.selectionEnd === box.text.length;
     const last = () => this.instrument.tokens().length - 1;
-    const choice = () => (isTyped ? box.caret() : null) ?? (isTyped || lens.step < 0 ? last() : null);
+    const caret = () => (isTyped && this.instrument.isOfText ? box.caret() : null);
+    const choice = () => caret() ?? (isTyped || lens.step < 0 ? last() : null);
     this.instrument.show(from, choice, isAtEnd);
     if (isTyped) performance.measure("lens:key", { start: time });
   }
