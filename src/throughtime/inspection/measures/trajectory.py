@@ -67,7 +67,9 @@ class Trajectory:
     def _next(self, state: Tensor, x: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         parts = state.split(self.widths, -1)
         # A projected state has fewer units than the call's; the rest are zero.
-        missing = [s.shape[-1] - width for s, width in zip(self.call.state, self.widths, strict=True)]
+        missing = [
+            s.shape[-1] - width for s, width in zip(self.call.state, self.widths, strict=True)
+        ]
         padded = tuple(F.pad(part, (0, n)) for part, n in zip(parts, missing, strict=True))
         call = replace(self.call, x=x, state=padded, inputs=inputs)
         _, last = reference.run(call)

@@ -101,7 +101,8 @@ def _outputs(recording: Recording, part: str) -> dict[int, str]:
     best = recording.probabilities.max(-1)
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return {
-        missing + t: f"{token_label(recording.outputs[i])} {p:.0%}" for t, (i, p) in enumerate(pairs)
+        missing + t: f"{token_label(recording.outputs[i])} {p:.0%}"
+        for t, (i, p) in enumerate(pairs)
     }
 
 
