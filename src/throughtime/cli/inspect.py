@@ -239,7 +239,8 @@ class _Opened:
 
     def followed(self) -> list[Recording]:
         """The recordings in which units are compared with properties: more text than was asked."""
-        if self.is_own or not isinstance(self.task, Streams):
+        is_language = isinstance(self.task, Streams)
+        if self.is_own or not is_language:
             return [self.recording]
         return [record(self.task, self.model, i) for i in self.task.held_out(_FOLLOWED_STEPS)]
 

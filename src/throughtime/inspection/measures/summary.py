@@ -193,6 +193,9 @@ def _units(recording: Recording) -> Iterator[Measured]:
         )
     for name in sorted(recording.states):
         values = recording.values[name]
+        if len(values) < 2:
+            # One step says nothing about what changes.
+            continue
         dead, rank = dead_units(values).tolist(), effective_rank(values)
         width = values.shape[1]
         yield Measured("dead units", name, f"{len(dead)} of {width}", {"units": dead})
