@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import accumulate, count
 from typing import Any, Protocol
 
 import torch
@@ -19,9 +20,9 @@ from throughtime.tasks.uses import Language
 
 __all__ = ["Block", "LanguageReader", "Reading", "ReadingOfLanguage", "ReadingOfRecording"]
 
-_BLOCK = 16
-"""Steps of a block. A state is kept after each block, so an edit reads at most 15 steps again
-before it."""
+_SHORT, _LONG = 16, 128
+"""Steps of a block. A state is kept after each block, so an edit reads at most so many steps again
+before it. A long text is read faster in long blocks, except near its end, where people type."""
 
 MOST_VALUES = 1 << 26
 """The largest number of values in the blocks of a reader: 256 MB of float32."""
@@ -60,7 +61,7 @@ class Reading(Protocol):
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive tokens of a text, at most 16, and what the model computed for them.
+    """Consecutive tokens of a text, and what the model computed for them.
 
     Args:
         number: a number that no other block has.
@@ -76,13 +77,18 @@ class Block:
     scores: Tensor
     state: Any
 
+    @property
+    def length(self) -> int:
+        """The number of its tokens."""
+        return len(self.top)
+
 
 class LanguageReader:
     """Reads texts, and keeps what it computed for the texts that it read last.
 
-    A text is cut into blocks of 16 tokens. A block is kept under its tokens and the number of the
-    block before it, so all texts that begin alike share blocks. A text that is longer by one token
-    continues from the state of its last block.
+    A text is cut into blocks. A block is kept under its tokens and the number of the block before
+    it, so all texts that begin alike share blocks. A text that is longer by one token continues
+    from the state of its last block.
 
     Args:
         language: the tokens of the model.
@@ -103,9 +109,11 @@ class LanguageReader:
             ids: the token ids.
         """
         blocks: list[Block] = []
-        for begin in range(0, len(ids), _BLOCK):
+        begin = 0
+        while begin < len(ids):
             before = blocks[-1] if blocks else None
-            blocks.append(self._block(before, tuple(ids[begin : begin + _BLOCK])))
+            blocks.append(self._block(before, ids[begin : begin + 2 * _LONG]))
+            begin += blocks[-1].length
         return blocks
 
     def start(self) -> Block:
@@ -126,18 +134,27 @@ class LanguageReader:
         logs = torch.cat(scores).log_softmax(-1)
         return (-logs.gather(1, tokens[:, None])).squeeze(1).tolist()
 
-    def _block(self, before: Block | None, ids: tuple[int, ...]) -> Block:
+    def _block(self, before: Block | None, ids: Sequence[int]) -> Block:
+        """The block that comes next: one that is kept, else a new one.
+
+        Args:
+            before: the block before it; None if it begins the text.
+            ids: the next tokens, more than a long block has if there are more.
+        """
         parent = 0 if before is None else before.number
-        block = self._blocks.get((parent, ids))
-        if block is None:
-            block = self._read_on(before, parent, ids)
-            self._keep((parent, ids), block)
-        self._blocks.move_to_end((parent, ids))
+        for length in (_LONG, _SHORT):
+            key = parent, tuple(ids[:length])
+            if key in self._blocks:
+                self._blocks.move_to_end(key)
+                return self._blocks[key]
+        key = parent, tuple(ids[: _LONG if len(ids) == 2 * _LONG else _SHORT])
+        block = self._read_on(before, *key)
+        self._keep(key, block)
         return block
 
     def _read_on(self, before: Block | None, parent: int, ids: tuple[int, ...]) -> Block:
         """A block that is not kept yet: what is kept of its beginning, and its other tokens."""
-        lengths = range(len(ids) - 1, 0, -1)
+        lengths = range(min(len(ids), _SHORT) - 1, 0, -1)
         known = next((n for n in lengths if (parent, ids[:n]) in self._blocks), 0)
         # The longer block takes the place of the shorter one. Otherwise a typed text would keep
         # 1 + 2 + … + 16 steps for each 16.
@@ -183,19 +200,24 @@ class ReadingOfLanguage:
     def __init__(self, reader: LanguageReader, ids: Sequence[int]) -> None:
         self.steps = {"": [reader.language.tokens[i] for i in ids]}
         self._blocks = reader.read(ids)
+        lengths = (block.length for block in self._blocks[:-1])
+        self._starts = list(accumulate(lengths, initial=0))
 
     def values(self, name: str, begin: int = 0) -> Tensor:
         last = self._blocks[-1].values
         if name not in last:
             raise unknown("value", name, last)
-        first = begin // _BLOCK
-        parts = [block.values[name] for block in self._blocks[first:]]
-        return torch.cat(parts)[begin - first * _BLOCK :] if parts else last[name][:0]
+        parts, offset = self._from(begin)
+        return torch.cat([block.values[name] for block in parts])[offset:]
 
     def top(self, begin: int = 0) -> list[list[list[Any]]]:
-        first = begin // _BLOCK
-        rows = [row for block in self._blocks[first:] for row in block.top]
-        return rows[begin - first * _BLOCK :]
+        parts, offset = self._from(begin)
+        return [row for block in parts for row in block.top][offset:]
+
+    def _from(self, begin: int) -> tuple[Sequence[Block], int]:
+        """The blocks that hold the steps from ``begin`` on, and the place of ``begin`` in them."""
+        first = bisect_right(self._starts, begin) - 1
+        return self._blocks[first:], begin - self._starts[first]
 
 
 @dataclass(frozen=True)

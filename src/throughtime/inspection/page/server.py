@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from throughtime.inspection.page.files import FILES, content_of
 from throughtime.inspection.page.session import Session
 from throughtime.reading import json_value
@@ -70,10 +72,15 @@ def serve(runs: Sequence[str | Path], *, port: int = 0, say: Callable[[str], Any
     )
     say(f"http://127.0.0.1:{port}/{token}/")
     say("Open this address in a browser of this machine. Ctrl-C ends the server.")
+    threads = torch.get_num_threads()
+    # One step of one sequence is too little work to share: waiting for other threads would take
+    # longer than the step, and much longer if they are busy.
+    torch.set_num_threads(1)
     try:
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=sockets)
     finally:
+        torch.set_num_threads(threads)
         session.close()
         for listening in sockets:
             listening.close()
@@ -205,7 +212,9 @@ def _refused(scope: Any, headers: Mapping[str, list[str]], hosts: set[str], toke
 
 def _bound(port: int) -> list[socket.socket]:
     """Sockets that listen on the loopback addresses: 127.0.0.1, and ::1 where it can be had."""
-    first = socket.socket(socket.AF_INET)
+    # With the number of the protocol, without which asyncio leaves small pieces of an answer
+    # waiting for the acknowledgement of those before (40 ms).
+    first = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     # Otherwise a server that is started again at once would find its port taken.
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -217,7 +226,7 @@ def _bound(port: int) -> list[socket.socket]:
         ) from error
     sockets = [first]
     try:
-        second = socket.socket(socket.AF_INET6)
+        second = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError:
         # This machine has no IPv6, and the address that is printed does not need it.
         return sockets

@@ -7,11 +7,11 @@ export class LabelLane {
   #top = [];
   #from = 0;
 
-  /** `top`: for each step from `from` on, [[output, probability]]; `number(output)`: its colour. */
-  show(top, from, number) {
+  /** `top`: for each step from `from` on, [[output, probability]]; `colour(output)`: of its bar. */
+  show(top, from, colour) {
     this.#top = top;
     this.#from = from;
-    this.number = number;
+    this.colour = colour;
   }
 
   draw(context, chart, top, height) {
@@ -28,7 +28,7 @@ export class LabelLane {
       const x = chart.x(step);
       for (const [output, probability] of shares) {
         const part = probability * (lower - upper);
-        context.fillStyle = palette.nth(this.number(output));
+        context.fillStyle = this.colour(output);
         context.fillRect(x + 0.5, y - part, Math.max(1, columnWidth - 1), part);
         if (part > 14 && columnWidth > 24) {
           context.fillStyle = palette.css.page;

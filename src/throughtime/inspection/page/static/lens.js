@@ -3,7 +3,7 @@
  * All parts of the page share one Lens; each change calls the listeners with what has changed.
  */
 export class Lens {
-  runIndex = 0;
+  runIndex = -1;
   /** {text} or {example: number}. */
   input = { text: "" };
   value = null;
@@ -23,9 +23,9 @@ export class Lens {
     return this.runs[this.runIndex];
   }
 
-  /** All values of the run: [{name, label, width, is_state, is_attention, part}]. */
+  /** All values of the run that is open. */
   get values() {
-    return this.run.parts.flatMap((part) => part.values.map((value) => ({ ...value, part: part.name })));
+    return this.run ? valuesOf(this.run) : [];
   }
 
   /** The value with this name. */
@@ -56,6 +56,11 @@ export class Lens {
     const value = this.named(name);
     if (value) this.change({ value: value.name, unit });
   }
+}
+
+/** All values of a run: [{name, label, width, is_state, is_attention, part}]. */
+export function valuesOf(run) {
+  return run.parts.flatMap((part) => part.values.map((value) => ({ ...value, part: part.name })));
 }
 
 function isEqual(a, b) {

@@ -38,10 +38,10 @@ export class Matrix {
   }
 }
 
-/** The least of 1, 2, 5, 10, 20, … (and of 0.5, 0.2, …) that is not below `largest`. */
+/** The least round number (1, 1.5, 2, 3, 5, 7, 10, … and 0.7, 0.5, …) that is not below `largest`. */
 export function scaleFor(largest) {
   if (!(largest > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(largest));
   // A number such as 1.0000001, which rounding made larger than 1, still has the scale 1.
-  return [1, 2, 5, 10].map((step) => step * power).find((scale) => largest <= scale * 1.001);
+  return [1, 1.5, 2, 3, 5, 7, 10].map((step) => step * power).find((scale) => largest <= scale * 1.001);
 }

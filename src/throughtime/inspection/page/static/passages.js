@@ -5,17 +5,21 @@ import { visible } from "./text.js";
 /** A paragraph of tokens.
  *
  * Args: tokens. options: isLanguage (no spaces between the tokens); tint(step): a background, or "";
- * isMarked(step): whether the token has a frame; keepsLines: line ends end the line.
+ * isMarked(step): whether the token is in a frame; keepsLines: line ends end the line.
  */
 export function passage(tokens, { isLanguage, tint = () => "", isMarked = () => false, keepsLines = false }) {
   const paragraph = element("p", { class: "passage" });
+  let mark = null;
   tokens.forEach((token, step) => {
     const text = keepsLines || token === " " ? token : visible(token);
-    const span = element(isMarked(step) ? "mark" : "span", { text });
+    const span = element("span", { text, "data-step": step });
     const colour = tint(step);
     if (colour) span.style.backgroundColor = colour;
-    if (step > 0 && !isLanguage) paragraph.append(" ");
-    paragraph.append(span);
+    const isInside = isMarked(step);
+    if (step > 0 && !isLanguage) (isInside && mark ? mark : paragraph).append(" ");
+    if (!isInside) mark = null;
+    else if (!mark) paragraph.append(mark = element("mark"));
+    (mark ?? paragraph).append(span);
   });
   return paragraph;
 }

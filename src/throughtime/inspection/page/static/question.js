@@ -43,8 +43,8 @@ export class Question {
   }
 
   async ask() {
-    const request = this.question.request(this.form);
     if (this.#hindrance() !== "") return;
+    const request = this.#request();
     this.#number += 1;
     const number = this.#number;
     const whole = { run: this.lens.runIndex, ...request };
@@ -63,9 +63,19 @@ export class Question {
     }
   }
 
+  /** The request, or a sentence that says what it lacks. */
+  #request() {
+    try {
+      return this.question.request(this.form);
+    } catch (error) {
+      if (!(error instanceof LensError)) throw error;
+      return error.message;
+    }
+  }
+
   #hindrance() {
     const { client, run, runIndex } = this.lens;
-    const request = this.question.request(this.form);
+    const request = this.#request();
     if (typeof request === "string") return request;
     const asks = this.question.asks ?? ((asked) => [asked]);
     const all = asks({ run: runIndex, ...request });
@@ -88,7 +98,8 @@ export class Question {
 
 /** The number in a form's field; throws a LensError if there is none. */
 export function numberIn(form, name) {
-  const field = form.elements[name];
+  // A field may be named like a property of the collection, such as `length`.
+  const field = form.elements.namedItem(name);
   if (field.value.trim() === "" || !field.validity.valid) {
     throw new LensError(`${field.labels[0]?.firstChild.textContent.trim()}: ${field.validationMessage || "expected a number."}`);
   }

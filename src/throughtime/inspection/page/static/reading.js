@@ -18,6 +18,8 @@ export class Reading {
   featureNames = [];
   /** A sentence about characters that the training never saw, or "". */
   unknown = "";
+  /** Which model gave the answer: a training may have written a newer one. */
+  version = null;
   #sent = 0;
   #applied = 0;
 
@@ -38,7 +40,7 @@ export class Reading {
     const number = this.#sent;
     const known = isLanguage ? this.#known(run, input, names) : 0;
     try {
-      const answer = await this.client.ask("read", { run, ...input, values: names, known });
+      const answer = await this.client.ask("read", { run, ...input, values: names, known, version: this.version });
       if (number < this.#applied) return;
       if (answer.known > 0 && !this.#continues(run, names, answer)) {
         // What was read in the meantime has another beginning.
@@ -59,7 +61,7 @@ export class Reading {
     this.#sent += 1;
     this.#applied = this.#sent;
     Object.assign(this, { run: -1, input: null, steps: {}, matrices: new Map(), top: [], topFrom: 0 });
-    Object.assign(this, { features: null, featureNames: [], unknown: "" });
+    Object.assign(this, { features: null, featureNames: [], unknown: "", version: null });
   }
 
   async #again(run, input, names, time) {
@@ -91,6 +93,7 @@ export class Reading {
       matrices.set(values.name, matrix);
     }
     Object.assign(this, { run, input, matrices, steps: answer.steps, unknown: answer.unknown });
+    this.version = answer.version;
     this.top = known > 0 ? [...this.top.slice(0, known), ...answer.top] : answer.top;
     this.topFrom = Math.max(0, (Object.values(answer.steps).at(-1) ?? []).length - this.top.length);
     if (answer.features) {

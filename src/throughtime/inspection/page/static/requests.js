@@ -63,7 +63,11 @@ class Embedded {
 
   #entry(name, request) {
     // A stored answer to `read` holds all values from the first step on.
-    const fields = ({ values, known, ...others }) => (name === "read" ? others : { values, known, ...others });
+    const fields = (all) => {
+      if (name !== "read") return all;
+      const { values, known, version, ...others } = all;
+      return others;
+    };
     const asked = canonical(fields(request));
     return this.answers.find((a) => a.name === name && canonical(fields(a.request)) === asked);
   }

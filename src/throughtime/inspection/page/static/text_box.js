@@ -9,12 +9,22 @@ export class TextBox {
   #text = "";
   #tokens = [];
 
-  /** `onText(text, time)`: called for each change, with the time of its event. */
+  /** `onText(text, time)`: called for each change, with the time of its key. */
   constructor(area, colours, onText) {
     Object.assign(this, { area, colours });
-    area.addEventListener("input", (event) => onText(area.value, event.timeStamp));
+    let pressed = null;
+    area.addEventListener("keydown", (event) => { pressed = event.timeStamp });
+    area.addEventListener("input", (event) => {
+      onText(area.value, pressed ?? event.timeStamp);
+      pressed = null;
+    });
     area.addEventListener("scroll", () => this.#follow());
     colours.append(document.createElement("br"));
+  }
+
+  /** Whether the tokens are those of the text, and not those of the text before the last key. */
+  get isCurrent() {
+    return this.#text === this.area.value;
   }
 
   get text() {
@@ -28,7 +38,7 @@ export class TextBox {
   /** The steps of the selected characters, or null. */
   selection() {
     const [from, to] = [this.area.selectionStart, this.area.selectionEnd];
-    if (from === to || this.#text !== this.area.value) return null;
+    if (from === to || !this.isCurrent) return null;
     const chosen = rangesOf(this.#text, this.#tokens).flatMap((range, step) =>
       range && range[1] > from && range[0] < to ? [step] : []);
     return chosen.length ? [chosen[0], chosen.at(-1) + 1] : null;

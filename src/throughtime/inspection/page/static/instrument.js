@@ -1,0 +1,282 @@
+/** The instrument: the heat map of a value, with the text, the curves and the outputs beside it. */
+import { Chart } from "./chart.js";
+import { CurveLane, short } from "./curve_lane.js";
+import { Distribution } from "./distribution.js";
+import { byId, element } from "./elements.js";
+import { HeatLane } from "./heat_lane.js";
+import { LabelLane } from "./label_lane.js";
+import { scaleFor } from "./matrix.js";
+import { TokenLane } from "./token_lane.js";
+import { count, plain, signed, spoken, visible } from "./text.js";
+
+/** How long the page waits before it says a step, so that typing does not flood a screen reader. */
+const SPEAK_AFTER = 400;
+
+export class Instrument {
+  #heat = new HeatLane((unit) => this.#rowName(unit));
+  #tokens = new TokenLane();
+  #curves = new CurveLane(76);
+  #features = new CurveLane(76);
+  #labels = new LabelLane();
+  #speak = 0;
+  #matrix = null;
+  /** What the zoom fits, and whether the user has changed it since. */
+  #zoomedFor = "";
+  #isZoomed = false;
+  #isSigned = true;
+  #ownColours = new Map();
+  scale = 1;
+
+  /** `reading`: what the model computed; `box`: the TextBox. */
+  constructor(lens, reading, box) {
+    Object.assign(this, { lens, reading, box });
+    this.chart = new Chart(byId("chart"), byId("chart-size"), byId("chart-canvas"), lens.palette, {
+      onPick: (step, unit) => lens.change({ step, unit }),
+      onRange: (range) => lens.change({ range }),
+      onPin: () => this.pin(),
+    });
+    this.distribution = new Distribution(byId("distribution"), byId("distribution-title"));
+    for (const [id, field] of [["column-width", "columnWidth"], ["row-height", "rowHeight"]]) {
+      byId(id).addEventListener("input", (event) => {
+        this.chart[field] = Number(event.target.value);
+        this.#isZoomed = true;
+        this.chart.layout();
+        this.chart.reveal(Math.max(0, lens.step), lens.unit);
+      });
+    }
+    byId("pin").addEventListener("click", () => this.pin());
+    lens.onChange((changes) => this.#onChange(changes));
+  }
+
+  /** Shows what the reading has from step `from` on; `isAtEnd`: the newest step shall be in view. */
+  show(from, isAtEnd) {
+    const matrix = this.reading.matrices.get(this.lens.value) ?? null;
+    const tokens = this.tokens();
+    this.#matrix = matrix;
+    if (!matrix) {
+      this.clear();
+      return;
+    }
+    const scale = scaleFor(matrix.largest);
+    const isSameLegend = scale === this.scale && this.#isSigned === matrix.least < 0;
+    this.scale = scale;
+    this.#isSigned = matrix.least < 0;
+    this.#heat.show(matrix, scale, this.lens.palette, from);
+    this.#tokens.show(tokens, Boolean(this.reading.features));
+    this.#zoom(matrix, tokens);
+    const { chart, lens } = this;
+    Object.assign(chart, { steps: matrix.steps, units: matrix.width });
+    this.#setLanes();
+    lens.change({
+      step: Math.min(lens.step, matrix.steps - 1),
+      unit: Math.min(lens.unit, matrix.width - 1),
+      range: lens.range && lens.range[1] <= matrix.steps ? lens.range : null,
+    });
+    Object.assign(chart, { step: lens.step, unit: lens.unit, range: lens.range });
+    this.#showCurves();
+    chart.layout();
+    if (isAtEnd) chart.reveal(matrix.steps - 1);
+    if (!isSameLegend || !lens.run.is_language) this.#showLegend();
+    this.#showPick();
+    this.paintText();
+  }
+
+  /** Shows an empty chart. */
+  clear() {
+    this.#matrix = null;
+    Object.assign(this.chart, { steps: 0, units: 0, lanes: [] });
+    this.chart.layout();
+    this.box.paint(this.box.text, [], () => "");
+    this.#showPick();
+  }
+
+  /** The tokens of the part of the model to which the picked value belongs. */
+  tokens() {
+    const part = this.lens.named(this.lens.value)?.part;
+    return this.reading.steps[part] ?? Object.values(this.reading.steps).at(-1) ?? [];
+  }
+
+  /** Keeps the curve of the picked unit. */
+  pin() {
+    const { value, unit, pins } = this.lens;
+    if (!value || pins.some((pin) => pin.name === value && pin.unit === unit)) return;
+    // Curves beyond the sixth would repeat a colour.
+    this.lens.change({ pins: [...pins, { name: value, unit }].slice(-6) });
+  }
+
+  /** Colours the text by the picked unit. */
+  paintText() {
+    const matrix = this.#matrix;
+    const { unit, palette } = this.lens;
+    // The text box has what the model reads: the first part's tokens.
+    const tokens = Object.values(this.reading.steps)[0] ?? [];
+    const isOfText = tokens === this.tokens() && matrix;
+    this.box.paint(this.box.text, tokens, (step) =>
+      (isOfText && step < matrix.steps ? palette.tint(matrix.at(step, unit), this.scale) : ""));
+  }
+
+  #onChange(changes) {
+    if (changes.has("palette")) {
+      this.chart.palette = this.lens.palette;
+      if (this.#matrix) this.#heat.show(this.#matrix, this.scale, this.lens.palette, 0);
+      else this.chart.draw();
+    }
+    if (changes.has("palette") || changes.has("pins")) this.#showLegend();
+    const isNew = ["palette", "unit", "step", "range", "pins"].some((name) => changes.has(name));
+    if (!isNew || !this.#matrix) return;
+    const { step, unit, range } = this.lens;
+    Object.assign(this.chart, { step, unit, range });
+    this.#showCurves();
+    this.chart.draw();
+    if (changes.has("unit")) this.chart.reveal(Math.max(0, step), unit);
+    if (changes.has("palette") || changes.has("unit")) this.paintText();
+    this.#showPick();
+  }
+
+  /** Fits the columns and rows, unless the user has chosen their size. */
+  #zoom(matrix, tokens) {
+    const shown = `${this.lens.runIndex} ${this.lens.value} ${this.lens.input.example}`;
+    if (shown !== this.#zoomedFor) this.#isZoomed = false;
+    this.#zoomedFor = shown;
+    if (this.#isZoomed) return;
+    this.chart.rowHeight = Math.max(1, Math.min(20, Math.round(340 / matrix.width)));
+    this.chart.columnWidth = this.#tokens.widthFor(tokens, Boolean(this.reading.features));
+    byId("row-height").value = this.chart.rowHeight;
+    byId("column-width").value = this.chart.columnWidth;
+    const isAttention = this.lens.named(this.lens.value)?.is_attention;
+    this.chart.gutter = isAttention ? 88 : 44;
+  }
+
+  #setLanes() {
+    const lanes = [this.#tokens, this.#heat, this.#curves];
+    if (this.reading.features) lanes.splice(1, 0, this.#features);
+    const { reading, lens } = this;
+    if (!lens.run.is_language && reading.top.length && this.#isLastPart()) {
+      this.#ownColours = this.#outputColours();
+      this.#labels.show(reading.top, reading.topFrom, (output) => this.#outputColour(output));
+      lanes.push(this.#labels);
+    }
+    this.chart.lanes = lanes;
+  }
+
+  /** Whether the shown steps are those whose outputs are known. */
+  #isLastPart() {
+    return this.tokens() === Object.values(this.reading.steps).at(-1);
+  }
+
+  /** The colours of outputs: the five with the largest shares have their own, the others are grey. */
+  #outputColours() {
+    const shares = new Map();
+    for (const row of this.reading.top) {
+      for (const [output, share] of row) shares.set(output, (shares.get(output) ?? 0) + share);
+    }
+    const outputs = [...shares.keys()].sort((a, b) => shares.get(b) - shares.get(a)).slice(0, 5);
+    return new Map(outputs.map((output, number) => [output, number]));
+  }
+
+  #outputColour(output) {
+    return this.lens.palette.nth(this.#ownColours.get(output) ?? 5);
+  }
+
+  #rowName(unit) {
+    if (!this.lens.named(this.lens.value)?.is_attention) return String(unit);
+    return visible(Object.values(this.reading.steps)[0]?.[unit] ?? String(unit));
+  }
+
+  #showCurves() {
+    const { lens, reading, chart } = this;
+    const own = { matrix: this.#matrix, unit: lens.unit, colour: lens.palette.css.ink, width: 1.5 };
+    const pins = lens.pins
+      .map((pin, number) => ({ ...pin, colour: lens.palette.nth(number), matrix: reading.matrices.get(pin.name), width: 1.5 }))
+      .filter((pin) => pin.matrix && lens.named(pin.name)?.part === lens.named(lens.value)?.part);
+    const curves = [...pins, own];
+    const high = Math.max(...curves.map((curve) => scaleFor(curve.matrix.largest)));
+    const isSigned = curves.some((curve) => curve.matrix.least < 0);
+    this.#curves.show(curves, isSigned ? -high : 0, high);
+    if (!reading.features) return;
+    const scale = scaleFor(reading.features.largest);
+    this.#features.show(
+      reading.featureNames.map((_, unit) => ({ matrix: reading.features, unit, colour: lens.palette.nth(unit), width: 1.25 })),
+      reading.features.least < 0 ? -scale : 0, scale);
+  }
+
+  #showPick() {
+    const { lens, reading } = this;
+    const tokens = this.tokens();
+    const isPicked = this.#matrix && lens.step >= 0;
+    const value = lens.named(lens.value);
+    const number = isPicked ? this.#matrix.at(lens.step, lens.unit) : NaN;
+    set("readout-value", value ? value.label : "–");
+    set("readout-unit", this.#matrix ? this.#unitText() : "–");
+    const named = (at) => (reading.features || !(at in tokens) ? "" : visible(tokens[at]));
+    set("readout-step", isPicked ? `${lens.step} of ${tokens.length}  ${named(lens.step)}`.trim() : "–");
+    set("readout-number", isPicked ? signed(number) : "–");
+    if (byId("unit").value !== String(lens.unit)) byId("unit").value = lens.unit;
+    byId("unit").max = this.#matrix ? this.#matrix.width - 1 : 0;
+    const step = isPicked ? lens.step : tokens.length - 1;
+    const shares = this.#isLastPart() ? reading.top[step - reading.topFrom] : undefined;
+    byId("distribution-box").hidden = !shares;
+    if (shares) {
+      const kind = lens.run.is_language ? "Next token" : "Output";
+      this.distribution.show(`${kind} after step ${step}${named(step) && `, “${named(step)}”`}`, shares, (output) =>
+        (lens.run.is_language ? lens.palette.series[0] : this.#outputColour(output)));
+    }
+    clearTimeout(this.#speak);
+    if (isPicked) {
+      this.#speak = setTimeout(() => set("live",
+        `${value?.label}, unit ${this.#unitText()}, step ${lens.step}, ${spoken(tokens[lens.step] ?? "")}: ${signed(number)}`), SPEAK_AFTER);
+    }
+  }
+
+  #unitText() {
+    const name = this.#rowName(this.lens.unit);
+    return name === String(this.lens.unit) ? name : `${this.lens.unit}  ${name}`;
+  }
+
+  #showLegend() {
+    const { lens, reading } = this;
+    const bar = byId("legend-bar");
+    const context = bar.getContext("2d");
+    const isSigned = this.#isSigned;
+    const numbers = Float32Array.from({ length: bar.width }, (_, x) =>
+      (isSigned ? (2 * x) / (bar.width - 1) - 1 : x / (bar.width - 1)));
+    const pixels = context.createImageData(bar.width, 1);
+    lens.palette.paint(pixels, numbers, 1, 1);
+    for (let y = 0; y < bar.height; y += 1) context.putImageData(pixels, 0, y);
+    set("legend-low", isSigned ? short(-this.scale) : "0");
+    set("legend-high", short(this.scale));
+    const chips = lens.pins.map((pin, number) => this.#chip(pin, lens.palette.nth(number)));
+    if (reading.features) {
+      chips.unshift(...reading.featureNames.slice(0, 12).map((name, number) =>
+        element("li", { class: "pin" }, swatch(lens.palette.nth(number)), element("span", { text: name }))));
+    }
+    if (this.chart.lanes.includes(this.#labels)) {
+      const chip = (text, number) => element("li", { class: "pin" }, swatch(lens.palette.nth(number)), element("span", { text }));
+      chips.push(...[...this.#ownColours].map(([output, number]) => chip(visible(output), number)));
+      if (lens.run.outputs.length > this.#ownColours.size) chips.push(chip("other outputs", 5));
+    }
+    byId("pins").replaceChildren(...chips);
+    byId("pins").hidden = chips.length === 0;
+  }
+
+  #chip(pin, colour) {
+    const name = this.lens.unitName(pin.name, pin.unit);
+    return element("li", { class: "pin" }, swatch(colour),
+      element("button", { type: "button", class: "quiet", text: name, on: { click: () => this.lens.pick(pin.name, pin.unit) } }),
+      element("button", {
+        type: "button", class: "quiet", text: "×", "aria-label": `Remove the curve of ${name}`,
+        on: { click: () => this.lens.change({ pins: this.lens.pins.filter((other) => other !== pin) }) },
+      }));
+  }
+}
+
+function swatch(colour) {
+  const mark = element("span", { class: "swatch", "aria-hidden": "true" });
+  mark.style.backgroundColor = colour;
+  return mark;
+}
+
+function set(id, text) {
+  const node = byId(id);
+  if (node.textContent !== text) node.textContent = text;
+}

@@ -1,0 +1,269 @@
+/** Starts the page: loads the runs, and leads what the user does to the parts that answer. */
+import { clearError, showError } from "./alerts.js";
+import { startBeam } from "./beam.js";
+import { Palette } from "./colours.js";
+import { runName, startCompare } from "./compare.js";
+import { byId, element, fill } from "./elements.js";
+import { startFires } from "./fires.js";
+import { startFollow } from "./follow.js";
+import { Instrument } from "./instrument.js";
+import { Lens, valuesOf } from "./lens.js";
+import { startMatch } from "./match.js";
+import { startTheme } from "./page_theme.js";
+import { startProject } from "./project.js";
+import { Reading } from "./reading.js";
+import { connect } from "./requests.js";
+import { Tabs } from "./tabs.js";
+import { joined, visible } from "./text.js";
+import { TextBox } from "./text_box.js";
+import { startWrite } from "./write.js";
+
+/** The text box begins with so many steps of the first example. */
+const FIRST_STEPS = 240;
+const OWN = "own";
+
+class Page {
+  constructor(client, runs) {
+    this.client = client;
+    this.lens = new Lens(client, runs, new Palette());
+    this.reading = new Reading(client, (from, time) => this.#onAnswer(from, time), (error) => this.#onError(error));
+    this.box = new TextBox(byId("text"), byId("text-colours"), (text, time) => this.#onText(text, time));
+    this.instrument = new Instrument(this.lens, this.reading, this.box);
+    const panels = [...document.querySelectorAll("[role=tabpanel]")];
+    this.tabs = new Tabs(byId("tabs"), panels);
+    this.#startQuestions();
+    this.#startControls();
+    startTheme(() => this.lens.change({ palette: new Palette() }));
+    this.lens.onChange((changes) => this.#onChange(changes));
+    this.#openRun(0);
+  }
+
+  #startQuestions() {
+    const { lens } = this;
+    const tokens = () => this.instrument.tokens();
+    const selected = ([from, to]) => tokens().slice(from, to).map(visible).join(lens.run.is_language ? "" : " ");
+    this.questions = [
+      startFires(byId("fires"), lens),
+      startMatch(byId("match"), lens, selected),
+      startFollow(byId("follow"), lens),
+      startWrite(byId("write"), lens, {
+        text: () => lens.input.text ?? joined(tokens(), true), tokens, onTake: (text) => this.#take(text),
+      }),
+      startCompare(byId("compare"), lens),
+      startBeam(byId("beam"), lens),
+      startProject(byId("project"), lens),
+    ];
+  }
+
+  #startControls() {
+    byId("run").addEventListener("change", (event) => this.#openRun(Number(event.target.value)));
+    byId("input").addEventListener("change", (event) => this.#openInput(event.target.value));
+    byId("value").addEventListener("change", (event) => this.lens.change({ value: event.target.value }));
+    byId("unit").addEventListener("input", (event) => {
+      const { value, validity } = event.target;
+      if (value !== "" && validity.valid) this.lens.change({ unit: Number(value) });
+    });
+    document.addEventListener("selectionchange", () => {
+      if (document.activeElement !== this.box.area || !this.box.isCurrent) return;
+      const range = this.box.selection();
+      const step = range ? range[1] - 1 : this.box.caret();
+      this.lens.change({ range, ...(step === null ? {} : { step }) });
+      if (step !== null) this.instrument.chart.reveal(step);
+    });
+  }
+
+  /** Opens a run; its first example, or the text that the user has written. */
+  #openRun(index) {
+    const run = this.lens.runs[index];
+    this.reading.clear();
+    const input = this.#firstInput(run, index);
+    this.isFirst = run.is_typed && "example" in input && !this.client.isOffline;
+    this.lens.change({ runIndex: index, input, value: firstValue(run), step: -1, range: null, pins: [] });
+  }
+
+  /** The text that the user has written, or the first example. */
+  #firstInput(run, index) {
+    if (this.client.isOffline) return this.#embeddedInputs(index)[0] ?? { text: "" };
+    if (run.is_typed && this.ownText && this.isUsers) return { text: this.ownText };
+    return run.examples.length ? { example: 0 } : { text: "" };
+  }
+
+  /** The inputs whose values a page without a server carries. */
+  #embeddedInputs(index) {
+    return this.client.requests("read").filter((request) => request.run === index)
+      .map(({ text, example }) => (text === undefined ? { example } : { text }));
+  }
+
+  #showRun() {
+    const { run, runs, runIndex } = this.lens;
+    byId("run-field").hidden = runs.length < 2;
+    fill(byId("run"), runs.map((one, index) => [index, runName(one)]));
+    byId("run").value = runIndex;
+    const facts = [run.task, run.title, run.cell, `${run.parameters.toLocaleString("en")} parameters`];
+    byId("summary").textContent = facts.filter(Boolean).join(" · ");
+    document.title = `${run.title || run.task} · the lens · throughtime`;
+    const notes = run.notes.map((text) => element("li", { text }));
+    if (notes.length && !this.client.isOffline) {
+      notes.push(element("li", {}, element("button", {
+        type: "button", text: "Look again", on: { click: () => this.#refreshRuns() },
+      })));
+    }
+    byId("notes").replaceChildren(...notes);
+    byId("notes").hidden = notes.length === 0;
+    const groups = run.parts.map((part) => element("optgroup", { label: part.name || "model" },
+      ...part.values.map((value) => element("option", { value: value.name, text: value.label }))));
+    byId("value").replaceChildren(...(groups.length === 1 ? groups[0].children : groups));
+    const examples = run.examples.map((title, index) => [index, title]);
+    const choices = run.is_typed ? [[OWN, "my text"], ...examples] : examples;
+    const embedded = this.client.isOffline ? this.#embeddedInputs(runIndex) : null;
+    const isOffered = ([choice]) => embedded.some((input) => (input.example ?? OWN) === choice);
+    fill(byId("input"), embedded ? choices.filter(isOffered) : choices);
+    this.tabs.offer(this.#offered());
+  }
+
+  /** The panels that fit the run. */
+  #offered() {
+    const { run } = this.lens;
+    const isKnown = run.examples.length > 0;
+    const offered = {
+      fires: isKnown, match: isKnown, write: run.is_language,
+      follow: isKnown && (run.is_typed || run.properties.length > 0),
+      compare: run.is_language, beam: run.has_beam, project: isKnown || run.embeddings.length > 0,
+    };
+    return Object.keys(offered).filter((id) => offered[id]);
+  }
+
+  /** Loads the runs again, of which one may still be trained, or may have shown its values only now. */
+  async #refreshRuns() {
+    try {
+      const { runs } = await this.client.ask("runs", {});
+      const { lens } = this;
+      const run = runs[lens.runIndex];
+      const value = valuesOf(run).some(({ name }) => name === lens.value) ? lens.value : firstValue(run);
+      lens.change({ runs, value });
+    } catch (error) {
+      showError(error);
+    }
+  }
+
+  #openInput(choice) {
+    this.lens.change({
+      input: choice === OWN ? this.#ownInput() : { example: Number(choice) },
+      step: -1, range: null,
+    });
+  }
+
+  #ownInput() {
+    if (!this.client.isOffline) return { text: this.ownText ?? "" };
+    return this.#embeddedInputs(this.lens.runIndex).find((input) => "text" in input);
+  }
+
+  #onText(text, time) {
+    this.keyTime = time;
+    this.isUsers = true;
+    this.lens.change({ input: { text }, range: null });
+  }
+
+  /** Puts a text into the box, as if it were typed. */
+  #take(text) {
+    this.isUsers = true;
+    this.lens.change({ input: { text }, step: -1, range: null });
+    byId("text").scrollIntoView({ block: "center" });
+    byId("text").focus();
+  }
+
+  #onChange(changes) {
+    const isOther = ["runs", "runIndex", "input", "value"].some((name) => changes.has(name));
+    if (changes.has("runs") || changes.has("runIndex")) this.#showRun();
+    if (isOther) this.#showInput();
+    const isMissing = this.lens.pins.some((pin) => !this.reading.matrices.has(pin.name));
+    if (isOther || (changes.has("pins") && isMissing)) this.#read();
+  }
+
+  #showInput() {
+    const { input, run, value } = this.lens;
+    byId("value").value = value ?? "";
+    byId("input").value = input.example ?? OWN;
+    this.box.area.readOnly = "example" in input || this.client.isOffline;
+    byId("text-box").hidden = !run.is_typed;
+    if ("text" in input) {
+      this.ownText = input.text;
+      if (this.box.text !== input.text) this.box.text = input.text;
+    }
+  }
+
+  #read() {
+    const { lens, reading } = this;
+    const { run, input } = lens;
+    const time = this.keyTime ?? null;
+    this.keyTime = null;
+    if (input.text === "") {
+      reading.clear();
+      clearError();
+      lens.change({ step: -1, range: null });
+      this.instrument.clear();
+      byId("text-note").textContent = run.is_typed ? "Type a text: the model reads it while you type." : "";
+      return;
+    }
+    const names = [...new Set([lens.value, ...lens.pins.map((pin) => pin.name)])].filter(Boolean);
+    reading.read(lens.runIndex, input, names, run.is_language, time);
+  }
+
+  #onAnswer(from, time) {
+    const { lens, reading, box } = this;
+    clearError();
+    if (lens.values.length === 0 && !this.isRefreshed) {
+      // A run whose data are missing shows its values once it has read a text.
+      this.isRefreshed = true;
+      this.#refreshRuns();
+      return;
+    }
+    if (this.isFirst) {
+      this.#beginText();
+      return;
+    }
+    const tokens = Object.values(reading.steps)[0];
+    if ("example" in reading.input) box.text = joined(tokens, lens.run.is_language);
+    byId("text-note").textContent = reading.unknown;
+    const isTyped = time !== null;
+    const isAtEnd = isTyped && box.area.selectionEnd === box.text.length;
+    this.instrument.show(from, isAtEnd);
+    if (isTyped || lens.step < 0) this.#pickCaret(isTyped);
+    if (isTyped) performance.measure("lens:key", { start: time });
+  }
+
+  /** Picks the step at the caret, or the last one. */
+  #pickCaret(isTyped) {
+    const caret = isTyped ? this.box.caret() : null;
+    this.lens.change({ step: caret ?? this.instrument.tokens().length - 1 });
+  }
+
+  /** The user's text begins with the first example, so that there is something to see and to change. */
+  #beginText() {
+    const tokens = Object.values(this.reading.steps)[0].slice(0, FIRST_STEPS);
+    this.isFirst = false;
+    this.lens.change({ input: { text: joined(tokens, this.lens.run.is_language) } });
+  }
+
+  #onError(error) {
+    byId("text-note").textContent = "";
+    showError(error);
+  }
+}
+
+/** The value that a run shows first: attention, or the last state of its last part. */
+function firstValue(run) {
+  const values = valuesOf(run);
+  const states = values.filter((value) => value.is_state);
+  return (values.find((value) => value.is_attention) ?? states.at(-1) ?? values[0])?.name ?? null;
+}
+
+try {
+  const client = connect();
+  const { runs } = await client.ask("runs", {});
+  new Page(client, runs);
+} catch (error) {
+  byId("summary").textContent = "";
+  startTheme();
+  showError(error);
+}
