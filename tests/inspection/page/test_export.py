@@ -62,13 +62,24 @@ def test_without_an_input_the_first_example_is_read(folders, sessions, tmp_path,
     write_page([folders[kind]], path)
     _, answers = answers_in(path)
     (read,) = of(answers, "read")
-    example = sessions[kind].runs[0].examples[0]
-    is_text = kind not in ("series", "tagging")
-    assert read["request"] == {"run": 0, **({"text": example} if is_text else {"example": 0})}
+    examples = sessions[kind].runs[0].examples
+    first = " ".join(examples[0]) if kind == "tagging" else examples[0]
+    expected = {"example": 0} if kind == "series" else {"text": first}
+    assert read["request"] == {"run": 0, **expected}
     beams = of(answers, "beam")
     assert len(beams) == (kind == "pairs")
     for beam in beams:
         assert beam["answer"] == sessions[kind].answer("beam", beam["request"])
+
+
+def test_another_example(folders, sessions, tmp_path):
+    path = tmp_path / "page.html"
+    write_page([folders["series"]], path, 1)
+    _, answers = answers_in(path)
+    assert of(answers, "read")[0]["request"] == {"run": 0, "example": 1}
+    for number in (2, -1):
+        with pytest.raises(ValueError, match=f"expected a number below 2, got {number}"):
+            write_page([folders["series"]], path, number)
 
 
 def test_two_runs_are_compared(folders, tmp_path):

@@ -21,10 +21,10 @@ from throughtime.models import EncoderDecoder, beam_search
 from throughtime.tasks.loading import load_run
 from throughtime.tasks.run import Run
 
-KINDS = ["language", "gru", "tagging", "texts", "series", "pairs"]
+KINDS = ["language", "gru", "tagging", "texts", "series", "pairs", "symbols", "cloze"]
 STATE = {
     **dict.fromkeys(["language", "gru"], "recurrent.h_l1"),
-    **dict.fromkeys(["tagging", "texts", "series"], "recurrent.h_l0"),
+    **dict.fromkeys(["tagging", "texts", "series", "symbols", "cloze"], "recurrent.h_l0"),
     "pairs": "decoder.recurrent.h_l0",
 }
 
@@ -55,6 +55,7 @@ def test_what_a_run_says_of_itself(kind, sessions):
         "pairs": {"embedding", "decoder.embedding"},
         "series": set(),
         "tagging": set(),
+        "symbols": set(),
     }.get(kind, {"embedding"})
     values = {v["name"]: v for part in run["parts"] for v in part["values"]}
     assert values[STATE[kind]] == {
@@ -101,6 +102,12 @@ def test_the_numbers_of_a_reading_are_the_tensors(kind, sessions, folders):
         assert [p for row in answer["top"] for _, p in row] == pytest.approx(
             [p for row in expected for _, p in row], rel=1e-4
         )
+        if field == "text" or isinstance(input, str):
+            assert answer["text"] == input
+        else:
+            joined = {"tagging": " ", "symbols": ""}
+            (tokens,) = recording.steps.values()
+            assert answer["text"] == (joined[kind].join(tokens) if kind in joined else None)
         if kind == "series":
             torch.testing.assert_close(numbers(answer["features"]), recording.features)
             assert answer["feature_names"] == ["x1", "x2"]
@@ -140,7 +147,7 @@ def held_out(session, name):
     return [(list(r.tokens(name)), r.values[name]) for r in recordings]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS[:6])
 def test_places_where_a_unit_fires(kind, sessions):
     session, name = sessions[kind], STATE[kind]
     answer = session.answer("fires", {"run": 0, "name": name, "unit": 3, "most": 4})
