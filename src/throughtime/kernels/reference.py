@@ -78,10 +78,14 @@ def record(call: Call) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
     """
     steps: list[dict[str, Tensor]] = [{}] * call.x.shape[0]
     output, last = _run(call, steps)
-    return output, last, {
-        name: torch.stack([_spread(values[name], call.state[0]) for values in steps])
-        for name in steps[0]
-    }
+    return (
+        output,
+        last,
+        {
+            name: torch.stack([_spread(values[name], call.state[0]) for values in steps])
+            for name in steps[0]
+        },
+    )
 
 
 def unrolled(

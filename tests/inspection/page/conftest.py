@@ -53,6 +53,8 @@ def folders(tmp_path_factory):
         ),
         "texts": saved(runs / "texts", "classification", data=str(data / "labelled.tsv"), **small),
         "series": saved(runs / "series", "classification", data=str(series(data)), **small),
+        "symbols": saved(runs / "symbols", "memory", problem="parity", length=6, **small),
+        "cloze": saved(runs / "cloze", "cloze", data=str(data / "text.txt"), min_count=1, **small),
         "pairs": saved(
             runs / "pairs", "translation", data=str(data / "pairs.tsv"), attention="dot", **small
         ),

@@ -52,9 +52,7 @@ def check(model, reader, ids):
             best.indices.tolist()
         )
         probabilities = torch.tensor([[p for _, p in row] for row in rows], dtype=torch.float64)
-        torch.testing.assert_close(
-            probabilities.reshape(-1, 8), best.values, rtol=1e-5, atol=1e-7
-        )
+        torch.testing.assert_close(probabilities.reshape(-1, 8), best.values, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(

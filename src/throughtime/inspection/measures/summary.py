@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -32,9 +32,12 @@ from throughtime.inspection.recording import Name, Recording, record
 from throughtime.tasks.run import Run
 from throughtime.tasks.uses import Inspectable, Streams
 
-__all__ = ["Measured", "measures_of"]
+__all__ = ["MOST_LAGS", "Measured", "measures_of"]
 
-_MOST_LAGS, _NUM_JACOBIANS, _MOST_PRODUCTS, _LYAPUNOV_STEPS = 60, 8, 16, 200
+MOST_LAGS = 60
+"""The largest lag of the gradients."""
+
+_NUM_JACOBIANS, _MOST_PRODUCTS, _LYAPUNOV_STEPS = 4, 16, 200
 
 
 class Measured(NamedTuple):
@@ -63,6 +66,7 @@ def measures_of(
     fresh: Callable[[], nn.Module] | None = None,
     run: Run | None = None,
     properties: Mapping[str, Property] = PROPERTIES,
+    followed: Sequence[Recording] = (),
     is_thorough: bool = True,
 ) -> Iterator[Measured]:
     """Yields the measures of a model while it reads one input.
@@ -74,6 +78,7 @@ def measures_of(
         fresh: makes the model as it was before the training; None leaves out what needs it.
         run: the run folder, whose metrics are read; None leaves out what needs them.
         properties: with which the units of a language model are compared.
+        followed: the recordings in which they are compared; none is the one of the input.
         is_thorough: whether to compute the measures that take long: products of Jacobians, and
             fixed points.
 
@@ -81,17 +86,17 @@ def measures_of(
         ValueError: if the model cannot read the input.
     """
     recording = record(task, model, input)
-    decays, states = decay_of_model(task, model, input, _MOST_LAGS)
+    decays, states = decay_of_model(task, model, input, MOST_LAGS)
     yield from _gradients("gradient against lag", decays)
     if fresh is not None:
         yield from _gradients(
-            "the same before training", decay_of_model(task, fresh(), input, _MOST_LAGS)[0]
+            "gradient before training", decay_of_model(task, fresh(), input, MOST_LAGS)[0]
         )
     for name, calls in states.calls.items():
         yield from _dynamics(_title(name), trajectory(calls, states.widths[name]), is_thorough)
     yield from _units(recording)
     if isinstance(task, Streams):
-        yield from _followers(recording, properties)
+        yield from _followers(followed or [recording], properties)
     if run is not None and (norms := clipping(run)) is not None:
         text = f"clipped at {norms.clip_norm:g} in {norms.share:.0%} of the rows"
         values = {**norms._asdict(), "share": norms.share}
@@ -188,6 +193,9 @@ def _units(recording: Recording) -> Iterator[Measured]:
         )
     for name in sorted(recording.states):
         values = recording.values[name]
+        if len(values) < 2:
+            # One step says nothing about what changes.
+            continue
         dead, rank = dead_units(values).tolist(), effective_rank(values)
         width = values.shape[1]
         yield Measured("dead units", name, f"{len(dead)} of {width}", {"units": dead})
@@ -200,10 +208,12 @@ def _units(recording: Recording) -> Iterator[Measured]:
         )
 
 
-def _followers(recording: Recording, properties: Mapping[str, Property]) -> Iterator[Measured]:
+def _followers(
+    recordings: Sequence[Recording], properties: Mapping[str, Property]
+) -> Iterator[Measured]:
     for name, property in properties.items():
         try:
-            units = followers([recording], property, most=5)
+            units = followers(recordings, property, most=5)
         except ValueError:
             text, units = "never changes in this text", []
         else:

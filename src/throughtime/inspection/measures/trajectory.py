@@ -67,7 +67,9 @@ class Trajectory:
     def _next(self, state: Tensor, x: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         parts = state.split(self.widths, -1)
         # A projected state has fewer units than the call's; the rest are zero.
-        missing = [s.shape[-1] - width for s, width in zip(self.call.state, self.widths, strict=True)]
+        missing = [
+            s.shape[-1] - width for s, width in zip(self.call.state, self.widths, strict=True)
+        ]
         padded = tuple(F.pad(part, (0, n)) for part, n in zip(parts, missing, strict=True))
         call = replace(self.call, x=x, state=padded, inputs=inputs)
         _, last = reference.run(call)
@@ -91,12 +93,17 @@ def trajectory(calls: Sequence[Call], widths: tuple[int, ...]) -> Trajectory:
         for i in range(len(first.inputs))
     )
     w = first.weights
-    plain = [None if m is None else _plain(m) for m in (w.weight_hh, w.bias_ih, w.bias_hh)]
-    parameters = {key: _plain(value) for key, value in w.parameters.items()}
+    weights = Weights(
+        _plain(w.weight_ih),
+        None if w.weight_hh is None else _plain(w.weight_hh),
+        None if w.bias_ih is None else _plain(w.bias_ih),
+        None if w.bias_hh is None else _plain(w.bias_hh),
+        {key: _plain(value) for key, value in w.parameters.items()},
+    )
     call = replace(
         first,
         x=x,
-        weights=Weights(_plain(w.weight_ih), *plain, parameters),
+        weights=weights,
         state=tuple(_plain(s[:1]) for s in first.state),
         inputs=inputs,
         lengths=None,

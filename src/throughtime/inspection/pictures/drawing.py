@@ -36,7 +36,7 @@ def drawing() -> Iterator[None]:
     """The settings of all pictures: text stays text in an SVG, and missing letters do not warn."""
     import matplotlib
 
-    settings: dict[str, Any] = {
+    settings: Any = {
         "font.size": _LETTERS,
         "svg.fonttype": "none",
         # The names of the parts of an SVG, which otherwise are random.

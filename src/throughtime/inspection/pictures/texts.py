@@ -108,7 +108,9 @@ def gate_map(recording: Recording, layer: Name) -> Figure:
     Raises:
         ValueError: if the recording has no such layer.
     """
-    names = [n for n in recording.values if Name.of(n)._replace(value="") == layer._replace(value="")]
+    names = [
+        n for n in recording.values if Name.of(n)._replace(value="") == layer._replace(value="")
+    ]
     if not names:
         raise ValueError(f"gate_map: the recording has no values of the layer {layer}.")
     steps = recording.tokens(names[0])[:_MOST_STEPS]

@@ -99,10 +99,9 @@ def _outputs(recording: Recording, part: str) -> dict[int, str]:
         return {}
     missing = len(recording.steps[part]) - len(recording.probabilities)
     best = recording.probabilities.max(-1)
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return {
-        missing + t: f"{token_label(recording.outputs[i])} {p:.0%}" for t, (i, p) in enumerate(pairs)
-    }
+    names = [recording.outputs[int(i)] for i in best.indices]
+    pairs = zip(names, best.values.tolist(), strict=True)
+    return {missing + t: f"{token_label(name)} {p:.0%}" for t, (name, p) in enumerate(pairs)}
 
 
 def _box(axes: Any, x: float, y: float, values: Tensor, largest: float) -> None:
