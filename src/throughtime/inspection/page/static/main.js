@@ -53,7 +53,10 @@ class Page {
       startMatch(byId("match"), lens, selected),
       startFollow(byId("follow"), lens),
       startWrite(byId("write"), lens, {
-        text: () => lens.input.text ?? this.reading.text, tokens, onTake: (text) => this.#take(text),
+        text: () => lens.input.text ?? this.reading.text,
+        tokens,
+        rangeOf: (name, unit) => this.reading.matrices.get(name)?.rangeOf(unit) ?? [0, 0],
+        onTake: (text) => this.#take(text),
       }),
       startCompare(byId("compare"), lens),
       startBeam(byId("beam"), lens),

@@ -86,7 +86,10 @@ class Scatter {
     context.textAlign = "center";
     context.textBaseline = "middle";
     const asked = this.search.value;
-    const isAsked = (step) => asked !== "" && (this.tokens[step] === asked || visible(this.tokens[step]) === asked);
+    // Without a search, the tokens like the one that is picked.
+    const isAsked = (step) => (asked === ""
+      ? this.#at >= 0 && this.tokens[step] === this.tokens[this.#at]
+      : this.tokens[step] === asked || visible(this.tokens[step]) === asked);
     const draw = (step, colour, isText) => {
       const [x, y] = this.places[step];
       context.fillStyle = colour;

@@ -1,5 +1,5 @@
 /** What all questions of the page have in common: a form, an answer, and what hinders them. */
-import { clearError, showError } from "./alerts.js";
+import { showErrorIn } from "./alerts.js";
 import { element, showSliders } from "./elements.js";
 import { LensError } from "./requests.js";
 
@@ -53,11 +53,12 @@ export class Question {
       const ask = this.question.ask ?? ((client, asked) => client.ask(this.question.name, asked));
       const answer = await ask(this.lens.client, whole);
       if (number !== this.#number) return;
-      clearError();
       this.#last = [answer, whole];
       this.#show();
     } catch (error) {
-      if (number === this.#number) showError(error);
+      if (number !== this.#number) return;
+      this.#last = null;
+      showErrorIn(this.answer, error);
     } finally {
       if (number === this.#number) this.panel.removeAttribute("aria-busy");
     }
@@ -125,10 +126,10 @@ export function table(caption, head, rows, kind = "") {
     ));
 }
 
-/** A button that picks a unit. */
-export function unitButton(lens, name, unit) {
+/** A button that picks a unit; `text`: what it says, if less than its whole name. */
+export function unitButton(lens, name, unit, text = lens.unitName(name, unit)) {
   return element("button", {
-    type: "button", class: "unit", text: lens.unitName(name, unit),
+    type: "button", class: "unit", text, "aria-label": lens.unitName(name, unit),
     on: { click: () => lens.pick(name, unit) },
   });
 }

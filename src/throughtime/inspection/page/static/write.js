@@ -1,15 +1,17 @@
 /** What the model writes from a step on, with and without units that are held at a value. */
 import { element } from "./elements.js";
+import { scaleFor } from "./matrix.js";
 import { passage } from "./passages.js";
 import { numberIn, Question } from "./question.js";
 import { count, plain, visible } from "./text.js";
 
 /** Starts the question in its panel.
  *
- * `text()`: the text of the input, `tokens()`: its tokens; `onTake(text)` gets what was written.
+ * `text()`: the text of the input, `tokens()`: its tokens; `rangeOf(name, unit)`: the least and the
+ * largest value of a unit in the text; `onTake(text)` gets what was written.
  */
-export function startWrite(panel, lens, { text, tokens, onTake }) {
-  const holds = new Holds(panel, lens);
+export function startWrite(panel, lens, { text, tokens, rangeOf, onTake }) {
+  const holds = new Holds(panel, lens, rangeOf);
   const place = panel.querySelector("[data-place]");
   const at = () => (lens.step >= 0 ? lens.step + 1 : tokens().length);
   const question = new Question(panel, lens, {
@@ -50,8 +52,8 @@ class Holds {
   set = [];
   onChange = () => {};
 
-  constructor(panel, lens) {
-    this.lens = lens;
+  constructor(panel, lens, rangeOf) {
+    Object.assign(this, { lens, rangeOf });
     this.list = panel.querySelector("#holds");
     this.note = panel.querySelector("#hold-note");
     this.button = panel.querySelector("#hold");
@@ -73,11 +75,14 @@ class Holds {
 
   #add(name, unit) {
     if (this.set.some((held) => held.name === name && held.unit === unit)) return;
-    const held = { name, unit, value: 1 };
+    const [low, high] = this.rangeOf(name, unit);
+    // The slider goes beyond the values that the text gives the unit.
+    const end = scaleFor(2 * Math.max(-low, high, 0.5));
+    const held = { name, unit, value: Number((-low > high ? low : high).toFixed(2)) };
     const output = element("output", { class: "numbers", text: plain(held.value, 2) });
     const label = this.lens.unitName(name, unit);
     const slider = element("input", {
-      type: "range", min: "-3", max: "3", step: "0.05", value: "1", "aria-label": `Value of ${label}`,
+      type: "range", min: -end, max: end, step: end / 100, value: held.value, "aria-label": `Value of ${label}`,
       on: {
         input: () => {
           held.value = Number(slider.value);
