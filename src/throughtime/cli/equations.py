@@ -20,6 +20,7 @@ from throughtime.cli import completion
 from throughtime.cli.parser import Parser
 from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.printing.equations import describe
+from throughtime.kernels.printing.mathml import commented
 from throughtime.reading import yaml_value
 
 __all__ = ["main"]
@@ -39,6 +40,9 @@ def main(argv: Sequence[str]) -> int:
         "constants", nargs="*", default=[], help="constants of the cell, each as name=value"
     )
     parser.add_argument("--latex", type=bool, default=False, help="write an align* block of LaTeX")
+    parser.add_argument(
+        "--mathml", type=bool, default=False, help="write MathML, which a web page shows"
+    )
     arguments = parser.parse(argv)
     cell = _cell(arguments["cell"], _constants(arguments.get("constants") or []))
     try:
@@ -46,7 +50,11 @@ def main(argv: Sequence[str]) -> int:
     except (Untraceable, AttributeError) as reason:
         raise ValueError(f"{arguments['cell']}: no equations can be written: {reason}.") from reason
     about = "\n".join([equations.title, *_source(cell)])
-    if arguments.get("latex"):
+    if arguments.get("latex") and arguments.get("mathml"):
+        raise ValueError("--latex and --mathml: choose one of the two.")
+    if arguments.get("mathml"):
+        print(commented(about) + equations.mathml(), end="")
+    elif arguments.get("latex"):
         print("".join(f"% {line}\n" for line in about.splitlines()), end="")
         print(equations.latex(), end="")
     else:
