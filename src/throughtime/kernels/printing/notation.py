@@ -213,7 +213,7 @@ def _level(e: Expr) -> int:
 
 # Names and numbers, as the notations of papers split them.
 
-GREEK = dict(
+GREEK: dict[str, str] = dict(
     zip(
         "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
         "upsilon phi chi psi omega".split(),
