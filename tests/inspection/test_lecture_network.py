@@ -156,10 +156,10 @@ class Parts(tt.Cell):
     """Parts of rows, sums over rows, and a product of a value of the step."""
 
     gates, recurrent_blocks = ("a",), ("a", "b")
-    states = {"h": tt.State(initial=0.5), "e": tt.State()}
-    inputs = {"noise": tt.Input(drawn="step"), "shared": tt.Input(drawn="sequence")}
 
     def __init__(self):
+        self.states = {"h": tt.State(initial=0.5), "e": tt.State()}
+        self.inputs = {"noise": tt.Input(drawn="step"), "shared": tt.Input(drawn="sequence")}
         self.A = torch.nn.Parameter(torch.linspace(-1, 1, 16, dtype=torch.float64).reshape(4, 4))
 
     def step(self, x, W, R, s, p, u=None):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +67,9 @@ def small_network(step: NamedStep, back: NamedGradients, cell: Cell) -> SmallNet
         "states": [_state(step, name, H) for name in step.state],
         "loss": identifier(step.loss),
     }
-    # A weight that is not finite would make a page that cannot be read.
-    json.dumps(data, allow_nan=False)
+    for name, values in data["weights"].items():
+        if not torch.tensor(values).isfinite().all():
+            raise Untraceable(f"the weight {name} starts from numbers that are not finite")
     return SmallNetwork(code, data, layer)
 
 
