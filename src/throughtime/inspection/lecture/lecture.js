@@ -22,7 +22,7 @@ export function start(step) {
 
   const isForward = (t) => t < position;
   const isBackward = (t) => t >= 2 * steps - position;
-  const lossAt = () => Number(at("at").value);
+  const lossAt = () => Number(at("at").value) - 1;
 
   // The table.
 
@@ -33,9 +33,9 @@ export function start(step) {
       head.scope = "col";
       head.textContent = `t = ${t + 1}`;
       table.tHead.rows[1].append(head);
-      at("at").append(new Option(`${t + 1}`, `${t}`));
+      at("at").append(new Option(`${t + 1}`));
     }
-    at("at").value = `${steps - 1}`;
+    at("at").value = `${steps}`;
     at("position").max = `${2 * steps}`;
     for (const line of table.tBodies) {
       for (const tr of line.rows) {

@@ -15,7 +15,7 @@ from throughtime.inspection.lecture.diagram import diagram
 from throughtime.inspection.lecture.drawing import drawn
 from throughtime.inspection.lecture.network import SmallNetwork, small_network
 from throughtime.kernels.graph.functions import Untraceable
-from throughtime.kernels.printing.equations import Equations, describe, named_graphs
+from throughtime.kernels.printing.equations import Equations, equations_of, named_graphs
 from throughtime.kernels.printing.expressions import Name
 from throughtime.kernels.printing.gradients import NamedGradients
 from throughtime.kernels.printing.javascript import arithmetic, identifier
@@ -35,10 +35,10 @@ def lecture_page(cell: Cell, about: Sequence[str]) -> str:
         about: what stands below its name: the publication, for example.
 
     Raises:
-        Untraceable, AttributeError: if the step has no graph, as in
-            :func:`throughtime.kernels.printing.equations.describe`.
+        Untraceable, AttributeError: if the step cannot become a graph.
     """
-    equations, (step, back) = describe(cell), named_graphs(cell)
+    step, back = named_graphs(cell)
+    equations = equations_of(cell, step, back)
     network, scripts = _network(cell, equations, step, back)
     parts = {
         "title": escape(equations.title),
@@ -72,15 +72,14 @@ def _aligned(lines: Iterable[Line]) -> str:
 
 def _notation(step: NamedStep, equations: Equations) -> str:
     """The sentences that explain the letters, with a gradient and a δ that the equations have."""
-    output = step.written_output
-    gradient = Name(output.base, "d", "t")
+    names = [line.name for line in equations.backward_lines if isinstance(line.name, Name)]
+    d = next(name for name in names if name.mark == "d" and not name.prime)
     sentences = [
         f"{inline(Name('W'))}, {inline(Name('R'))} are matrices, ⊙ multiplies element by element.",
-        f"{inline(gradient)} is the gradient of the loss with respect to {inline(output)}.",
+        f"{inline(d)} is the gradient of the loss with respect to {inline(replace(d, mark=''))}.",
         f"{inline(step.loss)} comes from the loss at step {inline(Name('t'))}; a prime marks what "
         "comes from the step after it.",
     ]
-    names = [line.name for line in equations.backward_lines if isinstance(line.name, Name)]
     gates = {*step.cell.gates}
     delta = next((name for name in names if name.mark == "δ" and name.base in gates), None)
     if delta is not None:

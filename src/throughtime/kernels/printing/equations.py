@@ -24,7 +24,7 @@ from throughtime.kernels.printing.names import NamedStep
 from throughtime.kernels.printing.shorthands import name_repeated_values
 from throughtime.kernels.printing.text import as_text
 
-__all__ = ["Equations", "describe", "named_graphs"]
+__all__ = ["Equations", "describe", "equations_of", "named_graphs"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,11 @@ def describe(cell: Cell) -> Equations:
     δh_t = dh_t * (1 - h_t^2)
     dh'_{t-1} = R_h^T δh_t
     """
-    step, back = named_graphs(cell)
+    return equations_of(cell, *named_graphs(cell))
+
+
+def equations_of(cell: Cell, step: NamedStep, back: NamedGradients) -> Equations:
+    """The equations of a cell from its graphs, which :func:`named_graphs` returns."""
     printer = Printer(step, back)
     title = cell.title
     if cell.constants:
