@@ -255,7 +255,9 @@ def _constant_part(term: Term) -> Term:
 
 
 def _factor(constants: Term) -> str:
-    return LABELS.write(as_plain(constants), 3 if constants.under else 2)
+    size = as_plain(replace(constants, number=abs(constants.number)))
+    written = LABELS.write(size, 3 if constants.under else 2)
+    return LABELS.negative(written) if constants.number < 0 else written
 
 
 def _value_part(term: Term) -> Term:

@@ -37,11 +37,8 @@ export function start(step) {
     }
     at("at").value = `${steps}`;
     at("position").max = `${2 * steps}`;
-    for (const line of table.tBodies) {
-      for (const tr of line.rows) {
-        if (tr.classList.contains("part")) tr.cells[0].colSpan = steps + 1;
-        else cells.set(tr, Array.from({ length: steps }, () => tr.insertCell()));
-      }
+    for (const tr of table.querySelectorAll("tbody tr:not(.part)")) {
+      cells.set(tr, Array.from({ length: steps }, () => tr.insertCell()));
     }
   }
 

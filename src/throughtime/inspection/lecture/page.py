@@ -109,7 +109,7 @@ def _network(
         "sizes": _sizes(network),
         "inputs": "\n".join(_input_rows(step)),
         "forward": "\n".join(_forward_rows(step, equations)),
-        "loss": inline(step.loss),
+        "loss": _row(step.loss, **{"from": "loss", "key": ""}),
         "backward": "\n".join(_backward_rows(step, equations)),
         "weights": "\n".join(_weights(network, step)),
         "code": escape(network.code),
@@ -157,10 +157,9 @@ def _without_modules(text: str) -> str:
 
 def _row(label: Name, **data: str) -> str:
     attributes = "".join(f' data-{key}="{escape(value)}"' for key, value in data.items())
-    return (
-        f'<tr{attributes} data-name="{escape(as_text(label))}"><th scope="row">{inline(label)}'
-        "</th></tr>"
-    )
+    name = escape(as_text(label))
+    head = f'<th scope="row" aria-label="{name}">{inline(label)}</th>'
+    return f'<tr{attributes} data-name="{name}">{head}</tr>'
 
 
 def _input_rows(step: NamedStep) -> Iterable[str]:
