@@ -94,12 +94,14 @@ export function start(step) {
 
   function written(value, digits) {
     if (!Number.isFinite(value)) return `${value}`;
-    const isSmall = value !== 0 && Math.abs(value) < 0.5 * 10 ** -digits;
-    // The leading digits of a small number: 0.003, or 2e−7.
-    const text = !isSmall ? value.toFixed(digits)
-      : Math.abs(value) < 1e-4 ? value.toExponential(Math.max(digits - 2, 0))
-        : value.toPrecision(digits > 2 ? digits - 1 : 1);
-    return text.replaceAll("-", "−");
+    const size = Math.abs(value);
+    const isSmall = size !== 0 && size < 0.5 * 10 ** -digits;
+    // The leading digits of a small or large number: 0.003, 2e−7, 1.0e4.
+    let text = value.toFixed(digits);
+    if (size >= 1e3) text = value.toExponential(digits - 1);
+    else if (isSmall && size < 1e-4) text = value.toExponential(Math.max(digits - 2, 0));
+    else if (isSmall) text = value.toPrecision(Math.max(digits - 1, 1));
+    return text.replace("e+", "e").replaceAll("-", "−");
   }
 
   /** What stands in a row of the table at step t; null before it is computed. */
