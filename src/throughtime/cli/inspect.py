@@ -194,11 +194,25 @@ def _page(run: Run, task: Inspectable, args: Mapping[str, Any]) -> int:
     from throughtime.inspection.page.export import write_page
 
     path = path_of("--html", args["html"])
-    # The page counts examples from 0.
-    number = None if args["example"] is None else args["example"] - 1
-    write_page(runs, path, args["text"] if args["text"] is not None else number)
+    text = args["text"]
+    if args["example"] is not None:
+        text = _example(task, args["example"])
+        if not isinstance(text, str):
+            raise ValueError(
+                "--example: the page of a run whose examples are no texts shows the first one. "
+                "Leave it out."
+            )
+    write_page(runs, path, text)
     print(path)
     return 0
+
+
+def _example(task: Inspectable, number: int) -> Any:
+    """The held-out example of a number, from 1."""
+    choices = examples(task)
+    if not 1 <= number <= len(choices):
+        raise ValueError(f"--example: expected a number from 1 to {len(choices)}, got {number}.")
+    return choices[number - 1]
 
 
 class _Opened:
@@ -223,12 +237,7 @@ class _Opened:
     def _input(self, args: Mapping[str, Any]) -> Any:
         if self.is_own:
             return args["text"]
-        choices, number = examples(self.task), args["example"] or 1
-        if not 1 <= number <= len(choices):
-            raise ValueError(
-                f"--example: expected a number from 1 to {len(choices)}, got {number}."
-            )
-        return choices[number - 1]
+        return _example(self.task, 1 if args["example"] is None else args["example"])
 
     def fresh(self) -> nn.Module:
         """A model with the weights that a training with the run's seed would start from."""
