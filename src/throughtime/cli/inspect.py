@@ -41,22 +41,17 @@ def main(argv: Sequence[str]) -> int:
         from throughtime.cli import lecture
 
         return lecture.main(argv)
-    run, task = open_run("inspect", argv, Inspectable, "whose model can be watched")
     parser = _parser()
     args = parser.complete(parser.parse(argv))
-    assert run is not None
-    assert isinstance(task, Inspectable)
     _check(parser, args)
+    run, task = _opened(args["run"])
     for remark in _remarks(run):
         print(remark, file=sys.stderr)
     if args["serve"] or args["html"] is not None:
         return _page(run, task, args)
     opened = [_Opened(run, task, args)]
     if args["compare"] is not None:
-        other, other_task = open_run("inspect", [args["compare"]], Inspectable, "to compare with")
-        assert other is not None
-        assert isinstance(other_task, Inspectable)
-        opened.append(_Opened(other, other_task, args, opened[0].input))
+        opened.append(_Opened(*_opened(args["compare"]), args, opened[0].input))
     properties = dict(PROPERTIES)
     if args["pattern"] is not None:
         properties[f"pattern {args['pattern']}"] = pattern(args["pattern"])
@@ -168,6 +163,14 @@ def _check(parser: Parser, args: Mapping[str, Any]) -> None:
         folder = Path(args[name]).parent if args[name] is not None else Path()
         if not folder.is_dir():
             parser.error(f"--{name}: there is no folder {folder}. Create it first")
+
+
+def _opened(folder: str) -> tuple[Run, Inspectable]:
+    run, task = open_run("inspect", [folder], Inspectable, "whose model can be watched")
+    if run is None:
+        raise ValueError(f"{folder}: expected a run folder, got an option.")
+    assert isinstance(task, Inspectable)
+    return run, task
 
 
 def _remarks(run: Run) -> Iterator[str]:
