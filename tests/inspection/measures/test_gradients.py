@@ -52,8 +52,9 @@ def test_a_scaled_orthogonal_matrix_has_its_scale_as_the_factor():
     (decay,) = layer_decay(linear(R), torch.randn(40, 1, 3, dtype=torch.float64), most=15)
     torch.testing.assert_close(decay.norms, 0.7 ** torch.arange(16).double())
     assert decay.factor == pytest.approx(0.7)
-    assert memory_horizon(decay.norms) == math.ceil(1 / -math.log(0.7))
-    assert memory_horizon(decay.norms, 0.01) == math.ceil(math.log(0.01) / math.log(0.7))
+    # From lag 1 on.
+    assert memory_horizon(decay.norms) == 1 + math.ceil(1 / -math.log(0.7))
+    assert memory_horizon(decay.norms, 0.01) == 1 + math.ceil(math.log(0.01) / math.log(0.7))
     assert memory_horizon(decay.norms[:3]) is None
 
 
