@@ -21,10 +21,11 @@ probability]``, without those of probability 0.
     training; then ``runs`` loads the latest model.
 ``read``   ``{"text"} or {"example": number}, "values": [name], "known": K, "version"`` ->
     ``{"steps": {part: [token]}, "known": K', "version", "values": [Values], "top": Top, "features":
-    Values or null, "feature_names", "unknown": sentence or ""}``. ``steps`` holds all tokens. The
-    page has the values of the first K tokens of the same text, as an answer of ``version`` gave
-    them; ``values`` and ``top`` hold those from K' on (K' is 0 unless the model is a language model
-    of that version). The rows of ``top`` belong to the last steps of the last part.
+    Values or null, "feature_names", "unknown": sentence or "", "text": text or null}``. ``steps``
+    holds all tokens. The page has the values of the first K tokens of the same text, as an answer
+    of ``version`` gave them; ``values`` and ``top`` hold those from K' on (K' is 0 unless the model
+    is a language model of that version). The rows of ``top`` belong to the last steps of the last
+    part. ``text``: the input as a person would type it.
 ``fires``  ``{"name", "unit", "most"}`` -> ``{"places": [{"tokens", "values", "at"}], "steps": N}``:
     where the unit has its largest absolute values in the held-out data, with 40 tokens around;
     ``values`` is a list of numbers, ``at`` the index of the largest one.

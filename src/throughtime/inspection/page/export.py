@@ -35,7 +35,7 @@ _POLICY = (
 def write_page(
     runs: Sequence[str | Path],
     path: str | Path,
-    input: str | None = None,
+    input: str | int = 0,
     *,
     say: Callable[[str], Any] = print,
 ) -> None:
@@ -47,7 +47,8 @@ def write_page(
     Args:
         runs: the run folders.
         path: the file.
-        input: the text that the models read; None is the first held-out example.
+        input: the text that the models read, or the index of a held-out example of the first run,
+            from 0.
         say: called with each remark for the user, a line of text.
 
     Raises:
@@ -55,10 +56,8 @@ def write_page(
             the input is so long that the page would be larger without any values.
     """
     session = Session(runs)
-    question: dict[str, Any] = {"text": input}
-    if input is None:
-        example = session.runs[0].example(0)
-        question = {"text": example} if isinstance(example, str) else {"example": 0}
+    text = session.runs[0].typed(input)
+    question = {"text": text} if text is not None else {"example": input}
     # After the inputs were read: without data only a text says what parts a model has.
     firsts = [session.answer("read", {"run": i, **question}) for i in range(len(runs))]
     about = session.answer("runs", {})["runs"]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from throughtime.checks import unknown
 from throughtime.data import Tokeniser
+from throughtime.inspection.examples import examples
 from throughtime.inspection.measures.projection import embeddings
 from throughtime.inspection.page.held_out import MOST_STEPS, recordings_of
 from throughtime.inspection.page.reading import (
@@ -31,10 +32,7 @@ from throughtime.tasks.uses import Inspectable, Streams
 __all__ = ["OpenedRun"]
 
 _MOST_CHARACTERS = 10_000
-_NUM_EXAMPLES = 20
 _NUM_READINGS = 4
-# Of a language model, whose held-out text can be cut anywhere.
-_NUM_PASSAGES, _PASSAGE = 8, 300
 
 
 class OpenedRun:
@@ -94,15 +92,8 @@ class OpenedRun:
 
     @cached_property
     def examples(self) -> Sequence[Any]:
-        """The held-out inputs that the page offers; of a language passages of its text."""
-        if self.language is None:
-            return self.inputs[:_NUM_EXAMPLES]
-        passages = []
-        for text in self.inputs[:1]:
-            step = max(_PASSAGE, len(text) // _NUM_PASSAGES)
-            starts = range(0, len(text), step)
-            passages = [text[i : i + _PASSAGE] for i in starts][:_NUM_PASSAGES]
-        return passages
+        """The held-out inputs that the page offers; empty if the data are missing."""
+        return examples(self.task) if self.inputs else []
 
     @property
     def first(self) -> Recording | None:
@@ -142,7 +133,7 @@ class OpenedRun:
         Raises:
             ValueError: if there is no such example.
         """
-        if number >= len(self.examples):
+        if not 0 <= number < len(self.examples):
             raise ValueError(
                 f"example: expected a number below {len(self.examples)}, got {number}."
                 f"{f' {self.missing_data}' if self.missing_data else ''}"
@@ -180,6 +171,28 @@ class OpenedRun:
                     self._readings.popitem(last=False)
             self._readings.move_to_end(input)
             return reading
+
+    def typed(self, input: str | int) -> str | None:
+        """The input as a person would type it; None if nobody can."""
+        input = self.example(input) if isinstance(input, int) else input
+        if isinstance(input, str):
+            return input
+        with self.lock:
+            observation = self.task.observe(self.model, input)
+            if observation.features is not None:
+                return None
+            tokens = next(iter(observation.steps.values()))
+            texts = (text for text in (" ".join(tokens), "".join(tokens)) if self._is(text, tokens))
+            return next(texts, None)
+
+    def _is(self, text: str, tokens: Sequence[str]) -> bool:
+        """Whether the model reads a text as these tokens."""
+        try:
+            steps = self.task.observe(self.model, text).steps
+        except ValueError:
+            # The task reads texts of another form.
+            return False
+        return list(next(iter(steps.values()))) == list(tokens)
 
     def unknown(self, input: str | int) -> str:
         """A sentence on the tokens of a text that the training never saw; empty without any."""

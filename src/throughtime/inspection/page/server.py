@@ -11,7 +11,7 @@ import importlib
 import json
 import secrets
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -175,8 +175,9 @@ def application(session: Session, token: str, port: int) -> Any:
     hosts = {f"{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]")}
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
-        headers = _headers_of(scope)
-        if reason := _refused(scope, headers, hosts, token):
+        # The others are the start and the end of the server; uvicorn is told to speak HTTP only.
+        is_request = scope["type"] == "http"
+        if is_request and (reason := _refused(scope, hosts, token)):
             await refusal(403, reason)(scope, receive, send)
         else:
             await inner(scope, receive, send)
@@ -191,10 +192,9 @@ def _headers_of(scope: Any) -> dict[str, list[str]]:
     return headers
 
 
-def _refused(scope: Any, headers: Mapping[str, list[str]], hosts: set[str], token: str) -> str:
+def _refused(scope: Any, hosts: set[str], token: str) -> str:
     """Why a request is refused; empty if it is not."""
-    if scope["type"] != "http":
-        return "This server speaks HTTP only."
+    headers = _headers_of(scope)
     host = headers.get("host", [])
     if len(host) != 1 or host[0].lower() not in hosts:
         return "The Host header is not that of this machine. Open the address that was printed."
@@ -219,6 +219,8 @@ def _bound(port: int) -> list[socket.socket]:
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         first.bind(("127.0.0.1", port))
+        # From now on a browser may connect; it waits until the server answers.
+        first.listen()
     except (OSError, OverflowError) as error:
         first.close()
         raise ValueError(
@@ -234,6 +236,7 @@ def _bound(port: int) -> list[socket.socket]:
         second.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         second.bind(("::1", first.getsockname()[1]))
+        second.listen()
         sockets.append(second)
     except OSError:
         second.close()

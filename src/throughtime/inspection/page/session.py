@@ -144,6 +144,7 @@ class Session:
             "features": None if features is None else packed("features", features),
             "feature_names": list(reading.feature_names),
             "unknown": run.unknown(input),
+            "text": run.typed(input),
         }
 
     def _fires(self, request: dict[str, Any]) -> dict[str, Any]:

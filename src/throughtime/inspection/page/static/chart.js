@@ -23,14 +23,19 @@ export class Chart {
   constructor(scroller, sizer, canvas, palette, picks) {
     Object.assign(this, { scroller, sizer, canvas, palette, picks });
     this.context = canvas.getContext("2d", { alpha: false });
-    scroller.addEventListener("scroll", () => this.draw());
+    scroller.addEventListener("scroll", () => {
+      if (scroller.scrollLeft !== this.scrollLeft || scroller.scrollTop !== this.scrollTop) this.draw();
+    });
     scroller.addEventListener("keydown", (event) => this.#onKey(event));
     canvas.addEventListener("pointerdown", (event) => this.#onPress(event));
     new ResizeObserver(() => this.#resize()).observe(scroller);
   }
 
-  /** Lays the lanes out; call it when lanes, steps, units, or the zoom have changed. */
-  layout() {
+  /** Lays the lanes out and draws; call it when lanes, steps, units, or the zoom have changed.
+   *
+   * `step`: shall be in view; null: what is in view stays.
+   */
+  layout(step = null) {
     const fixed = this.lanes.reduce((sum, lane) => sum + (lane.height ?? 0), 0);
     const heat = this.units * this.rowHeight;
     // 14 pixels are for a scroll bar, 2 for the border.
@@ -38,6 +43,7 @@ export class Chart {
     if (this.scroller.style.height !== height) this.scroller.style.height = height;
     this.sizer.style.width = `${this.gutter + Math.ceil(this.steps * this.columnWidth)}px`;
     this.sizer.style.height = `${fixed + heat}px`;
+    if (step !== null) this.reveal(step);
     this.#resize();
   }
 

@@ -11,7 +11,7 @@ export class CurveLane {
     this.height = height;
   }
 
-  /** `curves`: [{matrix, unit, colour, width}], the last of them on top; from `low` to `high`. */
+  /** `curves`: [{matrix, unit, colour, width, dash}], the last on top; from `low` to `high`. */
   show(curves, low, high) {
     Object.assign(this, { curves, low, high });
   }
@@ -24,17 +24,18 @@ export class CurveLane {
     context.fillRect(0, top, chart.width, 1);
     if (this.low <= 0 && this.high >= 0) context.fillRect(gutter, Math.round(y(0)), chart.width, 1);
     context.lineJoin = "round";
-    for (const { matrix, unit, colour, width } of this.curves) {
+    for (const { matrix, unit, colour, width, dash = [] } of this.curves) {
       context.strokeStyle = colour;
       context.lineWidth = width;
+      context.setLineDash(dash);
       context.beginPath();
       const end = Math.min(matrix.steps, last + 1);
       for (let step = Math.max(0, first - 1); step < end; step += 1) {
         context.lineTo(chart.x(step) + columnWidth / 2, y(matrix.at(step, unit)));
       }
       context.stroke();
-      if (end === 1) context.fillRect(chart.x(0), y(matrix.at(0, unit)) - 1, columnWidth, 2);
     }
+    context.setLineDash([]);
     context.fillStyle = palette.css.panel;
     context.fillRect(0, top + 1, gutter, height - 1);
     context.fillStyle = palette.css["ink-soft"];

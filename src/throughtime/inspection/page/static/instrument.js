@@ -7,7 +7,7 @@ import { HeatLane } from "./heat_lane.js";
 import { LabelLane } from "./label_lane.js";
 import { scaleFor } from "./matrix.js";
 import { TokenLane } from "./token_lane.js";
-import { count, plain, signed, spoken, visible } from "./text.js";
+import { signed, spoken, visible } from "./text.js";
 
 /** How long the page waits before it says a step, so that typing does not flood a screen reader. */
 const SPEAK_AFTER = 400;
@@ -23,6 +23,7 @@ export class Instrument {
   /** What the zoom fits, and whether the user has changed it since. */
   #zoomedFor = "";
   #isZoomed = false;
+  #isShowing = false;
   #isSigned = true;
   #ownColours = new Map();
   scale = 1;
@@ -48,37 +49,45 @@ export class Instrument {
     lens.onChange((changes) => this.#onChange(changes));
   }
 
-  /** Shows what the reading has from step `from` on; `isAtEnd`: the newest step shall be in view. */
-  show(from, isAtEnd) {
-    const matrix = this.reading.matrices.get(this.lens.value) ?? null;
+  /** Shows what the reading has from step `from` on.
+   *
+   * `choice()`: the step to pick, once the text box has the tokens, or null to leave the picked one;
+   * `isAtEnd`: the newest step shall be in view.
+   */
+  show(from, choice, isAtEnd) {
+    const { chart, lens } = this;
+    const matrix = this.reading.matrices.get(lens.value) ?? null;
     const tokens = this.tokens();
     this.#matrix = matrix;
     if (!matrix) {
       this.clear();
       return;
     }
-    const scale = scaleFor(matrix.largest);
+    const isAttention = lens.named(lens.value)?.is_attention;
+    const scale = isAttention ? scaleFor(matrix.largest) : matrix.usualScale();
     const isSameLegend = scale === this.scale && this.#isSigned === matrix.least < 0;
     this.scale = scale;
     this.#isSigned = matrix.least < 0;
     this.#heat.show(matrix, scale, this.lens.palette, from);
     this.#tokens.show(tokens, Boolean(this.reading.features));
     this.#zoom(matrix, tokens);
-    const { chart, lens } = this;
     Object.assign(chart, { steps: matrix.steps, units: matrix.width });
     this.#setLanes();
+    this.paintText(Math.min(lens.unit, matrix.width - 1));
+    // All is drawn once, at the end.
+    this.#isShowing = true;
     lens.change({
-      step: Math.min(lens.step, matrix.steps - 1),
+      step: Math.min(choice() ?? lens.step, matrix.steps - 1),
       unit: Math.min(lens.unit, matrix.width - 1),
       range: lens.range && lens.range[1] <= matrix.steps ? lens.range : null,
     });
+    this.#isShowing = false;
+    if (isAttention) this.paintText();
     Object.assign(chart, { step: lens.step, unit: lens.unit, range: lens.range });
     this.#showCurves();
-    chart.layout();
-    if (isAtEnd) chart.reveal(matrix.steps - 1);
+    chart.layout(isAtEnd ? matrix.steps - 1 : null);
     if (!isSameLegend || !lens.run.is_language) this.#showLegend();
     this.#showPick();
-    this.paintText();
   }
 
   /** Shows an empty chart. */
@@ -105,14 +114,23 @@ export class Instrument {
   }
 
   /** Colours the text by the picked unit. */
-  paintText() {
+  paintText(unit = this.lens.unit) {
     const matrix = this.#matrix;
-    const { unit, palette } = this.lens;
     // The text box has what the model reads: the first part's tokens.
     const tokens = Object.values(this.reading.steps)[0] ?? [];
-    const isOfText = tokens === this.tokens() && matrix;
-    this.box.paint(this.box.text, tokens, (step) =>
-      (isOfText && step < matrix.steps ? palette.tint(matrix.at(step, unit), this.scale) : ""));
+    this.box.paint(this.box.text, tokens, matrix ? this.#tints(matrix, unit, tokens) : () => "");
+  }
+
+  /** The colour of each token of the text: by the unit, or by the attention of the picked step. */
+  #tints(matrix, unit, tokens) {
+    const { palette, step: picked } = this.lens;
+    if (this.lens.named(this.lens.value)?.is_attention) {
+      const isRow = picked >= 0 && picked < matrix.steps;
+      return (step) => (isRow && step < matrix.width ? palette.tint(matrix.at(picked, step), this.scale) : "");
+    }
+    if (tokens !== this.tokens()) return () => "";
+    const scale = scaleFor(Math.max(...matrix.rangeOf(unit).map(Math.abs)));
+    return (step) => (step < matrix.steps ? palette.tint(matrix.at(step, unit), scale) : "");
   }
 
   #onChange(changes) {
@@ -123,13 +141,14 @@ export class Instrument {
     }
     if (changes.has("palette") || changes.has("pins")) this.#showLegend();
     const isNew = ["palette", "unit", "step", "range", "pins"].some((name) => changes.has(name));
-    if (!isNew || !this.#matrix) return;
+    if (!isNew || !this.#matrix || this.#isShowing) return;
     const { step, unit, range } = this.lens;
     Object.assign(this.chart, { step, unit, range });
     this.#showCurves();
     this.chart.draw();
     if (changes.has("unit")) this.chart.reveal(Math.max(0, step), unit);
-    if (changes.has("palette") || changes.has("unit")) this.paintText();
+    const isAttention = this.lens.named(this.lens.value)?.is_attention;
+    if (changes.has("palette") || changes.has(isAttention ? "step" : "unit")) this.paintText();
     this.#showPick();
   }
 
@@ -190,13 +209,13 @@ export class Instrument {
       .map((pin, number) => ({ ...pin, colour: lens.palette.nth(number), matrix: reading.matrices.get(pin.name), width: 1.5 }))
       .filter((pin) => pin.matrix && lens.named(pin.name)?.part === lens.named(lens.value)?.part);
     const curves = [...pins, own];
-    const high = Math.max(...curves.map((curve) => scaleFor(curve.matrix.largest)));
-    const isSigned = curves.some((curve) => curve.matrix.least < 0);
-    this.#curves.show(curves, isSigned ? -high : 0, high);
+    const ends = curves.flatMap((curve) => curve.matrix.rangeOf(curve.unit));
+    const high = scaleFor(Math.max(...ends.map(Math.abs)));
+    this.#curves.show(curves, Math.min(...ends) < 0 ? -high : 0, high);
     if (!reading.features) return;
     const scale = scaleFor(reading.features.largest);
     this.#features.show(
-      reading.featureNames.map((_, unit) => ({ matrix: reading.features, unit, colour: lens.palette.nth(unit), width: 1.25 })),
+      reading.featureNames.map((_, unit) => ({ matrix: reading.features, unit, colour: lens.palette.nth(unit), dash: DASHES[dashOf(unit)], width: 1.25 })),
       reading.features.least < 0 ? -scale : 0, scale);
   }
 
@@ -211,6 +230,7 @@ export class Instrument {
     const named = (at) => (reading.features || !(at in tokens) ? "" : visible(tokens[at]));
     set("readout-step", isPicked ? `${lens.step} of ${tokens.length}  ${named(lens.step)}`.trim() : "–");
     set("readout-number", isPicked ? signed(number) : "–");
+    set("readout-range", this.#matrix ? this.#matrix.rangeOf(lens.unit).map((end) => signed(end, 2)).join(" to ") : "–");
     if (byId("unit").value !== String(lens.unit)) byId("unit").value = lens.unit;
     byId("unit").max = this.#matrix ? this.#matrix.width - 1 : 0;
     const step = isPicked ? lens.step : tokens.length - 1;
@@ -245,10 +265,12 @@ export class Instrument {
     for (let y = 0; y < bar.height; y += 1) context.putImageData(pixels, 0, y);
     set("legend-low", isSigned ? short(-this.scale) : "0");
     set("legend-high", short(this.scale));
+    const isBeyond = this.#matrix && this.#matrix.largest > 1.05 * this.scale;
+    set("legend-beyond", isBeyond ? `and beyond, to ${short(this.#matrix.largest)}` : "");
     const chips = lens.pins.map((pin, number) => this.#chip(pin, lens.palette.nth(number)));
     if (reading.features) {
-      chips.unshift(...reading.featureNames.slice(0, 12).map((name, number) =>
-        element("li", { class: "pin" }, swatch(lens.palette.nth(number)), element("span", { text: name }))));
+      chips.unshift(...reading.featureNames.slice(0, 18).map((name, number) =>
+        element("li", { class: "pin" }, swatch(lens.palette.nth(number), dashOf(number)), element("span", { text: name }))));
     }
     if (this.chart.lanes.includes(this.#labels)) {
       const chip = (text, number) => element("li", { class: "pin" }, swatch(lens.palette.nth(number)), element("span", { text }));
@@ -270,9 +292,17 @@ export class Instrument {
   }
 }
 
-function swatch(colour) {
+/** Curves beyond the sixth repeat a colour, with another line. */
+const DASHES = [[], [6, 3], [1.5, 2.5]];
+const LINES = ["solid", "dashed", "dotted"];
+
+function dashOf(number) {
+  return Math.floor(number / 6) % 3;
+}
+
+function swatch(colour, dash = 0) {
   const mark = element("span", { class: "swatch", "aria-hidden": "true" });
-  mark.style.backgroundColor = colour;
+  mark.style.borderTop = `3px ${LINES[dash]} ${colour}`;
   return mark;
 }
 

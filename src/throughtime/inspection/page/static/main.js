@@ -14,40 +14,46 @@ import { startProject } from "./project.js";
 import { Reading } from "./reading.js";
 import { connect } from "./requests.js";
 import { Tabs } from "./tabs.js";
-import { joined, visible } from "./text.js";
+import { separatorOf, visible } from "./text.js";
 import { TextBox } from "./text_box.js";
 import { startWrite } from "./write.js";
 
-/** The text box begins with so many steps of the first example. */
-const FIRST_STEPS = 240;
+/** The text box begins with so many characters of the first example. */
+const FIRST_LENGTH = 240;
 const OWN = "own";
 
 class Page {
+  /** What the user has written, by the task of the run. */
+  texts = new Map();
+  /** The text to which "my text" leads back. */
+  ownText = "";
+
   constructor(client, runs) {
     this.client = client;
     this.lens = new Lens(client, runs, new Palette());
     this.reading = new Reading(client, (from, time) => this.#onAnswer(from, time), (error) => this.#onError(error));
     this.box = new TextBox(byId("text"), byId("text-colours"), (text, time) => this.#onText(text, time));
+    // Before all other listeners, so that a key is asked about first.
+    this.lens.onChange((changes) => this.#onChange(changes));
     this.instrument = new Instrument(this.lens, this.reading, this.box);
     const panels = [...document.querySelectorAll("[role=tabpanel]")];
     this.tabs = new Tabs(byId("tabs"), panels);
     this.#startQuestions();
     this.#startControls();
     startTheme(() => this.lens.change({ palette: new Palette() }));
-    this.lens.onChange((changes) => this.#onChange(changes));
     this.#openRun(0);
   }
 
   #startQuestions() {
     const { lens } = this;
     const tokens = () => this.instrument.tokens();
-    const selected = ([from, to]) => tokens().slice(from, to).map(visible).join(lens.run.is_language ? "" : " ");
+    const selected = ([from, to]) => tokens().slice(from, to).map(visible).join(separatorOf(tokens(), lens.run.is_language));
     this.questions = [
       startFires(byId("fires"), lens),
       startMatch(byId("match"), lens, selected),
       startFollow(byId("follow"), lens),
       startWrite(byId("write"), lens, {
-        text: () => lens.input.text ?? joined(tokens(), true), tokens, onTake: (text) => this.#take(text),
+        text: () => lens.input.text ?? this.reading.text, tokens, onTake: (text) => this.#take(text),
       }),
       startCompare(byId("compare"), lens),
       startBeam(byId("beam"), lens),
@@ -76,15 +82,17 @@ class Page {
   #openRun(index) {
     const run = this.lens.runs[index];
     this.reading.clear();
+    this.instrument.clear();
     const input = this.#firstInput(run, index);
     this.isFirst = run.is_typed && "example" in input && !this.client.isOffline;
     this.lens.change({ runIndex: index, input, value: firstValue(run), step: -1, range: null, pins: [] });
   }
 
-  /** The text that the user has written, or the first example. */
+  /** The text that the user has written for this task, or the first example. */
   #firstInput(run, index) {
     if (this.client.isOffline) return this.#embeddedInputs(index)[0] ?? { text: "" };
-    if (run.is_typed && this.ownText && this.isUsers) return { text: this.ownText };
+    const text = this.texts.get(run.task);
+    if (run.is_typed && text) return { text };
     return run.examples.length ? { example: 0 } : { text: "" };
   }
 
@@ -154,19 +162,19 @@ class Page {
   }
 
   #ownInput() {
-    if (!this.client.isOffline) return { text: this.ownText ?? "" };
+    if (!this.client.isOffline) return { text: this.ownText };
     return this.#embeddedInputs(this.lens.runIndex).find((input) => "text" in input);
   }
 
   #onText(text, time) {
     this.keyTime = time;
-    this.isUsers = true;
+    this.texts.set(this.lens.run.task, text);
     this.lens.change({ input: { text }, range: null });
   }
 
   /** Puts a text into the box, as if it were typed. */
   #take(text) {
-    this.isUsers = true;
+    this.texts.set(this.lens.run.task, text);
     this.lens.change({ input: { text }, step: -1, range: null });
     byId("text").scrollIntoView({ block: "center" });
     byId("text").focus();
@@ -222,27 +230,21 @@ class Page {
       this.#beginText();
       return;
     }
-    const tokens = Object.values(reading.steps)[0];
-    if ("example" in reading.input) box.text = joined(tokens, lens.run.is_language);
+    if ("example" in reading.input) box.text = reading.text;
     byId("text-note").textContent = reading.unknown;
     const isTyped = time !== null;
     const isAtEnd = isTyped && box.area.selectionEnd === box.text.length;
-    this.instrument.show(from, isAtEnd);
-    if (isTyped || lens.step < 0) this.#pickCaret(isTyped);
+    const last = () => this.instrument.tokens().length - 1;
+    const choice = () => (isTyped ? box.caret() : null) ?? (isTyped || lens.step < 0 ? last() : null);
+    this.instrument.show(from, choice, isAtEnd);
     if (isTyped) performance.measure("lens:key", { start: time });
-  }
-
-  /** Picks the step at the caret, or the last one. */
-  #pickCaret(isTyped) {
-    const caret = isTyped ? this.box.caret() : null;
-    this.lens.change({ step: caret ?? this.instrument.tokens().length - 1 });
   }
 
   /** The user's text begins with the first example, so that there is something to see and to change. */
   #beginText() {
-    const tokens = Object.values(this.reading.steps)[0].slice(0, FIRST_STEPS);
+    const { text } = this.reading;
     this.isFirst = false;
-    this.lens.change({ input: { text: joined(tokens, this.lens.run.is_language) } });
+    this.lens.change({ input: { text: text.length > FIRST_LENGTH ? text.slice(0, FIRST_LENGTH) : text } });
   }
 
   #onError(error) {
@@ -254,7 +256,7 @@ class Page {
 /** The value that a run shows first: attention, or the last state of its last part. */
 function firstValue(run) {
   const values = valuesOf(run);
-  const states = values.filter((value) => value.is_state);
+  const states = values.filter((value) => value.is_state && !value.name.endsWith("_reverse"));
   return (values.find((value) => value.is_attention) ?? states.at(-1) ?? values[0])?.name ?? null;
 }
 

@@ -1,6 +1,6 @@
 /** Passages of held-out or written text, in the colours of a unit. */
 import { element } from "./elements.js";
-import { visible } from "./text.js";
+import { separatorOf, visible } from "./text.js";
 
 /** A paragraph of tokens.
  *
@@ -8,6 +8,7 @@ import { visible } from "./text.js";
  * isMarked(step): whether the token is in a frame; keepsLines: line ends end the line.
  */
 export function passage(tokens, { isLanguage, tint = () => "", isMarked = () => false, keepsLines = false }) {
+  const separator = separatorOf(tokens, isLanguage);
   const paragraph = element("p", { class: "passage" });
   let mark = null;
   tokens.forEach((token, step) => {
@@ -16,7 +17,7 @@ export function passage(tokens, { isLanguage, tint = () => "", isMarked = () => 
     const colour = tint(step);
     if (colour) span.style.backgroundColor = colour;
     const isInside = isMarked(step);
-    if (step > 0 && !isLanguage) (isInside && mark ? mark : paragraph).append(" ");
+    if (step > 0 && separator) (isInside && mark ? mark : paragraph).append(separator);
     if (!isInside) mark = null;
     else if (!mark) paragraph.append(mark = element("mark"));
     (mark ?? paragraph).append(span);

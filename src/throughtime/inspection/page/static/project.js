@@ -2,7 +2,7 @@
 import { element, fill } from "./elements.js";
 import { FONT } from "./heat_lane.js";
 import { Question } from "./question.js";
-import { count, spoken, visible } from "./text.js";
+import { count, separatorOf, spoken, visible } from "./text.js";
 
 const MARGIN = 28;
 /** More tokens than these are points; their texts would cover each other. */
@@ -11,10 +11,13 @@ const MOST_TEXTS = 400;
 /** Starts the question in its panel. */
 export function startProject(panel, lens) {
   const { of, method } = panel.querySelector("form").elements;
-  const offer = () => fill(of, [
-    ...lens.values.filter((value) => value.is_state).map((value) => [`name ${value.name}`, value.label]),
-    ...(lens.run.embeddings ?? []).map((name) => [`embedding ${name}`, `embedding ${name}`]),
-  ]);
+  const offer = () => {
+    fill(of, [
+      ...lens.values.filter((value) => value.is_state).map((value) => [`name ${value.name}`, value.label]),
+      ...lens.run.embeddings.map((name) => [`embedding ${name}`, `embedding ${name}`]),
+    ]);
+    if (lens.named(lens.value)?.is_state) of.value = `name ${lens.value}`;
+  };
   lens.onChange((changes) => { if (changes.has("runIndex") || changes.has("runs")) offer() });
   return new Question(panel, lens, {
     name: "project",
@@ -33,7 +36,7 @@ class Scatter {
 
   constructor(lens, { points, tokens, explained }, request) {
     Object.assign(this, { palette: lens.palette, points, tokens, isSequence: "name" in request });
-    this.separator = lens.run.is_language ? "" : " ";
+    this.separator = separatorOf(tokens, lens.run.is_language);
     this.canvas = element("canvas", {
       tabindex: "0", role: "application", "aria-roledescription": "map",
       "aria-label": `Map of ${count(points.length, "token")}. The arrow keys go from token to token.`,
@@ -47,7 +50,7 @@ class Scatter {
       ? `The axes hold ${explained.map((share) => `${(100 * share).toFixed(1)} %`).join(" and ")} of the variance.`
       : "Distances between groups mean little in t-SNE; neighbours do.";
     this.element = element("div", { class: "map" },
-      element("p", { class: "soft", text: `${request.name ?? request.embedding}: ${count(points.length, "token")}. ${shares}` }),
+      element("p", { class: "soft", text: `${lens.named(request.name)?.label ?? request.embedding}: ${count(points.length, "token")}. ${shares}` }),
       element("label", { class: "field" }, "Highlight a token ", this.search),
       element("div", { class: "panel" }, this.canvas), this.status);
     this.canvas.addEventListener("keydown", (event) => this.#onKey(event));

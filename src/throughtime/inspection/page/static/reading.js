@@ -1,7 +1,7 @@
 /** What the model computed while it read the input: asked for with each key, kept step by step. */
 import { Matrix } from "./matrix.js";
 import { numbersOf } from "./requests.js";
-import { tokensInCommon } from "./text.js";
+import { separatorOf, tokensInCommon } from "./text.js";
 
 export class Reading {
   run = -1;
@@ -14,6 +14,8 @@ export class Reading {
   /** The likeliest outputs after each step from `topFrom` of the last part on. */
   top = [];
   topFrom = 0;
+  /** The input as a person would type it. */
+  text = "";
   features = null;
   featureNames = [];
   /** A sentence about characters that the training never saw, or "". */
@@ -40,7 +42,9 @@ export class Reading {
     const number = this.#sent;
     const known = isLanguage ? this.#known(run, input, names) : 0;
     try {
-      const answer = await this.client.ask("read", { run, ...input, values: names, known, version: this.version });
+      // Only an earlier answer knows a version.
+      const before = known > 0 ? { known, version: this.version } : { known };
+      const answer = await this.client.ask("read", { run, ...input, values: names, ...before });
       if (number < this.#applied) return;
       if (answer.known > 0 && !this.#continues(run, names, answer)) {
         // What was read in the meantime has another beginning.
@@ -48,7 +52,7 @@ export class Reading {
         return;
       }
       this.#applied = number;
-      this.#apply(run, input, answer, time);
+      this.#apply(run, input, answer, isLanguage, time);
     } catch (error) {
       if (number !== this.#sent) return;
       this.#applied = number;
@@ -61,7 +65,7 @@ export class Reading {
     this.#sent += 1;
     this.#applied = this.#sent;
     Object.assign(this, { run: -1, input: null, steps: {}, matrices: new Map(), top: [], topFrom: 0 });
-    Object.assign(this, { features: null, featureNames: [], unknown: "", version: null });
+    Object.assign(this, { text: "", features: null, featureNames: [], unknown: "", version: null });
   }
 
   async #again(run, input, names, time) {
@@ -83,7 +87,7 @@ export class Reading {
       && after.slice(0, answer.known).every((token, step) => token === before[step]);
   }
 
-  #apply(run, input, answer, time) {
+  #apply(run, input, answer, isLanguage, time) {
     const { known } = answer;
     const matrices = new Map();
     for (const values of answer.values) {
@@ -94,6 +98,8 @@ export class Reading {
     }
     Object.assign(this, { run, input, matrices, steps: answer.steps, unknown: answer.unknown });
     this.version = answer.version;
+    const tokens = Object.values(answer.steps)[0] ?? [];
+    this.text = input.text ?? answer.text ?? tokens.join(separatorOf(tokens, isLanguage));
     this.top = known > 0 ? [...this.top.slice(0, known), ...answer.top] : answer.top;
     this.topFrom = Math.max(0, (Object.values(answer.steps).at(-1) ?? []).length - this.top.length);
     if (answer.features) {

@@ -29,19 +29,29 @@ export function spoken(token) {
   return names[token] ?? token;
 }
 
-/** Where each token lies in the text: [from, to], or null for a token that the text has not
+/** Where each token lies in the text: [from, to], or null for a token that the text does not have.
  *
- * (an unknown word, an end symbol). Tokens follow each other; what lies between them is white space.
+ * Tokens follow each other; what lies between them is white space. A token that is written otherwise
+ * (an unknown word) stands for the next word; past the last word (an end symbol) it has no place.
  */
 export function rangesOf(text, tokens) {
   let position = 0;
-  return tokens.map((token) => {
+  return tokens.map((token, step) => {
     let from = position;
     while (!text.startsWith(token, from) && /\s/.test(text[from] ?? "")) from += 1;
-    if (!token || !text.startsWith(token, from)) return null;
-    position = from + token.length;
+    const length = text.startsWith(token, from) ? token.length : wordLength(text, from, tokens[step + 1]);
+    if (length === 0) return null;
+    position = from + length;
     return [from, position];
   });
+}
+
+/** The length of the word at a position, without the next token if the word ends with it. */
+function wordLength(text, from, next) {
+  let to = from;
+  while (to < text.length && !/\s/.test(text[to])) to += 1;
+  const word = text.slice(from, to);
+  return next && word.length > next.length && word.endsWith(next) ? word.length - next.length : word.length;
 }
 
 /** The number of tokens that lie within the part with which both texts begin. */
@@ -59,7 +69,7 @@ export function tokensInCommon(before, after, tokens) {
   return number;
 }
 
-/** A text that joins tokens: characters stand without a space between them, words with one. */
-export function joined(tokens, isLanguage) {
-  return tokens.join(isLanguage ? "" : " ");
+/** What stands between tokens: nothing between characters and the tokens of a language model. */
+export function separatorOf(tokens, isLanguage) {
+  return isLanguage || tokens.every((token) => token.length === 1) ? "" : " ";
 }

@@ -68,7 +68,8 @@ export class TextBox {
     this.#text = text;
     this.#tokens = tokens;
     this.#show(pieces);
-    this.#follow();
+    // To read the scroll position now would lay the whole page out.
+    requestAnimationFrame(() => this.#follow());
   }
 
   /** Changes only the pieces that are not as they were. */
@@ -91,6 +92,6 @@ export class TextBox {
   }
 
   #follow() {
-    this.colours.scrollTop = this.area.scrollTop;
+    if (this.colours.scrollTop !== this.area.scrollTop) this.colours.scrollTop = this.area.scrollTop;
   }
 }
