@@ -233,7 +233,7 @@ class Page {
     }
     // The user may have begun to write in the meantime.
     if ("example" in reading.input && "example" in lens.input) box.text = reading.text;
-    byId("text-note").textContent = reading.unknown;
+    byId("text-note").textContent = [reading.unknown, this.#offlineNote()].filter(Boolean).join(" ");
     const isTyped = time !== null;
     const isAtEnd = isTyped && box.area.selectionEnd === box.text.length;
     const last = () => this.instrument.tokens().length - 1;
@@ -248,6 +248,11 @@ class Page {
     const { text } = this.reading;
     this.isFirst = false;
     this.lens.change({ input: { text: text.length > FIRST_LENGTH ? text.slice(0, FIRST_LENGTH) : text } });
+  }
+
+  #offlineNote() {
+    if (!this.client.isOffline) return "";
+    return `This page shows what it was written for. To type, run: throughtime inspect ${this.lens.run.folder} --serve`;
   }
 
   #onError(error) {

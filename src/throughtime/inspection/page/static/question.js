@@ -80,13 +80,16 @@ export class Question {
 
   #hindrance() {
     const { client, run } = this.lens;
+    const { name, asks = (asked) => [asked] } = this.question;
+    const isAnswered = (request) => asks(this.#whole(request)).every((asked) => client.has(name, asked));
     const request = this.#request();
-    if (typeof request === "string") return request;
-    const asks = this.question.asks ?? ((asked) => [asked]);
-    const all = asks(this.#whole(request));
-    if (!client.isOffline || all.every((asked) => client.has(this.question.name, asked))) return "";
-    return `This page works without a program and does not hold this answer. For all answers run: `
-      + `throughtime inspect ${run.folder} --serve`;
+    const isKnown = !client.isOffline
+      || (typeof request === "string" ? client.has(name) : isAnswered(request));
+    if (!isKnown) {
+      return "This page works without a program and does not hold this answer. For all answers run: "
+        + `throughtime inspect ${run.folder} --serve`;
+    }
+    return typeof request === "string" ? request : "";
   }
 
   #forget() {
