@@ -8,27 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from throughtime.cli import completion
 from throughtime.cli.opening import open_run
 from throughtime.cli.parser import Parser
-from throughtime.inspection.examples import examples
-from throughtime.inspection.measures.correlation import followers
 from throughtime.inspection.measures.losses import decay_of_model
-from throughtime.inspection.measures.summary import MOST_LAGS, Measured, measures_of
+from throughtime.inspection.measures.summary import MOST_LAGS
 from throughtime.inspection.measures.text_properties import PROPERTIES, Property, pattern
 from throughtime.inspection.pictures.folder import write_pictures
-from throughtime.inspection.recording import Recording, record
+from throughtime.inspection.watched import Watched, example_of
 from throughtime.reading import path_of
 from throughtime.tasks.run import Run, versions
-from throughtime.tasks.uses import Inspectable, Streams
+from throughtime.tasks.uses import Inspectable
 
 __all__ = ["main"]
 
 _MOST_CHARACTERS = 10_000
-_FOLLOWED_STEPS = 10_000
 _DESCRIPTION = (
     "Shows what a trained network does while it reads a text, or an example of its held-out data. "
     "Without an option that says otherwise, a short table of measures is printed. "
@@ -41,22 +35,20 @@ def main(argv: Sequence[str]) -> int:
         from throughtime.cli import lecture
 
         return lecture.main(argv)
-    run, task = open_run("inspect", argv, Inspectable, "whose model can be watched")
     parser = _parser()
     args = parser.complete(parser.parse(argv))
-    assert run is not None
-    assert isinstance(task, Inspectable)
     _check(parser, args)
+    run, task = _opened(args["run"])
     for remark in _remarks(run):
         print(remark, file=sys.stderr)
     if args["serve"] or args["html"] is not None:
         return _page(run, task, args)
-    opened = [_Opened(run, task, args)]
+    number = 1 if args["example"] is None else args["example"]
+    input = example_of(task, number) if args["text"] is None else args["text"]
+    is_own, step = args["text"] is not None, args["step"]
+    opened = [Watched(run, task, input, is_own=is_own, step=step)]
     if args["compare"] is not None:
-        other, other_task = open_run("inspect", [args["compare"]], Inspectable, "to compare with")
-        assert other is not None
-        assert isinstance(other_task, Inspectable)
-        opened.append(_Opened(other, other_task, args, opened[0].input))
+        opened.append(Watched(*_opened(args["compare"]), input, is_own=is_own, step=step))
     properties = dict(PROPERTIES)
     if args["pattern"] is not None:
         properties[f"pattern {args['pattern']}"] = pattern(args["pattern"])
@@ -170,6 +162,14 @@ def _check(parser: Parser, args: Mapping[str, Any]) -> None:
             parser.error(f"--{name}: there is no folder {folder}. Create it first")
 
 
+def _opened(folder: str) -> tuple[Run, Inspectable]:
+    run, task = open_run("inspect", [folder], Inspectable, "whose model can be watched")
+    if run is None:
+        raise ValueError(f"{folder}: expected a run folder, got an option.")
+    assert isinstance(task, Inspectable)
+    return run, task
+
+
 def _remarks(run: Run) -> Iterator[str]:
     """What the user must know of the run before its measures."""
     if run.is_training():
@@ -194,73 +194,17 @@ def _page(run: Run, task: Inspectable, args: Mapping[str, Any]) -> int:
     from throughtime.inspection.page.export import write_page
 
     path = path_of("--html", args["html"])
+    if args["example"] is not None:
+        example_of(task, args["example"])
     # The page counts examples from 0.
-    number = None if args["example"] is None else args["example"] - 1
-    write_page(runs, path, args["text"] if args["text"] is not None else number)
+    number = (args["example"] or 1) - 1
+    write_page(runs, path, number if args["text"] is None else args["text"])
     print(path)
     return 0
 
 
-class _Opened:
-    """A run with its model, and the input that it reads.
-
-    Args:
-        run, task: the run and its task.
-        args: the options of the command.
-        input: the input; None chooses it by the options.
-    """
-
-    def __init__(self, run: Run, task: Any, args: Mapping[str, Any], input: Any = None) -> None:
-        self.run, self.task = run, task
-        self.model = run.load_model(task, args["step"])
-        self.is_own = args["text"] is not None
-        self.input = self._input(args) if input is None else input
-        try:
-            self.recording = record(task, self.model, self.input)
-        except ValueError as error:
-            raise ValueError(f"{run.folder}: the text cannot be read: {error}") from error
-
-    def _input(self, args: Mapping[str, Any]) -> Any:
-        if self.is_own:
-            return args["text"]
-        choices, number = examples(self.task), args["example"] or 1
-        if not 1 <= number <= len(choices):
-            raise ValueError(
-                f"--example: expected a number from 1 to {len(choices)}, got {number}."
-            )
-        return choices[number - 1]
-
-    def fresh(self) -> nn.Module:
-        """A model with the weights that a training with the run's seed would start from."""
-        seed = self.run.config()["training"].get("seed")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed if isinstance(seed, int) else 0)
-            return self.task.model().eval()
-
-    def followed(self) -> list[Recording]:
-        """The recordings in which units are compared with properties: more text than was asked."""
-        is_language = isinstance(self.task, Streams)
-        if self.is_own or not is_language:
-            return [self.recording]
-        return [record(self.task, self.model, i) for i in self.task.held_out(_FOLLOWED_STEPS)]
-
-    def measures(self, properties: Mapping[str, Property], is_thorough: bool) -> list[Measured]:
-        return list(
-            measures_of(
-                self.task,
-                self.model,
-                self.input,
-                fresh=self.fresh,
-                run=self.run,
-                properties=properties,
-                followed=self.followed(),
-                is_thorough=is_thorough,
-            )
-        )
-
-
 def _print_measures(
-    opened: Sequence[_Opened], properties: Mapping[str, Property], args: Mapping[str, Any]
+    opened: Sequence[Watched], properties: Mapping[str, Property], args: Mapping[str, Any]
 ) -> None:
     """Prints the measures of the runs, beside each other if there are two."""
     results = [one.measures(properties, args["measures"]) for one in opened]
@@ -307,7 +251,7 @@ def _print_measures(
 
 def _pictures(
     folder: Path,
-    opened: Sequence[_Opened],
+    opened: Sequence[Watched],
     args: Mapping[str, Any],
     properties: Mapping[str, Property],
 ) -> Iterator[Path]:
@@ -326,38 +270,11 @@ def _pictures(
 
 
 def _unit(
-    opened: _Opened, args: Mapping[str, Any], properties: Mapping[str, Property]
+    first: Watched, args: Mapping[str, Any], properties: Mapping[str, Property]
 ) -> tuple[str, int]:
-    """The unit that colours the text.
-
-    It is the one that the user names, or the one that follows the user's pattern most, or any of
-    the properties; in texts without any, the unit that varies most.
-    """
-    recording = opened.recording
+    """The unit that colours the text: the one that --unit names, or that follows most."""
     if args["unit"] is not None:
-        name, _, number = args["unit"].rpartition(":")
-        width = recording.values[name].shape[1] if name in recording.values else 0
-        if not number.isdecimal() or int(number) >= width:
-            names = ", ".join(f"{n}:0 to {v.shape[1] - 1}" for n, v in recording.values.items())
-            raise ValueError(
-                f"--unit: expected a value and the number of a unit, one of {names}; got "
-                f"{args['unit']}."
-            )
-        return name, int(number)
-    wanted = properties if args["pattern"] is None else dict([list(properties.items())[-1]])
-    best = []
-    for property in wanted.values() if isinstance(opened.task, Streams) else ():
-        try:
-            best += followers(opened.followed(), property, most=1)
-        except ValueError:
-            # This property never changes in the text.
-            if args["pattern"] is not None:
-                raise
-    if best:
-        chosen = max(best, key=lambda unit: abs(unit.correlation))
-        return chosen.name, chosen.unit
-    part = list(recording.steps)[-1]
-    states = [name for name in sorted(recording.states) if recording.part(name) == part]
-    spread = {name: recording.values[name].double().std(0, correction=0) for name in states}
-    name = max(states, key=lambda state: float(spread[state].max()))
-    return name, int(spread[name].argmax())
+        return first.unit(args["unit"])
+    # The pattern of the user is the last property.
+    last = dict([list(properties.items())[-1]])
+    return first.follower(properties if args["pattern"] is None else last)

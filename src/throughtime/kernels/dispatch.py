@@ -155,8 +155,9 @@ def run_and_record(
 ) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
     """Runs a call as :func:`run` does, and records all values that the step returns.
 
-    The sequence is computed once if no gradient is needed and the chosen backend can record; else
-    it is computed a second time for the record.
+    If no gradient is needed, the sequence is computed once, by a backend that can record: the
+    outputs are exactly those of the recorded values, and may differ by rounding from those of
+    :func:`run`. Otherwise it is computed a second time for the record.
 
     Returns:
         The outputs and the last states; and for each name that the step returns, its values at all
@@ -164,13 +165,10 @@ def run_and_record(
     """
     is_compiling = torch.compiler.is_compiling()
     if is_compiling or is_transformed() or has_tangent(call.tensors) or _has_gradient(call):
-        return *run(call, backend, strict), _record(call, backend)
-    chosen = _chosen(call, backend, strict)
-    if not chosen.IS_KERNEL or is_direct(call.tensors):
-        results = chosen.record(call)
-        if results is not None:
-            return results
-    return *chosen.run(call), _record(call, backend)
+        return *run(call, backend, strict), _record(call, backend)[2]
+    # Errors, warnings and the log are those of a run.
+    _chosen(call, backend, strict)
+    return _record(call, backend)
 
 
 def _has_gradient(call: Call) -> bool:
@@ -194,28 +192,31 @@ def _warn_of_slowness(cell: str, chosen: Explanation) -> None:
     """Warns, once, if a change to this machine would make the call faster."""
     backend = BACKENDS[chosen.backend]
     if backend.IS_KERNEL:
-        slowness.warn_of_kernels(backend.slower_because(), stacklevel=9)
+        slowness.warn_of_kernels(backend.slower_because(), stacklevel=10)
         return
     # Only refusals of the compiled backends count: PyTorch's own operators refuse most cells.
     compiled = {name for name, b in BACKENDS.items() if b.IS_KERNEL and not b.IS_TRACEABLE}
     refusals = {name: why for name, why in chosen.reasons.items() if name in compiled}
     missing = [why for name in refusals for why in BACKENDS[name].missing()]
     slowness.warn_of_steps(
-        cell, missing or [why for some in refusals.values() for why in some], stacklevel=9
+        cell, missing or [why for some in refusals.values() for why in some], stacklevel=10
     )
 
 
-def _record(call: Call, backend: str) -> dict[str, Tensor]:
-    """The values of all steps by a backend that can record; see :func:`run_and_record`."""
+def _record(call: Call, backend: str) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
+    """The record by the fastest backend that can; see :func:`run_and_record`.
+
+    PyTorch's own operators cannot: their gates are not accessible.
+    """
     may_use_kernel = backend == "auto" or BACKENDS[backend].IS_KERNEL
-    for name, module in BACKENDS.items() if may_use_kernel and is_direct(call.tensors) else ():
-        if module.IS_KERNEL and not _refusals(name, call):
-            # PyTorch's own operators run the call too, and return None here: their gates are
-            # not accessible.
+    for name, _ in _order(call):
+        module = BACKENDS[name]
+        is_possible = not module.IS_KERNEL or (may_use_kernel and is_direct(call.tensors))
+        if is_possible and not _refusals(name, call):
             results = module.record(call)
             if results is not None:
-                return results[2]
-    return reference.record(call)[2]
+                return results
+    raise AssertionError("the reference records everything")
 
 
 def compiled_identity(

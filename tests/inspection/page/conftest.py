@@ -38,7 +38,10 @@ def folders(tmp_path_factory):
     (data / "text.txt").write_text(TEXT)
     words = [("cat", "Katze"), ("dog", "Hund"), ("house", "Haus")]
     pairs = [f"the {n} {w}\tdie {n} {v}\n" for n in "abcde" for w, v in words]
-    (data / "pairs.tsv").write_text("".join(pairs) * 8)
+    # Of the validation a pair with an empty source, which no model can read.
+    (data / "pairs").mkdir()
+    (data / "pairs" / "train.tsv").write_text("".join(pairs) * 8)
+    (data / "pairs" / "valid.tsv").write_text("".join(["\tnichts\n", *pairs]))
     rows = [f"{n}\tO\n{w}\tB-ANIMAL\n{v}\tO\n\n" for n in "abcde" for w, v in words]
     (data / "tagged.txt").write_text("".join(rows) * 8)
     labelled = [f"{v}\tthe {n} {w}\n" for n in "abcdefghijklmnop" for w, v in words]
@@ -56,9 +59,15 @@ def folders(tmp_path_factory):
         "symbols": saved(runs / "symbols", "memory", problem="parity", length=6, **small),
         "cloze": saved(runs / "cloze", "cloze", data=str(data / "text.txt"), min_count=1, **small),
         "pairs": saved(
-            runs / "pairs", "translation", data=str(data / "pairs.tsv"), attention="dot", **small
+            runs / "pairs", "translation", data=str(data / "pairs"), attention="dot", **small
         ),
     }
+
+
+@pytest.fixture(scope="session")
+def save():
+    """Makes a run folder; see :func:`saved`."""
+    return saved
 
 
 @pytest.fixture(scope="session")

@@ -102,13 +102,14 @@ def memory_horizon(norms: Tensor, share: float = 1 / math.e) -> int | None:
     """The smallest lag at which the gradient's norm is below a share of its largest value.
 
     Args:
-        norms: (K + 1), of :func:`gradient_norms`.
+        norms: (K + 1), of :func:`gradient_norms`. Lag 0 is left out, because there the loss reads
+            the state itself.
         share: the share of the largest norm; lags before that of the largest one do not count.
 
     Returns:
         The lag in steps; None if the norm stays above the share at all K lags.
     """
-    start = int(norms.argmax())
+    start = 1 + int(norms[1:].argmax())
     below = (norms[start:] < share * norms[start]).nonzero()
     return start + int(below[0]) if len(below) else None
 

@@ -12,7 +12,7 @@ from throughtime.inspection.measures.unrolled import States, unrolled
 from throughtime.inspection.recording import part_of
 from throughtime.tasks.uses import Inspectable, Observation, Streams
 
-__all__ = ["decay_of_model"]
+__all__ = ["decay_of_model", "losses_of"]
 
 # Smaller probabilities than this are 0 in float32, whose logarithm has no gradient.
 _LEAST = 1e-30
@@ -47,15 +47,17 @@ def decay_of_model(
             layers = {n: s for n, s in states.by_layer.items() if n.module == path}
             is_last = part_of(observation.steps, f"{path}.") == last
             if is_last and probabilities is not None and probabilities.requires_grad:
-                losses = _losses(observation, probabilities, isinstance(task, Streams))
+                losses = losses_of(observation, probabilities, isinstance(task, Streams))
             else:
                 losses = projected_losses(outputs)
             results += decay(losses, layers, most=most)
     return results, states
 
 
-def _losses(observation: Observation, probabilities: Tensor, is_language: bool) -> Sequence[Tensor]:
-    """The loss of each of the last steps."""
+def losses_of(
+    observation: Observation, probabilities: Tensor, is_language: bool
+) -> Sequence[Tensor]:
+    """The loss of each of the last steps; see :func:`decay_of_model`."""
     wanted = probabilities.argmax(-1)
     if is_language:
         number = {token: i for i, token in enumerate(observation.outputs)}

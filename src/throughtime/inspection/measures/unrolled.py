@@ -55,7 +55,7 @@ def unrolled(model: nn.Module) -> Iterator[States]:
     """
     states = States()
     layers = [(path, m) for path, m in model.named_modules() if isinstance(m, Recurrent)]
-    hooks = []
+    hooks, before = [], [vars(module).get("_run") for _, module in layers]
     for path, module in layers:
         # Of this object only: its class keeps its method.
         vars(module)["_run"] = _stepwise(path, module, states)
@@ -66,8 +66,12 @@ def unrolled(model: nn.Module) -> Iterator[States]:
     finally:
         for hook in hooks:
             hook.remove()
-        for _, module in layers:
-            del vars(module)["_run"]
+        for (_, module), run in zip(layers, before, strict=True):
+            # Inside another context of the same model there was one already.
+            if run is None:
+                del vars(module)["_run"]
+            else:
+                vars(module)["_run"] = run
 
 
 def _stepwise(path: str, module: Recurrent, states: States):

@@ -20,7 +20,7 @@ __all__ = ["fires", "matches", "points", "recordings_of", "units_above"]
 
 MOST_STEPS = 20_000
 _MOST_VALUES = 1 << 26
-_MOST_SECONDS = 15.0
+_MOST_SECONDS = 10.0
 _PIECE = 1000
 _NUM_AROUND = 40
 _NUM_PLACES = 20
@@ -37,7 +37,7 @@ def recordings_of(
 ) -> list[Recording]:
     """The values of all layers for held-out inputs, in float16 and without attention weights.
 
-    The recordings end after 20,000 steps, after 2^26 values (128 MB), or after 15 seconds,
+    The recordings end after 20,000 steps, after 2^26 values (128 MB), or after 10 seconds,
     whichever comes first. Values of float16 have 3 digits, and at most 65,504.
 
     Args:

@@ -110,7 +110,7 @@ def _box(axes: Any, x: float, y: float, values: Tensor, largest: float) -> None:
     grid = torch.full((side * side,), torch.nan, dtype=torch.float64)
     grid[: len(units)] = units
     axes.imshow(
-        grid.view(side, side),
+        grid.view(side, side).numpy(),
         cmap=diverging(),
         vmin=-largest,
         vmax=largest,
