@@ -130,7 +130,9 @@ class Page {
     const embedded = this.client.isOffline ? this.#embeddedInputs(runIndex) : null;
     const isOffered = ([choice]) => embedded.some((input) => (input.example ?? OWN) === choice);
     fill(byId("input"), embedded ? choices.filter(isOffered) : choices);
-    this.tabs.offer(this.#offered());
+    const offered = this.#offered();
+    byId("questions").hidden = offered.length === 0;
+    this.tabs.offer(offered);
   }
 
   /** The panels that fit the run. */

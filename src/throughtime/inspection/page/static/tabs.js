@@ -30,10 +30,10 @@ export class Tabs {
     this.isOpen = id;
   }
 
-  /** Shows the tabs of these panels only. */
+  /** Shows the tabs of these panels only; without any, no panel is open. */
   offer(ids) {
     for (const { tab, panel } of this.#tabs) tab.hidden = !ids.includes(panel.id);
-    if (!ids.includes(this.isOpen) && ids.length) this.open(ids[0]);
+    if (!ids.includes(this.isOpen)) this.open(ids[0]);
   }
 
   #onKey(event) {
