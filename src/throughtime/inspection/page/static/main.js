@@ -31,8 +31,14 @@ class Page {
   constructor(client, runs) {
     this.client = client;
     this.lens = new Lens(client, runs, new Palette());
-    this.reading = new Reading(client, (from, time) => this.#onAnswer(from, time), (error) => this.#onError(error));
-    this.box = new TextBox(byId("text"), byId("text-colours"), (text, time) => this.#onText(text, time));
+    this.reading = new Reading(
+      client,
+      (from, time) => this.#onAnswer(from, time),
+      (error) => this.#onError(error),
+    );
+    this.box = new TextBox(byId("text"), byId("text-colours"), (text, time) =>
+      this.#onText(text, time),
+    );
     // Before all other listeners, so that a key is asked about first.
     this.lens.onChange((changes) => this.#onChange(changes));
     this.instrument = new Instrument(this.lens, this.reading, this.box);
@@ -47,7 +53,8 @@ class Page {
   #startQuestions() {
     const { lens } = this;
     const tokens = () => this.instrument.tokens();
-    const selected = ([from, to]) => tokens().slice(from, to).map(visible).join(separatorOf(tokens(), lens.run.is_language));
+    const selected = ([from, to]) =>
+      tokens().slice(from, to).map(visible).join(separatorOf(tokens(), lens.run.is_language));
     this.questions = [
       startFires(byId("fires"), lens),
       startMatch(byId("match"), lens, selected),
@@ -67,7 +74,9 @@ class Page {
   #startControls() {
     byId("run").addEventListener("change", (event) => this.#openRun(Number(event.target.value)));
     byId("input").addEventListener("change", (event) => this.#openInput(event.target.value));
-    byId("value").addEventListener("change", (event) => this.lens.change({ value: event.target.value }));
+    byId("value").addEventListener("change", (event) =>
+      this.lens.change({ value: event.target.value }),
+    );
     byId("unit").addEventListener("input", (event) => {
       const { value, validity } = event.target;
       if (value !== "" && validity.valid) this.lens.change({ unit: Number(value) });
@@ -89,7 +98,14 @@ class Page {
     this.instrument.clear();
     const input = this.#firstInput(run, index);
     this.isFirst = run.is_typed && "example" in input && !this.client.isOffline;
-    this.lens.change({ runIndex: index, input, value: firstValue(run), step: -1, range: null, pins: [] });
+    this.lens.change({
+      runIndex: index,
+      input,
+      value: firstValue(run),
+      step: -1,
+      range: null,
+      pins: [],
+    });
   }
 
   /** The text that the user has written for this task, or the first example. */
@@ -102,28 +118,51 @@ class Page {
 
   /** The inputs whose values a page without a server carries. */
   #embeddedInputs(index) {
-    return this.client.requests("read").filter((request) => request.run === index)
+    return this.client
+      .requests("read")
+      .filter((request) => request.run === index)
       .map(({ text, example }) => (text === undefined ? { example } : { text }));
   }
 
   #showRun() {
     const { run, runs, runIndex } = this.lens;
     byId("run-field").hidden = runs.length < 2;
-    fill(byId("run"), runs.map((one, index) => [index, runName(one)]));
+    fill(
+      byId("run"),
+      runs.map((one, index) => [index, runName(one)]),
+    );
     byId("run").value = runIndex;
-    const facts = [run.task, run.title, run.cell, `${run.parameters.toLocaleString("en")} parameters`];
+    const facts = [
+      run.task,
+      run.title,
+      run.cell,
+      `${run.parameters.toLocaleString("en")} parameters`,
+    ];
     byId("summary").textContent = facts.filter(Boolean).join(" · ");
     document.title = `${run.title || run.task} · the lens · throughtime`;
     const notes = run.notes.map((text) => element("li", { text }));
     if (notes.length && !this.client.isOffline) {
-      notes.push(element("li", {}, element("button", {
-        type: "button", text: "Look again", on: { click: () => this.#refreshRuns() },
-      })));
+      notes.push(
+        element(
+          "li",
+          {},
+          element("button", {
+            type: "button",
+            text: "Look again",
+            on: { click: () => this.#refreshRuns() },
+          }),
+        ),
+      );
     }
     byId("notes").replaceChildren(...notes);
     byId("notes").hidden = notes.length === 0;
-    const groups = run.parts.map((part) => element("optgroup", { label: part.name || "model" },
-      ...part.values.map((value) => element("option", { value: value.name, text: value.label }))));
+    const groups = run.parts.map((part) =>
+      element(
+        "optgroup",
+        { label: part.name || "model" },
+        ...part.values.map((value) => element("option", { value: value.name, text: value.label })),
+      ),
+    );
     byId("value").replaceChildren(...(groups.length === 1 ? groups[0].children : groups));
     const examples = run.examples.map((title, index) => [index, title]);
     const choices = run.is_typed ? [[OWN, "my text"], ...examples] : examples;
@@ -140,20 +179,26 @@ class Page {
     const { run } = this.lens;
     const isKnown = run.examples.length > 0;
     const offered = {
-      fires: isKnown, match: isKnown, write: run.is_language,
+      fires: isKnown,
+      match: isKnown,
+      write: run.is_language,
       follow: isKnown && (run.is_typed || run.properties.length > 0),
-      compare: run.is_language, beam: run.has_beam, project: isKnown || run.embeddings.length > 0,
+      compare: run.is_language,
+      beam: run.has_beam,
+      project: isKnown || run.embeddings.length > 0,
     };
     return Object.keys(offered).filter((id) => offered[id]);
   }
 
-  /** Loads the runs again, of which one may still be trained, or may have shown its values only now. */
+  /** Loads the runs again: one may still be trained, or may have shown its values only now. */
   async #refreshRuns() {
     try {
       const { runs } = await this.client.ask("runs", {});
       const { lens } = this;
       const run = runs[lens.runIndex];
-      const value = valuesOf(run).some(({ name }) => name === lens.value) ? lens.value : firstValue(run);
+      const value = valuesOf(run).some(({ name }) => name === lens.value)
+        ? lens.value
+        : firstValue(run);
       lens.change({ runs, value });
     } catch (error) {
       showError(error);
@@ -163,7 +208,8 @@ class Page {
   #openInput(choice) {
     this.lens.change({
       input: choice === OWN ? this.#ownInput() : { example: Number(choice) },
-      step: -1, range: null,
+      step: -1,
+      range: null,
     });
   }
 
@@ -216,7 +262,9 @@ class Page {
       clearError();
       lens.change({ step: -1, range: null });
       this.instrument.clear();
-      byId("text-note").textContent = run.is_typed ? "Type a text: the model reads it while you type." : "";
+      byId("text-note").textContent = run.is_typed
+        ? "Type a text: the model reads it while you type."
+        : "";
       return;
     }
     const names = [...new Set([lens.value, ...lens.pins.map((pin) => pin.name)])].filter(Boolean);
@@ -238,7 +286,9 @@ class Page {
     }
     // The user may have begun to write in the meantime.
     if ("example" in reading.input && "example" in lens.input) box.text = reading.text;
-    byId("text-note").textContent = [reading.unknown, this.#offlineNote()].filter(Boolean).join(" ");
+    byId("text-note").textContent = [reading.unknown, this.#offlineNote()]
+      .filter(Boolean)
+      .join(" ");
     const isTyped = time !== null;
     const isAtEnd = isTyped && box.area.selectionEnd === box.text.length;
     const last = () => this.instrument.tokens().length - 1;
@@ -248,11 +298,13 @@ class Page {
     if (isTyped) performance.measure("lens:key", { start: time });
   }
 
-  /** The user's text begins with the first example, so that there is something to see and to change. */
+  /** The user's text begins with the first example, so that there is something to change. */
   #beginText() {
     const { text } = this.reading;
     this.isFirst = false;
-    this.lens.change({ input: { text: text.length > FIRST_LENGTH ? text.slice(0, FIRST_LENGTH) : text } });
+    this.lens.change({
+      input: { text: text.length > FIRST_LENGTH ? text.slice(0, FIRST_LENGTH) : text },
+    });
   }
 
   #offlineNote() {

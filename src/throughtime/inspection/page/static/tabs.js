@@ -8,8 +8,12 @@ export class Tabs {
   constructor(list, panels) {
     for (const panel of panels) {
       const tab = element("button", {
-        type: "button", role: "tab", id: `tab-${panel.id}`, "aria-controls": panel.id,
-        text: panel.dataset.title, on: { click: () => this.open(panel.id) },
+        type: "button",
+        role: "tab",
+        id: `tab-${panel.id}`,
+        "aria-controls": panel.id,
+        text: panel.dataset.title,
+        on: { click: () => this.open(panel.id) },
       });
       panel.setAttribute("aria-labelledby", tab.id);
       list.append(tab);
