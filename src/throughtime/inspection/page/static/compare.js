@@ -21,7 +21,7 @@ export function startCompare(panel, lens) {
     name: "compare",
     request: () => {
       if (other.options.length === 0) {
-        return `There is one run only. Open two: throughtime inspect ${lens.run.folder} OTHER --serve`;
+        return `There is one run only. Open two: throughtime inspect ${lens.run.folder} --compare OTHER --serve`;
       }
       if (lens.input.text === "") return "Type a text first.";
       return { runs: [lens.runIndex, Number(other.value)], ...lens.input };

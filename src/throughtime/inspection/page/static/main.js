@@ -2,8 +2,8 @@
 import { clearError, showError } from "./alerts.js";
 import { startBeam } from "./beam.js";
 import { Palette } from "./colours.js";
-import { runName, startCompare } from "./compare.js";
-import { byId, element, fill } from "./elements.js";
+import { startCompare } from "./compare.js";
+import { byId } from "./elements.js";
 import { startFires } from "./fires.js";
 import { startFollow } from "./follow.js";
 import { Instrument } from "./instrument.js";
@@ -13,6 +13,7 @@ import { startTheme } from "./page_theme.js";
 import { startProject } from "./project.js";
 import { Reading } from "./reading.js";
 import { connect } from "./requests.js";
+import { OWN, RunHead } from "./run_head.js";
 import { Tabs } from "./tabs.js";
 import { separatorOf, visible } from "./text.js";
 import { TextBox } from "./text_box.js";
@@ -20,7 +21,6 @@ import { startWrite } from "./write.js";
 
 /** The text box begins with so many characters of the first example. */
 const FIRST_LENGTH = 240;
-const OWN = "own";
 
 class Page {
   /** What the user has written, by the task of the run. */
@@ -41,6 +41,7 @@ class Page {
     );
     // Before all other listeners, so that a key is asked about first.
     this.lens.onChange((changes) => this.#onChange(changes));
+    this.head = new RunHead(this.lens, () => this.#refreshRuns());
     this.instrument = new Instrument(this.lens, this.reading, this.box);
     const panels = [...document.querySelectorAll("[role=tabpanel]")];
     this.tabs = new Tabs(byId("tabs"), panels);
@@ -110,65 +111,15 @@ class Page {
 
   /** The text that the user has written for this task, or the first example. */
   #firstInput(run, index) {
-    if (this.client.isOffline) return this.#embeddedInputs(index)[0] ?? { text: "" };
+    const inputs = this.client.inputs(index);
+    if (inputs) return inputs[0] ?? { text: "" };
     const text = this.texts.get(run.task);
     if (run.is_typed && text) return { text };
     return run.examples.length ? { example: 0 } : { text: "" };
   }
 
-  /** The inputs whose values a page without a server carries. */
-  #embeddedInputs(index) {
-    return this.client
-      .requests("read")
-      .filter((request) => request.run === index)
-      .map(({ text, example }) => (text === undefined ? { example } : { text }));
-  }
-
   #showRun() {
-    const { run, runs, runIndex } = this.lens;
-    byId("run-field").hidden = runs.length < 2;
-    fill(
-      byId("run"),
-      runs.map((one, index) => [index, runName(one)]),
-    );
-    byId("run").value = runIndex;
-    const facts = [
-      run.task,
-      run.title,
-      run.cell,
-      `${run.parameters.toLocaleString("en")} parameters`,
-    ];
-    byId("summary").textContent = facts.filter(Boolean).join(" · ");
-    document.title = `${run.title || run.task} · the lens · throughtime`;
-    const notes = run.notes.map((text) => element("li", { text }));
-    if (notes.length && !this.client.isOffline) {
-      notes.push(
-        element(
-          "li",
-          {},
-          element("button", {
-            type: "button",
-            text: "Look again",
-            on: { click: () => this.#refreshRuns() },
-          }),
-        ),
-      );
-    }
-    byId("notes").replaceChildren(...notes);
-    byId("notes").hidden = notes.length === 0;
-    const groups = run.parts.map((part) =>
-      element(
-        "optgroup",
-        { label: part.name || "model" },
-        ...part.values.map((value) => element("option", { value: value.name, text: value.label })),
-      ),
-    );
-    byId("value").replaceChildren(...(groups.length === 1 ? groups[0].children : groups));
-    const examples = run.examples.map((title, index) => [index, title]);
-    const choices = run.is_typed ? [[OWN, "my text"], ...examples] : examples;
-    const embedded = this.client.isOffline ? this.#embeddedInputs(runIndex) : null;
-    const isOffered = ([choice]) => embedded.some((input) => (input.example ?? OWN) === choice);
-    fill(byId("input"), embedded ? choices.filter(isOffered) : choices);
+    this.head.show();
     const offered = this.#offered();
     byId("questions").hidden = offered.length === 0;
     this.tabs.offer(offered);
@@ -214,8 +165,8 @@ class Page {
   }
 
   #ownInput() {
-    if (!this.client.isOffline) return { text: this.ownText };
-    return this.#embeddedInputs(this.lens.runIndex).find((input) => "text" in input);
+    const inputs = this.client.inputs(this.lens.runIndex);
+    return inputs?.find((input) => "text" in input) ?? { text: this.ownText };
   }
 
   #onText(text, time) {
@@ -241,9 +192,8 @@ class Page {
   }
 
   #showInput() {
-    const { input, run, value } = this.lens;
-    byId("value").value = value ?? "";
-    byId("input").value = input.example ?? OWN;
+    const { input, run } = this.lens;
+    this.head.showChoices();
     this.box.area.readOnly = "example" in input || this.client.isOffline;
     byId("text-box").hidden = !run.is_typed;
     if ("text" in input) {
@@ -300,16 +250,16 @@ class Page {
 
   /** The user's text begins with the first example, so that there is something to change. */
   #beginText() {
-    const { text } = this.reading;
     this.isFirst = false;
-    this.lens.change({
-      input: { text: text.length > FIRST_LENGTH ? text.slice(0, FIRST_LENGTH) : text },
-    });
+    // Whole characters, not the two halves of which some are made.
+    const characters = [...this.reading.text].slice(0, FIRST_LENGTH);
+    this.lens.change({ input: { text: characters.join("") } });
   }
 
   #offlineNote() {
     if (!this.client.isOffline) return "";
-    return `This page shows what it was written for. To type, run: throughtime inspect ${this.lens.run.folder} --serve`;
+    const command = `throughtime inspect ${this.lens.run.folder} --serve`;
+    return `This page shows the input for which it was written. To type, run: ${command}`;
   }
 
   #onError(error) {

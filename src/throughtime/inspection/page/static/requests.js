@@ -35,6 +35,10 @@ class Server {
   has() {
     return true;
   }
+
+  inputs() {
+    return null;
+  }
 }
 
 /** The page of `throughtime inspect --html`: it carries its answers. */
@@ -60,9 +64,11 @@ class Embedded {
       : this.answers.some((a) => a.name === name);
   }
 
-  /** The requests of this name that the page can answer. */
-  requests(name) {
-    return this.answers.filter((a) => a.name === name).map((a) => a.request);
+  /** The inputs of a run, {text} or {example}, whose values the page has; null if it can ask. */
+  inputs(run) {
+    return this.answers
+      .filter(({ name, request }) => name === "read" && request.run === run)
+      .map(({ request: { text, example } }) => (text === undefined ? { example } : { text }));
   }
 
   #entry(name, request) {

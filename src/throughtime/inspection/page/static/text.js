@@ -39,7 +39,8 @@ export function spoken(token) {
 /** Where each token lies in the text: [from, to], or null for a token that the text does not have.
  *
  * Tokens follow each other; what lies between them is white space. A token that is written
- * otherwise (an unknown word) stands for the next word; past the last word (an end symbol) it has no place.
+ * otherwise (an unknown word) stands for the next word; past the last word (an end symbol) it has no
+ * place.
  */
 export function rangesOf(text, tokens) {
   let position = 0;
