@@ -259,7 +259,7 @@ def test_questions_show_the_answers(opened, session):
     ask(page, "project")
     page.focus("#project canvas")
     page.keyboard.press("ArrowRight")
-    expect(page.locator("#project [role=status]")).to_have_text(re.compile("^Token 0: "))
+    expect(page.locator("#project .map [role=status]")).to_have_text(re.compile("^Token 0: "))
 
 
 def ask(page, panel):
@@ -337,6 +337,7 @@ def test_an_error_is_a_sentence_and_the_text_stays(opened, session):
     page = opened(refusals=True)
     write_text(page, "the cat")
     page.locator("#text").press_sequentially(" €")
+    expect(page.locator("#alert")).to_be_visible()
     expect(page.locator("#alert")).to_contain_text("€")
     assert page.locator("#text").input_value() == "the cat €"
     page.keyboard.press("Backspace")

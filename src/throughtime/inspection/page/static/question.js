@@ -20,7 +20,8 @@ export class Question {
     this.answer = panel.querySelector("[data-answer]");
     this.button = this.form.querySelector("button.primary");
     this.note = element("p", { class: "soft small hindrance", hidden: true });
-    this.form.after(this.note);
+    this.status = element("p", { class: "soft small", role: "status" });
+    this.form.after(this.note, this.status);
     showSliders(this.form);
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -48,20 +49,27 @@ export class Question {
     this.#number += 1;
     const number = this.#number;
     const whole = this.#whole(request);
-    this.panel.setAttribute("aria-busy", "true");
+    this.#say("Asking…", true);
     try {
       const ask = this.question.ask ?? ((client, asked) => client.ask(this.question.name, asked));
       const answer = await ask(this.lens.client, whole);
       if (number !== this.#number) return;
       this.#last = [answer, whole];
       this.#show();
+      this.#say(summaryOf(this.answer), false);
     } catch (error) {
       if (number !== this.#number) return;
       this.#last = null;
+      this.#say("", false);
       showErrorIn(this.answer, error);
-    } finally {
-      if (number === this.#number) this.panel.removeAttribute("aria-busy");
     }
+  }
+
+  /** Tells that the question is asked; once it is answered, a screen reader hears the first words. */
+  #say(text, isBusy) {
+    this.panel.setAttribute("aria-busy", String(isBusy));
+    this.status.classList.toggle("hidden-title", !isBusy);
+    this.status.textContent = text;
   }
 
   /** The request, or a sentence that says what it lacks. */
@@ -99,13 +107,19 @@ export class Question {
   #forget() {
     this.#number += 1;
     this.#last = null;
-    this.panel.removeAttribute("aria-busy");
+    this.#say("", false);
     this.answer.replaceChildren();
   }
 
   #show() {
     if (this.#last) this.answer.replaceChildren(...this.question.show(...this.#last));
   }
+}
+
+/** The first sentences of an answer. */
+function summaryOf(answer) {
+  const first = answer.querySelector("p, caption, h3");
+  return first ? first.textContent : "The answer is below.";
 }
 
 /** The number in a form's field; throws a LensError if there is none. */

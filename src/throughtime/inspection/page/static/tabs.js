@@ -6,6 +6,7 @@ export class Tabs {
 
   /** Makes a tab for each panel, titled by its data-title; the first is open. */
   constructor(list, panels) {
+    this.list = list;
     for (const panel of panels) {
       const tab = element("button", {
         type: "button",
@@ -30,8 +31,17 @@ export class Tabs {
       tab.setAttribute("aria-selected", String(isOpen));
       tab.tabIndex = isOpen ? 0 : -1;
       panel.hidden = !isOpen;
+      if (isOpen) this.#reveal(tab);
     }
     this.isOpen = id;
+  }
+
+  /** Scrolls the list, which is wider than a small screen, to a tab. */
+  #reveal(tab) {
+    const { list } = this;
+    const end = tab.offsetLeft + tab.offsetWidth - list.offsetLeft;
+    if (end > list.scrollLeft + list.clientWidth) list.scrollLeft = end - list.clientWidth;
+    list.scrollLeft = Math.min(list.scrollLeft, tab.offsetLeft - list.offsetLeft);
   }
 
   /** Shows the tabs of these panels only; without any, no panel is open. */

@@ -5,6 +5,9 @@ import { passage } from "./passages.js";
 import { numberIn, Question } from "./question.js";
 import { count, plain, visible } from "./text.js";
 
+/** So many tokens of the text stand before what is written. */
+const SHOWN_BEFORE = 30;
+
 /** Starts the question in its panel.
  *
  * `text()`: the text of the input, `tokens()`: its tokens; `rangeOf(name, unit)`: the least and the
@@ -31,9 +34,11 @@ export function startWrite(panel, lens, { text, tokens, rangeOf, onTake }) {
     ask: async (client, request) => {
       const free = client.ask("write", { ...request, set: [] });
       const bound = request.set.length ? client.ask("write", request) : null;
-      return { free: await free, bound: await bound };
+      // The text may have changed when the answers are here.
+      const begin = tokens().slice(0, request.at);
+      return { begin, free: await free, bound: await bound };
     },
-    show: (answer, request) => texts(answer, request, tokens, onTake),
+    show: (answer, request) => texts(answer, request, onTake),
   });
   holds.onChange = () => question.refresh();
   lens.onChange(() => {
@@ -131,8 +136,8 @@ class Holds {
   }
 }
 
-function texts({ free, bound }, request, tokens, onTake) {
-  const before = tokens().slice(Math.max(0, request.at - 30), request.at);
+function texts({ begin, free, bound }, request, onTake) {
+  const before = begin.slice(-SHOWN_BEFORE);
   const both = bound
     ? [
         ["Without", free, bound],
@@ -163,7 +168,7 @@ function texts({ free, bound }, request, tokens, onTake) {
       element("button", {
         type: "button",
         text: "Take into the text",
-        on: { click: () => onTake([...tokens().slice(0, request.at), ...answer.tokens].join("")) },
+        on: { click: () => onTake([...begin, ...answer.tokens].join("")) },
       }),
     );
   });
