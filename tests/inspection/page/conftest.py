@@ -65,6 +65,12 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def save():
+    """Makes a run folder; see :func:`saved`."""
+    return saved
+
+
+@pytest.fixture(scope="session")
 def sessions(folders):
     """A session for each of them."""
     return {name: Session([folder]) for name, folder in folders.items()}

@@ -49,7 +49,9 @@ def test_what_a_run_says_of_itself(kind, sessions):
     assert run["is_language"] == (kind in ("language", "gru"))
     assert run["is_typed"] == (kind != "series")
     assert run["has_beam"] == (kind == "pairs")
-    assert run["examples"]
+    title = {"series": "1: 7 steps", "symbols": "1: 110", "tagging": "1: b cat Katze"}
+    assert run["examples"][0].startswith(title.get(kind, "1: the "))
+    assert max(map(len, run["examples"])) <= 64
     assert run["notes"] == []
     assert set(run["embeddings"]) == {
         "pairs": {"embedding", "decoder.embedding"},
@@ -540,6 +542,16 @@ def test_a_run_without_its_data(folders, tmp_path):
 def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(ValueError, match="expected a run folder"):
         Session([tmp_path])
+
+
+def test_a_model_without_recurrent_layers(tmp_path, save):
+    folder = save(tmp_path / "run", "memory", problem="parity", network="window", hidden_size=8)
+    session = Session([folder])
+    assert names(about(session)) == []
+    read = session.answer("read", {"run": 0, "text": "101"})
+    assert len(read["top"]) == 3
+    with pytest.raises(ValueError, match="unknown value"):
+        session.answer("fires", {"run": 0, "name": "recurrent.h_l0", "unit": 0})
 
 
 def test_a_long_computation_ends_with_the_session(folders):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
-
-import torch
 
 from throughtime.inspection.measures.text_properties import PROPERTIES
 from throughtime.inspection.page.opened import OpenedRun
@@ -38,7 +35,7 @@ def about(run: OpenedRun) -> dict[str, Any]:
         "has_beam": isinstance(run.task, Searches) and isinstance(run.model, Writer),
         "parts": [] if first is None else _parts(first),
         "outputs": [] if first is None else list(first.outputs),
-        "examples": [_title(i, input) for i, input in enumerate(run.examples, 1)],
+        "examples": [_title(run, number) for number in range(len(run.examples))],
         "start": "" if run.language is None else run.language.start,
         "properties": list(PROPERTIES) if is_typed else [],
         "embeddings": list(run.tokens_of_embeddings),
@@ -93,13 +90,15 @@ def _label(name: Name) -> str:
     return f"{name.value}, layer {name.layer + 1}{', reverse' if name.is_reverse else ''}"
 
 
-def _title(number: int, input: Any) -> str:
+def _title(run: OpenedRun, number: int) -> str:
     """A name for an example: its text, shortened, or the number of its steps."""
-    if isinstance(input, str):
-        text = input
-    elif isinstance(input, Sequence) and all(isinstance(token, str) for token in input):
-        text = " ".join(input)
-    else:
-        return f"{number}: {len(torch.as_tensor(input))} steps"
+    input, first = run.example(number), run.first
+    is_of_tokens = first is not None and first.features is None
+    text = run.typed(number) if is_of_tokens else None
+    if text is None:
+        steps = f"{len(input):,} steps" if len(input) != 1 else "1 step"
+        return f"{number + 1}: {steps}"
     text = " ".join(text.split())
-    return f"{number}: {text if len(text) <= _LONGEST_TITLE else text[: _LONGEST_TITLE - 1] + '…'}"
+    if len(text) > _LONGEST_TITLE:
+        text = f"{text[: _LONGEST_TITLE - 1]}…"
+    return f"{number + 1}: {text}"

@@ -111,7 +111,7 @@ class OpenedRun:
         first = self.first
         if first is None:
             return _MOST_CHARACTERS
-        width = sum(value.shape[1] for value in first.values.values())
+        width = max(1, sum(value.shape[1] for value in first.values.values()))
         return min(_MOST_CHARACTERS, MOST_VALUES // 2 // width)
 
     def text(self, text: str) -> str:

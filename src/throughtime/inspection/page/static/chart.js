@@ -2,6 +2,9 @@
  *
  * The canvas stays in place inside an element that scrolls, and shows the part to which that element
  * is scrolled. Only the heat lane scrolls up and down.
+ *
+ * To ask the browser for a size or a scroll position makes it lay the whole page out. So the chart
+ * remembers both, and a key that adds a step is drawn without that.
  */
 
 const LONGEST_HEAT = 340;
@@ -18,14 +21,18 @@ export class Chart {
   unit = 0;
   range = null;
   lanes = [];
+  width = 0;
+  height = 0;
+  ratio = 1;
+  scrollLeft = 0;
+  scrollTop = 0;
+  #isScrolling = false;
 
   /** `picks`: {onPick(step, unit), onRange([from, to] or null), onPin()}. */
   constructor(scroller, sizer, canvas, palette, picks) {
     Object.assign(this, { scroller, sizer, canvas, palette, picks });
     this.context = canvas.getContext("2d", { alpha: false });
-    scroller.addEventListener("scroll", () => {
-      if (scroller.scrollLeft !== this.scrollLeft || scroller.scrollTop !== this.scrollTop) this.draw();
-    });
+    scroller.addEventListener("scroll", () => this.#onScroll());
     scroller.addEventListener("keydown", (event) => this.#onKey(event));
     canvas.addEventListener("pointerdown", (event) => this.#onPress(event));
     new ResizeObserver(() => this.#resize()).observe(scroller);
@@ -43,8 +50,19 @@ export class Chart {
     if (this.scroller.style.height !== height) this.scroller.style.height = height;
     this.sizer.style.width = `${this.gutter + Math.ceil(this.steps * this.columnWidth)}px`;
     this.sizer.style.height = `${fixed + heat}px`;
-    if (step !== null) this.reveal(step);
-    this.#resize();
+    // As the browser will do, if the content has become smaller.
+    this.scrollLeft = Math.max(0, Math.min(this.scrollLeft, this.gutter + this.steps * this.columnWidth - this.width));
+    this.scrollTop = Math.max(0, Math.min(this.scrollTop, fixed + heat - this.height));
+    if (step !== null) this.#scrollTo(step);
+    this.draw();
+  }
+
+  #onScroll() {
+    const { scrollLeft, scrollTop } = this.scroller;
+    // The chart is drawn as it shall be scrolled in the next frame.
+    if (this.#isScrolling || (scrollLeft === this.scrollLeft && scrollTop === this.scrollTop)) return;
+    Object.assign(this, { scrollLeft, scrollTop });
+    this.draw();
   }
 
   #resize() {
@@ -61,9 +79,7 @@ export class Chart {
   }
 
   draw() {
-    const { context, palette, scroller } = this;
-    this.scrollLeft = scroller.scrollLeft;
-    this.scrollTop = scroller.scrollTop;
+    const { context, palette } = this;
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     context.fillStyle = palette.css.panel;
     context.fillRect(0, 0, this.width, this.height);
@@ -119,15 +135,33 @@ export class Chart {
 
   /** Scrolls so that a step is in view, and a unit if one is named. */
   reveal(step, unit = null) {
-    const { scroller, columnWidth, rowHeight } = this;
-    const wide = scroller.clientWidth - this.gutter;
+    if (this.#scrollTo(step, unit)) this.draw();
+  }
+
+  /** Returns whether the chart must be drawn again. */
+  #scrollTo(step, unit = null) {
+    const { columnWidth, rowHeight, scrollLeft, scrollTop } = this;
+    const wide = this.width - this.gutter;
     const x = step * columnWidth;
-    if (x < scroller.scrollLeft) scroller.scrollLeft = x;
-    if (x + columnWidth > scroller.scrollLeft + wide) scroller.scrollLeft = x + columnWidth - wide;
-    if (unit === null) return;
-    const [y, high] = [unit * rowHeight, this.heatHeight()];
-    if (y < scroller.scrollTop) scroller.scrollTop = y;
-    if (y + rowHeight > scroller.scrollTop + high) scroller.scrollTop = y + rowHeight - high;
+    if (x < this.scrollLeft) this.scrollLeft = x;
+    if (x + columnWidth > this.scrollLeft + wide) this.scrollLeft = x + columnWidth - wide;
+    if (unit !== null) {
+      const [y, high] = [unit * rowHeight, this.heatHeight()];
+      if (y < this.scrollTop) this.scrollTop = y;
+      if (y + rowHeight > this.scrollTop + high) this.scrollTop = y + rowHeight - high;
+    }
+    // Positions are whole pixels, as those of an element that scrolls.
+    this.scrollLeft = Math.ceil(this.scrollLeft);
+    this.scrollTop = Math.ceil(this.scrollTop);
+    if (scrollLeft === this.scrollLeft && scrollTop === this.scrollTop) return false;
+    if (!this.#isScrolling) {
+      this.#isScrolling = true;
+      requestAnimationFrame(() => {
+        this.#isScrolling = false;
+        this.scroller.scrollTo(this.scrollLeft, this.scrollTop);
+      });
+    }
+    return true;
   }
 
   /** The step and the unit at a point of the canvas; the unit is null outside the heat lane. */

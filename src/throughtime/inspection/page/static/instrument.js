@@ -12,6 +12,8 @@ import { signed, spoken, visible } from "./text.js";
 /** How long the page waits before it says a step, so that typing does not flood a screen reader. */
 const SPEAK_AFTER = 400;
 
+const NONE = [];
+
 export class Instrument {
   #heat = new HeatLane((unit) => this.#rowName(unit));
   #tokens = new TokenLane();
@@ -102,7 +104,17 @@ export class Instrument {
   /** The tokens of the part of the model to which the picked value belongs. */
   tokens() {
     const part = this.lens.named(this.lens.value)?.part;
-    return this.reading.steps[part] ?? Object.values(this.reading.steps).at(-1) ?? [];
+    return this.reading.steps[part] ?? Object.values(this.reading.steps).at(-1) ?? NONE;
+  }
+
+  /** Whether the shown steps are those of the text box, and not of what the model wrote. */
+  get isOfText() {
+    return this.tokens() === this.#tokensOfText();
+  }
+
+  /** The tokens of the text box: of the part that reads, which is the first one. */
+  #tokensOfText() {
+    return Object.values(this.reading.steps)[0] ?? NONE;
   }
 
   /** Keeps the curve of the picked unit. */
@@ -116,8 +128,7 @@ export class Instrument {
   /** Colours the text by the picked unit. */
   paintText(unit = this.lens.unit) {
     const matrix = this.#matrix;
-    // The text box has what the model reads: the first part's tokens.
-    const tokens = Object.values(this.reading.steps)[0] ?? [];
+    const tokens = this.#tokensOfText();
     this.box.paint(this.box.text, tokens, matrix ? this.#tints(matrix, unit, tokens) : () => "");
   }
 
@@ -128,7 +139,7 @@ export class Instrument {
       const isRow = picked >= 0 && picked < matrix.steps;
       return (step) => (isRow && step < matrix.width ? palette.tint(matrix.at(picked, step), this.scale) : "");
     }
-    if (tokens !== this.tokens()) return () => "";
+    if (!this.isOfText) return () => "";
     const scale = scaleFor(Math.max(...matrix.rangeOf(unit).map(Math.abs)));
     return (step) => (step < matrix.steps ? palette.tint(matrix.at(step, unit), scale) : "");
   }
@@ -199,7 +210,7 @@ export class Instrument {
 
   #rowName(unit) {
     if (!this.lens.named(this.lens.value)?.is_attention) return String(unit);
-    return visible(Object.values(this.reading.steps)[0]?.[unit] ?? String(unit));
+    return visible(this.#tokensOfText()[unit] ?? String(unit));
   }
 
   #showCurves() {

@@ -71,6 +71,7 @@ class Page {
     });
     document.addEventListener("selectionchange", () => {
       if (document.activeElement !== this.box.area || !this.box.isCurrent) return;
+      if (!this.instrument.isOfText) return;
       const range = this.box.selection();
       const step = range ? range[1] - 1 : this.box.caret();
       this.lens.change({ range, ...(step === null ? {} : { step }) });
@@ -226,16 +227,18 @@ class Page {
       this.#refreshRuns();
       return;
     }
-    if (this.isFirst) {
+    if (this.isFirst && "example" in lens.input) {
       this.#beginText();
       return;
     }
-    if ("example" in reading.input) box.text = reading.text;
-    byId("text-note").textContent = reading.unknown;
+    // The user may have begun to write in the meantime.
+    if ("example" in reading.input && "example" in lens.input) box.text = reading.text;
+    byId("text-note").textContent = [reading.unknown, this.#offlineNote()].filter(Boolean).join(" ");
     const isTyped = time !== null;
     const isAtEnd = isTyped && box.area.selectionEnd === box.text.length;
     const last = () => this.instrument.tokens().length - 1;
-    const choice = () => (isTyped ? box.caret() : null) ?? (isTyped || lens.step < 0 ? last() : null);
+    const caret = () => (isTyped && this.instrument.isOfText ? box.caret() : null);
+    const choice = () => caret() ?? (isTyped || lens.step < 0 ? last() : null);
     this.instrument.show(from, choice, isAtEnd);
     if (isTyped) performance.measure("lens:key", { start: time });
   }
@@ -245,6 +248,11 @@ class Page {
     const { text } = this.reading;
     this.isFirst = false;
     this.lens.change({ input: { text: text.length > FIRST_LENGTH ? text.slice(0, FIRST_LENGTH) : text } });
+  }
+
+  #offlineNote() {
+    if (!this.client.isOffline) return "";
+    return `This page shows what it was written for. To type, run: throughtime inspect ${this.lens.run.folder} --serve`;
   }
 
   #onError(error) {

@@ -6,7 +6,7 @@ import { LensError } from "./requests.js";
 /** Makes a panel ask a question.
  *
  * Args: panel: with a <form>, and an element [data-answer]. lens: what the page looks at. question:
- * {name, request(form): the request without the run, or a sentence that says what is missing;
+ * {name, request(form): the request without the run that is open, or a sentence that says what is missing;
  * show(answer, request): nodes; ask (optional): (client, request) -> answer, if one request is not
  * enough; asks (optional): (request) -> the requests that the page must be able to answer}.
  */
@@ -47,7 +47,7 @@ export class Question {
     const request = this.#request();
     this.#number += 1;
     const number = this.#number;
-    const whole = { run: this.lens.runIndex, ...request };
+    const whole = this.#whole(request);
     this.panel.setAttribute("aria-busy", "true");
     try {
       const ask = this.question.ask ?? ((client, asked) => client.ask(this.question.name, asked));
@@ -73,15 +73,23 @@ export class Question {
     }
   }
 
+  /** The request with the run, unless it names the runs itself. */
+  #whole(request) {
+    return "runs" in request ? request : { run: this.lens.runIndex, ...request };
+  }
+
   #hindrance() {
-    const { client, run, runIndex } = this.lens;
+    const { client, run } = this.lens;
+    const { name, asks = (asked) => [asked] } = this.question;
+    const isAnswered = (request) => asks(this.#whole(request)).every((asked) => client.has(name, asked));
     const request = this.#request();
-    if (typeof request === "string") return request;
-    const asks = this.question.asks ?? ((asked) => [asked]);
-    const all = asks({ run: runIndex, ...request });
-    if (!client.isOffline || all.every((asked) => client.has(this.question.name, asked))) return "";
-    return `This page works without a program and does not hold this answer. For all answers run: `
-      + `throughtime inspect ${run.folder} --serve`;
+    const isKnown = !client.isOffline
+      || (typeof request === "string" ? client.has(name) : isAnswered(request));
+    if (!isKnown) {
+      return "This page works without a program and does not hold this answer. For all answers run: "
+        + `throughtime inspect ${run.folder} --serve`;
+    }
+    return typeof request === "string" ? request : "";
   }
 
   #forget() {
