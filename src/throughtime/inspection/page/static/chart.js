@@ -150,9 +150,11 @@ export class Chart {
     if (x < this.scrollLeft) this.scrollLeft = x;
     if (x + columnWidth > this.scrollLeft + wide) this.scrollLeft = x + columnWidth - wide;
     if (unit !== null) {
-      const [y, high] = [unit * rowHeight, this.heatHeight()];
-      if (y < this.scrollTop) this.scrollTop = y;
-      if (y + rowHeight > this.scrollTop + high) this.scrollTop = y + rowHeight - high;
+      // Two rows more, so that the neighbours of the unit are in view.
+      const [above, below] = [(unit - 2) * rowHeight, (unit + 3) * rowHeight];
+      this.scrollTop = Math.max(this.scrollTop, below - this.heatHeight());
+      this.scrollTop = Math.max(0, Math.min(this.scrollTop, above));
+      this.scrollTop = Math.min(this.scrollTop, this.units * rowHeight - this.heatHeight());
     }
     // Positions are whole pixels, as those of an element that scrolls.
     this.scrollLeft = Math.ceil(this.scrollLeft);

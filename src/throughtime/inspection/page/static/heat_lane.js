@@ -81,27 +81,30 @@ export class HeatLane {
     context.fillRect(0, top, gutter, height);
     context.textAlign = "right";
     context.textBaseline = "middle";
-    const write = (unit, isPicked) => {
+    // A label at the edge moves inside.
+    const place = (unit) => {
       const y = top + (unit + 0.5) * rowHeight - above;
+      return Math.max(top + 7, Math.min(top + height - 7, y));
+    };
+    const write = (unit, isPicked) => {
       context.font = `${isPicked ? "600 " : ""}11px ${FONT}`;
       context.fillStyle = isPicked ? palette.css.ink : palette.css["ink-soft"];
-      context.fillText(
-        this.rowName(unit),
-        gutter - 8,
-        Math.max(top + 7, Math.min(top + height - 7, y)),
-        gutter - 10,
-      );
+      context.fillText(this.rowName(unit), gutter - 8, place(unit), gutter - 10);
     };
     const every =
       [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((n) => n * rowHeight >= 16) ?? 1000;
+    const isInView =
+      chart.unit * rowHeight < above + height && (chart.unit + 1) * rowHeight > above;
+    // The label of the picked unit takes the place of those that it would touch.
+    let last = -Infinity;
+    const isFree = (y) => y - last >= 13 && !(isInView && Math.abs(y - place(chart.unit)) < 13);
     const begin = Math.ceil(above / rowHeight / every) * every;
-    const picked = top + (chart.unit + 0.5) * rowHeight - above;
     for (let unit = begin; unit < chart.units && unit * rowHeight < above + height; unit += every) {
-      // The label of the picked unit takes the place of those that it would touch.
-      const y = top + (unit + 0.5) * rowHeight - above;
-      if (unit !== chart.unit && Math.abs(y - picked) >= 13) write(unit, false);
+      if (!isFree(place(unit))) continue;
+      write(unit, false);
+      last = place(unit);
     }
-    if (picked > top && picked < top + height) write(chart.unit, true);
+    if (isInView) write(chart.unit, true);
   }
 }
 

@@ -151,6 +151,8 @@ class Page {
         ? lens.value
         : firstValue(run);
       lens.change({ runs, value });
+      // Another model may have been loaded, of which nothing else tells.
+      this.#read();
     } catch (error) {
       showError(error);
     }
