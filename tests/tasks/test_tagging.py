@@ -183,6 +183,23 @@ def test_labels_that_the_training_lacks_are_told_and_count_as_errors(folder, cap
     assert figures["loss"] < 0.1
 
 
+def test_suspicious_splits_are_told_and_few_data_get_small_batches(tmp_path, caplog):
+    path = tmp_path / "sorted.txt"
+    path.write_text("".join(f"w{i:03} O\nx X\n\n" for i in range(400)))
+    tagging = task(path, dropout=0.1)
+    tagging.check()
+    assert "sorted.txt: the sentences are sorted, and the validation is the last" in caplog.text
+    (size,) = tagging.defaults().items()
+    assert size == ("batch_size", (8, "with 32 an epoch of 360 sentences would have only 12 steps"))
+    caplog.clear()
+    path.write_text("".join(f"w{i % 100} O\nx X\n\n" for i in range(400)))
+    task(path).check()
+    assert "40 of 40 sentences of the validation are in the training, too" in caplog.text
+    caplog.clear()
+    task(path, split="random").check()
+    assert caplog.text == ""
+
+
 def test_a_long_sentence_of_the_training_is_cut_and_told(folder, caplog):
     (folder / "train.txt").write_text("w O\n" * 50_000)
     tagging = task(folder, longest=1000)
@@ -329,8 +346,10 @@ def test_the_probability_of_a_span_is_that_of_all_its_labels(folder):
         ({"rare_dropout": 0.0, "rare_count": 2}, "--rare_count 2: rare words are not replaced"),
         ({"rare_dropout": 1.5}, "--rare_dropout: expected 0 to 1, got 1.5"),
         ({"batch_size": 0}, "--batch_size: expected at least 1"),
-        ({"valid_fraction": 0.1}, "expected no fractions because .* has a file for validation"),
+        ({"valid_fraction": 0.1}, "expected no fractions because .* comes in splits of its own"),
+        ({"split": "random"}, "expected no way to split because .* comes in splits of its own"),
         ({"cell": "lstn"}, 'did you mean "lstm"'),
+        ({"cell": "gru-d"}, "--cell gru-d: this cell reads a further input at each step, decay"),
         ({"min_count": 9}, "min_count=9"),
     ],
 )

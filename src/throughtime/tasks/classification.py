@@ -18,11 +18,11 @@ from throughtime.data import (
     UNK,
     RaggedBatches,
     Tokeniser,
-    in_words,
     pad_rows,
     tokeniser_from_json,
 )
 from throughtime.data.labelled import (
+    LABELLED_SETS,
     Example,
     Labelled,
     load_labelled,
@@ -32,13 +32,14 @@ from throughtime.layers.evaluation import evaluating
 from throughtime.models.classifier import Classifier
 from throughtime.reading import Each, Entries, Maybe
 from throughtime.tasks.class_figures import calibration_error, class_displays, class_figures
+from throughtime.tasks.class_warnings import warn_of_splits, warn_of_unknown
 from throughtime.tasks.classification_settings import (
     ClassificationConfig,
     JudgingOptions,
     LabellingOptions,
 )
 from throughtime.tasks.run_data import COUNTS, check_unchanged, split_of
-from throughtime.tasks.series_features import SeriesFeatures, moments
+from throughtime.tasks.series_features import SeriesFeatures, mean_time_step, moments
 from throughtime.tasks.shown import Curves, Shown
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
@@ -97,7 +98,8 @@ class Classification(BatchTask):
             "tokeniser": Maybe(tokeniser_from_json),
             "mean": Each(float),
             "deviation": Each(float),
-        }
+        },
+        {"time_step": float},
     )
     EvaluationOptions = JudgingOptions
     PredictionOptions = LabellingOptions
@@ -138,10 +140,11 @@ class Classification(BatchTask):
         data = self.labelled
         labels = sorted({example.label for example in data.splits["train"]}, key=_natural)
         is_text = data.kind == "text"
-        mean, deviation = [], []
+        mean, deviation, time_step = [], [], 1.0
         if not is_text:
             series = [np.asarray(example.content) for example in data.splits["train"]]
             mean, deviation = moments(data.name, series, self.config.normalise)
+            time_step = mean_time_step(series, self._times(len(mean)))
         return {
             "data": data.name,
             "data_sha256": data.fingerprint(),
@@ -151,7 +154,18 @@ class Classification(BatchTask):
             "tokeniser": self._fitted().to_json() if is_text else None,
             "mean": mean,
             "deviation": deviation,
+            "time_step": time_step,
         }
+
+    def _times(self, num_features: int) -> int | None:
+        """The index of the feature that is the time; None if the steps are counted."""
+        times = self.config.times
+        if times is not None and not times <= num_features > 1:
+            raise ValueError(
+                f"--times {times}: expected the number of one of several features, got series of "
+                f"{num_features} {'feature' if num_features == 1 else 'features'}."
+            )
+        return None if times is None else times - 1
 
     def _fitted(self) -> Tokeniser:
         data = self.labelled
@@ -167,7 +181,9 @@ class Classification(BatchTask):
     @cached_property
     def _features(self) -> SeriesFeatures:
         a = self.assets
-        return SeriesFeatures(a["mean"], a["deviation"], self.config.missing == "carry")
+        missing = "decay" if self.config.cell == "gru-d" else self.config.missing or "error"
+        times = self._times(len(a["mean"]))
+        return SeriesFeatures(a["mean"], a["deviation"], missing, times, a.get("time_step", 1.0))
 
     @property
     def labels(self) -> list[str]:
@@ -214,15 +230,36 @@ class Classification(BatchTask):
                 f"only {self.labels[0]!r}. Nothing can be learned from one class."
             )
         name = self.labelled.name
+        self.config.check_effects(self.labelled.kind)
         for split, examples in self.labelled.splits.items():
             self._check_examples(examples, f'{name}, split "{split}"')
+        if not self.is_text:
+            self._check_missing()
         # A missing validation split should not end a training after its first epoch.
-        examples = self.examples("valid")
+        self.examples("valid")
         if self.is_text:
-            self._warn_of_unknown(examples)
+            warn_of_unknown(self.labelled, self.tokeniser)
+        # A published data set has the splits that it has.
+        if self.config.data not in LABELLED_SETS:
+            warn_of_splits(self.labelled)
         if self.config.parts and not self.labelled.parts:
             raise ValueError(f"--parts: {name} has no labelled parts. Leave it out.")
         super().check()
+
+    def _check_missing(self) -> None:
+        """Raises a ValueError for a treatment of missing values if no value is missing."""
+        c = self.config
+        if c.cell != "gru-d" and c.missing != "carry":
+            return
+        examples = [e for part in self.labelled.splits.values() for e in part]
+        if not any(np.isnan(example.content).any() for example in examples):
+            option, advice = "--missing carry", "Leave it out."
+            if c.cell == "gru-d":
+                option, advice = "--cell gru-d", "Use --cell gru, which is the same without decays."
+            raise ValueError(
+                f"{option}: no value of {self.labelled.name} is missing, so it would have no "
+                f"effect. {advice}"
+            )
 
     def _check_examples(self, examples: Sequence[Example], where: str) -> None:
         """Raises a ValueError for a label or a series that the model cannot have."""
@@ -233,14 +270,6 @@ class Classification(BatchTask):
                     self._features.check(content)
                 except ValueError as error:
                     raise ValueError(f"{where}, series {place}: {error}") from error
-
-    def _warn_of_unknown(self, examples: Sequence[Example]) -> None:
-        texts = [str(content) for _, content in examples]
-        counts = self.tokeniser.count_unknown(texts)
-        if counts:
-            total = sum(len(self.tokeniser.encode(text)) for text in texts)
-            summary = in_words(counts, total, self.tokeniser.unit)
-            _log.warning("%s: of the validation %s.", self.labelled.name, summary)
 
     def defaults(self) -> dict[str, Default]:
         amount = len(self.examples("train"))
@@ -283,6 +312,10 @@ class Classification(BatchTask):
             sizes = {"vocab_size": len(self.tokeniser)}
         else:
             sizes = {"input_size": self._features.size}
+        options = c.recurrent()
+        if not c.bidirectional:
+            # It is the default of the model, and the layer GRU-D has no such option.
+            del options["bidirectional"]
         return Classifier(
             len(self.labels),
             **sizes,
@@ -291,7 +324,7 @@ class Classification(BatchTask):
             word_dropout=c.word_dropout,
             pad=PAD,
             unk=UNK,
-            **{"bidirectional": c.bidirectional} | c.recurrent(),
+            **options,
         )
 
     @cached_property

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.data import SPECIALS, UNK, RaggedBatches
+from throughtime.data import SPECIALS, UNK, RaggedBatches, suspicions
 from throughtime.data.characters import CharacterTokeniser, SymbolTokeniser
 from throughtime.data.label_schemes import (
     Span,
@@ -24,7 +24,7 @@ from throughtime.data.label_schemes import (
 )
 from throughtime.data.tagged import TaggedSet, load_tagged, read_tagged
 from throughtime.data.tagged_batches import CodedSentence, TaggedBatch, collate_tagged
-from throughtime.data.tagged_sets import Sentence
+from throughtime.data.tagged_sets import TAGGED_SETS, Sentence
 from throughtime.data.word_vectors import read_word_vectors
 from throughtime.data.words import split_words
 from throughtime.models.tagger import Tagger
@@ -33,9 +33,10 @@ from throughtime.tasks.labelling import Labelled, judged, labelled, losses_of, s
 from throughtime.tasks.labels import UNSEEN, LabelCounts, Labels
 from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
+from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.tag_coding import TagCoding, looked_up
 from throughtime.tasks.tagging_settings import LabellingOptions, SentencesToJudge, TaggingConfig
-from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.uses import Prediction
 
 __all__ = ["Tagging", "TaggingConfig"]
@@ -118,6 +119,7 @@ class Tagging(BatchTask):
             labels=c.labels,
             valid_fraction=c.valid_fraction,
             test_fraction=c.test_fraction,
+            cut=c.split,
         )
         sha256 = sentences.fingerprint()
         check_unchanged(self.name, "the sentences", sentences.name, sha256, self._assets)
@@ -239,6 +241,22 @@ class Tagging(BatchTask):
         for split in ("valid", "test"):
             if split == "valid" or split in self.sentences.splits:
                 self._warn_of_unseen(split)
+        self._warn_of_splits()
+
+    def _warn_of_splits(self) -> None:
+        # A published data set has the splits that it has.
+        if self.config.data in TAGGED_SETS:
+            return
+        data = self.sentences
+        lines = {
+            split: [" ".join(row.words) for row in rows] for split, rows in data.splits.items()
+        }
+        for warning in suspicions(data.name, lines, data.cut, "sentences"):
+            _log.warning(warning)
+
+    def defaults(self) -> dict[str, Default]:
+        amount = len(self.coded("train"))
+        return defaults_for(self.config, amount, "sentences", per_row=1, least=8, few=5_000)
 
     def _warn_of_unseen(self, split: str) -> None:
         """Logs how many words have labels that the training split lacks, and names them."""
