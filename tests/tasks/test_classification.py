@@ -324,6 +324,7 @@ def test_it_is_trained_judged_and_used_by_commands(folder, capsys):
     run = str(folder / "run")
     (folder / "valid.tsv").write_text(TEXTS)
     words = f"train classification --data {folder} --hidden_size 12 --epochs 40 --batch_size 2"
+    words += " --validate_every 80"
     assert (
         main([*words.split(), "--learning_rate", "0.02", "--warmup_steps", "5", "--run", run]) == 0
     )

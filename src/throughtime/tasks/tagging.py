@@ -309,7 +309,7 @@ class Tagging(BatchTask):
             len(self.coding.words),
             len(self.coding.labels),
             num_letters=len(self.coding.letters),
-            letters=c.letters,
+            letter_feature=c.letters,
             letter_embedding_size=c.letter_embedding_size,
             letter_size=c.letter_size,
             embedding_size=self._embedding_size,
