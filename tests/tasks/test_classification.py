@@ -8,6 +8,7 @@ import torch
 
 from throughtime.cli.main import main
 from throughtime.models.marked import MarkedGRUD
+from throughtime.tasks.beginnings import probabilities_of_beginnings
 from throughtime.tasks.class_figures import calibration_error, class_figures
 from throughtime.tasks.classification import Classification
 from throughtime.tasks.classification_settings import (
@@ -127,7 +128,7 @@ def test_the_label_after_each_word_is_that_of_the_beginning(folder):
     task = task_of(folder)
     model = fitted(task, 20)
     row = task.row("a good film")
-    at_steps = task.probabilities_of_beginnings(model, row)
+    at_steps = probabilities_of_beginnings(model, row)
     model.eval()
     for t in range(1, 4):
         alone = model(row[None, :t], torch.tensor([t])).softmax(-1)[0]
@@ -237,6 +238,46 @@ def test_gru_d_reads_missing_values_and_the_gaps_between_times(tmp_path):
     assert last == pytest.approx(one.record["probabilities"], abs=1e-6)
 
 
+class Reader(torch.nn.Module):
+    """Keeps what it reads."""
+
+    def forward(self, x, lengths):
+        self.inputs = x
+        return torch.zeros(len(x), 2)
+
+
+@pytest.mark.parametrize("options", [{}, {"missing": "carry"}, {**GRU_D, "times": 2}])
+def test_noise_is_added_to_values_in_training_alone(tmp_path, options):
+    missing = 0.3 if options else 0
+    task = task_of(
+        irregular(tmp_path / "s.csv", missing), **options, input_noise=0.5, batch_size=18
+    )
+    (batch,) = task.batches("train")
+    torch.manual_seed(0)
+    reader = Reader()
+    task.loss(reader, batch)
+    noise = reader.inputs - batch.inputs
+    width = 2 if "times" in options else 3
+    assert noise[..., :width].std().item() == pytest.approx(0.5, rel=0.1)
+    assert noise[..., width:].abs().sum() == 0
+    task.loss(reader.eval(), batch)
+    assert torch.equal(reader.inputs, batch.inputs)
+
+
+def test_the_validation_is_learned_if_asked(folder, caplog):
+    (folder / "valid.tsv").write_text("pos\tunheard\nrare\tof\n")
+    with pytest.raises(ValueError, match="expected one of the labels of the training"):
+        task_of(folder).check()
+    task = task_of(folder, train_on_valid=True)
+    model = fitted(task)
+    assert "the validation is learned, too (--train_on_valid), so its figures say" in caplog.text
+    assert task.labels == ["neg", "neutral", "pos", "rare"]
+    assert sum(len(batch.targets) for batch in task.batches("train")) == 10
+    assert task.evaluate(model, "valid").figures["accuracy"] == 1
+    assert task.monitor == "loss"
+    assert task_of(folder).monitor == "accuracy"
+
+
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
@@ -270,6 +311,7 @@ def test_settings_without_effect_on_series_are_refused(tmp_path, options, messag
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"input_noise": 0.1}, "--input_noise 0.1: is of series"),
         ({"missing": "carry"}, "--missing carry: is of series, so it would have no effect"),
         ({"normalise": False}, "--normalise False: is of series"),
         (GRU_D, "--cell gru-d: models missing values of series, and the data are texts"),
@@ -312,6 +354,7 @@ def test_suspicious_splits_are_told(tmp_path, caplog):
         ({**GRU_D, "weight_drop": 0.1}, "--weight_drop 0.1: the layer of --cell gru-d has no such"),
         ({"missing": "decay"}, "--missing decay: only the cell gru-d has decays and time gaps"),
         ({"times": 1}, "--times 1: only the cell gru-d"),
+        ({"input_noise": -1.0}, "--input_noise: expected 0 or more, got -1.0"),
         ({"cell": "lstm-phased"}, "--cell lstm-phased: this cell reads a further input .* time"),
     ],
 )

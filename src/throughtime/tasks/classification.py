@@ -31,6 +31,7 @@ from throughtime.data.labelled import (
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.classifier import Classifier
 from throughtime.reading import Each, Entries, Maybe
+from throughtime.tasks.beginnings import TOKENS_OF_EVALUATION, probabilities_of_beginnings
 from throughtime.tasks.class_figures import calibration_error, class_displays, class_figures
 from throughtime.tasks.class_warnings import warn_of_splits, warn_of_unknown
 from throughtime.tasks.classification_settings import (
@@ -51,7 +52,6 @@ __all__ = ["Classification", "ClassificationConfig"]
 
 _log = logging.getLogger(__name__)
 
-_TOKENS_OF_EVALUATION = 8192
 _LONGEST_SHOWN = 40
 """Words up to which the probabilities after each word of an example are displayed."""
 
@@ -116,7 +116,8 @@ class Classification(BatchTask):
     @property
     def monitor(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         # The few series of a validation are soon all right, and then only their loss differs.
-        return "accuracy" if self.is_text else "loss"
+        # Examples that are learned are all right long before the end.
+        return "accuracy" if self.is_text and not self.config.train_on_valid else "loss"
 
     # The data.
 
@@ -138,11 +139,12 @@ class Classification(BatchTask):
 
     def new_assets(self) -> dict[str, Any]:
         data = self.labelled
-        labels = sorted({example.label for example in data.splits["train"]}, key=_natural)
+        learned = self._learned
+        labels = sorted({example.label for example in learned}, key=_natural)
         is_text = data.kind == "text"
         mean, deviation, time_step = [], [], 1.0
         if not is_text:
-            series = [np.asarray(example.content) for example in data.splits["train"]]
+            series = [np.asarray(example.content) for example in learned]
             mean, deviation = moments(data.name, series, self.config.normalise)
             time_step = mean_time_step(series, self._times(len(mean)))
         return {
@@ -170,7 +172,7 @@ class Classification(BatchTask):
     def _fitted(self) -> Tokeniser:
         data = self.labelled
         usual = "symbols" if data.is_tokenised else "words"
-        texts = (str(example.content) for example in data.splits["train"])
+        texts = (str(example.content) for example in self._learned)
         return tokeniser_of_texts(self.config, usual, texts, self.config.min_count)
 
     @cached_property
@@ -202,6 +204,12 @@ class Classification(BatchTask):
     def examples(self, split: str) -> list[Example]:
         """The examples of a split."""
         return split_of(self.name, self.labelled.name, self.labelled.splits, split)
+
+    @property
+    def _learned(self) -> list[Example]:
+        """The examples of the training, without parts of them."""
+        valid = self.examples("valid") if self.config.train_on_valid else []
+        return self.examples("train") + valid
 
     def row(self, content: str | np.ndarray) -> Tensor:
         """What the model reads of a sequence: (T) token ids, or (T, I) features."""
@@ -239,8 +247,14 @@ class Classification(BatchTask):
         self.examples("valid")
         if self.is_text:
             warn_of_unknown(self.labelled, self.tokeniser)
+        if self.config.train_on_valid:
+            _log.warning(
+                "%s: the validation is learned, too (--train_on_valid), so its figures say nothing "
+                "of new examples, and the model with its lowest loss is kept.",
+                self.labelled.name,
+            )
         # A published data set has the splits that it has.
-        if self.config.data not in LABELLED_SETS:
+        elif self.config.data not in LABELLED_SETS:
             warn_of_splits(self.labelled)
         if self.config.parts and not self.labelled.parts:
             raise ValueError(f"--parts: {name} has no labelled parts. Leave it out.")
@@ -272,12 +286,12 @@ class Classification(BatchTask):
                     raise ValueError(f"{where}, series {place}: {error}") from error
 
     def defaults(self) -> dict[str, Default]:
-        amount = len(self.examples("train"))
+        amount = len(self._learned)
         return defaults_for(self.config, amount, "examples", per_row=1, least=8, few=5_000)
 
     def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[ClassBatch]:
         c = self.config
-        examples = self.examples(split)
+        examples = self._learned if split == "train" else self.examples(split)
         if c.parts and split == "train":
             examples = examples + self.labelled.parts
         return self._batches(
@@ -332,16 +346,18 @@ class Classification(BatchTask):
         if self.config.class_weights == "none":
             return None
         # N / (C n_c), whose mean over the N examples is 1.
-        targets = self.targets(self.examples("train"), "train")
+        targets = self.targets(self._learned, "train")
         counts = torch.bincount(targets, minlength=len(self.labels))
         return len(targets) / (len(self.labels) * counts.float())
 
     def loss(
         self, model: nn.Module, batch: ClassBatch, carried: Any = None, progress: float = 0.0
     ) -> Loss:
-        weights = self._class_weights
+        weights, inputs = self._class_weights, batch.inputs
+        if model.training and self.config.input_noise > 0:
+            inputs = self._features.noisy(inputs, self.config.input_noise)
         total = nn.functional.cross_entropy(
-            model(batch.inputs, batch.lengths),
+            model(inputs, batch.lengths),
             batch.targets,
             weight=None if weights is None else weights.to(batch.inputs.device),
             reduction="sum",
@@ -380,7 +396,7 @@ class Classification(BatchTask):
         """The scores (N, C) and the classes (N) of examples, in their order."""
         targets = self.targets(examples, where)
         batches = self._batches(
-            examples, where, _TOKENS_OF_EVALUATION, by="tokens", is_shuffled=False
+            examples, where, TOKENS_OF_EVALUATION, by="tokens", is_shuffled=False
         )
         order = [i for indices in batches.order(0) for i in indices]
         device = next(model.parameters()).device
@@ -406,7 +422,7 @@ class Classification(BatchTask):
         return items
 
     def _after_each_word(self, model: nn.Module, text: str) -> Curves:
-        probabilities = self.probabilities_of_beginnings(model, self.row(text))
+        probabilities = probabilities_of_beginnings(model, self.row(text))
         words = [self.tokeniser.decode([i]) for i in self.row(text).tolist()]
         last = probabilities[-1]
         shown = sorted(last.argsort(descending=True)[:6].tolist())
@@ -414,21 +430,6 @@ class Classification(BatchTask):
         # A word may come twice; the number tells the points apart.
         points = [f"{word} {i}" for i, word in enumerate(words, 1)]
         return Curves(points, curves, text, "", "probability")
-
-    def probabilities_of_beginnings(self, model: nn.Module, row: Tensor) -> Tensor:
-        """The probabilities of the classes after each step of a sequence (T, C)."""
-        device, T = next(model.parameters()).device, len(row)
-        parts = []
-        with evaluating(model):
-            size = max(1, _TOKENS_OF_EVALUATION // T)
-            for first in range(1, T + 1, size):
-                lengths = torch.arange(first, min(first + size, T + 1))
-                last = int(lengths[-1])
-                rows = row[:last].expand(len(lengths), *row[:last].shape).to(device)
-                is_valid = (torch.arange(last) < lengths[:, None]).to(device)
-                rows = rows * is_valid.view(*is_valid.shape, *[1] * (rows.dim() - 2))
-                parts.append(model(rows, lengths).float().softmax(-1).cpu())
-        return torch.cat(parts)
 
     def predictions(
         self,
@@ -461,7 +462,7 @@ class Classification(BatchTask):
             last = scores.float().softmax(-1).cpu()
             record = {"label": self.labels[last.argmax()], "probabilities": self._named(last)}
             return Prediction([record["label"]], record)
-        probabilities = self.probabilities_of_beginnings(model, row)
+        probabilities = probabilities_of_beginnings(model, row)
         words = [self.tokeniser.decode([i]) for i in row.tolist()] if self.is_text else None
         lines, steps = [], []
         for i, at_step in enumerate(probabilities):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import ClassVar, Literal
 
@@ -17,7 +18,7 @@ _OF_TEXTS = {
     *("tokenisation", "lower_case", "min_count", "vocab_size"),
     *("embedding_size", "word_dropout"),
 }
-_OF_SERIES = {"missing", "times", "normalise"}
+_OF_SERIES = {"missing", "times", "normalise", "input_noise"}
 _OF_GRU_D = {
     *("input_size", "hidden_size", "num_layers", "batch_first", "dropout"),
     *("bias", "backend", "save", "strict", "zoneout", "recurrent_dropout"),
@@ -58,6 +59,10 @@ class ClassificationConfig(NetworkConfig):
             (default: all steps are one unit apart).
         normalise: subtract the mean of each feature in the training split and divide by its
             standard deviation.
+        input_noise: standard deviation of normal noise that is added to each value of a series in
+            training, after the normalisation.
+        train_on_valid: train on the validation split, too, with settings that were found without
+            it; its figures then say nothing, and the test split judges.
         pooling: how the states become one vector: last, mean, max, attention.
         embedding_size: width of the embeddings (default: hidden_size).
         dropout: probability to drop a unit of embeddings, between layers, and before the scores.
@@ -87,6 +92,8 @@ class ClassificationConfig(NetworkConfig):
     missing: Literal["error", "carry", "decay"] | None = None
     times: int | None = field(default=None, metadata=MAY_BE_MISSING)
     normalise: bool = True
+    input_noise: float = field(default=0.0, metadata=MAY_BE_MISSING)
+    train_on_valid: bool = field(default=False, metadata=MAY_BE_MISSING)
     pooling: Literal["last", "mean", "max", "attention"] = "max"
     bidirectional: bool = True
     hidden_size: int = 128
@@ -108,6 +115,8 @@ class ClassificationConfig(NetworkConfig):
                 raise ValueError(
                     f"--{name}: expected at least 0 and less than 1, got {getattr(self, name)}."
                 )
+        if not 0 <= self.input_noise < math.inf:
+            raise ValueError(f"--input_noise: expected 0 or more, got {self.input_noise}.")
         if self.pooling == "last" and self.bidirectional and self.merge != "concat":
             raise ValueError(
                 f"--pooling last: needs both directions side by side, got --merge {self.merge}."

@@ -101,6 +101,13 @@ class SeriesFeatures:
         gaps = time_gaps(torch.from_numpy(times / self.time_step).float(), is_observed)
         return torch.cat([torch.from_numpy(np.nan_to_num(steps)), is_observed.float(), gaps], 1)
 
+    def noisy(self, features: Tensor, deviation: float) -> Tensor:
+        """Adds normal noise to the values (…, I), but not to the marks and the gaps after them."""
+        num_values = len(self.mean) - (self.times is not None)
+        values = features[..., :num_values]
+        noise = deviation * torch.randn_like(values)
+        return torch.cat([values + noise, features[..., num_values:]], -1)
+
     def parse(self, line: str) -> np.ndarray:
         """The series of a line: steps with spaces, features with commas between them; ? is missing.
 
