@@ -296,7 +296,7 @@ def test_times_that_are_none_are_refused_with_their_place(tmp_path, steps, messa
     ("options", "message"),
     [
         ({"missing": "carry"}, "--missing carry: no value of s.csv is missing"),
-        (GRU_D, "--cell gru-d: no value of s.csv is missing, .* Use --cell gru"),
+        (GRU_D, "--cell gru-d: no value of s.csv is missing, so it would have no effect"),
         ({**GRU_D, "times": 4}, "--times 4: expected the number of one of several features"),
         ({"word_dropout": 0.1}, "--word_dropout 0.1: is of texts, so it would have no effect"),
         ({"embedding_size": 4}, "--embedding_size 4: is of texts"),
@@ -320,6 +320,32 @@ def test_settings_without_effect_on_series_are_refused(tmp_path, options, messag
 def test_settings_without_effect_on_texts_are_refused(folder, options, message):
     with pytest.raises(ValueError, match=message):
         task_of(folder, **options).check()
+
+
+def test_long_examples_are_cut_and_told(tmp_path, caplog):
+    path = tmp_path / "own.tsv"
+    path.write_text(f"a\tshort\nb\t{'word ' * 50_000}\nb\tx\na\ty\n")
+    (tmp_path / "f").mkdir()
+    path = path.rename(tmp_path / "f" / "train.tsv")
+    (tmp_path / "f" / "valid.tsv").write_text("a\tz\nb\tz z\n")
+    task = task_of(tmp_path / "f", longest=1000)
+    task.check()
+    assert (
+        'f, split "train": of 1 of 4 examples only the first 1,000 words are read (the first of '
+        "them is example 2, with 50,000). See --longest." in caplog.text
+    )
+    said = []
+    lines = ["word " * 50_000, "x"]
+    predictions = list(task.predictions(task.model(), [lines], LabellingOptions(), said.append))
+    assert [len(one.lines) for one in predictions] == [1, 1]
+    assert said[0] == (
+        "line 1: has 50,000 words, of which only the first 1,000 are read (--longest of the "
+        "training)."
+    )
+    assert len(said) == 1
+    series = task_of(irregular(tmp_path / "s.csv", missing=0), longest=4)
+    series.check()
+    assert "of 18 of 18 examples only the first 4 steps are read" in caplog.text
 
 
 def test_suspicious_splits_are_told(tmp_path, caplog):

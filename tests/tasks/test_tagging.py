@@ -183,6 +183,13 @@ def test_labels_that_the_training_lacks_are_told_and_count_as_errors(folder, cap
     assert figures["loss"] < 0.1
 
 
+def test_one_label_alone_is_refused(tmp_path):
+    path = tmp_path / "one.txt"
+    path.write_text("w O\nx O\n\n" * 20)
+    with pytest.raises(ValueError, match=r"one.txt: expected at least two labels .* only 'O'"):
+        task(path).check()
+
+
 def test_suspicious_splits_are_told_and_few_data_get_small_batches(tmp_path, caplog):
     path = tmp_path / "sorted.txt"
     path.write_text("".join(f"w{i:03} O\nx X\n\n" for i in range(400)))

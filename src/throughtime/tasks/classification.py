@@ -32,8 +32,14 @@ from throughtime.layers.evaluation import evaluating
 from throughtime.models.classifier import Classifier
 from throughtime.reading import Each, Entries, Maybe
 from throughtime.tasks.beginnings import TOKENS_OF_EVALUATION, probabilities_of_beginnings
+from throughtime.tasks.class_checks import (
+    check_missing,
+    long_line,
+    warn_of_long,
+    warn_of_splits,
+    warn_of_unknown,
+)
 from throughtime.tasks.class_figures import calibration_error, class_displays, class_figures
-from throughtime.tasks.class_warnings import warn_of_splits, warn_of_unknown
 from throughtime.tasks.classification_settings import (
     ClassificationConfig,
     JudgingOptions,
@@ -232,52 +238,50 @@ class Classification(BatchTask):
         return torch.tensor([number[example.label] for example in examples])
 
     def check(self) -> None:
+        c, name = self.config, self.labelled.name
         if len(self.labels) < 2:
             raise ValueError(
-                f"{self.labelled.name}: expected at least two classes in the training split, got "
-                f"only {self.labels[0]!r}. Nothing can be learned from one class."
+                f"{name}: expected at least two classes in the training split, got only "
+                f"{self.labels[0]!r}. Nothing can be learned from one class."
             )
-        name = self.labelled.name
-        self.config.check_effects(self.labelled.kind)
+        c.check_effects(self.labelled.kind)
         for split, examples in self.labelled.splits.items():
             self._check_examples(examples, f'{name}, split "{split}"')
-        if not self.is_text:
-            self._check_missing()
+        if c.cell == "gru-d" or c.missing == "carry":
+            check_missing(self.labelled, "--cell gru-d" if c.cell == "gru-d" else "--missing carry")
         # A missing validation split should not end a training after its first epoch.
         self.examples("valid")
         if self.is_text:
             warn_of_unknown(self.labelled, self.tokeniser)
-        if self.config.train_on_valid:
+        if c.train_on_valid:
             _log.warning(
                 "%s: the validation is learned, too (--train_on_valid), so its figures say nothing "
                 "of new examples, and the model with its lowest loss is kept.",
-                self.labelled.name,
+                name,
             )
         # A published data set has the splits that it has.
-        elif self.config.data not in LABELLED_SETS:
+        elif c.data not in LABELLED_SETS:
             warn_of_splits(self.labelled)
-        if self.config.parts and not self.labelled.parts:
+        if c.parts and not self.labelled.parts:
             raise ValueError(f"--parts: {name} has no labelled parts. Leave it out.")
         super().check()
 
-    def _check_missing(self) -> None:
-        """Raises a ValueError for a treatment of missing values if no value is missing."""
-        c = self.config
-        if c.cell != "gru-d" and c.missing != "carry":
-            return
-        examples = [e for part in self.labelled.splits.values() for e in part]
-        if not any(np.isnan(example.content).any() for example in examples):
-            option, advice = "--missing carry", "Leave it out."
-            if c.cell == "gru-d":
-                option, advice = "--cell gru-d", "Use --cell gru, which is the same without decays."
-            raise ValueError(
-                f"{option}: no value of {self.labelled.name} is missing, so it would have no "
-                f"effect. {advice}"
-            )
+    @property
+    def _unit_of_length(self) -> str:
+        return self.tokeniser.unit if self.is_text else "steps"
+
+    def _length(self, content: str | np.ndarray | list[str]) -> int:
+        """The number of tokens or steps."""
+        # A text has at most as many tokens as characters, which most texts need not be split for.
+        if isinstance(content, str) and len(content) > self.config.longest:
+            return len(self.tokeniser.encode(content))
+        return len(content)
 
     def _check_examples(self, examples: Sequence[Example], where: str) -> None:
         """Raises a ValueError for a label or a series that the model cannot have."""
         self.targets(examples, where)
+        lengths = [self._length(content) for _, content in examples]
+        warn_of_long(where, lengths, self.config.longest, self._unit_of_length)
         for place, (_, content) in enumerate(examples, 1):
             if not isinstance(content, str):
                 try:
@@ -446,6 +450,10 @@ class Classification(BatchTask):
                     number += 1
                     if unknown is not None:
                         unknown.add(line)
+                    # A step of a series has no spaces.
+                    length = self._length(line if self.is_text else line.split())
+                    if length > self.config.longest:
+                        say(long_line(number, length, self.config.longest, self._unit_of_length))
                     yield self._prediction(model, line, number, options.words)
         finally:
             if unknown is not None and (warning := str(unknown)):

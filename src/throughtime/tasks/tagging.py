@@ -236,6 +236,12 @@ class Tagging(BatchTask):
                     f"--{option} {getattr(c, option)}: the labels of {self.sentences.name} do not "
                     "mark spans, so it would have no effect. Leave it out."
                 )
+        for what, labels in (("labels", self.coding.labels), ("intents", self.coding.intents)):
+            if labels is not None and len(labels) < 2:
+                raise ValueError(
+                    f"{self.sentences.name}: expected at least two {what} in the training split, "
+                    f"got only {labels.names[0]!r}. Nothing can be learned from one."
+                )
         super().check()
         # A faulty validation split should not end a training after its first epoch.
         for split in ("valid", "test"):
