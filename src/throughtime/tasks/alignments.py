@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from throughtime.data import UNK, Pair, Tokeniser
-from throughtime.models import Hypothesis
-from throughtime.tasks.uses import AttentionMap
+import torch
+from torch import Tensor, nn
 
-__all__ = ["align", "maps_of_pairs", "tokens_of"]
+from throughtime.data import UNK, Pair, Tokeniser
+from throughtime.layers.evaluation import evaluating
+from throughtime.models import Hypothesis, OneNetwork
+from throughtime.models.writer import Writer
+from throughtime.tasks.uses import AttentionMap, Observation
+
+__all__ = ["align", "maps_of_pairs", "observation_of_pair", "tokens_of"]
 
 _MAX_TOKENS = 500
 """The largest number of tokens on each side of a map; nobody could read a larger one."""
@@ -97,3 +102,45 @@ def maps_of_pairs(
         )
         maps.append(attention._replace(target=target, weights=weights, title=title))
     return maps
+
+
+def observation_of_pair(
+    tokenisers: tuple[Tokeniser, Tokeniser],
+    model: nn.Module,
+    text: str,
+    search: Callable[[list[list[int]]], list[list[Hypothesis]]],
+) -> Observation:
+    """A source, and the target that the model writes for it.
+
+    The decoder reads the first target of the search again, in one call.
+
+    Args:
+        tokenisers: the tokenisers of source and target.
+        model: a model that writes a target.
+        text: the source.
+        search: returns the best outputs for each source, which it takes as token ids.
+
+    Raises:
+        ValueError: if the source is empty.
+    """
+    assert isinstance(model, Writer)
+    ids = tokenisers[0].encode(text)
+    if not ids:
+        raise ValueError("expected a source of at least one token, got an empty text.")
+    device = next(model.parameters()).device
+    written = [*search([ids])[0][0].tokens]
+    source = torch.tensor([ids], device=device)
+    target = torch.tensor([[model.bos, *written]], device=device)
+
+    def run() -> Tensor:
+        with evaluating(model):
+            scores = model.writable(model(source, None, target)[0])
+        return scores.float().softmax(-1).cpu()
+
+    read = tuple(tokens_of(tokenisers[0], ids, tokenisers[0].unknown(text)))
+    outputs = [tokenisers[1].decode([i]) or "·" for i in range(len(tokenisers[1]))]
+    if isinstance(model, OneNetwork):
+        # One network reads the source, and then a mark for each token that it writes.
+        return Observation({"recurrent": (*read, *["·"] * (len(written) + 1))}, run, outputs)
+    steps = {"encoder": read, "decoder": ("·", *tokens_of(tokenisers[1], written))}
+    return Observation(steps, run, outputs)

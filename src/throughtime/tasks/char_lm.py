@@ -24,6 +24,7 @@ from throughtime.data import (
     suspicions,
 )
 from throughtime.data.splits import Cut
+from throughtime.layers.evaluation import evaluating
 from throughtime.layers.recurrent import RecurrentState
 from throughtime.models.decoding import Sampling, generate
 from throughtime.models.language_model import LanguageModel
@@ -34,6 +35,7 @@ from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
+from throughtime.tasks.uses import Language, Observation
 
 __all__ = ["CharLM", "CharLMConfig"]
 
@@ -324,6 +326,25 @@ class CharLM(BatchTask):
         total, count = log_likelihood(model, tokens, rows_for_scoring(len(tokens)))
         figures = {**self.figures_of_loss(-total / count), "log_likelihood": total}
         return Evaluation(figures, {"characters": count, "skipped": len(text) - len(tokens)})
+
+    def held_out(self, most: int) -> list[str]:
+        return [split_of(self.name, self.corpus.name, self.corpus.splits, "valid")[:most]]
+
+    @property
+    def language(self) -> Language:
+        return Language(self.vocabulary.tokens, self.start, self.vocabulary.encode)
+
+    def observe(self, model: nn.Module, input: str) -> Observation:
+        tokens = self.vocabulary.encode(input)
+        if not len(tokens):
+            raise ValueError("expected at least one character, got an empty text.")
+        tokens = tokens.to(next(model.parameters()).device)
+
+        def run() -> Tensor:
+            with evaluating(model):
+                return model(tokens[None])[0][0].float().softmax(-1).cpu()
+
+        return Observation({"": tuple(input)}, run, self.vocabulary.tokens)
 
     def show(self, model: nn.Module) -> list[Shown]:
         prime = self.vocabulary.encode(self.start)

@@ -45,14 +45,14 @@ from throughtime.tasks.classification_settings import (
     JudgingOptions,
     LabellingOptions,
 )
-from throughtime.tasks.run_data import COUNTS, check_unchanged, split_of
+from throughtime.tasks.run_data import COUNTS, check_unchanged, first_of, split_of
 from throughtime.tasks.series_features import SeriesFeatures, mean_time_step, moments
 from throughtime.tasks.shown import Curves, Shown
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
 from throughtime.tasks.unknown_tokens import UnknownTokens
-from throughtime.tasks.uses import Prediction
+from throughtime.tasks.uses import Observation, Prediction
 
 __all__ = ["Classification", "ClassificationConfig"]
 
@@ -433,6 +433,31 @@ class Classification(BatchTask):
         # A word may come twice; the number tells the points apart.
         points = [f"{word} {i}" for i, word in enumerate(words, 1)]
         return Curves(points, curves, text, "", "probability")
+
+    def held_out(self, most: int) -> list[str | np.ndarray]:
+        contents = [example.content for example in self.examples("valid")]
+        return first_of(contents, lambda content: len(self.row(content)), most)
+
+    def observe(self, model: nn.Module, input: str | np.ndarray) -> Observation:
+        if isinstance(input, str):
+            if not input.strip():
+                raise ValueError("expected a sequence of at least one step, got an empty line.")
+            row = self._row_of_line(input, 1)
+        else:
+            row = self.row(input)
+        probabilities = probabilities_of_beginnings(model, row)
+
+        def run() -> Tensor:
+            with evaluating(model):
+                model(row[None].to(next(model.parameters()).device), torch.tensor([len(row)]))
+            return probabilities
+
+        if self.is_text:
+            words = tuple(self.tokeniser.decode([i]) for i in row.tolist())
+            return Observation({"recurrent": words}, run, self.labels)
+        steps = tuple(str(t) for t in range(1, len(row) + 1))
+        names = tuple(f"x{i}" for i in range(1, row.shape[1] + 1))
+        return Observation({"recurrent": steps}, run, self.labels, row, names)
 
     def predictions(
         self,

@@ -31,13 +31,20 @@ from throughtime.models.cloze import Cloze
 from throughtime.reading import Entries
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
-from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of, splits_joined
+from throughtime.tasks.run_data import (
+    COUNTS,
+    absolute,
+    check_unchanged,
+    first_of,
+    split_of,
+    splits_joined,
+)
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
 from throughtime.tasks.unknown_tokens import UnknownTokens
-from throughtime.tasks.uses import Prediction
+from throughtime.tasks.uses import Observation, Prediction
 
 __all__ = ["GAP", "ClozeConfig", "MissingWord"]
 
@@ -388,6 +395,27 @@ class MissingWord(BatchTask):
             words = [guess for guess, _ in self.guesses(model, text, min(3, len(self.tokeniser)))]
             lines.append(f"{text} → {', '.join(words)} ({word})")
         return [Text("\n".join(lines))]
+
+    def held_out(self, most: int) -> list[str]:
+        rows = first_of(self.ids("valid"), len, most)
+        return [self.tokeniser.decode(row) for row in rows]
+
+    def observe(self, model: nn.Module, input: str) -> Observation:
+        assert isinstance(model, Cloze)
+        ids = self.tokeniser.encode(input)
+        if not ids:
+            raise ValueError("expected at least one word, got an empty text.")
+        tokens = torch.tensor([ids], device=next(model.parameters()).device)
+
+        def run() -> torch.Tensor:
+            with evaluating(model):
+                words = model(tokens)[0].float().softmax(-1).cpu()  # (T, V)
+            # The network reads a mark before and after the words, where nothing is predicted.
+            return torch.nn.functional.pad(words, (0, 0, 1, 1))
+
+        names = [self.tokeniser.decode([i]) for i in range(len(self.tokeniser))]
+        steps = ("^", *(names[i] for i in ids), "$")
+        return Observation({"recurrent": steps}, run, names)
 
     def predictions(
         self,

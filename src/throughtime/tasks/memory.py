@@ -14,9 +14,10 @@ from throughtime.data.problems import PROBLEMS, Examples, GeneratedBatches, Grad
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.stepwise import StepwiseNetwork, WindowNetwork
 from throughtime.tasks.network import NetworkConfig, check_range
+from throughtime.tasks.run_data import first_of
 from throughtime.tasks.shown import Shown, Table
 from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, NoOptions, Share
-from throughtime.tasks.uses import Prediction
+from throughtime.tasks.uses import Observation, Prediction
 
 __all__ = ["MemoryConfig", "MemoryTask"]
 
@@ -250,6 +251,33 @@ class MemoryTask(BatchTask):
                 rows.append([f"{output.item():.3f}", f"{target.item():.3f}"])
         size = f" of {min(length, 20)} {problem.measure}" if problem.measure else ""
         return [Table(["output", "target"], rows, f"The last step of examples{size}")]
+
+    def held_out(self, most: int) -> list[Tensor]:
+        rows: list[Tensor] = []
+        for batch in self._examples("valid", self.config.length):
+            lengths = batch.lengths.tolist()
+            rows += [x[:length] for x, length in zip(batch.inputs, lengths, strict=True)]
+            if sum(map(len, rows)) >= most:
+                break
+        return first_of(rows, len, most)
+
+    def observe(self, model: nn.Module, input: str | Tensor) -> Observation:
+        problem = self.problem
+        x = problem.parse(input.strip()) if isinstance(input, str) else input  # (T, I)
+        if not len(x):
+            raise ValueError("expected at least one symbol, got an empty line.")
+
+        def run() -> Tensor | None:
+            with evaluating(model):
+                outputs = model(x[None].to(next(model.parameters()).device))[0].cpu()  # (T, O)
+            return outputs.softmax(-1) if problem.outputs else None
+
+        is_symbols = bool((x.sum(1) == 1).all() and ((x == 0) | (x == 1)).all())
+        if is_symbols:
+            steps = tuple(problem.inputs[i] for i in x.argmax(1).tolist())
+            return Observation({"recurrent": steps}, run, problem.outputs)
+        steps = tuple(str(t) for t in range(1, len(x) + 1))
+        return Observation({"recurrent": steps}, run, problem.outputs, x, problem.inputs)
 
     def predictions(
         self,

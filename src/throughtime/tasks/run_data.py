@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from throughtime.data import reopenable
 from throughtime.reading import Entries, Whole
 
-__all__ = ["COUNTS", "LONGEST", "absolute", "check_unchanged", "split_of", "splits_joined"]
+__all__ = [
+    "COUNTS",
+    "LONGEST",
+    "absolute",
+    "check_unchanged",
+    "first_of",
+    "split_of",
+    "splits_joined",
+]
 
 Split = TypeVar("Split")
 Item = TypeVar("Item")
@@ -76,3 +84,20 @@ def split_of(task: str, name: str, splits: Mapping[str, Split], split: str) -> S
         hint = " A training needs it: raise --valid_fraction." if split == "valid" else ""
         raise ValueError(f'{task}: {name} has no split "{split}", only {", ".join(splits)}.{hint}')
     return splits[split]
+
+
+def first_of(items: Sequence[Item], length: Callable[[Any], int], most: int) -> list[Item]:
+    """The first items of at most ``most`` steps together, and at least one item.
+
+    Args:
+        items: the sequences.
+        length: the number of steps of one of them.
+        most: the largest number of steps.
+    """
+    chosen, total = [], 0
+    for item in items:
+        total += length(item)
+        if chosen and total > most:
+            break
+        chosen.append(item)
+    return chosen

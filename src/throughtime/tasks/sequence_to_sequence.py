@@ -32,18 +32,25 @@ from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderDecoder, Hypothesis, Writer
 from throughtime.models.repetition import longest_repeats
 from throughtime.reading import Each, Entries, Number, Whole
-from throughtime.tasks.alignments import maps_of_pairs
+from throughtime.tasks.alignments import maps_of_pairs, observation_of_pair
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 from throughtime.tasks.network import check_range
 from throughtime.tasks.pair_predictions import SearchOptions, predict_lines
 from throughtime.tasks.pair_warnings import unknown_by_side, warn_of_round_trip
 from throughtime.tasks.rewriting import Usual, character_error_rate, hypotheses, match_figures
-from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, split_of, splits_joined
+from throughtime.tasks.run_data import (
+    COUNTS,
+    LONGEST,
+    check_unchanged,
+    first_of,
+    split_of,
+    splits_joined,
+)
 from throughtime.tasks.sequence_settings import MOST_BEAMS, SequenceToSequenceConfig
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
-from throughtime.tasks.uses import AttentionMap, Prediction
+from throughtime.tasks.uses import AttentionMap, Observation, Prediction
 
 __all__ = ["JudgingOptions", "SequenceToSequence", "SequenceToSequenceConfig"]
 
@@ -450,6 +457,15 @@ class SequenceToSequence(BatchTask):
         explain: bool = False,
     ) -> Iterator[Prediction]:
         return predict_lines(self, model, inputs, options, say, explain)
+
+    def held_out(self, most: int) -> list[str]:
+        sources = [pair.source for pair in self.split("valid")]
+        return first_of(sources, lambda text: len(self.tokenisers[0].encode(text)), most)
+
+    def observe(self, model: nn.Module, input: str) -> Observation:
+        return observation_of_pair(
+            self.tokenisers, model, input, lambda ids: self.search(model, ids)
+        )
 
     @property
     def nothing_to_explain(self) -> str:

@@ -27,17 +27,18 @@ from throughtime.data.tagged_batches import CodedSentence, TaggedBatch, collate_
 from throughtime.data.tagged_sets import TAGGED_SETS, Sentence
 from throughtime.data.word_vectors import read_word_vectors
 from throughtime.data.words import split_words
+from throughtime.layers.evaluation import evaluating
 from throughtime.models.tagger import Tagger
 from throughtime.reading import Entries, Whole
 from throughtime.tasks.labelling import Labelled, judged, labelled, losses_of, scores_of
 from throughtime.tasks.labels import UNSEEN, LabelCounts, Labels
-from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, split_of
+from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, first_of, split_of
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.tag_coding import TagCoding, looked_up
 from throughtime.tasks.tagging_settings import LabellingOptions, SentencesToJudge, TaggingConfig
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
-from throughtime.tasks.uses import Prediction
+from throughtime.tasks.uses import Observation, Prediction
 
 __all__ = ["Tagging", "TaggingConfig"]
 
@@ -422,6 +423,25 @@ class Tagging(BatchTask):
             pieces[span.begin] = f"[{pieces[span.begin]}"
             pieces[span.end - 1] += f" {span.type}]"
         return " ".join(pieces)
+
+    def held_out(self, most: int) -> list[Sequence[str]]:
+        return first_of([row.words for row in self.sentences.splits["valid"]], len, most)
+
+    def observe(self, model: nn.Module, input: str | Sequence[str]) -> Observation:
+        assert isinstance(model, Tagger)
+        words = tuple(input.split() if isinstance(input, str) else input)
+        if not words:
+            raise ValueError("expected at least one word, got an empty sentence.")
+        batch = collate_tagged([self.coding.encode(Sentence(words, ()))])
+        device = next(model.parameters()).device
+        batch = TaggedBatch(*(tensor.to(device) for tensor in batch))
+
+        def run() -> Tensor:
+            with evaluating(model):
+                scores = scores_of(model, batch).words
+                return model.labels.marginals(scores)[0].float().cpu()
+
+        return Observation({"recurrent": words}, run, self.coding.labels.names)
 
     def predictions(
         self,

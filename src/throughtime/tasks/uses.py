@@ -5,18 +5,22 @@ The commands and the pages know these protocols only, and no task by its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = [
     "AttentionMap",
     "Continues",
     "Explains",
+    "Inspectable",
+    "Language",
+    "Observation",
     "Prediction",
     "Predicts",
+    "Streams",
 ]
 
 
@@ -125,4 +129,81 @@ class Explains(Protocol):
 
     def explanations(self, model: nn.Module) -> list[AttentionMap]:
         """The attention weights for a few examples of the validation split."""
+        ...
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One sequence as a model reads it, step by step.
+
+    Args:
+        steps: the text of each step, for each part of the model: the prefix of the names of its
+            modules ("encoder", "decoder"; empty for the whole model). Modules without a part do
+            not read these steps.
+        run: runs the model once on the sequence, in evaluation mode and without a gradient, and
+            returns (T, K), the probability of each output after each of the last T steps of the
+            part that comes last in ``steps``; None if the model has no probabilities.
+        outputs: the names of the K outputs (characters, labels).
+        features: (T, I), the numbers that the model read, if it reads numbers and no tokens.
+        feature_names: the names of the I features.
+    """
+
+    steps: Mapping[str, Sequence[str]]
+    run: Callable[[], Tensor | None]
+    outputs: Sequence[str] = ()
+    features: Tensor | None = None
+    feature_names: Sequence[str] = ()
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A task whose model can be watched while it reads, for ``throughtime inspect``."""
+
+    def held_out(self, most: int) -> list[Any]:
+        """Inputs of the validation split, in order; each can be an argument of :meth:`observe`.
+
+        Args:
+            most: the largest number of steps in all of them together; the first may have more.
+        """
+        ...
+
+    def observe(self, model: nn.Module, input: Any) -> Observation:
+        """Prepares the model to read one input.
+
+        Args:
+            model: the model.
+            input: a text that a user has written, or one of :meth:`held_out`.
+
+        Raises:
+            ValueError: if the model cannot read the input: an empty text, or a character that the
+                training never saw.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Language:
+    """The tokens of a language model, which is called as ``model(tokens, state)``.
+
+    The model maps tokens (B, T) and a state to the scores of the next token (B, T, V) and the next
+    state.
+
+    Args:
+        tokens: the text of each of the V tokens.
+        start: what the model reads before the first token of a text.
+        encode: turns a text into token ids (N); raises a ValueError for unknown characters.
+    """
+
+    tokens: Sequence[str]
+    start: str
+    encode: Callable[[str], Tensor]
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A task whose model is a language model, which reads and writes token by token."""
+
+    @property
+    def language(self) -> Language:
+        """The tokens of the model."""
         ...

@@ -52,8 +52,9 @@ class Language(Problem):
 class CountingLanguage(Language, Graded):
     """The words a^n b^n, or a^n b^n c^n, for n from 1 to ``length``.
 
-    A step is judged if the next symbol is determined: from the first b to the end mark. Before it,
-    the number of a's to come is unknown.
+    A step has a target, and is judged, if the next symbol is determined: from the first b to the
+    end mark. Before it the number of a's to come is unknown; to learn its distribution would be to
+    learn the largest n of the training.
 
     Source: Weiss, Goldberg and Yahav, "On the practical computational power of finite precision
         RNNs for language recognition", arXiv 1805.04908; Gers and Schmidhuber (2001).
@@ -80,6 +81,10 @@ class CountingLanguage(Language, Graded):
 
     def word(self, draw: np.random.Generator, length: int) -> Word:
         return self.word_of(int(draw.integers(1, length + 1)))
+
+    def _padded(self, words: Sequence[Word]) -> Examples:
+        examples = super()._padded(words)
+        return examples._replace(has_target=examples.legal.any(-1))
 
     def graded(self, sizes: Sequence[int]) -> Examples:
         return self._padded([self.word_of(n) for n in sizes])
