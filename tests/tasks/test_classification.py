@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from throughtime.cli.main import main
+from throughtime.inspection.recording import record
 from throughtime.models.marked import MarkedGRUD
 from throughtime.tasks.beginnings import probabilities_of_beginnings
 from throughtime.tasks.class_figures import calibration_error, class_figures
@@ -228,6 +229,7 @@ def test_gru_d_reads_missing_values_and_the_gaps_between_times(tmp_path):
         [0, 0, 0, 0, 8, 6],
     ]
     counted = SeriesFeatures([1, 0, 0], [2, 1, 1], "decay").of_series(series)
+    assert features.names == ["x1", "x3", "x1 observed", "x3 observed", "x1 gap", "x3 gap"]
     assert counted[:, 6:].tolist() == [[0, 0, 0], [1, 1, 1], [2, 1, 1]]
     # The predicted line is read in the same way, and the label after each step too.
     lines = ["1,0,0.5 ?,1,0.2 ?,1.5,?"]
@@ -236,6 +238,10 @@ def test_gru_d_reads_missing_values_and_the_gaps_between_times(tmp_path):
     assert one.lines == ["b"]
     last = each.record["words"][-1]["probabilities"]
     assert last == pytest.approx(one.record["probabilities"], abs=1e-6)
+    # The state and the gates of the layer inside are recorded, too.
+    recording = record(task, model, task.held_out(6)[0])
+    assert recording.feature_names[-1] == "x3 gap"
+    assert {tuple(recording.values[name].shape) for name in recording.states} == {(6, 12)}
 
 
 class Reader(torch.nn.Module):

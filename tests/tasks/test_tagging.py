@@ -8,6 +8,7 @@ import torch
 from throughtime import tasks
 from throughtime.cli.main import main
 from throughtime.data import UNK
+from throughtime.tasks.labelling import Labelled
 from throughtime.tasks.labels import LabelCounts, Labels
 from throughtime.tasks.run import Run
 from throughtime.tasks.tagging import Tagging, TaggingConfig
@@ -113,7 +114,7 @@ def test_the_figures_are_those_of_the_scorer(folder, monkeypatch):
     rows[:] = [rows[0]._replace(words=tuple("wxyz"), labels=tuple(y.split())) for y in gold]
     from throughtime.tasks import tagging as module
 
-    results = [module.Labelled(y.split(), [], None) for y in guess]
+    results = [Labelled(y.split(), [], None) for y in guess]
     monkeypatch.setattr(module, "judged", lambda model, coding, rows: (0.5, results))
     figures = tagging.evaluate(tagging.model()).figures
     # True: A B, A, B. Predicted: A B, A, B A. Right: A and B of the first; none of the others.

@@ -7,13 +7,55 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from throughtime.data import Tokeniser, in_words, suspicions
-from throughtime.data.labelled import Labelled
+from throughtime.data.labelled import Example, Labelled
+from throughtime.tasks.series_features import SeriesFeatures
 
-__all__ = ["check_missing", "long_line", "warn_of_long", "warn_of_splits", "warn_of_unknown"]
+__all__ = [
+    "check_missing",
+    "check_series",
+    "class_numbers",
+    "long_line",
+    "warn_of_long",
+    "warn_of_splits",
+    "warn_of_unknown",
+]
 
 _log = logging.getLogger(__name__)
+
+
+def class_numbers(labels: Sequence[str], examples: Sequence[Example], where: str) -> Tensor:
+    """The numbers of the classes of examples, (N) int64.
+
+    Args:
+        labels: the names of the classes in the order of their numbers.
+        examples: the examples.
+        where: the name of the data and the split, for the message.
+
+    Raises:
+        ValueError: for a label that is none of them, with the place of the example.
+    """
+    number = {label: i for i, label in enumerate(labels)}
+    for place, example in enumerate(examples, 1):
+        if example.label not in number:
+            raise ValueError(
+                f"{where}, example {place}: expected one of the labels of the training "
+                f"({', '.join(labels[:9])}{', …' if len(labels) > 9 else ''}), got "
+                f"{example.label!r}."
+            )
+    return torch.tensor([number[example.label] for example in examples])
+
+
+def check_series(features: SeriesFeatures, examples: Sequence[Example], where: str) -> None:
+    """Raises a ValueError for a series that cannot be read, with its place."""
+    for place, (_, series) in enumerate(examples, 1):
+        try:
+            features.check(np.asarray(series))
+        except ValueError as error:
+            raise ValueError(f"{where}, series {place}: {error}") from error
 
 
 def check_missing(data: Labelled, option: str) -> None:

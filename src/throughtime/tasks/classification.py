@@ -34,12 +34,20 @@ from throughtime.reading import Each, Entries, Maybe
 from throughtime.tasks.beginnings import TOKENS_OF_EVALUATION, probabilities_of_beginnings
 from throughtime.tasks.class_checks import (
     check_missing,
+    check_series,
+    class_numbers,
     long_line,
     warn_of_long,
     warn_of_splits,
     warn_of_unknown,
 )
-from throughtime.tasks.class_figures import calibration_error, class_displays, class_figures
+from throughtime.tasks.class_figures import (
+    calibration_error,
+    class_curves,
+    class_displays,
+    class_figures,
+)
+from throughtime.tasks.class_predictions import after_each_step, nothing_read, of_the_whole
 from throughtime.tasks.classification_settings import (
     ClassificationConfig,
     JudgingOptions,
@@ -47,7 +55,7 @@ from throughtime.tasks.classification_settings import (
 )
 from throughtime.tasks.run_data import COUNTS, check_unchanged, first_of, split_of
 from throughtime.tasks.series_features import SeriesFeatures, mean_time_step, moments
-from throughtime.tasks.shown import Curves, Shown
+from throughtime.tasks.shown import Shown
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
@@ -227,15 +235,7 @@ class Classification(BatchTask):
 
     def targets(self, examples: Sequence[Example], where: str) -> Tensor:
         """The classes of examples; raises a ValueError for one that the training does not have."""
-        number = {label: i for i, label in enumerate(self.labels)}
-        for place, example in enumerate(examples, 1):
-            if example.label not in number:
-                raise ValueError(
-                    f"{where}, example {place}: expected one of the labels of the training "
-                    f"({', '.join(self.labels[:9])}{', …' if len(self.labels) > 9 else ''}), got "
-                    f"{example.label!r}."
-                )
-        return torch.tensor([number[example.label] for example in examples])
+        return class_numbers(self.labels, examples, where)
 
     def check(self) -> None:
         c, name = self.config, self.labelled.name
@@ -282,12 +282,8 @@ class Classification(BatchTask):
         self.targets(examples, where)
         lengths = [self._length(content) for _, content in examples]
         warn_of_long(where, lengths, self.config.longest, self._unit_of_length)
-        for place, (_, content) in enumerate(examples, 1):
-            if not isinstance(content, str):
-                try:
-                    self._features.check(content)
-                except ValueError as error:
-                    raise ValueError(f"{where}, series {place}: {error}") from error
+        if not self.is_text:
+            check_series(self._features, examples, where)
 
     def defaults(self) -> dict[str, Default]:
         amount = len(self._learned)
@@ -368,8 +364,6 @@ class Classification(BatchTask):
         )
         return Loss(total, len(batch.targets))
 
-    # Evaluation.
-
     def evaluate(
         self, model: nn.Module, split: str | None = None, options: JudgingOptions | None = None
     ) -> Evaluation:
@@ -412,8 +406,6 @@ class Classification(BatchTask):
         scores[order] = torch.cat(parts).float()
         return scores, targets
 
-    # Uses of a trained model.
-
     def show(self, model: nn.Module) -> list[Shown]:
         examples = self.examples("valid")
         scores, targets = self._scores(model, examples, "valid")
@@ -421,18 +413,12 @@ class Classification(BatchTask):
         if self.is_text:
             texts = [str(example.content) for example in examples[:50]]
             short = [text for text in texts if 1 < len(self.row(text)) <= _LONGEST_SHOWN][:3]
-            items += [self._after_each_word(model, text) for text in short]
+            for text in short:
+                row = self.row(text)
+                words = [self.tokeniser.decode([i]) for i in row.tolist()]
+                probabilities = probabilities_of_beginnings(model, row)
+                items.append(class_curves(probabilities, self.labels, words, text))
         return items
-
-    def _after_each_word(self, model: nn.Module, text: str) -> Curves:
-        probabilities = probabilities_of_beginnings(model, self.row(text))
-        words = [self.tokeniser.decode([i]) for i in self.row(text).tolist()]
-        last = probabilities[-1]
-        shown = sorted(last.argsort(descending=True)[:6].tolist())
-        curves = {self.labels[i]: probabilities[:, i].tolist() for i in shown}
-        # A word may come twice; the number tells the points apart.
-        points = [f"{word} {i}" for i, word in enumerate(words, 1)]
-        return Curves(points, curves, text, "", "probability")
 
     def held_out(self, most: int) -> list[str | np.ndarray]:
         contents = [example.content for example in self.examples("valid")]
@@ -456,8 +442,7 @@ class Classification(BatchTask):
             words = tuple(self.tokeniser.decode([i]) for i in row.tolist())
             return Observation({"recurrent": words}, run, self.labels)
         steps = tuple(str(t) for t in range(1, len(row) + 1))
-        names = tuple(f"x{i}" for i in range(1, row.shape[1] + 1))
-        return Observation({"recurrent": steps}, run, self.labels, row, names)
+        return Observation({"recurrent": steps}, run, self.labels, row, self._features.names)
 
     def predictions(
         self,
@@ -485,28 +470,16 @@ class Classification(BatchTask):
 
     def _prediction(self, model: nn.Module, line: str, number: int, has_words: bool) -> Prediction:
         if not line.strip():
-            return Prediction([] if has_words else [""], {"label": "", "probabilities": {}})
+            return nothing_read(has_words)
         row = self._row_of_line(line, number)
-        if not has_words:
-            device = next(model.parameters()).device
-            with evaluating(model):
-                scores = model(row[None].to(device), torch.tensor([len(row)]))[0]
-            last = scores.float().softmax(-1).cpu()
-            record = {"label": self.labels[last.argmax()], "probabilities": self._named(last)}
-            return Prediction([record["label"]], record)
-        probabilities = probabilities_of_beginnings(model, row)
-        words = [self.tokeniser.decode([i]) for i in row.tolist()] if self.is_text else None
-        lines, steps = [], []
-        for i, at_step in enumerate(probabilities):
-            name = words[i] if words else str(i + 1)
-            best = int(at_step.argmax())
-            lines.append(f"{number}\t{name}\t{self.labels[best]}\t{at_step[best]:.4f}")
-            steps.append({"word" if words else "step": name, "probabilities": self._named(at_step)})
-        best = self.labels[int(probabilities[-1].argmax())]
-        return Prediction(lines, {"label": best, "words": steps})
-
-    def _named(self, probabilities: Tensor) -> dict[str, float]:
-        return dict(zip(self.labels, probabilities.tolist(), strict=True))
+        if has_words:
+            words = [self.tokeniser.decode([i]) for i in row.tolist()] if self.is_text else None
+            probabilities = probabilities_of_beginnings(model, row)
+            return after_each_step(probabilities, self.labels, number, words)
+        device = next(model.parameters()).device
+        with evaluating(model):
+            scores = model(row[None].to(device), torch.tensor([len(row)]))[0]
+        return of_the_whole(scores.float().softmax(-1).cpu(), self.labels)
 
     def _row_of_line(self, line: str, number: int) -> Tensor:
         if self.is_text:

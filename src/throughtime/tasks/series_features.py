@@ -75,6 +75,13 @@ class SeriesFeatures:
         num_values = len(self.mean) - (self.times is not None)
         return num_values * (2 if self.missing == "carry" else 1)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of what the model reads at each step, with the numbers of the features."""
+        values = [f"x{i + 1}" for i in range(len(self.mean)) if i != self.times]
+        further = {"carry": ["observed"], "decay": ["observed", "gap"]}.get(self.missing, [])
+        return values + [f"{value} {what}" for what in further for value in values]
+
     def check(self, series: np.ndarray) -> None:
         """Raises a ValueError for a series that cannot be turned into features."""
         if series.shape[1] != len(self.mean):

@@ -20,7 +20,6 @@ from throughtime.data.label_schemes import (
     allowed_labels,
     spans_of,
     strict_spans_of,
-    to_labels,
 )
 from throughtime.data.tagged import TaggedSet, load_tagged, read_tagged
 from throughtime.data.tagged_batches import CodedSentence, TaggedBatch, collate_tagged
@@ -30,12 +29,13 @@ from throughtime.data.words import split_words
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.tagger import Tagger
 from throughtime.reading import Entries, Whole
-from throughtime.tasks.labelling import Labelled, judged, labelled, losses_of, scores_of
+from throughtime.tasks.labelling import judged, labelled, losses_of, scores_of
 from throughtime.tasks.labels import UNSEEN, LabelCounts, Labels
 from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, first_of, split_of
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.tag_coding import TagCoding, looked_up
+from throughtime.tasks.tag_predictions import nothing_read, of_sentence
 from throughtime.tasks.tagging_settings import LabellingOptions, SentencesToJudge, TaggingConfig
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.uses import Observation, Prediction
@@ -469,42 +469,10 @@ class Tagging(BatchTask):
                         f"line {number}: has {len(words):,} words, the longest sentence of the "
                         f"training {longest:,}. Its labels may be poor; give a sentence per line."
                     )
-                yield self._written(words, next(results), options) if words else _nothing()
-
-    def _written(
-        self, words: Sequence[str], result: Labelled, options: LabellingOptions
-    ) -> Prediction:
-        labels: Sequence[str] = result.labels
-        record: dict[str, Any] = {"words": list(words)}
-        if self.coding.has_spans:
-            spans = spans_of(labels)
-            labels = to_labels(spans, len(words), options.scheme)
-            record |= {
-                "labels": labels,
-                "spans": [
-                    {
-                        "text": " ".join(words[begin:end]),
-                        "type": kind,
-                        "begin": begin,
-                        "end": end,
-                        "probability": chance,
-                    }
-                    for (begin, end, kind), chance in zip(spans, result.chances, strict=True)
-                ],
-            }
-        else:
-            record |= {"labels": labels, "probabilities": result.chances}
-        lines = [f"{word}\t{label}" for word, label in zip(words, labels, strict=True)]
-        if result.intent is not None:
-            intent, chance = result.intent
-            lines.insert(0, f"# intent = {intent}")
-            record["intent"] = {"label": intent, "probability": chance}
-        return Prediction([*lines, ""], record)
-
-
-def _nothing() -> Prediction:
-    """The prediction for a line without words."""
-    return Prediction([""], {"words": [], "labels": []})
+                if words:
+                    yield of_sentence(words, next(results), self.coding.has_spans, options.scheme)
+                else:
+                    yield nothing_read()
 
 
 def _count_spans(counts: LabelCounts, true: Sequence[Span], predicted: Sequence[Span]) -> None:
