@@ -92,7 +92,7 @@ def class_curves(
         words: the T words.
         title: the whole text.
     """
-    shown = sorted(probabilities[-1].argsort(descending=True)[:_MOST_CURVES].tolist())
+    shown: list[int] = sorted(probabilities[-1].argsort(descending=True)[:_MOST_CURVES].tolist())
     curves = {names[i]: probabilities[:, i].tolist() for i in shown}
     # A word may come twice; the number tells the points apart.
     points = [f"{word} {i}" for i, word in enumerate(words, 1)]
