@@ -1,4 +1,4 @@
-"""The pictures of README.md and docs/gallery.md.
+"""The pictures of README.md, docs/gallery.md and docs/associations.md.
 
     python docs/making/pictures.py                # trains two models for minutes, draws all
     python docs/making/pictures.py gates speed    # these alone
@@ -195,6 +195,40 @@ def speed(runs: Path) -> Image.Image:
     return drawn_as_image(figure)
 
 
+ASSOCIATIONS = {
+    "one to one": ([0], [0], 1),
+    "one to many": ([0], [0, 1, 2], 3),
+    "many to one": ([0, 1, 2], [2], 3),
+    "many to many,\none output for each step": ([0, 1, 2], [0, 1, 2], 3),
+    "many to many,\nof different lengths": ([0, 1, 2], [2, 3], 4),
+}
+"""Each kind of mapping: the steps with an input, those with an output, and the number of steps."""
+
+
+def associations(runs: Path) -> Image.Image:
+    """The kinds of mappings, unfolded through time."""
+    widths = [steps for _, _, steps in ASSOCIATIONS.values()]
+    figure = Figure(figsize=(10, 2.4), layout="constrained")
+    panels = figure.subplots(1, len(ASSOCIATIONS), width_ratios=[max(2, w) for w in widths])
+    arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 9, "shrinkB": 9}
+    for axes, (title, (inputs, outputs, steps)) in zip(panels, ASSOCIATIONS.items(), strict=True):
+        axes.set_title(title, fontsize=9)
+        axes.set_xlim(-0.5 - (steps == 1) / 2, steps - 0.5 + (steps == 1) / 2)
+        axes.set_ylim(-0.5, 2.5)
+        axes.axis("off")
+        nodes = [(t, 0, "$x$", "#ffe0b8") for t in inputs]
+        nodes += [(t, 1, "$h$", "#dddddd") for t in range(steps)]
+        nodes += [(t, 2, "$y$", "#bcd7f5") for t in outputs]
+        for t, row, letter, colour in nodes:
+            box = {"boxstyle": "square,pad=0.35", "facecolor": colour, "edgecolor": "black"}
+            axes.text(t, row, letter, ha="center", va="center", bbox=box)
+        ends = [((t, 0), (t, 1)) for t in inputs] + [((t, 1), (t, 2)) for t in outputs]
+        ends += [((t - 1, 1), (t, 1)) for t in range(1, steps)]
+        for begin, end in ends:
+            axes.annotate("", end, begin, arrowprops=arrow)
+    return drawn_as_image(figure)
+
+
 def drawn_as_image(figure: Figure) -> Image.Image:
     """A figure of Matplotlib as a picture."""
     file = io.BytesIO()
@@ -211,6 +245,7 @@ DRAWN: dict[str, Callable[[Path], Image.Image]] = {
     "lens": lens,
     "lecture": lecture,
     "unit": unit,
+    "associations": associations,
 }
 
 
