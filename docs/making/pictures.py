@@ -44,7 +44,12 @@ TRAININGS = {
     "finnish": f"inflection --config {ROOT}/recipes/inflection/finnish-high.yaml --max_time 6",
 }
 WORD = "kirjasto N;IN+ESS;PL"
-CODE = 'def first(words):\n    for word in words:\n        if word.startswith("a"):\n            return word\n'
+CODE = """\
+def first(words):
+    for word in words:
+        if word.startswith("a"):
+            return word
+"""
 LINE = "KING HENRY:\nWhat is the matter, my good lord?\n"
 # As a page is shown on a machine that has no network, without Chromium's own connections.
 CHROMIUM = (
