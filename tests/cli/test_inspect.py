@@ -179,6 +179,11 @@ def test_folders_that_cannot_be_inspected_are_refused(runs, capsys, tmp_path):
     assert 'there is no "from_the_future"' in refusal(capsys, str(tmp_path))
 
 
+def test_a_model_without_recurrent_layers_is_refused(tmp_path, capsys):
+    folder = saved(tmp_path / "window", "memory", problem="parity", network="window")
+    assert "no recurrent layers" in refusal(capsys, folder)
+
+
 def test_a_run_of_another_version_is_read_with_a_remark(runs, capsys, tmp_path):
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((Path(runs["gru"]) / name).read_bytes())

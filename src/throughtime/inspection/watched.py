@@ -13,6 +13,7 @@ from throughtime.inspection.measures.correlation import followers
 from throughtime.inspection.measures.summary import Measured, measures_of
 from throughtime.inspection.measures.text_properties import Property
 from throughtime.inspection.recording import Recording, record
+from throughtime.layers.recurrent import Recurrent
 from throughtime.tasks.run import Run
 from throughtime.tasks.uses import Streams
 
@@ -45,7 +46,8 @@ class Watched:
         step: a model that ``--keep_best`` has kept; None is the best one.
 
     Raises:
-        ValueError: if the run has no model, or the model cannot read the input.
+        ValueError: if the run has no model, the model has no recurrent layers, or it cannot read
+            the input.
     """
 
     def __init__(
@@ -54,6 +56,11 @@ class Watched:
         self.run, self.task, self.input, self.is_own = run, task, input, is_own
         self.model = run.load_model(task, step)
         self.is_language = isinstance(task, Streams)
+        if not any(isinstance(module, Recurrent) for module in self.model.modules()):
+            raise ValueError(
+                f"{run.folder}: the model has no recurrent layers of this package, so there is "
+                f"nothing to measure."
+            )
         try:
             self.recording = record(task, self.model, input)
         except ValueError as error:
