@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import torch
@@ -22,14 +22,17 @@ __all__ = ["Watched", "example_of"]
 _FOLLOWED_STEPS = 10_000
 
 
-def example_of(task: Any, number: int) -> Any:
-    """The held-out example of a number, from 1.
+def example_of(task: Any, number: int | None = None) -> Any:
+    """The held-out example of a number, from 1; None is the longest, in which there is most to see.
 
     Raises:
         ValueError: if there is no such example, or the data of the run cannot be read.
     """
     choices = examples(task)
-    if not 1 <= number <= len(choices):
+    if number is None and choices:
+        # What has no length counts as the shortest.
+        return max(choices, key=lambda input: len(input) if isinstance(input, Sized) else 0)
+    if number is None or not 1 <= number <= len(choices):
         raise ValueError(f"--example: expected a number from 1 to {len(choices)}, got {number}.")
     return choices[number - 1]
 
