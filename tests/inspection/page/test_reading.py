@@ -130,7 +130,7 @@ def test_two_texts_that_are_typed_in_turns_cost_one_step_each(counted):
 
 
 def test_the_memory_of_a_reader_is_bounded(monkeypatch, counted):
-    model, _ = counted
+    model, calls = counted
     width = sum(v.shape[1] for v in at_once(model, [1])[0].values())
     monkeypatch.setattr(reading, "MOST_VALUES", 64 * width)
     reader = LanguageReader(LANGUAGE, model)
@@ -138,6 +138,11 @@ def test_the_memory_of_a_reader_is_bounded(monkeypatch, counted):
         reader.read([i] * 40)
     assert sum(block.length for block in reader._blocks.values()) <= 64
     check(model, reader, [3] * 40)
+    # What was read last is kept.
+    reader.read([4] * 40)
+    calls.clear()
+    reader.read([4] * 40)
+    assert calls == []
 
 
 def test_nats_are_those_of_the_models_probabilities():

@@ -1,7 +1,7 @@
 /** The chart: lanes above each other (tokens, heat map, curves, labels) that share their steps.
  *
- * The canvas stays in place inside an element that scrolls, and shows the part to which that element
- * is scrolled. Only the heat lane scrolls up and down.
+ * The canvas stays in place inside an element that scrolls, and shows the part to which that
+ * element is scrolled. Only the heat lane scrolls up and down.
  *
  * To ask the browser for a size or a scroll position makes it lay the whole page out. So the chart
  * remembers both, and a key that adds a step is drawn without that.
@@ -51,7 +51,10 @@ export class Chart {
     this.sizer.style.width = `${this.gutter + Math.ceil(this.steps * this.columnWidth)}px`;
     this.sizer.style.height = `${fixed + heat}px`;
     // As the browser will do, if the content has become smaller.
-    this.scrollLeft = Math.max(0, Math.min(this.scrollLeft, this.gutter + this.steps * this.columnWidth - this.width));
+    this.scrollLeft = Math.max(
+      0,
+      Math.min(this.scrollLeft, this.gutter + this.steps * this.columnWidth - this.width),
+    );
     this.scrollTop = Math.max(0, Math.min(this.scrollTop, fixed + heat - this.height));
     if (step !== null) this.#scrollTo(step);
     this.draw();
@@ -60,7 +63,8 @@ export class Chart {
   #onScroll() {
     const { scrollLeft, scrollTop } = this.scroller;
     // The chart is drawn as it shall be scrolled in the next frame.
-    if (this.#isScrolling || (scrollLeft === this.scrollLeft && scrollTop === this.scrollTop)) return;
+    if (this.#isScrolling || (scrollLeft === this.scrollLeft && scrollTop === this.scrollTop))
+      return;
     Object.assign(this, { scrollLeft, scrollTop });
     this.draw();
   }

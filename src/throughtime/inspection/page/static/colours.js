@@ -5,17 +5,32 @@ const LEVELS = 255;
 
 /** The red, green and blue (0..255) of a CSS colour "rgb(r, g, b)". */
 function channels(css) {
-  return css.match(/[\d.]+/g).slice(0, 3).map(Number);
+  return css
+    .match(/[\d.]+/g)
+    .slice(0, 3)
+    .map(Number);
 }
 
 /** The colours of the theme that is in use; make a new one after the theme changes. */
 export class Palette {
   constructor() {
-    const names = ["ink", "ink-soft", "line", "line-strong", "panel", "sunken", "accent", "zero", "page",
-      "on-accent"];
+    const names = [
+      "ink",
+      "ink-soft",
+      "line",
+      "line-strong",
+      "panel",
+      "sunken",
+      "accent",
+      "zero",
+      "page",
+      "on-accent",
+    ];
     this.css = Object.fromEntries(names.map((name) => [name, colour(`--${name}`)]));
     this.series = [1, 2, 3, 4, 5, 6].map((number) => colour(`--series-${number}`));
-    const [below, zero, above] = ["--below", "--zero", "--above"].map((name) => channels(colour(name)));
+    const [below, zero, above] = ["--below", "--zero", "--above"].map((name) =>
+      channels(colour(name)),
+    );
     const mixed = (end, share) => zero.map((c, i) => Math.round(c + (end[i] - c) * share));
     // Text must be readable on its colour, so a text's colours go only part of the way.
     const part = isDark() ? 0.42 : 0.55;
@@ -44,9 +59,12 @@ export class Palette {
       for (let unit = 0; unit < width; unit += 1) {
         const level = Math.round(numbers[index] * factor);
         // NaN is grey; it has no order.
-        words[unit * steps + step] = level <= LEVELS
-          ? this.#words[Math.max(level, -LEVELS) + LEVELS]
-          : level > LEVELS ? this.#words[2 * LEVELS] : this.#missing;
+        words[unit * steps + step] =
+          level <= LEVELS
+            ? this.#words[Math.max(level, -LEVELS) + LEVELS]
+            : level > LEVELS
+              ? this.#words[2 * LEVELS]
+              : this.#missing;
         index += 1;
       }
     }

@@ -34,7 +34,13 @@ export class Distribution {
     const name = element("th", { scope: "row" });
     const bar = element("span", { class: "bar" });
     const number = element("td", { class: "numbers" });
-    const row = element("tr", {}, name, element("td", { class: "bar-cell", "aria-hidden": "true" }, bar), number);
+    const row = element(
+      "tr",
+      {},
+      name,
+      element("td", { class: "bar-cell", "aria-hidden": "true" }, bar),
+      number,
+    );
     this.body.append(row);
     return { row, name, bar, number };
   }

@@ -10,7 +10,8 @@ export function element(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name === "text") node.textContent = value;
-    else if (name === "on") for (const [event, f] of Object.entries(value)) node.addEventListener(event, f);
+    else if (name === "on")
+      for (const [event, f] of Object.entries(value)) node.addEventListener(event, f);
     else if (value === true) node.setAttribute(name, "");
     else if (value !== false && value !== null) node.setAttribute(name, value);
   }
@@ -31,7 +32,9 @@ export function fill(select, options) {
 export function showSliders(form) {
   for (const slider of form.querySelectorAll(".slider")) {
     const [input, output] = [slider.querySelector("input"), slider.querySelector("output")];
-    const show = () => { output.textContent = input.value };
+    const show = () => {
+      output.textContent = input.value;
+    };
     input.addEventListener("input", show);
     show();
   }

@@ -12,9 +12,13 @@ export function startFollow(panel, lens) {
     fill(property, [...lens.run.properties, [PATTERN, "a regular expression"]]);
     toggle();
   };
-  const toggle = () => { pattern.closest("label").hidden = property.value !== PATTERN };
+  const toggle = () => {
+    pattern.closest("label").hidden = property.value !== PATTERN;
+  };
   property.addEventListener("input", toggle);
-  lens.onChange((changes) => { if (changes.has("runIndex") || changes.has("runs")) offer() });
+  lens.onChange((changes) => {
+    if (changes.has("runIndex") || changes.has("runs")) offer();
+  });
   return new Question(panel, lens, {
     name: "follow",
     request: () => {

@@ -4,7 +4,7 @@
  * scrolling copies the bitmap, magnified.
  */
 
-/** Steps of one bitmap; a long text has several, so that no bitmap has to be copied when it grows. */
+/** Steps of one bitmap; a long text has several, so that none has to be copied when it grows. */
 const TILE = 512;
 
 export class HeatLane {
@@ -55,8 +55,17 @@ export class HeatLane {
       if (!tile) break;
       const from = Math.max(first, number * TILE);
       const to = Math.min(last, (number + 1) * TILE);
-      context.drawImage(tile, from - number * TILE, row, to - from, rows,
-        chart.x(from), top, (to - from) * columnWidth, height);
+      context.drawImage(
+        tile,
+        from - number * TILE,
+        row,
+        to - from,
+        rows,
+        chart.x(from),
+        top,
+        (to - from) * columnWidth,
+        height,
+      );
     }
     this.#drawRows(context, chart, top, height, above);
     // The picked unit's row has a line above and below, so that its colours stay in view.
@@ -76,9 +85,15 @@ export class HeatLane {
       const y = top + (unit + 0.5) * rowHeight - above;
       context.font = `${isPicked ? "600 " : ""}11px ${FONT}`;
       context.fillStyle = isPicked ? palette.css.ink : palette.css["ink-soft"];
-      context.fillText(this.rowName(unit), gutter - 8, Math.max(top + 7, Math.min(top + height - 7, y)), gutter - 10);
+      context.fillText(
+        this.rowName(unit),
+        gutter - 8,
+        Math.max(top + 7, Math.min(top + height - 7, y)),
+        gutter - 10,
+      );
     };
-    const every = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((n) => n * rowHeight >= 16) ?? 1000;
+    const every =
+      [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((n) => n * rowHeight >= 16) ?? 1000;
     const begin = Math.ceil(above / rowHeight / every) * every;
     const picked = top + (chart.unit + 0.5) * rowHeight - above;
     for (let unit = begin; unit < chart.units && unit * rowHeight < above + height; unit += every) {

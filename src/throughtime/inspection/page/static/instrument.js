@@ -1,16 +1,14 @@
 /** The instrument: the heat map of a value, with the text, the curves and the outputs beside it. */
 import { Chart } from "./chart.js";
-import { CurveLane, short } from "./curve_lane.js";
-import { Distribution } from "./distribution.js";
-import { byId, element } from "./elements.js";
+import { CurveLane } from "./curve_lane.js";
+import { byId } from "./elements.js";
 import { HeatLane } from "./heat_lane.js";
 import { LabelLane } from "./label_lane.js";
+import { dashOf, Legend } from "./legend.js";
 import { scaleFor } from "./matrix.js";
+import { Readout } from "./readout.js";
 import { TokenLane } from "./token_lane.js";
-import { signed, spoken, visible } from "./text.js";
-
-/** How long the page waits before it says a step, so that typing does not flood a screen reader. */
-const SPEAK_AFTER = 400;
+import { visible } from "./text.js";
 
 const NONE = [];
 
@@ -20,26 +18,28 @@ export class Instrument {
   #curves = new CurveLane(76);
   #features = new CurveLane(76);
   #labels = new LabelLane();
-  #speak = 0;
+  #readout = new Readout();
   #matrix = null;
   /** What the zoom fits, and whether the user has changed it since. */
   #zoomedFor = "";
   #isZoomed = false;
   #isShowing = false;
-  #isSigned = true;
   #ownColours = new Map();
   scale = 1;
 
   /** `reading`: what the model computed; `box`: the TextBox. */
   constructor(lens, reading, box) {
     Object.assign(this, { lens, reading, box });
+    this.legend = new Legend(lens);
     this.chart = new Chart(byId("chart"), byId("chart-size"), byId("chart-canvas"), lens.palette, {
       onPick: (step, unit) => lens.change({ step, unit }),
       onRange: (range) => lens.change({ range }),
       onPin: () => this.pin(),
     });
-    this.distribution = new Distribution(byId("distribution"), byId("distribution-title"));
-    for (const [id, field] of [["column-width", "columnWidth"], ["row-height", "rowHeight"]]) {
+    for (const [id, field] of [
+      ["column-width", "columnWidth"],
+      ["row-height", "rowHeight"],
+    ]) {
       byId(id).addEventListener("input", (event) => {
         this.chart[field] = Number(event.target.value);
         this.#isZoomed = true;
@@ -53,7 +53,7 @@ export class Instrument {
 
   /** Shows what the reading has from step `from` on.
    *
-   * `choice()`: the step to pick, once the text box has the tokens, or null to leave the picked one;
+   * `choice()`: the step to pick, once the text box has the tokens; null leaves the picked one.
    * `isAtEnd`: the newest step shall be in view.
    */
   show(from, choice, isAtEnd) {
@@ -67,9 +67,7 @@ export class Instrument {
     }
     const isAttention = lens.named(lens.value)?.is_attention;
     const scale = isAttention ? scaleFor(matrix.largest) : matrix.usualScale();
-    const isSameLegend = scale === this.scale && this.#isSigned === matrix.least < 0;
     this.scale = scale;
-    this.#isSigned = matrix.least < 0;
     this.#heat.show(matrix, scale, this.lens.palette, from);
     this.#tokens.show(tokens, Boolean(this.reading.features));
     this.#zoom(matrix, tokens);
@@ -88,8 +86,8 @@ export class Instrument {
     Object.assign(chart, { step: lens.step, unit: lens.unit, range: lens.range });
     this.#showCurves();
     chart.layout(isAtEnd ? matrix.steps - 1 : null);
-    if (!isSameLegend || !lens.run.is_language) this.#showLegend();
-    this.#showPick();
+    this.#showLegend();
+    this.#showReadout();
   }
 
   /** Shows an empty chart. */
@@ -98,7 +96,7 @@ export class Instrument {
     Object.assign(this.chart, { steps: 0, units: 0, lanes: [] });
     this.chart.layout();
     this.box.paint(this.box.text, [], () => "");
-    this.#showPick();
+    this.#showReadout();
   }
 
   /** The tokens of the part of the model to which the picked value belongs. */
@@ -137,7 +135,8 @@ export class Instrument {
     const { palette, step: picked } = this.lens;
     if (this.lens.named(this.lens.value)?.is_attention) {
       const isRow = picked >= 0 && picked < matrix.steps;
-      return (step) => (isRow && step < matrix.width ? palette.tint(matrix.at(picked, step), this.scale) : "");
+      return (step) =>
+        isRow && step < matrix.width ? palette.tint(matrix.at(picked, step), this.scale) : "";
     }
     if (!this.isOfText) return () => "";
     const scale = scaleFor(Math.max(...matrix.rangeOf(unit).map(Math.abs)));
@@ -160,7 +159,7 @@ export class Instrument {
     if (changes.has("unit")) this.chart.reveal(Math.max(0, step), unit);
     const isAttention = this.lens.named(this.lens.value)?.is_attention;
     if (changes.has("palette") || changes.has(isAttention ? "step" : "unit")) this.paintText();
-    this.#showPick();
+    this.#showReadout();
   }
 
   /** Fits the columns and rows, unless the user has chosen their size. */
@@ -194,7 +193,7 @@ export class Instrument {
     return this.tokens() === Object.values(this.reading.steps).at(-1);
   }
 
-  /** The colours of outputs: the five with the largest shares have their own, the others are grey. */
+  /** The colours of outputs: the five with the largest shares have one each, the others are grey. */
   #outputColours() {
     const shares = new Map();
     for (const row of this.reading.top) {
@@ -217,7 +216,12 @@ export class Instrument {
     const { lens, reading, chart } = this;
     const own = { matrix: this.#matrix, unit: lens.unit, colour: lens.palette.css.ink, width: 1.5 };
     const pins = lens.pins
-      .map((pin, number) => ({ ...pin, colour: lens.palette.nth(number), matrix: reading.matrices.get(pin.name), width: 1.5 }))
+      .map((pin, number) => ({
+        ...pin,
+        colour: lens.palette.nth(number),
+        matrix: reading.matrices.get(pin.name),
+        width: 1.5,
+      }))
       .filter((pin) => pin.matrix && lens.named(pin.name)?.part === lens.named(lens.value)?.part);
     const curves = [...pins, own];
     const ends = curves.flatMap((curve) => curve.matrix.rangeOf(curve.unit));
@@ -226,98 +230,45 @@ export class Instrument {
     if (!reading.features) return;
     const scale = scaleFor(reading.features.largest);
     this.#features.show(
-      reading.featureNames.map((_, unit) => ({ matrix: reading.features, unit, colour: lens.palette.nth(unit), dash: DASHES[dashOf(unit)], width: 1.25 })),
-      reading.features.least < 0 ? -scale : 0, scale);
+      reading.featureNames.map((_, unit) => ({
+        matrix: reading.features,
+        unit,
+        colour: lens.palette.nth(unit),
+        dash: dashOf(unit),
+        width: 1.25,
+      })),
+      reading.features.least < 0 ? -scale : 0,
+      scale,
+    );
   }
-
-  #showPick() {
-    const { lens, reading } = this;
-    const tokens = this.tokens();
-    const isPicked = this.#matrix && lens.step >= 0;
-    const value = lens.named(lens.value);
-    const number = isPicked ? this.#matrix.at(lens.step, lens.unit) : NaN;
-    set("readout-value", value ? value.label : "–");
-    set("readout-unit", this.#matrix ? this.#unitText() : "–");
-    const named = (at) => (reading.features || !(at in tokens) ? "" : visible(tokens[at]));
-    set("readout-step", isPicked ? `${lens.step} of ${tokens.length}  ${named(lens.step)}`.trim() : "–");
-    set("readout-number", isPicked ? signed(number) : "–");
-    set("readout-range", this.#matrix ? this.#matrix.rangeOf(lens.unit).map((end) => signed(end, 2)).join(" to ") : "–");
-    if (byId("unit").value !== String(lens.unit)) byId("unit").value = lens.unit;
-    byId("unit").max = this.#matrix ? this.#matrix.width - 1 : 0;
-    const step = isPicked ? lens.step : tokens.length - 1;
-    const shares = this.#isLastPart() ? reading.top[step - reading.topFrom] : undefined;
-    byId("distribution-box").hidden = !shares;
-    if (shares) {
-      const kind = lens.run.is_language ? "Next token" : "Output";
-      this.distribution.show(`${kind} after step ${step}${named(step) && `, “${named(step)}”`}`, shares, (output) =>
-        (lens.run.is_language ? lens.palette.series[0] : this.#outputColour(output)));
-    }
-    clearTimeout(this.#speak);
-    if (isPicked) {
-      this.#speak = setTimeout(() => set("live",
-        `${value?.label}, unit ${this.#unitText()}, step ${lens.step}, ${spoken(tokens[lens.step] ?? "")}: ${signed(number)}`), SPEAK_AFTER);
-    }
-  }
-
-  #unitText() {
-    const name = this.#rowName(this.lens.unit);
-    return name === String(this.lens.unit) ? name : `${this.lens.unit}  ${name}`;
-  }
-
   #showLegend() {
+    const outputs = this.chart.lanes.includes(this.#labels) ? this.#ownColours : null;
+    this.legend.show(this.#matrix, this.scale, this.reading.featureNames, outputs);
+  }
+
+  #showReadout() {
     const { lens, reading } = this;
-    const bar = byId("legend-bar");
-    const context = bar.getContext("2d");
-    const isSigned = this.#isSigned;
-    const numbers = Float32Array.from({ length: bar.width }, (_, x) =>
-      (isSigned ? (2 * x) / (bar.width - 1) - 1 : x / (bar.width - 1)));
-    const pixels = context.createImageData(bar.width, 1);
-    lens.palette.paint(pixels, numbers, 1, 1);
-    for (let y = 0; y < bar.height; y += 1) context.putImageData(pixels, 0, y);
-    set("legend-low", isSigned ? short(-this.scale) : "0");
-    set("legend-high", short(this.scale));
-    const isBeyond = this.#matrix && this.#matrix.largest > 1.05 * this.scale;
-    set("legend-beyond", isBeyond ? `and beyond, to ${short(this.#matrix.largest)}` : "");
-    const chips = lens.pins.map((pin, number) => this.#chip(pin, lens.palette.nth(number)));
-    if (reading.features) {
-      chips.unshift(...reading.featureNames.slice(0, 18).map((name, number) =>
-        element("li", { class: "pin" }, swatch(lens.palette.nth(number), dashOf(number)), element("span", { text: name }))));
-    }
-    if (this.chart.lanes.includes(this.#labels)) {
-      const chip = (text, number) => element("li", { class: "pin" }, swatch(lens.palette.nth(number)), element("span", { text }));
-      chips.push(...[...this.#ownColours].map(([output, number]) => chip(visible(output), number)));
-      if (lens.run.outputs.length > this.#ownColours.size) chips.push(chip("other outputs", 5));
-    }
-    byId("pins").replaceChildren(...chips);
-    byId("pins").hidden = chips.length === 0;
+    const matrix = this.#matrix;
+    const tokens = this.tokens();
+    const isPicked = matrix !== null && lens.step >= 0;
+    const step = isPicked ? lens.step : tokens.length - 1;
+    const { unit } = lens;
+    const name = this.#rowName(unit);
+    this.#readout.show({
+      value: lens.named(lens.value)?.label ?? "",
+      matrix,
+      unit,
+      unitText: name === String(unit) ? name : `${unit}  ${name}`,
+      step: isPicked ? step : null,
+      steps: tokens.length,
+      // The steps of a series have their number only.
+      token: reading.features ? "" : (tokens[step] ?? ""),
+    });
+    const isLanguage = lens.run?.is_language;
+    this.#readout.showOutputs(
+      isLanguage ? "Next token" : "Output",
+      this.#isLastPart() ? reading.top[step - reading.topFrom] : undefined,
+      (output) => (isLanguage ? lens.palette.series[0] : this.#outputColour(output)),
+    );
   }
-
-  #chip(pin, colour) {
-    const name = this.lens.unitName(pin.name, pin.unit);
-    return element("li", { class: "pin" }, swatch(colour),
-      element("button", { type: "button", class: "quiet", text: name, on: { click: () => this.lens.pick(pin.name, pin.unit) } }),
-      element("button", {
-        type: "button", class: "quiet", text: "×", "aria-label": `Remove the curve of ${name}`,
-        on: { click: () => this.lens.change({ pins: this.lens.pins.filter((other) => other !== pin) }) },
-      }));
-  }
-}
-
-/** Curves beyond the sixth repeat a colour, with another line. */
-const DASHES = [[], [6, 3], [1.5, 2.5]];
-const LINES = ["solid", "dashed", "dotted"];
-
-function dashOf(number) {
-  return Math.floor(number / 6) % 3;
-}
-
-function swatch(colour, dash = 0) {
-  const mark = element("span", { class: "swatch", "aria-hidden": "true" });
-  mark.style.borderTop = `3px ${LINES[dash]} ${colour}`;
-  return mark;
-}
-
-function set(id, text) {
-  const node = byId(id);
-  if (node.textContent !== text) node.textContent = text;
 }

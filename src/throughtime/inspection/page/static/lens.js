@@ -45,7 +45,9 @@ export class Lens {
 
   /** Changes fields, and tells the listeners which of them are new. */
   change(fields) {
-    const changes = new Set(Object.keys(fields).filter((name) => !isEqual(this[name], fields[name])));
+    const changes = new Set(
+      Object.keys(fields).filter((name) => !isEqual(this[name], fields[name])),
+    );
     if (changes.size === 0) return;
     Object.assign(this, fields);
     for (const listener of this.#listeners) listener(changes);

@@ -2,8 +2,8 @@
 import { clearError, showError } from "./alerts.js";
 import { startBeam } from "./beam.js";
 import { Palette } from "./colours.js";
-import { runName, startCompare } from "./compare.js";
-import { byId, element, fill } from "./elements.js";
+import { startCompare } from "./compare.js";
+import { byId } from "./elements.js";
 import { startFires } from "./fires.js";
 import { startFollow } from "./follow.js";
 import { Instrument } from "./instrument.js";
@@ -13,6 +13,7 @@ import { startTheme } from "./page_theme.js";
 import { startProject } from "./project.js";
 import { Reading } from "./reading.js";
 import { connect } from "./requests.js";
+import { OWN, RunHead } from "./run_head.js";
 import { Tabs } from "./tabs.js";
 import { separatorOf, visible } from "./text.js";
 import { TextBox } from "./text_box.js";
@@ -20,7 +21,6 @@ import { startWrite } from "./write.js";
 
 /** The text box begins with so many characters of the first example. */
 const FIRST_LENGTH = 240;
-const OWN = "own";
 
 class Page {
   /** What the user has written, by the task of the run. */
@@ -31,10 +31,17 @@ class Page {
   constructor(client, runs) {
     this.client = client;
     this.lens = new Lens(client, runs, new Palette());
-    this.reading = new Reading(client, (from, time) => this.#onAnswer(from, time), (error) => this.#onError(error));
-    this.box = new TextBox(byId("text"), byId("text-colours"), (text, time) => this.#onText(text, time));
+    this.reading = new Reading(
+      client,
+      (from, time) => this.#onAnswer(from, time),
+      (error) => this.#onError(error),
+    );
+    this.box = new TextBox(byId("text"), byId("text-colours"), (text, time) =>
+      this.#onText(text, time),
+    );
     // Before all other listeners, so that a key is asked about first.
     this.lens.onChange((changes) => this.#onChange(changes));
+    this.head = new RunHead(this.lens, () => this.#refreshRuns());
     this.instrument = new Instrument(this.lens, this.reading, this.box);
     const panels = [...document.querySelectorAll("[role=tabpanel]")];
     this.tabs = new Tabs(byId("tabs"), panels);
@@ -47,13 +54,17 @@ class Page {
   #startQuestions() {
     const { lens } = this;
     const tokens = () => this.instrument.tokens();
-    const selected = ([from, to]) => tokens().slice(from, to).map(visible).join(separatorOf(tokens(), lens.run.is_language));
+    const selected = ([from, to]) =>
+      tokens().slice(from, to).map(visible).join(separatorOf(tokens(), lens.run.is_language));
     this.questions = [
       startFires(byId("fires"), lens),
       startMatch(byId("match"), lens, selected),
       startFollow(byId("follow"), lens),
       startWrite(byId("write"), lens, {
-        text: () => lens.input.text ?? this.reading.text, tokens, onTake: (text) => this.#take(text),
+        text: () => lens.input.text ?? this.reading.text,
+        tokens,
+        rangeOf: (name, unit) => this.reading.matrices.get(name)?.rangeOf(unit) ?? [0, 0],
+        onTake: (text) => this.#take(text),
       }),
       startCompare(byId("compare"), lens),
       startBeam(byId("beam"), lens),
@@ -64,7 +75,9 @@ class Page {
   #startControls() {
     byId("run").addEventListener("change", (event) => this.#openRun(Number(event.target.value)));
     byId("input").addEventListener("change", (event) => this.#openInput(event.target.value));
-    byId("value").addEventListener("change", (event) => this.lens.change({ value: event.target.value }));
+    byId("value").addEventListener("change", (event) =>
+      this.lens.change({ value: event.target.value }),
+    );
     byId("unit").addEventListener("input", (event) => {
       const { value, validity } = event.target;
       if (value !== "" && validity.valid) this.lens.change({ unit: Number(value) });
@@ -86,48 +99,30 @@ class Page {
     this.instrument.clear();
     const input = this.#firstInput(run, index);
     this.isFirst = run.is_typed && "example" in input && !this.client.isOffline;
-    this.lens.change({ runIndex: index, input, value: firstValue(run), step: -1, range: null, pins: [] });
+    this.lens.change({
+      runIndex: index,
+      input,
+      value: firstValue(run),
+      step: -1,
+      range: null,
+      pins: [],
+    });
   }
 
   /** The text that the user has written for this task, or the first example. */
   #firstInput(run, index) {
-    if (this.client.isOffline) return this.#embeddedInputs(index)[0] ?? { text: "" };
+    const inputs = this.client.inputs(index);
+    if (inputs) return inputs[0] ?? { text: "" };
     const text = this.texts.get(run.task);
     if (run.is_typed && text) return { text };
     return run.examples.length ? { example: 0 } : { text: "" };
   }
 
-  /** The inputs whose values a page without a server carries. */
-  #embeddedInputs(index) {
-    return this.client.requests("read").filter((request) => request.run === index)
-      .map(({ text, example }) => (text === undefined ? { example } : { text }));
-  }
-
   #showRun() {
-    const { run, runs, runIndex } = this.lens;
-    byId("run-field").hidden = runs.length < 2;
-    fill(byId("run"), runs.map((one, index) => [index, runName(one)]));
-    byId("run").value = runIndex;
-    const facts = [run.task, run.title, run.cell, `${run.parameters.toLocaleString("en")} parameters`];
-    byId("summary").textContent = facts.filter(Boolean).join(" · ");
-    document.title = `${run.title || run.task} · the lens · throughtime`;
-    const notes = run.notes.map((text) => element("li", { text }));
-    if (notes.length && !this.client.isOffline) {
-      notes.push(element("li", {}, element("button", {
-        type: "button", text: "Look again", on: { click: () => this.#refreshRuns() },
-      })));
-    }
-    byId("notes").replaceChildren(...notes);
-    byId("notes").hidden = notes.length === 0;
-    const groups = run.parts.map((part) => element("optgroup", { label: part.name || "model" },
-      ...part.values.map((value) => element("option", { value: value.name, text: value.label }))));
-    byId("value").replaceChildren(...(groups.length === 1 ? groups[0].children : groups));
-    const examples = run.examples.map((title, index) => [index, title]);
-    const choices = run.is_typed ? [[OWN, "my text"], ...examples] : examples;
-    const embedded = this.client.isOffline ? this.#embeddedInputs(runIndex) : null;
-    const isOffered = ([choice]) => embedded.some((input) => (input.example ?? OWN) === choice);
-    fill(byId("input"), embedded ? choices.filter(isOffered) : choices);
-    this.tabs.offer(this.#offered());
+    this.head.show();
+    const offered = this.#offered();
+    byId("questions").hidden = offered.length === 0;
+    this.tabs.offer(offered);
   }
 
   /** The panels that fit the run. */
@@ -135,20 +130,26 @@ class Page {
     const { run } = this.lens;
     const isKnown = run.examples.length > 0;
     const offered = {
-      fires: isKnown, match: isKnown, write: run.is_language,
+      fires: isKnown,
+      match: isKnown,
+      write: run.is_language,
       follow: isKnown && (run.is_typed || run.properties.length > 0),
-      compare: run.is_language, beam: run.has_beam, project: isKnown || run.embeddings.length > 0,
+      compare: run.is_language,
+      beam: run.has_beam,
+      project: isKnown || run.embeddings.length > 0,
     };
     return Object.keys(offered).filter((id) => offered[id]);
   }
 
-  /** Loads the runs again, of which one may still be trained, or may have shown its values only now. */
+  /** Loads the runs again: one may still be trained, or may have shown its values only now. */
   async #refreshRuns() {
     try {
       const { runs } = await this.client.ask("runs", {});
       const { lens } = this;
       const run = runs[lens.runIndex];
-      const value = valuesOf(run).some(({ name }) => name === lens.value) ? lens.value : firstValue(run);
+      const value = valuesOf(run).some(({ name }) => name === lens.value)
+        ? lens.value
+        : firstValue(run);
       lens.change({ runs, value });
     } catch (error) {
       showError(error);
@@ -158,13 +159,14 @@ class Page {
   #openInput(choice) {
     this.lens.change({
       input: choice === OWN ? this.#ownInput() : { example: Number(choice) },
-      step: -1, range: null,
+      step: -1,
+      range: null,
     });
   }
 
   #ownInput() {
-    if (!this.client.isOffline) return { text: this.ownText };
-    return this.#embeddedInputs(this.lens.runIndex).find((input) => "text" in input);
+    const inputs = this.client.inputs(this.lens.runIndex);
+    return inputs?.find((input) => "text" in input) ?? { text: this.ownText };
   }
 
   #onText(text, time) {
@@ -190,9 +192,8 @@ class Page {
   }
 
   #showInput() {
-    const { input, run, value } = this.lens;
-    byId("value").value = value ?? "";
-    byId("input").value = input.example ?? OWN;
+    const { input, run } = this.lens;
+    this.head.showChoices();
     this.box.area.readOnly = "example" in input || this.client.isOffline;
     byId("text-box").hidden = !run.is_typed;
     if ("text" in input) {
@@ -211,7 +212,9 @@ class Page {
       clearError();
       lens.change({ step: -1, range: null });
       this.instrument.clear();
-      byId("text-note").textContent = run.is_typed ? "Type a text: the model reads it while you type." : "";
+      byId("text-note").textContent = run.is_typed
+        ? "Type a text: the model reads it while you type."
+        : "";
       return;
     }
     const names = [...new Set([lens.value, ...lens.pins.map((pin) => pin.name)])].filter(Boolean);
@@ -233,7 +236,9 @@ class Page {
     }
     // The user may have begun to write in the meantime.
     if ("example" in reading.input && "example" in lens.input) box.text = reading.text;
-    byId("text-note").textContent = [reading.unknown, this.#offlineNote()].filter(Boolean).join(" ");
+    byId("text-note").textContent = [reading.unknown, this.#offlineNote()]
+      .filter(Boolean)
+      .join(" ");
     const isTyped = time !== null;
     const isAtEnd = isTyped && box.area.selectionEnd === box.text.length;
     const last = () => this.instrument.tokens().length - 1;
@@ -243,16 +248,18 @@ class Page {
     if (isTyped) performance.measure("lens:key", { start: time });
   }
 
-  /** The user's text begins with the first example, so that there is something to see and to change. */
+  /** The user's text begins with the first example, so that there is something to change. */
   #beginText() {
-    const { text } = this.reading;
     this.isFirst = false;
-    this.lens.change({ input: { text: text.length > FIRST_LENGTH ? text.slice(0, FIRST_LENGTH) : text } });
+    // Whole characters, not the two halves of which some are made.
+    const characters = [...this.reading.text].slice(0, FIRST_LENGTH);
+    this.lens.change({ input: { text: characters.join("") } });
   }
 
   #offlineNote() {
     if (!this.client.isOffline) return "";
-    return `This page shows what it was written for. To type, run: throughtime inspect ${this.lens.run.folder} --serve`;
+    const command = `throughtime inspect ${this.lens.run.folder} --serve`;
+    return `This page shows the input for which it was written. To type, run: ${command}`;
   }
 
   #onError(error) {

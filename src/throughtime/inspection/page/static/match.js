@@ -1,12 +1,15 @@
 /** The units that are active throughout the selected steps, and where else they are. */
 import { element } from "./elements.js";
 import { passage } from "./passages.js";
-import { Question, unitButton } from "./question.js";
+import { numberIn, Question, unitButton } from "./question.js";
 import { count } from "./text.js";
 
 /** Starts the question in its panel; `selected(range)` is the text of selected steps. */
 export function startMatch(panel, lens, selected) {
-  const [name, selection] = [panel.querySelector("[data-value-name]"), panel.querySelector("[data-selection]")];
+  const [name, selection] = [
+    panel.querySelector("[data-value-name]"),
+    panel.querySelector("[data-selection]"),
+  ];
   const refresh = () => {
     name.textContent = lens.named(lens.value)?.label ?? "the value";
     selection.textContent = lens.range
@@ -18,10 +21,15 @@ export function startMatch(panel, lens, selected) {
     name: "match",
     request: (form) => {
       if (!lens.value) return "Read a text first.";
-      if (!lens.range) return "Select some steps: in the text, by dragging over the heat map, or with Shift and the arrow keys.";
+      if (!lens.range)
+        return "Select some steps: in the text, by dragging over the heat map, or with Shift and the arrow keys.";
       return {
-        ...lens.input, name: lens.value, from: lens.range[0], to: lens.range[1],
-        threshold: Number(form.elements.threshold.value), is_strict: form.elements.is_strict.checked,
+        ...lens.input,
+        name: lens.value,
+        from: lens.range[0],
+        to: lens.range[1],
+        threshold: numberIn(form, "threshold"),
+        is_strict: form.elements.is_strict.checked,
       };
     },
     show: (answer, request) => matches(lens, answer, request),
@@ -31,17 +39,28 @@ export function startMatch(panel, lens, selected) {
 function matches(lens, { units, places, steps }, request) {
   const where = `above ${request.threshold} throughout the selection${request.is_strict ? " and not on either side" : ""}`;
   if (units.length === 0) {
-    return [element("p", { text: `No unit is ${where}. A lower threshold or a shorter selection finds more.` })];
+    return [
+      element("p", {
+        text: `No unit is ${where}. A lower threshold or a shorter selection finds more.`,
+      }),
+    ];
   }
-  const chips = units.map((unit) => unitButton(lens, request.name, unit));
-  const rows = places.map(({ tokens, from, to, count: number }) => element("li", {},
-    element("span", { class: "numbers place-number", text: `${number} of ${units.length}` }),
-    passage(tokens, {
-      isLanguage: lens.run.is_language,
-      isMarked: (step) => step >= from && step < to,
-    })));
+  const chips = units.map((unit) => unitButton(lens, request.name, unit, String(unit)));
+  const rows = places.map(({ tokens, from, to, count: number }) =>
+    element(
+      "li",
+      {},
+      element("span", { class: "numbers place-number", text: `${number} of ${units.length}` }),
+      passage(tokens, {
+        isLanguage: lens.run.is_language,
+        isMarked: (step) => step >= from && step < to,
+      }),
+    ),
+  );
   return [
-    element("p", { text: `${count(units.length, "unit")} ${units.length === 1 ? "is" : "are"} ${where}:` }),
+    element("p", {
+      text: `${count(units.length, "unit")} of ${lens.named(request.name)?.label} ${units.length === 1 ? "is" : "are"} ${where}:`,
+    }),
     element("div", { class: "chips" }, ...chips),
     element("p", {
       class: "soft",

@@ -47,7 +47,8 @@ export class Matrix {
     let number = 0;
     for (const level of [...this.#counts.keys()].sort((a, b) => a - b)) {
       number += this.#counts.get(level);
-      if (number >= SHARE * this.#counted) return scaleFor(Math.min(this.largest, 2 ** (level / 2)));
+      if (number >= SHARE * this.#counted)
+        return scaleFor(Math.min(this.largest, 2 ** (level / 2)));
     }
     return 1;
   }
@@ -73,7 +74,7 @@ export class Matrix {
   }
 }
 
-/** The least round number (1, 1.5, 2, 3, 5, 7, 10, … and 0.7, 0.5, …) that is not below `largest`. */
+/** The least round number (1, 1.5, 2, 3, 5, 7, 10, …, and 0.7, 0.5, …) not below `largest`. */
 export function scaleFor(largest) {
   if (!(largest > 0 && largest < Infinity)) return 1;
   const power = 10 ** Math.floor(Math.log10(largest));

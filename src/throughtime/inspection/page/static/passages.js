@@ -4,10 +4,13 @@ import { separatorOf, visible } from "./text.js";
 
 /** A paragraph of tokens.
  *
- * Args: tokens. options: isLanguage (no spaces between the tokens); tint(step): a background, or "";
- * isMarked(step): whether the token is in a frame; keepsLines: line ends end the line.
+ * Args: tokens. options: isLanguage (no spaces between the tokens); tint(step): a background, or
+ * ""; isMarked(step): whether the token is in a frame; keepsLines: line ends end the line.
  */
-export function passage(tokens, { isLanguage, tint = () => "", isMarked = () => false, keepsLines = false }) {
+export function passage(
+  tokens,
+  { isLanguage, tint = () => "", isMarked = () => false, keepsLines = false },
+) {
   const separator = separatorOf(tokens, isLanguage);
   const paragraph = element("p", { class: "passage" });
   let mark = null;
@@ -19,7 +22,7 @@ export function passage(tokens, { isLanguage, tint = () => "", isMarked = () => 
     const isInside = isMarked(step);
     if (step > 0 && separator) (isInside && mark ? mark : paragraph).append(separator);
     if (!isInside) mark = null;
-    else if (!mark) paragraph.append(mark = element("mark"));
+    else if (!mark) paragraph.append((mark = element("mark")));
     (mark ?? paragraph).append(span);
   });
   return paragraph;

@@ -13,12 +13,16 @@ export function startProject(panel, lens) {
   const { of, method } = panel.querySelector("form").elements;
   const offer = () => {
     fill(of, [
-      ...lens.values.filter((value) => value.is_state).map((value) => [`name ${value.name}`, value.label]),
+      ...lens.values
+        .filter((value) => value.is_state)
+        .map((value) => [`name ${value.name}`, value.label]),
       ...lens.run.embeddings.map((name) => [`embedding ${name}`, `embedding ${name}`]),
     ]);
     if (lens.named(lens.value)?.is_state) of.value = `name ${lens.value}`;
   };
-  lens.onChange((changes) => { if (changes.has("runIndex") || changes.has("runs")) offer() });
+  lens.onChange((changes) => {
+    if (changes.has("runIndex") || changes.has("runs")) offer();
+  });
   return new Question(panel, lens, {
     name: "project",
     request: () => {
@@ -38,21 +42,37 @@ class Scatter {
     Object.assign(this, { palette: lens.palette, points, tokens, isSequence: "name" in request });
     this.separator = separatorOf(tokens, lens.run.is_language);
     this.canvas = element("canvas", {
-      tabindex: "0", role: "application", "aria-roledescription": "map",
+      tabindex: "0",
+      role: "application",
+      "aria-roledescription": "map",
       "aria-label": `Map of ${count(points.length, "token")}. The arrow keys go from token to token.`,
     });
     this.status = element("p", { class: "soft small numbers", role: "status" });
     this.search = element("input", {
-      type: "text", autocomplete: "off", spellcheck: "false",
-      on: { input: () => this.#draw(), keydown: (event) => { if (event.key === "Enter") event.preventDefault() } },
+      type: "text",
+      autocomplete: "off",
+      spellcheck: "false",
+      on: {
+        input: () => this.#draw(),
+        keydown: (event) => {
+          if (event.key === "Enter") event.preventDefault();
+        },
+      },
     });
     const shares = explained.length
       ? `The axes hold ${explained.map((share) => `${(100 * share).toFixed(1)} %`).join(" and ")} of the variance.`
       : "Distances between groups mean little in t-SNE; neighbours do.";
-    this.element = element("div", { class: "map" },
-      element("p", { class: "soft", text: `${lens.named(request.name)?.label ?? request.embedding}: ${count(points.length, "token")}. ${shares}` }),
+    this.element = element(
+      "div",
+      { class: "map" },
+      element("p", {
+        class: "soft",
+        text: `${lens.named(request.name)?.label ?? request.embedding}: ${count(points.length, "token")}. ${shares}`,
+      }),
       element("label", { class: "field" }, "Highlight a token ", this.search),
-      element("div", { class: "panel" }, this.canvas), this.status);
+      element("div", { class: "panel" }, this.canvas),
+      this.status,
+    );
     this.canvas.addEventListener("keydown", (event) => this.#onKey(event));
     this.canvas.addEventListener("pointermove", (event) => this.#near(event));
     this.canvas.addEventListener("pointerdown", (event) => this.#near(event));
@@ -63,7 +83,10 @@ class Scatter {
     const ratio = window.devicePixelRatio || 1;
     const { clientWidth: width, clientHeight: height } = this.canvas;
     if (!width) return;
-    Object.assign(this.canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
+    Object.assign(this.canvas, {
+      width: Math.round(width * ratio),
+      height: Math.round(height * ratio),
+    });
     const range = (axis) => {
       const numbers = this.points.map((point) => point[axis]);
       const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
@@ -71,7 +94,8 @@ class Scatter {
     };
     const [[x0, xs], [y0, ys]] = [range(0), range(1)];
     this.places = this.points.map(([x, y]) => [
-      MARGIN + ((x - x0) / xs) * (width - 2 * MARGIN), height - MARGIN - ((y - y0) / ys) * (height - 2 * MARGIN),
+      MARGIN + ((x - x0) / xs) * (width - 2 * MARGIN),
+      height - MARGIN - ((y - y0) / ys) * (height - 2 * MARGIN),
     ]);
     Object.assign(this, { ratio, width, height });
     this.#draw();
@@ -86,7 +110,11 @@ class Scatter {
     context.textAlign = "center";
     context.textBaseline = "middle";
     const asked = this.search.value;
-    const isAsked = (step) => asked !== "" && (this.tokens[step] === asked || visible(this.tokens[step]) === asked);
+    // Without a search, the tokens like the one that is picked.
+    const isAsked = (step) =>
+      asked === ""
+        ? this.#at >= 0 && this.tokens[step] === this.tokens[this.#at]
+        : this.tokens[step] === asked || visible(this.tokens[step]) === asked;
     const draw = (step, colour, isText) => {
       const [x, y] = this.places[step];
       context.fillStyle = colour;
@@ -95,9 +123,13 @@ class Scatter {
     };
     const areTexts = this.points.length <= MOST_TEXTS;
     context.font = `12px ${FONT}`;
-    this.points.forEach((_, step) => { if (!isAsked(step)) draw(step, css["ink-soft"], areTexts) });
+    this.points.forEach((_, step) => {
+      if (!isAsked(step)) draw(step, css["ink-soft"], areTexts);
+    });
     context.font = `600 14px ${FONT}`;
-    this.points.forEach((_, step) => { if (isAsked(step)) draw(step, this.palette.series[1], true) });
+    this.points.forEach((_, step) => {
+      if (isAsked(step)) draw(step, this.palette.series[1], true);
+    });
     if (this.#at < 0) return;
     const [x, y] = this.places[this.#at];
     context.strokeStyle = css.accent;
@@ -110,7 +142,9 @@ class Scatter {
   #go(step) {
     if (step === this.#at) return;
     this.#at = step;
-    const before = this.isSequence ? this.tokens.slice(Math.max(0, step - 12), step).map(visible) : [];
+    const before = this.isSequence
+      ? this.tokens.slice(Math.max(0, step - 12), step).map(visible)
+      : [];
     const place = before.length ? `, after “${before.join(this.separator)}”` : "";
     this.status.textContent = `Token ${step}: “${spoken(this.tokens[step])}”${place}`;
     this.#draw();
@@ -128,7 +162,14 @@ class Scatter {
   }
 
   #onKey(event) {
-    const moves = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity };
+    const moves = {
+      ArrowRight: 1,
+      ArrowDown: 1,
+      ArrowLeft: -1,
+      ArrowUp: -1,
+      Home: -Infinity,
+      End: Infinity,
+    };
     if (!(event.key in moves)) return;
     this.#go(Math.max(0, Math.min(this.points.length - 1, this.#at + moves[event.key])));
     event.preventDefault();

@@ -1,14 +1,14 @@
 /** What all questions of the page have in common: a form, an answer, and what hinders them. */
-import { clearError, showError } from "./alerts.js";
+import { showErrorIn } from "./alerts.js";
 import { element, showSliders } from "./elements.js";
 import { LensError } from "./requests.js";
 
 /** Makes a panel ask a question.
  *
  * Args: panel: with a <form>, and an element [data-answer]. lens: what the page looks at. question:
- * {name, request(form): the request without the run that is open, or a sentence that says what is missing;
- * show(answer, request): nodes; ask (optional): (client, request) -> answer, if one request is not
- * enough; asks (optional): (request) -> the requests that the page must be able to answer}.
+ * {name; request(form): the request without the run that is open, or a sentence that says what is
+ * missing; show(answer, request): nodes; ask (optional): (client, request) -> answer, if one request
+ * is not enough; asks (optional): (request) -> the requests that must have an answer}.
  */
 export class Question {
   #last = null;
@@ -53,11 +53,12 @@ export class Question {
       const ask = this.question.ask ?? ((client, asked) => client.ask(this.question.name, asked));
       const answer = await ask(this.lens.client, whole);
       if (number !== this.#number) return;
-      clearError();
       this.#last = [answer, whole];
       this.#show();
     } catch (error) {
-      if (number === this.#number) showError(error);
+      if (number !== this.#number) return;
+      this.#last = null;
+      showErrorIn(this.answer, error);
     } finally {
       if (number === this.#number) this.panel.removeAttribute("aria-busy");
     }
@@ -81,13 +82,16 @@ export class Question {
   #hindrance() {
     const { client, run } = this.lens;
     const { name, asks = (asked) => [asked] } = this.question;
-    const isAnswered = (request) => asks(this.#whole(request)).every((asked) => client.has(name, asked));
+    const isAnswered = (request) =>
+      asks(this.#whole(request)).every((asked) => client.has(name, asked));
     const request = this.#request();
-    const isKnown = !client.isOffline
-      || (typeof request === "string" ? client.has(name) : isAnswered(request));
+    const isKnown =
+      !client.isOffline || (typeof request === "string" ? client.has(name) : isAnswered(request));
     if (!isKnown) {
-      return "This page works without a program and does not hold this answer. For all answers run: "
-        + `throughtime inspect ${run.folder} --serve`;
+      return (
+        "This page works without a program and does not hold this answer. For all answers run: " +
+        `throughtime inspect ${run.folder} --serve`
+      );
     }
     return typeof request === "string" ? request : "";
   }
@@ -109,26 +113,51 @@ export function numberIn(form, name) {
   // A field may be named like a property of the collection, such as `length`.
   const field = form.elements.namedItem(name);
   if (field.value.trim() === "" || !field.validity.valid) {
-    throw new LensError(`${field.labels[0]?.firstChild.textContent.trim()}: ${field.validationMessage || "expected a number."}`);
+    throw new LensError(
+      `${field.labels[0]?.firstChild.textContent.trim()}: ${field.validationMessage || "expected a number."}`,
+    );
   }
   return Number(field.value);
 }
 
 /** A table; `rows`: arrays of nodes or texts, the first of each row its header. */
 export function table(caption, head, rows, kind = "") {
-  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    element("table", { class: `data ${kind}` },
+  return element(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    element(
+      "table",
+      { class: `data ${kind}` },
       element("caption", { text: caption }),
-      element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col", text })))),
-      element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells.map((cell, index) =>
-        element(index === 0 ? "th" : "td", index === 0 ? { scope: "row" } : {}, cell))))),
-    ));
+      element(
+        "thead",
+        {},
+        element("tr", {}, ...head.map((text) => element("th", { scope: "col", text }))),
+      ),
+      element(
+        "tbody",
+        {},
+        ...rows.map((cells) =>
+          element(
+            "tr",
+            {},
+            ...cells.map((cell, index) =>
+              element(index === 0 ? "th" : "td", index === 0 ? { scope: "row" } : {}, cell),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
-/** A button that picks a unit. */
-export function unitButton(lens, name, unit) {
+/** A button that picks a unit; `text`: what it says, if less than its whole name. */
+export function unitButton(lens, name, unit, text = lens.unitName(name, unit)) {
   return element("button", {
-    type: "button", class: "unit", text: lens.unitName(name, unit),
+    type: "button",
+    class: "unit",
+    text,
+    "aria-label": lens.unitName(name, unit),
     on: { click: () => lens.pick(name, unit) },
   });
 }

@@ -64,7 +64,14 @@ export class Reading {
   clear() {
     this.#sent += 1;
     this.#applied = this.#sent;
-    Object.assign(this, { run: -1, input: null, steps: {}, matrices: new Map(), top: [], topFrom: 0 });
+    Object.assign(this, {
+      run: -1,
+      input: null,
+      steps: {},
+      matrices: new Map(),
+      top: [],
+      topFrom: 0,
+    });
     Object.assign(this, { text: "", features: null, featureNames: [], unknown: "", version: null });
   }
 
@@ -82,9 +89,11 @@ export class Reading {
 
   #continues(run, names, answer) {
     const [before, after] = [Object.values(this.steps)[0] ?? [], Object.values(answer.steps)[0]];
-    return this.run === run
-      && names.every((name) => this.matrices.get(name)?.steps >= answer.known)
-      && after.slice(0, answer.known).every((token, step) => token === before[step]);
+    return (
+      this.run === run &&
+      names.every((name) => this.matrices.get(name)?.steps >= answer.known) &&
+      after.slice(0, answer.known).every((token, step) => token === before[step])
+    );
   }
 
   #apply(run, input, answer, isLanguage, time) {

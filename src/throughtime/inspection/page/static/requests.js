@@ -24,15 +24,20 @@ class Server {
     } catch {
       throw new LensError(
         "The program that serves this page does not answer. Is `throughtime inspect` still running? " +
-        "Your text is still here; change it to ask again.",
+          "Your text is still here; change it to ask again.",
       );
     }
-    if (!response.ok) throw new LensError(answer.error ?? `The server answered ${response.status}.`);
+    if (!response.ok)
+      throw new LensError(answer.error ?? `The server answered ${response.status}.`);
     return answer;
   }
 
   has() {
     return true;
+  }
+
+  inputs() {
+    return null;
   }
 }
 
@@ -47,18 +52,23 @@ class Embedded {
 
   async ask(name, request) {
     const entry = this.#entry(name, request);
-    if (!entry) throw new LensError("This page works without a program, and holds no answer to this.");
+    if (!entry)
+      throw new LensError("This page works without a program, and holds no answer to this.");
     return entry.answer;
   }
 
   /** Whether the page has the answer to this question, or to any question of this name. */
   has(name, request = null) {
-    return request ? Boolean(this.#entry(name, request)) : this.answers.some((a) => a.name === name);
+    return request
+      ? Boolean(this.#entry(name, request))
+      : this.answers.some((a) => a.name === name);
   }
 
-  /** The requests of this name that the page can answer. */
-  requests(name) {
-    return this.answers.filter((a) => a.name === name).map((a) => a.request);
+  /** The inputs of a run, {text} or {example}, whose values the page has; null if it can ask. */
+  inputs(run) {
+    return this.answers
+      .filter(({ name, request }) => name === "read" && request.run === run)
+      .map(({ request: { text, example } }) => (text === undefined ? { example } : { text }));
   }
 
   #entry(name, request) {
@@ -78,7 +88,8 @@ function canonical(value) {
   return JSON.stringify(value, (_, part) =>
     part && typeof part === "object" && !Array.isArray(part)
       ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : part);
+      : part,
+  );
 }
 
 /** What answers the page's questions. */
@@ -87,7 +98,7 @@ export function connect() {
   return answers ? new Embedded(JSON.parse(answers.textContent)) : new Server();
 }
 
-/** The float32 numbers of *Values*: base64, little-endian, as all machines with a browser store them. */
+/** The float32 numbers of *Values*: base64, little-endian as all machines with a browser are. */
 export function numbersOf(values) {
   const bytes = atob(values.data);
   const buffer = new Uint8Array(bytes.length);

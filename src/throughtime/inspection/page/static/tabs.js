@@ -8,8 +8,12 @@ export class Tabs {
   constructor(list, panels) {
     for (const panel of panels) {
       const tab = element("button", {
-        type: "button", role: "tab", id: `tab-${panel.id}`, "aria-controls": panel.id,
-        text: panel.dataset.title, on: { click: () => this.open(panel.id) },
+        type: "button",
+        role: "tab",
+        id: `tab-${panel.id}`,
+        "aria-controls": panel.id,
+        text: panel.dataset.title,
+        on: { click: () => this.open(panel.id) },
       });
       panel.setAttribute("aria-labelledby", tab.id);
       list.append(tab);
@@ -30,10 +34,10 @@ export class Tabs {
     this.isOpen = id;
   }
 
-  /** Shows the tabs of these panels only. */
+  /** Shows the tabs of these panels only; without any, no panel is open. */
   offer(ids) {
     for (const { tab, panel } of this.#tabs) tab.hidden = !ids.includes(panel.id);
-    if (!ids.includes(this.isOpen) && ids.length) this.open(ids[0]);
+    if (!ids.includes(this.isOpen)) this.open(ids[0]);
   }
 
   #onKey(event) {

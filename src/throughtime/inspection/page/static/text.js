@@ -16,7 +16,14 @@ export function count(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-const SIGNS = new Map([["\n", "↵"], ["\t", "⇥"], [" ", "␣"], ["\r", "␍"], ["\u00a0", "⍽"], ["", "∅"]]);
+const SIGNS = new Map([
+  ["\n", "↵"],
+  ["\t", "⇥"],
+  [" ", "␣"],
+  ["\r", "␍"],
+  ["\u00a0", "⍽"],
+  ["", "∅"],
+]);
 
 /** A token with white space made visible. */
 export function visible(token) {
@@ -31,15 +38,18 @@ export function spoken(token) {
 
 /** Where each token lies in the text: [from, to], or null for a token that the text does not have.
  *
- * Tokens follow each other; what lies between them is white space. A token that is written otherwise
- * (an unknown word) stands for the next word; past the last word (an end symbol) it has no place.
+ * Tokens follow each other; what lies between them is white space. A token that is written
+ * otherwise (an unknown word) stands for the next word; past the last word (an end symbol) it has no
+ * place.
  */
 export function rangesOf(text, tokens) {
   let position = 0;
   return tokens.map((token, step) => {
     let from = position;
     while (!text.startsWith(token, from) && /\s/.test(text[from] ?? "")) from += 1;
-    const length = text.startsWith(token, from) ? token.length : wordLength(text, from, tokens[step + 1]);
+    const length = text.startsWith(token, from)
+      ? token.length
+      : wordLength(text, from, tokens[step + 1]);
     if (length === 0) return null;
     position = from + length;
     return [from, position];
@@ -51,7 +61,9 @@ function wordLength(text, from, next) {
   let to = from;
   while (to < text.length && !/\s/.test(text[to])) to += 1;
   const word = text.slice(from, to);
-  return next && word.length > next.length && word.endsWith(next) ? word.length - next.length : word.length;
+  return next && word.length > next.length && word.endsWith(next)
+    ? word.length - next.length
+    : word.length;
 }
 
 /** The number of tokens that lie within the part with which both texts begin. */

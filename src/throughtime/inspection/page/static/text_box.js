@@ -13,7 +13,9 @@ export class TextBox {
   constructor(area, colours, onText) {
     Object.assign(this, { area, colours });
     let pressed = null;
-    area.addEventListener("keydown", (event) => { pressed = event.timeStamp });
+    area.addEventListener("keydown", (event) => {
+      pressed = event.timeStamp;
+    });
     area.addEventListener("input", (event) => {
       onText(area.value, pressed ?? event.timeStamp);
       pressed = null;
@@ -40,7 +42,8 @@ export class TextBox {
     const [from, to] = [this.area.selectionStart, this.area.selectionEnd];
     if (from === to || !this.isCurrent) return null;
     const chosen = rangesOf(this.#text, this.#tokens).flatMap((range, step) =>
-      range && range[1] > from && range[0] < to ? [step] : []);
+      range && range[1] > from && range[0] < to ? [step] : [],
+    );
     return chosen.length ? [chosen[0], chosen.at(-1) + 1] : null;
   }
 
@@ -87,11 +90,13 @@ export class TextBox {
       if (before?.[0] !== text) node.textContent = text;
       if (before?.[1] !== tint) node.style.backgroundColor = tint;
     }
-    for (let index = this.#pieces.length - 1; index >= pieces.length; index -= 1) nodes[index].remove();
+    for (let index = this.#pieces.length - 1; index >= pieces.length; index -= 1)
+      nodes[index].remove();
     this.#pieces = pieces;
   }
 
   #follow() {
-    if (this.colours.scrollTop !== this.area.scrollTop) this.colours.scrollTop = this.area.scrollTop;
+    if (this.colours.scrollTop !== this.area.scrollTop)
+      this.colours.scrollTop = this.area.scrollTop;
   }
 }
