@@ -34,11 +34,14 @@ def runs(tmp_path_factory):
     pairs = [f"{n} {w}\t{w} {n}\n" for n in ("one", "two") for w in ("cat", "dog", "cow")] * 8
     (folder / "pairs.tsv").write_text("".join(pairs))
     text, pair = str(folder / "text.txt"), str(folder / "pairs.tsv")
+    (folder / "tagged.txt").write_text("one\tO\n\n" + "one\tO\ncat\tB-X\ntwo\tO\n\n" * 30)
+    tagged = str(folder / "tagged.txt")
     return {
         "lstm": saved(folder / "lstm", "char-lm", data=text, num_layers=2),
         "gru": saved(folder / "gru", "char-lm", data=text, num_layers=1, cell="gru"),
         "pairs": saved(folder / "pairs", "translation", data=pair, attention="dot"),
         "addition": saved(folder / "addition", "addition"),
+        "tagging": saved(folder / "tagging", "tagging", data=tagged, letter_size=4),
     }
 
 
@@ -94,6 +97,14 @@ def test_a_series_of_numbers_is_measured(runs, capsys):
     table = printed(capsys, runs["addition"], "--measures")
     assert "gradient against lag" in table
     assert "units that follow" not in table
+
+
+def test_the_longest_example_is_read_and_no_network_of_letters_is_measured(runs, capsys):
+    content = json.loads(printed(capsys, runs["tagging"], "--measures", "--json"))
+    assert content["steps"] == {"recurrent": ["one", "cat", "two"]}
+    measured = {m["where"] for m in content["measures"] if m["measure"] == "gradient against lag"}
+    assert measured == {"recurrent layer 0", "recurrent layer 0 reverse"}
+    assert not any("letters" in m["where"] for m in content["measures"])
 
 
 def test_two_runs_stand_beside_each_other(runs, capsys):
@@ -177,6 +188,11 @@ def test_folders_that_cannot_be_inspected_are_refused(runs, capsys, tmp_path):
     config["settings"]["from_the_future"] = 1
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert 'there is no "from_the_future"' in refusal(capsys, str(tmp_path))
+
+
+def test_a_model_without_recurrent_layers_is_refused(tmp_path, capsys):
+    folder = saved(tmp_path / "window", "memory", problem="parity", network="window")
+    assert "no recurrent layers" in refusal(capsys, folder)
 
 
 def test_a_run_of_another_version_is_read_with_a_remark(runs, capsys, tmp_path):

@@ -64,7 +64,8 @@ def test_a_packed_input_and_several_calls_are_pieces_in_rows():
 
 @pytest.mark.parametrize("backend", ["reference", pytest.param("cpp", marks=needs_compiler)])
 def test_without_a_gradient_the_sequence_is_computed_once(backend, monkeypatch):
-    layer, x = tt.LSTM(I, H, num_layers=2, backend=backend), torch.randn(T, B, I)
+    # 32 units need no padding, so that the kernel returns its own arrays.
+    layer, x = tt.LSTM(I, 32, num_layers=2, backend=backend), torch.randn(T, B, I)
     expected = layer(x)[0]
     calls, module = [], dispatch.BACKENDS[backend]
     for kind in ("run", "record"):

@@ -43,8 +43,7 @@ def main(argv: Sequence[str]) -> int:
         print(remark, file=sys.stderr)
     if args["serve"] or args["html"] is not None:
         return _page(run, task, args)
-    number = 1 if args["example"] is None else args["example"]
-    input = example_of(task, number) if args["text"] is None else args["text"]
+    input = example_of(task, args["example"]) if args["text"] is None else args["text"]
     is_own, step = args["text"] is not None, args["step"]
     opened = [Watched(run, task, input, is_own=is_own, step=step)]
     if args["compare"] is not None:
@@ -76,7 +75,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "--example",
         type=int | None,
-        help="the number of a held-out example to read, from 1 (default: the first)",
+        help="the number of a held-out example to read, from 1 (default: the longest; of --html "
+        "the first)",
     )
     parser.add_argument(
         "--step", type=int | None, help="a model that --keep_best has kept, instead of the best"

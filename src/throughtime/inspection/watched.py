@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from throughtime.inspection.measures.correlation import followers
 from throughtime.inspection.measures.summary import Measured, measures_of
 from throughtime.inspection.measures.text_properties import Property
 from throughtime.inspection.recording import Recording, record
+from throughtime.layers.recurrent import Recurrent
 from throughtime.tasks.run import Run
 from throughtime.tasks.uses import Streams
 
@@ -21,14 +22,17 @@ __all__ = ["Watched", "example_of"]
 _FOLLOWED_STEPS = 10_000
 
 
-def example_of(task: Any, number: int) -> Any:
-    """The held-out example of a number, from 1.
+def example_of(task: Any, number: int | None = None) -> Any:
+    """The held-out example of a number, from 1; None is the longest, in which there is most to see.
 
     Raises:
         ValueError: if there is no such example, or the data of the run cannot be read.
     """
     choices = examples(task)
-    if not 1 <= number <= len(choices):
+    if number is None and choices:
+        # What has no length counts as the shortest.
+        return max(choices, key=lambda input: len(input) if isinstance(input, Sized) else 0)
+    if number is None or not 1 <= number <= len(choices):
         raise ValueError(f"--example: expected a number from 1 to {len(choices)}, got {number}.")
     return choices[number - 1]
 
@@ -45,7 +49,8 @@ class Watched:
         step: a model that ``--keep_best`` has kept; None is the best one.
 
     Raises:
-        ValueError: if the run has no model, or the model cannot read the input.
+        ValueError: if the run has no model, the model has no recurrent layers, or it cannot read
+            the input.
     """
 
     def __init__(
@@ -54,6 +59,11 @@ class Watched:
         self.run, self.task, self.input, self.is_own = run, task, input, is_own
         self.model = run.load_model(task, step)
         self.is_language = isinstance(task, Streams)
+        if not any(isinstance(module, Recurrent) for module in self.model.modules()):
+            raise ValueError(
+                f"{run.folder}: the model has no recurrent layers of this package, so there is "
+                f"nothing to measure."
+            )
         try:
             self.recording = record(task, self.model, input)
         except ValueError as error:

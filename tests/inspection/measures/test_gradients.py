@@ -71,6 +71,8 @@ def test_the_state_of_an_lstm_is_h_and_c_together():
     f = torch.tensor(1.0, dtype=torch.float64).sigmoid()
     torch.testing.assert_close(decay.norms[2:] / decay.norms[1:-1], f.expand(9))
     assert decay.factor == pytest.approx(float(f))
+    # The loss is r . h with r of length 1; that h is computed from c of the same step counts not.
+    assert float(decay.norms[0]) == pytest.approx(1)
 
 
 def test_a_reverse_layer_has_its_lag_in_its_own_time():

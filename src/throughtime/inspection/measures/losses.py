@@ -41,11 +41,13 @@ def decay_of_model(
     observation = task.observe(model, input)
     with unrolled(model) as states:
         probabilities = observation.run()
+        # A network that reads the letters of each word does not read the steps of the observation.
+        states.keep(lambda path: part_of(observation.steps, path) is not None)
         last = list(observation.steps)[-1]
         results: list[Decay] = []
         for path, outputs in states.outputs.items():
             layers = {n: s for n, s in states.by_layer.items() if n.module == path}
-            is_last = part_of(observation.steps, f"{path}.") == last
+            is_last = part_of(observation.steps, path) == last
             if is_last and probabilities is not None and probabilities.requires_grad:
                 losses = losses_of(observation, probabilities, isinstance(task, Streams))
             else:

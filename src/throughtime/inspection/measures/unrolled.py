@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -35,6 +35,13 @@ class States:
     outputs: dict[str, list[Tensor]] = field(default_factory=dict)
     calls: dict[Name, list[Call]] = field(default_factory=dict)
     widths: dict[Name, tuple[int, ...]] = field(default_factory=dict)
+
+    def keep(self, is_kept: Callable[[str], bool]) -> None:
+        """Removes all modules for whose path ``is_kept`` is false."""
+        self.outputs = {path: o for path, o in self.outputs.items() if is_kept(path)}
+        self.by_layer = {n: v for n, v in self.by_layer.items() if is_kept(n.module)}
+        self.calls = {n: v for n, v in self.calls.items() if is_kept(n.module)}
+        self.widths = {n: v for n, v in self.widths.items() if is_kept(n.module)}
 
 
 @contextmanager
