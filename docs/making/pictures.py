@@ -40,16 +40,10 @@ MOST_BYTES = 200_000
 
 TRAININGS = {
     "plays": "char-lm --data tinyshakespeare --cell lstm-peephole --hidden_size 128 --max_time 4",
-    "python": "char-lm --max_time 12 --epochs 100",
+    "shakespeare": "char-lm --data tinyshakespeare --max_time 12 --epochs 100",
     "finnish": f"inflection --config {ROOT}/recipes/inflection/finnish-high.yaml --max_time 6",
 }
 WORD = "kirjasto N;IN+ESS;PL"
-CODE = """\
-def first(words):
-    for word in words:
-        if word.startswith("a"):
-            return word
-"""
 LINE = "KING HENRY:\nWhat is the matter, my good lord?\n"
 # As a page is shown on a machine that has no network, without Chromium's own connections.
 CHROMIUM = (
@@ -90,11 +84,11 @@ def report(runs: Path) -> Image.Image:
 
 
 def lens(runs: Path) -> Image.Image:
-    """The page of the lens: a language model while it reads Python."""
-    run = trained(runs, "python")
+    """The page of the lens: a language model while it reads a play that it never saw."""
+    run = trained(runs, "shakespeare")
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
-        throughtime(["inspect", str(run), "--text", CODE, "--html", str(page)])
+        throughtime(["inspect", str(run), "--example", "1", "--html", str(page)])
         return shot(page, 1280, 860)
 
 
@@ -108,7 +102,7 @@ def lecture(runs: Path) -> Image.Image:
 
 def unit(runs: Path) -> Image.Image:
     """Held-out text, coloured by the unit that follows the length of the line so far."""
-    loaded = tt.load_run(trained(runs, "python"))
+    loaded = tt.load_run(trained(runs, "shakespeare"))
     task = loaded.task
     (text,) = task.held_out(20_000)
     recording = record(task, loaded.model, text)
@@ -257,7 +251,7 @@ DRAWN: dict[str, Callable[[Path], Image.Image]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draws the pictures of the documentation.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(DRAWN)} (all)")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "pictures")
+    parser.add_argument("--runs", type=Path, default=Path("runs", "pictures"))
     given = parser.parse_args()
     unknown = set(given.names) - set(DRAWN)
     if unknown:
@@ -266,7 +260,7 @@ def main() -> None:
     for name in given.names or DRAWN:
         path = PICTURES / f"{name}.png"
         # Few colours suffice for drawings, and make a third of the bytes.
-        DRAWN[name](given.runs).convert("RGB").quantize(128).save(path, optimize=True)
+        DRAWN[name](given.runs).convert("RGB").quantize(256).save(path, optimize=True)
         size = path.stat().st_size
         print(f"{path.relative_to(ROOT)}: {size / 1000:.0f} kB")
         if size > MOST_BYTES:

@@ -270,11 +270,15 @@ class Page {
   }
 }
 
-/** The value that a run shows first: attention, or the last state of its last part. */
+/** The value that a run shows first: attention, or the first state (h) of the last layer. */
 function firstValue(run) {
   const values = valuesOf(run);
   const states = values.filter((value) => value.is_state && !value.name.endsWith("_reverse"));
-  return (values.find((value) => value.is_attention) ?? states.at(-1) ?? values[0])?.name ?? null;
+  const layer = states.at(-1)?.name.match(/_l\d+$/)?.[0] ?? "";
+  const state = states.find(
+    (value) => value.part === states.at(-1).part && value.name.endsWith(layer),
+  );
+  return (values.find((value) => value.is_attention) ?? state ?? values[0])?.name ?? null;
 }
 
 try {
