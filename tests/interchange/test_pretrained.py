@@ -9,9 +9,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import throughtime as tt
+from throughtime.data.label_schemes import allowed_labels
 from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork, Writer
+from throughtime.models.classifier import Classifier
 from throughtime.models.cloze import Cloze
+from throughtime.models.stepwise import StepwiseNetwork, WindowNetwork
+from throughtime.models.tagger import Spelling, Tagger
 
+IOB2 = allowed_labels(["O", "B-X", "I-X"], "iob2")
 MODELS = {
     "recurrent": lambda: tt.Recurrent("lstm-fgr", 3, 4, num_layers=2, dropout=0.1, save="states"),
     "lstm": lambda: tt.LSTM(3, 4, bidirectional=True, merge="mean", bias=False),
@@ -40,6 +45,38 @@ MODELS = {
         dropout=0.1,
         bidirectional=False,
     ),
+    "texts": lambda: Classifier(
+        3,
+        vocab_size=7,
+        cell="mgu",
+        hidden_size=4,
+        num_layers=2,
+        pooling="attention",
+        bidirectional=True,
+        dropout=0.2,
+        word_dropout=0.1,
+    ),
+    "series": lambda: Classifier(3, input_size=2, hidden_size=4, pooling="last"),
+    "gru-d": lambda: Classifier(3, input_size=2, cell="gru-d", hidden_size=4, zoneout=0.1),
+    "tagger": lambda: Tagger(
+        7, 3, letter_feature="none", hidden_size=4, num_intents=2, allowed=IOB2, dropout=0.3
+    ),
+    "spelling": lambda: Tagger(
+        *(7, 3),
+        num_letters=7,
+        letter_feature="convolution",
+        letter_size=3,
+        letter_embedding_size=2,
+        embedding_size=6,
+        output="softmax",
+        cell="gru",
+        hidden_size=4,
+        num_layers=2,
+        bidirectional=False,
+        residual=True,
+    ),
+    "stepwise": lambda: StepwiseNetwork(3, 2, cell="gru", hidden_size=4, num_layers=2),
+    "window": lambda: WindowNetwork(3, 2, window=4, hidden_size=5, num_layers=2),
 }
 SCORERS = (LanguageModel, OneNetwork, Writer, Cloze)
 
@@ -56,11 +93,22 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
     assert not again.training
     if isinstance(model, Writer):
         inputs = [torch.randint(3, 7, (2, 5)), [5, 2], torch.randint(3, 5, (2, 4))]
+    elif name in ("series", "gru-d"):
+        inputs = [torch.randn(2, 5, 2 if name == "series" else 6), torch.tensor([5, 2])]
+    elif name == "spelling":
+        letters = Spelling(torch.randint(1, 7, (3, 4)), [4, 1, 2], torch.randint(3, (2, 5)))
+        inputs = [torch.randint(7, (2, 5)), [5, 2], letters]
+    elif name in ("texts", "tagger"):
+        inputs = [torch.randint(7, (2, 5)), torch.tensor([5, 2])]
     elif isinstance(model, SCORERS):
         inputs = [torch.randint(7, (2, 5))]
     else:
         inputs = [torch.randn(2, 5, 3, dtype=next(model.parameters()).dtype)]
     assert torch.equal(again(*inputs)[0], model(*inputs)[0])
+    if name == "tagger":
+        labels = [list(m.labels.viterbi(m(*inputs).words, inputs[1])[0]) for m in (again, model)]
+        assert all(map(torch.equal, *labels))
+        assert again.labels.is_constrained
     if name == "tied":
         assert again.scores.weight is again.embedding.weight
     if name == "shared":
