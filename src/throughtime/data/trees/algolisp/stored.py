@@ -25,7 +25,10 @@ __all__ = ["stored_programs"]
 
 _PACKAGE = "throughtime.data.trees.algolisp"
 # What decides on the examples; a file of other programs is never read.
-_SOURCES = ("rules.txt", "grammar.py", "generating.py", "units.py")
+_SOURCES = (
+    *("rules.txt", "grammar.py", "generating.py"),
+    *("compiling.py", "machine.py", "units.py", "records.py"),
+)
 
 
 def stored_programs(
