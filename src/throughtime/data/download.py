@@ -15,7 +15,7 @@ import pooch
 from filelock import FileLock
 
 from throughtime.data.remote_file import RemoteFile
-from throughtime.data.tree_files import TREE_FILES
+from throughtime.data.tree_files import SST_TREE_FILES, TREE_FILES
 
 __all__ = ["FILES", "ChecksumError", "DownloadError", "RemoteFile", "fetch"]
 
@@ -283,8 +283,7 @@ FILES: dict[str, dict[str, RemoteFile]] = {
         )
         for split, (name, sha256) in _EWT.items()
     },
-    # Sentences with labels (stsa.*), and trees with a label for each phrase. Upstream's file of the
-    # training trees also holds the validation trees, so the cut file can only come from a mirror.
+    # Sentences with labels (stsa.*), and trees with a label for each phrase.
     "sst": {
         **{
             f"{kind}.{part}": RemoteFile(
@@ -314,11 +313,7 @@ FILES: dict[str, dict[str, RemoteFile]] = {
                 ): "0e2ebb450c231f7b3d67fc932066e7bb26ae7bad8c88488f45ed44ef02eb3c73",
             }.items()
         },
-        "trees.train": RemoteFile(
-            mirror="sst/trees/train.txt",
-            sha256="e2f3f41b0b1e6d4dddc0effe3bfc2d27ed8928079aa9a03d652311614fc5feb7",
-            url=None,
-        ),
+        **SST_TREE_FILES,
     },
     # Sentences of movie reviews by Pang and Lee, 5,331 of each class.
     "mr": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from throughtime.data.remote_file import RemoteFile
 
-__all__ = ["TREE_FILES"]
+__all__ = ["SST_TREE_FILES", "TREE_FILES"]
 
 _GITHUB = "https://raw.githubusercontent.com"
 _TEXT2SQL = f"{_GITHUB}/jkkummerfeld/text2sql-data/5050bad2309a93636ea4788d3660c9202bf11e0e"
@@ -43,23 +43,25 @@ TREE_FILES: dict[str, dict[str, RemoteFile]] = {
             "cm": "3a72eaced7fa14a0938354cefc42b2dcafb2d47297102f1279086e18c3abe57e",
         }.items()
     },
-    # Upstream's file of the training trees also holds the validation trees, so the cut file can
-    # only come from a mirror.
-    "sst-trees": {
-        part: RemoteFile(f"sst/trees/{part}.txt", sha256, url)
-        for part, sha256, url in (
-            ("train", "e2f3f41b0b1e6d4dddc0effe3bfc2d27ed8928079aa9a03d652311614fc5feb7", None),
-            (
-                "dev",
-                "0e9336aed6e4730e19f58d00a77b3f0297efdb755f7b5e598c98a05e3f97ea40",
-                f"{_RNTN}/trees/dev.txt",
-            ),
-            (
-                "test",
-                "6e54806dee95cf80cd918e7dfb3f6770f6df24bf826f289a4d1f709e1c8f6761",
-                f"{_RNTN}/trees/test.txt",
-            ),
-        )
-    },
 }
 """The files of each data set of trees, by name of the set and of the part."""
+
+# Upstream's file of the training trees also holds the validation trees, so the cut file can only
+# come from a mirror.
+SST_TREE_FILES: dict[str, RemoteFile] = {
+    f"trees.{part}": RemoteFile(f"sst/trees/{part}.txt", sha256, url)
+    for part, sha256, url in (
+        ("train", "e2f3f41b0b1e6d4dddc0effe3bfc2d27ed8928079aa9a03d652311614fc5feb7", None),
+        (
+            "dev",
+            "0e9336aed6e4730e19f58d00a77b3f0297efdb755f7b5e598c98a05e3f97ea40",
+            f"{_RNTN}/trees/dev.txt",
+        ),
+        (
+            "test",
+            "6e54806dee95cf80cd918e7dfb3f6770f6df24bf826f289a4d1f709e1c8f6761",
+            f"{_RNTN}/trees/test.txt",
+        ),
+    )
+}
+"""The trees of the Stanford sentiment treebank, which are files of the set ``sst``."""

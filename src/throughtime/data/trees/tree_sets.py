@@ -122,7 +122,7 @@ def _sst() -> TreeSet:
     """
     splits = {}
     for split, part in {"train": "train", "valid": "dev", "test": "test"}.items():
-        trees = read_treebank(_text("sst-trees", part), f"trees/{part}.txt")
+        trees = read_treebank(_text("sst", f"trees.{part}"), f"trees/{part}.txt")
         splits[split] = [TreeExample(_words(tree), tree) for tree in trees]
     return TreeSet("sst-trees", splits, "treebank")
 
