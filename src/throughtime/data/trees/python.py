@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -116,20 +117,26 @@ def _source(tree: Tree) -> str:
         return f"@{_unparsed(_to_syntax(tree.subtree(1), ast.expr))}"
     if root == "elif":
         return f"el{_source(tree.with_labels(('If', *tree.labels[1:])))}"
-    node = _to_syntax(tree, ast.AST)
-    if not isinstance(node, ast.stmt | ast.Module | ast.ExceptHandler | ast.match_case):
+    node: Any = _to_syntax(tree, ast.AST)
+    kind = type(node)
+    if not issubclass(kind, ast.stmt | ast.Module | ast.ExceptHandler | ast.match_case):
         raise _wrong(tree, 0, "a statement")
-    if isinstance(node, ast.Match) and not node.cases:
-        return _unparsed(node)
-    if isinstance(node, ast.Module) or "body" not in node._fields or node.body:
+    if kind is ast.Module or "body" not in kind._fields or node.body:
         return _unparsed(node)
     node.body = [ast.Pass()]
     return _unparsed(node).removesuffix("pass").rstrip()
 
 
+def _syntax(source: str, mode: str) -> Any:
+    with warnings.catch_warnings():
+        # Old sources have escapes such as "\d", about which Python warns.
+        warnings.simplefilter("ignore")
+        return ast.parse(source, mode=mode)
+
+
 def _parsed(source: str, mode: str, where: str) -> Any:
     try:
-        return ast.parse(source, mode=mode)
+        return _syntax(source, mode)
     except SyntaxError as error:
         place = f"line {error.lineno}" if error.lineno and "\n" in source else ""
         if error.offset:
@@ -295,7 +302,7 @@ def _node_of(
 
 def _constant(tree: Tree, node: int) -> Any:
     try:
-        value = ast.parse(tree.labels[node], mode="eval").body
+        value = _syntax(tree.labels[node], "eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise _wrong(tree, node, "a constant") from error
     if not isinstance(value, ast.Constant):
