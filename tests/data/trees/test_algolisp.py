@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -280,6 +281,14 @@ def test_functions_that_come_with_a_program_can_be_called_and_call_each_other():
     assert Program(read_sexpr("(map a twice)"), ["a"], functions).run({"a": [3]}) == [6]
 
 
+def test_inputs_of_other_types_are_refused():
+    program = Program(read_sexpr("(len a)"), ["a"])
+    with pytest.raises(ProgramError, match="lists of these in the argument a, got NoneType"):
+        program.run({"a": [1, [None]]})
+    with pytest.raises(ProgramError, match="expected a value for the argument a, got none"):
+        program.run({"b": [1]})
+
+
 def test_equal_values_are_of_one_kind():
     assert equal_values([1, [2.0]], [1, [2]])
     assert not equal_values(1, True)
@@ -330,6 +339,8 @@ def test_the_published_files_are_read(tmp_path):
     assert not passes(example, from_lists(["len", "a"]))
     assert not passes(example, from_lists(["nonsense"]))
     assert not passes(example, from_lists(["invoke1", ["lambda1", ["self", "arg1"]], "a"]))
+    with pytest.raises(ValueError, match="expected an example with tests"):
+        passes(replace(example, tests_json="[]"), example.tree)
     assert load_trees(str(tmp_path)) == programs
     assert list(read_records([record_of(example)], "f")) == [example]
 

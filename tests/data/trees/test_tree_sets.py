@@ -15,11 +15,14 @@ from throughtime.data.trees import (
     Tree,
     TreeError,
     TreeSet,
+    from_prefix,
     load_trees,
     read_sexpr,
+    synthetic_trees,
     write_python,
     write_sexpr,
 )
+from throughtime.data.trees.synthetic import ARITIES
 
 
 @functools.cache
@@ -115,13 +118,29 @@ def test_commands_are_trees_and_lines_that_are_none_are_left_out():
 
 
 def test_every_set_has_its_files_and_a_notation():
-    assert TREE_SETS.keys() - FILES.keys() == {"algolisp", "sst-trees"}
+    assert TREE_SETS.keys() - FILES.keys() == {"algolisp", "sst-trees", "synthetic-trees"}
     for name in ("geoquery", "atis-logic"):
         trees = read(name)
         notation = NOTATIONS[trees.notation]
         for part in trees.splits.values():
             for example in part[:50]:
                 assert notation.read(notation.write(example.tree), "") == example.tree
+
+
+def test_synthetic_trees_are_different_and_told_by_their_letters():
+    trees = load_trees("synthetic-trees")
+    assert sizes(trees) == {"train": 4000, "valid": 500, "test": 500}
+    examples = [example for part in trees.splits.values() for example in part]
+    assert len({example.source for example in examples}) == 5000
+    for example in examples[:200]:
+        assert from_prefix(example.source.split(), ARITIES) == example.tree
+        assert 3 <= len(example.tree) <= 30
+    assert synthetic_trees(5, 1, 1) == synthetic_trees(5, 1, 1)
+    assert synthetic_trees(5, 1, 1) != synthetic_trees(5, 1, 1, seed=1)
+    with pytest.raises(ValueError, match="expected most_nodes of at least 3, got 2"):
+        synthetic_trees(most_nodes=2)
+    with pytest.raises(ValueError, match="different trees of at most 3 nodes, found"):
+        synthetic_trees(most_nodes=3)
 
 
 # The user's own files.

@@ -26,6 +26,7 @@ from throughtime.data.trees.notations import NOTATIONS, Notation
 from throughtime.data.trees.prefix import from_prefix, from_symbols, to_prefix, to_symbols
 from throughtime.data.trees.python import read_python, write_python
 from throughtime.data.trees.shell import read_shell, write_shell
+from throughtime.data.trees.synthetic import synthetic_trees
 from throughtime.data.trees.terms import read_term
 from throughtime.data.trees.tree import Tree, TreeError, equal_trees
 from throughtime.data.trees.tree_batches import TreeBatch, TreeLabels, collate_trees
@@ -64,6 +65,7 @@ __all__ = [
     "read_type",
     "skeleton",
     "stored_programs",
+    "synthetic_trees",
     "to_lists",
     "to_prefix",
     "to_symbols",

@@ -19,6 +19,14 @@ _TEXTS = {"identifier", "int", "string"}
 _ALONE = {"else:": "else", "finally:": "finally"}
 
 
+# Without the classes of old versions of Python, which are kinds of constants.
+_CLASSES: dict[str, type[ast.AST]] = {
+    name: kind
+    for name, kind in vars(ast).items()
+    if isinstance(kind, type) and issubclass(kind, ast.AST) and kind.__base__ is not ast.Constant
+}
+
+
 class _Field(NamedTuple):
     """A field of a syntax node: its type, and ``*`` for a list, ``?`` if it may be absent."""
 
@@ -229,8 +237,8 @@ def _to_syntax(tree: Tree, root: type[ast.AST]) -> Any:
             if children:
                 raise _wrong(tree, node, "a leaf")
             continue
-        own = getattr(ast, label, None)
-        if not (isinstance(own, type) and issubclass(own, kind) and own is not ast.AST):
+        own = _CLASSES.get(label)
+        if own is None or not issubclass(own, kind):
             raise _wrong(tree, node, f"a node of the kind {kind.__name__}")
         fields[node] = _assigned(tree, node, own)
         for field, nodes in fields[node]:
@@ -256,7 +264,7 @@ def _to_syntax(tree: Tree, root: type[ast.AST]) -> Any:
         elif label == "None" and not tree.children[node] and node:
             values[node] = None
         else:
-            values[node] = _node_of(getattr(ast, label), fields[node], values)
+            values[node] = _node_of(_CLASSES[label], fields[node], values)
     return values[0]
 
 

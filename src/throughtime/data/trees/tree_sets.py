@@ -13,6 +13,7 @@ from throughtime.data.trees.algolisp.stored import stored_programs
 from throughtime.data.trees.brackets import read_sexpr, read_treebank
 from throughtime.data.trees.examples import TreeExample, TreeSet
 from throughtime.data.trees.notations import NOTATIONS
+from throughtime.data.trees.synthetic import synthetic_trees
 from throughtime.data.trees.terms import read_term
 from throughtime.data.trees.tree import Tree, TreeError
 
@@ -140,5 +141,6 @@ TREE_SETS: dict[str, Callable[[], TreeSet]] = {
     "django": _django,
     "nl2bash": _nl2bash,
     "sst-trees": _sst,
+    "synthetic-trees": synthetic_trees,
 }
 """The reader of each data set of texts with trees, by name."""

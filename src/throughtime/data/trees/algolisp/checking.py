@@ -26,6 +26,7 @@ def program_type(tree: Tree, arguments: Mapping[str, Type], returns: Type | None
         ProgramError: for an unknown symbol, a wrong number of arguments, or an argument of a wrong
             type; it names the node.
 
+    >>> from throughtime.data.trees import from_lists
     >>> program_type(from_lists(["map", "a", ["partial0", "1", "<"]]), {"a": ("array", "int")})
     ('array', 'bool')
     """

@@ -15,6 +15,7 @@ __all__ = ["MOST_STEPS", "NoEndError", "Program", "equal_values"]
 MOST_STEPS = 100_000
 """The default bound: a step is an operation, or an item that an operation reads or writes."""
 
+_INPUTS = {int, float, str, bool}
 _HIGHER = {"map", "filter", "reduce"}
 _NUM_FIXED = {"partial0": 0, "partial1": 1, "partial2": 2}
 
@@ -57,6 +58,7 @@ class Program:
     Raises:
         ProgramError: for an unknown symbol or a wrong number of arguments; it names the node.
 
+    >>> from throughtime.data.trees import from_lists
     >>> tree = from_lists(["reduce", ["filter", "a", ["partial0", "b", "<"]], "0", "+"])
     >>> Program(tree, ["a", "b"]).run({"a": [1, 5, 7], "b": 4})
     12
@@ -94,8 +96,23 @@ class Program:
                 raise ProgramError(
                     "AlgoLisp", "", f"expected a value for the argument {name}, got none."
                 )
+            _check_input(name, inputs[name])
         values = {**self._functions, **{name: inputs[name] for name in self.arguments}}
         return _Run(self.tree, values, most_steps).value(self._code)
+
+
+def _check_input(name: str, value: Any) -> None:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if item.__class__ is list:
+            waiting += item
+        elif item.__class__ not in _INPUTS:
+            raise ProgramError(
+                *("AlgoLisp", ""),
+                f"expected numbers, text, Booleans or lists of these in the argument {name}, got "
+                f"{type(item).__name__}.",
+            )
 
 
 class _Defined(NamedTuple):

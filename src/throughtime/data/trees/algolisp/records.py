@@ -94,12 +94,17 @@ def passes(example: ProgramExample, tree: Tree, most_steps: int = MOST_STEPS) ->
         example: the tests and the arguments.
         tree: the program, such as one that a model has written.
         most_steps: the number of steps that each test may take.
+
+    Raises:
+        ValueError: if the example has no tests.
     """
+    tests = example.tests
+    if not tests:
+        raise ValueError("passes: expected an example with tests, got one without any.")
     try:
         program = example.program(tree)
         return all(
-            equal_values(program.run(test.inputs, most_steps), test.output)
-            for test in example.tests
+            equal_values(program.run(test.inputs, most_steps), test.output) for test in tests
         )
     except ProgramError:
         return False
