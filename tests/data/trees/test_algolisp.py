@@ -345,6 +345,14 @@ def test_the_published_files_are_read(tmp_path):
     assert list(read_records([record_of(example)], "f")) == [example]
 
 
+def test_a_record_may_have_functions_of_its_own():
+    function = {"name": "next", "short_tree": ["+", "x", "1"], "args": {"x": "int"}}
+    record = {**RECORD, "short_tree": ["next", ["reduce", "a", "-1", "+"]], "funcs": [function]}
+    (example,) = read_records([json.dumps(record), ""], "f")
+    assert passes(example, example.tree)
+    assert list(read_records([record_of(example)], "f")) == [example]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

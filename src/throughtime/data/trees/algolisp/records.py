@@ -57,7 +57,8 @@ class ProgramExample(TreeExample):
         arguments: the name and the type of each argument, in order.
         returns: the type of the value.
         tests_json: the tests as JSON; :attr:`tests` reads them.
-        functions: further functions that the program calls: their trees and arguments, by name.
+        functions: further functions that the program calls: the name, the tree, and the name and
+            the type of each argument.
         nodes: the kinds of the constructions in the specification, if the file names them.
         is_seen: whether the training has programs of the same skeleton; None if that is unknown.
     """
@@ -65,7 +66,7 @@ class ProgramExample(TreeExample):
     arguments: tuple[tuple[str, str], ...] = ()
     returns: str = ""
     tests_json: str = "[]"
-    functions: tuple[tuple[str, Tree, tuple[str, ...]], ...] = ()
+    functions: tuple[tuple[str, Tree, tuple[tuple[str, str], ...]], ...] = ()
     nodes: tuple[str, ...] = ()
     is_seen: bool | None = None
 
@@ -81,7 +82,9 @@ class ProgramExample(TreeExample):
             ProgramError: for an unknown symbol or a wrong number of arguments.
         """
         names = [name for name, _ in self.arguments]
-        functions = {name: (body, own) for name, body, own in self.functions}
+        functions = {
+            name: (body, [argument for argument, _ in own]) for name, body, own in self.functions
+        }
         return Program(self.tree if tree is None else tree, names, functions)
 
 
@@ -181,6 +184,10 @@ def record_of(example: TreeExample) -> str:
         "return_type": example.returns,
         "nodes": list(example.nodes),
         "is_seen": example.is_seen,
+        "funcs": [
+            {"name": name, "short_tree": to_lists(body), "args": dict(own)}
+            for name, body, own in example.functions
+        ],
     }
     return f'{json.dumps(record)[:-1]}, "tests": {example.tests_json}}}'
 
@@ -217,7 +224,7 @@ def _example(line: str, where: str) -> ProgramExample:
         (
             _entry(function, "name", (str,), where),
             from_lists(_entry(function, "short_tree", (list, str), where), where),
-            tuple(name for name, _ in _arguments(function, where)),
+            _arguments(function, where),
         )
         for function in record.get("funcs") or []
     )
