@@ -9,7 +9,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import throughtime as tt
-from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork, Writer
+from throughtime.models import (
+    EncoderDecoder,
+    EncoderTreeDecoder,
+    LanguageModel,
+    OneNetwork,
+    Trees,
+    Writer,
+)
 from throughtime.models.cloze import Cloze
 
 MODELS = {
@@ -40,7 +47,19 @@ MODELS = {
         dropout=0.1,
         bidirectional=False,
     ),
+    "sequence to tree": lambda: EncoderTreeDecoder(
+        *(7, 5),
+        cell="gru",
+        sibling_cell="lstm",
+        hidden_size=8,
+        dropout=0.2,
+        encoder_options={"dropout": 0.1, "num_layers": 2},
+    ),
+    "tree to tree": lambda: EncoderTreeDecoder(
+        *(5, 5), source="n-ary", max_children=2, recurrence="H", topology="end", hidden_size=8
+    ),
 }
+TREES = Trees.of([([0, 1, 2], [-1, 0, 0]), ([3], [-1])])
 SCORERS = (LanguageModel, OneNetwork, Writer, Cloze)
 
 
@@ -56,6 +75,9 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
     assert not again.training
     if isinstance(model, Writer):
         inputs = [torch.randint(3, 7, (2, 5)), [5, 2], torch.randint(3, 5, (2, 4))]
+    elif isinstance(model, EncoderTreeDecoder):
+        source = torch.randint(7, (2, 5)) if model.source == "sequence" else TREES
+        inputs = [source, None, TREES]
     elif isinstance(model, SCORERS):
         inputs = [torch.randint(7, (2, 5))]
     else:

@@ -203,12 +203,14 @@ def test_eight_trees_are_learnt_exactly(source, topology, recurrence):
     model = EncoderTreeDecoder(8, 6, source=source, **settings)
     read = torch.arange(8).unsqueeze(1) if source == "sequence" else batch
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(45):
+    for _ in range(150):
         optimizer.zero_grad()
-        loss = -model.log_likelihood(read, None, batch).mean()
-        loss.backward()
+        logs = model.log_likelihood(read, None, batch)
+        if logs.min() > -0.3:
+            break
+        (-logs.mean()).backward()
         optimizer.step()
     results = tree_search(model, read, width=2)
     assert [(h.labels, h.parents) for [h] in results] == trees
     assert all(h.is_finished for [h] in results)
-    assert all(not math.isnan(h.score) and h.score > -1 for [h] in results)
+    assert all(h.score > -1 for [h] in results)

@@ -133,7 +133,7 @@ class EncoderTreeDecoder(nn.Module):
             settings |= {} if encoder_cell is None else {"cell": encoder_cell}
             settings |= dict(encoder_options or {})
             self.embedding = nn.Embedding(source_size, E)
-            self.dropout = Dropout(settings["dropout"])
+            self.source_dropout = Dropout(settings["dropout"])
             self.encoder: Any = recurrent_encoder(E, attention, settings)
         else:
             if encoder_cell is not None:
@@ -143,7 +143,6 @@ class EncoderTreeDecoder(nn.Module):
                 )
             settings = {"hidden_size": hidden_size, "dropout": dropout}
             settings |= dict(encoder_options or {})
-            self.dropout = Dropout(settings["dropout"])
             self.encoder = TreeEncoder(
                 source_size, cell=source, embedding_size=E, max_children=max_children, **settings
             )
@@ -168,7 +167,7 @@ class EncoderTreeDecoder(nn.Module):
         self.sibling_cell = get(sibling_cell) if isinstance(sibling_cell, str) else sibling_cell
         self.encoder_cell = get(encoder_cell) if isinstance(encoder_cell, str) else encoder_cell
         self.hidden_size, self.num_layers, self.embedding_size = hidden_size, num_layers, E
-        self.bidirectional, self.attention = bidirectional, attention
+        self.bidirectional, self.attention, self.dropout = bidirectional, attention, dropout
         self.forget_bias, self.backend, self.options = forget_bias, backend, options
         self.encoder_options, self.decoder_options = encoder_options, decoder_options
 
@@ -200,7 +199,7 @@ class EncoderTreeDecoder(nn.Module):
                 )
             check_tokens("EncoderTreeDecoder", "source", source, self.source_size)
             ends = source_lengths("EncoderTreeDecoder", lengths, source)
-            x = self.dropout(self.embedding(source))  # (B, S, E)
+            x = self.source_dropout(self.embedding(source))  # (B, S, E)
             values, last = self.encoder(x, lengths=ends)  # (B, S, M)
         states = {name: bridge(last) for name, bridge in self.bridges.items()}
         return self.decoder.begin(states, values, ends)

@@ -14,7 +14,7 @@ from throughtime.models.decoder import joined
 
 __all__ = ["Schedule", "run", "schedule"]
 
-_MOST_PADDING = 4
+_MOST_PADDING = 3
 """How many times as many steps as are valid a call may have."""
 
 
