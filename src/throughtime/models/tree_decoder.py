@@ -257,8 +257,8 @@ class TreeDecoder(nn.Module):
     def log_likelihood(self, trees: Trees, memory: TreeMemory) -> Tensor:
         """log P of each tree (B), in nats."""
         scores = self(trees, memory)
-        totals = scores.labels.new_zeros(len(memory.lengths))
-        return totals.index_add(0, scores.slots.rows, log_probabilities_of(scores))
+        logs = log_probabilities_of(scores)
+        return logs.new_zeros(len(memory.lengths)).index_add(0, scores.slots.rows, logs)
 
     def read(
         self, labels: Tensor, moves: Tensor, states: Mapping[str, States]
