@@ -214,3 +214,20 @@ def test_eight_trees_are_learnt_exactly(source, topology, recurrence):
     assert [(h.labels, h.parents) for [h] in results] == trees
     assert all(h.is_finished for [h] in results)
     assert all(h.score > -1 for [h] in results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["deep", "wide"])
+def test_a_tree_of_ten_thousand_nodes_is_written(form):
+    model = small_model(hidden_size=4)
+    with torch.no_grad():
+        is_deep = form == "deep"
+        model.decoder.decisions.bias.copy_(torch.tensor([99.0, -99.0]) * (1 if is_deep else -1))
+        # A root has no sibling, so that a wide tree needs children below it.
+    chain = Grammar(V, {0: [10_000 - 1], 1: [0]}, {None: [[0]], 0: [[1]]})
+    settings = {"grammar": None if is_deep else chain, "max_nodes": 10_000, "max_depth": 10_000}
+    [[h]] = tree_search(model, sources(1), **settings)
+    assert len(h.labels) == 10_000
+    assert h.parents == (list(range(-1, 9_999)) if is_deep else [-1] + [0] * 9_999)
+    score = likelihoods(model, sources(1), [(h.labels, h.parents)])
+    assert h.score == pytest.approx(score.item(), rel=1e-4)

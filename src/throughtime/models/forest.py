@@ -23,7 +23,8 @@ class Branches:
     """Branches that are read in one call.
 
     Args:
-        starts: (n), the row of the states with which each begins; see :func:`run`.
+        starts: (n), for each branch, the row of the states with which it begins, among the last
+            states of the round before, or those that are passed to :func:`run`.
         lengths: (n), the number of entries of each; None if all have ``num_steps``.
         num_steps: the number of entries of the longest.
     """
@@ -37,9 +38,10 @@ class Branches:
 class Schedule:
     """The order in which the entries of a forest are read.
 
-    A branch is a longest row of entries of which each, but the last, has one successor. So what
-    comes after a branch begins with the last state of the branch. All branches that follow the
-    branches of one round are the next round.
+    The forest is cut into branches: maximal chains in which every entry but the last has exactly
+    one successor. So each branch begins with the last states of another one, and needs no state
+    from its inside, which the kernels do not return. A round consists of all branches that follow a
+    branch of the round before, and is read in one call, or a few if their lengths differ much.
 
     Args:
         order: the entries of all calls, call after call and branch after branch, each branch

@@ -56,6 +56,9 @@ class Grammar:
                 )
             self._arities[label] = False
             self._arities[label, list(counts)] = True
+        # For each number, whether some larger one is allowed.
+        from_here = self._arities.flip(1).cummax(1).values.flip(1)
+        self._more = torch.cat([from_here[:, 1:], self._arities[:, -1:]], 1)
         # Row 0 of the masks allows all labels. The row V of the table is the parent of the root.
         width = max((len(positions) for positions in children.values()), default=1)
         self._rows = torch.zeros(V + 1, width, dtype=torch.int64)
@@ -122,10 +125,7 @@ class Grammar:
 
     def may_have_more(self, labels: Tensor, counts: Tensor) -> Tensor:
         """Whether these labels may have more children than so many; the two are broadcast."""
-        # For each number, whether some larger one is allowed; the last stands for all larger ones.
-        reversed_any = self._arities.flip(1).cummax(1).values.flip(1)
-        more = torch.cat([reversed_any[:, 1:], self._arities[:, -1:]], 1).to(labels.device)
-        return more[labels, counts.clamp(max=self._most)]
+        return self._more.to(labels.device)[labels, counts.clamp(max=self._most)]
 
     def _check(self, what: str, labels: Collection[int]) -> None:
         """Raises a ValueError for a label that is out of range."""

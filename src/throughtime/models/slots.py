@@ -98,12 +98,13 @@ def slots_of(nodes: Nodes, num_labels: int, has_ends: bool) -> Slots:
 
 
 class Reads(NamedTuple):
-    """The entries that one recurrence reads, and the slot that each of them leads to.
+    """The entries that one recurrence reads: all on which some slot depends.
 
     Args:
-        entries: the entries, of which some slot is told the output.
-        before: the index of the one that is read before each; -1 at the beginning of a tree.
-        slots: the index of the one whose output each slot is told.
+        entries: the entries in ascending order.
+        before: for each of them, the index in ``entries`` of the entry that is read before it; -1
+            for the beginning of a tree.
+        slots: for each slot, the index in ``entries`` of the entry whose output it depends on.
 
     Shapes:
         entries, before: (R). slots: (P).
@@ -115,15 +116,16 @@ class Reads(NamedTuple):
 
 
 def reads_of(sources: Tensor, num_trees: int) -> Reads:
-    """The entries to read so that each slot is told what was read up to its source.
+    """What a recurrence reads, given the entry whose output each slot depends on.
 
     Args:
-        sources: (P), the entry that each slot follows: its parent, or what is before it. The first
-            slots are those of the nodes.
+        sources: (P), that entry: ``Slots.parents`` for the vertical recurrence, ``Slots.before``
+            for the horizontal one.
         num_trees: B.
     """
     entries, slots = sources.unique(return_inverse=True)
-    # All beginnings are read, as each has a root. A node is read after the source of its slot.
+    # The beginnings are all read, because each tree has a root, and they come first. The other
+    # entries are nodes; slot i is that of node i, and the node is read after the slot's source.
     nodes = entries[num_trees:] - num_trees
     start = torch.full((num_trees,), -1, device=sources.device)
     return Reads(entries, torch.cat([start, slots[nodes]]), slots)

@@ -81,40 +81,41 @@ class NodeScores(NamedTuple):
 
 
 class TreeDecoder(nn.Module):
-    r"""Two recurrences write a tree: V from parent to child, H from sibling to sibling.
+    r"""Writes a tree with two recurrences: V from parent to child, H from sibling to sibling.
 
-    After node i with label y_i, they have read
+    Node i has the label y_i. After reading it, the states of V and H, and their outputs, are
 
         a_i = V(E[y_i], a_p)             p the parent of i
         b_i = H(E[y_i] + D_i, b_q)       q the previous sibling of i; for a first child the parent
 
-    with D_i one of two vectors: i is a first child, or it is not. What is written as node i
-    follows from what was read before it:
+    where D_i is one of two learned vectors, one for first children and one for other nodes. Before
+    node 0, V and H read the embedding of the beginning of a tree. What is written as node i depends
+    on the outputs at p and q:
 
         m_i  = tanh(U_V a_p + U_H b_q + M_i)
         c_i  = attention(m_i, k);    m~_i = tanh(W_c [c_i; m_i] + b_c)
 
-    with M_i, too, one of two vectors; without attention, m~_i = m_i. ``recurrence="V"`` has no b
-    and no M, so that it cannot tell siblings apart; ``"H"`` has no a.
+    where M_i is one of two learned vectors like D_i; without attention, m~_i = m_i.
+    ``recurrence="V"`` leaves out b and M, and so cannot tell siblings apart; ``"H"`` leaves out a.
 
-    With ``topology="predicted"`` a node is its label and two decisions, α whether it has children
-    and φ whether it has a next sibling:
+    With ``topology="predicted"`` each node has two binary decisions besides its label: α, whether
+    it has children, and φ, whether it has a next sibling:
 
         P(α_i) = sigmoid(w_α · m~_i),    P(φ_i) = sigmoid(w_φ · m~_i)
         P(y_i) = softmax(W m~_i + b + α_i u_α + φ_i u_φ)
 
-    and a root has no sibling. With ``"end"`` the siblings, also none, end with a label of their
-    own:
+    A root has φ = 0 with probability 1. With ``"end"`` there are no decisions; instead, the
+    children of every node, also of a leaf, are followed by an end symbol:
 
-        P(y_i) = softmax(W m~_i + b)     over the labels and the end
+        P(y_i) = softmax(W m~_i + b)     over the labels and the end symbol
 
-    and a root is no end. The probability of a tree is the product of those of all its nodes, and
-    of its ends. It depends on the ancestors of a node, and on their previous siblings and those
-    of the node.
+    A root is never the end symbol. The probability of a tree is the product over all its nodes and
+    end symbols. That of a node depends on its ancestors, on their previous siblings, and on its
+    own previous siblings, but not on what is below the siblings.
 
-    When a tree is known, V and H run along all its branches at once: see
-    :func:`throughtime.models.forest.schedule`. Random draws of the layers (``recurrent_dropout``,
-    ``weight_drop``) are made anew for each of these calls.
+    If the trees are known, V and H run along all branches of all trees at once; see
+    :func:`throughtime.models.forest.schedule`. Random numbers of the layers (``recurrent_dropout``,
+    ``weight_drop``) are drawn anew in each of these calls.
 
     Args:
         num_labels: V, the number of labels.
@@ -122,7 +123,7 @@ class TreeDecoder(nn.Module):
         recurrence: ``V``, ``H`` or ``VH``.
         topology: ``predicted`` or ``end``.
         cell: the cell of V and H, or its name.
-        sibling_cell: the cell of H if it is another one.
+        sibling_cell: the cell of H, if it differs from that of V; only with ``VH``.
         hidden_size, num_layers: of each of V and H; m has H units as well.
         embedding_size: E, the width of the embedding of labels; None is H.
         attention: ``none``, ``dot``, ``general`` or ``additive``; see
