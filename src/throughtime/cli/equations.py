@@ -20,9 +20,10 @@ from throughtime.cli import completion
 from throughtime.cli.parser import Parser
 from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.printing.equations import describe
+from throughtime.kernels.printing.mathml import commented
 from throughtime.reading import yaml_value
 
-__all__ = ["main"]
+__all__ = ["cell_of", "constants_of", "main", "source_of"]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -39,14 +40,21 @@ def main(argv: Sequence[str]) -> int:
         "constants", nargs="*", default=[], help="constants of the cell, each as name=value"
     )
     parser.add_argument("--latex", type=bool, default=False, help="write an align* block of LaTeX")
+    parser.add_argument(
+        "--mathml", type=bool, default=False, help="write MathML, which a web page shows"
+    )
     arguments = parser.parse(argv)
-    cell = _cell(arguments["cell"], _constants(arguments.get("constants") or []))
+    cell = cell_of(arguments["cell"], constants_of(arguments.get("constants") or []))
     try:
         equations = describe(cell)
     except (Untraceable, AttributeError) as reason:
         raise ValueError(f"{arguments['cell']}: no equations can be written: {reason}.") from reason
-    about = "\n".join([equations.title, *_source(cell)])
-    if arguments.get("latex"):
+    about = "\n".join([equations.title, *source_of(cell)])
+    if arguments.get("latex") and arguments.get("mathml"):
+        raise ValueError("--latex and --mathml: choose one of the two.")
+    if arguments.get("mathml"):
+        print(commented(about) + equations.mathml(), end="")
+    elif arguments.get("latex"):
         print("".join(f"% {line}\n" for line in about.splitlines()), end="")
         print(equations.latex(), end="")
     else:
@@ -54,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _source(cell: Cell) -> list[str]:
+def source_of(cell: Cell) -> list[str]:
     """The publication of the equations, and the class that holds them."""
     kind = type(cell)
     year = f" ({cell.year})" if cell.year else ""
@@ -62,7 +70,8 @@ def _source(cell: Cell) -> list[str]:
     return [*source, f"class: {kind.__module__}.{kind.__qualname__}"]
 
 
-def _constants(words: Sequence[str]) -> dict[str, Any]:
+def constants_of(words: Sequence[str]) -> dict[str, Any]:
+    """The constants of a cell that are written as name=value."""
     constants: dict[str, Any] = {}
     for word in words:
         name, sign, value = word.partition("=")
@@ -76,7 +85,12 @@ def _constants(words: Sequence[str]) -> dict[str, Any]:
     return constants
 
 
-def _cell(where: str, constants: dict[str, Any]) -> Cell:
+def cell_of(where: str, constants: dict[str, Any]) -> Cell:
+    """The cell with these constants that is registered, or stands in a module or a file.
+
+    Raises:
+        ValueError: if there is no such cell, or it has no such constant.
+    """
     is_own = ":" in where or where.endswith(".py")
     kind = _own(where) if is_own else type(cells.get(where))
     # A class without a constructor has that of object, whose (self, *args, **kwargs) are none.

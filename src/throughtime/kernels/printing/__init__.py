@@ -1,1 +1,1 @@
-"""Prints the equations of a step and of its backward step as text and as LaTeX."""
+"""Prints a step and its backward step: as text, LaTeX and MathML, and as JavaScript."""

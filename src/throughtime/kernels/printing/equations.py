@@ -1,4 +1,4 @@
-r"""``graph -> text and LaTeX``: the equations of a cell, and the backward step derived from them.
+r"""``graph -> text, LaTeX, MathML``: a cell's equations, and the backward step derived from them.
 
 The printed equations are read from the graph that the kernels are generated from, so that the two
 cannot differ. Only the form changes: values get the names under which the step returns them, or
@@ -17,13 +17,14 @@ import re
 from dataclasses import dataclass
 
 from throughtime.cells.cell import Cell
-from throughtime.kernels.printing.expressions import write_expression
 from throughtime.kernels.printing.gradients import NamedGradients
 from throughtime.kernels.printing.lines import Line, Printer, in_order
+from throughtime.kernels.printing.mathml import MATHML, aligned, commented
 from throughtime.kernels.printing.names import NamedStep
 from throughtime.kernels.printing.shorthands import name_repeated_values
+from throughtime.kernels.printing.text import as_text
 
-__all__ = ["Equations", "describe"]
+__all__ = ["Equations", "describe", "equations_of", "named_graphs"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,12 @@ class Equations:
         note = f"% {self.note}\n" if self.note else ""
         return f"{note}\\begin{{align*}}\n{body}\n\\end{{align*}}\n"
 
+    def mathml(self) -> str:
+        """The equations as ``<math>`` elements: forward, backward, gradients of the weights."""
+        parts = (self.forward_lines, self.backward_lines, self.gradient_lines)
+        blocks = [aligned(line.written(MATHML) for line in lines) for lines in parts if lines]
+        return commented(self.note) + "".join(blocks)
+
 
 def _wrapped(start: str, value: str, width: int) -> list[str]:
     """The lines of an equation that begins with ``start``, broken before + and -."""
@@ -103,6 +110,18 @@ _TRANSFORMED = (
 )
 
 
+def named_graphs(cell: Cell) -> tuple[NamedStep, NamedGradients]:
+    """The graph of a step and that of its backward step, with the names of the equations.
+
+    Raises:
+        Untraceable: as :func:`describe` does.
+    """
+    step = NamedStep(cell)
+    back = NamedGradients(step)
+    name_repeated_values(step, back)
+    return step, back
+
+
 def describe(cell: Cell) -> Equations:
     """The equations of a cell, and the backward step that follows from them.
 
@@ -119,16 +138,18 @@ def describe(cell: Cell) -> Equations:
     δh_t = dh_t * (1 - h_t^2)
     dh'_{t-1} = R_h^T δh_t
     """
-    step = NamedStep(cell)
-    back = NamedGradients(step)
-    name_repeated_values(step, back)
+    return equations_of(cell, *named_graphs(cell))
+
+
+def equations_of(cell: Cell, step: NamedStep, back: NamedGradients) -> Equations:
+    """The equations of a cell from its graphs, which :func:`named_graphs` returns."""
     printer = Printer(step, back)
     title = cell.title
     if cell.constants:
         title += ", " + ", ".join(f"{k} = {v}" for k, v in cell.constants.items())
     return Equations(
         title=title,
-        output=write_expression(step.written_output, False),
+        output=as_text(step.written_output),
         forward_lines=tuple(in_order(printer.lines(step.forward))),
         backward_lines=(*in_order(printer.lines(back.backward)), *printer.flows()),
         gradient_lines=tuple(printer.gradient_lines()),

@@ -61,7 +61,10 @@ class NamedGradients:
         self.backward: dict[Name, Operand] = {}
         for name in dict.fromkeys([*self.step.cell.state_specs, self.step.output]):
             value = self.step.values[name]
-            d = self.d.get(value, 0.0) if isinstance(value, Node) else 0.0
+            # A next state that is a previous state or an input shares its gradient with that one.
+            if not isinstance(value, Node) or value.op in STEP_INPUTS:
+                continue
+            d = self.d.get(value, 0.0)
             if isinstance(d, Node) and d not in self.step.names and d not in self.operand_of_seed:
                 self._define(self.step.new_name(name, "d"), d)
         self.delta: dict[Node, Name] = {}

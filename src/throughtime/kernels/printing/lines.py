@@ -24,11 +24,13 @@ from throughtime.kernels.printing.expressions import (
     as_terms,
     parts_of,
     sum_of,
-    write_expression,
 )
 from throughtime.kernels.printing.gradients import NamedGradients
+from throughtime.kernels.printing.latex import LATEX
 from throughtime.kernels.printing.names import NamedStep
+from throughtime.kernels.printing.notation import Notation
 from throughtime.kernels.printing.terms import Arrangement
+from throughtime.kernels.printing.text import TEXT
 
 __all__ = ["Line", "Printer", "in_order"]
 
@@ -47,18 +49,17 @@ class Line:
     value: Expr
     summed: bool = False
 
+    def written(self, notation: Notation) -> tuple[str, str]:
+        """Both sides in a notation."""
+        return notation.equation(self.name, self.value, self.summed and self.value != ZERO)
+
     def text(self) -> tuple[str, str]:
         """Both sides as text."""
-        summed = self.summed and self.value != ZERO
-        value = write_expression(self.value, False, 2 if summed else 0)
-        return write_expression(self.name, False), f"Σ_t {value}" if summed else value
+        return self.written(TEXT)
 
     def latex(self) -> str:
         """The equation as LaTeX, aligned at its sign."""
-        summed = self.summed and self.value != ZERO
-        value = write_expression(self.value, True, 2 if summed else 0)
-        over_time = r"\sum_t " if summed else ""
-        return f"{write_expression(self.name, True)} &= {over_time}{value}"
+        return " &= ".join(self.written(LATEX))
 
 
 class Printer:

@@ -10,8 +10,9 @@ from throughtime.cells.cell import Cell
 from throughtime.kernels.graph.folded import folds_of
 from throughtime.kernels.graph.graph import Graph, Node, Operand, reachable
 from throughtime.kernels.graph.trace import Product, trace
-from throughtime.kernels.printing.expressions import Name, write_expression
+from throughtime.kernels.printing.expressions import Name
 from throughtime.kernels.printing.local_names import local_names
+from throughtime.kernels.printing.text import as_text
 
 __all__ = ["STEP_INPUTS", "NamedStep"]
 
@@ -86,10 +87,10 @@ class NamedStep:
             avoid: further names, as they are written, that it may not be.
         """
         name, count = Name(base, mark, time), 1
-        while (text := write_expression(name, False)) in self.used_names or text in avoid:
+        while (text := as_text(name)) in self.used_names or text in avoid:
             count += 1
             name = Name(f"{base}{count}", mark, time)
-        self.used_names.add(write_expression(name, False))
+        self.used_names.add(as_text(name))
         return name
 
     def _name_weights(self) -> None:
@@ -179,7 +180,7 @@ class NamedStep:
         """
         others = [*self.state.values(), self.written_output, self.x, *self.inputs.values()]
         weights = [*self.parameters.values(), *self.matrices.values(), *self.biases]
-        avoid = {"H", *(write_expression(replace(n, mark="d"), False) for n in others + weights)}
+        avoid = {"H", *(as_text(replace(n, mark="d")) for n in others + weights)}
         for value, variable in variables:
             # The printed name has a time of its own.
             base = variable.strip("_").removesuffix("_t").rstrip("_")

@@ -21,9 +21,9 @@ from throughtime.kernels.printing.expressions import (
     is_gradient,
     sum_of,
     without_factors,
-    write_expression,
 )
 from throughtime.kernels.printing.names import NamedStep
+from throughtime.kernels.printing.text import as_text
 
 __all__ = ["Arrangement"]
 
@@ -109,9 +109,9 @@ class Arrangement:
             # A gate comes before the value that it scales.
             return (2 if f in self._gates or rest in self._gates else 3), ""
         if f in map(self._one_minus, all_):
-            return 4, f"{write_expression(f, False)} 0"
+            return 4, f"{as_text(f)} 0"
         if rest is not None and rest in all_:
-            return 4, f"{write_expression(rest, False)} 1"
+            return 4, f"{as_text(rest)} 1"
         return (5 if rest is not None else 3), ""
 
     def _one_minus(self, f: Expr) -> Expr | None:
