@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from throughtime import cells
 from throughtime.layers import Recurrent
 from throughtime.models import EncoderTreeDecoder, Trees
 from throughtime.models.tree_decoder import log_probabilities_of
@@ -91,13 +92,14 @@ def test_two_cells_may_differ_and_layers_may_be_stacked():
 @pytest.mark.parametrize("topology", ["predicted", "end"])
 def test_gradients_are_those_of_finite_differences(topology):
     model = small_model(hidden_size=2, embedding_size=2, topology=topology, cell="gru")
-    weights = {k: v.detach().requires_grad_() for k, v in model.named_parameters()}
+    weights = {k: v.detach().requires_grad_() for k, v in model.decoder.named_parameters()}
     batch = Trees.of(some_trees()[1:3])
+    memory = model.encode(sources(2), [4, 2])
 
     def likelihood(*values):
         named = dict(zip(weights, values, strict=True))
-        arguments = (model, named, (sources(2), [4, 2], batch))
-        return torch.func.functional_call(*arguments).labels.logsumexp(-1).sum()
+        scores = torch.func.functional_call(model.decoder, named, (batch, memory))
+        return log_probabilities_of(scores).sum()
 
     assert torch.autograd.gradcheck(likelihood, tuple(weights.values()), fast_mode=True)
 
@@ -240,3 +242,17 @@ def test_a_wrong_tree_is_refused_with_its_place(trees, message):
 def test_an_option_without_effect_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         small_model(**options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [name for name in cells.names() if not cells.get(name).inputs])
+def test_any_cell_reads_a_batch_as_it_reads_each_tree(cell):
+    model = small_model(cell=cell, encoder_cell="gru", topology="end", backend="reference")
+    trees = some_trees()
+    with torch.no_grad():
+        together = model.log_likelihood(sources(), None, Trees.of(trees))
+        alone = [
+            model.log_likelihood(sources()[b : b + 1], None, Trees.of([tree]))
+            for b, tree in enumerate(trees)
+        ]
+    torch.testing.assert_close(together, torch.cat(alone))
