@@ -81,6 +81,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(built):
     listed = ran("git", "-C", ROOT, "ls-files", "src/throughtime").split()
     assert names == {name.removeprefix("src/") for name in listed}
     assert "throughtime/kernels/cpp/gemm.hpp" in names
+    assert "throughtime/inspection/page/static/index.html" in names
 
 
 def test_the_source_archive_holds_what_is_needed_to_build_and_test(built):
@@ -127,7 +128,7 @@ def test_the_declared_pythons_are_those_that_may_install_it(metadata):
 
 def test_every_extra_of_the_project_is_in_the_wheel(metadata):
     extras = set(metadata.get_all("Provides-Extra"))
-    assert {"all", "onnx", "translation", "compiler", "docs", "test"} <= extras
+    assert {"all", "onnx", "translation", "lens", "compiler", "docs", "test"} <= extras
 
 
 def test_the_wheel_works_in_an_environment_of_its_own(installed, tmp_path):

@@ -1,4 +1,4 @@
-"""The pictures of README.md and docs/gallery.md.
+"""The pictures of README.md, docs/gallery.md and docs/associations.md.
 
     python docs/making/pictures.py                # trains two models for minutes, draws all
     python docs/making/pictures.py gates speed    # these alone
@@ -27,6 +27,10 @@ from PIL import Image
 
 import throughtime as tt
 from throughtime.cli.main import main as throughtime
+from throughtime.inspection.measures.correlation import followers
+from throughtime.inspection.measures.text_properties import PROPERTIES
+from throughtime.inspection.pictures.texts import coloured_text
+from throughtime.inspection.recording import record
 from throughtime.tasks.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +40,7 @@ MOST_BYTES = 200_000
 
 TRAININGS = {
     "plays": "char-lm --data tinyshakespeare --cell lstm-peephole --hidden_size 128 --max_time 4",
+    "shakespeare": "char-lm --data tinyshakespeare --max_time 12 --epochs 100",
     "finnish": f"inflection --config {ROOT}/recipes/inflection/finnish-high.yaml --max_time 6",
 }
 WORD = "kirjasto N;IN+ESS;PL"
@@ -59,18 +64,57 @@ def trained(runs: Path, name: str) -> Path:
     return folder
 
 
-def report(runs: Path) -> Image.Image:
-    """The top of the report of a language model, as a browser shows it."""
-    page = trained(runs, "plays") / "report.html"
+def shot(page: Path, width: int, height: int) -> Image.Image:
+    """The top of a web page, as a browser shows it."""
     program = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if program is None:
-        raise SystemExit("report: expected Chromium on the path or in CHROMIUM, found none")
+        raise SystemExit(f"{page.name}: expected Chromium on the path or in CHROMIUM, found none")
     with tempfile.TemporaryDirectory() as folder:
-        shot = Path(folder) / "shot.png"
-        options = [f"--user-data-dir={folder}/profile", "--window-size=900,1150"]
-        words = [program, *CHROMIUM, *options, f"--screenshot={shot}", page.resolve().as_uri()]
+        drawn = Path(folder) / "shot.png"
+        size = f"--window-size={width},{height}"
+        options = [f"--user-data-dir={folder}/profile", size, "--virtual-time-budget=5000"]
+        words = [program, *CHROMIUM, *options, f"--screenshot={drawn}", page.resolve().as_uri()]
         subprocess.run(words, check=True, capture_output=True, timeout=120)
-        return Image.open(io.BytesIO(shot.read_bytes()))
+        return Image.open(io.BytesIO(drawn.read_bytes()))
+
+
+def report(runs: Path) -> Image.Image:
+    """The top of the report of a language model."""
+    return shot(trained(runs, "plays") / "report.html", 900, 1150)
+
+
+def lens(runs: Path) -> Image.Image:
+    """The page of the lens: a language model while it reads a play that it never saw."""
+    run = trained(runs, "shakespeare")
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "page.html"
+        throughtime(["inspect", str(run), "--example", "1", "--html", str(page)])
+        return shot(page, 1280, 860)
+
+
+def lecture(runs: Path) -> Image.Image:
+    """The page of a cell: equations, graph, and a small network."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "page.html"
+        throughtime(["inspect", "--cell", "lstm-peephole", "--html", str(page)])
+        return shot(page, 1280, 2300).resize((896, 1610), Image.Resampling.LANCZOS)
+
+
+def unit(runs: Path) -> Image.Image:
+    """Held-out text, coloured by the unit that follows the length of the line so far."""
+    loaded = tt.load_run(trained(runs, "shakespeare"))
+    task = loaded.task
+    (text,) = task.held_out(20_000)
+    recording = record(task, loaded.model, text)
+    best = followers([recording], PROPERTIES["line length so far"])[0]
+    # Whole lines from the middle of the text.
+    begin = text.index("\n", len(text) // 2) + 1
+    end = begin
+    for _ in range(14):
+        end = text.index("\n", end) + 1
+    values = recording.values[best.name][begin:end, best.unit]
+    title = f"{best.name}, unit {best.unit}: correlation {best.correlation:+.2f} on held-out text"
+    return drawn_as_image(coloured_text(text[begin:end], values, title))
 
 
 def attention(runs: Path) -> Image.Image:
@@ -150,6 +194,40 @@ def speed(runs: Path) -> Image.Image:
     return drawn_as_image(figure)
 
 
+ASSOCIATIONS = {
+    "one to one": ([0], [0], 1),
+    "one to many": ([0], [0, 1, 2], 3),
+    "many to one": ([0, 1, 2], [2], 3),
+    "many to many,\none output for each step": ([0, 1, 2], [0, 1, 2], 3),
+    "many to many,\nof different lengths": ([0, 1, 2], [2, 3], 4),
+}
+"""Each kind of mapping: the steps with an input, those with an output, and the number of steps."""
+
+
+def associations(runs: Path) -> Image.Image:
+    """The kinds of mappings, unfolded through time."""
+    widths = [steps for _, _, steps in ASSOCIATIONS.values()]
+    figure = Figure(figsize=(10, 2.4), layout="constrained")
+    panels = figure.subplots(1, len(ASSOCIATIONS), width_ratios=[max(2, w) for w in widths])
+    arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 9, "shrinkB": 9}
+    for axes, (title, (inputs, outputs, steps)) in zip(panels, ASSOCIATIONS.items(), strict=True):
+        axes.set_title(title, fontsize=9)
+        axes.set_xlim(-0.5 - (steps == 1) / 2, steps - 0.5 + (steps == 1) / 2)
+        axes.set_ylim(-0.5, 2.5)
+        axes.axis("off")
+        nodes = [(t, 0, "$x$", "#ffe0b8") for t in inputs]
+        nodes += [(t, 1, "$h$", "#dddddd") for t in range(steps)]
+        nodes += [(t, 2, "$y$", "#bcd7f5") for t in outputs]
+        for t, row, letter, colour in nodes:
+            box = {"boxstyle": "square,pad=0.35", "facecolor": colour, "edgecolor": "black"}
+            axes.text(t, row, letter, ha="center", va="center", bbox=box)
+        ends = [((t, 0), (t, 1)) for t in inputs] + [((t, 1), (t, 2)) for t in outputs]
+        ends += [((t - 1, 1), (t, 1)) for t in range(1, steps)]
+        for begin, end in ends:
+            axes.annotate("", end, begin, arrowprops=arrow)
+    return drawn_as_image(figure)
+
+
 def drawn_as_image(figure: Figure) -> Image.Image:
     """A figure of Matplotlib as a picture."""
     file = io.BytesIO()
@@ -163,13 +241,17 @@ DRAWN: dict[str, Callable[[Path], Image.Image]] = {
     "gates": gates,
     "gradients": gradients,
     "speed": speed,
+    "lens": lens,
+    "lecture": lecture,
+    "unit": unit,
+    "associations": associations,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draws the pictures of the documentation.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(DRAWN)} (all)")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "pictures")
+    parser.add_argument("--runs", type=Path, default=Path("runs", "pictures"))
     given = parser.parse_args()
     unknown = set(given.names) - set(DRAWN)
     if unknown:
@@ -178,7 +260,7 @@ def main() -> None:
     for name in given.names or DRAWN:
         path = PICTURES / f"{name}.png"
         # Few colours suffice for drawings, and make a third of the bytes.
-        DRAWN[name](given.runs).convert("RGB").quantize(128).save(path, optimize=True)
+        DRAWN[name](given.runs).convert("RGB").quantize(256).save(path, optimize=True)
         size = path.stat().st_size
         print(f"{path.relative_to(ROOT)}: {size / 1000:.0f} kB")
         if size > MOST_BYTES:

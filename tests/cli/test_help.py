@@ -74,7 +74,9 @@ def test_help_is_the_same_without_torch(folder, capsys, monkeypatch):
     ]
     lines += [["train", name, "-h"] for name in tasks.names()]
     lines += [["train", "char-lm", "--learner", "evolution", "--help"]]
-    lines += [[name, "runs/char-lm/small", "--help"] for name in ("evaluate", "generate")]
+    lines += [
+        [name, "runs/char-lm/small", "--help"] for name in ("evaluate", "generate", "inspect")
+    ]
     expected = []
     for words in lines:
         with contextlib.suppress(SystemExit):
@@ -163,6 +165,10 @@ def test_words_are_completed_from_the_declarations(folder):
         "throughtime bench --cells gru lstm-n": {*lstms},
         "throughtime bench --modes ": {"inference", "training"},
         "throughtime table ": {"small"},
+        "throughtime inspect ": {"runs/char-lm/small", "elsewhere/"},
+        "throughtime inspect runs/char-lm/small --mea": {"--measures "},
+        "throughtime inspect runs/char-lm/small --compare runs/char-lm/": {"runs/char-lm/small "},
+        "throughtime inspect --cell lstm-n": {*lstms},
         "throughtime cells --y": {"--year "},
         "throughtime nothing ": {""},
     }

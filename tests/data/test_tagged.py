@@ -78,6 +78,33 @@ def test_a_folder_has_a_file_for_each_split_with_any_ending(tmp_path):
         load_tagged(str(tmp_path))
 
 
+def test_a_file_is_cut_in_order_in_blocks_or_at_random(tmp_path):
+    path = tmp_path / "a.txt"
+    # Each sentence twice; blocks of ten.
+    path.write_text("".join(sentence(f"w{i // 2}", "NOUN") for i in range(100)))
+    words = {}
+    for cut in ("order", "blocks", "random"):
+        data = load_tagged(str(path), cut=cut, valid_fraction=0.2)
+        assert data.cut == cut
+        assert len(data.splits["valid"]) == 20
+        words[cut] = {split: [r.words[0] for r in rows] for split, rows in data.splits.items()}
+    assert words["order"]["valid"] == [f"w{i // 2}" for i in range(80, 100)]
+    assert words["blocks"]["valid"] == [f"w{i // 2}" for i in range(100) if i % 10 >= 8]
+    assert set(words["random"]["train"]).isdisjoint(words["random"]["valid"])
+    assert words["random"]["train"] != sorted(words["random"]["train"])
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path.rename(folder / "train.txt")
+    (folder / "test.txt").write_text(sentence("t", "NOUN"))
+    assert load_tagged(str(folder), cut="blocks").splits["test"][0].words == ("t",)
+    with pytest.raises(ValueError, match=r"comes in splits of its own, got .*test_fraction=0.1"):
+        load_tagged(str(folder), test_fraction=0.1)
+    (folder / "test.txt").rename(folder / "dev.txt")
+    assert load_tagged(str(folder)).cut is None
+    with pytest.raises(ValueError, match=r"splits of its own, got random. Leave --split out"):
+        load_tagged(str(folder), cut="random")
+
+
 def test_columns_are_chosen_from_one(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("w lemma TAG O\n\n" * 10)
@@ -124,6 +151,7 @@ def test_labels_that_look_like_spans_may_be_tags(tmp_path):
         ("atis", {"word_column": 2}, 'no word_column because "atis"'),
         ("atis", {"encoding": "latin-1"}, 'no encoding because "atis"'),
         ("atis", {"labels": "tags"}, 'no labels because "atis"'),
+        ("atis", {"cut": "blocks"}, 'no split because "atis".*got blocks. Leave --split out'),
     ],
 )
 def test_names_and_options_that_do_not_fit_are_refused(data, options, message):

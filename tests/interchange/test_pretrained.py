@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import throughtime as tt
+from throughtime.data.label_schemes import allowed_labels
 from throughtime.models import (
     EncoderDecoder,
     EncoderTreeDecoder,
@@ -17,8 +18,12 @@ from throughtime.models import (
     Trees,
     Writer,
 )
+from throughtime.models.classifier import Classifier
 from throughtime.models.cloze import Cloze
+from throughtime.models.stepwise import StepwiseNetwork, WindowNetwork
+from throughtime.models.tagger import Spelling, Tagger
 
+IOB2 = allowed_labels(["O", "B-X", "I-X"], "iob2")
 MODELS = {
     "recurrent": lambda: tt.Recurrent("lstm-fgr", 3, 4, num_layers=2, dropout=0.1, save="states"),
     "lstm": lambda: tt.LSTM(3, 4, bidirectional=True, merge="mean", bias=False),
@@ -58,6 +63,38 @@ MODELS = {
     "tree to tree": lambda: EncoderTreeDecoder(
         *(5, 5), source="n-ary", max_children=2, recurrence="H", topology="end", hidden_size=8
     ),
+    "texts": lambda: Classifier(
+        3,
+        vocab_size=7,
+        cell="mgu",
+        hidden_size=4,
+        num_layers=2,
+        pooling="attention",
+        bidirectional=True,
+        dropout=0.2,
+        word_dropout=0.1,
+    ),
+    "series": lambda: Classifier(3, input_size=2, hidden_size=4, pooling="last"),
+    "gru-d": lambda: Classifier(3, input_size=2, cell="gru-d", hidden_size=4, zoneout=0.1),
+    "tagger": lambda: Tagger(
+        7, 3, letter_feature="none", hidden_size=4, num_intents=2, allowed=IOB2, dropout=0.3
+    ),
+    "spelling": lambda: Tagger(
+        *(7, 3),
+        num_letters=7,
+        letter_feature="convolution",
+        letter_size=3,
+        letter_embedding_size=2,
+        embedding_size=6,
+        output="softmax",
+        cell="gru",
+        hidden_size=4,
+        num_layers=2,
+        bidirectional=False,
+        residual=True,
+    ),
+    "stepwise": lambda: StepwiseNetwork(3, 2, cell="gru", hidden_size=4, num_layers=2),
+    "window": lambda: WindowNetwork(3, 2, window=4, hidden_size=5, num_layers=2),
 }
 TREES = Trees.of([([0, 1, 2], [-1, 0, 0]), ([3], [-1])])
 SCORERS = (LanguageModel, OneNetwork, Writer, Cloze)
@@ -78,11 +115,22 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
     elif isinstance(model, EncoderTreeDecoder):
         source = torch.randint(7, (2, 5)) if model.source == "sequence" else TREES
         inputs = [source, None, TREES]
+    elif name in ("series", "gru-d"):
+        inputs = [torch.randn(2, 5, 2 if name == "series" else 6), torch.tensor([5, 2])]
+    elif name == "spelling":
+        letters = Spelling(torch.randint(1, 7, (3, 4)), [4, 1, 2], torch.randint(3, (2, 5)))
+        inputs = [torch.randint(7, (2, 5)), [5, 2], letters]
+    elif name in ("texts", "tagger"):
+        inputs = [torch.randint(7, (2, 5)), torch.tensor([5, 2])]
     elif isinstance(model, SCORERS):
         inputs = [torch.randint(7, (2, 5))]
     else:
         inputs = [torch.randn(2, 5, 3, dtype=next(model.parameters()).dtype)]
     assert torch.equal(again(*inputs)[0], model(*inputs)[0])
+    if name == "tagger":
+        labels = [list(m.labels.viterbi(m(*inputs).words, inputs[1])[0]) for m in (again, model)]
+        assert all(map(torch.equal, *labels))
+        assert again.labels.is_constrained
     if name == "tied":
         assert again.scores.weight is again.embedding.weight
     if name == "shared":

@@ -28,7 +28,7 @@ def tagger(**options):
 @pytest.mark.parametrize("letters", ["recurrent", "convolution", "none"])
 @pytest.mark.parametrize("output", ["crf", "softmax"])
 def test_a_sentence_in_a_batch_has_the_scores_that_it_has_alone(letters, output):
-    model = tagger(letters=letters, output=output, num_intents=2, num_layers=2)
+    model = tagger(letter_feature=letters, output=output, num_intents=2, num_layers=2)
     words, lengths, spelling = batch()
     together = model(words, lengths, spelling)
     assert together.words.shape == (3, 7, K)

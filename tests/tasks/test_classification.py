@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from throughtime.cli.main import main
+from throughtime.inspection.recording import record
+from throughtime.models.marked import MarkedGRUD
+from throughtime.tasks.beginnings import probabilities_of_beginnings
 from throughtime.tasks.class_figures import calibration_error, class_figures
 from throughtime.tasks.classification import Classification
 from throughtime.tasks.classification_settings import (
@@ -14,7 +17,7 @@ from throughtime.tasks.classification_settings import (
     JudgingOptions,
     LabellingOptions,
 )
-from throughtime.tasks.series_features import carried
+from throughtime.tasks.series_features import SeriesFeatures, carried
 from throughtime.tasks.shown import Curves, Table
 
 TEXTS = """pos\ta good film
@@ -126,7 +129,7 @@ def test_the_label_after_each_word_is_that_of_the_beginning(folder):
     task = task_of(folder)
     model = fitted(task, 20)
     row = task.row("a good film")
-    at_steps = task.probabilities_of_beginnings(model, row)
+    at_steps = probabilities_of_beginnings(model, row)
     model.eval()
     for t in range(1, 4):
         alone = model(row[None, :t], torch.tensor([t])).softmax(-1)[0]
@@ -189,12 +192,202 @@ def test_a_missing_value_is_refused_with_its_place(tmp_path):
     task_of(tmp_path / "s.csv", missing="carry").check()
 
 
+def irregular(path, missing=0.3, label="ab"):
+    """Series in which the class shows at the first step, and whose other values may be missing."""
+    draw = np.random.default_rng(0)
+    lines = ["series,label,x,time,y"]
+    for number in range(20):
+        time = 0.0
+        for step in range(6):
+            time += draw.uniform(0, 2)
+            x = f"{number % 2 + 0.1 * draw.normal():.3f}"
+            y = f"{draw.normal():.3f}"
+            x = "" if step > 0 and draw.uniform() < missing else x
+            lines.append(f"{number},{label[number % 2]},{x},{time:.3f},{y}")
+    path.write_text("\n".join(lines))
+    return path
+
+
+GRU_D = {"cell": "gru-d", "bidirectional": False}
+
+
+def test_gru_d_reads_missing_values_and_the_gaps_between_times(tmp_path):
+    data = irregular(tmp_path / "s.csv")
+    task = task_of(data, **GRU_D, times=2, pooling="last")
+    model = fitted(task, 300)
+    assert isinstance(model.recurrent, MarkedGRUD)
+    assert task.evaluate(model, "train").figures["accuracy"] == 1
+    again = Classification(task.config, json.loads(json.dumps(task.assets)))
+    assert again.evaluate(model, "train").figures == task.evaluate(model, "train").figures
+    # The features of a series, by hand.
+    features = SeriesFeatures([1, 0, 0], [2, 1, 1], "decay", 1, 0.5)
+    assert features.size == 2
+    series = np.array([[3, 0, 5], [np.nan, 1, 6], [np.nan, 4, np.nan]], np.float32)
+    assert features.of_series(series).tolist() == [
+        [1, 5, 1, 1, 0, 0],
+        [0, 6, 0, 1, 2, 2],
+        [0, 0, 0, 0, 8, 6],
+    ]
+    counted = SeriesFeatures([1, 0, 0], [2, 1, 1], "decay").of_series(series)
+    assert features.names == ["x1", "x3", "x1 observed", "x3 observed", "x1 gap", "x3 gap"]
+    assert counted[:, 6:].tolist() == [[0, 0, 0], [1, 1, 1], [2, 1, 1]]
+    # The predicted line is read in the same way, and the label after each step too.
+    lines = ["1,0,0.5 ?,1,0.2 ?,1.5,?"]
+    (one,) = task.predictions(model, [lines], LabellingOptions(), print)
+    (each,) = task.predictions(model, [lines], LabellingOptions(words=True), print)
+    assert one.lines == ["b"]
+    last = each.record["words"][-1]["probabilities"]
+    assert last == pytest.approx(one.record["probabilities"], abs=1e-6)
+    # The state and the gates of the layer inside are recorded, too.
+    recording = record(task, model, task.held_out(6)[0])
+    assert recording.feature_names[-1] == "x3 gap"
+    assert {tuple(recording.values[name].shape) for name in recording.states} == {(6, 12)}
+
+
+class Reader(torch.nn.Module):
+    """Keeps what it reads."""
+
+    def forward(self, x, lengths):
+        self.inputs = x
+        return torch.zeros(len(x), 2)
+
+
+@pytest.mark.parametrize("options", [{}, {"missing": "carry"}, {**GRU_D, "times": 2}])
+def test_noise_is_added_to_values_in_training_alone(tmp_path, options):
+    missing = 0.3 if options else 0
+    task = task_of(
+        irregular(tmp_path / "s.csv", missing), **options, input_noise=0.5, batch_size=18
+    )
+    (batch,) = task.batches("train")
+    torch.manual_seed(0)
+    reader = Reader()
+    task.loss(reader, batch)
+    noise = reader.inputs - batch.inputs
+    width = 2 if "times" in options else 3
+    assert noise[..., :width].std().item() == pytest.approx(0.5, rel=0.1)
+    assert noise[..., width:].abs().sum() == 0
+    task.loss(reader.eval(), batch)
+    assert torch.equal(reader.inputs, batch.inputs)
+
+
+def test_the_validation_is_learned_if_asked(folder, caplog):
+    (folder / "valid.tsv").write_text("pos\tunheard\nrare\tof\n")
+    with pytest.raises(ValueError, match="expected one of the labels of the training"):
+        task_of(folder).check()
+    task = task_of(folder, train_on_valid=True)
+    model = fitted(task)
+    assert "the validation is learned, too (--train_on_valid), so its figures say" in caplog.text
+    assert task.labels == ["neg", "neutral", "pos", "rare"]
+    assert sum(len(batch.targets) for batch in task.batches("train")) == 10
+    assert task.evaluate(model, "valid").figures["accuracy"] == 1
+    assert task.monitor == "loss"
+    assert task_of(folder).monitor == "accuracy"
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ("1,0,1 1,?,1", "line 1, step 2, feature 2: expected a time, because --times"),
+        ("1,3,1 1,2,1", "step 2, feature 2: expected a time that is not before .*, got 2"),
+        ("1,3e9,1", "step 1, feature 2: expected a time of at most 16,777,216; count it from the"),
+    ],
+)
+def test_times_that_are_none_are_refused_with_their_place(tmp_path, steps, message):
+    task = task_of(irregular(tmp_path / "s.csv"), **GRU_D, times=2)
+    with pytest.raises(ValueError, match=message):
+        list(task.predictions(task.model(), [[steps]], LabellingOptions(), print))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"missing": "carry"}, "--missing carry: no value of s.csv is missing"),
+        (GRU_D, "--cell gru-d: no value of s.csv is missing, so it would have no effect"),
+        ({**GRU_D, "times": 4}, "--times 4: expected the number of one of several features"),
+        ({"word_dropout": 0.1}, "--word_dropout 0.1: is of texts, so it would have no effect"),
+        ({"embedding_size": 4}, "--embedding_size 4: is of texts"),
+        ({"lower_case": True}, "--lower_case True: is of texts"),
+    ],
+)
+def test_settings_without_effect_on_series_are_refused(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        task_of(irregular(tmp_path / "s.csv", missing=0), **options).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_noise": 0.1}, "--input_noise 0.1: is of series"),
+        ({"missing": "carry"}, "--missing carry: is of series, so it would have no effect"),
+        ({"normalise": False}, "--normalise False: is of series"),
+        (GRU_D, "--cell gru-d: models missing values of series, and the data are texts"),
+    ],
+)
+def test_settings_without_effect_on_texts_are_refused(folder, options, message):
+    with pytest.raises(ValueError, match=message):
+        task_of(folder, **options).check()
+
+
+def test_long_examples_are_cut_and_told(tmp_path, caplog):
+    path = tmp_path / "own.tsv"
+    path.write_text(f"a\tshort\nb\t{'word ' * 50_000}\nb\tx\na\ty\n")
+    (tmp_path / "f").mkdir()
+    path = path.rename(tmp_path / "f" / "train.tsv")
+    (tmp_path / "f" / "valid.tsv").write_text("a\tz\nb\tz z\n")
+    task = task_of(tmp_path / "f", longest=1000)
+    task.check()
+    assert (
+        'f, split "train": of 1 of 4 examples only the first 1,000 words are read (the first of '
+        "them is example 2, with 50,000). See --longest." in caplog.text
+    )
+    said = []
+    lines = ["word " * 50_000, "x"]
+    predictions = list(task.predictions(task.model(), [lines], LabellingOptions(), said.append))
+    assert [len(one.lines) for one in predictions] == [1, 1]
+    assert said[0] == (
+        "line 1: has 50,000 words, of which only the first 1,000 are read (--longest of the "
+        "training)."
+    )
+    assert len(said) == 1
+    series = task_of(irregular(tmp_path / "s.csv", missing=0), longest=4)
+    series.check()
+    assert "of 18 of 18 examples only the first 4 steps are read" in caplog.text
+
+
+def test_suspicious_splits_are_told(tmp_path, caplog):
+    path = tmp_path / "own.tsv"
+    path.write_text("".join(f"{'ab'[i >= 150]}\ttext {i:03}\n" for i in range(300)))
+    task_of(path, split="order").check()
+    assert "own.tsv: the texts are sorted, and the validation is the last of them" in caplog.text
+    assert "all examples of the validation have the label 'b'" in caplog.text
+    caplog.clear()
+    path.write_text("".join(f"{'ab'[i % 2]}\ttext {i % 30}\n" for i in range(300)))
+    task_of(path, split="order").check()
+    assert "30 of 30 texts of the validation are in the training, too" in caplog.text
+    caplog.clear()
+    task_of(path).check()
+    assert "too" not in caplog.text
+    rows = "".join(f"{i},{j + i % 4},{'ab'[i % 2]}\n" for i in range(300) for j in range(2))
+    (tmp_path / "s.csv").write_text(f"series,x,label\n{rows}")
+    task_of(tmp_path / "s.csv", split="blocks").check()
+    assert "30 of 30 series of the validation are in the training, too" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"pooling": "last", "merge": "sum"}, "--pooling last: needs both directions"),
         ({"word_dropout": 1.0}, "--word_dropout: expected at least 0 and less than 1"),
         ({"fold": 10}, "--fold: expected at most 9"),
+        ({"cell": "gru-d"}, "--cell gru-d: reads in one direction. Add --bidirectional false"),
+        ({**GRU_D, "num_layers": 2}, "--num_layers 2: gru-d is one layer"),
+        ({**GRU_D, "missing": "carry"}, "--missing carry: with --cell gru-d missing values decay"),
+        ({**GRU_D, "normalise": False}, "--normalise false: with --cell gru-d"),
+        ({**GRU_D, "weight_drop": 0.1}, "--weight_drop 0.1: the layer of --cell gru-d has no such"),
+        ({"missing": "decay"}, "--missing decay: only the cell gru-d has decays and time gaps"),
+        ({"times": 1}, "--times 1: only the cell gru-d"),
+        ({"input_noise": -1.0}, "--input_noise: expected 0 or more, got -1.0"),
+        ({"cell": "lstm-phased"}, "--cell lstm-phased: this cell reads a further input .* time"),
     ],
 )
 def test_settings_without_sense_are_refused(options, message):
@@ -206,6 +399,7 @@ def test_it_is_trained_judged_and_used_by_commands(folder, capsys):
     run = str(folder / "run")
     (folder / "valid.tsv").write_text(TEXTS)
     words = f"train classification --data {folder} --hidden_size 12 --epochs 40 --batch_size 2"
+    words += " --validate_every 80"
     assert (
         main([*words.split(), "--learning_rate", "0.02", "--warmup_steps", "5", "--run", run]) == 0
     )

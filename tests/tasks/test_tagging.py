@@ -8,6 +8,7 @@ import torch
 from throughtime import tasks
 from throughtime.cli.main import main
 from throughtime.data import UNK
+from throughtime.tasks.labelling import Labelled
 from throughtime.tasks.labels import LabelCounts, Labels
 from throughtime.tasks.run import Run
 from throughtime.tasks.tagging import Tagging, TaggingConfig
@@ -113,7 +114,7 @@ def test_the_figures_are_those_of_the_scorer(folder, monkeypatch):
     rows[:] = [rows[0]._replace(words=tuple("wxyz"), labels=tuple(y.split())) for y in gold]
     from throughtime.tasks import tagging as module
 
-    results = [module.Labelled(y.split(), [], None) for y in guess]
+    results = [Labelled(y.split(), [], None) for y in guess]
     monkeypatch.setattr(module, "judged", lambda model, coding, rows: (0.5, results))
     figures = tagging.evaluate(tagging.model()).figures
     # True: A B, A, B. Predicted: A B, A, B A. Right: A and B of the first; none of the others.
@@ -181,6 +182,30 @@ def test_labels_that_the_training_lacks_are_told_and_count_as_errors(folder, cap
     assert figures["accuracy"] == pytest.approx(16 / 18)
     # A label without a number has no likelihood.
     assert figures["loss"] < 0.1
+
+
+def test_one_label_alone_is_refused(tmp_path):
+    path = tmp_path / "one.txt"
+    path.write_text("w O\nx O\n\n" * 20)
+    with pytest.raises(ValueError, match=r"one.txt: expected at least two labels .* only 'O'"):
+        task(path).check()
+
+
+def test_suspicious_splits_are_told_and_few_data_get_small_batches(tmp_path, caplog):
+    path = tmp_path / "sorted.txt"
+    path.write_text("".join(f"w{i:03} O\nx X\n\n" for i in range(400)))
+    tagging = task(path, dropout=0.1)
+    tagging.check()
+    assert "sorted.txt: the sentences are sorted, and the validation is the last" in caplog.text
+    (size,) = tagging.defaults().items()
+    assert size == ("batch_size", (8, "with 32 an epoch of 360 sentences would have only 12 steps"))
+    caplog.clear()
+    path.write_text("".join(f"w{i % 100} O\nx X\n\n" for i in range(400)))
+    task(path).check()
+    assert "40 of 40 sentences of the validation are in the training, too" in caplog.text
+    caplog.clear()
+    task(path, split="random").check()
+    assert caplog.text == ""
 
 
 def test_a_long_sentence_of_the_training_is_cut_and_told(folder, caplog):
@@ -329,8 +354,10 @@ def test_the_probability_of_a_span_is_that_of_all_its_labels(folder):
         ({"rare_dropout": 0.0, "rare_count": 2}, "--rare_count 2: rare words are not replaced"),
         ({"rare_dropout": 1.5}, "--rare_dropout: expected 0 to 1, got 1.5"),
         ({"batch_size": 0}, "--batch_size: expected at least 1"),
-        ({"valid_fraction": 0.1}, "expected no fractions because .* has a file for validation"),
+        ({"valid_fraction": 0.1}, "expected no fractions because .* comes in splits of its own"),
+        ({"split": "random"}, "expected no way to split because .* comes in splits of its own"),
         ({"cell": "lstn"}, 'did you mean "lstm"'),
+        ({"cell": "gru-d"}, "--cell gru-d: this cell reads a further input at each step, decay"),
         ({"min_count": 9}, "min_count=9"),
     ],
 )

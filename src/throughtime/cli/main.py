@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "train a network on a task, into a run folder",
     "generate": "write a sequence with a trained model",
     "predict": "write the output of a trained model for each line of the input",
+    "inspect": "show what a trained network does while it reads, or the equations of a cell",
     "evaluate": "measure a trained model on a split of its data or on other data",
     "table": "train the runs of a table and write one page with their figures",
     "cells": "list the recurrent cells",

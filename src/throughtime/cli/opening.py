@@ -32,7 +32,7 @@ def open_run(
         ValueError: if the task does not have the protocol.
     """
     candidates = [word for word in argv if not word.startswith("-")]
-    runs = [word for word in candidates if (Path(word) / "config.json").is_file()]
+    runs = [word for word in candidates if _is_run(word)]
     names = runs or candidates
     if not names or (not runs and {"-h", "--help"} & set(argv)):
         return None, None
@@ -44,6 +44,14 @@ def open_run(
             f"{task.name}."
         )
     return run, task
+
+
+def _is_run(word: str) -> bool:
+    try:
+        return (Path(word) / "config.json").is_file()
+    except OSError:
+        # A long text is no name that a file can have.
+        return False
 
 
 def options_of(parser: Parser, kind: type, args: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from throughtime.checks import unknown
 from throughtime.data.columns import read_columns, read_conllu
 from throughtime.data.files import reopenable
 from throughtime.data.label_schemes import label_parts, mark_spans, spans_of, to_labels
-from throughtime.data.splits import split_in_order
+from throughtime.data.splits import Cut, check_own_splits, cut_items
 from throughtime.data.tagged_sets import TAGGED_SETS, Sentence
 from throughtime.data.text import decoded
 
@@ -30,11 +30,13 @@ class TaggedSet:
         splits: the sentences of "train", "valid" and "test". Labels that mark spans are in IOB2,
             whatever the scheme of the file.
         has_spans: whether the labels mark spans of words, or are labels of single words.
+        cut: how they were cut into splits; None if they came in splits.
     """
 
     name: str
     splits: dict[str, list[Sentence]] = field(repr=False)
     has_spans: bool
+    cut: Cut | None = None
 
     @property
     def has_intents(self) -> bool:
@@ -62,6 +64,7 @@ def load_tagged(
     labels: str = "auto",
     valid_fraction: float | None = None,
     test_fraction: float | None = None,
+    cut: Cut = "order",
 ) -> TaggedSet:
     """Reads sentences with a label for each word.
 
@@ -77,6 +80,8 @@ def load_tagged(
             ``auto``, which is spans if a label has a mark and a type, such as B-PER.
         valid_fraction, test_fraction: the fractions of a single file, or of the training file of a
             folder that has no other, for validation and test; None is 0.1 and 0.
+        cut: how these are cut into splits; see :func:`throughtime.data.splits.cut_items`. Sentences
+            of equal words are equal.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -95,6 +100,7 @@ def load_tagged(
             "labels": None if labels == "auto" else labels,
             "valid_fraction": valid_fraction,
             "test_fraction": test_fraction,
+            "split": None if cut == "order" else cut,
         }
         for option, value in own.items():
             if value is not None:
@@ -115,17 +121,15 @@ def load_tagged(
     train, has_spans = read_tagged(files["train"], *columns, labels)
     kind = "spans" if has_spans else "tags"
     splits = {split: read_tagged(file, *columns, kind)[0] for split, file in files.items()}
-    if "valid" not in files:
-        fractions = (valid_fraction, test_fraction)
-        splits = split_in_order(path.name, train, *fractions, "sentences") | {
-            split: rows for split, rows in splits.items() if split != "train"
-        }
-    elif valid_fraction is not None or test_fraction is not None:
-        raise ValueError(
-            f'load_tagged: expected no fractions because "{path.name}" has a file for validation, '
-            f"got valid_fraction={valid_fraction}, test_fraction={test_fraction}. Leave them out."
-        )
-    return TaggedSet(path.name, splits, has_spans)
+    if "valid" in files:
+        check_own_splits("load_tagged", path.name, valid_fraction, test_fraction, cut)
+        return TaggedSet(path.name, splits, has_spans)
+    if len(files) > 1:
+        check_own_splits("load_tagged", path.name, None, test_fraction, "order")
+    fractions = (valid_fraction, test_fraction)
+    parts = cut_items(path.name, train, *fractions, "sentences", cut, lambda row: row.words)
+    tests = {split: rows for split, rows in splits.items() if split != "train"}
+    return TaggedSet(path.name, parts | tests, has_spans, cut)
 
 
 def read_tagged(

@@ -20,7 +20,7 @@ from throughtime.tasks.uses import AttentionMap
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["attention_svg", "can_write_attention", "write_attention"]
+__all__ = ["attention_svg", "can_write_attention", "token_label", "write_attention"]
 
 _SUFFIXES = (".html", ".png")
 # Inches: the largest width and height of the cells together, and the usual size of one cell.
@@ -139,8 +139,8 @@ def _figure(attention: AttentionMap) -> Figure:
     # drawn.
     points = min(_LARGEST_LETTERS, cell * 72 * 0.85)
     step, points = math.ceil(_SMALLEST_LETTERS / points), max(_SMALLEST_LETTERS, points)
-    source = [_label(token) for token in attention.source]
-    target = [_label(token) for token in attention.target]
+    source = [token_label(token) for token in attention.source]
+    target = [token_label(token) for token in attention.target]
     # Labels of one letter fit above the columns; longer ones are turned.
     is_short = all(_width(label) <= 1 for label in source)
     left, top = (max(map(_width, side)) * points / 72 * 0.72 + 0.12 for side in (target, source))
@@ -178,7 +178,7 @@ def _figure(attention: AttentionMap) -> Figure:
 _SIGNS = {" ": "␣", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽", "\x7f": "␡"}
 
 
-def _label(token: str) -> str:
+def token_label(token: str) -> str:
     """A token as a label of an axis, with visible signs for white space and control characters."""
     label = "".join(map(_sign, token)) or "∅"
     return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"

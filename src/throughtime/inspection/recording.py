@@ -21,7 +21,7 @@ from throughtime.reading import Entries, json_value, typed
 from throughtime.tasks.run import written_whole
 from throughtime.tasks.uses import Inspectable
 
-__all__ = ["Name", "Recording", "record", "recorded"]
+__all__ = ["Name", "Recording", "part_of", "record", "recorded"]
 
 _VERSION = "1"
 
@@ -78,11 +78,15 @@ class Recording:
     features: Tensor | None = None
     feature_names: Sequence[str] = ()
 
+    def part(self, name: str) -> str:
+        """The part of the model, a key of ``steps``, to which a value belongs."""
+        part = part_of(self.steps, name)
+        assert part is not None
+        return part
+
     def tokens(self, name: str) -> Sequence[str]:
         """The text of each step of a value."""
-        part = _part_of(self.steps, name)
-        assert part is not None
-        return self.steps[part]
+        return self.steps[self.part(name)]
 
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file.
@@ -226,13 +230,13 @@ def record(task: Inspectable, model: nn.Module, input: Any) -> Recording:
         probabilities = observation.run()
     o, joined = observation, {}
     for name, pieces in values.pieces.items():
-        if _part_of(o.steps, name) is not None:
+        if part_of(o.steps, name) is not None:
             joined[name] = torch.cat(pieces, 1)[0]
     states = frozenset(values.states & joined.keys())
     return Recording(joined, states, o.steps, o.outputs, probabilities, o.features, o.feature_names)
 
 
-def _part_of(parts: Iterable[str], name: str) -> str | None:
+def part_of(parts: Iterable[str], name: str) -> str | None:
     """The part of the model to which a value belongs; None if it belongs to none."""
     parts = [part for part in parts if not part or f"{name}.".startswith(f"{part}.")]
     return max(parts, key=len, default=None)

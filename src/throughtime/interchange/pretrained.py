@@ -30,7 +30,10 @@ from throughtime.interchange.configuration import CELLS, path_of, read_configura
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 from throughtime.layers.dropout import Dropout
 from throughtime.models import EncoderDecoder, EncoderTreeDecoder, LanguageModel, OneNetwork
+from throughtime.models.classifier import Classifier
 from throughtime.models.cloze import Cloze
+from throughtime.models.stepwise import StepwiseNetwork, WindowNetwork
+from throughtime.models.tagger import Tagger
 
 __all__ = ["from_pretrained", "save_pretrained"]
 
@@ -41,6 +44,7 @@ _CLASSES: dict[str, type[nn.Module]] = {
     for kind in (
         *(Recurrent, RNN, LSTM, GRU),
         *(LanguageModel, OneNetwork, Cloze, EncoderDecoder, EncoderTreeDecoder),
+        *(Classifier, Tagger, StepwiseNetwork, WindowNetwork),
     )
 }
 """The classes that can be saved and loaded; they keep their constructor arguments as attributes."""
@@ -237,7 +241,10 @@ def _on_meta(
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.named_parameters()) | dict(model.named_buffers())
+    # Buffers that the constructor computes, such as the masks of a CRF, are in no state dict.
+    saved = model.state_dict().keys()
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    return dict(model.named_parameters()) | buffers
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

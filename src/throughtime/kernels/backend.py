@@ -49,10 +49,11 @@ class Backend(Protocol):
         """Returns the outputs (T, B, H), zero past a row's end, and the last states (B, H)."""
         ...
 
-    def record(self, call: Call) -> dict[str, Tensor] | None:
-        """Returns all values that the step returns, by name, at all steps, each (T, B, H).
+    def record(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]] | None:
+        """Returns the results of :meth:`run`, and all values that the step returns.
 
-        None if the backend cannot record these values.
+        The values are by name, at all steps, each (T, B, H). Nothing has a gradient. None if the
+        backend cannot record these values.
         """
         ...
 

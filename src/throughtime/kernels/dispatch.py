@@ -26,8 +26,8 @@ __all__ = [
     "check",
     "compiled_identity",
     "explain",
-    "record",
     "run",
+    "run_and_record",
 ]
 
 BACKENDS: dict[str, Backend] = {
@@ -146,6 +146,38 @@ def run(
     """
     if torch.compiler.is_compiling():
         return _run_traced(call, backend, strict)
+    return _chosen(call, backend, strict).run(call)
+
+
+@outside_autocast
+def run_and_record(
+    call: Call, backend: str = "auto", strict: bool = False
+) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
+    """Runs a call as :func:`run` does, and records all values that the step returns.
+
+    If no gradient is needed, the sequence is computed once, by a backend that can record: the
+    outputs are exactly those of the recorded values, and may differ by rounding from those of
+    :func:`run`. Otherwise it is computed a second time for the record.
+
+    Returns:
+        The outputs and the last states; and for each name that the step returns, its values at all
+        steps, (T, B, H), zero past a row's end and without a gradient.
+    """
+    is_compiling = torch.compiler.is_compiling()
+    if is_compiling or is_transformed() or has_tangent(call.tensors) or _has_gradient(call):
+        return *run(call, backend, strict), _record(call, backend)[2]
+    # Errors, warnings and the log are those of a run.
+    _chosen(call, backend, strict)
+    return _record(call, backend)
+
+
+def _has_gradient(call: Call) -> bool:
+    """Whether a backward pass may follow the call."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in call.tensors)
+
+
+def _chosen(call: Call, backend: str, strict: bool) -> Backend:
+    """The backend that :func:`explain` chooses; the choice is logged once."""
     chosen = explain(call, backend, strict)
     cell_name = call.cell.title
     if (cell_name, chosen.backend) not in _logged:
@@ -153,40 +185,35 @@ def run(
         _logger.info("%s: %s", cell_name, chosen)
     if call.x.numel() > 0 and not call.x.is_meta:
         _warn_of_slowness(cell_name, chosen)
-    return BACKENDS[chosen.backend].run(call)
+    return BACKENDS[chosen.backend]
 
 
 def _warn_of_slowness(cell: str, chosen: Explanation) -> None:
     """Warns, once, if a change to this machine would make the call faster."""
     backend = BACKENDS[chosen.backend]
     if backend.IS_KERNEL:
-        slowness.warn_of_kernels(backend.slower_because(), stacklevel=8)
+        slowness.warn_of_kernels(backend.slower_because(), stacklevel=10)
         return
     # Only refusals of the compiled backends count: PyTorch's own operators refuse most cells.
     compiled = {name for name, b in BACKENDS.items() if b.IS_KERNEL and not b.IS_TRACEABLE}
     refusals = {name: why for name, why in chosen.reasons.items() if name in compiled}
     missing = [why for name in refusals for why in BACKENDS[name].missing()]
     slowness.warn_of_steps(
-        cell, missing or [why for some in refusals.values() for why in some], stacklevel=8
+        cell, missing or [why for some in refusals.values() for why in some], stacklevel=10
     )
 
 
-@outside_autocast
-def record(call: Call, backend: str = "auto") -> dict[str, Tensor]:
-    """Records all values that the step returns.
+def _record(call: Call, backend: str) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
+    """The record by the fastest backend that can; see :func:`run_and_record`.
 
-    Returns:
-        For each name that the step returns, its values at all steps, (T, B, H), zero past a
-        row's end.
+    PyTorch's own operators cannot: their gates are not accessible.
     """
     may_use_kernel = backend == "auto" or BACKENDS[backend].IS_KERNEL
-    for name, module in BACKENDS.items() if may_use_kernel and is_direct(call.tensors) else ():
-        if module.IS_KERNEL and not _refusals(name, call):
-            # PyTorch's own operators run the call too, and return None here: their gates are
-            # not accessible.
-            values = module.record(call)
-            if values is not None:
-                return values
+    for name, _ in _order(call) if may_use_kernel and is_direct(call.tensors) else ():
+        if not _refusals(name, call):
+            results = BACKENDS[name].record(call)
+            if results is not None:
+                return results
     return reference.record(call)
 
 

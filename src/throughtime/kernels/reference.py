@@ -31,6 +31,7 @@ __all__ = [
     "run",
     "runs_compiled",
     "slower_because",
+    "unrolled",
 ]
 
 IS_KERNEL = False
@@ -54,7 +55,7 @@ def run(call: Call) -> tuple[Tensor, tuple[Tensor, ...]]:
         The outputs (T, B, H), zero past a row's end, and the last states, each (B, H), of each
         row's last valid step.
     """
-    return _run(call, None)
+    return _run(call)
 
 
 def rank(call: Call) -> tuple[int, str]:
@@ -68,19 +69,43 @@ def compiled_identity(cell: Cell, weight: Tensor) -> str:
 
 
 @torch.no_grad()
-def record(call: Call) -> dict[str, Tensor]:
-    """Records all values that the step returns.
+def record(call: Call) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
+    """Applies the cell through time, and records all values that the step returns.
 
     Returns:
-        For each name that the step returns, its values at all steps, (T, B, H), zero past a
-        row's end.
+        The results of :func:`run`; and for each name that the step returns, its values at all
+        steps, (T, B, H), zero past a row's end. None of them has a gradient.
     """
     steps: list[dict[str, Tensor]] = [{}] * call.x.shape[0]
-    _run(call, steps)
-    return {
-        name: torch.stack([_spread(values[name], call.state[0]) for values in steps])
-        for name in steps[0]
-    }
+    output, last = _run(call, steps)
+    return (
+        output,
+        last,
+        {
+            name: torch.stack([_spread(values[name], call.state[0]) for values in steps])
+            for name in steps[0]
+        },
+    )
+
+
+def unrolled(
+    call: Call,
+) -> tuple[Tensor, tuple[Tensor, ...], list[dict[str, Tensor]]]:
+    """Applies the cell through time, and keeps the states of all steps as nodes of the graph.
+
+    Returns:
+        The results of :func:`run`; and for each step, in reading order, the states after it by
+        name. Later steps are computed from these very tensors, and so is the output if it is a
+        state; no state is computed from another one of its step. The gradient with respect to them
+        is thus that with respect to the whole state of the step.
+    """
+    nodes: list[dict[str, Tensor]] = [{}] * call.x.shape[0]
+    return *_run(call, nodes=nodes), nodes
+
+
+def _node(value: Tensor) -> Tensor:
+    """The value as a tensor of its own in the graph, with a gradient also if nothing else has."""
+    return value.view_as(value) if value.requires_grad else value.detach().requires_grad_()
 
 
 def _spread(value: Any, state: Tensor) -> Tensor:
@@ -99,7 +124,9 @@ def _spread(value: Any, state: Tensor) -> Tensor:
 
 
 def _run(
-    call: Call, recording: list[dict[str, Tensor]] | None
+    call: Call,
+    recording: list[dict[str, Tensor]] | None = None,
+    nodes: list[dict[str, Tensor]] | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Applies the cell through time; see :func:`run`.
 
@@ -107,6 +134,8 @@ def _run(
         call: the call.
         recording: a list with one entry for each step, which is replaced by the values that the
             step returns, by name. None if they are not wanted.
+        nodes: a list with one entry for each step, which is replaced by the states after the step,
+            by name; see :func:`unrolled`. None if they are not wanted.
     """
     cell, T = call.cell, call.x.shape[0]
     x, inputs, valid = _masked_past_ends(call)
@@ -135,6 +164,10 @@ def _run(
             new = {k: v.to(call.x.dtype) for k, v in new.items()}
         if valid is not None:
             new = {k: torch.where(valid[t], v, state[k]) for k, v in new.items()}
+        if nodes is not None:
+            nodes[t] = new = {k: _node(v) for k, v in new.items()}
+            output = new.get(cell.output_name, output)
+        if valid is not None:
             output = torch.where(valid[t], output, 0.0)
         state, outputs[t] = new, output
         if recording is not None:

@@ -7,6 +7,7 @@ run it, and the backward step that they derive from it is the forward-backward a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,8 +73,8 @@ class CRF(nn.Module):
 
     Args:
         num_labels: K.
-        allowed: which labels may begin, follow each other, and end (see :data:`Allowed`); None
-            allows all.
+        allowed: which labels may begin, follow each other, and end (see :data:`Allowed`), as
+            tensors or nested lists; None allows all.
         device, dtype: of the parameters.
 
     Shapes:
@@ -95,7 +96,7 @@ class CRF(nn.Module):
     def __init__(
         self,
         num_labels: int,
-        allowed: Allowed | None = None,
+        allowed: Allowed | list[Any] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -108,15 +109,17 @@ class CRF(nn.Module):
         self._mixing_steps: int | None = 1
         if allowed is not None:
             expected = ((K,), (K, K), (K,))
-            if tuple(tuple(part.shape) for part in allowed) != expected:
+            # On the CPU, because tensors of a meta device have no values to look at.
+            masks = [torch.as_tensor(part, dtype=torch.bool, device="cpu") for part in allowed]
+            if tuple(tuple(part.shape) for part in masks) != expected:
                 raise ShapeError(
                     f"CRF: expected allowed as three tensors of shapes {expected}, got "
-                    f"{[tuple(part.shape) for part in allowed]}."
+                    f"{[tuple(part.shape) for part in masks]}."
                 )
-            self._mixing_steps = _mixing_steps(allowed[1])
+            self._mixing_steps = _mixing_steps(masks[1])
             # They follow from the labels, so they are not part of a saved model.
-            for name, part in zip(("start", "transitions", "end"), allowed, strict=True):
-                mask = torch.as_tensor(part, dtype=torch.bool, device=device)
+            for name, part in zip(("start", "transitions", "end"), masks, strict=True):
+                mask = part.to(self.start.device)
                 self.register_buffer(f"allowed_{name}", mask, persistent=False)
 
     def forward(

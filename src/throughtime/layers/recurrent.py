@@ -206,9 +206,7 @@ class Recurrent(Stack):
             for direction, suffix in enumerate(self._suffixes(layer)):
                 seed = new_seed(incoming.x.device) if self.equations.drawn_inputs else None
                 call = self._call(incoming, inputs[direction], layer, direction, seed)
-                output, states = dispatch.run(call, spec.backend, spec.strict)
-                if recording is not None:
-                    recording |= self._recorded(call, suffix)
+                output, states = self._run(call, suffix, recording)
                 if spec.proj_size:
                     output = output[..., : spec.proj_size]
                     sizes = self.state_sizes.values()
@@ -230,9 +228,29 @@ class Recurrent(Stack):
             x = x.clone()
         return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
 
-    def _recorded(self, call: Call, suffix: str) -> dict[str, Tensor]:
-        """All values that the step returns, at all steps, by name and the suffix of the layer."""
-        values = dispatch.record(call, self.backend)
+    def _run(
+        self, call: Call, suffix: str, recording: dict[str, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Runs one layer in one direction, and adds its values to ``recording`` unless it is None.
+
+        Args:
+            call: the call of this layer and direction.
+            suffix: the suffix of their names, such as ``_l0``.
+            recording: the values of all steps by name.
+        """
+        if recording is None:
+            return dispatch.run(call, self.backend, self.strict)
+        output, states, values = dispatch.run_and_record(call, self.backend, self.strict)
+        recording |= self._narrowed(values, suffix)
+        return output, states
+
+    def _narrowed(self, values: Mapping[str, Tensor], suffix: str) -> dict[str, Tensor]:
+        """The values of a layer without the units that a projection leaves zero.
+
+        Args:
+            values: all values that the step returns, by name.
+            suffix: the suffix of the layer, which is added to the names.
+        """
         narrow = self.state_sizes if self.proj_size else {}
         return {f"{k}{suffix}": v[..., : narrow.get(k, v.shape[-1])] for k, v in values.items()}
 

@@ -2,7 +2,7 @@ r"""Beam search, which extends several of the likeliest targets of a source in p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,7 +21,28 @@ from throughtime.models.search import (
 )
 from throughtime.models.writer import Writer
 
-__all__ = ["beam_search"]
+__all__ = ["BeamStep", "beam_search"]
+
+
+class BeamStep(NamedTuple):
+    """The extensions that a beam search keeps at one step.
+
+    Args:
+        sources: the indices of the A sources whose search has not stopped before this step.
+        parents: the rank of the hypothesis of the step before that each one extends, from 0; at
+            the first step all extend the beginning.
+        tokens: the token by which it is extended. A hypothesis ends with ``eos``, and is not
+            extended any more.
+        scores: the sum of the log-probabilities so far; -inf for ranks that the beam has no more.
+
+    Shapes:
+        parents, tokens, scores: (A, K), the extension of rank k in column k.
+    """
+
+    sources: list[int]
+    parents: Tensor
+    tokens: Tensor
+    scores: Tensor
 
 
 def beam_search(
@@ -35,6 +56,7 @@ def beam_search(
     max_length: int | None = None,
     max_repeats: Sequence[int] | None = None,
     keep_attention: bool = True,
+    watch: Callable[[BeamStep], None] | None = None,
 ) -> list[list[Hypothesis]]:
     r"""Searches the best targets of each source with a beam of ``width`` hypotheses.
 
@@ -56,6 +78,7 @@ def beam_search(
         width: K, the number of hypotheses in the beam; 1 is greedy search.
         n_best: the number of hypotheses to return, at most ``width``.
         length_power: see above.
+        watch: called at each step with the extensions that are kept.
 
     Returns:
         For each source its ``n_best`` hypotheses, the best first; fewer only if the search finds
@@ -73,7 +96,7 @@ def beam_search(
     with evaluating(model):
         memory, limits = read(model, source, source_lengths, max_length)
         beams = _Beams(
-            model, memory, limits, width, n_best, length_power, max_repeats, keep_attention
+            model, memory, limits, width, n_best, length_power, max_repeats, keep_attention, watch
         )
         return beams.search()
 
@@ -96,8 +119,9 @@ class _Beams:
         power: float,
         max_repeats: Sequence[int] | None,
         keep_attention: bool,
+        watch: Callable[[BeamStep], None] | None,
     ) -> None:
-        self.model, self.memory, self.limits = model, memory, limits
+        self.model, self.memory, self.limits, self.watch = model, memory, limits, watch
         self.K, self.n_best, self.power = K, n_best, power
         self.keep_attention = keep_attention
         self.lengths = memory.lengths.tolist()
@@ -143,6 +167,8 @@ class _Beams:
         width = [K - len(self.ended[source]) for source in self.sources]
         rank = torch.arange(K, device=index.device)
         best = best.masked_fill(rank >= torch.tensor(width).to(rank).unsqueeze(1), float("-inf"))
+        if self.watch is not None:
+            self.watch(BeamStep(self.sources, index // V, token, best))
         ends = (token == eos) & best.isfinite()
         for a, k in ends.nonzero().tolist():
             end = _End(step, int(row[a, k]), None, float(best[a, k]))

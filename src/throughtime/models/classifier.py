@@ -8,10 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from throughtime.cells.cell import Cell
+from throughtime.cells.cell import Cell, get
 from throughtime.checks import unknown, whole_number
 from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent
+from throughtime.models.marked import MarkedGRUD
 
 __all__ = ["POOLINGS", "Classifier"]
 
@@ -38,10 +39,12 @@ class Classifier(nn.Module):
             the first, and of s.
         word_dropout: the probability to replace a token by the unknown token during the training.
         pad, unk: the ids of padding and of the unknown token.
-        options: see :class:`throughtime.Recurrent`; all of its options.
+        options: see :class:`throughtime.Recurrent`; all of its options. Of the cell ``gru-d``,
+            which is one layer in one direction, those of :class:`throughtime.layers.GRUD`.
 
     Shapes:
-        x: (B, T) int64, or (B, T, I). lengths: (B). y: (B, num_classes).
+        x: (B, T) int64, or (B, T, I); for ``gru-d``, the values, marks and gaps (B, T, 3*I) of
+            :class:`throughtime.models.marked.MarkedGRUD`. lengths: (B). y: (B, num_classes).
 
     Source: of ``attention``, Yang et al., "Hierarchical attention networks" (2016), equations 5-7.
 
@@ -86,15 +89,23 @@ class Classifier(nn.Module):
             self.embedding = nn.Embedding(vocab_size, input_size, padding_idx=pad)
             nn.init.normal_(self.embedding.weight[pad + 1 :], std=1 / math.sqrt(input_size))
         assert input_size is not None
-        self.recurrent = Recurrent(
-            cell,
-            input_size,
-            hidden_size,
-            num_layers,
-            batch_first=True,
-            dropout=dropout if num_layers > 1 else 0.0,
-            **options,
-        )
+        if "decay" in (get(cell) if isinstance(cell, str) else cell).given_inputs:
+            if vocab_size is not None or num_layers != 1:
+                raise ValueError(
+                    "Classifier: gru-d is one layer that reads features, got "
+                    f"vocab_size={vocab_size}, num_layers={num_layers}."
+                )
+            self.recurrent = MarkedGRUD(input_size, hidden_size, **options)
+        else:
+            self.recurrent = Recurrent(
+                cell,
+                input_size,
+                hidden_size,
+                num_layers,
+                batch_first=True,
+                dropout=dropout if num_layers > 1 else 0.0,
+                **options,
+            )
         self.cell, self.dropout = self.recurrent.cell, Dropout(dropout)
         size = self.recurrent.output_size
         if pooling == "last" and options.get("bidirectional") and size % 2:

@@ -58,12 +58,13 @@ class Tagger(nn.Module):
         vocab_size: V, the number of words that E knows.
         num_labels: K.
         num_letters: the number of letters, with the padding as letter 0.
-        letters: how v is computed, see :class:`~throughtime.models.letters.LetterFeature`; or
-            ``none``.
+        letter_feature: how v is computed, the ``kind`` of
+            :class:`~throughtime.models.letters.LetterFeature`; or ``none``.
         letter_embedding_size, letter_size: the widths of the letter feature.
         embedding_size: the width of E.
         output: ``crf`` or ``softmax``.
-        allowed: which label sequences a CRF allows, see :data:`throughtime.layers.crf.Allowed`.
+        allowed: which label sequences a CRF allows, see :data:`throughtime.layers.crf.Allowed`;
+            tensors or nested lists.
         num_intents: M, the number of labels of a sentence; 0 is none.
         cell: the cell of the recurrent layers over words and over letters, or its name.
         hidden_size, num_layers: H, the units of each direction, and L, of the layers over words.
@@ -77,7 +78,7 @@ class Tagger(nn.Module):
 
     Source: Lample et al., Neural architectures for named entity recognition, arXiv 1603.01360.
 
-    >>> model = Tagger(50, 5, letters="none", hidden_size=8)
+    >>> model = Tagger(50, 5, letter_feature="none", hidden_size=8)
     >>> model(torch.randint(4, 50, (2, 7)), [7, 4]).words.shape
     torch.Size([2, 7, 5])
     """
@@ -90,12 +91,12 @@ class Tagger(nn.Module):
         num_labels: int,
         *,
         num_letters: int = 0,
-        letters: Literal["recurrent", "convolution", "none"] = "recurrent",
+        letter_feature: Literal["recurrent", "convolution", "none"] = "recurrent",
         letter_embedding_size: int = 25,
         letter_size: int = 25,
         embedding_size: int = 100,
         output: Literal["crf", "softmax"] = "crf",
-        allowed: Allowed | None = None,
+        allowed: Allowed | list[Any] | None = None,
         num_intents: int = 0,
         cell: Cell | str = "lstm",
         hidden_size: int = 100,
@@ -107,12 +108,23 @@ class Tagger(nn.Module):
         super().__init__()
         num_layers = whole_number("Tagger", "num_layers", num_layers)
         E = whole_number("Tagger", "embedding_size", embedding_size)
+        self.vocab_size, self.num_labels, self.num_letters = vocab_size, num_labels, num_letters
+        self.letter_feature, self.letter_size = letter_feature, letter_size
+        self.letter_embedding_size, self.embedding_size = letter_embedding_size, embedding_size
+        self.output, self.num_intents, self.bidirectional = output, num_intents, bidirectional
+        self.hidden_size, self.num_layers, self.options = hidden_size, num_layers, options
+        # As nested lists, which a saved configuration can hold.
+        self.allowed = (
+            None
+            if allowed is None
+            else [torch.as_tensor(part, device="cpu").tolist() for part in allowed]
+        )
         self.embedding = nn.Embedding(whole_number("Tagger", "vocab_size", vocab_size), E)
         self.letters = None
-        if letters != "none":
+        if letter_feature != "none":
             self.letters = LetterFeature(
                 num_letters,
-                kind=letters,
+                kind=letter_feature,
                 embedding_size=letter_embedding_size,
                 size=letter_size,
                 cell=cell,
@@ -133,6 +145,7 @@ class Tagger(nn.Module):
             bidirectional=bidirectional,
             **options,
         )
+        self.cell = self.recurrent.cell
         self.scores = nn.Linear(self.recurrent.output_size, num_labels)
         self.intents = nn.Linear(self.recurrent.output_size, num_intents) if num_intents else None
         if output == "softmax" and allowed is not None:
@@ -140,7 +153,7 @@ class Tagger(nn.Module):
                 'Tagger: expected allowed only with output="crf"; independent labels cannot '
                 "forbid a sequence. Leave it out."
             )
-        self.labels = CRF(num_labels, allowed) if output == "crf" else LabelSoftmax(num_labels)
+        self.labels = CRF(num_labels, self.allowed) if output == "crf" else LabelSoftmax(num_labels)
 
     def forward(
         self, words: Tensor, lengths: Tensor | list[int], spelling: Spelling | None = None

@@ -10,9 +10,10 @@ from torch import Tensor
 from throughtime.tasks.labels import LabelCounts
 from throughtime.tasks.shown import Curves, Shown, Table
 
-__all__ = ["calibration_error", "class_displays", "class_figures"]
+__all__ = ["calibration_error", "class_curves", "class_displays", "class_figures"]
 
 _NUM_BINS = 10
+_MOST_CURVES = 6
 _MOST_CONFUSED = 30
 """Classes up to which the confusion matrix is shown."""
 
@@ -78,3 +79,21 @@ def class_displays(scores: Tensor, targets: Tensor, names: Sequence[str]) -> lis
     curves = {"accuracy": accuracy[is_used].tolist(), "perfect calibration": points}
     items.append(Curves(points, curves, "Calibration", "confidence", "accuracy"))
     return items
+
+
+def class_curves(
+    probabilities: Tensor, names: Sequence[str], words: Sequence[str], title: str
+) -> Curves:
+    """The probabilities of the classes that are likeliest at the end, after each word.
+
+    Args:
+        probabilities: (T, C).
+        names: the names of the C classes.
+        words: the T words.
+        title: the whole text.
+    """
+    shown: list[int] = sorted(probabilities[-1].argsort(descending=True)[:_MOST_CURVES].tolist())
+    curves = {names[i]: probabilities[:, i].tolist() for i in shown}
+    # A word may come twice; the number tells the points apart.
+    points = [f"{word} {i}" for i, word in enumerate(words, 1)]
+    return Curves(points, curves, title, "", "probability")

@@ -18,11 +18,11 @@ from throughtime.data import (
     UNK,
     RaggedBatches,
     Tokeniser,
-    in_words,
     pad_rows,
     tokeniser_from_json,
 )
 from throughtime.data.labelled import (
+    LABELLED_SETS,
     Example,
     Labelled,
     load_labelled,
@@ -31,15 +31,31 @@ from throughtime.data.labelled import (
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.classifier import Classifier
 from throughtime.reading import Each, Entries, Maybe
-from throughtime.tasks.class_figures import calibration_error, class_displays, class_figures
+from throughtime.tasks.beginnings import TOKENS_OF_EVALUATION, probabilities_of_beginnings
+from throughtime.tasks.class_checks import (
+    check_missing,
+    check_series,
+    class_numbers,
+    long_line,
+    warn_of_long,
+    warn_of_splits,
+    warn_of_unknown,
+)
+from throughtime.tasks.class_figures import (
+    calibration_error,
+    class_curves,
+    class_displays,
+    class_figures,
+)
+from throughtime.tasks.class_predictions import after_each_step, nothing_read, of_the_whole
 from throughtime.tasks.classification_settings import (
     ClassificationConfig,
     JudgingOptions,
     LabellingOptions,
 )
 from throughtime.tasks.run_data import COUNTS, check_unchanged, first_of, split_of
-from throughtime.tasks.series_features import SeriesFeatures, moments
-from throughtime.tasks.shown import Curves, Shown
+from throughtime.tasks.series_features import SeriesFeatures, mean_time_step, moments
+from throughtime.tasks.shown import Shown
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
@@ -50,7 +66,6 @@ __all__ = ["Classification", "ClassificationConfig"]
 
 _log = logging.getLogger(__name__)
 
-_TOKENS_OF_EVALUATION = 8192
 _LONGEST_SHOWN = 40
 """Words up to which the probabilities after each word of an example are displayed."""
 
@@ -97,7 +112,8 @@ class Classification(BatchTask):
             "tokeniser": Maybe(tokeniser_from_json),
             "mean": Each(float),
             "deviation": Each(float),
-        }
+        },
+        {"time_step": float},
     )
     EvaluationOptions = JudgingOptions
     PredictionOptions = LabellingOptions
@@ -114,7 +130,8 @@ class Classification(BatchTask):
     @property
     def monitor(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         # The few series of a validation are soon all right, and then only their loss differs.
-        return "accuracy" if self.is_text else "loss"
+        # Examples that are learned are all right long before the end.
+        return "accuracy" if self.is_text and not self.config.train_on_valid else "loss"
 
     # The data.
 
@@ -136,12 +153,14 @@ class Classification(BatchTask):
 
     def new_assets(self) -> dict[str, Any]:
         data = self.labelled
-        labels = sorted({example.label for example in data.splits["train"]}, key=_natural)
+        learned = self._learned
+        labels = sorted({example.label for example in learned}, key=_natural)
         is_text = data.kind == "text"
-        mean, deviation = [], []
+        mean, deviation, time_step = [], [], 1.0
         if not is_text:
-            series = [np.asarray(example.content) for example in data.splits["train"]]
+            series = [np.asarray(example.content) for example in learned]
             mean, deviation = moments(data.name, series, self.config.normalise)
+            time_step = mean_time_step(series, self._times(len(mean)))
         return {
             "data": data.name,
             "data_sha256": data.fingerprint(),
@@ -151,13 +170,28 @@ class Classification(BatchTask):
             "tokeniser": self._fitted().to_json() if is_text else None,
             "mean": mean,
             "deviation": deviation,
+            "time_step": time_step,
         }
+
+    def _times(self, num_features: int) -> int | None:
+        """The index of the feature that is the time; None if the steps are counted."""
+        times = self.config.times
+        if times is not None and not times <= num_features > 1:
+            raise ValueError(
+                f"--times {times}: expected the number of one of several features, got series of "
+                f"{num_features} {'feature' if num_features == 1 else 'features'}."
+            )
+        return None if times is None else times - 1
 
     def _fitted(self) -> Tokeniser:
         data = self.labelled
         usual = "symbols" if data.is_tokenised else "words"
-        texts = (str(example.content) for example in data.splits["train"])
+        texts = (str(example.content) for example in self._learned)
         return tokeniser_of_texts(self.config, usual, texts, self.config.min_count)
+
+    @property
+    def tokenisers_by_name(self) -> Mapping[str, Any]:
+        return {"text": self.tokeniser} if self.is_text else {}
 
     @cached_property
     def tokeniser(self) -> Tokeniser:
@@ -167,7 +201,9 @@ class Classification(BatchTask):
     @cached_property
     def _features(self) -> SeriesFeatures:
         a = self.assets
-        return SeriesFeatures(a["mean"], a["deviation"], self.config.missing == "carry")
+        missing = "decay" if self.config.cell == "gru-d" else self.config.missing or "error"
+        times = self._times(len(a["mean"]))
+        return SeriesFeatures(a["mean"], a["deviation"], missing, times, a.get("time_step", 1.0))
 
     @property
     def labels(self) -> list[str]:
@@ -187,6 +223,12 @@ class Classification(BatchTask):
         """The examples of a split."""
         return split_of(self.name, self.labelled.name, self.labelled.splits, split)
 
+    @property
+    def _learned(self) -> list[Example]:
+        """The examples of the training, without parts of them."""
+        valid = self.examples("valid") if self.config.train_on_valid else []
+        return self.examples("train") + valid
+
     def row(self, content: str | np.ndarray) -> Tensor:
         """What the model reads of a sequence: (T) token ids, or (T, I) features."""
         c = self.config
@@ -197,58 +239,63 @@ class Classification(BatchTask):
 
     def targets(self, examples: Sequence[Example], where: str) -> Tensor:
         """The classes of examples; raises a ValueError for one that the training does not have."""
-        number = {label: i for i, label in enumerate(self.labels)}
-        for place, example in enumerate(examples, 1):
-            if example.label not in number:
-                raise ValueError(
-                    f"{where}, example {place}: expected one of the labels of the training "
-                    f"({', '.join(self.labels[:9])}{', …' if len(self.labels) > 9 else ''}), got "
-                    f"{example.label!r}."
-                )
-        return torch.tensor([number[example.label] for example in examples])
+        return class_numbers(self.labels, examples, where)
 
     def check(self) -> None:
+        c, name = self.config, self.labelled.name
         if len(self.labels) < 2:
             raise ValueError(
-                f"{self.labelled.name}: expected at least two classes in the training split, got "
-                f"only {self.labels[0]!r}. Nothing can be learned from one class."
+                f"{name}: expected at least two classes in the training split, got only "
+                f"{self.labels[0]!r}. Nothing can be learned from one class."
             )
-        name = self.labelled.name
+        c.check_effects(self.labelled.kind)
         for split, examples in self.labelled.splits.items():
             self._check_examples(examples, f'{name}, split "{split}"')
+        if c.cell == "gru-d" or c.missing == "carry":
+            check_missing(self.labelled, "--cell gru-d" if c.cell == "gru-d" else "--missing carry")
         # A missing validation split should not end a training after its first epoch.
-        examples = self.examples("valid")
+        self.examples("valid")
         if self.is_text:
-            self._warn_of_unknown(examples)
-        if self.config.parts and not self.labelled.parts:
+            warn_of_unknown(self.labelled, self.tokeniser)
+        if c.train_on_valid:
+            _log.warning(
+                "%s: the validation is learned, too (--train_on_valid), so its figures say nothing "
+                "of new examples, and the model with its lowest loss is kept.",
+                name,
+            )
+        # A published data set has the splits that it has.
+        elif c.data not in LABELLED_SETS:
+            warn_of_splits(self.labelled)
+        if c.parts and not self.labelled.parts:
             raise ValueError(f"--parts: {name} has no labelled parts. Leave it out.")
         super().check()
+
+    @property
+    def _unit_of_length(self) -> str:
+        return self.tokeniser.unit if self.is_text else "steps"
+
+    def _length(self, content: str | np.ndarray | list[str]) -> int:
+        """The number of tokens or steps."""
+        # A text has at most as many tokens as characters, which most texts need not be split for.
+        if isinstance(content, str) and len(content) > self.config.longest:
+            return len(self.tokeniser.encode(content))
+        return len(content)
 
     def _check_examples(self, examples: Sequence[Example], where: str) -> None:
         """Raises a ValueError for a label or a series that the model cannot have."""
         self.targets(examples, where)
-        for place, (_, content) in enumerate(examples, 1):
-            if not isinstance(content, str):
-                try:
-                    self._features.check(content)
-                except ValueError as error:
-                    raise ValueError(f"{where}, series {place}: {error}") from error
-
-    def _warn_of_unknown(self, examples: Sequence[Example]) -> None:
-        texts = [str(content) for _, content in examples]
-        counts = self.tokeniser.count_unknown(texts)
-        if counts:
-            total = sum(len(self.tokeniser.encode(text)) for text in texts)
-            summary = in_words(counts, total, self.tokeniser.unit)
-            _log.warning("%s: of the validation %s.", self.labelled.name, summary)
+        lengths = [self._length(content) for _, content in examples]
+        warn_of_long(where, lengths, self.config.longest, self._unit_of_length)
+        if not self.is_text:
+            check_series(self._features, examples, where)
 
     def defaults(self) -> dict[str, Default]:
-        amount = len(self.examples("train"))
+        amount = len(self._learned)
         return defaults_for(self.config, amount, "examples", per_row=1, least=8, few=5_000)
 
     def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[ClassBatch]:
         c = self.config
-        examples = self.examples(split)
+        examples = self._learned if split == "train" else self.examples(split)
         if c.parts and split == "train":
             examples = examples + self.labelled.parts
         return self._batches(
@@ -279,10 +326,13 @@ class Classification(BatchTask):
 
     def model(self) -> Classifier:
         c = self.config
+        sizes = {"input_size": self._features.size}
         if self.is_text:
             sizes = {"vocab_size": len(self.tokeniser)}
-        else:
-            sizes = {"input_size": self._features.size}
+        options = c.recurrent()
+        if not c.bidirectional:
+            # It is the default of the model, and the layer GRU-D has no such option.
+            del options["bidirectional"]
         return Classifier(
             len(self.labels),
             **sizes,
@@ -291,7 +341,7 @@ class Classification(BatchTask):
             word_dropout=c.word_dropout,
             pad=PAD,
             unk=UNK,
-            **{"bidirectional": c.bidirectional} | c.recurrent(),
+            **options,
         )
 
     @cached_property
@@ -299,24 +349,24 @@ class Classification(BatchTask):
         if self.config.class_weights == "none":
             return None
         # N / (C n_c), whose mean over the N examples is 1.
-        targets = self.targets(self.examples("train"), "train")
+        targets = self.targets(self._learned, "train")
         counts = torch.bincount(targets, minlength=len(self.labels))
         return len(targets) / (len(self.labels) * counts.float())
 
     def loss(
         self, model: nn.Module, batch: ClassBatch, carried: Any = None, progress: float = 0.0
     ) -> Loss:
-        weights = self._class_weights
+        weights, inputs = self._class_weights, batch.inputs
+        if model.training and self.config.input_noise > 0:
+            inputs = self._features.noisy(inputs, self.config.input_noise)
         total = nn.functional.cross_entropy(
-            model(batch.inputs, batch.lengths),
+            model(inputs, batch.lengths),
             batch.targets,
             weight=None if weights is None else weights.to(batch.inputs.device),
             reduction="sum",
             label_smoothing=self.config.label_smoothing,
         )
         return Loss(total, len(batch.targets))
-
-    # Evaluation.
 
     def evaluate(
         self, model: nn.Module, split: str | None = None, options: JudgingOptions | None = None
@@ -347,7 +397,7 @@ class Classification(BatchTask):
         """The scores (N, C) and the classes (N) of examples, in their order."""
         targets = self.targets(examples, where)
         batches = self._batches(
-            examples, where, _TOKENS_OF_EVALUATION, by="tokens", is_shuffled=False
+            examples, where, TOKENS_OF_EVALUATION, by="tokens", is_shuffled=False
         )
         order = [i for indices in batches.order(0) for i in indices]
         device = next(model.parameters()).device
@@ -360,8 +410,6 @@ class Classification(BatchTask):
         scores[order] = torch.cat(parts).float()
         return scores, targets
 
-    # Uses of a trained model.
-
     def show(self, model: nn.Module) -> list[Shown]:
         examples = self.examples("valid")
         scores, targets = self._scores(model, examples, "valid")
@@ -369,33 +417,12 @@ class Classification(BatchTask):
         if self.is_text:
             texts = [str(example.content) for example in examples[:50]]
             short = [text for text in texts if 1 < len(self.row(text)) <= _LONGEST_SHOWN][:3]
-            items += [self._after_each_word(model, text) for text in short]
+            for text in short:
+                row = self.row(text)
+                words = [self.tokeniser.decode([i]) for i in row.tolist()]
+                probabilities = probabilities_of_beginnings(model, row)
+                items.append(class_curves(probabilities, self.labels, words, text))
         return items
-
-    def _after_each_word(self, model: nn.Module, text: str) -> Curves:
-        probabilities = self.probabilities_of_beginnings(model, self.row(text))
-        words = [self.tokeniser.decode([i]) for i in self.row(text).tolist()]
-        last = probabilities[-1]
-        shown = sorted(last.argsort(descending=True)[:6].tolist())
-        curves = {self.labels[i]: probabilities[:, i].tolist() for i in shown}
-        # A word may come twice; the number tells the points apart.
-        points = [f"{word} {i}" for i, word in enumerate(words, 1)]
-        return Curves(points, curves, text, "", "probability")
-
-    def probabilities_of_beginnings(self, model: nn.Module, row: Tensor) -> Tensor:
-        """The probabilities of the classes after each step of a sequence (T, C)."""
-        device, T = next(model.parameters()).device, len(row)
-        parts = []
-        with evaluating(model):
-            size = max(1, _TOKENS_OF_EVALUATION // T)
-            for first in range(1, T + 1, size):
-                lengths = torch.arange(first, min(first + size, T + 1))
-                last = int(lengths[-1])
-                rows = row[:last].expand(len(lengths), *row[:last].shape).to(device)
-                is_valid = (torch.arange(last) < lengths[:, None]).to(device)
-                rows = rows * is_valid.view(*is_valid.shape, *[1] * (rows.dim() - 2))
-                parts.append(model(rows, lengths).float().softmax(-1).cpu())
-        return torch.cat(parts)
 
     def held_out(self, most: int) -> list[str | np.ndarray]:
         contents = [example.content for example in self.examples("valid")]
@@ -408,7 +435,7 @@ class Classification(BatchTask):
             row = self._row_of_line(input, 1)
         else:
             row = self.row(input)
-        probabilities = self.probabilities_of_beginnings(model, row)
+        probabilities = probabilities_of_beginnings(model, row)
 
         def run() -> Tensor:
             with evaluating(model):
@@ -419,8 +446,7 @@ class Classification(BatchTask):
             words = tuple(self.tokeniser.decode([i]) for i in row.tolist())
             return Observation({"recurrent": words}, run, self.labels)
         steps = tuple(str(t) for t in range(1, len(row) + 1))
-        names = tuple(f"x{i}" for i in range(1, row.shape[1] + 1))
-        return Observation({"recurrent": steps}, run, self.labels, row, names)
+        return Observation({"recurrent": steps}, run, self.labels, row, self._features.names)
 
     def predictions(
         self,
@@ -437,6 +463,10 @@ class Classification(BatchTask):
                     number += 1
                     if unknown is not None:
                         unknown.add(line)
+                    # A step of a series has no spaces.
+                    length = self._length(line if self.is_text else line.split())
+                    if length > self.config.longest:
+                        say(long_line(number, length, self.config.longest, self._unit_of_length))
                     yield self._prediction(model, line, number, options.words)
         finally:
             if unknown is not None and (warning := str(unknown)):
@@ -444,28 +474,16 @@ class Classification(BatchTask):
 
     def _prediction(self, model: nn.Module, line: str, number: int, has_words: bool) -> Prediction:
         if not line.strip():
-            return Prediction([] if has_words else [""], {"label": "", "probabilities": {}})
+            return nothing_read(has_words)
         row = self._row_of_line(line, number)
-        if not has_words:
-            device = next(model.parameters()).device
-            with evaluating(model):
-                scores = model(row[None].to(device), torch.tensor([len(row)]))[0]
-            last = scores.float().softmax(-1).cpu()
-            record = {"label": self.labels[last.argmax()], "probabilities": self._named(last)}
-            return Prediction([record["label"]], record)
-        probabilities = self.probabilities_of_beginnings(model, row)
-        words = [self.tokeniser.decode([i]) for i in row.tolist()] if self.is_text else None
-        lines, steps = [], []
-        for i, at_step in enumerate(probabilities):
-            name = words[i] if words else str(i + 1)
-            best = int(at_step.argmax())
-            lines.append(f"{number}\t{name}\t{self.labels[best]}\t{at_step[best]:.4f}")
-            steps.append({"word" if words else "step": name, "probabilities": self._named(at_step)})
-        best = self.labels[int(probabilities[-1].argmax())]
-        return Prediction(lines, {"label": best, "words": steps})
-
-    def _named(self, probabilities: Tensor) -> dict[str, float]:
-        return dict(zip(self.labels, probabilities.tolist(), strict=True))
+        if has_words:
+            words = [self.tokeniser.decode([i]) for i in row.tolist()] if self.is_text else None
+            probabilities = probabilities_of_beginnings(model, row)
+            return after_each_step(probabilities, self.labels, number, words)
+        device = next(model.parameters()).device
+        with evaluating(model):
+            scores = model(row[None].to(device), torch.tensor([len(row)]))[0]
+        return of_the_whole(scores.float().softmax(-1).cpu(), self.labels)
 
     def _row_of_line(self, line: str, number: int) -> Tensor:
         if self.is_text:

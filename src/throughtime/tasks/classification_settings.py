@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+import math
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import ClassVar, Literal
 
 from throughtime.data.labelled import LABELLED_SETS
 from throughtime.data.splits import Cut
-from throughtime.tasks.network import NetworkConfig, check_range
+from throughtime.layers.spec import OPTIONS, default_of
+from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
 from throughtime.tasks.run_data import absolute
 
 __all__ = ["ClassificationConfig", "JudgingOptions", "LabellingOptions"]
+
+_OF_TEXTS = {
+    *("tokenisation", "lower_case", "min_count", "vocab_size"),
+    *("embedding_size", "word_dropout"),
+}
+_OF_SERIES = {"missing", "times", "normalise", "input_noise"}
+_OF_GRU_D = {
+    *("input_size", "hidden_size", "num_layers", "batch_first", "dropout"),
+    *("bias", "backend", "save", "strict", "zoneout", "recurrent_dropout"),
+}
 
 
 @dataclass
@@ -39,10 +51,18 @@ class ClassificationConfig(NetworkConfig):
         vocab_size: largest size of the vocabulary, with its four special tokens (default: no
             limit).
         longest: largest number of tokens or steps that are read; the rest is cut off.
-        missing: what to do about missing values of a series: error; or carry, the last value before
-            (0 if there is none), and for each feature a further one that is 1 where it is observed.
+        missing: what to do about missing values of a series: error; carry, the last value before
+            (0 if there is none), and for each feature a further one that is 1 where it is observed;
+            or decay, from the last value to the mean (default: decay for the cell gru-d, which is
+            the only one that has it, and error for others).
+        times: number of the feature, from 1, that is the time of each step; only for the cell gru-d
+            (default: all steps are one unit apart).
         normalise: subtract the mean of each feature in the training split and divide by its
             standard deviation.
+        input_noise: standard deviation of normal noise that is added to each value of a series in
+            training, after the normalisation.
+        train_on_valid: train on the validation split, too, with settings that were found without
+            it; its figures then say nothing, and the test split judges.
         pooling: how the states become one vector: last, mean, max, attention.
         embedding_size: width of the embeddings (default: hidden_size).
         dropout: probability to drop a unit of embeddings, between layers, and before the scores.
@@ -53,6 +73,8 @@ class ClassificationConfig(NetworkConfig):
         batch_size: examples of a batch, summed over all processes.
         data_seed: seed of the order of the examples.
     """
+
+    STEP_INPUTS: ClassVar[tuple[str, ...]] = ("decay",)
 
     data: str = "sst2"
     encoding: str = "utf-8"
@@ -67,8 +89,11 @@ class ClassificationConfig(NetworkConfig):
     min_count: int = 1
     vocab_size: int | None = None
     longest: int = 2000
-    missing: Literal["error", "carry"] = "error"
+    missing: Literal["error", "carry", "decay"] | None = None
+    times: int | None = field(default=None, metadata=MAY_BE_MISSING)
     normalise: bool = True
+    input_noise: float = field(default=0.0, metadata=MAY_BE_MISSING)
+    train_on_valid: bool = field(default=False, metadata=MAY_BE_MISSING)
     pooling: Literal["last", "mean", "max", "attention"] = "max"
     bidirectional: bool = True
     hidden_size: int = 128
@@ -84,15 +109,72 @@ class ClassificationConfig(NetworkConfig):
         self.data = absolute(self.data, LABELLED_SETS)
         check_range(self, ("longest", "batch_size", "min_count", "vocab_size"), most=2**31 - 1)
         check_range(self, ("fold",), least=0, most=9)
+        check_range(self, ("times",), most=2**31 - 1)
         for name in ("word_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
                     f"--{name}: expected at least 0 and less than 1, got {getattr(self, name)}."
                 )
+        if not 0 <= self.input_noise < math.inf:
+            raise ValueError(f"--input_noise: expected 0 or more, got {self.input_noise}.")
         if self.pooling == "last" and self.bidirectional and self.merge != "concat":
             raise ValueError(
                 f"--pooling last: needs both directions side by side, got --merge {self.merge}."
             )
+
+        if self.cell == "gru-d":
+            self._check_gru_d()
+        else:
+            for name, is_set in (
+                ("missing decay", self.missing == "decay"),
+                (f"times {self.times}", self.times is not None),
+            ):
+                if is_set:
+                    raise ValueError(
+                        f"--{name}: only the cell gru-d has decays and time gaps, got --cell "
+                        f"{self.cell}. Use --cell gru-d, or leave it out."
+                    )
+
+    def _check_gru_d(self) -> None:
+        """Raises a ValueError for a setting that the layer GRU-D does not have."""
+        if self.bidirectional:
+            raise ValueError("--cell gru-d: reads in one direction. Add --bidirectional false.")
+        if self.num_layers != 1:
+            raise ValueError(f"--num_layers {self.num_layers}: gru-d is one layer. Leave it out.")
+        if self.missing in ("error", "carry"):
+            raise ValueError(
+                f"--missing {self.missing}: with --cell gru-d missing values decay. Leave it out."
+            )
+        if not self.normalise:
+            raise ValueError(
+                "--normalise false: with --cell gru-d missing values decay to the mean, which is 0 "
+                "only for normalised features. Leave it out."
+            )
+        for name in sorted(OPTIONS.keys() - _OF_GRU_D):
+            if hasattr(self, name) and getattr(self, name) != default_of(OPTIONS[name]):
+                raise ValueError(
+                    f"--{name} {getattr(self, name)}: the layer of --cell gru-d has no such "
+                    "option. Leave it out."
+                )
+
+    def check_effects(self, kind: str) -> None:
+        """Raises a ValueError for a setting without effect on data of a kind.
+
+        Args:
+            kind: "text" or "series".
+        """
+        if kind == "text" and self.cell == "gru-d":
+            raise ValueError(
+                "--cell gru-d: models missing values of series, and the data are texts."
+            )
+        without_effect, what = (_OF_SERIES, "series") if kind == "text" else (_OF_TEXTS, "texts")
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name in without_effect and value != default_of(option):
+                raise ValueError(
+                    f"--{option.name} {value}: is of {what}, so it would have no effect on these "
+                    "data. Leave it out."
+                )
 
 
 @dataclass

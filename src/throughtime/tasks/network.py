@@ -65,6 +65,8 @@ class _Network:
 
     REFUSED: ClassVar[Mapping[str, str]] = {}
     """The options that a task cannot use, each with the reason for the error message."""
+    STEP_INPUTS: ClassVar[Sequence[str]] = ()
+    """The further inputs of a cell at each step that the task computes."""
 
     def __post_init__(self) -> None:
         config: Any = self
@@ -129,7 +131,14 @@ class _Network:
         name = settings.get("cell", config.cell)
         # The shared cell_options are for the shared cell; another cell has other arguments.
         shared = config.cell_options if name == config.cell else None
-        return named_cell("--cell_options", name, settings.get("cell_options", shared))
+        cell = named_cell("--cell_options", name, settings.get("cell_options", shared))
+        for needed in cell.given_inputs:
+            if needed not in self.STEP_INPUTS:
+                raise ValueError(
+                    f"--cell {name}: this cell reads a further input at each step, {needed}, which "
+                    "this task does not have. Choose another cell."
+                )
+        return cell
 
 
 _SIZES: list[tuple[str, Any, Any]] = [

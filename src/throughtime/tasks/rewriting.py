@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from throughtime.counted import counted
 from throughtime.data import Pair, collate, num_read
 from throughtime.models import Hypothesis, Writer, beam_search, greedy_search
+from throughtime.models.beam import BeamStep
 from throughtime.tasks.edit_distance import edit_distance
 
 __all__ = ["Usual", "character_error_rate", "hypotheses", "match_figures"]
@@ -43,6 +44,7 @@ def hypotheses(
     n_best: int = 1,
     length_power: float = 1.0,
     keep_attention: bool = True,
+    watch: Callable[[BeamStep], None] | None = None,
 ) -> list[list[Hypothesis]]:
     """The best targets of each source, the best one first; an empty source has none.
 
@@ -63,8 +65,10 @@ def hypotheses(
         beam_width: the width of the beam; 1 is greedy search.
         n_best, length_power, keep_attention: see :func:`throughtime.models.beam_search`. The
             attention weights are those over the source after the cut.
+        watch: see :func:`throughtime.models.beam_search`, for a call with one source.
     """
     assert isinstance(model, Writer)
+    assert watch is None or len(sources) == 1
     device = next(model.parameters()).device
     if longest_source is not None:
         sources = [ids[: num_read(longest_source)] for ids in sources]
@@ -77,7 +81,7 @@ def hypotheses(
         batch = collate([sources[i] for i in indices], [[]] * len(indices))
         max_length, max_repeats = limits[indices[0]]
         arguments = (model, batch.source.to(device), batch.source_lengths)
-        if beam_width == n_best == 1:
+        if beam_width == n_best == 1 and watch is None:
             results = greedy_search(
                 *arguments,
                 max_length=max_length,
@@ -93,6 +97,7 @@ def hypotheses(
                 max_length=max_length,
                 max_repeats=max_repeats,
                 keep_attention=keep_attention,
+                watch=watch,
             )
         for i, best in zip(indices, results, strict=True):
             best_of[i] = best

@@ -19,6 +19,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -170,6 +171,18 @@ class Run:
                 f"another folder with --run."
             ) from error
         return lock
+
+    def is_training(self) -> bool:
+        """Whether a process trains in the folder now."""
+        file = self.folder / ".lock"
+        try:
+            with FileLock(file, timeout=0) if file.is_file() else nullcontext():
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            # The folder is of another user, who may train in it; nobody else can tell.
+            return False
 
     def config(self) -> dict[str, Any]:
         """What :meth:`create` wrote.

@@ -89,6 +89,8 @@ def split_of(task: str, name: str, splits: Mapping[str, Split], split: str) -> S
 def first_of(items: Sequence[Item], length: Callable[[Any], int], most: int) -> list[Item]:
     """The first items of at most ``most`` steps together, and at least one item.
 
+    Items without a step are left out.
+
     Args:
         items: the sequences.
         length: the number of steps of one of them.
@@ -96,8 +98,10 @@ def first_of(items: Sequence[Item], length: Callable[[Any], int], most: int) -> 
     """
     chosen, total = [], 0
     for item in items:
-        total += length(item)
+        num_steps = length(item)
+        total += num_steps
         if chosen and total > most:
             break
-        chosen.append(item)
+        if num_steps:
+            chosen.append(item)
     return chosen

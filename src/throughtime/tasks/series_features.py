@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from throughtime.data.labelled import missing_place
+from throughtime.layers import time_gaps
 
-__all__ = ["SeriesFeatures", "carried", "moments"]
+__all__ = ["SeriesFeatures", "carried", "check_times", "mean_time_step", "moments"]
+
+_LARGEST_TIME = 2**24
 
 
 def moments(
@@ -52,32 +55,65 @@ class SeriesFeatures:
 
     Args:
         mean, deviation: see :func:`moments`.
-        has_marks: whether missing values are carried on and marked (see :func:`carried`); if not,
-            they are refused.
+        missing: what is done about missing values: ``error``, they are refused; ``carry``, see
+            :func:`carried`; ``decay``, the values, marks and time gaps of
+            :class:`throughtime.models.marked.MarkedGRUD`.
+        times: the index of the column with the time of each step, which is not read as a value;
+            None counts the steps. Only for ``decay``.
+        time_step: the time that counts as 1.
     """
 
     mean: Sequence[float]
     deviation: Sequence[float]
-    has_marks: bool
+    missing: str = "error"
+    times: int | None = None
+    time_step: float = 1.0
 
     @property
     def size(self) -> int:
-        """The number of features that the model reads at each step."""
-        return len(self.mean) * (2 if self.has_marks else 1)
+        """The ``input_size`` of a model that reads the features."""
+        num_values = len(self.mean) - (self.times is not None)
+        return num_values * (2 if self.missing == "carry" else 1)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of what the model reads at each step, with the numbers of the features."""
+        values = [f"x{i + 1}" for i in range(len(self.mean)) if i != self.times]
+        further = {"carry": ["observed"], "decay": ["observed", "gap"]}.get(self.missing, [])
+        return values + [f"{value} {what}" for what in further for value in values]
 
     def check(self, series: np.ndarray) -> None:
-        """Raises a ValueError for another number of features, or for a missing value."""
+        """Raises a ValueError for a series that cannot be turned into features."""
         if series.shape[1] != len(self.mean):
             raise ValueError(f"expected {len(self.mean)} features, got {series.shape[1]}.")
+        if self.times is not None:
+            check_times(series[:, self.times], self.times + 1)
         place = missing_place(series) if series.dtype.kind == "f" else ""
-        if place and not self.has_marks:
-            raise ValueError(f"{place} is missing. Use --missing carry, or fill it in before.")
+        if place and self.missing == "error":
+            raise ValueError(
+                f"{place} is missing. Use --missing carry, or --cell gru-d, or fill it in before."
+            )
 
     def of_series(self, series: np.ndarray) -> Tensor:
-        """The features (T, size) of a series (T, I)."""
+        """The features of a series (T, I): (T, size), or (T, 3 * size) with ``decay``."""
         steps = (np.asarray(series, np.float32) - np.array(self.mean)) / np.array(self.deviation)
         steps = steps.astype(np.float32)
-        return torch.from_numpy(carried(steps) if self.has_marks else steps)
+        if self.missing == "error":
+            return torch.from_numpy(steps)
+        if self.missing == "carry":
+            return torch.from_numpy(carried(steps))
+        times = np.arange(len(steps)) if self.times is None else series[:, self.times]
+        steps = steps if self.times is None else np.delete(steps, self.times, 1)
+        is_observed = torch.from_numpy(~np.isnan(steps))
+        gaps = time_gaps(torch.from_numpy(times / self.time_step).float(), is_observed)
+        return torch.cat([torch.from_numpy(np.nan_to_num(steps)), is_observed.float(), gaps], 1)
+
+    def noisy(self, features: Tensor, deviation: float) -> Tensor:
+        """Adds normal noise to the values (…, I), but not to the marks and the gaps after them."""
+        num_values = len(self.mean) - (self.times is not None)
+        values = features[..., :num_values]
+        noise = deviation * torch.randn_like(values)
+        return torch.cat([values + noise, features[..., num_values:]], -1)
 
     def parse(self, line: str) -> np.ndarray:
         """The series of a line: steps with spaces, features with commas between them; ? is missing.
@@ -101,6 +137,44 @@ class SeriesFeatures:
         series = np.array(steps, np.float32)
         self.check(series)
         return series
+
+
+def check_times(times: np.ndarray, feature: int) -> None:
+    """Raises a ValueError if the times of a series are not complete, exact and in order.
+
+    Args:
+        times: (T).
+        feature: the number of their column from 1, for the message.
+    """
+    before = np.concatenate([times[:1], times[:-1]])
+    # Series are kept as float32, which cannot tell larger whole numbers apart.
+    for is_wrong, expected in (
+        (np.isnan(times), "a time, because --times names this feature"),
+        (
+            np.abs(times) > _LARGEST_TIME,
+            f"a time of at most {_LARGEST_TIME:,}; count it from the "
+            "start of the series, or in a larger unit",
+        ),
+        (times < before, "a time that is not before that of the last step"),
+    ):
+        if is_wrong.any():
+            step = int(is_wrong.argmax())
+            raise ValueError(
+                f"step {step + 1}, feature {feature}: expected {expected}, got {times[step]:g}."
+            )
+
+
+def mean_time_step(series: Sequence[np.ndarray], times: int | None) -> float:
+    """The mean time from a step to the next one; 1 if the steps are counted.
+
+    Args:
+        series: the series of the training split, each (T, I).
+        times: the index of the column with the time; None if there is none.
+    """
+    if times is None:
+        return 1.0
+    steps = np.concatenate([np.diff(one[:, times].astype(np.float64)) for one in series])
+    return float(steps.mean()) if len(steps) and steps.mean() > 0 else 1.0
 
 
 def carried(steps: np.ndarray) -> np.ndarray:

@@ -13,30 +13,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.data import SPECIALS, UNK, RaggedBatches
+from throughtime.data import SPECIALS, UNK, RaggedBatches, suspicions
 from throughtime.data.characters import CharacterTokeniser, SymbolTokeniser
 from throughtime.data.label_schemes import (
     Span,
     allowed_labels,
     spans_of,
     strict_spans_of,
-    to_labels,
 )
 from throughtime.data.tagged import TaggedSet, load_tagged, read_tagged
 from throughtime.data.tagged_batches import CodedSentence, TaggedBatch, collate_tagged
-from throughtime.data.tagged_sets import Sentence
+from throughtime.data.tagged_sets import TAGGED_SETS, Sentence
 from throughtime.data.word_vectors import read_word_vectors
 from throughtime.data.words import split_words
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.tagger import Tagger
 from throughtime.reading import Entries, Whole
-from throughtime.tasks.labelling import Labelled, judged, labelled, losses_of, scores_of
+from throughtime.tasks.labelling import judged, labelled, losses_of, scores_of
 from throughtime.tasks.labels import UNSEEN, LabelCounts, Labels
 from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, first_of, split_of
 from throughtime.tasks.shown import Shown, Text
+from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.tag_coding import TagCoding, looked_up
+from throughtime.tasks.tag_predictions import nothing_read, of_sentence
 from throughtime.tasks.tagging_settings import LabellingOptions, SentencesToJudge, TaggingConfig
-from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.uses import Observation, Prediction
 
 __all__ = ["Tagging", "TaggingConfig"]
@@ -119,6 +120,7 @@ class Tagging(BatchTask):
             labels=c.labels,
             valid_fraction=c.valid_fraction,
             test_fraction=c.test_fraction,
+            cut=c.split,
         )
         sha256 = sentences.fingerprint()
         check_unchanged(self.name, "the sentences", sentences.name, sha256, self._assets)
@@ -235,11 +237,33 @@ class Tagging(BatchTask):
                     f"--{option} {getattr(c, option)}: the labels of {self.sentences.name} do not "
                     "mark spans, so it would have no effect. Leave it out."
                 )
+        for what, labels in (("labels", self.coding.labels), ("intents", self.coding.intents)):
+            if labels is not None and len(labels) < 2:
+                raise ValueError(
+                    f"{self.sentences.name}: expected at least two {what} in the training split, "
+                    f"got only {labels.names[0]!r}. Nothing can be learned from one."
+                )
         super().check()
         # A faulty validation split should not end a training after its first epoch.
         for split in ("valid", "test"):
             if split == "valid" or split in self.sentences.splits:
                 self._warn_of_unseen(split)
+        self._warn_of_splits()
+
+    def _warn_of_splits(self) -> None:
+        # A published data set has the splits that it has.
+        if self.config.data in TAGGED_SETS:
+            return
+        data = self.sentences
+        lines = {
+            split: [" ".join(row.words) for row in rows] for split, rows in data.splits.items()
+        }
+        for warning in suspicions(data.name, lines, data.cut, "sentences"):
+            _log.warning(warning)
+
+    def defaults(self) -> dict[str, Default]:
+        amount = len(self.coded("train"))
+        return defaults_for(self.config, amount, "sentences", per_row=1, least=8, few=5_000)
 
     def _warn_of_unseen(self, split: str) -> None:
         """Logs how many words have labels that the training split lacks, and names them."""
@@ -292,7 +316,7 @@ class Tagging(BatchTask):
             len(self.coding.words),
             len(self.coding.labels),
             num_letters=len(self.coding.letters),
-            letters=c.letters,
+            letter_feature=c.letters,
             letter_embedding_size=c.letter_embedding_size,
             letter_size=c.letter_size,
             embedding_size=self._embedding_size,
@@ -445,42 +469,10 @@ class Tagging(BatchTask):
                         f"line {number}: has {len(words):,} words, the longest sentence of the "
                         f"training {longest:,}. Its labels may be poor; give a sentence per line."
                     )
-                yield self._written(words, next(results), options) if words else _nothing()
-
-    def _written(
-        self, words: Sequence[str], result: Labelled, options: LabellingOptions
-    ) -> Prediction:
-        labels: Sequence[str] = result.labels
-        record: dict[str, Any] = {"words": list(words)}
-        if self.coding.has_spans:
-            spans = spans_of(labels)
-            labels = to_labels(spans, len(words), options.scheme)
-            record |= {
-                "labels": labels,
-                "spans": [
-                    {
-                        "text": " ".join(words[begin:end]),
-                        "type": kind,
-                        "begin": begin,
-                        "end": end,
-                        "probability": chance,
-                    }
-                    for (begin, end, kind), chance in zip(spans, result.chances, strict=True)
-                ],
-            }
-        else:
-            record |= {"labels": labels, "probabilities": result.chances}
-        lines = [f"{word}\t{label}" for word, label in zip(words, labels, strict=True)]
-        if result.intent is not None:
-            intent, chance = result.intent
-            lines.insert(0, f"# intent = {intent}")
-            record["intent"] = {"label": intent, "probability": chance}
-        return Prediction([*lines, ""], record)
-
-
-def _nothing() -> Prediction:
-    """The prediction for a line without words."""
-    return Prediction([""], {"words": [], "labels": []})
+                if words:
+                    yield of_sentence(words, next(results), self.coding.has_spans, options.scheme)
+                else:
+                    yield nothing_read()
 
 
 def _count_spans(counts: LabelCounts, true: Sequence[Span], predicted: Sequence[Span]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
+from throughtime.data.splits import Cut
 from throughtime.data.tagged_sets import TAGGED_SETS
-from throughtime.tasks.network import NetworkConfig, check_range
+from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
 from throughtime.tasks.run_data import absolute
 
 __all__ = ["LabellingOptions", "SentencesToJudge", "TaggingConfig"]
@@ -29,6 +30,9 @@ class TaggingConfig(NetworkConfig):
         valid_fraction: fraction of the sentences of a single file that is kept for validation
             (default: 0.1).
         test_fraction: fraction of the sentences that is kept for the test (default: 0).
+        split: how a single file is cut into training, validation and test: order, one after the
+            other; random, single sentences, those with equal words together; or blocks, parts of
+            ten blocks.
         lower_case: look words up in lower case; their letters keep the case.
         zero_digits: look words up with 0 for each digit; their letters keep the digits.
         min_count: how often a word must occur in the training split to have an embedding.
@@ -62,6 +66,7 @@ class TaggingConfig(NetworkConfig):
     valid_fraction: float | None = None
     test_fraction: float | None = None
     _: KW_ONLY
+    split: Cut = field(default="order", metadata=MAY_BE_MISSING)
     lower_case: bool = True
     zero_digits: bool = True
     min_count: int = 1

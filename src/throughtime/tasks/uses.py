@@ -11,6 +11,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from throughtime.models import Hypothesis
+
 __all__ = [
     "AttentionMap",
     "Continues",
@@ -20,6 +22,7 @@ __all__ = [
     "Observation",
     "Prediction",
     "Predicts",
+    "Searches",
     "Streams",
 ]
 
@@ -206,4 +209,27 @@ class Streams(Protocol):
     @property
     def language(self) -> Language:
         """The tokens of the model."""
+        ...
+
+
+@runtime_checkable
+class Searches(Protocol):
+    """A task whose model is a :class:`~throughtime.models.Writer`, which a beam search can use."""
+
+    @property
+    def tokenisers(self) -> tuple[Any, Any]:
+        """The tokenisers of source and target."""
+        ...
+
+    def search(
+        self, model: nn.Module, sources: Sequence[Sequence[int]], **how: Any
+    ) -> list[list[Hypothesis]]:
+        """The best targets of each source, which is given as token ids.
+
+        Args:
+            model: the model.
+            sources: the token ids of the sources.
+            how: ``beam_width``, ``n_best`` and ``watch``; see
+                :func:`throughtime.tasks.rewriting.hypotheses`.
+        """
         ...

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from throughtime.data.splits import Cut
+
 __all__ = ["Example", "Labelled"]
 
 
@@ -33,6 +35,7 @@ class Labelled:
         kind: "text", or "series" for numbers.
         is_tokenised: whether the words and punctuation marks of the texts are separated by spaces.
         parts: further labelled parts of the training texts (phrases), to train on if wanted.
+        cut: how the examples were cut into splits; None if they came in splits.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Labelled:
     kind: str = "text"
     is_tokenised: bool = False
     parts: list[Example] = field(default_factory=list, repr=False)
+    cut: Cut | None = None
 
     def fingerprint(self) -> str:
         """The sha256 of all splits; two runs with equal fingerprints have the same examples."""

@@ -83,10 +83,9 @@ def load_labelled(
             splits |= split_off(splits["train"], _fraction(valid_fraction))
     else:
         kind, examples = read_labelled(path, encoding)
-        splits = cut_items(
-            name, examples, valid_fraction, test_fraction, "examples", cut or "random", _content
-        )
-    return Labelled(name, splits, kind)
+        cut = cut or "random"
+        splits = cut_items(name, examples, valid_fraction, test_fraction, "examples", cut, _content)
+    return Labelled(name, splits, kind, cut=cut)
 
 
 def read_labelled(path: Path, encoding: str = "utf-8") -> tuple[str, list[Example]]:

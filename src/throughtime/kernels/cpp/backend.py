@@ -178,8 +178,8 @@ _blocks_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @torch.no_grad()
-def record(call: Call) -> dict[str, Tensor] | None:
-    """Records all values that the step returns; see :func:`throughtime.kernels.reference.record`.
+def record(call: Call) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]] | None:
+    """Runs the call and records it; see :func:`throughtime.kernels.reference.record`.
 
     :func:`throughtime.kernels.transforms.is_direct` must be true of the call's tensors, because
     the kernel is called without the dispatcher.

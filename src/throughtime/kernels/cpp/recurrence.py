@@ -87,11 +87,13 @@ class Kernel:
         self.build(save is not None and not self.program.others)
         return self._forward.run(call, save)
 
-    def record(self, call: Call) -> dict[str, Tensor]:
-        """Runs all steps, and returns all values of each step; see :meth:`Forward.values`."""
-        _, _, kept = self.forward(call, "gates")
+    def record(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
+        """Runs all steps; also returns all values of each step, see :meth:`Forward.values`."""
+        output, last, kept = self.forward(call, "gates")
         assert kept is not None
-        return self._forward.values(call, kept)
+        values = self._forward.values(call, kept)
+        # A copy, because the caller may change the output, and a value may share its memory.
+        return output.clone(), tuple(last), values
 
     def backward(
         self,
