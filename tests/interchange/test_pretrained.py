@@ -10,7 +10,14 @@ from torch import nn
 
 import throughtime as tt
 from throughtime.data.label_schemes import allowed_labels
-from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork, Writer
+from throughtime.models import (
+    EncoderDecoder,
+    EncoderTreeDecoder,
+    LanguageModel,
+    OneNetwork,
+    Trees,
+    Writer,
+)
 from throughtime.models.classifier import Classifier
 from throughtime.models.cloze import Cloze
 from throughtime.models.stepwise import StepwiseNetwork, WindowNetwork
@@ -45,6 +52,17 @@ MODELS = {
         dropout=0.1,
         bidirectional=False,
     ),
+    "sequence to tree": lambda: EncoderTreeDecoder(
+        *(7, 5),
+        cell="gru",
+        sibling_cell="lstm",
+        hidden_size=8,
+        dropout=0.2,
+        encoder_options={"dropout": 0.1, "num_layers": 2},
+    ),
+    "tree to tree": lambda: EncoderTreeDecoder(
+        *(5, 5), source="n-ary", max_children=2, recurrence="H", topology="end", hidden_size=8
+    ),
     "texts": lambda: Classifier(
         3,
         vocab_size=7,
@@ -78,6 +96,7 @@ MODELS = {
     "stepwise": lambda: StepwiseNetwork(3, 2, cell="gru", hidden_size=4, num_layers=2),
     "window": lambda: WindowNetwork(3, 2, window=4, hidden_size=5, num_layers=2),
 }
+TREES = Trees.of([([0, 1, 2], [-1, 0, 0]), ([3], [-1])])
 SCORERS = (LanguageModel, OneNetwork, Writer, Cloze)
 
 
@@ -93,6 +112,9 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
     assert not again.training
     if isinstance(model, Writer):
         inputs = [torch.randint(3, 7, (2, 5)), [5, 2], torch.randint(3, 5, (2, 4))]
+    elif isinstance(model, EncoderTreeDecoder):
+        source = torch.randint(7, (2, 5)) if model.source == "sequence" else TREES
+        inputs = [source, None, TREES]
     elif name in ("series", "gru-d"):
         inputs = [torch.randn(2, 5, 2 if name == "series" else 6), torch.tensor([5, 2])]
     elif name == "spelling":

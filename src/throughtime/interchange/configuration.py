@@ -15,12 +15,14 @@ from throughtime.layers.named_cell import named_cell
 from throughtime.layers.spec import LayerSpec
 from throughtime.reading import Entries, ReadError, json_of, kinds_of, typed
 
-__all__ = ["path_of", "read_configuration"]
+__all__ = ["CELLS", "path_of", "read_configuration"]
 
 _CELL = Entries({"name": str, "constants": dict[str, Any]})
-_CELLS = ("cell", "encoder_cell")
+CELLS = ("cell", "encoder_cell", "sibling_cell")
+"""The arguments of models that are cells."""
+
 _KINDS = Entries(
-    {"class": str, "arguments": dict[str, Any]}, dict.fromkeys(_CELLS, _CELL), others=Any
+    {"class": str, "arguments": dict[str, Any]}, dict.fromkeys(CELLS, _CELL), others=Any
 )
 
 
@@ -57,10 +59,10 @@ def _read(
     if name not in classes:
         raise ValueError(f"{file}: {unknown('class of model', name, classes)}")
     kinds = {**kinds_of(LayerSpec), **kinds_of(classes[name])}
-    for argument in (*_CELLS, "encoder", "device", "dtype"):
+    for argument in (*CELLS, "encoder", "device", "dtype"):
         kinds.pop(argument, None)
     arguments = typed(f"{file}: arguments", content["arguments"], Entries({}, kinds))
-    for argument in _CELLS:
+    for argument in CELLS:
         if argument in content:
             arguments[argument] = _cell(f"{file}: {argument}", content[argument], own)
     for argument in ("encoder_options", "decoder_options"):

@@ -26,10 +26,10 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 from throughtime.cells.cell import Cell, get, is_registered
 from throughtime.checks import unknown
 from throughtime.interchange.computed_weights import with_plain_weights
-from throughtime.interchange.configuration import path_of, read_configuration
+from throughtime.interchange.configuration import CELLS, path_of, read_configuration
 from throughtime.layers import GRU, LSTM, RNN, Recurrent
 from throughtime.layers.dropout import Dropout
-from throughtime.models import EncoderDecoder, LanguageModel, OneNetwork
+from throughtime.models import EncoderDecoder, EncoderTreeDecoder, LanguageModel, OneNetwork
 from throughtime.models.classifier import Classifier
 from throughtime.models.cloze import Cloze
 from throughtime.models.stepwise import StepwiseNetwork, WindowNetwork
@@ -42,7 +42,8 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _CLASSES: dict[str, type[nn.Module]] = {
     kind.__name__: kind
     for kind in (
-        *(Recurrent, RNN, LSTM, GRU, LanguageModel, OneNetwork, Cloze, EncoderDecoder),
+        *(Recurrent, RNN, LSTM, GRU),
+        *(LanguageModel, OneNetwork, Cloze, EncoderDecoder, EncoderTreeDecoder),
         *(Classifier, Tagger, StepwiseNetwork, WindowNetwork),
     )
 }
@@ -71,7 +72,8 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> None:
     for name, value in arguments.items():
         if isinstance(value, Cell):
             config[name] = _cell_entry(value)
-        else:
+        elif not (value is None and name in CELLS):
+            # A cell that is None is the default of the model, and left out.
             config["arguments"][name] = _plain(name, value)
     own = {path_of(type(cell)): type(cell) for cell in _cells_in(arguments)}
     _check_arguments(model, _on_meta(kind, config, own))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from throughtime.layers import Recurrent
 from throughtime.layers.recurrent import RecurrentState
+from throughtime.models.tree_encoder import TreeEncoder
 
 __all__ = ["Bridge", "MeanBridge"]
 
@@ -26,9 +27,10 @@ class Bridge(nn.Module):
     this way, and the others have their initial values.
 
     Args:
-        encoder, decoder: the recurrent layers; the decoder has one direction. If their depths
-            differ, layer L - k of the decoder reads layer L_e - k of the encoder, or its first
-            layer if there is none.
+        encoder, decoder: the recurrent layers; the decoder has one direction. A tree encoder has
+            one layer, and the states of the root as its last states. If their depths differ, layer
+            L - k of the decoder reads layer L_e - k of the encoder, or its first layer if there is
+            none.
 
     Shapes:
         states of the encoder: (L_e*D, B, H_e). of the decoder: (L, B, H).
@@ -42,7 +44,7 @@ class Bridge(nn.Module):
     [(1, 7, 5), (1, 7, 5)]
     """
 
-    def __init__(self, encoder: Recurrent, decoder: Recurrent) -> None:
+    def __init__(self, encoder: Recurrent | TreeEncoder, decoder: Recurrent) -> None:
         super().__init__()
         encoder_sizes, decoder_sizes = encoder.state_sizes, decoder.state_sizes
         self.names, self.states = list(encoder_sizes), decoder_sizes

@@ -8,19 +8,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell, get
-from throughtime.checks import bounds, integer_lengths, unknown, whole_number
+from throughtime.checks import unknown, whole_number
 from throughtime.layers import Recurrent
-from throughtime.layers.attention import not_empty
 from throughtime.layers.dropout import Dropout
 from throughtime.models.bridge import Bridge, MeanBridge
 from throughtime.models.decoder import ATTENTIONS, Decoder
 from throughtime.models.memory import DecoderState, Memory
-from throughtime.models.tokens import check_tokens
+from throughtime.models.tokens import check_tokens, source_lengths
 from throughtime.models.writer import Writer
 
-__all__ = ["EncoderDecoder"]
+__all__ = ["ENCODER_ONLY", "EncoderDecoder", "recurrent_encoder"]
 
-_ENCODER_ONLY = ("merge", "independent", "learned_state")
+ENCODER_ONLY = ("merge", "independent", "learned_state")
 """Options of the recurrent layers that apply to the encoder and not to the decoder."""
 
 
@@ -163,8 +162,8 @@ class EncoderDecoder(Writer):
             settings |= {} if encoder_cell is None else {"cell": encoder_cell}
             settings |= dict(encoder_options or {})
             self.dropout = Dropout(settings["dropout"])
-            self.encoder = _recurrent_encoder(E, attention, settings)
-        decoder_settings = {k: v for k, v in common.items() if k not in _ENCODER_ONLY}
+            self.encoder = recurrent_encoder(E, attention, settings)
+        decoder_settings = {k: v for k, v in common.items() if k not in ENCODER_ONLY}
         decoder_settings |= dict(decoder_options or {})
         self.decoder = Decoder(
             target_size,
@@ -224,14 +223,7 @@ class EncoderDecoder(Writer):
             return self.decoder.begin(self.bridge(values, ends), values, ends)
         assert self.source_size is not None
         check_tokens("EncoderDecoder", "source", source, self.source_size)
-        B, S = source.shape
-        if lengths is not None:
-            lengths = integer_lengths("EncoderDecoder", lengths, B, S).cpu()
-            lengths = not_empty("EncoderDecoder", lengths)
-            # Rows that all have the full length need no mask. Under torch.compile, bounds() does
-            # not know the lengths, and the mask is kept.
-            low, _ = bounds(lengths) or (0, S)
-            lengths = lengths if low < S else None
+        lengths = source_lengths("EncoderDecoder", lengths, source)
         x = self.dropout(self.embedding(source))  # (B, S, E)
         k, last = self.encoder(x, lengths=lengths)  # (B, S, M)
         return self.decoder.begin(self.bridge(last), k, lengths)
@@ -326,7 +318,7 @@ class EncoderDecoder(Writer):
         return weights
 
 
-def _recurrent_encoder(
+def recurrent_encoder(
     embedding_size: int, attention: str, settings: Mapping[str, Any]
 ) -> Recurrent:
     """The recurrent layers of the encoder.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from throughtime.checks import ShapeError, bounds
+from throughtime.checks import ShapeError, bounds, integer_lengths
+from throughtime.layers.attention import not_empty
 
-__all__ = ["check_specials", "check_tokens", "writable"]
+__all__ = ["check_specials", "check_tokens", "source_lengths", "writable"]
 
 
 def check_tokens(who: str, name: str, tokens: Tensor, size: int) -> None:
@@ -28,6 +29,22 @@ def check_tokens(who: str, name: str, tokens: Tensor, size: int) -> None:
             f"{who}: expected tokens from 0 to {size - 1} in {name}, got {low} to {high}. Padding "
             f"is a token too: fill up with pad."
         )
+
+
+def source_lengths(who: str, lengths: Tensor | list[int] | None, source: Tensor) -> Tensor | None:
+    """The lengths (B) of sources (B, S) on the CPU; None if all rows have the full length.
+
+    Raises:
+        ValueError: unless the lengths are integers from 1 to S.
+    """
+    if lengths is None:
+        return None
+    B, S = source.shape
+    lengths = not_empty(who, integer_lengths(who, lengths, B, S).cpu())
+    # Rows that all have the full length need no mask. Under torch.compile, bounds() does not know
+    # the lengths, and the mask is kept.
+    low, _ = bounds(lengths) or (0, S)
+    return lengths if low < S else None
 
 
 def check_specials(who: str, size: int, pad: int, bos: int, eos: int) -> None:

@@ -210,11 +210,11 @@ def test_a_click_picks_and_the_screen_reader_hears_it(opened, session):
     expect(page.locator("#readout-step")).to_have_text("4 of 11  c")
     expect(page.locator("#readout-unit")).to_have_text("3")
     shown = page.locator("#readout-number").text_content()
-    expect(page.locator("#live")).to_have_text(f"c, layer 2, unit 3, step 4, c: {shown}")
+    expect(page.locator("#live")).to_have_text(f"h, layer 2, unit 3, step 4, c: {shown}")
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowDown")
     expect(page.locator("#readout-unit")).to_have_text("4")
-    expect(page.locator("#pins .pin")).to_have_text("c, layer 2, unit 3×")
+    expect(page.locator("#pins .pin")).to_have_text("h, layer 2, unit 3×")
     page.click("#pins button >> text=unit 3")
     expect(page.locator("#readout-unit")).to_have_text("3")
     page.click("#pins button >> text=×")
@@ -224,7 +224,7 @@ def test_a_click_picks_and_the_screen_reader_hears_it(opened, session):
 def test_questions_show_the_answers(opened, session):
     page, text = opened(), "the cat sat"
     write_text(page, text)
-    name = "recurrent.c_l1"
+    name = "recurrent.h_l1"
     go_to(page, 4, 3)
     ask(page, "fires")
     answer = session.answer("fires", {"run": 0, "name": name, "unit": 3, "most": 10})
@@ -279,7 +279,7 @@ def test_the_model_writes_on_with_and_without_a_held_unit(opened, session):
         page.locator(f"#write {control}").fill(value)
     ask(page, "write")
     request = {"run": 0, "text": text, "at": 7, "length": 30, "temperature": 0.0}
-    held = [{"name": "recurrent.c_l1", "unit": 2, "value": 1.0}]
+    held = [{"name": "recurrent.h_l1", "unit": 2, "value": 1.0}]
     columns = page.locator("#write .written .passage")
     expect(columns).to_have_count(2)
     for column, units in zip(columns.all(), ([], held), strict=True):
@@ -309,7 +309,7 @@ def test_every_kind_of_run_shows_its_tensors(opened, session):
     for run, text in ((2, "the a cat"), (3, "a cat b")):
         page.select_option("#run", str(run))
         expect(page.locator("#value")).to_have_value(
-            re.compile("attention.weights$" if run == 2 else "c_l0$")
+            re.compile("attention.weights$" if run == 2 else "h_l0$")
         )
         page.fill("#text", text)
         name = page.locator("#value").input_value()
