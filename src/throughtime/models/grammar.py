@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from throughtime.checks import whole_number
 from throughtime.models.trees import Trees, nodes_of
+from throughtime.reading import Each, Entries, Whole, typed
 
 __all__ = ["Grammar"]
 
@@ -43,6 +45,7 @@ class Grammar:
     ) -> None:
         V = self.num_labels = whole_number("Grammar", "num_labels", num_labels)
         arities, children = arities or {}, children or {}
+        self.arities, self.children = arities, children
         self._check("arities", arities)
         self._check("children", {k: v for k, v in children.items() if k is not None})
         # The last column stands for its number of children and all larger ones.
@@ -109,6 +112,50 @@ class Grammar:
             for label, count in zip(labels, counts, strict=True):
                 arities.setdefault(label, set()).add(count)
         return cls(num_labels, arities, children)
+
+    def to_json(self) -> dict[str, Any]:
+        """The grammar as a JSON object, for :meth:`from_json`.
+
+        >>> grammar = Grammar(3, {0: [2]}, {None: [[0]]})
+        >>> grammar.to_json()
+        {'num_labels': 3, 'arities': [[0, [2]]], 'children': [[None, [[0]]]]}
+        >>> Grammar.from_json(grammar.to_json()).to_json() == grammar.to_json()
+        True
+        """
+        return {
+            "num_labels": self.num_labels,
+            "arities": [[label, sorted(counts)] for label, counts in self.arities.items()],
+            "children": [
+                [parent, [sorted(allowed) for allowed in positions]]
+                for parent, positions in self.children.items()
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Grammar:
+        """Restores a grammar from the result of :meth:`to_json`.
+
+        Raises:
+            ValueError: if the value is not such a result.
+        """
+        kind = Entries(
+            {
+                "num_labels": Whole(1),
+                "arities": Each(Each(Any)),
+                "children": Each(Each(Any)),
+            }
+        )
+        value = typed("Grammar.from_json", value, kind)
+        rules: dict[str, dict[Any, Any]] = {"arities": {}, "children": {}}
+        for name, rule_kind in (("arities", Each(Whole(0))), ("children", Each(Each(Whole(0))))):
+            for number, pair in enumerate(value[name]):
+                where = f"Grammar.from_json: {name}[{number}]"
+                if len(pair) != 2:
+                    raise ValueError(f"{where}: expected a label and its rule, got {pair!r}.")
+                is_root = name == "children" and pair[0] is None
+                label = None if is_root else typed(where, pair[0], Whole(0))
+                rules[name][label] = typed(where, pair[1], rule_kind)
+        return cls(value["num_labels"], rules["arities"], rules["children"])
 
     def labels(self, parents: Tensor, positions: Tensor) -> Tensor:
         """Which labels (R, V) may be the child at these positions (R) below these labels (R).

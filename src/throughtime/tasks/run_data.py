@@ -13,6 +13,7 @@ __all__ = [
     "COUNTS",
     "LONGEST",
     "absolute",
+    "absolute_files",
     "check_unchanged",
     "first_of",
     "split_of",
@@ -42,6 +43,22 @@ def absolute(data: str, known: Container[str]) -> str:
     """
     path = Path(data).expanduser()
     return str(reopenable(path)) if data not in known and path.exists() else data
+
+
+def absolute_files(data: str, known: Container[str]) -> str:
+    """The absolute path of the user's own data, or of the two files SOURCE,TARGET.
+
+    What is neither a path nor two of them may be a misspelt name; it is returned unchanged, and the
+    loader reports it.
+
+    Args:
+        data, known: see :func:`absolute`.
+    """
+    if data in known or Path(data).expanduser().exists() or "," not in data:
+        return absolute(data, known)
+    files = [Path(file.strip()).expanduser() for file in data.split(",")]
+    paths = (reopenable(file) if file.exists() else file.resolve() for file in files)
+    return ",".join(map(str, paths))
 
 
 def check_unchanged(

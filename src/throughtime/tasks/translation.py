@@ -17,13 +17,12 @@ from throughtime.data import (
     WordTokeniser,
     fit_tokeniser,
     load_pairs,
-    reopenable,
 )
 from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.data.splits import Cut
 from throughtime.data.tokenisation import kind_for_targets, round_trip
 from throughtime.tasks.network import MAY_BE_MISSING
-from throughtime.tasks.run_data import absolute
+from throughtime.tasks.run_data import absolute_files
 from throughtime.tasks.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 from throughtime.tasks.task import Figure
 
@@ -88,20 +87,13 @@ class TranslationConfig(SequenceToSequenceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # The name of a data set stays a name, even if the current folder has such a file.
-        if self.data in PAIR_SETS:
-            return
-        # Paths become absolute, because a run may be opened from another folder. What is neither a
-        # path nor a prefix may be a misspelt name, which absolute() leaves to the loader to report.
+        # Paths become absolute, because a run may be opened from another folder. The name of a data
+        # set stays a name, even if the current folder has such a file.
         path = Path(self.data).expanduser()
-        if not path.exists() and self.languages is not None:
+        if self.data not in PAIR_SETS and self.languages is not None and not path.exists():
             self.data = str(path.resolve())
-        elif not path.exists() and "," in self.data:
-            files = [Path(file.strip()).expanduser() for file in self.data.split(",")]
-            paths = (reopenable(file) if file.exists() else file.resolve() for file in files)
-            self.data = ",".join(map(str, paths))
         else:
-            self.data = absolute(self.data, PAIR_SETS)
+            self.data = absolute_files(self.data, PAIR_SETS)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from throughtime.data.trees.brackets import (
 )
 from throughtime.data.trees.examples import TreeExample, TreeSet
 from throughtime.data.trees.lists import from_lists, read_json, to_lists, write_json
-from throughtime.data.trees.loading import load_trees
+from throughtime.data.trees.loading import load_trees, read_trees
 from throughtime.data.trees.notations import NOTATIONS, Notation
 from throughtime.data.trees.prefix import from_prefix, from_symbols, to_prefix, to_symbols
 from throughtime.data.trees.python import read_python, write_python
@@ -62,6 +62,7 @@ __all__ = [
     "read_shell",
     "read_term",
     "read_treebank",
+    "read_trees",
     "read_type",
     "skeleton",
     "stored_programs",

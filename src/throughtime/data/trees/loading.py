@@ -14,7 +14,7 @@ from throughtime.data.trees.notations import NOTATIONS
 from throughtime.data.trees.tree import TreeError
 from throughtime.data.trees.tree_sets import TREE_SETS
 
-__all__ = ["load_trees"]
+__all__ = ["load_trees", "read_trees"]
 
 _METASET = ("metaset3.train.jsonl", "metaset3.train.jsonl.gz")
 
@@ -65,12 +65,7 @@ def load_trees(
         check_own_splits("load_trees", data, valid_fraction, test_fraction, cut)
         return read_metaset(data) if is_metaset else TREE_SETS[data]()
     notation = notation or "s-expression"
-    if notation not in NOTATIONS:
-        raise unknown("notation", notation, NOTATIONS)
-    if isinstance(data, str) and "," not in data and languages is None:
-        _check_exists(data)
-    name, parts = read_pairs(data, languages, encoding)
-    splits = {split: _read(name, split, pairs, notation) for split, pairs in parts.items()}
+    name, splits = read_trees(data, notation, languages=languages, encoding=encoding)
     whole = splits.pop("all", None)
     if whole is None and "valid" not in splits:
         check_own_splits("load_trees", name, None, test_fraction, "order")
@@ -81,6 +76,32 @@ def load_trees(
         fractions = (valid_fraction, test_fraction)
         splits |= cut_items(name, whole, *fractions, "trees", cut, lambda example: example.source)
     return TreeSet(name, splits, notation)
+
+
+def read_trees(
+    data: str | Sequence[str],
+    notation: str = "s-expression",
+    *,
+    languages: str | None = None,
+    encoding: str = "utf-8",
+) -> tuple[str, dict[str, list[TreeExample]]]:
+    """Reads the user's own files as they are, without cutting them into splits.
+
+    Args:
+        data, notation, languages, encoding: see :func:`load_trees`.
+
+    Returns:
+        A name for the data, and the examples of each split; those of a single file are "all".
+
+    Raises:
+        FileNotFoundError, ValueError, TreeError: see :func:`load_trees`.
+    """
+    if notation not in NOTATIONS:
+        raise unknown("notation", notation, NOTATIONS)
+    if isinstance(data, str) and "," not in data and languages is None:
+        _check_exists(data)
+    name, parts = read_pairs(data, languages, encoding)
+    return name, {split: _read(name, split, pairs, notation) for split, pairs in parts.items()}
 
 
 def _check_exists(data: str) -> None:
