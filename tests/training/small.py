@@ -32,6 +32,7 @@ OPTIONS = {
     "pronunciation": "--hidden_size 8 --batch_size 8000",
     "tagging": "--data {folder}/tagged.txt --hidden_size 8 --letter_size 4 --batch_size 8",
     "classification": "--data {folder}/labelled.tsv --hidden_size 8 --batch_size 8",
+    "program": "--data {folder}/trees.tsv --hidden_size 8 --batch_size 8 --dropout 0.1",
     "memory": "--problem parity --length 6 --hidden_size 8 --batches_per_epoch 30",
     "pole": "",
 }
@@ -86,6 +87,8 @@ def written(folder):
     (folder / "pairs.tsv").write_text("".join(lines) * 8)
     rows = [f"{n}\tO\n{w}\tB-ANIMAL\n{v}\tO\n\n" for n in "abcde" for w, v in words]
     (folder / "tagged.txt").write_text("".join(rows) * 8)
+    trees = [f"the {n} {w}\t(the ({v} {n}))\n" for n in "abcde" for w, v in words]
+    (folder / "trees.tsv").write_text("".join(trees) * 8)
     (folder / "labelled.tsv").write_text(
         "".join(f"{v}\tthe {n} {w}\n" for n in "abcdefghijklmnop" for w, v in words)
     )
