@@ -281,6 +281,20 @@ def test_unknown_words_and_labels_and_long_texts_are_told(tmp_path, caplog):
     assert "the source has 31 symbols, the longest of the training 9" in caplog.text
 
 
+def test_suspicious_splits_of_one_file_are_told(tmp_path, caplog):
+    path = tmp_path / "own.tsv"
+    path.write_text("".join(f"text {i:03}\t(+ {'ab'[i >= 150]} b)\n" for i in range(300)))
+    task_of(path).check()
+    assert "own.tsv: the examples are sorted, and the validation is the last of them" in caplog.text
+    caplog.clear()
+    for split, begin in (("train", 0), ("valid", 270)):
+        lines = path.read_text().splitlines(keepends=True)[begin : begin + 270]
+        (tmp_path / f"{split}.tsv").write_text("".join(lines))
+    path.unlink()
+    task_of(tmp_path).check()
+    assert "sorted" not in caplog.text
+
+
 def test_it_is_trained_judged_and_used_by_commands(folder, capsys):
     assert tasks.get("program") is ProgramWriting
     run = str(folder / "run")

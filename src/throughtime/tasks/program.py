@@ -244,8 +244,7 @@ class ProgramWriting(BatchTask):
                 split: [f"{example.source}\t{write(example.tree)}" for example in examples]
                 for split, examples in self.trees.splits.items()
             }
-            cut = None if len(self.trees.splits) == 1 else self.config.split
-            for warning in suspicions(self.trees.name, lines, cut, "examples"):
+            for warning in suspicions(self.trees.name, lines, self.trees.cut, "examples"):
                 _log.warning(warning)
 
     def _warn(

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from throughtime.data.splits import Cut
 from throughtime.data.trees.tree import Tree
 
 __all__ = ["TreeExample", "TreeSet"]
@@ -35,6 +36,7 @@ class TreeSet:
             `throughtime.data.trees.NOTATIONS`.
         commutative: the labels of nodes whose children may be in any order.
         left_out: the number of lines of the file, by split, that are no tree and were left out.
+        cut: how the examples were cut into splits; None if they came in splits.
     """
 
     name: str
@@ -42,6 +44,7 @@ class TreeSet:
     notation: str
     commutative: frozenset[str] = frozenset()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    cut: Cut | None = None
 
     def fingerprint(self) -> str:
         """The sha256 of all splits; two runs with equal fingerprints have the same examples."""

@@ -75,7 +75,7 @@ def load_trees(
     else:
         fractions = (valid_fraction, test_fraction)
         splits |= cut_items(name, whole, *fractions, "trees", cut, lambda example: example.source)
-    return TreeSet(name, splits, notation)
+    return TreeSet(name, splits, notation, cut=None if whole is None else cut)
 
 
 def read_trees(
