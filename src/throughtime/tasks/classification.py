@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from throughtime.data import (
     UNK,
     RaggedBatches,
     Tokeniser,
-    pad_rows,
     tokeniser_from_json,
 )
 from throughtime.data.labelled import (
@@ -28,6 +27,7 @@ from throughtime.data.labelled import (
     load_labelled,
     read_labelled,
 )
+from throughtime.data.labelled.labelled_batches import LabelledBatch, collate_labelled
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.classifier import Classifier
 from throughtime.reading import Each, Entries, Maybe
@@ -68,20 +68,6 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_SHOWN = 40
 """Words up to which the probabilities after each word of an example are displayed."""
-
-
-class ClassBatch(NamedTuple):
-    """Sequences and their classes.
-
-    Args:
-        inputs: (B, T) token ids, or (B, T, I) features.
-        lengths: (B) the number of valid steps of each sequence.
-        targets: (B) the number of the class.
-    """
-
-    inputs: Tensor
-    lengths: Tensor
-    targets: Tensor
 
 
 class Classification(BatchTask):
@@ -293,7 +279,7 @@ class Classification(BatchTask):
         amount = len(self._learned)
         return defaults_for(self.config, amount, "examples", per_row=1, least=8, few=5_000)
 
-    def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[ClassBatch]:
+    def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[LabelledBatch]:
         c = self.config
         examples = self._learned if split == "train" else self.examples(split)
         if c.parts and split == "train":
@@ -304,16 +290,15 @@ class Classification(BatchTask):
 
     def _batches(
         self, examples: Sequence[Example], where: str, size: int, **options: Any
-    ) -> RaggedBatches[ClassBatch]:
+    ) -> RaggedBatches[LabelledBatch]:
         targets = self.targets(examples, where)
         # Long series are converted when they are needed: 55,000 images would take 170 MB.
         rows = [self.row(example.content) for example in examples] if self.is_text else None
         longest = self.config.longest
 
-        def collate(indices: Sequence[int]) -> ClassBatch:
+        def collate(indices: Sequence[int]) -> LabelledBatch:
             chosen = [rows[i] if rows else self.row(examples[i].content) for i in indices]
-            dtype = torch.int64 if self.is_text else torch.float32
-            return ClassBatch(*pad_rows(chosen, dtype), targets[list(indices)])
+            return collate_labelled(chosen, targets[list(indices)])
 
         lengths = (
             [len(row) for row in rows]
@@ -354,7 +339,7 @@ class Classification(BatchTask):
         return len(targets) / (len(self.labels) * counts.float())
 
     def loss(
-        self, model: nn.Module, batch: ClassBatch, carried: Any = None, progress: float = 0.0
+        self, model: nn.Module, batch: LabelledBatch, carried: Any = None, progress: float = 0.0
     ) -> Loss:
         weights, inputs = self._class_weights, batch.inputs
         if model.training and self.config.input_noise > 0:
@@ -419,9 +404,8 @@ class Classification(BatchTask):
             short = [text for text in texts if 1 < len(self.row(text)) <= _LONGEST_SHOWN][:3]
             for text in short:
                 row = self.row(text)
-                words = [self.tokeniser.decode([i]) for i in row.tolist()]
                 probabilities = probabilities_of_beginnings(model, row)
-                items.append(class_curves(probabilities, self.labels, words, text))
+                items.append(class_curves(probabilities, self.labels, self._words(row), text))
         return items
 
     def held_out(self, most: int) -> list[str | np.ndarray]:
@@ -438,13 +422,11 @@ class Classification(BatchTask):
         probabilities = probabilities_of_beginnings(model, row)
 
         def run() -> Tensor:
-            with evaluating(model):
-                model(row[None].to(next(model.parameters()).device), torch.tensor([len(row)]))
+            self._scores_of_row(model, row)
             return probabilities
 
         if self.is_text:
-            words = tuple(self.tokeniser.decode([i]) for i in row.tolist())
-            return Observation({"recurrent": words}, run, self.labels)
+            return Observation({"recurrent": tuple(self._words(row))}, run, self.labels)
         steps = tuple(str(t) for t in range(1, len(row) + 1))
         return Observation({"recurrent": steps}, run, self.labels, row, self._features.names)
 
@@ -477,13 +459,20 @@ class Classification(BatchTask):
             return nothing_read(has_words)
         row = self._row_of_line(line, number)
         if has_words:
-            words = [self.tokeniser.decode([i]) for i in row.tolist()] if self.is_text else None
+            words = self._words(row) if self.is_text else None
             probabilities = probabilities_of_beginnings(model, row)
             return after_each_step(probabilities, self.labels, number, words)
-        device = next(model.parameters()).device
-        with evaluating(model):
-            scores = model(row[None].to(device), torch.tensor([len(row)]))[0]
+        scores = self._scores_of_row(model, row)
         return of_the_whole(scores.float().softmax(-1).cpu(), self.labels)
+
+    def _scores_of_row(self, model: nn.Module, row: Tensor) -> Tensor:
+        """The scores (C) of one sequence."""
+        with evaluating(model):
+            return model(row[None].to(next(model.parameters()).device), torch.tensor([len(row)]))[0]
+
+    def _words(self, row: Tensor) -> list[str]:
+        """The words of a text that is given as token ids (T)."""
+        return [self.tokeniser.decode([i]) for i in row.tolist()]
 
     def _row_of_line(self, line: str, number: int) -> Tensor:
         if self.is_text:
