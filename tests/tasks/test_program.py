@@ -20,6 +20,7 @@ from throughtime.data.trees import (
 from throughtime.models import TreeHypothesis
 from throughtime.tasks.program import ProgramConfig, ProgramWriting
 from throughtime.tasks.program_settings import TreesToJudge, WritingOptions
+from throughtime.tasks.tree_predictions import of_hypothesis
 from throughtime.tasks.tree_writing import any_known_label, text_of, tree_figures
 
 FOUR = [
@@ -171,12 +172,33 @@ def test_special_ids_are_never_written():
     assert allowed.int().tolist() == [[0] * UNK + [1] * (9 - UNK)] * 3
 
 
-def test_the_search_may_write_nothing(folder):
-    task = task_of(folder)
+def test_the_search_may_write_nothing():
     nothing = TreeHypothesis([], [], -1.0, False)
-    prediction = task._prediction(nothing, {"a": 1}, 1, print)
-    assert prediction.record["tree"] is None
-    assert prediction.lines == ["\tnull"]
+    written = of_hypothesis(nothing, None, "json", {"a": 1})
+    assert written.lines == ["\t"]
+    assert written.record["tree"] is written.record["value"] is None
+    assert len(written.remarks) == 1
+
+
+@pytest.mark.parametrize(
+    ("tree", "line"),
+    [
+        ("(reduce a inf min)", '"inf"'),
+        ("(map a (partial0 1 +))", "[]"),
+        ("(partial0 1 +)", ""),
+        ("(> b 1)", "true"),
+        ("(+ c 1)", ""),
+    ],
+)
+def test_each_kind_of_value_is_written_as_json(tree, line):
+    hypothesis = TreeHypothesis([1], [-1], -1.0, True)
+    values = {"a": [], "b": 2}
+    written = of_hypothesis(hypothesis, read_sexpr(tree), "s-expression", values)
+    assert written.lines == [f"{tree}\t{line}"]
+    assert json.loads(json.dumps(written.record["value"], allow_nan=False)) == (
+        json.loads(line) if line else None
+    )
+    assert ("error" in written.record) == (not line) == bool(written.remarks)
 
 
 def test_a_tree_that_its_notation_cannot_hold_is_an_s_expression():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,8 +24,6 @@ from throughtime.data import (
 from throughtime.data.trees import (
     NOTATIONS,
     TREE_SETS,
-    Program,
-    ProgramError,
     Tree,
     TreeBatch,
     TreeExample,
@@ -35,7 +32,6 @@ from throughtime.data.trees import (
     collate_trees,
     load_trees,
     read_trees,
-    to_lists,
 )
 from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderTreeDecoder, Grammar, TreeHypothesis, Trees
@@ -47,6 +43,7 @@ from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
+from throughtime.tasks.tree_predictions import nothing_read, of_hypothesis
 from throughtime.tasks.tree_writing import (
     Bounds,
     any_known_label,
@@ -337,7 +334,7 @@ class ProgramWriting(BatchTask):
             about = {"split": split}
             examples, sources = self.examples(split), self._sources(split)
         if options is not None:
-            self._warn(" ".join(about.values()), examples, sources)
+            self._warn(next(iter(about.values())), examples, sources)
         # The sources of the training are no longer than this.
         sources = [ids[: num_read(self.assets["longest_source"])] for ids in sources]
         beam_width = (options and options.beam_width) or self.config.beam_width
@@ -461,7 +458,7 @@ class ProgramWriting(BatchTask):
                 for line in lines:
                     number += 1
                     if not line.strip():
-                        yield Prediction([""], {"text": "", "tree": None})
+                        yield nothing_read()
                         continue
                     length = unknown.add(line)
                     if length > 2 * longest:
@@ -472,42 +469,16 @@ class ProgramWriting(BatchTask):
                             "shorter text."
                         )
                     ids, hypothesis = next(results)
-                    prediction = self._prediction(hypothesis, options.values, number, say)
+                    lines_of_tree, record, remarks = of_hypothesis(
+                        hypothesis, self._tree(hypothesis), self.assets["notation"], options.values
+                    )
+                    for remark in remarks:
+                        say(f"line {number}: {remark}")
                     attention = self._map(line, ids, hypothesis) if explain else None
-                    yield Prediction(prediction.lines, prediction.record, attention)
+                    yield Prediction(lines_of_tree, record, attention)
         finally:
             if warning := str(unknown):
                 say(warning)
-
-    def _prediction(
-        self,
-        hypothesis: TreeHypothesis,
-        values: Mapping[str, Any] | None,
-        number: int,
-        say: Callable[[str], None],
-    ) -> Prediction:
-        tree = self._tree(hypothesis)
-        text, reason = ("", "") if tree is None else text_of(tree, self.assets["notation"])
-        if reason:
-            say(f"line {number}: the tree is written as an s-expression, because {reason}")
-        record: dict[str, Any] = {
-            "text": text,
-            "tree": None if tree is None else to_lists(tree),
-            "score": hypothesis.score,
-            "is_finished": hypothesis.is_finished,
-        }
-        if values is None:
-            return Prediction([text], record)
-        try:
-            value = None if tree is None else Program(tree, list(values)).run(values)
-        except ProgramError as error:
-            say(f"line {number}: the program has no value: {error}")
-            return Prediction([f"{text}\t"], record | {"value": None, "error": str(error)})
-        return Prediction([f"{text}\t{_in_json(value)}"], record | {"value": value})
-
-
-def _in_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _indented(tree: Tree) -> str:
