@@ -54,7 +54,7 @@ def recipe(path):
     return pytest.param(path, marks=marks, id=name)
 
 
-@pytest.mark.parametrize("path", map(recipe, RECIPES))
+@pytest.mark.parametrize("path", [recipe(path) for path in RECIPES])
 def test_a_recipe_says_what_it_is_and_takes_two_steps(path):
     content = yaml.safe_load(path.read_text())
     assert {"what", "source", "published", "ours", "command", "minutes", "hardware"} <= set(
