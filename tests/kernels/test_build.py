@@ -72,7 +72,9 @@ def test_openmp_is_the_one_of_torch():
     finally:
         torch.set_num_threads(before)
     maps = Path("/proc/self/maps").read_text().splitlines()
-    assert len({line.split()[-1] for line in maps if "libgomp" in line}) == 1
+    # Packages that another test has imported bring copies for themselves (scikit_learn.libs/).
+    files = {line.split()[-1] for line in maps if "libgomp" in line}
+    assert len({file for file in files if ".libs/" not in file}) == 1
 
 
 def test_a_second_process_does_not_compile(use_compiler):
