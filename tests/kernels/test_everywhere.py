@@ -71,7 +71,11 @@ def outcome(lacking, compiled_by, *arguments):
 
 @pytest.mark.parametrize(
     ("lacking", "compiled_by"),
-    [("no AMX", "default"), ("no AVX-512", "default"), ("all", "clang")],
+    [
+        ("no AMX", "default"),
+        pytest.param("no AVX-512", "default", marks=pytest.mark.slow),
+        ("all", "clang"),
+    ],
 )
 def test_the_chosen_tests_hold(lacking, compiled_by):
     files = [

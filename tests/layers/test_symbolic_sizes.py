@@ -100,6 +100,7 @@ def test_a_packed_sequence_comes_out_of_a_compiled_layer_as_one(enforce_sorted):
                 torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 def test_gru_d_and_the_matrix_lstm_compile_once_for_all_sizes():
     layer, calls = GRUD(I, H, batch_first=True), []
     for B, T in SIZES:

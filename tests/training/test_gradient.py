@@ -150,6 +150,7 @@ def test_it_stops_at_its_time_and_decays_the_learning_rate_within_it(trained):
     assert run.checkpoint_file.is_file()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_steps(trained, monkeypatch):
     counts = []
 
@@ -245,7 +246,15 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name
+    "how",
+    [
+        signal.SIGKILL,
+        signal.SIGINT,
+        # These are handled as SIGINT is; test_time.py asks that each of them stops a training.
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+    ids=lambda s: s.name,
 )
 def test_a_stopped_training_resumes_to_the_same_numbers(uninterrupted, tmp_path, how):
     text, whole = uninterrupted
@@ -300,6 +309,7 @@ def test_two_processes_give_the_gradient_of_one_with_the_whole_batch(tmp_path, t
         torch.testing.assert_close(first[name], second[name], atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_two_processes_weigh_each_token_alike_where_their_pairs_are_of_other_lengths(tmp_path):
     words = [sys.executable, "-m", "throughtime.cli.main", "train", "addition", "--network", "two"]
     words += "--padded false --num_pairs 200 --num_test 0 --hidden_size 16 --batch_size 9".split()

@@ -50,7 +50,9 @@ def rows(run):
         ]
 
 
-@pytest.mark.parametrize("learner", SETTINGS)
+@pytest.mark.parametrize(
+    "learner", ["reinforce", pytest.param("evolution", marks=pytest.mark.slow)]
+)
 def test_the_pole_is_balanced_and_a_killed_training_goes_on_to_the_same_numbers(learner, tmp_path):
     whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
     done = subprocess.run(command(learner, whole), check=True, capture_output=True, text=True)
