@@ -16,7 +16,7 @@ from throughtime.data.files import reopenable
 from throughtime.data.line_ends import lines
 from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.data.split_files import split_files
-from throughtime.data.splits import Cut, check_own_splits, cut_items
+from throughtime.data.splits import Cut, cut_own
 from throughtime.data.text import decoded
 
 __all__ = ["Pair", "PairSet", "load_pairs", "num_read", "read_pairs", "warn_of_long_sources"]
@@ -121,17 +121,11 @@ def load_pairs(
             data, {split: [Pair(*pair) for pair in pairs] for split, pairs in splits.items()}, kinds
         )
     name, parts = read_pairs(data, languages, encoding)
-    whole = parts.pop("all", None)
-    if whole is None and "valid" not in parts:
-        check_own_splits("load_pairs", name, None, test_fraction, "order")
-        whole, test_fraction = parts["train"], 0
-    if whole is None:
-        check_own_splits("load_pairs", name, valid_fraction, test_fraction, cut)
-    else:
-        fractions = (valid_fraction, test_fraction)
-        parts |= cut_items(name, whole, *fractions, "pairs", cut, lambda pair: pair.source)
-    pairs = _without_empty_training(name, parts, ("words", "words"))
-    return pairs if whole is None else replace(pairs, cut=cut)
+    fractions = (valid_fraction, test_fraction)
+    parts, how = cut_own(
+        "load_pairs", name, parts, *fractions, "pairs", cut, lambda pair: pair.source
+    )
+    return replace(_without_empty_training(name, parts, ("words", "words")), cut=how)
 
 
 def num_read(longest: int) -> int:

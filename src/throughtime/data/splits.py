@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from throughtime.checks import unknown
 
-__all__ = ["Cut", "check_own_splits", "cut_items", "cut_text", "split_in_order"]
+__all__ = ["Cut", "check_own_splits", "cut_items", "cut_own", "cut_text", "split_in_order"]
 
 Whole = TypeVar("Whole", str, list[Any])
 Item = TypeVar("Item")
@@ -102,6 +102,42 @@ def cut_items(
             parts[part] += group
             num_assigned += len(group)
     return _checked(name, parts, valid, test, len(items), unit)
+
+
+def cut_own(
+    where: str,
+    name: str,
+    parts: dict[str, list[Item]],
+    valid: float | None,
+    test: float | None,
+    unit: str,
+    how: Cut,
+    key: Callable[[Item], Hashable],
+) -> tuple[dict[str, list[Item]], Cut | None]:
+    """The splits of the user's own data, of which the missing ones are cut off.
+
+    Args:
+        where: the function that reads the data, for error messages.
+        parts: the items of each split that has a file of its own; those of a single file are
+            "all". Without "valid", the validation is cut off the training.
+        name, valid, test, unit, how, key: see :func:`cut_items`.
+
+    Returns:
+        The splits, and how they were cut; None if they were not.
+
+    Raises:
+        ValueError: for an option that would cut splits which have files, and as `cut_items` does.
+    """
+    parts = dict(parts)
+    if "all" not in parts and "valid" in parts:
+        check_own_splits(where, name, valid, test, how)
+        return parts, None
+    if "all" in parts:
+        whole = parts.pop("all")
+    else:
+        check_own_splits(where, name, None, test, "order")
+        whole, test = parts["train"], 0
+    return parts | cut_items(name, whole, valid, test, unit, how, key), how
 
 
 def cut_text(

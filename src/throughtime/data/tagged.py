@@ -11,7 +11,7 @@ from throughtime.checks import unknown
 from throughtime.data.columns import read_columns, read_conllu
 from throughtime.data.files import reopenable
 from throughtime.data.label_schemes import label_parts, mark_spans, spans_of, to_labels
-from throughtime.data.splits import Cut, check_own_splits, cut_items
+from throughtime.data.splits import Cut, cut_own
 from throughtime.data.tagged_sets import TAGGED_SETS, Sentence
 from throughtime.data.text import decoded
 
@@ -120,16 +120,17 @@ def load_tagged(
     files = _files_of_splits(path) if path.is_dir() else {"train": path}
     train, has_spans = read_tagged(files["train"], *columns, labels)
     kind = "spans" if has_spans else "tags"
-    splits = {split: read_tagged(file, *columns, kind)[0] for split, file in files.items()}
-    if "valid" in files:
-        check_own_splits("load_tagged", path.name, valid_fraction, test_fraction, cut)
-        return TaggedSet(path.name, splits, has_spans)
-    if len(files) > 1:
-        check_own_splits("load_tagged", path.name, None, test_fraction, "order")
+    others = {
+        split: read_tagged(file, *columns, kind)[0]
+        for split, file in files.items()
+        if split != "train"
+    }
+    splits = {"train" if others else "all": train, **others}
     fractions = (valid_fraction, test_fraction)
-    parts = cut_items(path.name, train, *fractions, "sentences", cut, lambda row: row.words)
-    tests = {split: rows for split, rows in splits.items() if split != "train"}
-    return TaggedSet(path.name, parts | tests, has_spans, cut)
+    splits, how = cut_own(
+        "load_tagged", path.name, splits, *fractions, "sentences", cut, lambda row: row.words
+    )
+    return TaggedSet(path.name, splits, has_spans, how)
 
 
 def read_tagged(

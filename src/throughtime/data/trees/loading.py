@@ -7,7 +7,7 @@ from pathlib import Path
 
 from throughtime.checks import unknown
 from throughtime.data.pairs import Pair, read_pairs
-from throughtime.data.splits import Cut, check_own_splits, cut_items
+from throughtime.data.splits import Cut, check_own_splits, cut_own
 from throughtime.data.trees.algolisp.records import read_metaset
 from throughtime.data.trees.examples import TreeExample, TreeSet
 from throughtime.data.trees.notations import NOTATIONS
@@ -66,16 +66,11 @@ def load_trees(
         return read_metaset(data) if is_metaset else TREE_SETS[data]()
     notation = notation or "s-expression"
     name, splits = read_trees(data, notation, languages=languages, encoding=encoding)
-    whole = splits.pop("all", None)
-    if whole is None and "valid" not in splits:
-        check_own_splits("load_trees", name, None, test_fraction, "order")
-        whole, test_fraction = splits["train"], 0
-    if whole is None:
-        check_own_splits("load_trees", name, valid_fraction, test_fraction, cut)
-    else:
-        fractions = (valid_fraction, test_fraction)
-        splits |= cut_items(name, whole, *fractions, "trees", cut, lambda example: example.source)
-    return TreeSet(name, splits, notation, cut=None if whole is None else cut)
+    fractions = (valid_fraction, test_fraction)
+    splits, how = cut_own(
+        "load_trees", name, splits, *fractions, "trees", cut, lambda example: example.source
+    )
+    return TreeSet(name, splits, notation, cut=how)
 
 
 def read_trees(
