@@ -11,7 +11,6 @@ projection of the output. The median of 5 seeds is written to results/gradients.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 
 import throughtime as tt
 from throughtime.inspection.measures.gradients import layer_decay, memory_horizon
+from throughtime.measuring.machine import write_results
 
 UNITS, STEPS, LAGS, SEEDS = 64, 160, 60, 5
 OPTIONS = {
@@ -69,7 +69,7 @@ def main() -> None:
     rows = {name: measured(name, {}) for name in tt.cells.names()}
     rows |= {name: measured(*options) for name, options in OPTIONS.items()}
     about = {"units": UNITS, "steps": STEPS, "lags": LAGS, "seeds": SEEDS}
-    arguments.write.write_text(json.dumps({"about": about, "cells": rows}, indent=1) + "\n")
+    write_results(arguments.write, about=about, cells=rows)
     for name, row in sorted(rows.items(), key=lambda item: -(item[1]["factor"] or 0)):
         factor = "none" if row["factor"] is None else f"{row['factor']:.3f}"
         lags = [f"> {LAGS}" if row[key] is None else str(row[key]) for key in list(row)[1:]]

@@ -21,7 +21,7 @@ import torch
 from playwright.sync_api import Page, expect, sync_playwright
 
 from throughtime.inspection.recording import record
-from throughtime.measuring.machine import machine
+from throughtime.measuring.machine import write_results
 from throughtime.tasks.char_lm import CharLM, CharLMConfig
 from throughtime.tasks.loading import load_run
 from throughtime.tasks.run import Run
@@ -148,13 +148,7 @@ def main() -> None:
         "milliseconds per frame of scrolling": summary(frames),
         "frames per second": round(1000 / statistics.mean(frames), 1),
     }
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    RESULT.write_text(
-        json.dumps(
-            {"machine": machine(), "commit": commit.stdout.strip(), "results": result}, indent=2
-        )
-        + "\n"
-    )
+    write_results(RESULT, results=result)
     print(json.dumps(result, indent=2))
 
 

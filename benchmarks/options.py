@@ -12,9 +12,7 @@ Writes results/options.json.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import time
 import warnings
 from pathlib import Path
@@ -23,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 import throughtime as tt
-from throughtime.measuring.machine import machine
+from throughtime.measuring.machine import write_results
 
 RESULT = Path(__file__).parent / "results" / "options.json"
 CELLS, SIZES, T = ("lstm", "gru", "lstm-peephole"), ((16, 128), (32, 256), (64, 512)), 100
@@ -101,9 +99,7 @@ def main() -> None:
             rows[-1] |= {"torch.nn of ours": round(ms["torch.nn"] / ms["ours"], 3)}
             rows[-1] |= {"of plain": round(ms["ours"] / ms["plain"], 3)}
             print(rows[-1])
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
-    result = {"machine": machine(), "commit": commit.strip(), "steps": T, "points": rows}
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    write_results(RESULT, steps=T, points=rows)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ Writes results/tagging.json.
 import argparse
 import json
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.data.tagged_batches import CodedSentence, TaggedBatch, collate_tagged
-from throughtime.measuring.machine import machine
+from throughtime.measuring.machine import write_results
 from throughtime.models.tagger import Tagger
 from throughtime.tasks.labelling import losses_of, scores_of
 
@@ -194,13 +193,7 @@ def main() -> None:
         "share_of_the_crf": round(medians["our CRF"] / medians["ours"], 3),
         "milliseconds": {name: round(1000 * value, 2) for name, value in medians.items()},
     }
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    RESULT.write_text(
-        json.dumps(
-            {"machine": machine(), "commit": commit.stdout.strip(), "results": result}, indent=2
-        )
-        + "\n"
-    )
+    write_results(RESULT, results=result)
     print(json.dumps(result, indent=2))
 
 

@@ -13,9 +13,7 @@ Writes results/translation.json.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.data import PairBatch, PairBatches
-from throughtime.measuring.machine import machine
+from throughtime.measuring.machine import write_results
 from throughtime.models import EncoderDecoder
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 
@@ -158,9 +156,7 @@ def main() -> None:
             "ours of torch.nn": round(medians["ours"] / medians["torch.nn"], 3),
         }
         print(cell, result[cell])
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
-    written = {"machine": machine(), "commit": commit.strip(), "cells": result}
-    RESULT.write_text(json.dumps(written, indent=1) + "\n")
+    write_results(RESULT, cells=result)
 
 
 if __name__ == "__main__":

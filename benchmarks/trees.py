@@ -16,7 +16,6 @@ Writes results/trees.json.
 import argparse
 import json
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
@@ -24,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from throughtime.measuring.machine import machine
+from throughtime.measuring.machine import write_results
 from throughtime.models import EncoderTreeDecoder, Trees
 
 RESULT = Path(__file__).parent / "results" / "trees.json"
@@ -211,13 +210,7 @@ def main() -> None:
             "ratio": round(medians["recursive"] / medians["ours"], 2),
             "milliseconds": {name: round(1000 * value, 1) for name, value in medians.items()},
         }
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    RESULT.write_text(
-        json.dumps(
-            {"machine": machine(), "commit": commit.stdout.strip(), "results": results}, indent=2
-        )
-        + "\n"
-    )
+    write_results(RESULT, results=results)
     print(json.dumps(results, indent=2))
 
 

@@ -14,6 +14,7 @@ from throughtime.tasks.char_lm import CharLMConfig
 from throughtime.tasks.cloze import ClozeConfig
 from throughtime.tasks.translation import TranslationConfig
 
+# The shell names the pipes of `<(command)` in this folder; Windows has none.
 pytestmark = pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="no /dev/fd here")
 
 TEXT = "the cat sat on the mat.\n" * 100

@@ -1,24 +1,17 @@
 """The named sets, where the mirror has them."""
 
-import os
-from pathlib import Path
-
 import pytest
 
-from throughtime.data.download import FILES
 from throughtime.data.pair_sets import PAIR_SETS
 from throughtime.data.pairs import Pair, PairSet, load_pairs
 from throughtime.data.tokenisation import TOKENISERS
 
+from .mirror import needs_files
+
 
 def read(name: str) -> PairSet:
     """A named set from the local mirror; the test is skipped where it is not there."""
-    mirror = os.environ.get("THROUGHTIME_DATA")
-    if not mirror:
-        pytest.skip(f"{name} is needed: set THROUGHTIME_DATA to a folder that has it")
-    files = FILES[name.split("-")[0]].values()
-    if missing := [file.mirror for file in files if not Path(mirror, file.mirror).is_file()]:
-        pytest.skip(f"THROUGHTIME_DATA={mirror} has no {missing[0]}")
+    needs_files(name.split("-")[0])
     return load_pairs(name)
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from throughtime.data import DownloadError
 from throughtime.data.label_schemes import spans_of
 from throughtime.data.tagged import load_tagged
+
+from .mirror import needs_files
 
 # Sentences, words and spans of train, valid and test.
 SIZES = {
@@ -26,10 +27,8 @@ SIZES = {
     ],
 )
 def test_a_named_set_has_its_published_sizes(name):
-    try:
-        data = load_tagged(name)
-    except DownloadError as error:
-        pytest.skip(str(error))
+    needs_files({"ewt-upos": "ud-english-ewt", "conll2002-es": "conll2002"}.get(name, name))
+    data = load_tagged(name)
     sizes = [
         (
             len(rows),

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import platformdirs
@@ -6,8 +5,10 @@ import pooch
 import pytest
 
 from throughtime.data import text as text_module
-from throughtime.data.download import FILES, DownloadError
+from throughtime.data.download import DownloadError
 from throughtime.data.text import TEXT_SETS, Corpus, fingerprint, load
+
+from .mirror import needs_files
 
 
 @pytest.fixture(autouse=True)
@@ -21,14 +22,7 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def load_set(name: str, **options) -> Corpus:
     """A named set from the local mirror; the test is skipped where it is not there."""
-    mirror = os.environ.get("THROUGHTIME_DATA")
-    # The sets are never committed, and tests do not use the network.
-    if not mirror:
-        pytest.skip(f"{name} is needed: set THROUGHTIME_DATA to a folder that has it")
-    for file in FILES[name].values():
-        # A mirror may hold some sets only.
-        if not Path(mirror, file.mirror).is_file():
-            pytest.skip(f"THROUGHTIME_DATA={mirror} has no {file.mirror}")
+    needs_files(name)
     return load(name, **options)
 
 

@@ -11,7 +11,7 @@ import throughtime as tt
 from throughtime.cli.lecture import main
 from throughtime.inspection.lecture.page import lecture_page
 
-from ..kernels.printing.javascript_runs import CHROMIUM
+from ..chromium import CHROMIUM, launched
 from .test_lecture_network import Reference, network_of
 
 OWN = """
@@ -131,11 +131,11 @@ def browser():
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: pip install playwright"
     )
+    # `make test` installs no browser; the tests without one compare the same numbers in Node.
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
     with playwright.sync_playwright() as running:
-        options = ["--no-sandbox", "--disable-gpu"]
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=options)
+        browser = launched(running)
         yield browser
         browser.close()
 

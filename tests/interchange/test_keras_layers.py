@@ -24,6 +24,7 @@ def keras(tmp_path_factory):
         patch.setenv("KERAS_BACKEND", "torch")
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
         keras = pytest.importorskip("keras")
+        # Another test may have imported Keras before, and its backend cannot be changed then.
         if keras.config.backend() != "torch":
             pytest.skip(f"Keras runs on {keras.config.backend()}")
         yield keras

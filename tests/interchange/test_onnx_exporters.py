@@ -388,6 +388,7 @@ def deep(tmp_path):
 @pytest.mark.parametrize("name", ["tagger", "classifier", "masked", "deep", "attentive"])
 @pytest.mark.parametrize("opset", [11, 17])
 def test_an_optimised_file(opset, name, level, tmp_path):
+    # PyTorch's limit, not ours: there is no file that could be read.
     if name == "attentive" and opset == 11:
         pytest.skip("The exporter does not know nn.MultiheadAttention in this version.")
     model, inputs = model_named(name)

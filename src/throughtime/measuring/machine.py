@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -19,7 +20,7 @@ import torch
 from throughtime.kernels.cpp import build as cpp
 from throughtime.tasks.run import versions
 
-__all__ = ["fma_peak", "machine", "source"]
+__all__ = ["fma_peak", "machine", "source", "write_results"]
 
 _CHAINS = 12
 _PEAK = """
@@ -145,3 +146,8 @@ def _commit() -> dict[str, Any]:
     if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return {"commit": None}
     return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "."))}
+
+
+def write_results(file: Path, **results: Any) -> None:
+    """Writes the results of a benchmark with the machine and the commit that they are of."""
+    file.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n")

@@ -3,8 +3,6 @@
 import ast
 import functools
 import logging
-import os
-from pathlib import Path
 
 import pytest
 
@@ -24,16 +22,13 @@ from throughtime.data.trees import (
 )
 from throughtime.data.trees.synthetic import ARITIES
 
+from ..mirror import needs_files
+
 
 @functools.cache
 def read(name: str) -> TreeSet:
     """A named set from the local mirror; the test is skipped where it is not there."""
-    mirror = os.environ.get("THROUGHTIME_DATA")
-    if not mirror:
-        pytest.skip(f"{name} is needed: set THROUGHTIME_DATA to a folder that has it")
-    files = FILES["sst" if name == "sst-trees" else name].values()
-    if missing := [f.mirror for f in files if not Path(mirror, f.mirror).is_file()]:
-        pytest.skip(f"THROUGHTIME_DATA={mirror} has no {missing[0]}")
+    needs_files("sst" if name == "sst-trees" else name)
     return load_trees(name)
 
 

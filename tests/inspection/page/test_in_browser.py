@@ -12,16 +12,18 @@ from throughtime.inspection.page.server import application
 from throughtime.inspection.page.session import Session
 from throughtime.inspection.recording import record
 
+from ...chromium import CHROMIUM, launched
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 expect = playwright.expect
 expect.set_options(timeout=20_000)
 
-CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).parents[3] / "node_modules/axe-core/axe.min.js"
 RUNS = ("language", "gru", "pairs", "tagging", "series")
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
+# `make test` installs no browser.
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +55,7 @@ def browser():
     with playwright.sync_playwright() as play:
         # No other host has an address.
         hosts = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-        arguments = ["--no-sandbox", "--disable-gpu", hosts]
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
+        browser = launched(play, hosts)
         yield browser
         browser.close()
 
@@ -444,6 +445,7 @@ def test_a_text_of_a_megabyte_is_refused_and_kept(opened):
 
 
 @pytest.mark.slow
+# axe-core is no dependency of this package; npm brings it.
 @pytest.mark.skipif(not AXE.exists(), reason="npm install --no-save axe-core")
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(opened, theme):

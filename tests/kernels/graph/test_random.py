@@ -23,6 +23,7 @@ from throughtime.kernels.graph.random import new_seed, uniform
 from ..cpp_calls import ragged
 from ..noted import noted_runs
 
+# The draws of the reference are tested in any case; these compare the kernels with them.
 compiled = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 SEEDS = [0, 1, 2**63 - 1, 6457827717110365317, -1]
 
