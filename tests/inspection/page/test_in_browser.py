@@ -117,8 +117,9 @@ def write_text(page, text):
 
 
 def wait_for_text(page, text):
-    # The colours behind the text are those of the text that the model has read last.
     expect(page.locator("#text-colours")).to_have_text(text)
+    # The colours may be those of an earlier answer as long as a later one is on its way.
+    expect(page.locator("#chart")).to_have_attribute("aria-busy", "false")
     expect(page.locator("#readout-number")).not_to_have_text("–")
 
 

@@ -211,6 +211,7 @@ class Page {
     this.keyTime = null;
     if (input.text === "") {
       reading.clear();
+      this.#showWaiting();
       clearError();
       lens.change({ step: -1, range: null });
       this.instrument.clear();
@@ -221,10 +222,17 @@ class Page {
     }
     const names = [...new Set([lens.value, ...lens.pins.map((pin) => pin.name)])].filter(Boolean);
     reading.read(lens.runIndex, input, names, run.is_language, time);
+    this.#showWaiting();
+  }
+
+  /** Says, also to screen readers, whether the chart is of an older text. */
+  #showWaiting() {
+    byId("chart").setAttribute("aria-busy", String(this.reading.isWaiting));
   }
 
   #onAnswer(from, time) {
     const { lens, reading, box } = this;
+    this.#showWaiting();
     clearError();
     if (lens.values.length === 0 && !this.isRefreshed) {
       // A run whose data are missing shows its values once it has read a text.
@@ -265,6 +273,7 @@ class Page {
   }
 
   #onError(error) {
+    this.#showWaiting();
     byId("text-note").textContent = "";
     showError(error);
   }

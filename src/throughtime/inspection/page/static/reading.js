@@ -60,6 +60,11 @@ export class Reading {
     }
   }
 
+  /** Whether the answer to the last question has not arrived yet. */
+  get isWaiting() {
+    return this.#applied < this.#sent;
+  }
+
   /** Forgets all, and drops the answers that are on their way. */
   clear() {
     this.#sent += 1;
