@@ -34,7 +34,18 @@ OWNED = {
     "lightning_fabric": "training/gradient.py",
     "triton": "kernels/triton",
 }
-ON_USE = {"matplotlib", "plotly", "onnx", "tensorboard", "openTSNE", "starlette", "uvicorn"}
+ON_USE = {
+    "matplotlib",
+    "plotly",
+    "onnx",
+    "tensorboard",
+    "openTSNE",
+    "starlette",
+    "uvicorn",
+    "soundfile",
+    "soxr",
+    "jiwer",
+}
 LAZY = {"import_module", "__import__"}
 
 
