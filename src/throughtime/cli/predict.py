@@ -19,7 +19,7 @@ from throughtime.data import one_line
 from throughtime.inspection.attention_map import can_write_attention, write_attention
 from throughtime.reading import path_of
 from throughtime.tasks.task import NoOptions, Task
-from throughtime.tasks.uses import AttentionMap, Explains, Prediction, Predicts
+from throughtime.tasks.uses import AttentionMap, Explains, Prediction, Predicts, ReadsFiles
 
 __all__ = ["main"]
 
@@ -61,7 +61,12 @@ def main(argv: Sequence[str]) -> int:
                 "--attention out."
             )
     model = run.load_model(task, args["step"])
-    inputs = _inputs(args["text"], args["files"], args["batch_size"])
+    files = args["files"]
+    if files and isinstance(task, ReadsFiles) and task.reads_files:
+        size = args["batch_size"]
+        inputs = iter([files[i : i + size] for i in range(0, len(files), size)])
+    else:
+        inputs = _inputs(args["text"], files, args["batch_size"])
     remarks = _Remarks()
     explain: dict[str, Any] = {} if pictures is None else {"explain": True}
     predicted = task.predictions(model, inputs, options, remarks.say, **explain)
@@ -102,7 +107,8 @@ def _parser(task: Task | None) -> Parser:
         type=str,
         nargs="*",
         default=[],
-        help="files to read, one after the other (default: the standard input)",
+        help="files to read, one after the other (default: the standard input); for sounds each "
+        "is an input itself, and the lines of the standard input are paths",
     )
     parser.add_argument(
         "--step", type=int | None, help="a model that --keep_best has kept, instead of the best"

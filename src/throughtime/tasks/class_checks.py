@@ -13,6 +13,7 @@ from torch import Tensor
 from throughtime.data import Tokeniser, in_words, suspicions
 from throughtime.data.labelled import Example, Labelled
 from throughtime.tasks.series_features import SeriesFeatures
+from throughtime.tasks.sound_features import SoundFeatures
 
 __all__ = [
     "check_missing",
@@ -49,8 +50,10 @@ def class_numbers(labels: Sequence[str], examples: Sequence[Example], where: str
     return torch.tensor([number[example.label] for example in examples])
 
 
-def check_series(features: SeriesFeatures, examples: Sequence[Example], where: str) -> None:
-    """Raises a ValueError for a series that cannot be read, with its place."""
+def check_series(
+    features: SeriesFeatures | SoundFeatures, examples: Sequence[Example], where: str
+) -> None:
+    """Raises a ValueError for a series or a sound that cannot be read, with its place."""
     for place, (_, series) in enumerate(examples, 1):
         try:
             features.check(np.asarray(series))
@@ -112,7 +115,7 @@ def long_line(number: int, length: int, longest: int, unit: str) -> str:
 
 def warn_of_splits(data: Labelled) -> None:
     """Logs what makes the validation misleading: copies, sorted examples, or a single class."""
-    unit = "texts" if data.kind == "text" else "series"
+    unit = {"text": "texts", "series": "series", "audio": "recordings"}[data.kind]
     contents = {
         split: [_as_text(content) for _, content in examples]
         for split, examples in data.splits.items()

@@ -82,6 +82,10 @@ class SeriesFeatures:
         further = {"carry": ["observed"], "decay": ["observed", "gap"]}.get(self.missing, [])
         return values + [f"{value} {what}" for what in further for value in values]
 
+    def length(self, series: np.ndarray) -> int:
+        """The number of steps of a series."""
+        return len(series)
+
     def check(self, series: np.ndarray) -> None:
         """Raises a ValueError for a series that cannot be turned into features."""
         if series.shape[1] != len(self.mean):

@@ -22,6 +22,7 @@ __all__ = [
     "Observation",
     "Prediction",
     "Predicts",
+    "ReadsFiles",
     "Searches",
     "Streams",
 ]
@@ -114,6 +115,16 @@ class Predicts(Protocol):
             ValueError: before the first prediction if the options do not fit the task; later if
                 the model cannot process a line, with the number of the line.
         """
+        ...
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """A task that can be :class:`Predicts` of files, such as sounds: each line is a path."""
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether the files of ``throughtime predict`` are the inputs, and do not hold lines."""
         ...
 
 

@@ -8,7 +8,7 @@ import python_speech_features as psf
 from throughtime.data.audio import FeatureStream, SpectralFeatures
 from throughtime.data.audio.features import differences, emphasised
 
-from .sounds import tone
+from ..sounds import tone
 
 RATES = [8000, 16_000, 44_100]
 

@@ -8,7 +8,7 @@ import pytest
 
 from throughtime.data.audio import read_recording, resampled
 
-from .sounds import as_file, tone
+from ..sounds import as_file, tone
 
 
 @pytest.mark.parametrize(
