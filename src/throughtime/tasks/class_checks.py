@@ -23,6 +23,7 @@ __all__ = [
     "warn_of_long",
     "warn_of_splits",
     "warn_of_unknown",
+    "warn_of_unknown_texts",
 ]
 
 _log = logging.getLogger(__name__)
@@ -79,11 +80,22 @@ def check_missing(data: Labelled, option: str) -> None:
 def warn_of_unknown(data: Labelled, tokeniser: Tokeniser) -> None:
     """Logs how many words of the validation's texts the training split lacks, if any."""
     texts = [str(content) for _, content in data.splits["valid"]]
+    warn_of_unknown_texts(data.name, texts, tokeniser)
+
+
+def warn_of_unknown_texts(name: str, texts: Sequence[str], tokeniser: Tokeniser) -> None:
+    """Logs how many tokens of the validation the training split lacks, if any.
+
+    Args:
+        name: the name of the data.
+        texts: the texts of the validation.
+        tokeniser: the tokeniser of the training.
+    """
     counts = tokeniser.count_unknown(texts)
     if counts:
         total = sum(len(tokeniser.encode(text)) for text in texts)
         summary = in_words(counts, total, tokeniser.unit)
-        _log.warning("%s: of the validation %s.", data.name, summary)
+        _log.warning("%s: of the validation %s.", name, summary)
 
 
 def warn_of_long(where: str, lengths: Sequence[int], longest: int, unit: str) -> None:

@@ -145,7 +145,7 @@ class SoundFeatures:
 
     def of_series(self, samples: np.ndarray) -> Tensor:
         """The features (T, I) of the samples (N)."""
-        return torch.from_numpy(self._normalised(samples))
+        return torch.from_numpy(self.normalised(self.spectral(samples)))
 
     def changed(self, samples: np.ndarray, seed: Sequence[int]) -> Tensor:
         """The features of a sound that is changed at random for the training.
@@ -158,7 +158,7 @@ class SoundFeatures:
             return self.of_series(samples)
         draw = np.random.default_rng(seed)
         samples = self.augmentation.of_samples(samples, self.spectral.rate, draw)
-        features = self._normalised(samples)
+        features = self.normalised(self.spectral(samples))
         num_values = self.spectral.num_values
         return torch.from_numpy(self.augmentation.of_features(features, num_values, draw))
 
@@ -176,6 +176,7 @@ class SoundFeatures:
         path = Path(line.strip()).expanduser()
         return resampled(read_recording(path), self.spectral.rate, str(path)).samples
 
-    def _normalised(self, samples: np.ndarray) -> np.ndarray:
-        features = (self.spectral(samples) - np.array(self.mean)) / np.array(self.deviation)
-        return features.astype(np.float32)
+    def normalised(self, features: np.ndarray) -> np.ndarray:
+        """Features (T, I) with the mean of the training subtracted and its deviation divided."""
+        values = (features - np.array(self.mean)) / np.array(self.deviation)
+        return values.astype(np.float32)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ __all__ = [
     "AttentionMap",
     "Continues",
     "Explains",
+    "Hears",
     "Inspectable",
     "Language",
     "Observation",
@@ -114,6 +115,30 @@ class Predicts(Protocol):
         Raises:
             ValueError: before the first prediction if the options do not fit the task; later if
                 the model cannot process a line, with the number of the line.
+        """
+        ...
+
+
+@runtime_checkable
+class Hears(Protocol):
+    """A task whose model can transcribe a sound while it arrives.
+
+    Its ``PredictionOptions`` have the option ``stream``, which asks for it.
+    """
+
+    def heard(
+        self, model: nn.Module, stream: BinaryIO, options: Any, say: Callable[[str], None]
+    ) -> Iterator[str]:
+        """Yields the pieces of the transcript, each as soon as it is heard.
+
+        Args:
+            model: the model.
+            stream: the sound.
+            options: an instance of ``PredictionOptions``.
+            say: called with each remark for the user, a line of text.
+
+        Raises:
+            ValueError: if the model needs the whole sound, or the stream is no sound.
         """
         ...
 
