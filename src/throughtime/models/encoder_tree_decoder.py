@@ -142,6 +142,7 @@ class EncoderTreeDecoder(nn.Module):
                     f'with source="{source}".'
                 )
             settings = {"hidden_size": hidden_size, "dropout": dropout}
+            _check_tree_options(source, bidirectional, options, settings, encoder_options or {})
             settings |= dict(encoder_options or {})
             self.encoder = TreeEncoder(
                 source_size, cell=source, embedding_size=E, max_children=max_children, **settings
@@ -220,3 +221,22 @@ class EncoderTreeDecoder(nn.Module):
     ) -> Tensor:
         """log P of each tree (B) given its source, in nats."""
         return self.decoder.log_likelihood(trees, self.encode(source, lengths))
+
+
+def _check_tree_options(
+    source: str,
+    is_bidirectional: bool,
+    options: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    encoder_options: Mapping[str, Any],
+) -> None:
+    """Raises a ValueError for an option of encoders of sequences, which a Tree-LSTM lacks."""
+    without = [name for name in ENCODER_ONLY if options.get(name)]
+    without += [] if is_bidirectional else ["bidirectional"]
+    without += [f"encoder_options {name}" for name in encoder_options if name not in settings]
+    if without:
+        raise ValueError(
+            f"EncoderTreeDecoder: {without[0]} is of the encoder of sequences, and would have no "
+            f'effect with source="{source}", whose encoder has the options '
+            f"{' and '.join(settings)}. Leave it out."
+        )

@@ -29,7 +29,7 @@ from throughtime.data.trees.shell import read_shell, write_shell
 from throughtime.data.trees.synthetic import synthetic_trees
 from throughtime.data.trees.terms import read_term
 from throughtime.data.trees.tree import Tree, TreeError, equal_trees
-from throughtime.data.trees.tree_batches import TreeBatch, TreeLabels, collate_trees
+from throughtime.data.trees.tree_batches import TreeBatch, TreeLabels, collate_trees, pad_trees
 from throughtime.data.trees.tree_sets import TREE_SETS
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "from_symbols",
     "generate_programs",
     "load_trees",
+    "pad_trees",
     "passes",
     "program_type",
     "read_json",
