@@ -185,7 +185,7 @@ class SourceToTree(BatchTask):
         a, rules = self.assets, self.assets["grammar"]
         grammar = any_known_label(len(self.labels)) if rules is None else Grammar.from_json(rules)
         limits = (math.ceil(1.5 * a["most_nodes"]) + 2, math.ceil(1.5 * a["most_depth"]) + 1)
-        return Bounds(*limits, grammar)
+        return Bounds(*limits, grammar, a["longest_source"])
 
     def new_assets(self) -> dict[str, Any]:
         data, train, valid = self.trees, self.examples("train"), self.examples("valid")

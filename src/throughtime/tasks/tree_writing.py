@@ -39,11 +39,23 @@ _ENTRIES_PER_BATCH = 32_768
 
 
 class Bounds(NamedTuple):
-    """What limits the trees that are written; see :func:`throughtime.models.tree_search`."""
+    """What limits the trees that are written; see :func:`throughtime.models.tree_search`.
+
+    Args:
+        max_nodes, max_depth: the limits for sources of at most ``longest_source``; they are
+            multiplied for longer ones.
+        grammar: the trees that are allowed.
+        longest_source: the length of the longest source of the training.
+    """
 
     max_nodes: int
     max_depth: int
     grammar: Grammar
+    longest_source: int
+
+    def growth(self, length: int) -> int:
+        """By how much the limits are multiplied for a source of this length."""
+        return max(1, -(-length // self.longest_source))
 
 
 def any_known_label(num_labels: int) -> Grammar:
@@ -78,15 +90,16 @@ def trees_of(
     assert isinstance(model, EncoderTreeDecoder)
     device = next(model.parameters()).device
     best: dict[int, TreeHypothesis] = {}
-    for indices in counted("writing", list(_batched(sources, bounds.max_nodes, beam_width))):
+    for indices in counted("writing", list(_batched(sources, bounds, beam_width))):
+        growth = bounds.growth(len(sources[indices[0]]))
         source, lengths = moved(collate_sources([sources[i] for i in indices]), device)
         results = tree_search(
             model,
             for_model(source),
             lengths,
             width=beam_width,
-            max_nodes=bounds.max_nodes,
-            max_depth=bounds.max_depth,
+            max_nodes=growth * bounds.max_nodes,
+            max_depth=growth * bounds.max_depth,
             grammar=bounds.grammar,
             keep_attention=keep_attention,
         )
@@ -95,13 +108,15 @@ def trees_of(
 
 
 def _batched(
-    sources: Sequence[EncodedSource], max_nodes: int, beam_width: int
+    sources: Sequence[EncodedSource], bounds: Bounds, beam_width: int
 ) -> Iterator[list[int]]:
-    """The indices of the sources of each batch, whose lengths are similar."""
+    """The indices of the sources of each batch, whose lengths are similar and limits equal."""
     batch: list[int] = []
     for i in sorted(range(len(sources)), key=lambda i: len(sources[i])):
-        per_row = max(len(sources[i]), max_nodes) * beam_width
-        if batch and (len(batch) + 1) * per_row > _ENTRIES_PER_BATCH:
+        growth = bounds.growth(len(sources[i]))
+        per_row = max(len(sources[i]), growth * bounds.max_nodes) * beam_width
+        is_full = (len(batch) + 1) * per_row > _ENTRIES_PER_BATCH
+        if batch and (is_full or growth > bounds.growth(len(sources[batch[0]]))):
             yield batch
             batch = []
         batch.append(i)

@@ -20,6 +20,7 @@ from throughtime.data.trees.brackets import (
     write_treebank,
 )
 from throughtime.data.trees.examples import TreeExample, TreeSet
+from throughtime.data.trees.expressions import expression_trees, spelled
 from throughtime.data.trees.lists import from_lists, read_json, to_lists, write_json
 from throughtime.data.trees.loading import load_trees, read_trees
 from throughtime.data.trees.notations import NOTATIONS, Notation
@@ -48,6 +49,7 @@ __all__ = [
     "TreeSet",
     "collate_trees",
     "equal_trees",
+    "expression_trees",
     "from_lists",
     "from_prefix",
     "from_symbols",
@@ -66,6 +68,7 @@ __all__ = [
     "read_trees",
     "read_type",
     "skeleton",
+    "spelled",
     "stored_programs",
     "synthetic_trees",
     "to_lists",
