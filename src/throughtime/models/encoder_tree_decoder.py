@@ -12,8 +12,9 @@ from throughtime.checks import unknown, whole_number
 from throughtime.layers.dropout import Dropout
 from throughtime.models.bridge import Bridge
 from throughtime.models.encoder_decoder import ENCODER_ONLY, recurrent_encoder
+from throughtime.models.memory import TreeMemory
 from throughtime.models.tokens import check_tokens, source_lengths
-from throughtime.models.tree_decoder import NodeScores, TreeDecoder, TreeMemory
+from throughtime.models.tree_decoder import NodeScores, TreeDecoder
 from throughtime.models.tree_encoder import TREE_CELLS, TreeEncoder
 from throughtime.models.trees import Trees
 
