@@ -24,6 +24,7 @@ from throughtime.data.trees import (
 from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderTreeDecoder, Grammar, TreeHypothesis, Trees
 from throughtime.reading import Each, Entries, Maybe, Whole
+from throughtime.tasks.alignments import MOST_TOKENS
 from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, first_of, split_of
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.small_data import defaults_for
@@ -440,9 +441,20 @@ class SourceToTree(BatchTask):
         tree = self.tree(hypothesis)
         if hypothesis.attention is None or tree is None:
             return None
-        rows = [[round(weight, 4) for weight in row] for row in hypothesis.attention.tolist()]
-        names = source.names(self.tokeniser, encoded.ids)
-        return AttentionMap(names, tree.labels, rows, f"{source.text} → {self._text(tree)}")
+        weights = hypothesis.attention[:MOST_TOKENS, :MOST_TOKENS]
+        T, S = weights.shape
+        texts = [source.text, self._text(tree)]
+        if (T, S) != (len(tree), len(encoded)):
+            texts = [text if len(text) < 200 else f"{text[:199]}…" for text in texts]
+            texts[1] += f" (the first {S:,} of {len(encoded):,}, the first {T:,} of {len(tree):,})"
+        return AttentionMap(
+            source.names(self.tokeniser, encoded.ids)[:S],
+            tree.labels[:T],
+            [[round(weight, 4) for weight in row] for row in weights.tolist()],
+            " → ".join(texts),
+            () if encoded.parents is None else encoded.parents[:S],
+            tree.parents[:T],
+        )
 
     def held_out(self, most: int) -> list[str]:
         texts = [self._source(example).text for example in self.examples("valid")]
