@@ -113,7 +113,7 @@ ATTENTION_STYLE = f"""
 
 HOW_TO_READ = """Rows: tokens of the target. Columns: tokens of the source. The stronger the
 colour, the greater the weight. A node of a tree shows what it attends to while the pointer is on
-it, or while it is chosen with the Tab key."""
+it, or while it is chosen, by a tap or with the Tab key."""
 """How to read attention maps, for people."""
 
 _PAGE = """<!doctype html>

@@ -8,6 +8,7 @@ each token of the source is shaded by the one that belongs to it.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,9 +26,14 @@ _LEAST_WEIGHT = 0.02
 # Pixels: the advance of a letter, the space inside a box, between boxes, and between levels.
 _LETTER, _PADDING, _GAP, _HEIGHT, _LEVEL = 8.0, 8.0, 12.0, 24.0, 46.0
 
+_ARROW = '<span class="arrow" aria-hidden="true">→</span>'
+
 TREE_STYLE = """
   .tree { --mark: light-dark(#f2a35e, #a2591b); --edge: light-dark(#8b8f94, #7d848d);
           --box: light-dark(#f6f6f4, #24282d); --chosen: light-dark(#1d5fa8, #7db4ee); }
+  .tree { display: flex; flex-wrap: wrap; align-items: start; gap: .4rem 1.5rem }
+  .tree .source { flex: 1 0 100%; margin: .4rem 0 0 }
+  .tree .arrow { color: var(--edge) }
   .tree .drawing { overflow: auto; max-height: 32rem; max-width: 100%; margin: .6rem 0 }
   .tree svg { display: block; width: auto; height: auto; filter: none; font: 13px ui-monospace,
               SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace }
@@ -69,16 +75,16 @@ def tree_html(drawn: AttentionMap, name: str) -> str:
         _about(label, labels, row) for label, row in zip(drawn.target, drawn.weights, strict=True)
     ]
     if drawn.source_parents:
-        source = _drawing(drawn.source, drawn.source_parents, None)
+        source = _drawing(drawn.source, drawn.source_parents, None) + _ARROW
     else:
         tokens = (
             f'<span class="token" style="--weight: var(--a{i}, 0)">{html.escape(label)}</span>'
             for i, label in enumerate(labels)
         )
-        source = f"<p>{' '.join(tokens)}</p>"
+        source = f'<p class="source">{" ".join(tokens)}</p>'
+    written = _drawing(drawn.target, drawn.target_parents, about)
     return (
-        f'<div class="tree" id="{name}"><style>{" ".join(rules)}</style>\n'
-        f"{source}\n{_drawing(drawn.target, drawn.target_parents, about)}</div>"
+        f'<div class="tree" id="{name}"><style>{" ".join(rules)}</style>\n{source}\n{written}</div>'
     )
 
 
@@ -142,26 +148,39 @@ def _drawing(labels: Sequence[str], parents: Sequence[int], about: Sequence[str]
         f'<svg width="{width:.0f}" height="{height:.0f}" role="group" aria-label="tree">'
         f"{''.join(edges)}{''.join(nodes)}</svg>"
     )
-    more = f"<p>The first {len(shown)} of {num:,} nodes.</p>" if num > len(shown) else ""
-    return f'<div class="drawing">{svg}</div>{more}'
+    more = f"The first {len(shown)} of {num:,} nodes." if num > len(shown) else ""
+    return f'<div class="drawing">{svg}{more}</div>'
 
 
 def _layout(labels: Sequence[str], parents: Sequence[int]) -> list[_Box]:
-    """The places of the nodes: children stand side by side, centred below their parent."""
+    """The places of the nodes: children side by side, and a parent above the middle of them."""
     widths = [label_width(label) * _LETTER + 2 * _PADDING for label in labels]
     below = [0.0] * len(labels)
     for node in range(len(labels) - 1, 0, -1):
         gap = _GAP if below[parents[node]] else 0.0
         below[parents[node]] += max(widths[node], below[node]) + gap
     whole = [max(pair) for pair in zip(widths, below, strict=True)]
-    boxes: list[_Box] = []
+    lefts: list[float] = []
+    heights: list[float] = []
     # For each node, where its next child begins.
     begins: list[float] = []
     for node, parent in enumerate(parents):
-        left = 2.0 if parent < 0 else begins[parent]
+        lefts.append(2.0 if parent < 0 else begins[parent])
+        heights.append(_HEIGHT / 2 + 2 if parent < 0 else heights[parent] + _LEVEL)
         if parent >= 0:
             begins[parent] += whole[node] + _GAP
-        y = _HEIGHT / 2 + 2 if parent < 0 else boxes[parent].y + _LEVEL
-        boxes.append(_Box(left + whole[node] / 2, y, widths[node]))
-        begins.append(left + (whole[node] - below[node]) / 2)
-    return boxes
+        begins.append(lefts[node] + (whole[node] - below[node]) / 2)
+    # The centres of the first and the last child of each node, from the leaves upwards.
+    centres = [0.0] * len(labels)
+    firsts, lasts = [math.inf] * len(labels), [0.0] * len(labels)
+    for node in range(len(labels) - 1, -1, -1):
+        half = widths[node] / 2
+        middle = lefts[node] + whole[node] / 2
+        if below[node]:
+            middle = (firsts[node] + lasts[node]) / 2
+        # A wide label may not reach into the space of a neighbour.
+        centres[node] = min(max(middle, lefts[node] + half), lefts[node] + whole[node] - half)
+        if (parent := parents[node]) >= 0:
+            firsts[parent] = min(firsts[parent], centres[node])
+            lasts[parent] = max(lasts[parent], centres[node])
+    return [_Box(*place) for place in zip(centres, heights, widths, strict=True)]
