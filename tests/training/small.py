@@ -27,6 +27,7 @@ OPTIONS = {
     "translation": "--data {folder}/pairs.tsv --hidden_size 8 --batch_size 8 --dropout 0.1",
     "addition": "--num_pairs 300 --num_test 10 --digits 2 --hidden_size 8 --network two",
     "prefix": "--num_pairs 200 --num_test 10 --deeper 0 --hidden_size 8",
+    "prefix-trees": "--num_pairs 200 --num_test 10 --deeper 0 --hidden_size 8",
     "inflection": "--size low --hidden_size 8",
     "scan": "--data_split jump --hidden_size 8 --batch_size 2000",
     "pronunciation": "--hidden_size 8 --batch_size 8000",
