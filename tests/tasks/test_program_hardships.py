@@ -61,9 +61,11 @@ def test_a_deep_tree_is_learned_and_written(tmp_path, source):
     assert losses[1] < losses[0]
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
     said = []
-    (prediction,) = task.predictions(model, [[text]], WritingOptions(), said.append, True)
+    explain = source == "sequence"
+    (prediction,) = task.predictions(model, [[text]], WritingOptions(), said.append, explain)
     assert prediction.record["tree"]
-    assert len(prediction.attention.target) <= 500
+    if explain:
+        assert len(prediction.attention.target) <= 500
 
 
 @pytest.mark.slow
