@@ -71,9 +71,12 @@ def program(text, tree, is_seen=None, tests=()):
     "options",
     [
         {},
-        {"attention": "none", "topology": "end"},
+        pytest.param({"attention": "none", "topology": "end"}, marks=pytest.mark.slow),
         {"sibling_cell": "gru", "constrained": True, "beam_width": 3, "tokenisation": "words"},
-        {"recurrence": "H", "attention": "additive", "encoder": {"num_layers": 2}},
+        pytest.param(
+            {"recurrence": "H", "attention": "additive", "encoder": {"num_layers": 2}},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_four_trees_are_learned_exactly(folder, options):
