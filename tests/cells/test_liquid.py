@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
 
-import throughtime as tt
 
 from .statements import (
     L2,

@@ -11,6 +11,7 @@ import torch
 from torch import sigmoid, tanh
 
 from throughtime.cells.cell import Cell, Input, Parameter
+from throughtime.checks import whole_number
 
 _CLOSED_FORM = "Hasani et al., Closed-form continuous-time neural networks, arXiv 2106.13898"
 _GAP = Input(size=1, default=1.0)
@@ -46,9 +47,7 @@ class LiquidTimeConstant(Cell):
     source, year = "Hasani et al., Liquid time-constant networks, arXiv 2006.04439", 2021
 
     def __init__(self, unfolds: int = 6) -> None:
-        if unfolds < 1:
-            raise ValueError(f"LiquidTimeConstant: expected unfolds of at least 1, got {unfolds}.")
-        self.unfolds = unfolds
+        self.unfolds = whole_number("LiquidTimeConstant", "unfolds", unfolds)
 
     def step(self, x, W, R, s, p, u: Any = None):
         d = u.gap / self.unfolds
@@ -75,11 +74,7 @@ class _ClosedForm(Cell):
     source, year = _CLOSED_FORM, 2022
 
     def __init__(self, backbone: int = 1) -> None:
-        if backbone < 0:
-            raise ValueError(
-                f"{type(self).__name__}: expected a backbone of 0 or more layers, got {backbone}."
-            )
-        self.backbone = backbone
+        self.backbone = backbone = whole_number(type(self).__name__, "backbone", backbone, least=0)
         layers = [f"z{k + 1}" for k in range(backbone)]
         self.gates = (layers[0],) if layers else self.heads
         self.recurrent_blocks = (*layers, *self.heads) if layers else self.heads
