@@ -1,8 +1,7 @@
-"""The cells of liquid.py against their equations in NumPy, and against the package ncps."""
+"""The cells of liquid.py against their equations in NumPy."""
 
 import numpy as np
 import pytest
-
 
 from .statements import (
     L2,

@@ -44,12 +44,12 @@ class Parameter:
     """A vector of weights, one for each hidden unit, such as a peephole.
 
     Args:
-        size: its length; None is the number of hidden units. A tuple is a shape: of a tensor that
-            the cell holds as an attribute.
+        size: its length; None is the number of hidden units. A tuple is a shape, in which None is
+            the number of hidden units: ``(None, None)`` is a matrix of a weight for each pair.
         initial: its initial value, see :data:`Start`.
     """
 
-    size: int | tuple[int, ...] | None = None
+    size: int | tuple[int | None, ...] | None = None
     initial: Start = None
 
 
