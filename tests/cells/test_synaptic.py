@@ -84,7 +84,7 @@ def test_it_says_why_it_has_no_kernel():
     layer = tt.Recurrent(SynapticLTC(), 2, 3)
     explained = layer.explain(torch.zeros(4, 1, 2))
     assert explained.backend == "reference"
-    reason = "the matrix sigma_in is used in neg; matrices have a kernel in value @ matrix"
+    reason = "the matrix w_in is used in abs; matrices have a kernel in value @ matrix"
     assert reason in str(explained)
     with pytest.raises(ValueError, match=reason):
         tt.Recurrent(SynapticLTC(), 2, 3, backend="cpp")(torch.zeros(4, 1, 2))

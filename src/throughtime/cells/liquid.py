@@ -52,7 +52,7 @@ class LiquidTimeConstant(Cell):
     def step(self, x, W, R, s, p, u: Any = None):
         d = u.gap / self.unfolds
         leak = torch.exp(-p.log_tau)
-        v = s.h
+        f = v = s.h
         for _ in range(self.unfolds):
             f = sigmoid(W.f(x) + R.f(v))
             v = (v + d * f * p.A) / (1 + d * (leak + f))
@@ -87,7 +87,7 @@ class _ClosedForm(Cell):
         if not self.backbone:
             return [getattr(W, k)(x) + getattr(R, k)(s.h) for k in self.heads]
         z = _backbone(W.z1(x) + R.z1(s.h))
-        for k in self.recurrent_blocks[1 : self.backbone]:
+        for k in self.recurrent_block_names[1 : self.backbone]:
             z = _backbone(getattr(R, k)(z) + getattr(p, f"b_{k}"))
         return [getattr(R, k)(z) + getattr(p, f"b_{k}") for k in self.heads]
 

@@ -89,20 +89,28 @@ class SynapticLTC(Cell):
     def step(self, x, W, R, s, p, u: Any = None):
         k = torch.abs(p.c) * self.unfolds / u.gap
         leak = torch.abs(p.g)
-        pull, total = _currents(W.i(x), p.w_in, p.sigma_in, p.mu_in, p.E_in)
+        of_inputs = _synapses(p.w_in, p.sigma_in, p.mu_in, p.E_in)
+        of_units = _synapses(p.w, p.sigma, p.mu, p.E)
+        pull, total = of_inputs(W.i(x))
         pull, total = pull + leak * p.e, total + leak + k + self.epsilon
         v = s.h
         for _ in range(self.unfolds):
-            numerator, denominator = _currents(v, p.w, p.sigma, p.mu, p.E)
+            numerator, denominator = of_units(v)
             v = (k * v + pull + numerator) / (total + denominator)
         return dict(h=v)
 
 
-def _currents(v, w, sigma, mu, E):
-    """The sums over the synapses of each unit, of their conductances times E and alone; (B, H)."""
-    # The units that are reached come first, so that the sums over the others are one product for
-    # each of them: (H, B, H) @ (H, H, 2).
-    a = torch.sigmoid(torch.addcmul((-sigma * mu).unsqueeze(1), sigma.unsqueeze(1), v))
-    w = torch.abs(w)
-    sums = torch.bmm(a, torch.stack([w * E, w], -1))  # (H, B, 2)
-    return sums[..., 0].T, sums[..., 1].T
+def _synapses(w, sigma, mu, E):
+    """Returns a function of the values v (B, H) of the units from which the synapses come.
+
+    It computes for each unit that is reached the sums of its conductances times E, and alone. What
+    does not depend on v is computed here, once for all substeps.
+    """
+    w, sigma, mu, E = (a.T.contiguous() for a in (torch.abs(w), sigma, mu, E))
+    offset, pull = -sigma * mu, w * E
+
+    def currents(v):
+        a = torch.sigmoid(torch.addcmul(offset, sigma, v.unsqueeze(-1)))  # (B, H, H)
+        return (a * pull).sum(1), (a * w).sum(1)
+
+    return currents

@@ -62,7 +62,7 @@ def _inputs(layer: Stack, x: Tensor, inputs: Any, leading: tuple[int, ...]) -> l
     further = []
     for name, spec in specs.items():
         value = inputs.get(name)
-        if value is None and spec.default is not None:
+        if name not in inputs and spec.default is not None:
             value = x.new_full((), spec.default).expand(*leading, spec.size or layer.hidden_size)
         if not isinstance(value, Tensor):
             raise ValueError(
