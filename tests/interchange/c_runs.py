@@ -47,8 +47,12 @@ def driver(header):
     ]
     binary = "const void *weights, size_t size, " * ("size_t size" in text)
     init = "&state, weights, size" if binary else "&state"
+    # A pointer to the weights may be followed by padding.
+    size = f"sizeof({name}_state) == {upper}_STATE_BYTES"
+    if binary:
+        size = f"sizeof({name}_state) - {upper}_STATE_BYTES - sizeof(void *) < sizeof(void *)"
     return f"""#include "{Path(header).name}"
-typedef char {name}_size[sizeof({name}_state) == {upper}_STATE_BYTES ? 1 : -1];
+typedef char {name}_size[{size} ? 1 : -1];
 void {name}_run({binary}int steps, {", ".join(parameters)});
 void {name}_run({binary}int steps, {", ".join(parameters)})
 {{

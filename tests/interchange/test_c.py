@@ -1,5 +1,8 @@
 """A C file computes what the layer or model computes."""
 
+import ctypes
+import errno
+import subprocess
 
 import numpy as np
 import pytest
@@ -7,15 +10,15 @@ import torch
 from torch import nn
 
 import throughtime as tt
-from throughtime.models.classifier import Classifier
+from throughtime.kernels.printing.c_functions import functions
 from throughtime.models.language_model import LanguageModel
 from throughtime.models.stepwise import StepwiseNetwork
 from throughtime.models.tagger import Tagger
 
 from ..further_inputs import bounded, inputs_of
-from .c_runs import compiled, ran
+from .c_runs import built, compiled, ran
+from .streamed_models import MODELS, REFUSED
 
-CELLS = [name.replace("-", "_") for name in tt.cells.names()]
 T = 30
 
 
@@ -60,6 +63,21 @@ class Functions(tt.Cell):
         return {"h": torch.tanh(near + 0.1 * (roots + steps + smooth + rest))}
 
 
+class Sorted(tt.Cell):
+    gates, states = ("h",), ("h",)
+
+    def step(self, x, W, R, s, p):
+        return {"h": torch.topk(W.h(x) + R.h(s.h), 5)[0]}
+
+
+class Halves(tt.Cell):
+    gates, states = ("h",), ("h",)
+
+    def step(self, x, W, R, s, p):
+        a = torch.tanh(W.h(x) + R.h(s.h))
+        return {"h": torch.cat([a[..., : a.shape[-1] // 2]] * 2, -1)}
+
+
 def layer(cell, *args, **options):
     return tt.Recurrent(cell, *(args or (3, 6)), dtype=torch.float64, **options)
 
@@ -86,15 +104,7 @@ MODULES = {
     "wide": lambda: layer("gru", 37, 33),
     "normed": lambda: nn.utils.parametrizations.weight_norm(layer("gru"), "weight_hh_l0"),
     "torch_like": lambda: tt.LSTM(3, 6, 2, batch_first=True, dtype=torch.float64),
-    "language": lambda: LanguageModel(11, hidden_size=6, embedding_size=5).double(),
-    "tied": lambda: LanguageModel(11, hidden_size=20, tied=True, num_layers=1).double(),
-    "stepwise": lambda: StepwiseNetwork(3, 2, hidden_size=6, cell="lem").double(),
-    "last": lambda: Classifier(4, input_size=3, hidden_size=6, pooling="last").double(),
-    "mean": lambda: Classifier(4, vocab_size=9, hidden_size=6, pooling="mean").double(),
-    "largest": lambda: Classifier(4, input_size=3, hidden_size=6, pooling="max").double(),
-    "tagger": lambda: Tagger(
-        9, 4, letter_feature="none", output="softmax", hidden_size=6, bidirectional=False
-    ).double(),
+    **{name: lambda m=make: m().double() for name, make in MODELS.items()},
 }
 
 
@@ -162,3 +172,237 @@ def test_the_c_file_computes_what_the_module_computes(name, modules, library):
     got = ran(library, name, arrays, wanted.shape[1], np.float64)
     scale = wanted.abs().max()
     torch.testing.assert_close(got / scale, wanted / scale, rtol=0, atol=1e-12)
+
+
+# What a file may store.
+
+
+def test_the_types_of_the_weights_and_where_they_are(tmp_path):
+    torch.manual_seed(0)
+    model = LanguageModel(11, hidden_size=24, embedding_size=20, cell="lem").eval()
+    tokens, headers, files = torch.randint(11, (T,)), [], {}
+    for weights in ("float", "double", "int8"):
+        for binary in (False, True):
+            name = f"{weights}_{'file' if binary else 'array'}"
+            files[name] = tt.save_c(model, tmp_path, name=name, weights=weights, binary=binary)
+            headers.append(files[name][0])
+    library = compiled(tmp_path, headers)
+    with torch.no_grad():
+        wanted = model(tokens[None])[0][0].double()
+        exact = model.double()(tokens[None])[0][0]
+    results = {}
+    for name, paths in files.items():
+        dtype = np.float64 if name.startswith("double") else np.float32
+        content = paths[2].read_bytes() if len(paths) == 3 else None
+        results[name] = ran(library, name, [tokens.numpy()], 11, dtype, content).double()
+    for weights in ("float", "double", "int8"):
+        assert torch.equal(results[f"{weights}_array"], results[f"{weights}_file"])
+    torch.testing.assert_close(results["double_array"], exact, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(results["float_array"], wanted, rtol=0, atol=1e-6)
+    error = (results["int8_array"] - exact).abs().max() / exact.abs().max()
+    assert 1e-5 < error < 0.02
+    size = {n: p[0].read_text().partition("_WEIGHT_BYTES ")[2].split()[0] for n, p in files.items()}
+    assert int(size["float_array"]) == 4 * sum(p.numel() for p in model.parameters())
+    assert int(size["int8_array"]) < 0.4 * int(size["float_array"])
+    assert files["int8_file"][2].stat().st_size == 32 + int(size["int8_file"])
+    hashes = [p[0].read_text().partition("_WEIGHTS_HASH ")[2].split()[0] for p in files.values()]
+    assert len(set(hashes)) == 3
+
+
+def test_the_header_tells_what_a_step_costs(tmp_path):
+    layer = tt.LSTM(3, 40)
+    text = tt.save_c(layer, tmp_path, name="amp")[0].read_text()
+    assert f"AMP_MULTIPLICATIONS {4 * 40 * (3 + 40)}\n" in text
+    assert "120 of sigmoid, 80 of tanh" in " ".join(text.split())
+    assert f"AMP_WEIGHT_BYTES {4 * sum(p.numel() for p in layer.parameters())}\n" in text
+
+
+# Programs that use a file.
+
+PROGRAM = """
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+int main(void)
+{
+    LAYER_state state, other;
+    float x[3] = {0.5f, -1.0f, 2.0f}, first[6], y[6];
+    int k, failed = 0;
+    LAYER_init(&state);
+    LAYER_step(&state, x, first);
+    LAYER_step(&state, x, y);
+    failed |= memcmp(first, y, sizeof y) == 0;
+    LAYER_reset(&state);
+    LAYER_step(&state, x, y);
+    failed |= 2 * (memcmp(first, y, sizeof y) != 0);
+    other = state;
+    x[1] = (float)NAN;
+    LAYER_step(&state, x, y);
+    for (k = 0; k < 6; ++k) failed |= 4 * !isnan(y[k]);
+    x[1] = -1.0f;
+    LAYER_step(&other, x, y);
+    for (k = 0; k < 6; ++k) failed |= 8 * isnan(y[k]);
+    LAYER_reset(&state);
+    LAYER_step(&state, x, y);
+    failed |= 16 * (memcmp(first, y, sizeof y) != 0);
+    printf("%d", failed);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("flags", [["-O1"], ["-O1", "-fsanitize=address,undefined"]])
+def test_a_state_is_reset_and_copied_and_nan_passes_through(flags, tmp_path):
+    layer = tt.Recurrent("lstm-layer-norm", 3, 6, num_layers=2)
+    tt.save_c(layer, tmp_path, name="layer")
+    program = tmp_path / "program"
+    main = tmp_path / "main.c"
+    main.write_text('#include "layer.h"\n' + PROGRAM.replace("LAYER", "layer"))
+    built([main, tmp_path / "layer.c"], program, flags)
+    done = subprocess.run([program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0", "")
+
+
+def test_a_token_that_is_none_and_weights_of_another_model_are_refused(tmp_path):
+    for seed, name in enumerate(("one", "two")):
+        torch.manual_seed(seed)
+        model = LanguageModel(11, hidden_size=6, num_layers=1)
+        tt.save_c(model, tmp_path, name=name, binary=True)
+    library = compiled(tmp_path, [tmp_path / "one.h"])
+    memory = [
+        ctypes.create_string_buffer((tmp_path / f"{n}.bin").read_bytes()) for n in ("one", "two")
+    ]
+    state, y = ctypes.create_string_buffer(4096), (ctypes.c_float * 11)()
+    size = ctypes.c_size_t(len(memory[0]) - 1)
+    assert library.one_init(state, memory[1], size) == 1
+    assert library.one_init(state, memory[0], ctypes.c_size_t(size.value - 4)) == 1
+    assert library.one_init(state, ctypes.byref(memory[0], 1), size) == 1
+    assert library.one_init(state, memory[0], size) == 0
+    assert [library.one_step(state, token, y) for token in (-1, 11, 2**31 - 1)] == [1, 1, 1]
+    assert list(y) == [0.0] * 11
+    assert library.one_step(state, 10, y) == 0
+    assert any(y)
+
+
+# Errors of the functions, in units in the last place.
+
+
+@pytest.mark.parametrize("weights", ["float", "double"])
+def test_the_errors_of_exp_and_tanh_are_those_that_the_header_states(weights, tmp_path):
+    limits = {"exp": 2, "tanh": 3, "sigmoid": 3}
+    text = "".join(f"real my_{name}_(real x) {{ return my_{name}(x); }}\n" for name in limits)
+    real = f"typedef {weights} real;\n#include <math.h>\n#include <stdint.h>\n#include <stddef.h>\n"
+    source = functions(text.replace("my_", "f_"), "f_", weights, weights)
+    declared = "".join(f"real f_{name}_(real x);\n" for name in limits)
+    (tmp_path / "f.c").write_text(real + source + "\n" + declared + text.replace("my_", "f_"))
+    loops = "".join(
+        f"void many_{n}(int count, const {weights} *x, {weights} *y);\n"
+        f"void many_{n}(int count, const {weights} *x, {weights} *y)\n"
+        f"{{ int i; for (i = 0; i < count; ++i) y[i] = f_{n}(x[i]); }}\n"
+        for n in limits
+    )
+    with (tmp_path / "f.c").open("a") as file:
+        file.write(loops)
+    built([tmp_path / "f.c"], tmp_path / "f.so", ["-O2", "-shared", "-fPIC"])
+    library = ctypes.CDLL(str(tmp_path / "f.so"))
+    dtype = np.float32 if weights == "float" else np.float64
+    generator = np.random.default_rng(0)
+    x = np.concatenate([
+        generator.uniform(-120, 120, 100_000),
+        generator.uniform(-2, 2, 100_000),
+        generator.uniform(-1, 1, 100_000) * 10.0 ** generator.uniform(-30, 0, 100_000),
+    ]).astype(dtype)  # fmt: skip
+    wide = x.astype(np.longdouble)
+    exact = {"exp": np.exp(wide), "tanh": np.tanh(wide), "sigmoid": 1 / (1 + np.exp(-wide))}
+    for name, limit in limits.items():
+        y = np.zeros_like(x)
+        getattr(library, f"many_{name}")(
+            len(x), *(a.ctypes.data_as(ctypes.c_void_p) for a in (x, y))
+        )
+        with np.errstate(over="ignore"):
+            nearest = exact[name].astype(dtype)
+        finite = np.isfinite(nearest)
+        unit = np.spacing(np.abs(nearest[finite])).astype(np.longdouble)
+        assert (np.abs(y[finite] - exact[name][finite]) / unit).max() <= limit
+        assert np.array_equal(y[~finite], nearest[~finite])
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], dtype)
+    y = np.zeros_like(special)
+    for name, values in {
+        "exp": [np.inf, 0, 1, 1],
+        "tanh": [1, -1, 0, -0.0],
+        "sigmoid": [1, 0, 0.5, 0.5],
+    }.items():
+        pointers = (a.ctypes.data_as(ctypes.c_void_p) for a in (special, y))
+        getattr(library, f"many_{name}")(len(special), *pointers)
+        assert np.isnan(y[0])
+        assert y[1:].tolist() == values
+        assert np.signbit(y[4]) == (name == "tanh")
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_run_step_by_step_is_refused_with_the_reason(name, tmp_path):
+    make, reason = REFUSED[name]
+    with pytest.raises(ValueError, match=reason):
+        tt.save_c(make(), tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (tt.cells.get("lstm"), "bidirectional=True reads a sequence from its end"),
+        (Sorted(), "topk has no kernel"),
+        (Halves(), "with H = 5 units"),
+    ],
+)
+def test_layers_that_are_refused(cell, reason, tmp_path):
+    layer = tt.Recurrent(cell, 3, 5, bidirectional=cell.name == "lstm")
+    with pytest.raises(ValueError, match=reason):
+        tt.save_c(layer, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "1st", "my-net", "a b", "../x", "größe", "_x", "float", "new", None]
+)
+def test_a_name_that_is_no_identifier_is_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="save_c: "):
+        tt.save_c(tt.GRU(2, 3), tmp_path, name=name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_files_stay(tmp_path):
+    tt.save_c(tt.GRU(2, 3), tmp_path, name="net")
+    before = (tmp_path / "net.c").read_text()
+    with pytest.raises(ValueError, match=r"net\.h exists.*overwrite=True"):
+        tt.save_c(tt.GRU(2, 3), tmp_path, name="net")
+    assert (tmp_path / "net.c").read_text() == before
+    tt.save_c(tt.GRU(2, 3), tmp_path, name="net", overwrite=True)
+    assert (tmp_path / "net.c").read_text() != before
+
+
+def test_a_full_disk_leaves_the_files_that_were_there(tmp_path, monkeypatch):
+    tt.save_c(tt.GRU(2, 3), tmp_path, name="net")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def full(self, content):
+        self.open("wb").close()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        tt.save_c(tt.GRU(2, 3), tmp_path, name="net", overwrite=True)
+    assert str(error.value.filename).endswith("net.h")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_unknown_weights_and_weights_without_a_value(tmp_path):
+    with pytest.raises(ValueError, match='unknown type of weights "int4"; did you mean "int8"'):
+        tt.save_c(tt.GRU(2, 3), tmp_path, weights="int4")
+    layer = tt.GRU(2, 3)
+    with torch.no_grad():
+        layer.weight_hh_l0[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="finite weights, but weight_hh_l0"):
+        tt.save_c(layer, tmp_path)

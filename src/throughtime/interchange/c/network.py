@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from throughtime.interchange.c.arrays import Arrays
-from throughtime.interchange.c.streamed import Streamed
 from throughtime.interchange.steps import StepWeights, further_inputs, traced
+from throughtime.interchange.streamed import Streamed
 from throughtime.kernels.printing.c import (
     Layout,
     MatrixUse,
@@ -252,7 +252,7 @@ class Network:
     def _pooled(self, source: str) -> str:
         """The value of all steps until now that the head reads."""
         pooling, width = self.model.pooling, self.model.recurrent.output_size
-        if pooling == "last":
+        if pooling in ("every", "last"):
             return source
         pooled = self._field("pooled", width, 0.0 if pooling == "mean" else -math.inf)
         if pooling == "max":

@@ -13,9 +13,9 @@ from torch import nn
 from throughtime.checks import unknown
 from throughtime.interchange.c.arrays import Arrays
 from throughtime.interchange.c.network import Network
-from throughtime.interchange.c.streamed import streamed
 from throughtime.interchange.c.text import header_text, source_text
 from throughtime.interchange.computed_weights import with_plain_weights
+from throughtime.interchange.streamed import streamed
 from throughtime.layers.evaluation import evaluating
 from throughtime.written import written_whole
 
