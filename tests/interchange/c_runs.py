@@ -51,7 +51,7 @@ def driver(header):
     size = f"sizeof({name}_state) == {upper}_STATE_BYTES"
     if binary:
         size = f"sizeof({name}_state) - {upper}_STATE_BYTES - sizeof(void *) < sizeof(void *)"
-    return f"""#include "{Path(header).name}"
+    return f"""#include "{header}"
 typedef char {name}_size[{size} ? 1 : -1];
 void {name}_run({binary}int steps, {", ".join(parameters)});
 void {name}_run({binary}int steps, {", ".join(parameters)})

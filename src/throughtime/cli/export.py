@@ -44,28 +44,32 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument(
         "--weights",
-        type=Literal["float", "double", "int8"] | None,
-        help="of C: the type of the numbers; int8 computes in float (default: float)",
+        type=Literal["float", "double", "int8"],
+        default="float",
+        help="of C: the type of the numbers; int8 computes in float",
     )
     parser.add_argument(
         "--binary",
-        type=bool | None,
+        type=bool,
+        default=False,
         help="of C: whether the weights go to a file of their own, which the program loads",
     )
     parser.add_argument(
         "--overwrite", type=bool, default=False, help="whether existing files may be replaced"
     )
-    args = parser.complete(parser.parse(argv))
+    words = parser.parse(argv)
+    args = parser.complete(words)
     assert run is not None
     assert task is not None
-    if args["to"] == "onnx":
-        for option in ("weights", "binary"):
-            if args[option] is not None:
-                parser.error(f"--{option} is an option of --to c. Leave it out")
+    for option in ("weights", "binary"):
+        if args["to"] == "onnx" and option in words:
+            parser.error(f"--{option} is an option of --to c. Leave it out")
     folder = path_of("--output", args["output"])
     if folder.exists() and not folder.is_dir():
         parser.error(f"--output: expected a folder, got the file {folder}")
     name = args["name"] or task.name.replace("-", "_")
+    if Path(name).name != name:
+        parser.error(f"--name: expected the name of a file without its ending, got {name}")
     about = folder / f"{name}.json"
     if not args["overwrite"]:
         _check_free(folder / f"{name}{end}" for end in (".json", *_ENDS[args["to"]]))
@@ -75,8 +79,8 @@ def main(argv: Sequence[str]) -> int:
             model,
             folder,
             name=name,
-            weights=args["weights"] or "float",
-            binary=bool(args["binary"]),
+            weights=args["weights"],
+            binary=args["binary"],
             overwrite=args["overwrite"],
         )
     else:

@@ -25,6 +25,7 @@ __all__ = [
     "SIGN",
     "SUM",
     "Formulas",
+    "in_brackets",
     "in_order",
 ]
 
@@ -41,8 +42,6 @@ class Formulas(ABC):
     Attributes:
         infix: the operators between two values by operation, each with its precedence.
         prefix: the operators before a value.
-        calls: the functions.
-        root: the function of a square root.
     """
 
     infix: ClassVar[Mapping[str, tuple[str, int]]]
