@@ -46,6 +46,21 @@ def _bernoulli(logits: Tensor, temperature: float, generator: torch.Generator | 
     return uniform < (logits / max(temperature, 1e-30)).sigmoid()
 
 
+def _keys_in_order(frames: Tensor) -> Tensor:
+    """The keys that sound, from the lowest to the highest, and then K, at least once.
+
+    Shapes:
+        frames: (N, K) bool. returns: (N, S) int64.
+
+    >>> _keys_in_order(torch.tensor([[False, True, True], [True, False, False]]))
+    tensor([[1, 2, 3],
+            [0, 3, 3]])
+    """
+    K = frames.shape[1]
+    keys = torch.arange(K, device=frames.device).where(frames, K).sort(1).values
+    return F.pad(keys, (0, 1), value=K)[:, : int(frames.sum(1).max()) + 1]
+
+
 class IndependentKeys(KeyHead):
     r"""Keys that are independent of each other, given the past:
 
@@ -100,10 +115,14 @@ class NadeKeys(KeyHead):
     def nll(self, h: Tensor, frames: Tensor) -> Tensor:
         b, c = self.key_biases(h), self.unit_biases(h)
         v = frames.to(b.dtype)
-        # The sum over the keys before each key: of all keys up to it, without its own.
-        terms = v[..., None] * self.W  # (N, K, D)
-        before = terms.cumsum(1) - terms
-        scores = b + ((c[:, None] + before).sigmoid() * self.V).sum(-1)  # (N, K)
+        # The units change only after a key that sounds, so they are computed once for each of
+        # these instead of for all keys: of 88 keys, music sounds a few at a time.
+        W = F.pad(self.W, (0, 0, 0, 1))  # (K + 1, D); the last row stands for the end
+        steps = W[_keys_in_order(frames)]  # (N, S, D)
+        units = (c[:, None] + steps.cumsum(1) - steps).sigmoid()
+        scores = units @ self.V.t()  # (N, S, K), after each number of keys
+        num_before = frames.cumsum(1) - frames.long()  # (N, K)
+        scores = b + scores.gather(1, num_before[:, None]).squeeze(1)
         return F.binary_cross_entropy_with_logits(scores, v, reduction="none").sum(-1)
 
     def draw(
@@ -144,12 +163,9 @@ class RecurrentKeys(KeyHead):
         self.scores = nn.Linear(self.recurrent.output_size, num_keys + 1)
 
     def nll(self, h: Tensor, frames: Tensor) -> Tensor:
-        K = self.num_keys
-        lengths = frames.sum(1) + 1
-        S = int(lengths.max())
-        numbers = torch.arange(K, device=frames.device)
-        keys = numbers.where(frames, K).sort(1).values  # (N, K), K where no key is left
-        keys = F.pad(keys, (0, 1), value=K)[:, :S]  # (N, S), ends with K
+        K, lengths = self.num_keys, frames.sum(1) + 1
+        keys = _keys_in_order(frames)  # (N, S)
+        S = keys.shape[1]
         before = F.pad(keys[:, :-1], (1, 0), value=K)
         x = self.embedding(before) + self.condition(h)[:, None]  # (N, S, D)
         s, _ = self.recurrent(x, lengths=lengths)
