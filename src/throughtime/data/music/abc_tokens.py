@@ -156,13 +156,18 @@ def _tune(where: str, lines: Sequence[str], first: int) -> Tune:
 
 
 def _tidied(tokens: Sequence[str]) -> Iterator[str]:
-    """Without a field that repeats what holds already."""
+    """Without fields that change nothing; metre and key stand before the notes they hold for."""
     holding: dict[str, str] = {}
+    new: dict[str, str] = {}
     for token in tokens:
         if token[:2] in ("M:", "K:"):
-            if holding.get(token[0]) == token:
-                continue
-            holding[token[0]] = token
+            new[token[0]] = token
+            continue
+        for name in "MK":
+            if name in new and holding.get(name) != new[name]:
+                yield new[name]
+        holding |= new
+        new.clear()
         yield token
 
 
