@@ -52,7 +52,7 @@ def load_trees(
         DownloadError, ChecksumError: see `throughtime.data.fetch`.
 
     >>> load_trees("geoquery").splits["train"][0].source  # doctest: +SKIP
-    'can you tell me the capital of var0'
+    'can you tell me the capital of state0'
     """
     is_metaset = isinstance(data, str) and any(
         (Path(data).expanduser() / name).is_file() for name in _METASET
