@@ -12,7 +12,7 @@ from throughtime.models import TreeHypothesis
 from throughtime.tasks.tree_writing import text_of
 from throughtime.tasks.uses import Prediction
 
-__all__ = ["WrittenTree", "nothing_read", "of_hypothesis"]
+__all__ = ["WrittenTree", "nothing_read", "of_hypothesis", "of_tree"]
 
 
 class WrittenTree(NamedTuple):
@@ -45,17 +45,26 @@ def of_hypothesis(
     Args:
         hypothesis: the hypothesis.
         tree: its tree; None if the search has written no node.
+        notation, values: see :func:`of_tree`.
+    """
+    written = of_tree(tree, notation, values)
+    search = {"score": hypothesis.score, "is_finished": hypothesis.is_finished}
+    return written._replace(record=written.record | search)
+
+
+def of_tree(
+    tree: Tree | None, notation: str, values: Mapping[str, Any] | None = None
+) -> WrittenTree:
+    """A tree in a notation, with the value of the program for some inputs.
+
+    Args:
+        tree: the tree; None if the model has written none.
         notation: the name of the notation.
         values: the inputs of the program by name; None runs no program.
     """
     text, reason = ("", "") if tree is None else text_of(tree, notation)
     remarks = [f"the tree is written as an s-expression: {reason}"] if reason else []
-    record: dict[str, Any] = {
-        "text": text,
-        "tree": None if tree is None else to_lists(tree),
-        "score": hypothesis.score,
-        "is_finished": hypothesis.is_finished,
-    }
+    record: dict[str, Any] = {"text": text, "tree": None if tree is None else to_lists(tree)}
     if values is None:
         return WrittenTree([text], record, remarks)
     value = None
