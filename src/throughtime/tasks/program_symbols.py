@@ -198,8 +198,9 @@ class ProgramSymbols(SequenceToSequence):
             return of_tree(read_symbols(symbols), self.assets["notation"], values)
         except TreeError as error:
             shown = symbols if len(symbols) < _LONGEST_SHOWN else f"{symbols[:_LONGEST_SHOWN]}…"
-            reason = f"the symbols that the model wrote are no tree ({error}): {shown}"
-            record = {"text": "", "tree": None, "symbols": symbols, "error": str(error)}
+            why = f"{error.place}: {error.what}"
+            reason = f"the model wrote no tree, but the symbols {shown!r}; {why}"
+            record = {"text": "", "tree": None, "symbols": symbols, "error": why}
             if values is None:
                 return WrittenTree([""], record, [reason])
             return WrittenTree(["\t"], record | {"value": None}, [reason])
