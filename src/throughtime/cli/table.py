@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,8 @@ class _Process:
 
     def _started(self, command: Sequence[str], file: Path, mode: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # A killed call may have left a process that still writes to the old file.
+        self._output.unlink(missing_ok=True)
         with self.training.log_file.open("ab") as log, file.open(mode) as output:
             return subprocess.Popen(
                 command,
@@ -344,13 +347,15 @@ def _as_file_name(name: str) -> str:
 
 def _train(waiting: Sequence[_Training], jobs: int) -> tuple[dict[str, str], int | None]:
     """Trains all that wait; returns the failures by folder, and the signal that came."""
-    queue, running = list(waiting), list[_Process]()
+    queue, running, told = list(waiting), list[_Process](), set[Path]()
     failures: dict[str, str] = {}
     with _signals() as came:
         try:
             while (queue or running) and not came:
-                while queue and len(running) < jobs:
-                    running.append(_Process(queue.pop(0)))
+                free = (each for each in list(queue) if not _is_occupied(each, told))
+                for training in islice(free, jobs - len(running)):
+                    queue.remove(training)
+                    running.append(_Process(training))
                 for process in list(running):
                     failure = process.poll()
                     if failure is None:
@@ -367,6 +372,25 @@ def _train(waiting: Sequence[_Training], jobs: int) -> tuple[dict[str, str], int
             for process in running:
                 process.stop()
     return failures, came[0] if came else None
+
+
+def _is_occupied(training: _Training, told: set[Path]) -> bool:
+    """Whether a process that an earlier call left behind when it was killed still trains here.
+
+    Args:
+        training: the training that is to begin.
+        told: the folders of which the user has been told.
+    """
+    if not training.run.is_training():
+        return False
+    if training.folder not in told:
+        told.add(training.folder)
+        print(
+            f"{training.row}, {training.name}: another process trains in {training.folder}; "
+            "waiting for its end",
+            flush=True,
+        )
+    return True
 
 
 @contextmanager
