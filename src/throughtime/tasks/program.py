@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +30,12 @@ from throughtime.data.trees import (
     TreeLabels,
     TreeSet,
     collate_trees,
+    load_trees,
     read_trees,
 )
 from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderTreeDecoder, Grammar, TreeHypothesis, Trees
-from throughtime.reading import Entries, Maybe, Whole
+from throughtime.reading import Each, Entries, Maybe, Whole
 from throughtime.tasks.alignments import tokens_of
 from throughtime.tasks.program_settings import ProgramConfig, TreesToJudge, WritingOptions
 from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, first_of, split_of
@@ -42,11 +43,11 @@ from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
-from throughtime.tasks.tree_data import TREE_FACTS, facts_of, figures_of, trees_of_config
 from throughtime.tasks.tree_predictions import nothing_read, of_hypothesis
 from throughtime.tasks.tree_writing import (
     Bounds,
     any_known_label,
+    has_tests,
     text_of,
     tree_figures,
     trees_of,
@@ -103,7 +104,10 @@ class ProgramWriting(BatchTask):
             "data": str,
             "data_sha256": str,
             "num_examples": COUNTS,
-            **TREE_FACTS,
+            "notation": Literal[tuple(NOTATIONS)],
+            "commutative": Each(str),
+            "has_tests": bool,
+            "has_skeletons": bool,
             "tokeniser": tokeniser_from_json,
             "labels": TreeLabels.from_json,
             "longest_source": Whole(1, LONGEST),
@@ -128,14 +132,26 @@ class ProgramWriting(BatchTask):
 
     @cached_property
     def figures(self) -> Mapping[str, Figure]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return {"loss": Figure("nats per node"), **figures_of(self.assets)}
+        names = ["exact_match"]
+        names += ["exact_match_seen", "exact_match_unseen"] if self.assets["has_skeletons"] else []
+        names += ["passes"] if self.assets["has_tests"] else []
+        shares = {name: Figure(better="higher") for name in names}
+        return {"loss": Figure("nats per node"), **shares}
 
     # The data.
 
     @cached_property
     def trees(self) -> TreeSet:
         """The data. Raises a ValueError if they are not those of the training of a loaded run."""
-        trees = trees_of_config(self.config)
+        c = self.config
+        trees = load_trees(
+            c.data,
+            notation=c.notation,
+            encoding=c.encoding,
+            valid_fraction=c.valid_fraction,
+            test_fraction=c.test_fraction,
+            cut=c.split,
+        )
         sha256 = trees.fingerprint()
         check_unchanged(self.name, "the trees", trees.name, sha256, self._assets)
         return trees
@@ -178,11 +194,15 @@ class ProgramWriting(BatchTask):
         if self.config.constrained:
             batch = Trees(*collate_trees([example.tree for example in train], self.labels))
             grammar = Grammar.observed(len(self.labels), [batch]).to_json()
+        marks = {getattr(example, "is_seen", None) for example in valid}
         return {
             "data": data.name,
             "data_sha256": data.fingerprint(),
             "num_examples": {split: len(examples) for split, examples in data.splits.items()},
-            **facts_of(data, valid),
+            "notation": data.notation,
+            "commutative": sorted(data.commutative),
+            "has_tests": any(has_tests(example) for example in valid),
+            "has_skeletons": {True, False} <= marks,
             "tokeniser": self.tokeniser.to_json(),
             "labels": self.labels.to_json(),
             "longest_source": max(map(len, self._sources("train"))),
@@ -415,7 +435,11 @@ class ProgramWriting(BatchTask):
         say: Callable[[str], None],
         explain: bool = False,
     ) -> Iterator[Prediction]:
-        values = options.values(self.assets["has_tests"])
+        if options.inputs is not None and not self.assets["has_tests"]:
+            raise ValueError(
+                "--inputs: the trees of this run are no programs of AlgoLisp, so they have no "
+                "values. Leave it out."
+            )
         unknown = UnknownTokens(self.tokeniser)
         longest, number = self.assets["longest_source"], 0
         limit = num_read(longest)
@@ -446,7 +470,7 @@ class ProgramWriting(BatchTask):
                         )
                     ids, hypothesis = next(results)
                     lines_of_tree, record, remarks = of_hypothesis(
-                        hypothesis, self._tree(hypothesis), self.assets["notation"], values
+                        hypothesis, self._tree(hypothesis), self.assets["notation"], options.values
                     )
                     for remark in remarks:
                         say(f"line {number}: {remark}")

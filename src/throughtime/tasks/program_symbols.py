@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -23,7 +23,9 @@ from throughtime.data.trees import (
     write_symbols,
 )
 from throughtime.reading import Entries
+from throughtime.tasks.network import check_range
 from throughtime.tasks.pair_predictions import SearchOptions
+from throughtime.tasks.program_settings import WritingOptions
 from throughtime.tasks.run_data import splits_joined
 from throughtime.tasks.sequence_to_sequence import (
     JudgingOptions,
@@ -32,9 +34,8 @@ from throughtime.tasks.sequence_to_sequence import (
 )
 from throughtime.tasks.task import Figure
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
-from throughtime.tasks.tree_data import TREE_FACTS, facts_of, figures_of, trees_of_config
+from throughtime.tasks.tree_data import TREE_FACTS, TreeDataConfig, facts_of, figures_of
 from throughtime.tasks.tree_predictions import WrittenTree, nothing_read, of_tree
-from throughtime.tasks.tree_settings import ProgramInputs, TreeTextsConfig
 from throughtime.tasks.tree_writing import text_of, tree_figures
 from throughtime.tasks.uses import Prediction
 
@@ -44,16 +45,35 @@ _LONGEST_SHOWN = 200
 
 
 @dataclass
-class ProgramSymbolsConfig(TreeTextsConfig, SequenceToSequenceConfig):
-    """The texts and trees, and the settings of all sequence-to-sequence tasks."""
+class ProgramSymbolsConfig(TreeDataConfig, SequenceToSequenceConfig):
+    """The texts and trees, and the settings of all sequence-to-sequence tasks.
+
+    Args:
+        tokenisation: how a text is split into tokens: symbols, by spaces; or words, which also
+            separates punctuation marks.
+        lower_case: convert words to lower case.
+        min_count: how often a word must occur in the training split to be in the vocabulary.
+        vocab_size: largest size of the vocabulary of the texts (default: no limit).
+    """
+
+    _: KW_ONLY
+    tokenisation: Literal["symbols", "words"] = "symbols"
+    lower_case: bool = False
+    min_count: int = 1
+    vocab_size: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, ("min_count",), most=2**31 - 1)
+        check_range(self, ("vocab_size",), least=5, most=2**31 - 1)
 
 
 @dataclass
-class SymbolWritingOptions(ProgramInputs, SearchOptions):
-    """How a tree is written, and the inputs of the program."""
+class SymbolWritingOptions(WritingOptions, SearchOptions):
+    """How a tree is searched and written."""
 
     def __post_init__(self) -> None:
-        ProgramInputs.__post_init__(self)
+        WritingOptions.__post_init__(self)
         SearchOptions.__post_init__(self)
 
 
@@ -107,7 +127,7 @@ class ProgramSymbols(SequenceToSequence):
     @cached_property
     def trees(self) -> TreeSet:
         """The texts and trees."""
-        return trees_of_config(self.config)
+        return self.config.trees()
 
     def read_pairs(self) -> PairSet:
         trees, kinds = self.trees, (self.config.tokenisation, "symbols")
@@ -166,7 +186,11 @@ class ProgramSymbols(SequenceToSequence):
         explain: bool = False,
     ) -> Iterator[Prediction]:
         assert isinstance(options, SymbolWritingOptions)
-        values = options.values(self.assets["has_tests"])
+        if options.inputs is not None and not self.assets["has_tests"]:
+            raise ValueError(
+                "--inputs: the trees of this run are no programs of AlgoLisp, so they have no "
+                "values. Leave it out."
+            )
         waiting: deque[str] = deque()
 
         def noted() -> Iterator[Sequence[str]]:
@@ -181,7 +205,7 @@ class ProgramSymbols(SequenceToSequence):
                 continue
             lines, records = [], []
             for rank, output in enumerate(prediction.record["outputs"], 1):
-                written = self._written(output["text"], values)
+                written = self._written(output["text"], options.values)
                 lines += written.lines
                 records.append(written.record | {"score": output["score"]})
                 place = f"line {number}" + (f", output {rank}" if options.n_best else "")

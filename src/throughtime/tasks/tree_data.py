@@ -1,17 +1,72 @@
-"""What all tasks whose examples are texts and their trees need to know of their data."""
+"""The settings of texts and trees, and what a trained model needs to know of its data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from throughtime.data.trees import NOTATIONS, TreeExample, TreeSet, load_trees
+from throughtime.checks import unknown
+from throughtime.data.splits import Cut
+from throughtime.data.trees import NOTATIONS, TREE_SETS, TreeExample, TreeSet, load_trees
 from throughtime.reading import Each
+from throughtime.tasks.network import NetworkConfig
+from throughtime.tasks.run_data import absolute_files
 from throughtime.tasks.task import Figure
-from throughtime.tasks.tree_settings import TreeTextsConfig
 from throughtime.tasks.tree_writing import has_tests
 
-__all__ = ["TREE_FACTS", "facts_of", "figures_of", "trees_of_config"]
+__all__ = ["TREE_FACTS", "TreeDataConfig", "facts_of", "figures_of"]
+
+
+@dataclass
+class TreeDataConfig(NetworkConfig):
+    """The texts and trees.
+
+    Args:
+        data: name of a data set (algolisp, geoquery, atis-logic, django, nl2bash, sst-trees,
+            synthetic-trees); a file with a text, a tab and a tree on each line; a folder with such
+            files for train, valid and test; SOURCE,TARGET, two files with corresponding lines; or
+            a folder with the published files of AlgoLisp.
+        notation: notation of the trees in your own files: s-expression, json, treebank, python or
+            shell (default: s-expression).
+        encoding: encoding of the files of --data, as Python names it.
+        valid_fraction: fraction of the examples that is kept for validation, if the data have no
+            splits (default: 0.1).
+        test_fraction: fraction of the examples that is kept for the test (default: 0).
+        split: how one file is cut into training, validation and test: order, one after the other;
+            random, single examples (those of equal texts together); blocks, parts of ten blocks of
+            consecutive examples.
+    """
+
+    data: str = "geoquery"
+    notation: str | None = None
+    encoding: str = "utf-8"
+    valid_fraction: float | None = None
+    test_fraction: float | None = None
+    split: Cut = "order"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.data = absolute_files(self.data, TREE_SETS)
+        if self.notation is not None and self.notation not in NOTATIONS:
+            raise ValueError(f"--notation: {unknown('notation', self.notation, NOTATIONS)}")
+
+    def trees(self, **options: Any) -> TreeSet:
+        """Reads the texts and trees.
+
+        Args:
+            options: further options of :func:`throughtime.data.trees.load_trees`.
+        """
+        return load_trees(
+            self.data,
+            notation=self.notation,
+            encoding=self.encoding,
+            valid_fraction=self.valid_fraction,
+            test_fraction=self.test_fraction,
+            cut=self.split,
+            **options,
+        )
+
 
 TREE_FACTS: Mapping[str, Any] = {
     "notation": Literal[tuple(NOTATIONS)],
@@ -20,18 +75,6 @@ TREE_FACTS: Mapping[str, Any] = {
     "has_skeletons": bool,
 }
 """The kinds of the assets that :func:`facts_of` computes."""
-
-
-def trees_of_config(config: TreeTextsConfig) -> TreeSet:
-    """The texts and trees that the settings name; see :func:`throughtime.data.trees.load_trees`."""
-    return load_trees(
-        config.data,
-        notation=config.notation,
-        encoding=config.encoding,
-        valid_fraction=config.valid_fraction,
-        test_fraction=config.test_fraction,
-        cut=config.split,
-    )
 
 
 def facts_of(data: TreeSet, valid: Sequence[TreeExample]) -> dict[str, Any]:
