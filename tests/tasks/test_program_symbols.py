@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from throughtime.tasks.program_symbols import (
     SymbolWritingOptions,
     TreePair,
 )
-from throughtime.tasks.sequence_to_sequence import JudgingOptions
+from throughtime.tasks.sequence_to_sequence import JudgingOptions, SequenceToSequenceConfig
 
 from .test_program import FOUR, TEXT, learned, program
 
@@ -54,7 +54,8 @@ def test_four_trees_are_learned_exactly(folder, options):
     task.check()
     model = learned(task, 60)
     result = task.evaluate(model)
-    assert set(result.figures) == set(task.figures) == {"loss", "exact_match"}
+    assert set(result.figures) == set(task.figures)
+    assert set(task.figures) == {"loss", "exact_match", "node_f1", "edge_f1"}
     assert result.figures["exact_match"] == 1
     assert list(result.outputs) == [tree for _, tree in FOUR]
     # A loaded run needs its assets only.
@@ -102,10 +103,17 @@ def test_it_is_judged_as_program_is(monkeypatch, folder):
     monkeypatch.setattr(task, "trees", data)
     assert set(task.figures) == {
         *("loss", "exact_match", "exact_match_seen", "exact_match_unseen", "passes"),
+        *("node_f1", "edge_f1"),
     }
     # The second tree is right up to the order of the arguments; the third output is no tree.
     outputs = ["( + a b )", "( + ( + b a ) 1 )", "( + a b", "( len b )"]
-    assert task.judge(task.split("valid"), outputs) == {
+    figures = task.judge(task.split("valid"), outputs)
+    # The last tree has one of two nodes right; the output that is no tree has none of three.
+    recall = (1 + 1 + 0 + 1 / 2) / 4
+    precision = (1 + 1 + 1 + 1 / 2) / 4
+    assert figures.pop("node_f1") == pytest.approx(2 * precision * recall / (precision + recall))
+    assert figures.pop("edge_f1") > 0
+    assert figures == {
         "exact_match": 0.5,
         "exact_match_seen": 1.0,
         "exact_match_unseen": 0.0,
@@ -149,6 +157,12 @@ def test_several_outputs_of_a_line_are_ranked(folder):
     # What is no tree is told, with its line and its rank.
     wrong = [i for i, each in enumerate(result.record["outputs"], 1) if each["tree"] is None]
     assert [line.partition(":")[0] for line in said] == [f"line 1, output {i}" for i in wrong]
+
+
+def test_settings_have_the_defaults_of_all_sequence_to_sequence_tasks():
+    config, usual = ProgramSymbolsConfig(), SequenceToSequenceConfig()
+    assert config.bidirectional
+    assert {field.name: getattr(config, field.name) for field in fields(usual)} == asdict(usual)
 
 
 def test_a_pair_holds_its_example():

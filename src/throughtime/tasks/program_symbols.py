@@ -25,7 +25,6 @@ from throughtime.data.trees import (
 from throughtime.reading import Entries
 from throughtime.tasks.network import check_range
 from throughtime.tasks.pair_predictions import SearchOptions
-from throughtime.tasks.program_settings import WritingOptions
 from throughtime.tasks.run_data import splits_joined
 from throughtime.tasks.sequence_to_sequence import (
     JudgingOptions,
@@ -35,7 +34,9 @@ from throughtime.tasks.sequence_to_sequence import (
 from throughtime.tasks.task import Figure
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
 from throughtime.tasks.tree_data import TREE_FACTS, TreeDataConfig, facts_of, figures_of
+from throughtime.tasks.tree_overlap import overlap_figures
 from throughtime.tasks.tree_predictions import WrittenTree, nothing_read, of_tree
+from throughtime.tasks.tree_settings import WritingOptions
 from throughtime.tasks.tree_writing import text_of, tree_figures
 from throughtime.tasks.uses import Prediction
 
@@ -64,6 +65,7 @@ class ProgramSymbolsConfig(TreeDataConfig, SequenceToSequenceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_data()
         check_range(self, ("min_count",), most=2**31 - 1)
         check_range(self, ("vocab_size",), least=5, most=2**31 - 1)
 
@@ -101,7 +103,7 @@ class ProgramSymbols(SequenceToSequence):
     and the same figures, but the decoder writes labels and brackets one after another and knows of
     no tree. Symbols that are no tree count as wrong.
 
-    Metrics: those of :class:`throughtime.tasks.program.ProgramWriting`.
+    Metrics: those of :class:`throughtime.tasks.source_to_tree.SourceToTree`.
 
     Source: Dong and Lapata, arXiv 1601.01280, the sequence-to-sequence model.
     """
@@ -168,7 +170,8 @@ class ProgramSymbols(SequenceToSequence):
             assert isinstance(pair, TreePair)
             examples.append(pair.example)
         trees = [_tree(output) for output in outputs]
-        return tree_figures(examples, trees, self.assets["commutative"])
+        figures = tree_figures(examples, trees, self.assets["commutative"])
+        return figures | overlap_figures([example.tree for example in examples], trees)
 
     def shown_target(self, target: str) -> str:
         """The tree in the notation of the training; symbols that are no tree stay as they are."""

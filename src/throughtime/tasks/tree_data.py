@@ -10,7 +10,6 @@ from throughtime.checks import unknown
 from throughtime.data.splits import Cut
 from throughtime.data.trees import NOTATIONS, TREE_SETS, TreeExample, TreeSet, load_trees
 from throughtime.reading import Each
-from throughtime.tasks.network import NetworkConfig
 from throughtime.tasks.run_data import absolute_files
 from throughtime.tasks.task import Figure
 from throughtime.tasks.tree_writing import has_tests
@@ -19,16 +18,16 @@ __all__ = ["TREE_FACTS", "TreeDataConfig", "facts_of", "figures_of"]
 
 
 @dataclass
-class TreeDataConfig(NetworkConfig):
-    """The texts and trees.
+class TreeDataConfig:
+    """The texts and trees; the settings of a task have this class as a base beside others.
 
     Args:
         data: name of a data set (algolisp, geoquery, atis-logic, django, nl2bash, sst-trees,
             synthetic-trees); a file with a text, a tab and a tree on each line; a folder with such
             files for train, valid and test; SOURCE,TARGET, two files with corresponding lines; or
             a folder with the published files of AlgoLisp.
-        notation: notation of the trees in your own files: s-expression, json, treebank, python or
-            shell (default: s-expression).
+        notation: notation of the trees in your own files, source trees included: s-expression,
+            json, treebank, python or shell (default: s-expression).
         encoding: encoding of the files of --data, as Python names it.
         valid_fraction: fraction of the examples that is kept for validation, if the data have no
             splits (default: 0.1).
@@ -45,8 +44,11 @@ class TreeDataConfig(NetworkConfig):
     test_fraction: float | None = None
     split: Cut = "order"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check_data(self) -> None:
+        """Makes the path of the user's own data absolute, and checks the name of the notation.
+
+        A subclass calls it in its ``__post_init__``.
+        """
         self.data = absolute_files(self.data, TREE_SETS)
         if self.notation is not None and self.notation not in NOTATIONS:
             raise ValueError(f"--notation: {unknown('notation', self.notation, NOTATIONS)}")
@@ -98,12 +100,15 @@ def facts_of(data: TreeSet, valid: Sequence[TreeExample]) -> dict[str, Any]:
 
 
 def figures_of(assets: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figures of :func:`throughtime.tasks.tree_writing.tree_figures` that the data allow.
+    """The figures of all tasks that write trees, as far as the data allow.
+
+    They are those of :func:`throughtime.tasks.tree_writing.tree_figures` and of
+    :func:`throughtime.tasks.tree_overlap.overlap_figures`.
 
     Args:
         assets: the assets of a task, with those of :func:`facts_of`.
     """
-    names = ["exact_match"]
+    names = ["exact_match", "node_f1", "edge_f1"]
     names += ["exact_match_seen", "exact_match_unseen"] if assets["has_skeletons"] else []
     names += ["passes"] if assets["has_tests"] else []
     return {name: Figure(better="higher") for name in names}
