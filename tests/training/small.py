@@ -34,6 +34,7 @@ OPTIONS = {
     "tagging": "--data {folder}/tagged.txt --hidden_size 8 --letter_size 4 --batch_size 8",
     "classification": "--data {folder}/labelled.tsv --hidden_size 8 --batch_size 8",
     "program": "--data {folder}/trees.tsv --hidden_size 8 --batch_size 8 --dropout 0.1",
+    "program-symbols": "--data {folder}/trees.tsv --hidden_size 8 --batch_size 8 --dropout 0.1",
     "memory": "--problem parity --length 6 --hidden_size 8 --batches_per_epoch 30",
     "pole": "",
 }
