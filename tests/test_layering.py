@@ -36,6 +36,7 @@ OWNED = {
     "triton": "kernels/triton",
 }
 ON_USE = {"matplotlib", "plotly", "onnx", "tensorboard", "openTSNE", "starlette", "uvicorn"}
+ON_USE |= {"mido", "scipy"}
 LAZY = {"import_module", "__import__"}
 
 

@@ -19,8 +19,8 @@ from throughtime.data.trees import (
 )
 from throughtime.models import TreeHypothesis
 from throughtime.tasks.program import ProgramConfig, ProgramWriting
-from throughtime.tasks.program_settings import TreesToJudge, WritingOptions
 from throughtime.tasks.tree_predictions import of_hypothesis
+from throughtime.tasks.tree_settings import TreesToJudge, WritingOptions
 from throughtime.tasks.tree_writing import any_known_label, text_of, tree_figures
 
 FOUR = [
@@ -84,7 +84,9 @@ def test_four_trees_are_learned_exactly(folder, options):
     assert result.figures["exact_match"] == 1
     assert result.figures["loss"] < 0.2
     assert list(result.outputs) == [tree for _, tree in FOUR]
-    assert set(result.figures) == set(task.figures) == {"loss", "exact_match"}
+    names = {"loss", "exact_match", "node_f1", "edge_f1"}
+    assert set(result.figures) == set(task.figures) == names
+    assert result.figures["node_f1"] == result.figures["edge_f1"] == 1
     # A loaded run needs its assets only.
     loaded = ProgramWriting(task.config, json.loads(json.dumps(task.assets)))
     texts = ["add a and b", "", "the length of zebras"]

@@ -20,6 +20,7 @@ from throughtime.data.trees.brackets import (
     write_treebank,
 )
 from throughtime.data.trees.examples import TreeExample, TreeSet
+from throughtime.data.trees.expressions import expression_trees, spelled
 from throughtime.data.trees.lists import from_lists, read_json, to_lists, write_json
 from throughtime.data.trees.loading import load_trees, read_trees
 from throughtime.data.trees.notations import NOTATIONS, Notation
@@ -29,7 +30,7 @@ from throughtime.data.trees.shell import read_shell, write_shell
 from throughtime.data.trees.synthetic import synthetic_trees
 from throughtime.data.trees.terms import read_term
 from throughtime.data.trees.tree import Tree, TreeError, equal_trees
-from throughtime.data.trees.tree_batches import TreeBatch, TreeLabels, collate_trees
+from throughtime.data.trees.tree_batches import TreeBatch, TreeLabels, collate_trees, pad_trees
 from throughtime.data.trees.tree_sets import TREE_SETS
 
 __all__ = [
@@ -48,11 +49,13 @@ __all__ = [
     "TreeSet",
     "collate_trees",
     "equal_trees",
+    "expression_trees",
     "from_lists",
     "from_prefix",
     "from_symbols",
     "generate_programs",
     "load_trees",
+    "pad_trees",
     "passes",
     "program_type",
     "read_json",
@@ -65,6 +68,7 @@ __all__ = [
     "read_trees",
     "read_type",
     "skeleton",
+    "spelled",
     "stored_programs",
     "synthetic_trees",
     "to_lists",
