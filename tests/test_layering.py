@@ -10,6 +10,7 @@ import throughtime
 LEVELS = {
     "checks": 0,
     "counted": 0,
+    "written": 0,
     "reading": 1,
     "cells": 1,
     "kernels": 2,
@@ -34,18 +35,9 @@ OWNED = {
     "lightning_fabric": "training/gradient.py",
     "triton": "kernels/triton",
 }
-ON_USE = {
-    "matplotlib",
-    "plotly",
-    "onnx",
-    "tensorboard",
-    "openTSNE",
-    "starlette",
-    "uvicorn",
-    "soundfile",
-    "soxr",
-    "jiwer",
-}
+ON_USE = {"matplotlib", "plotly", "onnx", "tensorboard", "openTSNE", "starlette", "uvicorn"}
+ON_USE |= {"mido", "scipy"}
+ON_USE |= {"soundfile", "soxr", "jiwer"}
 LAZY = {"import_module", "__import__"}
 
 
