@@ -14,6 +14,7 @@ from throughtime.cells.cell import Cell
 from throughtime.kernels import Call, Explanation, dispatch
 from throughtime.kernels.graph.random import new_seed
 from throughtime.layers.incoming import prepared
+from throughtime.layers.planning import Network
 from throughtime.layers.spec import OPTIONS, LayerSpec, default_of
 from throughtime.layers.stack import Incoming, Stack
 from throughtime.layers.stream import Stream
@@ -280,7 +281,17 @@ class Recurrent(Stack):
                 f"{self.who}: bidirectional=True reads a sequence from its end too, which a "
                 f"stream does not know. Use one direction."
             )
-        return Stream(self, self.batch_first)
+        return Stream(self, self.batch_first, self.network)
+
+    def network(self) -> Network:
+        """The parts of the layer that the compiled plan of a stream runs."""
+        changed = [
+            name
+            for name in ("forward", "_through_layers", "_call", "_weights")
+            if getattr(type(self), name) is not getattr(Recurrent, name)
+        ]
+        changed += ["forward"] if "forward" in vars(self) else []
+        return Network(self, refusal=f"{changed[0]} is overridden" if changed else "")
 
     def explain(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from throughtime.layers.evaluation import evaluating
+from throughtime.layers.live import Live
+from throughtime.layers.planning import Network
 from throughtime.reading import Entries, json_value, typed
 
 __all__ = ["Stream"]
@@ -26,6 +28,8 @@ class Stream:
     Args:
         module: called as ``module(x, state) -> (y, state)``, with time first or second.
         batch_first: whether the module's sequences are (B, T, …) instead of (T, B, …).
+        describe: returns the parts of the module for a compiled plan, which then runs the steps
+            wherever it can; None if each step is a call of the module.
 
     Shapes:
         step: x and y (B, …), one time step. read: sequences in the module's layout.
@@ -36,10 +40,30 @@ class Stream:
     torch.Size([2, 5])
     """
 
-    def __init__(self, module: nn.Module, batch_first: bool) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        batch_first: bool,
+        describe: Callable[[], Network] | None = None,
+    ) -> None:
         self.module, self.batch_first = module, batch_first
-        self.state: Any = None
+        self._describe = describe
+        self._live = None if describe is None else Live(module, describe)
+        self._state: Any = None
+
+    @property
+    def state(self) -> Any:
         """The module's state after the last step; None before the first step."""
+        if self._live is not None and self._live.has_states:
+            states = self._live.take_states()
+            self._state = states[0] if len(states) == 1 else states
+        return self._state
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        if self._live is not None:
+            self._live.has_states = False
+        self._state = value
 
     def step(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor:
         """Reads one time step of each row, and returns its output.
@@ -48,13 +72,25 @@ class Stream:
             x: the input of the step.
             inputs: the further inputs of a cell that declares ``inputs``: (B, H) or (B, 1) by name.
         """
+        if self._live is not None:
+            y = self._live.run(x, inputs, self._state, is_step=True)
+            if y is not None:
+                return y
         time = 1 if self.batch_first else 0
         if inputs is not None:
             inputs = {name: value.unsqueeze(time) for name, value in inputs.items()}
-        return self.read(x.unsqueeze(time), inputs).squeeze(time)
+        return self._call(x.unsqueeze(time), inputs).squeeze(time)
 
     def read(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor:
         """Reads a piece of any number of steps, and returns its outputs; see :meth:`step`."""
+        if self._live is not None:
+            y = self._live.run(x, inputs, self._state, is_step=False)
+            if y is not None:
+                return y
+        return self._call(x, inputs)
+
+    def _call(self, x: Tensor, inputs: Mapping[str, Tensor] | None) -> Tensor:
+        """Calls the module with a piece of a sequence."""
         more = {} if inputs is None else {"inputs": inputs}
         # Evaluation mode, because dropout would make the outputs random.
         with evaluating(self.module):
@@ -63,9 +99,10 @@ class Stream:
 
     def fork(self) -> Stream:
         """A second, independent stream that continues from the present state."""
-        other = Stream(self.module, self.batch_first)
+        other = Stream(self.module, self.batch_first, self._describe)
         # Shared without a copy: a step creates a new state and never writes into the old one.
-        other.state = self.state
+        other._state = self._state
+        other._live = None if self._live is None else self._live.fork()
         return other
 
     def reset(self) -> None:
@@ -78,11 +115,12 @@ class Stream:
         Raises:
             ValueError: if there is no state yet, before the first step.
         """
-        if self.state is None:
+        state = self.state
+        if state is None:
             raise ValueError("Stream.save: there is no state before the first step.")
-        states = [self.state] if isinstance(self.state, Tensor) else list(self.state)
+        states = [state] if isinstance(state, Tensor) else list(state)
         named = {f"state.{i}": s.contiguous() for i, s in enumerate(states)}
-        about = {"stream": json.dumps({"is_tuple": not isinstance(self.state, Tensor)})}
+        about = {"stream": json.dumps({"is_tuple": not isinstance(state, Tensor)})}
         save_file(named, str(path), about)
 
     def load(self, path: str | Path) -> None:

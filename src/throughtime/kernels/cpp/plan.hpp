@@ -1,0 +1,220 @@
+// Runs a network one step after the other in one call: stacked layers, each of which is a compiled
+// cell with its product with W, and optionally a table of embeddings before them and a linear map
+// after them.
+//
+// All weights are packed and all memory is allocated before the first step. One thread runs all
+// steps: for the few rows that a plan is made for, waking a second thread takes longer.
+#pragma once
+
+#include "recurrence.hpp"
+
+namespace throughtime {
+
+// y = x A + b for a few rows; `inputs` and `outputs` are the numbers of elements of x and y.
+struct Linear {
+    const char* panel;  // A, packed by pack_linear; null: y = b
+    const char* bias;   // in the compute type, padded to whole tiles
+    int64_t inputs, outputs;
+};
+
+// The arguments of one layer. Python fills it; plan.py declares the same fields in this order.
+struct Layer {
+    void (*run)(const Context*);  // the compiled cell
+    Context* context;
+    Array x;  // the input, rows of x_width elements
+    int64_t x_width;
+    Linear input;   // the products with W
+    char* hoisted;  // their results, rows of input.outputs elements
+    Array output;   // rows of context->width elements
+    char* sum;      // the output plus x, of a residual layer: rows of context->width; else null
+};
+
+// A network. Python fills it; plan.py declares the same fields in this order.
+struct Plan {
+    int64_t rows, time;  // B; the number of steps that have run
+    int64_t layers;
+    const uint8_t* flags;  // zeros: no step starts from an initial state
+    char* x;               // (rows, x_width), to which the input of each step is copied
+    int64_t x_width, inputs;
+    const char* table;  // embeddings, (tokens, inputs), whose rows the tokens of the caller name;
+    int64_t tokens;     // null: the caller passes the inputs themselves
+    Array y;            // the output of the last layer, rows of y_width elements
+    int64_t y_width;
+    Linear head;     // the linear map after the last layer; its bias is null if there is none
+    char* results;    // (rows, outputs of the head), in the compute type
+    int64_t outputs;  // the elements of a row of the result
+    Layer layer[1];
+};
+
+template <class S> char* at_time(const Array& a, int64_t t) {
+    return a.base + (t & a.mask) * a.time * int64_t(sizeof(S));
+}
+
+constexpr int NV_LINEAR = BYTES == 64 ? 8 : 4;  // vectors of outputs in a tile
+constexpr int ROWS_LINEAR = 3;
+
+template <class S> TT_INLINE int64_t panel_of_linear(int64_t inputs) {
+    return round_up(inputs, Product<S>::TOGETHER) * NV_LINEAR * Simd<Compute<S>>::LANES;
+}
+
+// One tile of outputs for MR rows, of which the first `vectors` vectors exist.
+template <class S, int MR>
+TT_INLINE void linear_tile(
+    const S* const (&a)[MR], const S* panel, int64_t K, const Compute<S>* bias, Compute<S>* y,
+    int64_t y_width, int64_t outputs) {
+    constexpr int64_t LANES = Simd<Compute<S>>::LANES;
+    Vec<Compute<S>> acc[MR][NV_LINEAR];
+#pragma GCC unroll 4
+    for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 8
+        for (int n = 0; n < NV_LINEAR; ++n) acc[m][n] = load(bias + n * LANES);
+    accumulate<S, MR, NV_LINEAR, NV_LINEAR, 0>(acc, a, panel, K);
+#pragma GCC unroll 4
+    for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 8
+        for (int n = 0; n < NV_LINEAR; ++n) {
+            const int64_t left = outputs - n * LANES;
+            Compute<S>* to = y + m * y_width + n * LANES;
+            if (left >= LANES) store(to, acc[m][n]);
+            else if (left > 0) memcpy(to, &acc[m][n], size_t(left) * sizeof(Compute<S>));
+        }
+}
+
+template <class S, int MR>
+TT_INLINE void linear_rows(
+    int rows, const S* x, int64_t x_width, const S* panel, int64_t K, const Compute<S>* bias,
+    Compute<S>* y, int64_t y_width, int64_t outputs) {
+    if constexpr (MR > 0) {
+        if (rows < MR)
+            return linear_rows<S, MR - 1>(
+                rows, x, x_width, panel, K, bias, y, y_width, outputs);
+        const S* a[MR];
+        for (int m = 0; m < MR; ++m) a[m] = x + m * x_width;
+        linear_tile<S, MR>(a, panel, K, bias, y, y_width, outputs);
+    }
+}
+
+// y (rows, outputs) = x A + b; the rows of x are x_width elements apart.
+template <class S>
+__attribute__((noinline)) void linear(
+    const Linear& map, const S* x, int64_t x_width, Compute<S>* y, int64_t rows) {
+    constexpr int64_t tile = NV_LINEAR * Simd<Compute<S>>::LANES;
+    const S* panel = (const S*)map.panel;
+    const int64_t size = panel_of_linear<S>(map.inputs);
+    for (int64_t n = 0; n < map.outputs; n += tile, panel += size)
+        for (int64_t row = 0; row < rows; row += ROWS_LINEAR)
+            linear_rows<S, ROWS_LINEAR>(
+                int(rows - row < ROWS_LINEAR ? rows - row : ROWS_LINEAR), x + row * x_width,
+                x_width, panel, map.inputs, (const Compute<S>*)map.bias + n,
+                y + row * map.outputs + n, map.outputs, map.outputs - n);
+}
+
+template <class S> int64_t linear_size(int64_t inputs, int64_t outputs) {
+    const int64_t tile = NV_LINEAR * Simd<Compute<S>>::LANES;
+    return (outputs + tile - 1) / tile * panel_of_linear<S>(inputs) * int64_t(sizeof(S));
+}
+
+// Packs a matrix (outputs, inputs) in the order in which `linear` reads it.
+template <class S>
+void pack_linear(const S* matrix, int64_t inputs, int64_t outputs, S* to) {
+    constexpr int64_t LANES = Simd<Compute<S>>::LANES, TOGETHER = Product<S>::TOGETHER;
+    constexpr int64_t tile = NV_LINEAR * LANES;
+    for (int64_t n = 0; n < outputs; n += tile, to += panel_of_linear<S>(inputs))
+        for (int64_t v = 0; v < NV_LINEAR; ++v) {
+            const int64_t unit = n + v * LANES, left = outputs - unit;
+            pack_units(
+                to + v * LANES * TOGETHER, tile * TOGETHER, matrix, inputs, inputs, unit,
+                left < 0 ? 0 : left < LANES ? left : LANES, true);
+        }
+}
+
+// Copies the input of one step to the plan's memory.
+template <class S>
+TT_INLINE void read_input(const Plan& plan, const char* x, int64_t row_stride) {
+    for (int64_t row = 0; row < plan.rows; ++row) {
+        const S* from = plan.table
+            ? (const S*)plan.table + ((const int64_t*)x)[row * row_stride] * plan.inputs
+            : (const S*)x + row * row_stride;
+        memcpy(plan.x + row * plan.x_width * int64_t(sizeof(S)), (const char*)from,
+               size_t(plan.inputs) * sizeof(S));
+    }
+}
+
+// Runs all layers for one step, which is step `i` of the caller's piece.
+template <class S> TT_INLINE void run_layers(Plan& plan, int64_t i) {
+    const int64_t t = plan.time++;
+    for (int64_t l = 0; l < plan.layers; ++l) {
+        const Layer& layer = plan.layer[l];
+        const S* x = (const S*)at_time<S>(layer.x, t);
+        if (layer.input.panel)
+            linear<S>(layer.input, x, layer.x_width, (Compute<S>*)layer.hoisted, plan.rows);
+        Context& c = *layer.context;
+        c.begin = t;
+        // Random numbers are numbered from the first step of the piece, as in a call of the layer.
+        c.offset = i - t;
+        c.flags = plan.flags - (i + 1) * plan.rows;
+        layer.run(&c);
+        if (layer.sum) {
+            const S* y = (const S*)at_time<S>(layer.output, t);
+            constexpr int64_t LANES = Simd<Compute<S>>::LANES;
+            for (int64_t row = 0; row < plan.rows; ++row)
+                for (int64_t u = 0; u < c.width; u += LANES)
+                    store((S*)layer.sum + row * c.width + u,
+                          load(y + row * c.width + u) + load(x + row * layer.x_width + u));
+        }
+    }
+}
+
+// Writes the result of the last step: the output of the last layer, or that of the head.
+template <class S>
+TT_INLINE void write_output(const Plan& plan, S* y, int64_t row_stride) {
+    const int64_t outputs = plan.outputs;
+    const S* last = (const S*)at_time<S>(plan.y, plan.time - 1);
+    if (!plan.head.bias) {
+        for (int64_t row = 0; row < plan.rows; ++row)
+            memcpy((void*)(y + row * row_stride), last + row * plan.y_width,
+                   size_t(outputs) * sizeof(S));
+        return;
+    }
+    auto* results = (Compute<S>*)plan.results;
+    linear<S>(plan.head, last, plan.y_width, results, plan.rows);
+    for (int64_t row = 0; row < plan.rows; ++row)
+        for (int64_t o = 0; o < outputs; ++o) {
+            const Compute<S> value = results[row * outputs + o];
+            if constexpr (sizeof(S) == sizeof(Compute<S>)) y[row * row_stride + o] = value;
+            else y[row * row_stride + o] = to_bfloat16(value);
+        }
+}
+
+// A piece of a sequence; strides are in elements of x and of y.
+struct Piece {
+    const char* x;  // numbers of the storage type, or tokens of int64_t
+    int64_t x_time, x_row;
+    char* y;
+    int64_t y_time, y_row;
+    int64_t steps;
+};
+
+// False if a token has no embedding.
+inline bool has_valid_tokens(const Plan& plan, const Piece& piece) {
+    for (int64_t i = 0; i < piece.steps; ++i)
+        for (int64_t row = 0; row < plan.rows; ++row) {
+            const int64_t token = ((const int64_t*)piece.x)[i * piece.x_time + row * piece.x_row];
+            if (token < 0 || token >= plan.tokens) return false;
+        }
+    return true;
+}
+
+// Runs all steps of a piece. Returns 0, and runs none, if a token has no embedding.
+template <class S> int run_plan(Plan& plan, const Piece& piece) {
+    if (plan.table && !has_valid_tokens(plan, piece)) return 0;
+    const int64_t size = plan.table ? int64_t(sizeof(int64_t)) : int64_t(sizeof(S));
+    for (int64_t i = 0; i < piece.steps; ++i) {
+        read_input<S>(plan, piece.x + i * piece.x_time * size, piece.x_row);
+        run_layers<S>(plan, i);
+        write_output<S>(plan, (S*)piece.y + i * piece.y_time, piece.y_row);
+    }
+    return 1;
+}
+
+}  // namespace throughtime
