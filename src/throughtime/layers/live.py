@@ -181,8 +181,8 @@ class Live:
             rows, steps = steps, rows
         if not (0 < rows <= _MOST_ROWS and 0 < steps <= _MOST_STEPS):
             return (
-                f"x has {rows} rows and {steps} steps (a plan runs 1 to {_MOST_ROWS} rows, and 1 to "
-                f"{_MOST_STEPS} steps in one call)"
+                f"x has {rows} rows and {steps} steps (a plan runs 1 to {_MOST_ROWS} rows, and 1 "
+                f"to {_MOST_STEPS} steps in one call)"
             )
         if (inputs is not None) != known.has_inputs:
             return "the further inputs are not those of the cell"

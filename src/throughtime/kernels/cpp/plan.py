@@ -22,7 +22,6 @@ from throughtime.kernels.cpp.build import load
 from throughtime.kernels.cpp.context import (
     LAYOUT_OF_PLAN,
     Context,
-    PlanContext,
     StepArray,
     check_layout,
     context_of,
