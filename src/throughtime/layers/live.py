@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from throughtime.kernels.cpp.plan import Memory
+from throughtime.kernels.cpp.plan_memory import Memory
 from throughtime.kernels.graph.random import new_seed
 from throughtime.kernels.transforms import is_direct, is_intercepted
 from throughtime.layers.evaluation import records_gradients
@@ -63,6 +63,38 @@ class Live:
         assert self._memory is not None
         self.has_states = False
         return tuple(self._memory.states)
+
+    def reset_rows(self, rows: Tensor) -> None:
+        """Sets rows back to their initial state; see :meth:`with_rows_reset`."""
+        assert self._memory is not None
+        states = self.with_rows_reset(tuple(self._memory.states), rows)
+        self._memory.states = states
+
+    def with_rows_reset(self, state: Any, rows: Tensor) -> Any:
+        """A state of the module with some rows set back to their initial state.
+
+        Args:
+            state: the state, a tensor (L, B, size) or a tuple of them.
+            rows: (B) bool, True where a row is set back.
+        """
+        states = (state,) if isinstance(state, Tensor) else tuple(state)
+        B = states[0].shape[1] if states[0].dim() == 3 else 1
+        if not isinstance(rows, Tensor) or rows.dtype != torch.bool or tuple(rows.shape) != (B,):
+            got = f"{rows.dtype} {tuple(rows.shape)}" if isinstance(rows, Tensor) else repr(rows)
+            raise ValueError(
+                f"Stream.reset: expected rows as a mask of torch.bool with the shape ({B},), "
+                f"because the state has {B} row(s), got {got}."
+            )
+        with torch.no_grad():
+            initial = self._describe().initial(B)
+            mask = rows.to(states[0].device).view(1, B, 1)
+            new = tuple(
+                torch.where(mask, first.view(s.shape[0], B, -1), s.view(s.shape[0], B, -1)).view(
+                    s.shape
+                )
+                for first, s in zip(initial, states, strict=True)
+            )
+        return new[0] if isinstance(state, Tensor) else new
 
     # Running.
 

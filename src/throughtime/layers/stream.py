@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
+from throughtime.kernels import Explanation
 from throughtime.layers.evaluation import evaluating
 from throughtime.layers.live import Live
 from throughtime.layers.planning import Network
@@ -105,9 +106,54 @@ class Stream:
         other._live = None if self._live is None else self._live.fork()
         return other
 
-    def reset(self) -> None:
-        """Discards the state, so that the next step begins a new sequence."""
-        self.state = None
+    def reset(self, rows: Tensor | None = None) -> None:
+        """Discards the state, so that the next step begins a new sequence.
+
+        Args:
+            rows: (B) bool, True for each row that begins a new sequence; None for all rows.
+
+        Raises:
+            ValueError: if ``rows`` is not a mask of the rows, or the module is not made of
+                recurrent layers, whose initial states are known.
+        """
+        if rows is None:
+            self.state = None
+            return
+        if self._live is None:
+            raise ValueError(
+                f"Stream.reset: single rows of a {type(self.module).__name__} cannot be reset, "
+                "because their initial state is not known. Call reset() for all rows."
+            )
+        if self._live.has_states:
+            self._live.reset_rows(rows)
+        elif self._state is not None:
+            self._state = self._live.with_rows_reset(self._state, rows)
+
+    def explain(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Explanation:
+        """Tells whether the compiled plan would run this step, and why not.
+
+        Args:
+            x, inputs: the arguments of :meth:`step`.
+
+        Returns:
+            The backend is ``plan``, or ``module`` for a call of the module; ``explain`` of a layer
+            tells which backend runs that.
+        """
+        if self._live is None:
+            why = f"a {type(self.module).__name__} is not made of recurrent layers"
+        else:
+            why = self._live.refusal(x, inputs, self._state, is_step=True)
+        return Explanation("module", {"plan": [why]}) if why else Explanation("plan", {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, or a process that unpickles the stream, makes a plan of its own.
+        state = self.state
+        return {**vars(self), "_live": None, "_state": state}
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        vars(self).update(values)
+        if self._describe is not None:
+            self._live = Live(self.module, self._describe)
 
     def save(self, path: str | Path) -> None:
         """Writes the state into a safetensors file.

@@ -153,7 +153,7 @@ def _onnxruntime(layer: Recurrent, x: Tensor) -> tuple[Any, Step] | None:
             str(path), options, providers=["CPUExecutionProvider"]
         )
     B, rows = x.shape[1], layer.num_layers
-    states = {
+    states: dict[str, Any] = {
         f"{name}_0": torch.full((rows, B, spec.size or layer.hidden_size), spec.initial).numpy()
         for name, spec in layer.cell.state_specs.items()
     }
@@ -167,9 +167,7 @@ def _onnxruntime(layer: Recurrent, x: Tensor) -> tuple[Any, Step] | None:
     return [v.numpy() for v in x.unsqueeze(1)], step
 
 
-def _alternate(
-    steps: Mapping[str, Callable[[], Any]], rounds: int
-) -> dict[str, list[float]]:
+def _alternate(steps: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """The time of a step in each block, in seconds; the contenders run their blocks in turn.
 
     It is the processor's time of this thread, on which all contenders run: while another process

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from throughtime.cells.cell import Cell
 from throughtime.checks import whole_number
 from throughtime.layers.dropout import Dropout
+from throughtime.layers.planning import Network
 from throughtime.layers.recurrent import Recurrent, RecurrentState
 from throughtime.layers.stream import Stream
 
@@ -101,7 +102,13 @@ class LanguageModel(nn.Module):
 
     def stream(self) -> Stream:
         """A stream that reads tokens one step at a time, (B) each, and keeps the state."""
-        return Stream(self, batch_first=True)
+        return Stream(self, True, self.network)
+
+    def network(self) -> Network:
+        """The parts of the model that the compiled plan of a stream runs."""
+        is_own = type(self).forward is not LanguageModel.forward or "forward" in vars(self)
+        refusal = "forward is overridden" if is_own else self.recurrent.network().refusal
+        return Network(self.recurrent, self.embedding, self.scores, refusal)
 
     def forward(
         self, tokens: Tensor, state: RecurrentState | None = None
