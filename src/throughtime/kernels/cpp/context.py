@@ -71,8 +71,8 @@ class _Layer(ctypes.Structure):
     _fields_ = (
         *(("run", _POINTER), ("context", _POINTER)),
         *(("x", _Array), ("x_width", _INT)),
-        *(("input", _Linear), ("hoisted", _POINTER)),
-        *(("output", _Array), ("sum", _POINTER)),
+        *(("input", _Linear), ("hoisted", _Array)),
+        *(("output", _Array), ("sum", _Array)),
     )
 
 
@@ -80,8 +80,9 @@ class PlanContext(ctypes.Structure):
     """``Plan`` of plan.hpp, which describes each field, without its layers."""
 
     _fields_ = (
-        *(("rows", _INT), ("time", _INT), ("layers", _INT), ("flags", _POINTER)),
-        *(("x", _POINTER), ("x_width", _INT), ("inputs", _INT)),
+        *(("rows", _INT), ("time", _INT), ("chunk", _INT)),
+        *(("layers", _INT), ("flags", _POINTER)),
+        *(("x", _Array), ("x_width", _INT), ("inputs", _INT)),
         *(("table", _POINTER), ("tokens", _INT)),
         *(("y", _Array), ("y_width", _INT)),
         *(("head", _Linear), ("results", _POINTER), ("outputs", _INT)),

@@ -1,9 +1,9 @@
-// Runs a network one step after the other in one call: stacked layers, each of which is a compiled
-// cell with its product with W, and optionally a table of embeddings before them and a linear map
-// after them.
+// Runs a network in one call: stacked layers, each of which is a compiled cell with its product with
+// W, and optionally a table of embeddings before them and a linear map after them.
 //
-// All weights are packed and all memory is allocated before the first step. One thread runs all
-// steps: for the few rows that a plan is made for, waking a second thread takes longer.
+// All weights are packed and all memory is allocated before the first step. A chunk of steps runs
+// through one layer after the other, so that several steps share each weight that is read. One
+// thread runs all steps: for the few rows that a plan is made for, waking a second one takes longer.
 #pragma once
 
 #include "recurrence.hpp"
@@ -23,25 +23,26 @@ struct Layer {
     Context* context;
     Array x;  // the input, rows of x_width elements
     int64_t x_width;
-    Linear input;   // the products with W
-    char* hoisted;  // their results, rows of input.outputs elements
-    Array output;   // rows of context->width elements
-    char* sum;      // the output plus x, of a residual layer: rows of context->width; else null
+    Linear input;    // the products with W
+    Array hoisted;   // their results, rows of input.outputs elements
+    Array output;    // rows of context->width elements
+    Array sum;       // of a residual layer: the output plus x, rows of context->width; else null
 };
 
 // A network. Python fills it; plan.py declares the same fields in this order.
 struct Plan {
     int64_t rows, time;  // B; the number of steps that have run
+    int64_t chunk;       // the most steps of a chunk; the arrays of a layer hold as many
     int64_t layers;
-    const uint8_t* flags;  // zeros: no step starts from an initial state
-    char* x;               // (rows, x_width), to which the input of each step is copied
+    const uint8_t* flags;  // (chunk, rows) zeros: no step starts from an initial state
+    Array x;               // rows of x_width elements, to which the input is copied
     int64_t x_width, inputs;
     const char* table;  // embeddings, (tokens, inputs), whose rows the tokens of the caller name;
     int64_t tokens;     // null: the caller passes the inputs themselves
     Array y;            // the output of the last layer, rows of y_width elements
     int64_t y_width;
     Linear head;     // the linear map after the last layer; its bias is null if there is none
-    char* results;    // (rows, outputs of the head), in the compute type
+    char* results;   // (chunk, rows, outputs of the head), in the compute type
     int64_t outputs;  // the elements of a row of the result
     Layer layer[1];
 };
@@ -128,64 +129,6 @@ void pack_linear(const S* matrix, int64_t inputs, int64_t outputs, S* to) {
         }
 }
 
-// Copies the input of one step to the plan's memory.
-template <class S>
-TT_INLINE void read_input(const Plan& plan, const char* x, int64_t row_stride) {
-    for (int64_t row = 0; row < plan.rows; ++row) {
-        const S* from = plan.table
-            ? (const S*)plan.table + ((const int64_t*)x)[row * row_stride] * plan.inputs
-            : (const S*)x + row * row_stride;
-        memcpy(plan.x + row * plan.x_width * int64_t(sizeof(S)), (const char*)from,
-               size_t(plan.inputs) * sizeof(S));
-    }
-}
-
-// Runs all layers for one step, which is step `i` of the caller's piece.
-template <class S> TT_INLINE void run_layers(Plan& plan, int64_t i) {
-    const int64_t t = plan.time++;
-    for (int64_t l = 0; l < plan.layers; ++l) {
-        const Layer& layer = plan.layer[l];
-        const S* x = (const S*)at_time<S>(layer.x, t);
-        if (layer.input.panel)
-            linear<S>(layer.input, x, layer.x_width, (Compute<S>*)layer.hoisted, plan.rows);
-        Context& c = *layer.context;
-        c.begin = t;
-        // Random numbers are numbered from the first step of the piece, as in a call of the layer.
-        c.offset = i - t;
-        c.flags = plan.flags - (i + 1) * plan.rows;
-        layer.run(&c);
-        if (layer.sum) {
-            const S* y = (const S*)at_time<S>(layer.output, t);
-            constexpr int64_t LANES = Simd<Compute<S>>::LANES;
-            for (int64_t row = 0; row < plan.rows; ++row)
-                for (int64_t u = 0; u < c.width; u += LANES)
-                    store((S*)layer.sum + row * c.width + u,
-                          load(y + row * c.width + u) + load(x + row * layer.x_width + u));
-        }
-    }
-}
-
-// Writes the result of the last step: the output of the last layer, or that of the head.
-template <class S>
-TT_INLINE void write_output(const Plan& plan, S* y, int64_t row_stride) {
-    const int64_t outputs = plan.outputs;
-    const S* last = (const S*)at_time<S>(plan.y, plan.time - 1);
-    if (!plan.head.bias) {
-        for (int64_t row = 0; row < plan.rows; ++row)
-            memcpy((void*)(y + row * row_stride), last + row * plan.y_width,
-                   size_t(outputs) * sizeof(S));
-        return;
-    }
-    auto* results = (Compute<S>*)plan.results;
-    linear<S>(plan.head, last, plan.y_width, results, plan.rows);
-    for (int64_t row = 0; row < plan.rows; ++row)
-        for (int64_t o = 0; o < outputs; ++o) {
-            const Compute<S> value = results[row * outputs + o];
-            if constexpr (sizeof(S) == sizeof(Compute<S>)) y[row * row_stride + o] = value;
-            else y[row * row_stride + o] = to_bfloat16(value);
-        }
-}
-
 // A piece of a sequence; strides are in elements of x and of y.
 struct Piece {
     const char* x;  // numbers of the storage type, or tokens of int64_t
@@ -193,6 +136,11 @@ struct Piece {
     char* y;
     int64_t y_time, y_row;
     int64_t steps;
+};
+
+// Some steps of a piece: from step `first` of the piece on, which is step `time` of the plan.
+struct Chunk {
+    int64_t first, time, steps;
 };
 
 // False if a token has no embedding.
@@ -205,15 +153,89 @@ inline bool has_valid_tokens(const Plan& plan, const Piece& piece) {
     return true;
 }
 
+// Copies the input of a chunk to the plan's memory.
+template <class S>
+TT_INLINE void read_input(const Plan& plan, const Piece& piece, const Chunk& chunk) {
+    S* to = (S*)at_time<S>(plan.x, chunk.time);
+    for (int64_t i = chunk.first; i < chunk.first + chunk.steps; ++i)
+        for (int64_t row = 0; row < plan.rows; ++row, to += plan.x_width) {
+            const int64_t place = i * piece.x_time + row * piece.x_row;
+            const S* from = plan.table
+                ? (const S*)plan.table + ((const int64_t*)piece.x)[place] * plan.inputs
+                : (const S*)piece.x + place;
+            memcpy((void*)to, (const void*)from, size_t(plan.inputs) * sizeof(S));
+        }
+}
+
+// Runs a chunk through one layer.
+template <class S>
+TT_INLINE void run_layer(const Plan& plan, const Layer& layer, const Chunk& chunk) {
+    const int64_t rows = chunk.steps * plan.rows;
+    const S* x = (const S*)at_time<S>(layer.x, chunk.time);
+    if (layer.input.panel)
+        linear<S>(layer.input, x, layer.x_width,
+                  (Compute<S>*)at_time<Compute<S>>(layer.hoisted, chunk.time), rows);
+    Context& c = *layer.context;
+    c.begin = chunk.time;
+    c.count = chunk.steps;
+    // Random numbers are numbered from the first step of the piece, as in a call of the layer.
+    c.offset = chunk.first - chunk.time;
+    c.flags = plan.flags - (chunk.first + 1) * plan.rows;
+    layer.run(&c);
+    if (layer.sum.base) {
+        const S* y = (const S*)at_time<S>(layer.output, chunk.time);
+        S* sum = (S*)at_time<S>(layer.sum, chunk.time);
+        constexpr int64_t LANES = Simd<Compute<S>>::LANES;
+        for (int64_t row = 0; row < rows; ++row)
+            for (int64_t u = 0; u < c.width; u += LANES)
+                store(sum + row * c.width + u,
+                      load(y + row * c.width + u) + load(x + row * layer.x_width + u));
+    }
+}
+
+TT_INLINE void write_row(float* to, const float* from, int64_t n) {
+    memcpy(to, from, size_t(n) * sizeof(float));
+}
+TT_INLINE void write_row(double* to, const double* from, int64_t n) {
+    memcpy(to, from, size_t(n) * sizeof(double));
+}
+TT_INLINE void write_row(bfloat16* to, const bfloat16* from, int64_t n) {
+    memcpy((void*)to, from, size_t(n) * sizeof(bfloat16));
+}
+TT_INLINE void write_row(bfloat16* to, const float* from, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] = to_bfloat16(from[i]);
+}
+
+// Writes the results of a chunk: rows of the output of the last layer, or of the head.
+template <class S, class T>
+TT_INLINE void write_output(
+    const Plan& plan, const Piece& piece, const Chunk& chunk, const T* from, int64_t width) {
+    for (int64_t i = chunk.first; i < chunk.first + chunk.steps; ++i)
+        for (int64_t row = 0; row < plan.rows; ++row, from += width)
+            write_row((S*)piece.y + i * piece.y_time + row * piece.y_row, from, plan.outputs);
+}
+
 // Runs all steps of a piece. Returns 0, and runs none, if a token has no embedding.
 template <class S> int run_plan(Plan& plan, const Piece& piece) {
     if (plan.table && !has_valid_tokens(plan, piece)) return 0;
-    const int64_t size = plan.table ? int64_t(sizeof(int64_t)) : int64_t(sizeof(S));
-    for (int64_t i = 0; i < piece.steps; ++i) {
-        read_input<S>(plan, piece.x + i * piece.x_time * size, piece.x_row);
-        run_layers<S>(plan, i);
-        write_output<S>(plan, (S*)piece.y + i * piece.y_time, piece.y_row);
+    Chunk chunk = {0, plan.time, 0};
+    for (; chunk.first < piece.steps; chunk.first += chunk.steps, chunk.time += chunk.steps) {
+        // A chunk ends where the arrays end, which hold `chunk` steps in turn.
+        const int64_t left = piece.steps - chunk.first;
+        const int64_t room = plan.chunk - (chunk.time & (plan.chunk - 1));
+        chunk.steps = left < room ? left : room;
+        read_input<S>(plan, piece, chunk);
+        for (int64_t l = 0; l < plan.layers; ++l) run_layer<S>(plan, plan.layer[l], chunk);
+        const S* last = (const S*)at_time<S>(plan.y, chunk.time);
+        if (plan.head.bias) {
+            auto* results = (Compute<S>*)plan.results;
+            linear<S>(plan.head, last, plan.y_width, results, chunk.steps * plan.rows);
+            write_output<S>(plan, piece, chunk, results, plan.outputs);
+        } else {
+            write_output<S>(plan, piece, chunk, last, plan.y_width);
+        }
     }
+    plan.time = chunk.time;
     return 1;
 }
 

@@ -27,6 +27,7 @@ class Memory:
 
     def __init__(self, plan: Plan, rows: int, sizes: Sequence[int]) -> None:
         self.plan, self.rows, self.sizes = plan, rows, tuple(sizes)
+        self.chunk = _chunk(plan, rows)
         self._lay_out()
         self._context = plan_context_of(len(plan.layers))()
         self._address, self._step = ctypes.addressof(self._context), plan.runner.step
@@ -43,28 +44,30 @@ class Memory:
         """Takes all parts; the states come first, so that a fork copies one part."""
         take = region.take
         plan, B = self.plan, self.rows
-        self._states: list[dict[str, Tensor]] = []
-        for layer in plan.layers:
-            self._states.append(
-                {
-                    array.name: take((2, B, layer.walk.W), layer.code.type_of(array.name))
-                    for array in layer.code.library.source.arrays
-                    if array.name.startswith(("state:", "value:"))
-                }
-            )
+        self._states = [
+            {
+                array.name: take(
+                    (self.chunk if array.name == layer.code.output else 2, B, layer.walk.W),
+                    layer.code.type_of(array.name),
+                )
+                for array in layer.code.library.source.arrays
+                if array.name.startswith(("state:", "value:"))
+            }
+            for layer in plan.layers
+        ]
         self._size_of_states = region.taken
-        self._flags = take((B,), torch.uint8)
-        self._x_width = width(plan.input_size)
-        self._x = take((B, self._x_width), plan.dtype)
+        self._flags = take((self.chunk, B), torch.uint8)
+        self._x = take((self.chunk, B, width(plan.input_size)), plan.dtype)
         self._others = [self._take_others(layer, region) for layer in plan.layers]
         outputs = plan.head.outputs if plan.head is not None else 0
-        self._results = take((B, outputs), plan.layers[0].code.compute)
+        self._results = take((self.chunk, B, outputs), plan.layers[0].code.compute)
 
     def _take_others(self, layer: PackedLayer, region: Region | Count) -> dict[str, Tensor]:
         """The memory of one layer besides its states, by the names of the arrays."""
         code, B, W, take = layer.code, self.rows, layer.walk.W, region.take
-        others = {"hoisted": take((B, layer.input.outputs), code.compute)}
-        others["sum"] = take((B, W), code.dtype)
+        others = {"hoisted": take((self.chunk, B, layer.input.outputs), code.compute)}
+        if layer.is_residual:
+            others["sum"] = take((self.chunk, B, W), code.dtype)
         source, library = code.library.source, code.library
         partials = 0
         if source.reductions:
@@ -72,7 +75,9 @@ class Memory:
         others["partials"] = take((partials,))
         for array in source.arrays:
             kind = array.name.partition(":")[0]
-            if kind in ("operand", "output") or (kind == "input" and array.name != "input:x"):
+            if kind == "output":
+                others[array.name] = take((self.chunk, B, W), code.type_of(array.name))
+            elif kind == "operand" or (kind == "input" and array.name != "input:x"):
                 others[array.name] = take((B, W), code.type_of(array.name))
             elif kind == "spill":
                 others[array.name] = take((B, source.spilled, W), code.compute)
@@ -83,12 +88,12 @@ class Memory:
     def _fill(self) -> None:
         plan, context = self.plan, self._context
         context.rows, context.layers = self.rows, len(plan.layers)
-        context.flags = self._flags.data_ptr()
-        context.x, context.x_width = self._x.data_ptr(), self._x_width
+        context.flags, context.chunk = self._flags.data_ptr(), self.chunk
+        x, x_width = StepArray(self._x, mask=self.chunk - 1), self._x.shape[-1]
+        context.x, context.x_width = x.fields(), x_width
         context.inputs, context.outputs = plan.input_size, plan.output_size
         if plan.table is not None:
             context.table, context.tokens = plan.table.data_ptr(), len(plan.table)
-        x, x_width = StepArray(self._x, mask=0), self._x_width
         for number, layer in enumerate(plan.layers):
             x, x_width = self._fill_layer(number, layer, x, x_width)
         context.y, context.y_width = x.fields(), x_width
@@ -107,8 +112,10 @@ class Memory:
         """
         walk, code = layer.walk, layer.code
         others, source = self._others[number], code.library.source
-        arrays = {name: StepArray(s, mask=1) for name, s in self._states[number].items()}
-        arrays |= {name: StepArray(tensor, mask=0) for name, tensor in others.items()}
+        arrays = {name: StepArray(s, mask=len(s) - 1) for name, s in self._states[number].items()}
+        for name, tensor in others.items():
+            holds_chunk = name in ("hoisted", "sum", "output")
+            arrays[name] = StepArray(tensor, mask=self.chunk - 1 if holds_chunk else 0)
         arrays |= {"input:x": x, **layer.constants}
         context = context_of(len(source.arrays))(
             rows=self.rows,
@@ -135,11 +142,11 @@ class Memory:
         fields.run = ctypes.cast(code.library.run, ctypes.c_void_p).value
         fields.context = ctypes.addressof(context)
         fields.x, fields.x_width = x.fields(), x_width
-        fields.input, fields.hoisted = layer.input.fields(), others["hoisted"].data_ptr()
+        fields.input, fields.hoisted = layer.input.fields(), arrays["hoisted"].fields()
         fields.output = output.fields()
         if layer.is_residual:
-            fields.sum = others["sum"].data_ptr()
             output = arrays["sum"]
+            fields.sum = output.fields()
         return output, walk.W
 
     # The states.
@@ -147,7 +154,7 @@ class Memory:
     @property
     def states(self) -> list[Tensor]:
         """Copies of the states after the last step, each (L, B, size)."""
-        now, dtype = (self._context.time - 1) & 1, self.plan.dtype
+        last, dtype = self._context.time - 1, self.plan.dtype
         stacked = []
         for name, size in zip(self.plan.state_names, self.sizes, strict=True):
             rows = []
@@ -155,7 +162,7 @@ class Memory:
                 # The array of the compute type, if there is one, is more precise.
                 array = arrays.get(f"value:{name}", arrays.get(f"state:{name}"))
                 assert array is not None
-                rows.append(array[now, :, :size].to(dtype))
+                rows.append(array[last & (len(array) - 1), :, :size].to(dtype))
             stacked.append(torch.stack(rows))
         return stacked
 
@@ -166,8 +173,8 @@ class Memory:
             for number, arrays in enumerate(self._states):
                 for kind in ("state", "value"):
                     if f"{kind}:{name}" in arrays:
-                        # Step 0 reads the place of step -1.
-                        arrays[f"{kind}:{name}"][1, :, :size] = value[number].detach()
+                        # Step 0 reads the place of step -1, which is the last one.
+                        arrays[f"{kind}:{name}"][-1, :, :size] = value[number].detach()
 
     def fork(self) -> Memory:
         """A second, independent memory with the same states."""
@@ -217,3 +224,16 @@ class Memory:
                 x.shape[time],
             )
         )
+
+
+def _chunk(plan: Plan, rows: int) -> int:
+    """The most steps of a chunk, a power of 2: what a chunk writes must stay in the cache."""
+    layers = plan.layers
+    bytes_of_step = max(4 * rows * (n.input.outputs + 2 * n.walk.W) for n in layers)
+    chunk = 2
+    while chunk < _MOST_STEPS and 2 * chunk * bytes_of_step <= _CACHED:
+        chunk *= 2
+    return chunk
+
+
+_MOST_STEPS, _CACHED = 32, 1 << 16
