@@ -19,7 +19,7 @@ from throughtime.kernels.graph.random import new_seed
 from throughtime.kernels.transforms import is_direct, is_intercepted
 from throughtime.layers.evaluation import records_gradients
 from throughtime.layers.incoming import prepared
-from throughtime.layers.planning import Network, Planned, planned
+from throughtime.layers.planning import Network, Planned, fits, planned
 
 __all__ = ["Live"]
 
@@ -37,20 +37,24 @@ class Live:
     Args:
         module: the module of the stream.
         describe: returns the parts of the module.
+        weights: the type of the plan's weights; None is that of the module. The module has no
+            weights of another type, so the plan then runs calls of any size.
 
     Attributes:
         has_states: whether the states are here, and not with the stream.
     """
 
-    def __init__(self, module: nn.Module, describe: Callable[[], Network]) -> None:
-        self._module, self._describe = module, describe
+    def __init__(
+        self, module: nn.Module, describe: Callable[[], Network], weights: str | None = None
+    ) -> None:
+        self._module, self._describe, self._weights = module, describe, weights
         self._planned: Planned | None = None
         self._memory: Memory | None = None
         self.has_states = False
 
     def fork(self) -> Live:
         """A second, independent plan that continues from the same states."""
-        other = Live(self._module, self._describe)
+        other = Live(self._module, self._describe, self._weights)
         other._planned, other.has_states = self._planned, self.has_states
         if self.has_states and self._memory is not None:
             other._memory = self._memory.fork()
@@ -191,7 +195,7 @@ class Live:
             return "forward-mode differentiation is on"
         known = self._planned
         if known is None or not known.is_current():
-            known = self._planned = planned(self._module, self._describe)
+            known = self._planned = planned(self._module, self._describe, self._weights)
         if known.plan is None:
             return "; ".join(known.why)
         if known.has_hooks():
@@ -211,7 +215,8 @@ class Live:
         rows, steps = shape[0], 1 if is_step else shape[1]
         if not (is_step or known.batch_first):
             rows, steps = steps, rows
-        if not (0 < rows <= _MOST_ROWS and 0 < steps <= _MOST_STEPS):
+        is_small = rows <= _MOST_ROWS and steps <= _MOST_STEPS
+        if rows == 0 or steps == 0 or not (is_small or self._weights is not None):
             return (
                 f"x has {rows} rows and {steps} steps (a plan runs 1 to {_MOST_ROWS} rows, and 1 "
                 f"to {_MOST_STEPS} steps in one call)"
@@ -221,20 +226,4 @@ class Live:
         if self.has_states:
             rows_of_states = self._memory.rows if self._memory is not None else 0
             return "" if rows == rows_of_states else f"the state has {rows_of_states} rows"
-        return "" if state is None or _fits(state, known, rows) else "the state does not fit"
-
-
-def _fits(state: Any, known: Planned, rows: int) -> bool:
-    """Whether a state of the module can be that of a plan; if not, the module raises the error."""
-    layer = known.network.recurrent
-    states = (state,) if isinstance(state, Tensor) else state
-    expected = [(layer.num_layers, rows, size) for size in layer.state_sizes.values()]
-    return (
-        isinstance(states, (tuple, list))
-        and len(states) == len(expected)
-        and is_direct(states)
-        and all(
-            s.shape == shape and s.dtype is layer.dtype
-            for s, shape in zip(states, expected, strict=True)
-        )
-    )
+        return "" if state is None or fits(state, known, rows) else "the state does not fit"

@@ -15,11 +15,12 @@ from throughtime.cells.owned import own_tensors
 from throughtime.kernels import BACKENDS, Call
 from throughtime.kernels.cpp.plan import Head, Plan, PlannedLayer, reasons
 from throughtime.kernels.graph.cell_keys import cell_key
+from throughtime.kernels.transforms import is_direct
 from throughtime.layers.evaluation import evaluating
 from throughtime.layers.incoming import prepared
 from throughtime.layers.stack import Stack
 
-__all__ = ["Network", "Planned", "planned"]
+__all__ = ["Network", "Planned", "fits", "planned"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Planned:
     Args:
         module: the module.
         network: its parts.
+        weights: the type of packed weights; see :data:`throughtime.kernels.cpp.plan.WEIGHTS`.
 
     Attributes:
         plan: the plan, or None.
@@ -100,9 +102,10 @@ class Planned:
         batch_first, is_token, dtype, input_size: the layout and dtype of x, whether it consists of
             tokens, and its number of features if not.
         has_inputs: whether the cell has further inputs.
+        runs_in_training: whether the layer computes the same in training mode.
     """
 
-    def __init__(self, module: nn.Module, network: Network) -> None:
+    def __init__(self, module: nn.Module, network: Network, weights: str | None) -> None:
         self.network, layer = network, network.recurrent
         self._layer, self._spec, self._key = layer, layer.spec, _key(layer)
         self._hooks: list[Mapping[int, Any]] = [
@@ -130,6 +133,8 @@ class Planned:
         self.batch_first, self.is_token = layer.batch_first, network.embedding is not None
         self.dtype = torch.int64 if self.is_token else self.like.dtype
         self.input_size, self.has_inputs = layer.input_size, bool(layer.cell.given_inputs)
+        drops = max(layer.dropout, layer.weight_drop) > 0
+        self.runs_in_training = not drops and cell_key(layer._equations[True]) == self._key
         self.plan: Plan | None = None
         self.why = network.reasons()
         if not counts_changes:
@@ -137,13 +142,14 @@ class Planned:
         if not self.why:
             with evaluating(module):
                 layers = network.layers()
-                self.why = reasons(layers)
+                self.why = reasons(layers, weights)
                 if not self.why:
                     embedding, head = network.embedding, network.head
                     self.plan = Plan(
                         layers,
                         None if embedding is None else embedding.weight,
                         None if head is None else Head(head.weight, head.bias),
+                        weights,
                     )
 
     def has_hooks(self) -> bool:
@@ -172,19 +178,39 @@ def _key(layer: Stack) -> Any:
 
 
 # Streams of one module share its plan, which is freed with the last of them.
-_plans: WeakKeyDictionary[nn.Module, ref[Planned]] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[nn.Module, dict[str | None, ref[Planned]]] = WeakKeyDictionary()
 
 
-def planned(module: nn.Module, describe: Callable[[], Network]) -> Planned:
+def planned(
+    module: nn.Module, describe: Callable[[], Network], weights: str | None = None
+) -> Planned:
     """The plan of a module as it is now.
 
     Args:
         module: the module.
         describe: returns its parts.
+        weights: the type of packed weights.
     """
-    reference = _plans.get(module)
+    of_module = _plans.setdefault(module, {})
+    reference = of_module.get(weights)
     known = None if reference is None else reference()
     if known is None or not known.is_current():
-        known = Planned(module, describe())
-        _plans[module] = ref(known)
+        known = Planned(module, describe(), weights)
+        of_module[weights] = ref(known)
     return known
+
+
+def fits(state: Any, known: Planned, rows: int) -> bool:
+    """Whether a state of the module can be that of a plan; if not, the module raises the error."""
+    layer = known.network.recurrent
+    states = (state,) if isinstance(state, Tensor) else state
+    expected = [(layer.num_layers, rows, size) for size in layer.state_sizes.values()]
+    return (
+        isinstance(states, (tuple, list))
+        and len(states) == len(expected)
+        and is_direct(states)
+        and all(
+            s.shape == shape and s.dtype is layer.dtype
+            for s, shape in zip(states, expected, strict=True)
+        )
+    )

@@ -11,7 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
+from throughtime.checks import unknown
 from throughtime.kernels import Explanation
+from throughtime.kernels.cpp.plan import WEIGHTS
 from throughtime.layers.evaluation import evaluating
 from throughtime.layers.live import Live
 from throughtime.layers.planning import Network
@@ -31,6 +33,10 @@ class Stream:
         batch_first: whether the module's sequences are (B, T, …) instead of (T, B, …).
         describe: returns the parts of the module for a compiled plan, which then runs the steps
             wherever it can; None if each step is a call of the module.
+        weights: ``bfloat16`` or ``int8``: the plan stores the weights of matrix products in this
+            type, and computes in float32; with ``int8`` each row of a matrix has a scale. From
+            about 512 units on a step takes the time of reading its weights. None stores them as
+            the module does.
 
     Shapes:
         step: x and y (B, …), one time step. read: sequences in the module's layout.
@@ -46,10 +52,18 @@ class Stream:
         module: nn.Module,
         batch_first: bool,
         describe: Callable[[], Network] | None = None,
+        weights: str | None = None,
     ) -> None:
+        if weights not in WEIGHTS:
+            raise unknown("weights", weights, [w for w in WEIGHTS if w is not None])
+        if weights is not None and describe is None:
+            raise ValueError(
+                f'Stream: weights="{weights}" needs a compiled plan, and a '
+                f"{type(module).__name__} has none. Use weights=None."
+            )
         self.module, self.batch_first = module, batch_first
-        self._describe = describe
-        self._live = None if describe is None else Live(module, describe)
+        self._describe, self._weights = describe, weights
+        self._live = None if describe is None else Live(module, describe, weights)
         self._state: Any = None
 
     @property
@@ -77,6 +91,7 @@ class Stream:
             y = self._live.run(x, inputs, self._state, is_step=True)
             if y is not None:
                 return y
+            self._check_may_call(x, inputs, is_step=True)
         time = 1 if self.batch_first else 0
         if inputs is not None:
             inputs = {name: value.unsqueeze(time) for name, value in inputs.items()}
@@ -88,7 +103,15 @@ class Stream:
             y = self._live.run(x, inputs, self._state, is_step=False)
             if y is not None:
                 return y
+            self._check_may_call(x, inputs, is_step=False)
         return self._call(x, inputs)
+
+    def _check_may_call(self, x: Any, inputs: Any, is_step: bool) -> None:
+        """Raises a ValueError if a call of the module would use other weights than the plan."""
+        if self._weights is None or self._live is None:
+            return
+        why = self._live.refusal(x, inputs, self._state, is_step) or "a token has no embedding"
+        raise ValueError(f'Stream: weights="{self._weights}" cannot run this: {why}.')
 
     def _call(self, x: Tensor, inputs: Mapping[str, Tensor] | None) -> Tensor:
         """Calls the module with a piece of a sequence."""
@@ -100,7 +123,7 @@ class Stream:
 
     def fork(self) -> Stream:
         """A second, independent stream that continues from the present state."""
-        other = Stream(self.module, self.batch_first, self._describe)
+        other = Stream(self.module, self.batch_first, self._describe, self._weights)
         # Shared without a copy: a step creates a new state and never writes into the old one.
         other._state = self._state
         other._live = None if self._live is None else self._live.fork()
@@ -153,7 +176,7 @@ class Stream:
     def __setstate__(self, values: dict[str, Any]) -> None:
         vars(self).update(values)
         if self._describe is not None:
-            self._live = Live(self.module, self._describe)
+            self._live = Live(self.module, self._describe, self._weights)
 
     def save(self, path: str | Path) -> None:
         """Writes the state into a safetensors file.

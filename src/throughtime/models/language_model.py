@@ -100,9 +100,14 @@ class LanguageModel(nn.Module):
             bound = 1 / math.sqrt(output_size)
             nn.init.uniform_(self.embedding.weight, -bound, bound)
 
-    def stream(self) -> Stream:
-        """A stream that reads tokens one step at a time, (B) each, and keeps the state."""
-        return Stream(self, True, self.network)
+    def stream(self, weights: str | None = None) -> Stream:
+        """A stream that reads tokens one step at a time, (B) each, and keeps the state.
+
+        Args:
+            weights: ``bfloat16`` or ``int8`` for smaller, less precise weights; see
+                :class:`throughtime.layers.stream.Stream`.
+        """
+        return Stream(self, True, self.network, weights)
 
     def network(self) -> Network:
         """The parts of the model that the compiled plan of a stream runs."""

@@ -12,7 +12,7 @@ namespace throughtime {
 
 // y = x A + b for a few rows; `inputs` and `outputs` are the numbers of elements of x and y.
 struct Linear {
-    const char* panel;  // A, packed by pack_linear; null: y = b
+    const char* panel;  // A, packed by pack_linear in elements of type Q; null: y = b
     const char* bias;   // in the compute type, padded to whole tiles
     int64_t inputs, outputs;
 };
@@ -54,78 +54,103 @@ template <class S> char* at_time(const Array& a, int64_t t) {
 constexpr int NV_LINEAR = BYTES == 64 ? 8 : 4;  // vectors of outputs in a tile
 constexpr int ROWS_LINEAR = 3;
 
-template <class S> TT_INLINE int64_t panel_of_linear(int64_t inputs) {
-    return round_up(inputs, Product<S>::TOGETHER) * NV_LINEAR * Simd<Compute<S>>::LANES;
+// The elements of the panel of one tile, without its scales.
+template <class S, class Q> TT_INLINE int64_t panel_of_linear(int64_t inputs) {
+    return round_up(inputs, Product<S, Q>::TOGETHER) * NV_LINEAR * Simd<Compute<S>>::LANES;
 }
 
-// One tile of outputs for MR rows, of which the first `vectors` vectors exist.
-template <class S, int MR>
+template <class S, class Q> TT_INLINE int64_t tile_bytes(int64_t inputs) {
+    return panel_of_linear<S, Q>(inputs) * int64_t(sizeof(Q)) +
+           (IS_SCALED<Q> ? NV_LINEAR * BYTES : 0);
+}
+
+// One tile of outputs for MR rows, of which the first `outputs` exist.
+template <class S, class Q, int MR>
 TT_INLINE void linear_tile(
-    const S* const (&a)[MR], const S* panel, int64_t K, const Compute<S>* bias, Compute<S>* y,
+    const S* const (&a)[MR], const Q* panel, int64_t K, const Compute<S>* bias, Compute<S>* y,
     int64_t y_width, int64_t outputs) {
     constexpr int64_t LANES = Simd<Compute<S>>::LANES;
-    Vec<Compute<S>> acc[MR][NV_LINEAR];
-#pragma GCC unroll 4
-    for (int m = 0; m < MR; ++m)
-#pragma GCC unroll 8
-        for (int n = 0; n < NV_LINEAR; ++n) acc[m][n] = load(bias + n * LANES);
-    accumulate<S, MR, NV_LINEAR, NV_LINEAR, 0>(acc, a, panel, K);
+    Vec<Compute<S>> acc[MR][NV_LINEAR] = {};
+    panel = accumulate<S, Q, MR, NV_LINEAR, NV_LINEAR, 0>(acc, a, panel, K);
 #pragma GCC unroll 4
     for (int m = 0; m < MR; ++m)
 #pragma GCC unroll 8
         for (int n = 0; n < NV_LINEAR; ++n) {
+            auto total = acc[m][n];
+            if constexpr (IS_SCALED<Q>) total *= load((const float*)panel + n * LANES);
+            total += load(bias + n * LANES);
             const int64_t left = outputs - n * LANES;
             Compute<S>* to = y + m * y_width + n * LANES;
-            if (left >= LANES) store(to, acc[m][n]);
-            else if (left > 0) memcpy(to, &acc[m][n], size_t(left) * sizeof(Compute<S>));
+            if (left >= LANES) store(to, total);
+            else if (left > 0) memcpy(to, &total, size_t(left) * sizeof(Compute<S>));
         }
 }
 
-template <class S, int MR>
+template <class S, class Q, int MR>
 TT_INLINE void linear_rows(
-    int rows, const S* x, int64_t x_width, const S* panel, int64_t K, const Compute<S>* bias,
+    int rows, const S* x, int64_t x_width, const Q* panel, int64_t K, const Compute<S>* bias,
     Compute<S>* y, int64_t y_width, int64_t outputs) {
     if constexpr (MR > 0) {
         if (rows < MR)
-            return linear_rows<S, MR - 1>(
+            return linear_rows<S, Q, MR - 1>(
                 rows, x, x_width, panel, K, bias, y, y_width, outputs);
         const S* a[MR];
         for (int m = 0; m < MR; ++m) a[m] = x + m * x_width;
-        linear_tile<S, MR>(a, panel, K, bias, y, y_width, outputs);
+        linear_tile<S, Q, MR>(a, panel, K, bias, y, y_width, outputs);
     }
 }
 
 // y (rows, outputs) = x A + b; the rows of x are x_width elements apart.
-template <class S>
+template <class S, class Q>
 __attribute__((noinline)) void linear(
     const Linear& map, const S* x, int64_t x_width, Compute<S>* y, int64_t rows) {
     constexpr int64_t tile = NV_LINEAR * Simd<Compute<S>>::LANES;
-    const S* panel = (const S*)map.panel;
-    const int64_t size = panel_of_linear<S>(map.inputs);
+    const char* panel = map.panel;
+    const int64_t size = tile_bytes<S, Q>(map.inputs);
     for (int64_t n = 0; n < map.outputs; n += tile, panel += size)
         for (int64_t row = 0; row < rows; row += ROWS_LINEAR)
-            linear_rows<S, ROWS_LINEAR>(
+            linear_rows<S, Q, ROWS_LINEAR>(
                 int(rows - row < ROWS_LINEAR ? rows - row : ROWS_LINEAR), x + row * x_width,
-                x_width, panel, map.inputs, (const Compute<S>*)map.bias + n,
+                x_width, (const Q*)panel, map.inputs, (const Compute<S>*)map.bias + n,
                 y + row * map.outputs + n, map.outputs, map.outputs - n);
 }
 
-template <class S> int64_t linear_size(int64_t inputs, int64_t outputs) {
+template <class S, class Q> int64_t linear_size(int64_t inputs, int64_t outputs) {
     const int64_t tile = NV_LINEAR * Simd<Compute<S>>::LANES;
-    return (outputs + tile - 1) / tile * panel_of_linear<S>(inputs) * int64_t(sizeof(S));
+    return (outputs + tile - 1) / tile * tile_bytes<S, Q>(inputs);
+}
+
+// Packs one vector of outputs in another type than that of the matrix.
+template <class Q>
+void pack_narrow_outputs(
+    Q* to, int64_t stride, const float* rows, int64_t inputs, int64_t outputs, float* scales) {
+    for (int64_t l = 0; l < int64_t(Simd<float>::LANES); ++l) {
+        float largest = 0;
+        for (int64_t k = 0; l < outputs && k < inputs; ++k)
+            largest = larger(largest, rows[l * inputs + k]);
+        const float scale = scale_of(largest), inverse = inverse_of(scale);
+        for (int64_t k = 0; k < inputs; ++k)
+            narrow_weight(to + k * stride + l, l < outputs ? rows[l * inputs + k] : 0, inverse);
+        if (IS_SCALED<Q>) scales[l] = scale;
+    }
 }
 
 // Packs a matrix (outputs, inputs) in the order in which `linear` reads it.
-template <class S>
-void pack_linear(const S* matrix, int64_t inputs, int64_t outputs, S* to) {
-    constexpr int64_t LANES = Simd<Compute<S>>::LANES, TOGETHER = Product<S>::TOGETHER;
+template <class S, class Q>
+void pack_linear(const S* matrix, int64_t inputs, int64_t outputs, char* to) {
+    constexpr int64_t LANES = Simd<Compute<S>>::LANES, TOGETHER = Product<S, Q>::TOGETHER;
     constexpr int64_t tile = NV_LINEAR * LANES;
-    for (int64_t n = 0; n < outputs; n += tile, to += panel_of_linear<S>(inputs))
+    for (int64_t n = 0; n < outputs; n += tile, to += tile_bytes<S, Q>(inputs))
         for (int64_t v = 0; v < NV_LINEAR; ++v) {
             const int64_t unit = n + v * LANES, left = outputs - unit;
-            pack_units(
-                to + v * LANES * TOGETHER, tile * TOGETHER, matrix, inputs, inputs, unit,
-                left < 0 ? 0 : left < LANES ? left : LANES, true);
+            const int64_t lanes = left < 0 ? 0 : left < LANES ? left : LANES;
+            Q* p = (Q*)to + v * LANES * TOGETHER;
+            if constexpr (is_equal<S, Q>) {
+                pack_units(p, tile * TOGETHER, matrix, inputs, inputs, unit, lanes, true);
+            } else {
+                auto* scales = (float*)((Q*)to + panel_of_linear<S, Q>(inputs)) + v * LANES;
+                pack_narrow_outputs(p, tile, matrix + unit * inputs, inputs, lanes, scales);
+            }
         }
 }
 
@@ -168,13 +193,13 @@ TT_INLINE void read_input(const Plan& plan, const Piece& piece, const Chunk& chu
 }
 
 // Runs a chunk through one layer.
-template <class S>
+template <class S, class Q>
 TT_INLINE void run_layer(const Plan& plan, const Layer& layer, const Chunk& chunk) {
     const int64_t rows = chunk.steps * plan.rows;
     const S* x = (const S*)at_time<S>(layer.x, chunk.time);
     if (layer.input.panel)
-        linear<S>(layer.input, x, layer.x_width,
-                  (Compute<S>*)at_time<Compute<S>>(layer.hoisted, chunk.time), rows);
+        linear<S, Q>(layer.input, x, layer.x_width,
+                     (Compute<S>*)at_time<Compute<S>>(layer.hoisted, chunk.time), rows);
     Context& c = *layer.context;
     c.begin = chunk.time;
     c.count = chunk.steps;
@@ -216,7 +241,7 @@ TT_INLINE void write_output(
 }
 
 // Runs all steps of a piece. Returns 0, and runs none, if a token has no embedding.
-template <class S> int run_plan(Plan& plan, const Piece& piece) {
+template <class S, class Q> int run_plan(Plan& plan, const Piece& piece) {
     if (plan.table && !has_valid_tokens(plan, piece)) return 0;
     Chunk chunk = {0, plan.time, 0};
     for (; chunk.first < piece.steps; chunk.first += chunk.steps, chunk.time += chunk.steps) {
@@ -225,11 +250,11 @@ template <class S> int run_plan(Plan& plan, const Piece& piece) {
         const int64_t room = plan.chunk - (chunk.time & (plan.chunk - 1));
         chunk.steps = left < room ? left : room;
         read_input<S>(plan, piece, chunk);
-        for (int64_t l = 0; l < plan.layers; ++l) run_layer<S>(plan, plan.layer[l], chunk);
+        for (int64_t l = 0; l < plan.layers; ++l) run_layer<S, Q>(plan, plan.layer[l], chunk);
         const S* last = (const S*)at_time<S>(plan.y, chunk.time);
         if (plan.head.bias) {
             auto* results = (Compute<S>*)plan.results;
-            linear<S>(plan.head, last, plan.y_width, results, chunk.steps * plan.rows);
+            linear<S, Q>(plan.head, last, plan.y_width, results, chunk.steps * plan.rows);
             write_output<S>(plan, piece, chunk, results, plan.outputs);
         } else {
             write_output<S>(plan, piece, chunk, last, plan.y_width);

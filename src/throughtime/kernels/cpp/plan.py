@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Call
@@ -25,7 +26,7 @@ from throughtime.kernels.cpp.runner import Matrix, Runner, runner_of
 from throughtime.kernels.cpp.walk import Walk
 from throughtime.kernels.graph.folded import fold, folds_of
 
-__all__ = ["Head", "PackedLayer", "Plan", "PlannedLayer", "reasons"]
+__all__ = ["WEIGHTS", "Head", "PackedLayer", "Plan", "PlannedLayer", "reasons"]
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,35 @@ class Head:
     bias: Tensor | None
 
 
-def reasons(layers: Sequence[PlannedLayer]) -> list[str]:
-    """Why the layers cannot run as a plan; empty if they can."""
+WEIGHTS = {None: None, "bfloat16": "bfloat16", "int8": "int8_t"}
+"""The types of packed weights, with their names in C++; None is the type of the layer."""
+
+
+def reasons(layers: Sequence[PlannedLayer], weights: str | None = None) -> list[str]:
+    """Why the layers cannot run as a plan; empty if they can.
+
+    Args:
+        layers: the layers.
+        weights: the type of packed weights, one of :data:`WEIGHTS`.
+    """
     refusals = [why for layer in layers for why in reasons_of_call(layer.call)]
+    dtype = layers[0].call.x.dtype
+    if weights is not None and dtype is not torch.float32:
+        refusals.append(f'weights="{weights}" needs a layer of float32, not {dtype}')
     if not refusals:
         try:
-            runner_of(STORAGE[layers[0].call.x.dtype])
+            runner_of(STORAGE[dtype], WEIGHTS[weights])
+            for layer in layers:
+                _ = _code(layer, weights).library
         except CompileError as error:
             refusals.append(f"the plan's C++ does not compile ({str(error).splitlines()[0]})")
     return list(dict.fromkeys(refusals))
+
+
+def _code(layer: PlannedLayer, weights: str | None) -> Forward:
+    """The forward direction of a layer's cell."""
+    kernel = kernel_of(layer.call.cell, layer.call.x.dtype)
+    return kernel.with_weights(WEIGHTS[weights])
 
 
 class PackedLayer:
@@ -68,13 +89,11 @@ class PackedLayer:
     Args:
         layer: the layer.
         runner: the compiled code that will run it.
+        weights: the type of packed weights.
     """
 
-    def __init__(self, layer: PlannedLayer, runner: Runner) -> None:
-        dtype = layer.call.x.dtype
-        kernel = kernel_of(layer.call.cell, dtype)
-        kernel.build(trains=False)
-        self.code: Forward = kernel.forward_code
+    def __init__(self, layer: PlannedLayer, runner: Runner, weights: str | None) -> None:
+        self.code = _code(layer, weights)
         cell = self.code.program.cell
         self.call = fold(layer.call, cell, folds_of(cell))
         self.output_size, self.is_residual = layer.output_size, layer.is_residual
@@ -109,24 +128,32 @@ class Plan:
         layers: the layers, of which :func:`reasons` must refuse none.
         table: embeddings (V, I): the input is then the number of a row, not the row itself.
         head: a linear map after the last layer.
+        weights: the type of packed weights, one of :data:`WEIGHTS`. With ``int8`` each row of a
+            matrix has a scale, by which its largest weight becomes 127.
 
     Attributes:
+        size: the bytes of the packed weights.
         draws: whether a cell draws random numbers, so that each call must set the seeds.
     """
 
     def __init__(
-        self, layers: Sequence[PlannedLayer], table: Tensor | None = None, head: Head | None = None
+        self,
+        layers: Sequence[PlannedLayer],
+        table: Tensor | None = None,
+        head: Head | None = None,
+        weights: str | None = None,
     ) -> None:
         self.dtype = layers[0].call.x.dtype
-        self.runner = runner_of(STORAGE[self.dtype])
-        self.layers = [PackedLayer(layer, self.runner) for layer in layers]
+        self.runner = runner_of(STORAGE[self.dtype], WEIGHTS[weights])
+        self.layers = [PackedLayer(layer, self.runner, weights) for layer in layers]
         self.table = None if table is None else table.detach().clone().contiguous()
         compute = self.layers[0].code.compute
         self.head = None if head is None else Matrix(self.runner, head.weight, head.bias, compute)
         # All weights side by side: in large pages the processor reads them faster than in many
         # small ones.
-        size = sum(layer.size() + 128 for layer in self.layers) + 64
-        self._region = Region(size + (0 if self.head is None else self.head.size))
+        self.size = sum(layer.size() for layer in self.layers)
+        self.size += 0 if self.head is None else self.head.size
+        self._region = Region(self.size + 128 * (len(self.layers) + 1))
         for layer in self.layers:
             layer.pack(self._region)
         if self.head is not None:
@@ -135,3 +162,7 @@ class Plan:
         self.output_size = layers[-1].output_size if head is None else head.weight.shape[0]
         self.state_names = list(self.layers[0].code.program.states)
         self.draws = any(layer.code.program.drawn for layer in self.layers)
+
+    def suits_one_thread(self, rows: int) -> bool:
+        """Whether several threads would not run the layers faster, by the estimate of a call."""
+        return all(layer.walk.suits_one_thread(layer.code.library, rows) for layer in self.layers)

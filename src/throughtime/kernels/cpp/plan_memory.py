@@ -32,6 +32,7 @@ class Memory:
         self._context = plan_context_of(len(plan.layers))()
         self._address, self._step = ctypes.addressof(self._context), plan.runner.step
         self._contexts: list[Context] = []
+        self._views_of: dict[int, list[tuple[list[Tensor], list[Tensor]]]] = {}
         self._fill()
 
     def _lay_out(self) -> None:
@@ -154,27 +155,40 @@ class Memory:
     @property
     def states(self) -> list[Tensor]:
         """Copies of the states after the last step, each (L, B, size)."""
-        last, dtype = self._context.time - 1, self.plan.dtype
-        stacked = []
-        for name, size in zip(self.plan.state_names, self.sizes, strict=True):
-            rows = []
-            for arrays in self._states:
-                # The array of the compute type, if there is one, is more precise.
-                array = arrays.get(f"value:{name}", arrays.get(f"state:{name}"))
-                assert array is not None
-                rows.append(array[last & (len(array) - 1), :, :size].to(dtype))
-            stacked.append(torch.stack(rows))
-        return stacked
+        views, dtype = self._views((self._context.time - 1) & (self.chunk - 1)), self.plan.dtype
+        return [torch.stack(of_layers).to(dtype) for of_layers, _ in views]
 
     @states.setter
     def states(self, values: Sequence[Tensor]) -> None:
         self._context.time = 0
-        for name, value, size in zip(self.plan.state_names, values, self.sizes, strict=True):
-            for number, arrays in enumerate(self._states):
-                for kind in ("state", "value"):
-                    if f"{kind}:{name}" in arrays:
-                        # Step 0 reads the place of step -1, which is the last one.
-                        arrays[f"{kind}:{name}"][-1, :, :size] = value[number].detach()
+        # Step 0 reads the place of step -1, which is the last one.
+        for (of_layers, copies), value in zip(self._views(-1), values, strict=True):
+            parts = value.detach().unbind()
+            for view, part in zip(of_layers, parts, strict=True):
+                view.copy_(part)
+            for view, part in zip(copies, parts, strict=False):
+                view.copy_(part)
+
+    def _views(self, place: int) -> list[tuple[list[Tensor], list[Tensor]]]:
+        """For each state its values in all layers, (B, size), after the step at a place.
+
+        A state with two arrays has a second list, of those in the storage type.
+
+        Args:
+            place: the number of the step modulo the length of a chunk.
+        """
+        if place not in self._views_of:
+            views: list[tuple[list[Tensor], list[Tensor]]] = []
+            for name, size in zip(self.plan.state_names, self.sizes, strict=True):
+                kinds = [f"{kind}:{name}" for kind in ("value", "state")]
+                known = [[arrays[k] for k in kinds if k in arrays] for arrays in self._states]
+                all_views = [
+                    [array[place & (len(array) - 1), :, :size] for array in of_layer]
+                    for of_layer in known
+                ]
+                views.append(([v[0] for v in all_views], [v[1] for v in all_views if v[1:]]))
+            self._views_of[place] = views
+        return self._views_of[place]
 
     def fork(self) -> Memory:
         """A second, independent memory with the same states."""

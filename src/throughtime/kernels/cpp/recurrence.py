@@ -36,6 +36,7 @@ class Kernel:
         self.forward_code = Forward(program, storage)
         self._backward = Backward(self.forward_code)
         self.dtype, self.compute = self.forward_code.dtype, self.forward_code.compute
+        self._with_weights: dict[str, Forward] = {}
         self._built: set[bool] = set()
         self._refused: CompileError | None = None
 
@@ -68,6 +69,14 @@ class Kernel:
                 raise
             # The libraries of a call without a backward call are among those of one with it.
             self._built.update({trains, False})
+
+    def with_weights(self, weights: str | None) -> Forward:
+        """The forward direction with packed weights of another type; see :func:`emit`."""
+        if weights is None:
+            return self.forward_code
+        if weights not in self._with_weights:
+            self._with_weights[weights] = Forward(self.program, self.storage, weights)
+        return self._with_weights[weights]
 
     def kept_arrays(
         self, T: int, B: int, H: int, save: str, is_ragged: bool

@@ -20,6 +20,7 @@ class Runner:
 
     Args:
         storage: the type of stored values: ``float``, ``double`` or ``bfloat16``.
+        weights: the type of packed weights; None is the storage type.
 
     Attributes:
         step, piece: run one step, and several steps; take the address of a ``Plan``.
@@ -27,8 +28,8 @@ class Runner:
         units_of_tile: the number of outputs of a tile.
     """
 
-    def __init__(self, storage: str) -> None:
-        library = load(source(storage))
+    def __init__(self, storage: str, weights: str | None) -> None:
+        library = load(source(storage, weights))
         check_layout(library, LAYOUT_OF_PLAN)
         size, pointer = ctypes.c_int64, ctypes.c_void_p
         self.library = library
@@ -42,33 +43,34 @@ class Runner:
 
 
 @cache
-def runner_of(storage: str) -> Runner:
-    """The :class:`Runner` of a storage type; compiled by the first call."""
-    return Runner(storage)
+def runner_of(storage: str, weights: str | None = None) -> Runner:
+    """The :class:`Runner` of two types; compiled by the first call."""
+    return Runner(storage, weights)
 
 
-def source(storage: str) -> str:
+def source(storage: str, weights: str | None = None) -> str:
     """The C++ that includes plan.hpp, and the functions that Python calls."""
     values = "\n".join(f"        int64_t({expression})," for expression in LAYOUT_OF_PLAN)
-    return f"""// plan, {storage}
+    return f"""// plan, {storage}, weights {weights or storage}
 #include "plan.hpp"
 using namespace throughtime;
 using S = {storage};
+using Q = {weights or storage};
 #define PUBLIC extern "C" __attribute__((visibility("default")))
 PUBLIC int run_piece(
     Plan* plan, const char* x, int64_t x_time, int64_t x_row, char* y, int64_t y_time,
     int64_t y_row, int64_t steps) {{
-    return run_plan<S>(*plan, {{x, x_time, x_row, y, y_time, y_row, steps}});
+    return run_plan<S, Q>(*plan, {{x, x_time, x_row, y, y_time, y_row, steps}});
 }}
 PUBLIC int run_step(Plan* plan, const char* x, char* y) {{
     const int64_t x_row = plan->table ? 1 : plan->inputs;
-    return run_plan<S>(*plan, {{x, 0, x_row, y, 0, plan->outputs, 1}});
+    return run_plan<S, Q>(*plan, {{x, 0, x_row, y, 0, plan->outputs, 1}});
 }}
-PUBLIC void pack_matrix(const S* matrix, int64_t inputs, int64_t outputs, S* to) {{
-    pack_linear<S>(matrix, inputs, outputs, to);
+PUBLIC void pack_matrix(const S* matrix, int64_t inputs, int64_t outputs, char* to) {{
+    pack_linear<S, Q>(matrix, inputs, outputs, to);
 }}
 PUBLIC int64_t packed_matrix_size(int64_t inputs, int64_t outputs) {{
-    return linear_size<S>(inputs, outputs);
+    return linear_size<S, Q>(inputs, outputs);
 }}
 PUBLIC int64_t units_of_tile() {{ return NV_LINEAR * Simd<Compute<S>>::LANES; }}
 PUBLIC void context_layout(int64_t* to) {{
