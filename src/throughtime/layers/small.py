@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 
 from throughtime.kernels.cpp.plan_memory import Memory
 from throughtime.kernels.graph.random import new_seed
-from throughtime.kernels.transforms import is_direct, is_intercepted
+from throughtime.kernels.transforms import is_intercepted
 from throughtime.layers.planning import Planned, fits, planned
 
 if TYPE_CHECKING:
