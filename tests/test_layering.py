@@ -10,6 +10,7 @@ import throughtime
 LEVELS = {
     "checks": 0,
     "counted": 0,
+    "written": 0,
     "reading": 1,
     "cells": 1,
     "kernels": 2,
@@ -35,6 +36,7 @@ OWNED = {
     "triton": "kernels/triton",
 }
 ON_USE = {"matplotlib", "plotly", "onnx", "tensorboard", "openTSNE", "starlette", "uvicorn"}
+ON_USE |= {"mido", "scipy"}
 LAZY = {"import_module", "__import__"}
 
 

@@ -14,6 +14,7 @@ import platformdirs
 import pooch
 from filelock import FileLock
 
+from throughtime.data.music_files import MUSIC_FILES
 from throughtime.data.remote_file import RemoteFile
 from throughtime.data.tree_files import SST_TREE_FILES, TREE_FILES
 
@@ -177,6 +178,7 @@ def _ts_files(path: str, sha256: tuple[str, str]) -> dict[str, RemoteFile]:
 
 
 FILES: dict[str, dict[str, RemoteFile]] = {
+    **MUSIC_FILES,
     **TREE_FILES,
     "tinyshakespeare": {
         "all": RemoteFile(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from throughtime.cells.cell import Cell
@@ -14,7 +15,27 @@ from throughtime.layers.planning import Network
 from throughtime.layers.recurrent import Recurrent, RecurrentState
 from throughtime.layers.stream import Stream
 
-__all__ = ["LanguageModel"]
+__all__ = ["LanguageModel", "OneHot"]
+
+
+class OneHot(nn.Module):
+    """Turns tokens into vectors of zeros with a single 1, as an embedding without weights.
+
+    Args:
+        vocab_size: V, the number of tokens.
+
+    Shapes:
+        tokens: (…) int64. returns: (…, V), in the default dtype, or in that of :meth:`to`.
+    """
+
+    weight: Tensor
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.eye(vocab_size), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.weight[tokens]
 
 
 class LanguageModel(nn.Module):
@@ -31,6 +52,7 @@ class LanguageModel(nn.Module):
         hidden_size, num_layers: H and L of the recurrent layers.
         dropout: the probability of dropping a unit of the inputs of every recurrent layer but the
             first, and of the inputs of the output layer.
+        one_hot: whether E is the identity of width V, which has no weights.
         tied: whether W is E itself (Press and Wolf, arXiv 1608.05859); E must be as wide as H.
         forget_bias, backend, options: see :class:`throughtime.Recurrent`; all of its options except
             ``bidirectional``.
@@ -38,7 +60,6 @@ class LanguageModel(nn.Module):
     Shapes:
         tokens: (B, T) int64. scores: (B, T, V). state: that of the recurrent layers.
 
-    >>> import torch
     >>> scores, state = LanguageModel(65)(torch.zeros(2, 7, dtype=torch.long))
     >>> scores.shape
     torch.Size([2, 7, 65])
@@ -54,6 +75,7 @@ class LanguageModel(nn.Module):
         num_layers: int = 2,
         dropout: float = 0.0,
         tied: bool = False,
+        one_hot: bool = False,
         forget_bias: float | None = None,
         backend: str = "auto",
         **options: Any,
@@ -69,6 +91,14 @@ class LanguageModel(nn.Module):
         width = "proj_size" if options.get("proj_size") else "hidden_size"
         output_size = whole_number("LanguageModel", width, options.get("proj_size") or hidden_size)
         vocab_size = whole_number("LanguageModel", "vocab_size", vocab_size)
+        if one_hot:
+            if tied or embedding_size not in (None, vocab_size):
+                raise ValueError(
+                    "LanguageModel: one_hot=True has no embedding, so expected no embedding_size "
+                    f"and no tied, got embedding_size={embedding_size}, tied={tied}. Leave them "
+                    "out."
+                )
+            embedding_size = vocab_size
         if embedding_size is None:
             embedding_size = output_size if tied else min(64, vocab_size)
         embedding_size = whole_number("LanguageModel", "embedding_size", embedding_size)
@@ -80,7 +110,8 @@ class LanguageModel(nn.Module):
         self.vocab_size, self.embedding_size = vocab_size, embedding_size
         self.hidden_size, self.num_layers = hidden_size, num_layers
         self.tied, self.forget_bias, self.backend = tied, forget_bias, backend
-        self.embedding = nn.Embedding(vocab_size, embedding_size)
+        self.one_hot = one_hot
+        self.embedding = OneHot(vocab_size) if one_hot else nn.Embedding(vocab_size, embedding_size)
         self.recurrent = Recurrent(
             cell,
             embedding_size,
@@ -95,7 +126,7 @@ class LanguageModel(nn.Module):
         self.cell, self.options = self.recurrent.cell, options
         self.dropout = Dropout(dropout)
         self.scores = nn.Linear(output_size, vocab_size)
-        if tied:
+        if isinstance(self.embedding, nn.Embedding) and tied:
             self.scores.weight = self.embedding.weight
             bound = 1 / math.sqrt(output_size)
             nn.init.uniform_(self.embedding.weight, -bound, bound)

@@ -1,0 +1,207 @@
+"""Reads and writes MIDI files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from throughtime.data.files import read_once
+from throughtime.data.music.notes import Note
+from throughtime.data.split_files import split_name
+from throughtime.data.subwords import MissingLibraryError
+
+__all__ = ["MIDI_SUFFIXES", "midi_bytes", "midi_splits", "read_midi"]
+
+MIDI_SUFFIXES = (".mid", ".midi")
+_DRUMS, _PEDAL = 9, 64
+_TICKS_PER_BEAT, _TEMPO = 480, 500_000
+_TICKS_PER_SECOND = 1_000_000 * _TICKS_PER_BEAT // _TEMPO
+
+
+def _mido(where: str) -> Any:
+    try:
+        import mido
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"{where}: MIDI files are read and written with mido, which is not installed. Install "
+            "it with `pip install throughtime[music]`."
+        ) from error
+    return mido
+
+
+def read_midi(
+    where: str, content: bytes, *, is_pedalled: bool = False, skip_drums: bool = False
+) -> list[Note]:
+    """The notes of a MIDI file of type 0 or 1, of all its tracks together, in order.
+
+    A note that begins while its key sounds ends the note before. A note without an end ends with
+    the file. A note of no duration is left out.
+
+    Args:
+        where: the name of the file, for messages.
+        content: its bytes.
+        is_pedalled: whether the sustain pedal holds the notes that end while it is down, until it
+            is released or their key is struck again.
+        skip_drums: whether the notes of channel 10, which are drums, are left out.
+
+    Raises:
+        ValueError: for a damaged file, one of type 2, and one without a usable time, with its
+            place.
+        MissingLibraryError: if mido is not installed.
+    """
+    mido, file = _mido(where), io.BytesIO(content)
+    try:
+        midi = mido.MidiFile(file=file, clip=True)
+    # mido has no common error: a damaged file raises almost anything.
+    except Exception as error:
+        place = f"after byte {file.tell():,} of {len(content):,}"
+        reason = "it ends too early" if isinstance(error, EOFError) else str(error)
+        raise ValueError(
+            f"{where}: expected a MIDI file, got one that cannot be read {place} "
+            f"({type(error).__name__}: {reason})."
+        ) from error
+    if midi.type == 2:
+        raise ValueError(
+            f"{where}: expected a MIDI file of type 0 or 1, got type 2, whose tracks have no "
+            "common time. Write it as type 1."
+        )
+    if midi.ticks_per_beat <= 0:
+        raise ValueError(
+            f"{where}: expected ticks per beat, got a division of {midi.ticks_per_beat} (a time "
+            "code of frames, or none). Write the file with ticks per beat."
+        )
+    sounding = _Sounding(is_pedalled)
+    tempo, tick, seconds = _TEMPO, 0, 0.0
+    for message in midi.merged_track:
+        tick += message.time
+        seconds += message.time * tempo / (1e6 * midi.ticks_per_beat)
+        if message.type == "set_tempo":
+            tempo = message.tempo
+            if tempo == 0:
+                raise ValueError(
+                    f"{where}: expected a tempo of at least 1 microsecond per beat, got 0 at tick "
+                    f"{tick:,}."
+                )
+        elif message.type in ("note_on", "note_off", "control_change"):
+            if skip_drums and message.channel == _DRUMS:
+                continue
+            sounding.read(message, seconds)
+    return sounding.finished(seconds)
+
+
+class _Sounding:
+    """The notes of a file as its messages are read."""
+
+    def __init__(self, is_pedalled: bool) -> None:
+        self.is_pedalled = is_pedalled
+        self.notes: list[Note] = []
+        # By channel and key: when the note began and its velocity, while the key is down and while
+        # only the pedal holds the note.
+        self.down: dict[tuple[int, int], tuple[float, int]] = {}
+        self.pedalled: dict[tuple[int, int], tuple[float, int]] = {}
+        self.pedals: set[int] = set()
+
+    def read(self, message: Any, now: float) -> None:
+        channel = message.channel
+        if message.type == "control_change":
+            if not self.is_pedalled or message.control != _PEDAL:
+                return
+            if message.value >= 64:
+                self.pedals.add(channel)
+                return
+            self.pedals.discard(channel)
+            for place in [place for place in self.pedalled if place[0] == channel]:
+                self._end(self.pedalled, place, now)
+            return
+        place = (channel, message.note)
+        if message.type == "note_on" and message.velocity > 0:
+            self._end(self.down, place, now)
+            self._end(self.pedalled, place, now)
+            self.down[place] = (now, message.velocity)
+        elif place in self.down and channel in self.pedals:
+            self.pedalled[place] = self.down.pop(place)
+        else:
+            self._end(self.down, place, now)
+
+    def _end(
+        self, sounding: dict[tuple[int, int], tuple[float, int]], place: tuple[int, int], now: float
+    ) -> None:
+        if place in sounding:
+            start, velocity = sounding.pop(place)
+            if now > start:
+                self.notes.append(Note(start, now, place[1], velocity))
+
+    def finished(self, now: float) -> list[Note]:
+        """All notes, in order; what still sounds ends now."""
+        for sounding in (self.down, self.pedalled):
+            for place in list(sounding):
+                self._end(sounding, place, now)
+        return sorted(self.notes)
+
+
+def midi_bytes(notes: Sequence[Note], where: str = "midi_bytes") -> bytes:
+    """A MIDI file of type 0 with these notes, at 120 beats per minute and 480 ticks per beat.
+
+    Times are rounded to ticks of 1/960 second; a note lasts at least one tick.
+    """
+    mido = _mido(where)
+    events = []
+    for start, end, key, velocity in notes:
+        first = round(start * _TICKS_PER_SECOND)
+        last = max(first + 1, round(end * _TICKS_PER_SECOND))
+        # At the same tick notes end before others begin.
+        events += [(first, 1, key, velocity), (last, 0, key, 0)]
+    track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=_TEMPO)])
+    now = 0
+    for tick, is_on, key, velocity in sorted(events):
+        kind = "note_on" if is_on else "note_off"
+        track.append(mido.Message(kind, note=key, velocity=velocity, time=tick - now))
+        now = tick
+    midi = mido.MidiFile(type=0, ticks_per_beat=_TICKS_PER_BEAT, tracks=[track])
+    file = io.BytesIO()
+    midi.save(file=file)
+    return file.getvalue()
+
+
+def midi_splits(path: Path) -> dict[str, list[list[Note]]]:
+    """The pieces of a MIDI file or of a folder of MIDI files, by split; drums are left out.
+
+    Args:
+        path: a file, which is a single piece; a folder with the folders train, valid and test (the
+            last two may be missing); or another folder, all whose files are read, also those in
+            folders in it, as the split "all".
+
+    Raises:
+        FileNotFoundError: if the folder has no MIDI file.
+        ValueError: as :func:`read_midi` does, and for a file without any note.
+    """
+    if not path.is_dir():
+        return {"all": [_piece(path)]}
+    folders = {
+        split: folder
+        for folder in sorted(path.iterdir())
+        if folder.is_dir() and (split := split_name(folder.name)) is not None
+    }
+    if "train" not in folders:
+        folders = {"all": path}
+    splits = {split: [_piece(file) for file in _files(f)] for split, f in folders.items()}
+    for split, pieces in splits.items():
+        if not pieces:
+            raise FileNotFoundError(
+                f"{folders[split]}: expected MIDI files ({', '.join(MIDI_SUFFIXES)}) in this "
+                "folder, got none."
+            )
+    return splits
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in MIDI_SUFFIXES and f.is_file())
+
+
+def _piece(path: Path) -> list[Note]:
+    notes = read_midi(str(path), read_once(path), skip_drums=True)
+    if not notes:
+        raise ValueError(f"{path}: expected at least one note that is no drum, got none.")
+    return notes
