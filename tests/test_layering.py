@@ -10,6 +10,7 @@ import throughtime
 LEVELS = {
     "checks": 0,
     "counted": 0,
+    "written": 0,
     "reading": 1,
     "cells": 1,
     "kernels": 2,

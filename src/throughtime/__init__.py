@@ -36,6 +36,7 @@ __all__ = [
     "from_torch",
     "load_onnx",
     "load_run",
+    "save_c",
     "save_onnx",
     "save_pretrained",
     "to_torch",

@@ -13,6 +13,7 @@ from throughtime.cells import State as State
 from throughtime.interchange import from_pretrained as from_pretrained
 from throughtime.interchange import from_torch as from_torch
 from throughtime.interchange import load_onnx as load_onnx
+from throughtime.interchange import save_c as save_c
 from throughtime.interchange import save_onnx as save_onnx
 from throughtime.interchange import save_pretrained as save_pretrained
 from throughtime.interchange import to_torch as to_torch

@@ -57,6 +57,10 @@ CONSTANT = [
     *(("slstm", f"R.{gate}", 0.0) for gate in "zifo"),
     *(("rhn", name, -2.0) for name in ("b.t", "b_t2", "b_t3")),
     ("lstm-phased", "open", 0.05),
+    ("rnn-jordan", "b_y", 0.0),
+    ("ltc", "log_tau", 0.0),
+    *((name, f"b_{k}", 0.0) for name in ("cfc", "cfc-no-gate") for k in "gnab"),
+    *(("cfc-pure", k, v) for k, v in (("A", 1.0), ("w_tau", 0.0), ("b_f", 0.0))),
 ]
 
 
@@ -79,6 +83,7 @@ def test_a_weight_starts_at_the_number_of_the_authors(name, weight, value):
         ("sru", "v_r", -sqrt(1.5), sqrt(1.5)),
         ("lstm-phased", "log_period", 0.0, 3.0),
         ("lstm-phased", "shift", 0.0, 1.0),
+        ("ltc", "A", -1.0, 1.0),
     ],
 )
 def test_a_weight_is_drawn_between_the_numbers_of_the_authors(name, weight, low, high):

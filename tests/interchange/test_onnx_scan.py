@@ -34,7 +34,11 @@ def test_it_is_the_same_in_float64(name, tmp_path):
         with pytest.raises(Exception, match="Could not find an implementation for Softplus"):
             session(tmp_path / "a.onnx")
         return
-    check(layer, tmp_path / "a.onnx", tolerance=1e-12)
+    # The backbone of cfc scales the operand of a product by a constant, which this optimiser moves
+    # into the product and rounds to float32.
+    check(layer, tmp_path / "a.onnx", tolerance=1e-12, without=["MatMulScaleFusion"])
+    if not name.startswith("cfc"):
+        check(layer, tmp_path / "a.onnx", tolerance=1e-12)
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])

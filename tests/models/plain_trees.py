@@ -95,7 +95,7 @@ def tree_log_probability(decoder, labels, parents, memory, b):
         return log
 
     starts = {
-        name: read(name, V, 0, tuple(s[0, b : b + 1] for s in memory.states[name]))
+        name: read(name, V, 0, tuple(s[0, b : b + 1] for s in memory.state.recurrent[name]))
         for name in layers
     }
     return siblings(children[-1], starts.get("vertical"), starts.get("horizontal"), True)

@@ -74,7 +74,8 @@ class Files:
                     journal.record(step, 0.1, 1.0, split, dict.fromkeys(small.figures, 0.5))
                 journal.show(step, [Text("a"), Table(["a"], [["b"]], "t"), Score(b"music")])
             journal.close()
-            maps = [{"source": ["a", "b"], "target": ["c"], "weights": [[0.1, 0.9]]}]
+            drawn = {"source": ["a", "b"], "target": ["c"], "weights": [[0.1, 0.9]]}
+            maps = [drawn, {**drawn, "source_parents": [-1, 0], "target_parents": [-1]}]
             run.attention_file.write_text(json.dumps({"step": 3, "maps": maps}))
             self._runs[task] = run
         return self._runs[task]

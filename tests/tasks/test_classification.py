@@ -8,7 +8,7 @@ import torch
 
 from throughtime.cli.main import main
 from throughtime.inspection.recording import record
-from throughtime.models.marked import MarkedGRUD
+from throughtime.models.marked import GappedRecurrent, MarkedGRUD
 from throughtime.tasks.beginnings import probabilities_of_beginnings
 from throughtime.tasks.class_figures import calibration_error, class_figures
 from throughtime.tasks.classification import Classification
@@ -244,6 +244,39 @@ def test_gru_d_reads_missing_values_and_the_gaps_between_times(tmp_path):
     assert {tuple(recording.values[name].shape) for name in recording.states} == {(6, 12)}
 
 
+@pytest.mark.parametrize("cell", ["cfc", "ltc"])
+def test_liquid_cells_read_the_gaps_between_times(tmp_path, cell):
+    data = irregular(tmp_path / "s.csv", 0)
+    options = {"cell": cell, "bidirectional": False, "times": 2, "pooling": "last"}
+    task = task_of(data, **options, num_layers=2)
+    model = fitted(task, 100)
+    assert isinstance(model.recurrent, GappedRecurrent)
+    assert model.recurrent.layer.input_size == 2
+    again = Classification(task.config, json.loads(json.dumps(task.assets)))
+    assert again.evaluate(model, "train").figures == task.evaluate(model, "train").figures
+    # A network that has not learned to ignore the gaps.
+    untrained, lines = task.model(), (["1,0,0.5 2,1,0.2 3,1.5,1"], ["1,0,0.5 2,9,0.2 3,9.5,1"])
+    one, late = (
+        next(iter(task.predictions(untrained, [x], LabellingOptions(), print))) for x in lines
+    )
+    assert one.record["probabilities"] != late.record["probabilities"]
+    recording = record(task, model, task.held_out(6)[0])
+    assert recording.feature_names == ["x1", "x3", "gap"]
+    # The features of a series, by hand.
+    series = np.array([[3, 2, 5], [1, 3, 6], [np.nan, 6, np.nan]], np.float32)
+    features = SeriesFeatures([1, 0, 0], [2, 1, 1], "error", 1, 0.5)
+    assert features.size == 2
+    assert features.of_series(series[:2]).tolist() == [[1, 5, 1], [0, 6, 2]]
+    features = SeriesFeatures([1, 0, 0], [2, 1, 1], "carry", 1, 0.5)
+    assert features.size == 4
+    assert features.names == ["x1", "x3", "x1 observed", "x3 observed", "gap"]
+    assert features.of_series(series).tolist() == [
+        [1, 5, 1, 1, 1],
+        [0, 6, 1, 1, 2],
+        [0, 6, 0, 0, 6],
+    ]
+
+
 class Reader(torch.nn.Module):
     """Keeps what it reads."""
 
@@ -252,7 +285,15 @@ class Reader(torch.nn.Module):
         return torch.zeros(len(x), 2)
 
 
-@pytest.mark.parametrize("options", [{}, {"missing": "carry"}, {**GRU_D, "times": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"missing": "carry"},
+        {**GRU_D, "times": 2},
+        {"missing": "carry", "cell": "cfc", "bidirectional": False, "times": 2},
+    ],
+)
 def test_noise_is_added_to_values_in_training_alone(tmp_path, options):
     missing = 0.3 if options else 0
     task = task_of(
@@ -385,7 +426,8 @@ def test_suspicious_splits_are_told(tmp_path, caplog):
         ({**GRU_D, "normalise": False}, "--normalise false: with --cell gru-d"),
         ({**GRU_D, "weight_drop": 0.1}, "--weight_drop 0.1: the layer of --cell gru-d has no such"),
         ({"missing": "decay"}, "--missing decay: only the cell gru-d has decays and time gaps"),
-        ({"times": 1}, "--times 1: only the cell gru-d"),
+        ({"times": 1}, r"--times 1: only the cell gru-d and cells with the input gap \(.*ltc, cfc"),
+        ({"times": 1, "cell": "cfc"}, "--times 1: a gap is .* Add --bidirectional false"),
         ({"input_noise": -1.0}, "--input_noise: expected 0 or more, got -1.0"),
         ({"cell": "lstm-phased"}, "--cell lstm-phased: this cell reads a further input .* time"),
     ],

@@ -7,7 +7,8 @@ import torch
 
 from throughtime import tasks
 from throughtime.data import Pair, PairSet
-from throughtime.tasks.prefix import Prefix, PrefixConfig, depth_of
+from throughtime.tasks.expressions import depth_of
+from throughtime.tasks.prefix import Prefix, PrefixConfig
 
 SMALL = {"num_pairs": 200, "num_test": 10, "hidden_size": 24, "embedding_size": 12}
 EIGHT = [

@@ -7,8 +7,9 @@ import importlib
 import pkgutil
 
 from throughtime.cells.cell import Cell, Input, Parameter, State, get, names, register
+from throughtime.cells.synaptic import SynapticLTC
 
-__all__ = ["Cell", "Input", "Parameter", "State", "get", "names", "register"]
+__all__ = ["Cell", "Input", "Parameter", "State", "SynapticLTC", "get", "names", "register"]
 
 for _module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
     for _cell in vars(importlib.import_module(_module.name)).values():

@@ -44,12 +44,12 @@ class Parameter:
     """A vector of weights, one for each hidden unit, such as a peephole.
 
     Args:
-        size: its length; None is the number of hidden units. A tuple is a shape: of a tensor that
-            the cell holds as an attribute.
+        size: its length; None is the number of hidden units. A tuple is a shape, in which None is
+            the number of hidden units: ``(None, None)`` is a matrix of a weight for each pair.
         initial: its initial value, see :data:`Start`.
     """
 
-    size: int | tuple[int, ...] | None = None
+    size: int | tuple[int | None, ...] | None = None
     initial: Start = None
 
 
@@ -63,10 +63,13 @@ class Input:
         drawn: None if the caller passes the input. Otherwise it is a random number from 0 to below
             1, drawn uniformly for each row and unit, anew for each ``step`` or once for a
             ``sequence``.
+        default: the value of all steps if the caller does not pass the input, such as 1 for the
+            time since the last step; None if the caller must pass it.
     """
 
     size: int | None = None
     drawn: str | None = None
+    default: float | None = None
 
 
 @dataclass(frozen=True)
@@ -335,6 +338,11 @@ def _check_inputs(cell: Cell) -> None:
             raise ValueError(
                 f"{who}: expected the input {name} with size None or 1, and drawn None, "
                 f'"step" or "sequence", got {spec!r}.'
+            )
+        if spec.default is not None and (spec.drawn or not _is_number(spec.default)):
+            raise ValueError(
+                f"{who}: expected the default of the input {name} as a number, and only if the "
+                f"input is not drawn, got {spec!r}."
             )
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "write the output of a trained model for each line of the input",
     "inspect": "show what a trained network does while it reads, or the equations of a cell",
     "evaluate": "measure a trained model on a split of its data or on other data",
+    "export": "write a trained model as C or ONNX, for programs without Python",
     "table": "train the runs of a table and write one page with their figures",
     "cells": "list the recurrent cells",
     "equations": "print the equations of a cell and its derived backward step",

@@ -6,6 +6,7 @@ import json
 
 from torch import nn
 
+from throughtime.data.trees import Tree, TreeError
 from throughtime.reading import Each, Entries, ReadError, entry, json_of, typed
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.task import Task
@@ -15,7 +16,8 @@ __all__ = ["record_alignments", "recorded_alignments"]
 
 
 _MAP = Entries(
-    {"source": list[str], "target": list[str], "weights": list[list[float]]}, {"title": str}
+    {"source": list[str], "target": list[str], "weights": list[list[float]]},
+    {"title": str, "source_parents": list[int], "target_parents": list[int]},
 )
 _KIND = Entries({"step": int | str, "maps": Each(_MAP)})
 
@@ -54,4 +56,11 @@ def recorded_alignments(run: Run) -> tuple[int, list[AttentionMap]]:
                 f"expected a row for each of the {num_targets} tokens of the target, with a number "
                 f"for each of the {num_sources} of the source, at least one of both.",
             )
+        for side in ("source", "target"):
+            parents = drawn.get(f"{side}_parents", [])
+            try:
+                _ = parents and Tree(("node",) * len(drawn[side]), tuple(parents))
+            except TreeError as error:
+                where = entry(entry(f"{run.attention_file}: maps", number), f"{side}_parents")
+                raise ReadError(where, f"{error} Leave them out for a sequence.") from error
     return content["step"], [AttentionMap(**drawn) for drawn in content["maps"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import io
 import math
-import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,20 +13,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from throughtime.inspection.token_labels import label_width, token_label
+from throughtime.inspection.tree_drawing import TREE_STYLE, tree_html
 from throughtime.tasks.run import written_whole
 from throughtime.tasks.uses import AttentionMap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["attention_svg", "can_write_attention", "token_label", "write_attention"]
+__all__ = [
+    "ATTENTION_STYLE",
+    "HOW_TO_READ",
+    "attention_figure",
+    "attention_svg",
+    "can_write_attention",
+    "write_attention",
+]
 
 _SUFFIXES = (".html", ".png")
 # Inches: the largest width and height of the cells together, and the usual size of one cell.
 _INCHES_WIDE, _INCHES_HIGH, _CELL = 7.5, 14.0, 0.27
 # Points: the largest and the smallest letters. A phone shows a wide map at half its size.
 _LARGEST_LETTERS, _SMALLEST_LETTERS = 12.5, 7.5
-_LONGEST_LABEL = 24
 _DOTS_PER_INCH = 150
 
 
@@ -84,12 +91,12 @@ def write_attention(path: Path, maps: Sequence[AttentionMap]) -> None:
             imsave(partial, picture, format="png", dpi=_DOTS_PER_INCH)
 
     else:
-        body = "\n".join(
-            f"<figure><figcaption>{html.escape(attention.title)}</figcaption>\n"
-            f"{attention_svg(attention)}</figure>"
-            for attention in maps
+        body = "\n".join(attention_figure(drawn, f"map-{i}") for i, drawn in enumerate(maps))
+        page = _PAGE.format(
+            style=ATTENTION_STYLE,
+            how=HOW_TO_READ,
+            body=body or "<p>There are no attention maps.</p>",
         )
-        page = _PAGE.format(body=body or "<p>There are no attention maps.</p>")
 
         def write(partial: Path) -> None:
             partial.write_text(page, encoding="utf-8", errors="backslashreplace")
@@ -97,19 +104,46 @@ def write_attention(path: Path, maps: Sequence[AttentionMap]) -> None:
     written_whole(path, write)
 
 
+ATTENTION_STYLE = f"""
+  :root {{ color-scheme: light dark }}
+  /* A drawing by matplotlib has a white ground. A dark page inverts it and keeps its hues. */
+  @media (prefers-color-scheme: dark) {{ svg {{ filter: invert(.93) hue-rotate(180deg) }} }}
+{TREE_STYLE}"""
+"""The rules of a page with attention maps, for its style sheet."""
+
+HOW_TO_READ = """Rows: tokens of the target. Columns: tokens of the source. The stronger the
+colour, the greater the weight. A node of a tree shows what it attends to while the pointer is on
+it, or while it is chosen, by a tap or with the Tab key."""
+"""How to read attention maps, for people."""
+
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>attention</title>
 <style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
-         max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
-  figure {{ margin: 0 0 3rem }} svg {{ height: auto }}
-</style>
+  body {{ font: 16px/1.5 system-ui, sans-serif; color: light-dark(#222, #e6e4df);
+         background: light-dark(#fff, #121212);
+         max-width: 72rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }}
+  figure {{ margin: 0 0 3rem }} svg {{ height: auto }} summary {{ cursor: pointer }}
+{style}</style>
 <body>
-<p>Rows: tokens of the target. Columns: tokens of the source. White is a weight of 0, dark of 1.</p>
+<p>{how}</p>
 {body}
 </body></html>
 """
+
+
+def attention_figure(drawn: AttentionMap, name: str) -> str:
+    """A map with its title as an HTML figure; a written tree is drawn, and its map unfolds.
+
+    Args:
+        drawn: the map.
+        name: an id that no other figure of the page has.
+    """
+    caption = f"<figcaption>{html.escape(drawn.title)}</figcaption>"
+    if not drawn.target_parents:
+        return f"<figure>{caption}\n{attention_svg(drawn)}</figure>"
+    weights = f"<details><summary>All weights</summary>{attention_svg(drawn)}</details>"
+    return f"<figure>{caption}\n{tree_html(drawn, name)}\n{weights}</figure>"
 
 
 @contextmanager
@@ -142,8 +176,10 @@ def _figure(attention: AttentionMap) -> Figure:
     source = [token_label(token) for token in attention.source]
     target = [token_label(token) for token in attention.target]
     # Labels of one letter fit above the columns; longer ones are turned.
-    is_short = all(_width(label) <= 1 for label in source)
-    left, top = (max(map(_width, side)) * points / 72 * 0.72 + 0.12 for side in (target, source))
+    is_short = all(label_width(label) <= 1 for label in source)
+    left, top = (
+        max(map(label_width, side)) * points / 72 * 0.72 + 0.12 for side in (target, source)
+    )
     top = points / 72 + 0.12 if is_short else top
     right, below = 0.55, 0.1
     width, height = left + S * cell + right, top + T * cell + below
@@ -173,35 +209,6 @@ def _figure(attention: AttentionMap) -> Figure:
     bar.ax.tick_params(labelsize=7, length=2)
     bar.outline.set_edgecolor("#bbb")  # pyright: ignore[reportCallIssue]
     return figure
-
-
-_SIGNS = {" ": "␣", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽", "\x7f": "␡"}
-
-
-def token_label(token: str) -> str:
-    """A token as a label of an axis, with visible signs for white space and control characters."""
-    label = "".join(map(_sign, token)) or "∅"
-    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
-
-
-def _sign(character: str) -> str:
-    if character in _SIGNS:
-        return _SIGNS[character]
-    if character < " ":
-        # The pictures of the control characters, in their order.
-        return chr(0x2400 + ord(character))
-    # Joiners are parts of letters and pictures, so they stay.
-    is_visible = character.isprintable() or character in "\u200c\u200d"
-    if is_visible and not character.isspace():
-        return character
-    is_surrogate = "\ud800" <= character <= "\udfff"
-    return "�" if is_surrogate else f"U+{ord(character):04X}"
-
-
-def _width(label: str) -> int:
-    """The width of a label in letters; East Asian letters count twice, combining accents not."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in label)
-    return len(label) + wide - sum(bool(unicodedata.combining(c)) for c in label)
 
 
 def _pixels(attention: AttentionMap) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from throughtime.inspection.alignments import recorded_alignments
-from throughtime.inspection.attention_map import attention_svg
+from throughtime.inspection.attention_map import ATTENTION_STYLE, HOW_TO_READ, attention_figure
 from throughtime.inspection.charts import Points, chart
 from throughtime.inspection.metrics import PLACE, read_metrics
 from throughtime.inspection.shown_files import shown_html
@@ -50,7 +50,7 @@ def write_report(run: Run) -> Path:
         "<h2>Configuration</h2>",
         _table({**settings, **config["training"], **config["versions"]}),
     ]
-    page = _PAGE.format(title=html.escape(title), body="\n".join(body))
+    page = _PAGE.format(title=html.escape(title), style=ATTENTION_STYLE, body="\n".join(body))
     # The JSON files may contain lone surrogates, which UTF-8 cannot encode.
     written_whole(
         run.report_file,
@@ -63,22 +63,25 @@ _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
+  :root {{ --soft: light-dark(#555, #a5abb3) }}
+  body {{ font: 16px/1.5 system-ui, sans-serif; color: light-dark(#222, #e6e4df);
+         background: light-dark(#fff, #121212);
          max-width: 62rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }}
   h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.15rem; margin-top: 2.2rem }}
   .charts {{ display: grid; gap: 0 2rem;
             grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)) }}
   .chart {{ min-width: 0; max-width: 32rem }} .chart h2 {{ margin-bottom: .4rem }}
-  .chart p {{ font-size: .85rem; color: #555; margin: .2rem 0 }}
+  .chart p {{ font-size: .85rem; color: var(--soft); margin: .2rem 0 }}
   svg {{ width: 100%; height: auto }} img, audio {{ max-width: 100% }}
-  pre {{ background: #f6f6f4; padding: .8rem 1rem; font-size: .85rem; white-space: pre-wrap }}
+  pre {{ background: light-dark(#f6f6f4, #1e2125); padding: .8rem 1rem; font-size: .85rem;
+        white-space: pre-wrap }}
   /* A line that is too long goes on below, further to the right than a line of its own. */
   pre span {{ display: block; padding-left: 2ch; text-indent: -2ch; min-height: 1.5em }}
   figure {{ margin: 1.2rem 0 2rem }} figcaption {{ font-size: .9rem }}
-  summary {{ cursor: pointer; color: #555 }}
+  summary {{ cursor: pointer; color: var(--soft) }}
   td {{ padding: .1rem 1.5rem .1rem 0; font-size: .9rem; vertical-align: top }}
-  td:last-child {{ padding-right: 0 }} td:first-child {{ color: #555 }}
-</style>
+  td:last-child {{ padding-right: 0 }} td:first-child {{ color: var(--soft) }}
+{style}</style>
 <body>
 {body}
 </body></html>
@@ -264,13 +267,8 @@ def _attention(run: Run) -> list[str]:
         return []
     return [
         f"<h2>Attention at step {html.escape(str(step))}</h2>",
-        "<p>Examples of the validation split. Rows: tokens of the target. Columns: tokens of the "
-        "source. White is a weight of 0, dark of 1.</p>",
-        *(
-            f"<figure><figcaption>{html.escape(attention.title)}</figcaption>"
-            f"{attention_svg(attention)}</figure>"
-            for attention in maps
-        ),
+        f"<p>Examples of the validation split. {HOW_TO_READ}</p>",
+        *(attention_figure(drawn, f"map-{i}") for i, drawn in enumerate(maps)),
     ]
 
 

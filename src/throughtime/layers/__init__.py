@@ -8,6 +8,7 @@ from throughtime.layers.observations import time_gaps
 from throughtime.layers.recurrent import Recurrent
 from throughtime.layers.single_step import GRUCell, LSTMCell, RNNCell
 from throughtime.layers.torch_like import GRU, LSTM, RNN
+from throughtime.layers.wiring import Circuit, circuit, wire
 
 __all__ = [
     "CRF",
@@ -16,10 +17,13 @@ __all__ = [
     "LSTM",
     "RNN",
     "Attention",
+    "Circuit",
     "GRUCell",
     "LSTMCell",
     "MatrixLSTM",
     "RNNCell",
     "Recurrent",
+    "circuit",
     "time_gaps",
+    "wire",
 ]

@@ -62,6 +62,8 @@ def _inputs(layer: Stack, x: Tensor, inputs: Any, leading: tuple[int, ...]) -> l
     further = []
     for name, spec in specs.items():
         value = inputs.get(name)
+        if name not in inputs and spec.default is not None:
+            value = x.new_full((), spec.default).expand(*leading, spec.size or layer.hidden_size)
         if not isinstance(value, Tensor):
             raise ValueError(
                 f"{who}: expected the input {name} of the cell as a tensor, got {value!r}. Call "

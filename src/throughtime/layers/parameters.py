@@ -70,7 +70,9 @@ def _shapes_of_layer(
     if spec.proj_size:
         of_layer["weight_hr"] = (spec.proj_size, H)
     of_layer |= {
-        k: p.size if isinstance(p.size, tuple) else (p.size or H,)
+        k: tuple(
+            H if n is None else n for n in (p.size if isinstance(p.size, tuple) else (p.size,))
+        )
         for k, p in cell.parameter_specs.items()
     }
     return of_layer | {

@@ -12,7 +12,7 @@ from throughtime.cells.cell import Cell, get
 from throughtime.checks import unknown, whole_number
 from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent
-from throughtime.models.marked import MarkedGRUD
+from throughtime.models.marked import GappedRecurrent, MarkedGRUD
 
 __all__ = ["POOLINGS", "Classifier"]
 
@@ -39,12 +39,15 @@ class Classifier(nn.Module):
             the first, and of s.
         word_dropout: the probability to replace a token by the unknown token during the training.
         pad, unk: the ids of padding and of the unknown token.
+        has_gaps: whether x has, after its features, the time since the step before, which the cell
+            reads as its input ``gap``.
         options: see :class:`throughtime.Recurrent`; all of its options. Of the cell ``gru-d``,
             which is one layer in one direction, those of :class:`throughtime.layers.GRUD`.
 
     Shapes:
         x: (B, T) int64, or (B, T, I); for ``gru-d``, the values, marks and gaps (B, T, 3*I) of
-            :class:`throughtime.models.marked.MarkedGRUD`. lengths: (B). y: (B, num_classes).
+            :class:`throughtime.models.marked.MarkedGRUD`; with ``has_gaps`` (B, T, I+1). lengths:
+            (B). y: (B, num_classes).
 
     Source: of ``attention``, Yang et al., "Hierarchical attention networks" (2016), equations 5-7.
 
@@ -68,6 +71,7 @@ class Classifier(nn.Module):
         word_dropout: float = 0.0,
         pad: int = 0,
         unk: int = 3,
+        has_gaps: bool = False,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -97,7 +101,7 @@ class Classifier(nn.Module):
                 )
             self.recurrent = MarkedGRUD(input_size, hidden_size, **options)
         else:
-            self.recurrent = Recurrent(
+            layer = Recurrent(
                 cell,
                 input_size,
                 hidden_size,
@@ -106,6 +110,7 @@ class Classifier(nn.Module):
                 dropout=dropout if num_layers > 1 else 0.0,
                 **options,
             )
+            self.recurrent = GappedRecurrent(layer) if has_gaps else layer
         self.cell, self.dropout = self.recurrent.cell, Dropout(dropout)
         size = self.recurrent.output_size
         if pooling == "last" and options.get("bidirectional") and size % 2:

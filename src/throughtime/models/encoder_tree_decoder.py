@@ -12,8 +12,9 @@ from throughtime.checks import unknown, whole_number
 from throughtime.layers.dropout import Dropout
 from throughtime.models.bridge import Bridge
 from throughtime.models.encoder_decoder import ENCODER_ONLY, recurrent_encoder
+from throughtime.models.memory import TreeMemory
 from throughtime.models.tokens import check_tokens, source_lengths
-from throughtime.models.tree_decoder import NodeScores, TreeDecoder, TreeMemory
+from throughtime.models.tree_decoder import NodeScores, TreeDecoder
 from throughtime.models.tree_encoder import TREE_CELLS, TreeEncoder
 from throughtime.models.trees import Trees
 
@@ -142,6 +143,7 @@ class EncoderTreeDecoder(nn.Module):
                     f'with source="{source}".'
                 )
             settings = {"hidden_size": hidden_size, "dropout": dropout}
+            _check_tree_options(source, bidirectional, options, settings, encoder_options or {})
             settings |= dict(encoder_options or {})
             self.encoder = TreeEncoder(
                 source_size, cell=source, embedding_size=E, max_children=max_children, **settings
@@ -220,3 +222,22 @@ class EncoderTreeDecoder(nn.Module):
     ) -> Tensor:
         """log P of each tree (B) given its source, in nats."""
         return self.decoder.log_likelihood(trees, self.encode(source, lengths))
+
+
+def _check_tree_options(
+    source: str,
+    is_bidirectional: bool,
+    options: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    encoder_options: Mapping[str, Any],
+) -> None:
+    """Raises a ValueError for an option of encoders of sequences, which a Tree-LSTM lacks."""
+    without = [name for name in ENCODER_ONLY if options.get(name)]
+    without += [] if is_bidirectional else ["bidirectional"]
+    without += [f"encoder_options {name}" for name in encoder_options if name not in settings]
+    if without:
+        raise ValueError(
+            f"EncoderTreeDecoder: {without[0]} is of the encoder of sequences, and would have no "
+            f'effect with source="{source}", whose encoder has the options '
+            f"{' and '.join(settings)}. Leave it out."
+        )

@@ -1,4 +1,4 @@
-"""GRU-D over one tensor that holds the values, what is observed, and the time gaps."""
+"""Layers over one tensor that holds the values, what is observed, and the time gaps."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from throughtime.layers.gru_d import GRUD
+from throughtime.layers.recurrent import Recurrent
 
-__all__ = ["MarkedGRUD"]
+__all__ = ["GappedRecurrent", "MarkedGRUD"]
 
 
 class MarkedGRUD(nn.Module):
@@ -42,3 +43,25 @@ class MarkedGRUD(nn.Module):
         """The output, and the last state of the layer."""
         values, marks, gaps = x.chunk(3, -1)
         return self.layer(values, marks > 0.5, gaps, lengths=lengths)
+
+
+class GappedRecurrent(nn.Module):
+    """A layer whose cell reads the time since the step before, as the last feature:
+
+        x_t = [values_t; gap_t]
+
+    Args:
+        layer: a layer with time second, of a cell with the input ``gap``.
+
+    Shapes:
+        x: (B, T, I+1), for a layer of I features. lengths: (B). The output is that of the layer.
+    """
+
+    def __init__(self, layer: Recurrent) -> None:
+        super().__init__()
+        self.layer = layer
+        self.cell, self.output_size = layer.cell, layer.output_size
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        """The output, and the last state of the layer."""
+        return self.layer(x[..., :-1], lengths=lengths, inputs={"gap": x[..., -1:]})

@@ -2,13 +2,15 @@ r"""The encoded source that a decoder reads, and the state that it carries betwe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, Protocol, Self, TypeVar
 
 from torch import Tensor
 
 from throughtime.layers.attention import AttentionMemory
 
-__all__ = ["DecoderState", "Memory"]
+__all__ = ["DecoderState", "EncodedSources", "Memory", "TreeDecoderState", "TreeMemory"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class DecoderState:
 
     def rows(self, index: Tensor) -> DecoderState:
         """The state of the rows with these indices, in this order; an index may repeat."""
-        recurrent = tuple(s.index_select(1, index) for s in self.recurrent)
+        recurrent = _rows_of(self.recurrent, index)
         attended, weights = (
             None if m is None else m.index_select(0, index) for m in (self.attended, self.weights)
         )
@@ -39,11 +41,42 @@ class DecoderState:
 
 
 @dataclass(frozen=True)
-class Memory:
+class TreeDecoderState:
+    """The state with which a decoder of trees begins, for R trees.
+
+    Args:
+        recurrent: the states of each recurrence, by its name.
+
+    Shapes:
+        recurrent: each (L, R, H).
+    """
+
+    recurrent: Mapping[str, tuple[Tensor, ...]]
+
+    def rows(self, index: Tensor) -> TreeDecoderState:
+        """The state of the rows with these indices, in this order; an index may repeat."""
+        return TreeDecoderState({k: _rows_of(v, index) for k, v in self.recurrent.items()})
+
+
+def _rows_of(states: tuple[Tensor, ...], index: Tensor) -> tuple[Tensor, ...]:
+    """Some rows of recurrent states, each (L, R, H)."""
+    return tuple(s.index_select(1, index) for s in states)
+
+
+class _HasRows(Protocol):
+    def rows(self, index: Tensor, /) -> Self: ...
+
+
+State = TypeVar("State", bound=_HasRows)
+
+
+@dataclass(frozen=True)
+class EncodedSources(Generic[State]):
     """The encoded sources of a batch, from which a decoder writes.
 
     Args:
-        state: the initial state of the decoder, of B rows.
+        state: the initial state of the decoder, of B rows: a :class:`DecoderState`, or a
+            :class:`TreeDecoderState`.
         lengths: the valid steps of each source.
         attention: the keys and values to attend to; None without attention.
 
@@ -51,12 +84,19 @@ class Memory:
         lengths: (B). attention: (B, S, …).
     """
 
-    state: DecoderState
+    state: State
     lengths: Tensor
     attention: AttentionMemory | None
 
-    def rows(self, index: Tensor) -> Memory:
+    def rows(self, index: Tensor) -> EncodedSources[State]:
         """The memory of the rows with these indices, in this order."""
         attention = None if self.attention is None else self.attention.rows(index)
         lengths = self.lengths.index_select(0, index.to(self.lengths.device))
-        return Memory(self.state.rows(index), lengths, attention)
+        return EncodedSources(self.state.rows(index), lengths, attention)
+
+
+Memory = EncodedSources[DecoderState]
+"""What a decoder of sequences reads."""
+
+TreeMemory = EncodedSources[TreeDecoderState]
+"""What a decoder of trees reads."""

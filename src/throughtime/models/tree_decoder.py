@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -14,14 +13,14 @@ from torch import Tensor, nn
 from throughtime.cells.cell import Cell
 from throughtime.checks import ShapeError, unknown, whole_number
 from throughtime.layers import Attention, Recurrent
-from throughtime.layers.attention import AttentionMemory
 from throughtime.layers.dropout import Dropout
 from throughtime.models.decoder import ATTENTIONS, joined
 from throughtime.models.forest import run, schedule
+from throughtime.models.memory import TreeDecoderState, TreeMemory
 from throughtime.models.slots import Slots, reads_of, slots_of
 from throughtime.models.trees import Trees, nodes_of
 
-__all__ = ["RECURRENCES", "TOPOLOGIES", "NodeScores", "TreeDecoder", "TreeMemory"]
+__all__ = ["RECURRENCES", "TOPOLOGIES", "NodeScores", "TreeDecoder"]
 
 RECURRENCES = {"V": ("vertical",), "H": ("horizontal",), "VH": ("vertical", "horizontal")}
 """The recurrences of each choice: vertical, down the tree; horizontal, across siblings."""
@@ -29,34 +28,6 @@ RECURRENCES = {"V": ("vertical",), "H": ("horizontal",), "VH": ("vertical", "hor
 TOPOLOGIES = ("predicted", "end")
 
 States = tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class TreeMemory:
-    """The encoded sources of a batch, from which a decoder writes trees.
-
-    Args:
-        states: the initial states of each recurrence, by its name.
-        lengths: the valid steps of each source.
-        attention: the keys and values to attend to; None without attention.
-
-    Shapes:
-        states: each (L, B, H). lengths: (B).
-    """
-
-    states: dict[str, States]
-    lengths: Tensor
-    attention: AttentionMemory | None
-
-    def rows(self, index: Tensor) -> TreeMemory:
-        """The memory of the rows with these indices, in this order."""
-        states = {
-            name: tuple(s.index_select(1, index) for s in each)
-            for name, each in self.states.items()
-        }
-        attention = None if self.attention is None else self.attention.rows(index)
-        lengths = self.lengths.index_select(0, index.to(self.lengths.device))
-        return TreeMemory(states, lengths, attention)
 
 
 class NodeScores(NamedTuple):
@@ -229,7 +200,7 @@ class TreeDecoder(nn.Module):
         B, S, _ = values.shape
         attention = None if self.attention is None else self.attention.prepare(values, lengths)
         lengths = torch.full((B,), S) if lengths is None else torch.as_tensor(lengths)
-        return TreeMemory(dict(states), lengths, attention)
+        return TreeMemory(TreeDecoderState(states), lengths, attention)
 
     def forward(self, trees: Trees, memory: TreeMemory) -> NodeScores:
         """The scores of what is written at each slot of known trees."""
@@ -249,7 +220,7 @@ class TreeDecoder(nn.Module):
             if name == "horizontal":
                 x = x + self._move_of_entries(slots, B)
             x = self.dropout(x.index_select(0, reads.entries))  # (R, E)
-            read = run(recurrent, x, schedule(reads.before), memory.states[name])  # (R, H)
+            read = run(recurrent, x, schedule(reads.before), memory.state.recurrent[name])  # (R, H)
             terms.append(self.merges[name](read).index_select(0, reads.slots))  # (P, H)
         merged = self._merged(terms, slots.moves)
         merged, weights = self._attended_slots(merged, slots, memory)

@@ -12,9 +12,10 @@ from torch import Tensor
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.encoder_tree_decoder import EncoderTreeDecoder, Source
 from throughtime.models.grammar import Grammar
+from throughtime.models.memory import TreeMemory
 from throughtime.models.search import at_least_one
 from throughtime.models.slots import DOWN, NEXT
-from throughtime.models.tree_decoder import TreeDecoder, TreeMemory
+from throughtime.models.tree_decoder import TreeDecoder
 from throughtime.models.tree_drafts import Draft, Pool, Slot, extended, written_nodes
 
 __all__ = ["TreeHypothesis", "tree_search"]
@@ -132,7 +133,7 @@ class _Beams:
         device = decoder.scores.weight.device
         self.sources = list(range(B))
         start = torch.full((B,), V, device=device)
-        self.pool = Pool(*decoder.read(start, torch.full_like(start, DOWN), memory.states))
+        self.pool = Pool(*decoder.read(start, torch.full_like(start, DOWN), memory.state.recurrent))
         # All rows of a source are equal at first; only one of them is a hypothesis.
         self.drafts: list[Draft | None] = [None] * (B * K)
         for b in range(B):

@@ -13,9 +13,9 @@ from throughtime.models import Hypothesis, OneNetwork
 from throughtime.models.writer import Writer
 from throughtime.tasks.uses import AttentionMap, Observation
 
-__all__ = ["align", "maps_of_pairs", "observation_of_pair", "tokens_of"]
+__all__ = ["MOST_TOKENS", "align", "maps_of_pairs", "observation_of_pair", "tokens_of"]
 
-_MAX_TOKENS = 500
+MOST_TOKENS = 500
 """The largest number of tokens on each side of a map; nobody could read a larger one."""
 
 # A report shows a few pairs, whose sources are short enough to be readable.
@@ -38,7 +38,7 @@ def align(
     source_tokeniser, target_tokeniser = tokenisers
     ids = source_tokeniser.encode(source)
     texts = [shown, target_tokeniser.decode(hypothesis.tokens)]
-    weights = hypothesis.attention[:_MAX_TOKENS, :_MAX_TOKENS]
+    weights = hypothesis.attention[:MOST_TOKENS, :MOST_TOKENS]
     T, S = weights.shape
     num = len(hypothesis.tokens)
     # The search may have cut the source, too.

@@ -311,9 +311,10 @@ class Classification(BatchTask):
 
     def model(self) -> Classifier:
         c = self.config
-        sizes = {"input_size": self._features.size}
         if self.is_text:
-            sizes = {"vocab_size": len(self.tokeniser)}
+            sizes: dict[str, Any] = {"vocab_size": len(self.tokeniser)}
+        else:
+            sizes = {"input_size": self._features.size, "has_gaps": self._features.has_gaps}
         options = c.recurrent()
         if not c.bidirectional:
             # It is the default of the model, and the layer GRU-D has no such option.

@@ -6,6 +6,7 @@ import math
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import ClassVar, Literal
 
+from throughtime.cells import get, names
 from throughtime.data.labelled import LABELLED_SETS
 from throughtime.data.splits import Cut
 from throughtime.layers.spec import OPTIONS, default_of
@@ -56,7 +57,8 @@ class ClassificationConfig(NetworkConfig):
             or decay, from the last value to the mean (default: decay for the cell gru-d, which is
             the only one that has it, and error for others).
         times: number of the feature, from 1, that is the time of each step; only for the cell gru-d
-            (default: all steps are one unit apart).
+            and cells that read the time between steps, such as cfc and ltc (default: all steps are
+            one unit apart).
         normalise: subtract the mean of each feature in the training split and divide by its
             standard deviation.
         input_noise: standard deviation of normal noise that is added to each value of a series in
@@ -125,15 +127,27 @@ class ClassificationConfig(NetworkConfig):
         if self.cell == "gru-d":
             self._check_gru_d()
         else:
-            for name, is_set in (
-                ("missing decay", self.missing == "decay"),
-                (f"times {self.times}", self.times is not None),
-            ):
-                if is_set:
-                    raise ValueError(
-                        f"--{name}: only the cell gru-d has decays and time gaps, got --cell "
-                        f"{self.cell}. Use --cell gru-d, or leave it out."
-                    )
+            if self.missing == "decay":
+                raise ValueError(
+                    f"--missing decay: only the cell gru-d has decays and time gaps, got --cell "
+                    f"{self.cell}. Use --cell gru-d, or leave it out."
+                )
+            if self.times is not None:
+                self._check_gaps()
+
+    def _check_gaps(self) -> None:
+        """Raises a ValueError unless the network can read the time between steps."""
+        if "gap" not in get(self.cell).given_inputs:
+            able = ", ".join(name for name in names() if "gap" in get(name).given_inputs)
+            raise ValueError(
+                f"--times {self.times}: only the cell gru-d and cells with the input gap ({able}) "
+                f"read times, got --cell {self.cell}. Use one of these, or leave it out."
+            )
+        if self.bidirectional:
+            raise ValueError(
+                f"--times {self.times}: a gap is the time since the step before, so the network "
+                "reads in one direction. Add --bidirectional false."
+            )
 
     def _check_gru_d(self) -> None:
         """Raises a ValueError for a setting that the layer GRU-D does not have."""

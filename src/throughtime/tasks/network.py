@@ -132,8 +132,8 @@ class _Network:
         # The shared cell_options are for the shared cell; another cell has other arguments.
         shared = config.cell_options if name == config.cell else None
         cell = named_cell("--cell_options", name, settings.get("cell_options", shared))
-        for needed in cell.given_inputs:
-            if needed not in self.STEP_INPUTS:
+        for needed, spec in cell.given_inputs.items():
+            if spec.default is None and needed not in self.STEP_INPUTS:
                 raise ValueError(
                     f"--cell {name}: this cell reads a further input at each step, {needed}, which "
                     "this task does not have. Choose another cell."

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
@@ -34,6 +33,7 @@ from throughtime.reading import Entries, ReadError, Whole, json_of, kinds_of, ty
 from throughtime.tasks import weights
 from throughtime.tasks.size import check_size
 from throughtime.tasks.task import Task, get, names
+from throughtime.written import written_whole
 
 __all__ = ["Run", "RunError", "written_whole"]
 
@@ -53,26 +53,6 @@ _CONFIG = Entries(
 
 class RunError(ValueError):
     """A run folder is not what it should be."""
-
-
-def written_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes a file beside its place and moves it there when it is whole.
-
-    Whatever happens meanwhile, a kill or a full disk, the file that was there before stays.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        # The error of a write names no file, and the user does not know the partial one.
-        if error.filename in (None, str(partial)):
-            error.filename = str(path)
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

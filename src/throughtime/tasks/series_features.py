@@ -58,8 +58,9 @@ class SeriesFeatures:
         missing: what is done about missing values: ``error``, they are refused; ``carry``, see
             :func:`carried`; ``decay``, the values, marks and time gaps of
             :class:`throughtime.models.marked.MarkedGRUD`.
-        times: the index of the column with the time of each step, which is not read as a value;
-            None counts the steps. Only for ``decay``.
+        times: the index of the column with the time of each step, which is not read as a value:
+            without ``decay`` the last feature is the time since the step before, and 1 at the first
+            step. None counts the steps.
         time_step: the time that counts as 1.
     """
 
@@ -71,7 +72,7 @@ class SeriesFeatures:
 
     @property
     def size(self) -> int:
-        """The ``input_size`` of a model that reads the features."""
+        """The ``input_size`` of a model that reads the features; a gap is not among them."""
         num_values = len(self.mean) - (self.times is not None)
         return num_values * (2 if self.missing == "carry" else 1)
 
@@ -80,7 +81,13 @@ class SeriesFeatures:
         """The names of what the model reads at each step, with the numbers of the features."""
         values = [f"x{i + 1}" for i in range(len(self.mean)) if i != self.times]
         further = {"carry": ["observed"], "decay": ["observed", "gap"]}.get(self.missing, [])
-        return values + [f"{value} {what}" for what in further for value in values]
+        names = values + [f"{value} {what}" for what in further for value in values]
+        return [*names, "gap"] if self.has_gaps else names
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether the last feature is the time since the step before."""
+        return self.times is not None and self.missing != "decay"
 
     def check(self, series: np.ndarray) -> None:
         """Raises a ValueError for a series that cannot be turned into features."""
@@ -95,15 +102,20 @@ class SeriesFeatures:
             )
 
     def of_series(self, series: np.ndarray) -> Tensor:
-        """The features of a series (T, I): (T, size), or (T, 3 * size) with ``decay``."""
+        """The features of a series (T, I): (T, size), (T, 3 * size) with ``decay``.
+
+        Where the last feature is a gap there is one more.
+        """
         steps = (np.asarray(series, np.float32) - np.array(self.mean)) / np.array(self.deviation)
         steps = steps.astype(np.float32)
-        if self.missing == "error":
-            return torch.from_numpy(steps)
-        if self.missing == "carry":
-            return torch.from_numpy(carried(steps))
         times = np.arange(len(steps)) if self.times is None else series[:, self.times]
         steps = steps if self.times is None else np.delete(steps, self.times, 1)
+        if self.missing != "decay":
+            features = carried(steps) if self.missing == "carry" else steps
+            if self.has_gaps:
+                gaps = np.diff(times / self.time_step, prepend=times[:1] / self.time_step - 1)
+                features = np.column_stack([features, gaps.astype(np.float32)])
+            return torch.from_numpy(features)
         is_observed = torch.from_numpy(~np.isnan(steps))
         gaps = time_gaps(torch.from_numpy(times / self.time_step).float(), is_observed)
         return torch.cat([torch.from_numpy(np.nan_to_num(steps)), is_observed.float(), gaps], 1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from throughtime.counted import counted
-from throughtime.data import UNK, pad_rows
+from throughtime.data import UNK
 from throughtime.data.trees import (
     NOTATIONS,
     ProgramExample,
@@ -20,11 +22,13 @@ from throughtime.data.trees import (
     write_sexpr,
 )
 from throughtime.models import EncoderTreeDecoder, Grammar, TreeHypothesis, tree_search
+from throughtime.tasks.tree_sources import EncodedSource, collate_sources, for_model
 
 __all__ = [
     "Bounds",
     "any_known_label",
     "has_tests",
+    "moved",
     "share_of",
     "text_of",
     "tree_figures",
@@ -35,11 +39,28 @@ _ENTRIES_PER_BATCH = 32_768
 
 
 class Bounds(NamedTuple):
-    """What limits the trees that are written; see :func:`throughtime.models.tree_search`."""
+    """What limits the trees that are written; see :func:`throughtime.models.tree_search`.
+
+    Args:
+        max_nodes, max_depth: the limits for sources of at most ``longest_source``; they are
+            multiplied for longer ones.
+        grammar: the trees that are allowed.
+        longest_source: the length of the longest source of the training.
+    """
 
     max_nodes: int
     max_depth: int
     grammar: Grammar
+    longest_source: int
+
+    def growth(self, length: int) -> int:
+        """By how much the limits are multiplied for a source of this length.
+
+        The longest source counts as a multiple of 16, so that one word more changes nothing in a
+        training on short texts.
+        """
+        longest = -(-self.longest_source // 16) * 16
+        return max(1, -(-length // longest))
 
 
 def any_known_label(num_labels: int) -> Grammar:
@@ -55,7 +76,7 @@ def any_known_label(num_labels: int) -> Grammar:
 
 def trees_of(
     model: nn.Module,
-    sources: Sequence[Sequence[int]],
+    sources: Sequence[EncodedSource],
     bounds: Bounds,
     beam_width: int = 1,
     keep_attention: bool = False,
@@ -66,7 +87,7 @@ def trees_of(
 
     Args:
         model: the model.
-        sources: the token ids of each source, at least one.
+        sources: the sources, each of at least one token or node.
         bounds: what limits the trees.
         beam_width: the width of the beam; 1 is greedy search.
         keep_attention: whether the results hold their attention weights.
@@ -74,15 +95,16 @@ def trees_of(
     assert isinstance(model, EncoderTreeDecoder)
     device = next(model.parameters()).device
     best: dict[int, TreeHypothesis] = {}
-    for indices in counted("writing", list(_batched(sources, bounds.max_nodes, beam_width))):
-        rows, lengths = pad_rows([sources[i] for i in indices])
+    for indices in counted("writing", list(_batched(sources, bounds, beam_width))):
+        growth = bounds.growth(len(sources[indices[0]]))
+        source, lengths = moved(collate_sources([sources[i] for i in indices]), device)
         results = tree_search(
             model,
-            rows.to(device),
+            for_model(source),
             lengths,
             width=beam_width,
-            max_nodes=bounds.max_nodes,
-            max_depth=bounds.max_depth,
+            max_nodes=growth * bounds.max_nodes,
+            max_depth=growth * bounds.max_depth,
             grammar=bounds.grammar,
             keep_attention=keep_attention,
         )
@@ -91,18 +113,25 @@ def trees_of(
 
 
 def _batched(
-    sources: Sequence[Sequence[int]], max_nodes: int, beam_width: int
+    sources: Sequence[EncodedSource], bounds: Bounds, beam_width: int
 ) -> Iterator[list[int]]:
-    """The indices of the sources of each batch, whose lengths are similar."""
+    """The indices of the sources of each batch, whose lengths are similar and limits equal."""
     batch: list[int] = []
     for i in sorted(range(len(sources)), key=lambda i: len(sources[i])):
-        per_row = max(len(sources[i]), max_nodes) * beam_width
-        if batch and (len(batch) + 1) * per_row > _ENTRIES_PER_BATCH:
+        growth = bounds.growth(len(sources[i]))
+        per_row = max(len(sources[i]), growth * bounds.max_nodes) * beam_width
+        is_full = (len(batch) + 1) * per_row > _ENTRIES_PER_BATCH
+        if batch and (is_full or growth > bounds.growth(len(sources[batch[0]]))):
             yield batch
             batch = []
         batch.append(i)
     if batch:
         yield batch
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """A pytree with its tensors on a device."""
+    return tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch)
 
 
 def text_of(tree: Tree, notation: str) -> tuple[str, str]:

@@ -35,12 +35,16 @@ class AttentionMap(NamedTuple):
         target: the T tokens that the model wrote.
         weights: (T, S), a row for each token of the target; each row sums to 1.
         title: the two texts, shown above the map.
+        source_parents, target_parents: for a side that is a tree in prefix order, the index of the
+            parent of each node, -1 for the root; empty for a sequence.
     """
 
     source: Sequence[str]
     target: Sequence[str]
     weights: Sequence[Sequence[float]]
     title: str = ""
+    source_parents: Sequence[int] = ()
+    target_parents: Sequence[int] = ()
 
 
 @runtime_checkable

@@ -40,9 +40,13 @@ def test_geoquery_has_the_split_of_its_questions_and_names_as_variables():
     trees = read("geoquery")
     assert sizes(trees) == {"train": 549, "valid": 49, "test": 279}
     example = trees.splits["train"][0]
-    assert example.source == "can you tell me the capital of var0"
-    form = "(answer A (and (_capital A) (_loc A B) (_const B (_stateid var0))))"
+    assert example.source == "can you tell me the capital of state0"
+    form = "(answer A (and (_capital A) (_loc A B) (_const B (_stateid state0))))"
     assert write_sexpr(example.tree) == form
+    texts = [e.source for part in trees.splits.values() for e in part]
+    assert not any("var0" in text for text in texts)
+    # A variable has the number of its kind, so that a city and a state are both the first.
+    assert "what is the population of city0 state0" in texts
     labels = {label for part in trees.splits.values() for e in part for label in e.tree.labels}
     assert "()" not in labels
     assert "texas" not in labels
@@ -63,6 +67,8 @@ def test_atis_is_split_by_its_questions_and_its_variables_are_numbered():
     labels = {label for tree in forms.values() for label in tree.labels}
     assert ":" not in labels
     assert not any(label.startswith("$v") for label in labels)
+    # The file also has $x, $y, $f and $airline.
+    assert {label for label in labels if label.startswith("$")} == {"$0", "$1", "$2", "$3"}
 
 
 @pytest.mark.slow

@@ -19,10 +19,12 @@ class TreeExample:
     Args:
         source: the words of the text, separated by spaces.
         tree: what the text means.
+        source_tree: the text as a tree, if it is one; None otherwise.
     """
 
     source: str
     tree: Tree
+    source_tree: Tree | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def load_trees(
     data: str | Sequence[str],
     *,
     notation: str | None = None,
+    has_source_trees: bool = False,
     languages: str | None = None,
     encoding: str = "utf-8",
     valid_fraction: float | None = None,
@@ -37,6 +38,8 @@ def load_trees(
             :func:`throughtime.data.load_pairs` reads, with a tree as the target of each text.
         notation: one of `NOTATIONS`, in which the user's own trees are written; by default
             s-expression.
+        has_source_trees: whether the texts must be trees, too. The user's own are read in the same
+            notation.
         languages, encoding, valid_fraction, test_fraction, cut: see
             :func:`throughtime.data.load_pairs`; they are for the user's own files. Pairs of equal
             texts are equal.
@@ -44,11 +47,12 @@ def load_trees(
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: for an unknown name, or an option without effect.
+            A data set whose texts are no trees is refused with ``has_source_trees``.
         TreeError: if a line is not a tree in this notation, or a text is empty; it names the place.
         DownloadError, ChecksumError: see `throughtime.data.fetch`.
 
     >>> load_trees("geoquery").splits["train"][0].source  # doctest: +SKIP
-    'can you tell me the capital of var0'
+    'can you tell me the capital of state0'
     """
     is_metaset = isinstance(data, str) and any(
         (Path(data).expanduser() / name).is_file() for name in _METASET
@@ -63,9 +67,22 @@ def load_trees(
                     f"{value}. Leave --{option} out."
                 )
         check_own_splits("load_trees", data, valid_fraction, test_fraction, cut)
-        return read_metaset(data) if is_metaset else TREE_SETS[data]()
+        trees = read_metaset(data) if is_metaset else TREE_SETS[data]()
+        if has_source_trees and trees.splits["train"][0].source_tree is None:
+            raise ValueError(
+                f"load_trees: expected sources that are trees, but those of {trees.name} are "
+                "texts. Take synthetic-trees, or files of your own with a tree, a tab and a tree "
+                "on each line."
+            )
+        return trees
     notation = notation or "s-expression"
-    name, splits = read_trees(data, notation, languages=languages, encoding=encoding)
+    name, splits = read_trees(
+        data,
+        notation,
+        has_source_trees=has_source_trees,
+        languages=languages,
+        encoding=encoding,
+    )
     fractions = (valid_fraction, test_fraction)
     splits, how = cut_own(
         "load_trees", name, splits, *fractions, "trees", cut, lambda example: example.source
@@ -77,13 +94,14 @@ def read_trees(
     data: str | Sequence[str],
     notation: str = "s-expression",
     *,
+    has_source_trees: bool = False,
     languages: str | None = None,
     encoding: str = "utf-8",
 ) -> tuple[str, dict[str, list[TreeExample]]]:
     """Reads the user's own files as they are, without cutting them into splits.
 
     Args:
-        data, notation, languages, encoding: see :func:`load_trees`.
+        data, notation, has_source_trees, languages, encoding: see :func:`load_trees`.
 
     Returns:
         A name for the data, and the examples of each split; those of a single file are "all".
@@ -96,7 +114,10 @@ def read_trees(
     if isinstance(data, str) and "," not in data and languages is None:
         _check_exists(data)
     name, parts = read_pairs(data, languages, encoding)
-    return name, {split: _read(name, split, pairs, notation) for split, pairs in parts.items()}
+    return name, {
+        split: _read(name, split, pairs, notation, has_source_trees)
+        for split, pairs in parts.items()
+    }
 
 
 def _check_exists(data: str) -> None:
@@ -113,7 +134,9 @@ def _check_exists(data: str) -> None:
     )
 
 
-def _read(name: str, split: str, pairs: Sequence[Pair], notation: str) -> list[TreeExample]:
+def _read(
+    name: str, split: str, pairs: Sequence[Pair], notation: str, has_source_trees: bool
+) -> list[TreeExample]:
     """The examples of pairs of a text and a tree that is written in a notation."""
     read = NOTATIONS[notation].read
     examples = []
@@ -121,5 +144,6 @@ def _read(name: str, split: str, pairs: Sequence[Pair], notation: str) -> list[T
         where = f"{name}{'' if split == 'all' else f' ({split})'}, line {number}"
         if not source.strip():
             raise TreeError(where, "", "expected a text and its tree, got an empty text.")
-        examples.append(TreeExample(source, read(target, where)))
+        source_tree = read(source, f"{where}, source") if has_source_trees else None
+        examples.append(TreeExample(source, read(target, where), source_tree=source_tree))
     return examples

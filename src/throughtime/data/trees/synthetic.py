@@ -28,7 +28,8 @@ def synthetic_trees(
     """Generates different random trees of the letters A to Z.
 
     Each letter always has the same number of children (see :data:`ARITIES`), so the letters in
-    prefix order, which are the text of an example, determine the tree.
+    prefix order, which are the text of an example, determine the tree. It is the source tree of
+    its example as well, for autoencoders.
 
     Args:
         num_train, num_valid, num_test: the numbers of trees.
@@ -65,7 +66,8 @@ def synthetic_trees(
         letters = _letters(draw, most_nodes)
         if len(letters) >= _FEWEST_NODES:
             tree = Tree.from_arities(letters, [ARITIES[letter] for letter in letters])
-            examples.setdefault(" ".join(letters), TreeExample(" ".join(letters), tree))
+            text = " ".join(letters)
+            examples.setdefault(text, TreeExample(text, tree, source_tree=tree))
     all_examples = list(examples.values())
     start_test = num_train + num_valid
     splits = {

@@ -11,7 +11,7 @@ from throughtime.data.ragged_batches import pad_rows
 from throughtime.data.tokeniser import UNK, TokenListTokeniser
 from throughtime.data.trees.tree import Tree
 
-__all__ = ["TreeBatch", "TreeLabels", "collate_trees"]
+__all__ = ["TreeBatch", "TreeLabels", "collate_trees", "pad_trees"]
 
 
 class TreeLabels(TokenListTokeniser):
@@ -76,7 +76,18 @@ def collate_trees(trees: Sequence[Tree], labels: TreeLabels) -> TreeBatch:
     >>> batch.labels.tolist(), batch.parents.tolist(), batch.sizes.tolist()
     ([[4, 5, 6], [5, 0, 0]], [[-1, 0, 0], [-1, -1, -1]], [3, 1])
     """
-    ids, sizes = pad_rows([labels.encode_tree(tree) for tree in trees])  # (B, N)
+    ids = [labels.encode_tree(tree) for tree in trees]
+    return pad_trees(ids, [tree.parents for tree in trees])
+
+
+def pad_trees(labels: Sequence[Sequence[int]], parents: Sequence[Sequence[int]]) -> TreeBatch:
+    """Pads trees to a batch.
+
+    Args:
+        labels: the ids of the labels of each tree, in prefix order.
+        parents: the index of the parent of each of its nodes; -1 for the root.
+    """
+    ids, sizes = pad_rows(labels)  # (B, N)
     # Padding is 0, so the parents are padded as indices from 1.
-    parents, _ = pad_rows([[parent + 1 for parent in tree.parents] for tree in trees])  # (B, N)
-    return TreeBatch(ids, parents - 1, sizes)
+    padded, _ = pad_rows([[parent + 1 for parent in row] for row in parents])  # (B, N)
+    return TreeBatch(ids, padded - 1, sizes)

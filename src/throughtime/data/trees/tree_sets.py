@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from throughtime.data.download import FILES, fetch
 from throughtime.data.line_ends import lines
@@ -19,7 +20,8 @@ from throughtime.data.trees.tree import Tree, TreeError
 
 __all__ = ["TREE_SETS"]
 
-_VARIABLE = re.compile(r"\$v?\d+")
+_PLACE = re.compile(r"\bvar\d+\b")
+_VARIABLE = re.compile(r"\$\w+")
 # A constant and its type, or a function and the type of its value: `boston : ci`, `airline : e`.
 _TYPED = re.compile(r"(\S+) : (\S+)")
 
@@ -32,18 +34,31 @@ def _geoquery() -> TreeSet:
     """Questions about the geography of the United States and their logical forms.
 
     The split is that of the file by questions, 549 / 49 / 279. Names of places are variables in
-    text and form. The root is ``answer``, above the variable that is asked for and a condition;
+    text and form, and a variable is called after the kind that the file gives for it (state0,
+    river0). The root is ``answer``, above the variable that is asked for and a condition; the
     conditions that hold together are below ``and``.
     """
     splits: dict[str, list[TreeExample]] = {"train": [], "valid": [], "test": []}
     for number, entry in enumerate(json.loads(_text("geoquery", "logic")), 1):
         form = read_term(entry["logic"][0], f"geography-logic.txt, entry {number}")
         labels = ["and" if label == "()" else label for label in form.labels]
-        tree = form.with_labels(["answer", *labels[1:]])
+        named = _by_kind(entry["variables"])
+        tree = form.with_labels(["answer", *map(named, labels[1:])])
         for sentence in entry["sentences"]:
             split = sentence["question-split"].replace("dev", "valid")
-            splits[split].append(TreeExample(sentence["text"], tree))
+            splits[split].append(TreeExample(named(sentence["text"]), tree))
     return TreeSet("geoquery", splits, "s-expression", frozenset({"and"}))
+
+
+def _by_kind(variables: Sequence[Mapping[str, str]]) -> Callable[[str], str]:
+    """Replaces the names of variables (var0) by their kind and their number in it (state0)."""
+    names: dict[str, str] = {}
+    numbers: Counter[str] = Counter()
+    for variable in sorted(variables, key=lambda variable: variable["name"]):
+        kind = variable["type"]
+        names[variable["name"]] = f"{kind}{numbers[kind]}"
+        numbers[kind] += 1
+    return lambda text: _PLACE.sub(lambda match: names[match[0]], text)
 
 
 def _atis() -> TreeSet:

@@ -85,11 +85,14 @@ def _sizes(step: NamedStep, cell: Cell) -> tuple[int, int]:
         shape = shapes[name]
         assert isinstance(shape, tuple)
         units, operands = reversed(shape) if is_transposed else shape
-        hidden.add(units)
-        (inputs if letter == "W" else hidden).add(operands)
+        # None is the number of units, whatever it is.
+        if units is not None:
+            hidden.add(units)
+        if operands is not None:
+            (inputs if letter == "W" else hidden).add(operands)
     # A vector of one number is repeated for all units.
     vectors = [v[0] for v in shapes.values() if isinstance(v, tuple) and len(v) == 1]
-    hidden.update(size for size in vectors if size > 1)
+    hidden.update(size for size in vectors if size is not None and size > 1)
     if _input_has_the_units(step):
         hidden, inputs = hidden | inputs, set()
     choices = [H for H in range(_FEWEST, _MOST + 1) if not step.graph.problem(H)]

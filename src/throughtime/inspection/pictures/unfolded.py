@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from throughtime.inspection.attention_map import token_label
 from throughtime.inspection.pictures.drawing import diverging, drawing, new_figure
 from throughtime.inspection.recording import Name, Recording
+from throughtime.inspection.token_labels import token_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 
 from throughtime.interchange.onnx.native import native, write
-from throughtime.interchange.onnx.scan import further_inputs, scan, traced
+from throughtime.interchange.onnx.scan import scan
 from throughtime.interchange.onnx.writing import GraphWriter
+from throughtime.interchange.steps import further_inputs, traced_cell
 from throughtime.layers import Recurrent
 
 __all__ = ["further", "is_native", "write_layers"]
@@ -24,13 +25,13 @@ def is_native(layer: Recurrent) -> bool:
     """
     if native(layer.equations) is not None:
         return True
-    traced(layer.equations)
+    traced_cell("save_onnx", layer.equations)
     return False
 
 
 def further(layer: Recurrent) -> list[str]:
     """The names of the further inputs of a step besides x."""
-    return [] if is_native(layer) else further_inputs(layer.equations)
+    return [] if is_native(layer) else further_inputs("save_onnx", layer.equations)
 
 
 def write_layers(

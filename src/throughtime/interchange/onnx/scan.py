@@ -10,64 +10,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from throughtime.cells.cell import Cell
 from throughtime.interchange.onnx.operations import mapped, operation
 from throughtime.interchange.onnx.writing import GraphWriter
-from throughtime.kernels.graph.folded import folds_of
-from throughtime.kernels.graph.functions import Untraceable
-from throughtime.kernels.graph.graph import Node, Operand, is_mask, reachable
+from throughtime.interchange.steps import StepWeights, traced, used
+from throughtime.kernels.graph.graph import Node, Operand, is_mask
 from throughtime.kernels.graph.maps import Map, Size
-from throughtime.kernels.graph.trace import Step, trace
 from throughtime.layers import Recurrent
 
-__all__ = ["further_inputs", "scan", "traced"]
+__all__ = ["scan"]
 
 # Where a value is computed: once; ahead of the Scan for all steps, as it depends on inputs; or
 # inside the body in each step, as it depends on a state.
 _ONCE, _AHEAD, _INSIDE = 0, 1, 2
-
-
-def traced(cell: Cell) -> Step:
-    """Traces the cell's step.
-
-    Raises:
-        ValueError: if the step cannot be traced, or draws random numbers.
-    """
-    who = f"save_onnx: the cell {cell.title} cannot be exported"
-    try:
-        step = trace(cell)
-    except Untraceable as reason:
-        raise ValueError(
-            f"{who}: expected a step that can be traced, but {reason}. Write the step with the "
-            f"operations of docs/kernels.md."
-        ) from reason
-    drawn = [n.name for n in _used(step) if n.op == "random"]
-    if drawn:
-        raise ValueError(
-            f"{who}: expected a step that always does the same, but {', '.join(drawn)} is drawn at "
-            f"random. Export a cell that draws nothing."
-        )
-    return step
-
-
-def further_inputs(cell: Cell) -> list[str]:
-    """The names of the further inputs of a step besides x, as far as the step uses them."""
-    used = {node.name for node in _used(traced(cell)) if node.op == "input"}
-    return [name for name in cell.given_inputs if name in used]
-
-
-def _used(step: Step) -> list[Node]:
-    """All nodes from which the next states and the output are computed, also through products."""
-    operand = {p.result: p.operand for p in step.products}
-    roots: list[Operand] = [*step.states.values(), step.output]
-    used: dict[Node, None] = {}
-    while roots:
-        new = [n for n in reachable(roots) if n not in used]
-        used |= dict.fromkeys(new)
-        roots = [operand[n] for n in new if n in operand]
-    return list(used)
 
 
 def scan(
@@ -102,21 +57,15 @@ class _Scan:
     ) -> None:
         self.outer, self.inner = graph, graph.body()
         self.layer, self.suffix, self.inputs = layer, suffix, inputs
-        self.step = traced(layer.equations)
-        if problem := self.step.graph.problem(layer.hidden_size):
-            raise ValueError(
-                f"save_onnx: the cell {layer.equations.title} cannot be exported: expected parts "
-                f"of rows that fit the units of the layer, but {problem}. Change hidden_size or "
-                f"the parts."
-            )
-        self.weights = _Weights(layer, suffix)
+        self.step = traced("save_onnx", layer)
+        self.weights = StepWeights(layer, suffix)
         # The names of values in the graph around the body, and of values in the body.
         self.around: dict[Operand, str] = {}
         self.within: dict[Operand, str] = {}
         # The sequences that the Scan slices: name around the body, name in the body, and dtype.
         self.scanned: list[tuple[str, str, torch.dtype]] = []
         self.when: dict[Node, int] = {}
-        self.used = set(_used(self.step))
+        self.used = set(used(self.step))
         self.product = {p.result: p for p in self.step.products}
 
     def write(self, valid: str, states: list[str]) -> tuple[str, list[str]]:
@@ -291,50 +240,3 @@ class _Scan:
             sizes = graph.integers(*(self.weights.rows(matrix, p.block) for p in joined))
             parts = graph.nodes_of("Split", [result, sizes], names, axis=-1)
         return {p.result: part for p, part in zip(joined, parts, strict=True)}
-
-
-class _Weights:
-    """The matrices and biases of one layer and direction by block, transformed as for the step."""
-
-    def __init__(self, layer: Recurrent, suffix: str) -> None:
-        cell = layer.equations
-        passed = layer._weights(suffix).parameters
-        self.vectors = {name: value.detach() for name, value in passed.items() if value.dim() < 2}
-
-        def split(name: str, of: tuple[str, ...]) -> dict[str, Tensor]:
-            whole = getattr(layer, name + suffix, None)
-            parts = () if whole is None else whole.detach().chunk(len(of))
-            return dict(zip(of, parts, strict=False))
-
-        learned = layer.cell.recurrent_block_names
-        recurrent = split("weight_hh", learned)
-        if layer.proj_size:
-            # Unlike the kernels, the Scan needs no padding of the projection to a square block.
-            (block,) = set(cell.recurrent_block_names) - set(learned)
-            recurrent[block] = getattr(layer, f"weight_hr{suffix}").detach()
-        self.matrix = {
-            "W": split("weight_ih", cell.gates),
-            "R": dict(cell.transform(recurrent)) if recurrent else {},
-        }
-        for letter, name, is_transposed, block in folds_of(trace(cell).cell):
-            value = passed[name].detach()
-            self.matrix[letter][block] = value.T if is_transposed else value
-        self.bias = {
-            "W": split("bias_ih", cell.gates),
-            "R": split("bias_hh", cell.recurrent_bias_names),
-        }
-
-    def rows(self, matrix: str, name: str) -> int:
-        """The number of rows of a block, which is the number of features of its product."""
-        return len(self.matrix[matrix][name])
-
-    def blocks(self, matrix: str, names: list[str]) -> tuple[Tensor, Tensor | None]:
-        """Blocks stacked along the rows, and their biases, or None if no block has a bias."""
-        weights = [self.matrix[matrix][name] for name in names]
-        known = self.bias[matrix]
-        biases = [
-            known[n] if n in known else w.new_zeros(len(w))
-            for n, w in zip(names, weights, strict=True)
-        ]
-        has_bias = any(name in known for name in names)
-        return torch.cat(weights), torch.cat(biases) if has_bias else None

@@ -240,7 +240,11 @@ for _written, _called in OPERATORS.items():
     def _operator(self: Symbol, *args: Any, _called: str = _called) -> Symbol:
         return _apply(self._graph, _called, (self, *args), {})
 
+    def _refused(self: Matrix, *args: Any, _called: str = _called) -> Symbol:
+        return _of_matrix(_called, (self, *args), {})
+
     setattr(Symbol, _written, _operator)
+    setattr(Matrix, _written, _refused)
 
 for _name in ("add", "sub", "mul", "truediv", "mod", "pow", "and", "or"):
 

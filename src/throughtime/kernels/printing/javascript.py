@@ -21,28 +21,37 @@ from importlib.resources import files
 
 from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.graph.graph import LEAVES, Node, Operand
-from throughtime.kernels.graph.maps import Map, Size
+from throughtime.kernels.graph.maps import Map
 from throughtime.kernels.printing.expressions import Name
+from throughtime.kernels.printing.formulas import (
+    AND,
+    CHOICE,
+    EQUAL,
+    LESS,
+    OR,
+    PRODUCT,
+    SUM,
+    Formulas,
+    in_brackets,
+    in_order,
+)
 from throughtime.kernels.printing.gradients import NamedGradients
 from throughtime.kernels.printing.names import STEP_INPUTS, NamedStep
 from throughtime.kernels.printing.text import as_text
 
 __all__ = ["FUNCTIONS", "arithmetic", "identifier", "javascript"]
 
-# The precedence of operators of JavaScript: || && === < + * ! and calls.
-_CHOICE, _OR, _AND, _EQUAL, _LESS, _SUM, _PRODUCT, _SIGN, _CALL = range(9)
-
 _INFIX = {
-    "add": ("+", _SUM),
-    "sub": ("-", _SUM),
-    "mul": ("*", _PRODUCT),
-    "div": ("/", _PRODUCT),
-    "fmod": ("%", _PRODUCT),
-    "less": ("<", _LESS),
-    "less_equal": ("<=", _LESS),
-    "equal": ("===", _EQUAL),
-    "both": ("&&", _AND),
-    "either": ("||", _OR),
+    "add": ("+", SUM),
+    "sub": ("-", SUM),
+    "mul": ("*", PRODUCT),
+    "div": ("/", PRODUCT),
+    "fmod": ("%", PRODUCT),
+    "less": ("<", LESS),
+    "less_equal": ("<=", LESS),
+    "equal": ("===", EQUAL),
+    "both": ("&&", AND),
+    "either": ("||", OR),
 }
 _PREFIX = {"neg": "-", "negate": "!"}
 _CALLS = {
@@ -88,15 +97,18 @@ def javascript(step: NamedStep, back: NamedGradients, H: int) -> str:
     return _Writer(step, back, H).module()
 
 
-class _Writer:
+class _Writer(Formulas):
     """Writes the statements of a step.
 
     Attributes:
         names: the identifier of each node that has a statement, or is an argument.
     """
 
+    infix, prefix = _INFIX, _PREFIX
+
     def __init__(self, step: NamedStep, back: NamedGradients, H: int) -> None:
-        self.step, self.back, self.H = step, back, H
+        super().__init__(H)
+        self.step, self.back = step, back
         self.names: dict[Node, str] = {}
         self._name_arguments()
         self.uses = self._uses()
@@ -186,26 +198,11 @@ class _Writer:
             return [self.back.d[p.result] for p in self._products_of(operand)]
         return list(node.args)
 
-    def _in_order(self, roots: Iterable[Operand]) -> list[Node]:
-        """The roots and all that they need, in an order in which they can be computed."""
-        done: dict[Node, None] = {}
-        waiting = [(root, False) for root in roots][::-1]
-        while waiting:
-            node, is_ready = waiting.pop()
-            if not isinstance(node, Node) or node in done:
-                continue
-            if is_ready:
-                done[node] = None
-                continue
-            waiting.append((node, True))
-            waiting += [(a, False) for a in reversed(self._needed_by(node))]
-        return list(done)
-
     def _uses(self) -> Counter[Node]:
         """How often each value is read."""
         roots = [*self._forward_roots, *self._backward_roots]
         uses: Counter[Node] = Counter()
-        for node in self._in_order(roots):
+        for node in in_order(roots, self._needed_by):
             times = 2 if node.op in _ACROSS or isinstance(node.rule, Map) else 1
             for a in self._needed_by(node):
                 if isinstance(a, Node):
@@ -252,7 +249,7 @@ class _Writer:
 
     def _statements(self, roots: Iterable[Operand]) -> list[str]:
         lines = []
-        for node in self._in_order(roots):
+        for node in in_order(roots, self._needed_by):
             if node in self.names or self._is_number(node) or self._is_inside(node):
                 continue
             value = self._value(node)
@@ -283,10 +280,10 @@ class _Writer:
             width, whole = node.rule.width.at(self.H), self._whole(node.args[0])
             return f"moved({width}, {written}, {read}, {whole})"
         if node.op == "spread":
-            return f"row({node.width.at(self.H)}, () => {self._element(node.args[0], _CHOICE)})"
+            return f"row({node.width.at(self.H)}, () => {self.element(node.args[0], CHOICE)})"
         if node.kind in ("row", "unit"):
-            return f"row({node.width.at(self.H)}, (k) => {self._formula(node, _CHOICE)})"
-        return self._formula(node, _CHOICE)
+            return f"row({node.width.at(self.H)}, (k) => {self.formula(node, CHOICE)})"
+        return self.formula(node, CHOICE)
 
     def _product(self, leaf: Node) -> str:
         product = self.step.of_leaf[leaf]
@@ -313,42 +310,25 @@ class _Writer:
         assert isinstance(value, Node)
         return self.names[value]
 
-    def _element(self, value: Operand, level: int) -> str:
-        """One number: that of the unit k of a row, or the value itself."""
-        if not isinstance(value, Node):
-            own = _SIGN if math.copysign(1.0, value) < 0 else _CALL
-            return _in_brackets(_number(value), own, level)
-        if self._is_number(value):
-            size = value.rule if isinstance(value.rule, Size) else None
-            return _number(float(self.H if size is None else size.at(self.H)))
-        if value in self.names:
-            is_row = value.kind in ("row", "unit")
-            return f"{self.names[value]}[k]" if is_row else self.names[value]
-        return self._formula(value, level)
+    # The parts of a formula; see Formulas.
 
-    def _formula(self, node: Node, level: int) -> str:
-        """An operation on numbers, in brackets if the operator around it binds more strongly."""
-        op, args = node.op, node.args
-        if op in _INFIX:
-            sign, own = _INFIX[op]
-            # A sum on the right side keeps its brackets: floating point sums depend on the order.
-            left, right = self._element(args[0], own), self._element(args[1], own + 1)
-            return _in_brackets(f"{left} {sign} {right}", own, level)
-        if op in _PREFIX:
-            return _in_brackets(f"{_PREFIX[op]}{self._element(args[0], _CALL)}", _SIGN, level)
-        if op == "where":
-            mask, yes, no = (self._element(a, _OR) for a in args)
-            return _in_brackets(f"{mask} ? {yes} : {no}", _CHOICE, level)
-        if op == "stop":
-            return self._element(args[0], level)
-        if op == "reciprocal":
-            return _in_brackets(f"1 / {self._element(args[0], _SIGN)}", _PRODUCT, level)
-        if op == "rsqrt":
-            root = f"Math.sqrt({self._element(args[0], _CHOICE)})"
-            return _in_brackets(f"1 / {root}", _PRODUCT, level)
-        inside = [self._element(a, _CHOICE) for a in args]
+    def number(self, value: float) -> str:
+        if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        return "NaN" if math.isnan(value) else repr(value).removesuffix(".0")
+
+    def known(self, node: Node) -> str | None:
+        if node not in self.names:
+            return None
+        return f"{self.names[node]}[k]" if node.kind in ("row", "unit") else self.names[node]
+
+    def call(self, op: str, args: list[str]) -> str:
         function, more = ("Math.max", ["0"]) if op == "relu" else (_CALLS[op], [])
-        return f"{function}({', '.join([*inside, *more])})"
+        return f"{function}({', '.join([*args, *more])})"
+
+    def choice(self, mask: Operand, yes: Operand, no: Operand, level: int) -> str:
+        condition, first, second = (self.element(a, OR) for a in (mask, yes, no))
+        return in_brackets(f"{condition} ? {first} : {second}", CHOICE, level)
 
     # What is returned.
 
@@ -356,7 +336,7 @@ class _Writer:
         """The value as a row of H units."""
         if isinstance(value, Node) and value.kind in ("row", "unit"):
             return self._whole(value)
-        return self._repeated(self._element(value, _CHOICE))
+        return self._repeated(self.element(value, CHOICE))
 
     def _repeated(self, number: str) -> str:
         return f"row({self.H}, () => {number})"
@@ -383,7 +363,7 @@ class _Writer:
         written = {
             name: self._whole(v)
             if isinstance(v, Node) and v in self.names
-            else self._element(v, _CHOICE)
+            else self.element(v, CHOICE)
             for name, v in values.items()
         }
         return self._object_of(written)
@@ -405,13 +385,3 @@ def identifier(name: Name) -> str:
     """
     time = {"": "" if "_" in name.base else "_", "t": "_t", "t-1": "_before"}[name.time]
     return f"{name.mark}{name.base}{'ʹ' * name.prime}{time}"
-
-
-def _number(value: float) -> str:
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return "NaN" if math.isnan(value) else repr(value).removesuffix(".0")
-
-
-def _in_brackets(written: str, own: int, level: int) -> str:
-    return written if own >= level else f"({written})"

@@ -1,73 +1,59 @@
-"""The settings of the task program."""
+"""The settings that all tasks share whose models write trees, and the options of their commands."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Literal
 
-from throughtime.checks import unknown
-from throughtime.data.splits import Cut
-from throughtime.data.trees import NOTATIONS, TREE_SETS
 from throughtime.reading import json_value
-from throughtime.tasks.network import NetworkConfig, check_range
-from throughtime.tasks.run_data import absolute_files
+from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
 from throughtime.tasks.sequence_settings import MOST_BEAMS
 
-__all__ = ["ProgramConfig", "TreesToJudge", "WritingOptions"]
+__all__ = ["SourceToTreeConfig", "TreesToJudge", "WritingOptions"]
+
+_OF_TEXTS = ("tokenisation", "lower_case", "bidirectional")
 
 
 @dataclass
-class ProgramConfig(NetworkConfig):
-    """The texts and trees, the model, and the batches.
+class SourceToTreeConfig(NetworkConfig):
+    """What is read and how, the model, and the batches.
 
     Args:
-        data: name of a data set (algolisp, geoquery, atis-logic, django, nl2bash, sst-trees,
-            synthetic-trees); a file with a text, a tab and a tree on each line; a folder with such
-            files for train, valid and test; SOURCE,TARGET, two files with corresponding lines; or
-            a folder with the published files of AlgoLisp.
-        notation: notation of the trees in your own files: s-expression, json, treebank, python or
-            shell (default: s-expression).
-        encoding: encoding of the files of --data, as Python names it.
-        valid_fraction: fraction of the examples that is kept for validation, if the data have no
-            splits (default: 0.1).
-        test_fraction: fraction of the examples that is kept for the test (default: 0).
-        split: how one file is cut into training, validation and test: order, one after the other;
-            random, single examples (those of equal texts together); blocks, parts of ten blocks of
-            consecutive examples.
-        tokenisation: how a text is split into tokens: symbols, by spaces; or words, which also
-            separates punctuation marks.
+        source: what the encoder reads: sequence, the tokens of the text; or the text as a tree, by
+            a child-sum Tree-LSTM, to which the order of children does not matter, or by an n-ary
+            one, which has weights for each position of a child.
+        tokenisation: how a text is split into tokens: symbols, by spaces; words, which also
+            separates punctuation marks; or characters.
         lower_case: convert words to lower case.
-        min_count: how often a word must occur in the training split to be in the vocabulary.
-        vocab_size: largest size of the vocabulary of the texts (default: no limit).
+        min_count: how often a word, or a label of a source tree, must occur in the training split
+            to be in the vocabulary.
+        vocab_size: largest size of the vocabulary of the sources (default: no limit).
         recurrence: the recurrences of the decoder: V, down the tree; H, across siblings; or VH.
         topology: how the decoder ends siblings and branches: predicted, by two decisions at each
             node; or end, by an end symbol.
         sibling_cell: cell of the recurrence across siblings (default: that of --cell).
-        num_layers: number of recurrent layers of the encoder, and of the decoder.
+        num_layers: number of recurrent layers of the encoder of texts, and of the decoder.
         encoder: settings of the encoder that differ from the shared ones, for example
             --encoder.num_layers 2.
         decoder: settings of the decoder that differ from the shared ones, for example
             --decoder.num_layers 2.
         embedding_size: width of the embeddings of words and labels (default: hidden_size).
         bidirectional: let the encoder also read the text from its end.
-        attention: how the decoder scores the words of the text at each node; with none it sees
-            only the last state of the encoder.
+        attention: how the decoder scores the words of the text, or the nodes of the source tree, at
+            each node; with none it sees only the last state of the encoder.
         dropout: probability to drop a unit of embeddings, between layers, and before the scores.
         constrained: write only trees whose labels have the numbers of children, and below each
             label at each position the labels, that occur in the training.
         batch_size: examples of a batch, summed over all processes.
-        data_seed: seed of the order of the examples.
+        data_seed: seed of the order of the examples, and of examples that are generated.
         beam_width: width of the beam when a split is evaluated; 1 is greedy search.
     """
 
-    data: str = "geoquery"
-    notation: str | None = None
-    encoding: str = "utf-8"
-    valid_fraction: float | None = None
-    test_fraction: float | None = None
-    split: Cut = "order"
     _: KW_ONLY
-    tokenisation: Literal["symbols", "words"] = "symbols"
+    source: Literal["sequence", "child-sum", "n-ary"] = field(
+        default="sequence", metadata=MAY_BE_MISSING
+    )
+    tokenisation: Literal["symbols", "words", "characters"] = "symbols"
     lower_case: bool = False
     min_count: int = 1
     vocab_size: int | None = None
@@ -86,15 +72,23 @@ class ProgramConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.data = absolute_files(self.data, TREE_SETS)
         for side in ("encoder", "decoder"):
             self.override(side, getattr(self, side))
         self.sibling()
-        if self.notation is not None and self.notation not in NOTATIONS:
-            raise ValueError(f"--notation: {unknown('notation', self.notation, NOTATIONS)}")
+        for option in fields(self) if self.reads_trees else ():
+            if option.name in _OF_TEXTS and getattr(self, option.name) != option.default:
+                raise ValueError(
+                    f"--{option.name} {getattr(self, option.name)}: is for texts, and would have "
+                    f"no effect with --source {self.source}. Leave it out."
+                )
         check_range(self, ("min_count", "batch_size"), most=2**31 - 1)
         check_range(self, ("vocab_size",), least=5, most=2**31 - 1)
         check_range(self, ("beam_width",), most=MOST_BEAMS)
+
+    @property
+    def reads_trees(self) -> bool:
+        """Whether the sources are read as trees."""
+        return self.source != "sequence"
 
     def sibling(self) -> Any:
         """The cell of the recurrence across siblings; None if it is that of ``cell``."""

@@ -1,0 +1,219 @@
+/* The functions that printed C calls. Each is written into a file only if the file calls it.
+
+   `real` stands for float or double, R(0.5) for a number of that type, R(log1p) for the function of
+   math.h for that type, BITS for the unsigned integer of its size, `weight` for the type of the
+   stored matrices, and my_ for the prefix of all names of the file. A blank line separates the
+   functions. A line `float:` or `double:` begins one that only that type has. The errors in units
+   in the last place (ulp) are measured in the tests. */
+
+/* The bits of a number, and the number of some bits. */
+static inline BITS my_bits_of(real x)
+{
+    union { real value; BITS word; } u;
+    u.value = x;
+    return u.word;
+}
+
+static inline real my_of_bits(BITS b)
+{
+    union { real value; BITS word; } u;
+    u.word = b;
+    return u.value;
+}
+
+/* A choice between two values that are both computed, so that a loop with it has no branch. */
+static inline real my_select(int mask, real yes, real no)
+{
+    return mask ? yes : no;
+}
+
+float:
+/* e^r - 1 for |r| <= ln(2) / 2. */
+static inline float my_expm1_reduced(float r)
+{
+    const float p = 0.5f + r * (0.166665769896987757f + r * (0.0416665546172045742f
+        + r * (0.00836317905272257737f + r * 0.00139261835877134945f)));
+    return r + (r * r) * p;
+}
+
+double:
+/* e^r - 1 for |r| <= ln(2) / 2. */
+static inline double my_expm1_reduced(double r)
+{
+    const double z = r * r;
+    const double even = 0.500000000000000102 + z * (0.0416666666666241279
+        + z * (0.00138888889172137169 + z * (0.0000248015212959543551
+        + z * 2.76200884454097482e-7)));
+    const double odd = 0.166666666666666675 + z * (0.00833333333333006183
+        + z * (0.000198412698630536169 + z * (2.75572684599970648e-6
+        + z * 2.51003854955103191e-8)));
+    return r + z * (even + r * odd);
+}
+
+float:
+/* e^x with an error of at most 2 ulp. Adding 1.5 * 2^23 rounds x / ln(2) to a whole number n, which
+   is then in the low bits; e^x is 2^n times e^(x - n ln(2)). 2^n has two factors, because n reaches
+   from below the smallest numbers to above the largest one. */
+static inline float my_exp(float x)
+{
+    const float above = x < -104.0f ? -104.0f : x;
+    const float a = above > 89.0f ? 89.0f : above;
+    const BITS whole = my_bits_of(a * 1.44269504088896340736f + (12582912.0f + 254.0f));
+    const BITS half = whole >> 1;
+    const float n = (float)((int32_t)(whole - my_bits_of(12582912.0f + 254.0f)));
+    const float r = (a - n * 0.693359375f) - n * -2.12194440054690583e-4f;
+    const float p = my_expm1_reduced(r) + 1.0f;
+    return p * my_of_bits(half << 23) * my_of_bits((whole - half) << 23);
+}
+
+double:
+/* e^x with an error of at most 2 ulp. Adding 1.5 * 2^52 rounds x / ln(2) to a whole number n, which
+   is then in the low bits; e^x is 2^n times e^(x - n ln(2)). 2^n has two factors, because n reaches
+   from below the smallest numbers to above the largest one. */
+static inline double my_exp(double x)
+{
+    const double above = x < -746.0 ? -746.0 : x;
+    const double a = above > 710.0 ? 710.0 : above;
+    const BITS whole = my_bits_of(a * 1.44269504088896340736 + (6755399441055744.0 + 2046.0));
+    const BITS half = whole >> 1;
+    const double n = (double)((int32_t)(whole - my_bits_of(6755399441055744.0 + 2046.0)));
+    const double r = (a - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+    const double p = my_expm1_reduced(r) + 1.0;
+    return p * my_of_bits(half << 52) * my_of_bits((whole - half) << 52);
+}
+
+float:
+/* tanh(x) with an error of at most 3 ulp: t / (t + 2), where t = e^2|x| - 1 is precise near 0. */
+static inline float my_tanh(float x)
+{
+    const float size = fabsf(x), a = size > 20.0f ? 20.0f : size;
+    const BITS whole = my_bits_of(a * 2.88539008177792681f + (12582912.0f + 127.0f));
+    const float n = (float)((int32_t)(whole - my_bits_of(12582912.0f + 127.0f)));
+    const float power = my_of_bits(whole << 23);
+    const float t = my_expm1_reduced((a + a) - n * 0.69314718055994531f) * power + (power - 1.0f);
+    return copysignf(t / (t + 2.0f), x);
+}
+
+double:
+/* tanh(x) with an error of at most 3 ulp: t / (t + 2), where t = e^2|x| - 1 is precise near 0. */
+static inline double my_tanh(double x)
+{
+    const double size = fabs(x), a = size > 40.0 ? 40.0 : size;
+    const BITS whole = my_bits_of(a * 2.88539008177792681 + (6755399441055744.0 + 1023.0));
+    const double n = (double)((int32_t)(whole - my_bits_of(6755399441055744.0 + 1023.0)));
+    const double power = my_of_bits(whole << 52);
+    const double t = my_expm1_reduced((a + a) - n * 0.69314718055994531) * power + (power - 1.0);
+    return copysign(t / (t + 2.0), x);
+}
+
+/* 1 / (1 + e^-x) with an error of at most 3 ulp, also for large negative x. */
+static inline real my_sigmoid(real x)
+{
+    const real e = my_exp(x > R(40.0) ? R(40.0) : x);
+    return e / (e + R(1.0));
+}
+
+/* log(1 + e^x). Beyond 20, PyTorch takes the function for the identity. */
+static inline real my_softplus(real x)
+{
+    return x > R(20.0) ? x : R(log1p)(my_exp(x > R(20.0) ? R(20.0) : x));
+}
+
+static inline real my_log_sigmoid(real x)
+{
+    return (x > R(0.0) ? R(0.0) : x) - R(log1p)(my_exp(-R(fabs)(x)));
+}
+
+/* NaN stays NaN in this function and in those below, as in PyTorch. */
+static inline real my_relu(real x)
+{
+    return x <= R(0.0) ? R(0.0) : x;
+}
+
+static inline real my_maximum(real a, real b)
+{
+    return ((a > b) | (a != a)) ? a : b;
+}
+
+static inline real my_minimum(real a, real b)
+{
+    return ((a < b) | (a != a)) ? a : b;
+}
+
+/* 0 for NaN. */
+static inline real my_sign(real x)
+{
+    return (x > R(0.0) ? R(1.0) : R(0.0)) - (x < R(0.0) ? R(1.0) : R(0.0));
+}
+
+/* The remainder with the sign of b. */
+static inline real my_remainder(real a, real b)
+{
+    const real rest = R(fmod)(a, b);
+    return (rest < R(0.0)) != (b < R(0.0)) && (rest < R(0.0) || rest > R(0.0)) ? rest + b : rest;
+}
+
+/* The sum of n numbers, as eight partial sums that a compiler can compute side by side. */
+static inline real my_row_sum(int n, const real *restrict a)
+{
+    real part[8] = {R(0.0)};
+    int i, k = 0;
+    for (; k + 8 <= n; k += 8)
+        for (i = 0; i < 8; ++i)
+            part[i] += a[k + i];
+    for (i = 0; k + i < n; ++i)
+        part[i] += a[k + i];
+    return ((part[0] + part[4]) + (part[1] + part[5]))
+        + ((part[2] + part[6]) + (part[3] + part[7]));
+}
+
+static inline real my_row_max(int n, const real *restrict a)
+{
+    real most = a[0];
+    int k;
+    for (k = 1; k < n; ++k)
+        most = ((a[k] > most) | (a[k] != a[k])) ? a[k] : most;
+    return most;
+}
+
+/* y += W x. W is stored column by column: the inner loop runs over the rows, whose sums do not
+   depend on each other, so that a compiler can compute them side by side. */
+static void my_product(int rows, int columns, const weight *restrict w, const real *restrict x,
+                       real *restrict y)
+{
+    int i, j = 0;
+    for (; j + 8 <= columns; j += 8) {
+        const weight *a = w + (size_t)j * (size_t)rows, *b = a + rows, *c = b + rows, *d = c + rows;
+        const weight *e = d + rows, *f = e + rows, *g = f + rows, *h = g + rows;
+        for (i = 0; i < rows; ++i)
+            y[i] += (((real)a[i] * x[j] + (real)b[i] * x[j + 1])
+                + ((real)c[i] * x[j + 2] + (real)d[i] * x[j + 3]))
+                + (((real)e[i] * x[j + 4] + (real)f[i] * x[j + 5])
+                + ((real)g[i] * x[j + 6] + (real)h[i] * x[j + 7]));
+    }
+    for (; j < columns; ++j) {
+        const weight *a = w + (size_t)j * (size_t)rows;
+        for (i = 0; i < rows; ++i)
+            y[i] += (real)a[i] * x[j];
+    }
+}
+
+/* y += W x for a W that is stored row by row. Each sum has sixteen parts, which a compiler can
+   compute side by side. */
+static void my_product_by_rows(int rows, int columns, const weight *restrict w,
+                               const real *restrict x, real *restrict y)
+{
+    int i, j, l;
+    for (i = 0; i < rows; ++i) {
+        const weight *restrict a = w + (size_t)i * (size_t)columns;
+        real part[16] = {R(0.0)}, sum = R(0.0);
+        for (j = 0; j + 16 <= columns; j += 16)
+            for (l = 0; l < 16; ++l)
+                part[l] += (real)a[j + l] * x[j + l];
+        for (; j < columns; ++j)
+            part[j % 16] += (real)a[j] * x[j];
+        for (l = 0; l < 16; ++l)
+            sum += part[l];
+        y[i] += sum;
+    }
+}
