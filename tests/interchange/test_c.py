@@ -63,6 +63,22 @@ class Functions(tt.Cell):
         return {"h": torch.tanh(near + 0.1 * (roots + steps + smooth + rest))}
 
 
+class Numbers(tt.Cell):
+    """A further input of one number as a whole row, values of parameters alone, and other names."""
+
+    gates, states, inputs = ("a",), ("h", "größe"), {"time": tt.Input(size=1)}  # noqa: RUF012
+
+    def __init__(self):
+        self.parameters = {"W_a": tt.Parameter(), "c3": tt.Parameter()}
+
+    def step(self, x, W, R, s, p, u):
+        decay = torch.nn.functional.softplus(p.c3)
+        late = u.time.sum(-1, keepdim=True) / 100
+        a = torch.tanh(W.a(x) + R.a(u.time) + decay * (p.W_a > 0) + late)
+        size = s.größe * torch.sigmoid(p.W_a) + a
+        return {"h": a * u.time + torch.exp(-decay) * s.h, "größe": size}
+
+
 class Sorted(tt.Cell):
     gates, states = ("h",), ("h",)
 
@@ -93,6 +109,7 @@ def moved(module):
 MODULES = {
     **{name.replace("-", "_"): lambda n=name: layer(n, num_layers=2) for name in tt.cells.names()},
     "mixed": lambda: moved(layer(Mixed())),
+    "numbers": lambda: moved(layer(Numbers())),
     "functions": lambda: layer(Functions(), num_layers=2),
     "projected": lambda: layer("lstm", 3, 6, num_layers=2, proj_size=4),
     "residual": lambda: layer("gru", 6, 6, num_layers=3, residual=True),

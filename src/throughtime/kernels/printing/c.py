@@ -102,6 +102,8 @@ class Layout:
         suffix: the suffix of the names of the matrices, such as ``_l0``.
         real: the type of all numbers, ``float`` or ``double``.
         prefix: what the names of functions begin with.
+        constant: stores a value that follows from the parameters alone, and returns the expression
+            of its array.
         product: writes the product of a matrix with an array into another array, with its bias.
     """
 
@@ -112,6 +114,7 @@ class Layout:
     suffix: str
     real: str
     prefix: str
+    constant: Callable[[Node], str]
     product: Callable[[MatrixUse, str, str], list[str]]
 
 
@@ -192,14 +195,24 @@ class _Writer(Formulas):
     # Which values there are, and when and where they are computed.
 
     def _needed_by(self, node: Node) -> Sequence[Operand]:
+        if self._is_outside(node):
+            return []
         return [self.product[node].operand] if node in self.product else node.args
+
+    def _is_constant(self, node: Node) -> bool:
+        """Whether the value follows from parameters alone, so that no step has to compute it."""
+        return node.kind == "unit" and node.op != "parameter"
 
     def _is_outside(self, node: Operand) -> bool:
         """Whether the value comes from outside the step."""
-        return not isinstance(node, Node) or (node.op in LEAVES and node not in self.product)
+        if not isinstance(node, Node) or self._is_constant(node):
+            return True
+        return node.op in LEAVES and node not in self.product
 
     def _is_across(self, node: Node) -> bool:
         """Whether the node reads other units than its own."""
+        if self._is_constant(node):
+            return False
         return node in self.product or node.op in _ACROSS or isinstance(node.rule, Map)
 
     def _stage(self, node: Node) -> int:
@@ -217,6 +230,8 @@ class _Writer(Formulas):
             return 1
         if isinstance(node.rule, Map):
             return node.rule.width.at(self.H)
+        if self._is_constant(node):
+            return node.width.at(self.H)
         if node.op == "state":
             return self.layout.states[node.name]
         if node.op == "input":
@@ -243,25 +258,44 @@ class _Writer(Formulas):
     def _place(self) -> None:
         """Decides which values are stored, and where."""
         for node in self.order:
+            name = identifier(node.name)
             if node.op == "state":
-                self.home[node] = f"s_{node.name}"
+                self.home[node] = f"s_{name}"
             elif node.op == "input":
-                self.home[node] = "x" if node.name == "x" else f"u_{node.name}"
-                if node.name != "x" and self.step.cell.input_specs[node.name].size == 1:
-                    self.local[node] = f"u_{node.name}[0]"
+                self.home[node] = "x" if name == "x" else f"u_{name}"
+                if name != "x" and self.step.cell.input_specs[node.name].size == 1:
+                    self._place_number(node)
             elif node.op == "parameter":
-                self.home[node] = f"p_{node.name}"
+                self.home[node] = f"p_{name}"
+            elif self._is_constant(node):
+                self.home[node] = f"c{node.index}"
+                place = self.layout.constant(node)
+                self.result.lines.append(f"const {self.real} *const c{node.index} = {place};")
         self._place_states()
         for node in self.order:
             if node in self.home or node.kind not in ("row", "unit") or self._is_outside(node):
                 continue
-            readers = [n for n in self.order if node in self._needed_by(n)]
+            readers = self._readers(node)
             is_whole = any(self._is_across(n) for n in readers)
             is_late = any(self.stages[n] > self.stages[node] for n in readers)
             is_last = node in self._waiting.values()
             if is_whole or is_late or is_last or self._is_across(node):
                 self.home[node] = f"v{node.index}"
         self._declare()
+
+    def _readers(self, node: Node) -> list[Node]:
+        return [n for n in self.order if any(a is node for a in self._needed_by(n))]
+
+    def _place_number(self, node: Node) -> None:
+        """Places a further input of one number, which stands for each unit of a row."""
+        one = f"{self.home[node]}[0]"
+        self.local[node] = one
+        if any(self._is_across(n) for n in self._readers(node)):
+            # An operation that reads whole rows needs the number as often as there are units.
+            self.home[node] = f"wide_{identifier(node.name)}"
+            self._scratch(self.home[node], self.widths[node])
+            fill = f"{self.home[node]}[k] = {one};"
+            self.result.lines += self._loop(self.widths[node], [fill])
 
     def _place_states(self) -> None:
         """Decides which next states are written into the array of the state at once.
@@ -272,7 +306,7 @@ class _Writer(Formulas):
         self._waiting: dict[str, Operand] = {}
         for name, value in self.step.states.items():
             old = next((n for n in self.order if n.op == "state" and n.name == name), None)
-            readers = [n for n in self.order if old is not None and old in self._needed_by(n)]
+            readers = [] if old is None else self._readers(old)
             last = max((self.stages[n] for n in readers), default=0)
             is_kept = old is not None and any(v is old for v in self.roots) and value is not old
             if (
@@ -284,7 +318,7 @@ class _Writer(Formulas):
                 and self.stages[value] >= last
                 and not is_kept
             ):
-                self.home[value] = f"s_{name}"
+                self.home[value] = f"s_{identifier(name)}"
             elif value is not old:
                 self._waiting[name] = value
 
@@ -312,10 +346,11 @@ class _Writer(Formulas):
         for name, value in self._waiting.items():
             if isinstance(value, Node) and value.op == "state":
                 # The state that is read may be overwritten before the copy is made.
-                self._copies[name] = f"old_{value.name}_for_{name}"
+                read, written = identifier(value.name), identifier(name)
+                self._copies[name] = f"old_{read}_for_{written}"
                 self._scratch(self._copies[name], self.layout.states[name])
                 width = self.layout.states[value.name]
-                lines += self._loop(width, [f"{self._copies[name]}[k] = s_{value.name}[k];"])
+                lines += self._loop(width, [f"{self._copies[name]}[k] = s_{read}[k];"])
 
     def _scratch(self, name: str, width: int) -> None:
         place = f"scratch + {self.result.scratch}"
@@ -399,7 +434,8 @@ class _Writer(Formulas):
 
     def _whole(self, value: Operand) -> str:
         """The array of a row."""
-        assert isinstance(value, Node)
+        if not isinstance(value, Node) or value.kind not in ("row", "unit"):
+            raise Untraceable("a product is applied to a value with one number for all units")
         return self.home[value]
 
     def _write_loops(self, of_stage: Sequence[Node]) -> None:
@@ -451,7 +487,7 @@ class _Writer(Formulas):
         lines = self.result.lines
         for name, value in self._waiting.items():
             source = f"{self._copies[name]}[k]" if name in self._copies else self._of_unit(value)
-            lines += self._loop(self.layout.states[name], [f"s_{name}[k] = {source};"])
+            lines += self._loop(self.layout.states[name], [f"s_{identifier(name)}[k] = {source};"])
         output = self.step.output
         is_new = isinstance(output, Node) and not self._is_outside(output)
         if is_new and not self._is_across(output) and output.op != "spread":  # type: ignore[union-attr]
@@ -460,7 +496,7 @@ class _Writer(Formulas):
         source = self._of_unit(output)
         if isinstance(output, Node) and output.op == "state":
             # The output is the old state, so it is written before the state is.
-            copy = self._loop(width, [f"y[k] = s_{output.name}[k];"])
+            copy = self._loop(width, [f"y[k] = s_{identifier(output.name)}[k];"])
             self.result.lines[:] = [*copy, *lines]
             return
         lines += self._loop(width, [f"y[k] = {source};"])
