@@ -48,9 +48,9 @@ def test_the_page_of_results_has_a_row_for_every_recipe_and_no_other():
 
 
 def recipe(path):
-    """A recipe as a parameter; to generate the programs of one takes a minute."""
+    """A recipe as a parameter; to generate the programs of AlgoLisp takes a minute."""
     name = f"{path.parent.name}/{path.stem}"
-    marks = [pytest.mark.slow] if name == "program/algolisp-vh-att" else []
+    marks = [pytest.mark.slow] if path.stem.startswith("algolisp") else []
     return pytest.param(path, marks=marks, id=name)
 
 

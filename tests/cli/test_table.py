@@ -82,6 +82,42 @@ def test_a_table_is_trained_once_and_goes_on_after_a_signal(folder, capfd):
     assert "has changed since this run was trained" in capfd.readouterr().err
 
 
+def test_a_killed_table_goes_on_and_shows_the_figures_of_each_split(folder, capfd):
+    path = folder / "recipes" / "tables" / "counting.yaml"
+    by_split = "figures: {valid: [accuracy], test: [right_to, accuracy]}"
+    text = TABLE.replace("[1, 2]", "[1]").replace("split: test\n", "")
+    text = text.replace("figures: [right_to, accuracy]", by_split)
+    path.write_text(text.replace("{right_to: 9}", "{test: {right_to: 9}}"))
+    recipe = folder / "recipes" / "memory" / "small.yaml"
+    recipe.write_text(RECIPE.replace("batches_per_epoch: 3", "batches_per_epoch: 200"))
+    command = [sys.executable, "-m", "throughtime.cli.main", "table", "counting", "--jobs", "1"]
+    run = folder / "runs" / "tables" / "counting" / "1-a-gru" / "seed-1"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while not (run / "metrics.csv").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    # The training outlives its table, and must not be trained twice.
+    assert main(["table", "counting"]) == 0
+    out = capfd.readouterr().out
+    assert f"another process trains in {run.relative_to(folder)}; waiting for its end" in out
+    assert "a <GRU>, seed 1: done; 0 left" in out
+    figures = json.loads((run / "figures.json").read_text())["figures"]
+    columns = ["accuracy (valid)", "right_to (test)", "accuracy (test)"]
+    assert set(columns) <= set(figures)
+    head, line, source, _ = out.splitlines()[3:]
+    assert re.split("  +", head)[2:6] == [
+        *("accuracy (valid)", "right to (test)", "published", "accuracy (test)"),
+    ]
+    assert re.split("  +", line)[2:6] == [
+        *(f"{figures[name]:.4g}" for name in columns[:2]),
+        *("9", f"{figures[columns[2]]:.4g}"),
+    ]
+    assert source == "a <GRU>: published by Weiss."
+    rows = (run / "metrics.csv").read_text().splitlines()
+    assert sum(",valid," in row for row in rows) == 2
+
+
 def test_a_training_that_fails_is_told_and_the_others_go_on(folder, capfd):
     path = folder / "recipes" / "tables" / "counting.yaml"
     path.write_text(
@@ -105,6 +141,8 @@ def test_a_training_that_fails_is_told_and_the_others_go_on(folder, capfd):
         ("figures: [right_to, accuracy]", "figures: []", "figures: expected at least one"),
         ("figures:", "figure:", "figure"),
         ("split: test", "split: 3", "split: expected"),
+        ("figures: [right_to, accuracy]", "figures: {test: [accuracy]}", "split: the figures are"),
+        ("published: {right_to: 9}", "published: {right_too: 9}", 'did you mean "right_to"'),
         ("runs:", "runs: 3\nother:", "expected no entry .other."),
     ],
 )

@@ -47,6 +47,17 @@ def test_torchrecurrent_has_the_same_weights_and_passes_the_same_check(cell):
     assert "torchrecurrent" in point.ratios
 
 
+@pytest.mark.parametrize("backbone", [0, 1, 2])
+@pytest.mark.parametrize("name", ["cfc", "cfc-no-gate", "cfc-pure"])
+def test_ncps_has_the_same_weights_and_passes_the_same_check(name, backbone):
+    pytest.importorskip("ncps")
+    setup = Setup(steps=6, rounds=1, backend="reference", peers=("ncps",))
+    cell = cells.get(name, backbone=backbone)
+    (point,) = benchmark.measure(cell, TINY, ["training"], setup)
+    assert point.errors == {}
+    assert "ncps" in point.ratios
+
+
 def test_a_peer_without_the_cell_is_named_and_has_no_ratio():
     setup = Setup(steps=6, rounds=1, backend="reference", peers=("torch", "loop"))
     (point,) = benchmark.measure("lstm-cifg", TINY, ["inference"], setup)
@@ -243,7 +254,9 @@ def test_a_setup_that_cannot_be_is_refused(options, message):
         Setup(**options)
 
 
-def test_torchrecurrent_is_refused_where_it_is_not_installed(monkeypatch):
+@pytest.mark.parametrize("package", ["torchrecurrent", "ncps"])
+def test_a_package_is_refused_where_it_is_not_installed(monkeypatch, package):
     monkeypatch.setattr(settings.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'not installed; pip install "throughtime\[peers\]"'):
-        Setup(peers=("torchrecurrent",))
+    message = rf'{package} is not installed; pip install "throughtime\[peers\]"'
+    with pytest.raises(ValueError, match=message):
+        Setup(peers=(package,))

@@ -32,13 +32,22 @@ FOUR = [
 TEXT = "".join(f"{text}\t{tree}\n" for text, tree in FOUR)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    data = tmp_path / "data"
+def written(data):
     data.mkdir()
     for split in ("train", "valid"):
         (data / f"{split}.tsv").write_text(TEXT)
     return data
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return written(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A model that has learned the four trees."""
+    return learned(task_of(written(tmp_path_factory.mktemp("trained") / "data")))
 
 
 def task_of(data, **options):
@@ -71,15 +80,21 @@ def program(text, tree, is_seen=None, tests=()):
     "options",
     [
         {},
-        {"attention": "none", "topology": "end"},
-        {"sibling_cell": "gru", "constrained": True, "beam_width": 3, "tokenisation": "words"},
-        {"recurrence": "H", "attention": "additive", "encoder": {"num_layers": 2}},
+        pytest.param({"attention": "none", "topology": "end"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"sibling_cell": "gru", "constrained": True, "beam_width": 3, "tokenisation": "words"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"recurrence": "H", "attention": "additive", "encoder": {"num_layers": 2}},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
-def test_four_trees_are_learned_exactly(folder, options):
+def test_four_trees_are_learned_exactly(folder, trained, options):
     task = task_of(folder, **options)
     task.check()
-    model = learned(task)
+    model = learned(task) if options else trained
     result = task.evaluate(model)
     assert result.figures["exact_match"] == 1
     assert result.figures["loss"] < 0.2
@@ -138,7 +153,7 @@ def test_programs_are_judged_by_their_tests_and_by_whether_their_skeleton_is_kno
     }
 
 
-def test_the_value_of_a_program_is_written(monkeypatch, folder):
+def test_the_value_of_a_program_is_written(monkeypatch, folder, trained):
     task = task_of(folder)
     tests = [({"a": 1, "b": 2}, 3)]
     data = TreeSet(
@@ -151,8 +166,7 @@ def test_the_value_of_a_program_is_written(monkeypatch, folder):
         frozenset({"+"}),
     )
     monkeypatch.setattr(task, "trees", data)
-    model = learned(task)
-    figures = task.evaluate(model).figures
+    figures = task.evaluate(trained).figures
     assert set(figures) == set(task.figures)
     assert figures["exact_match"] == figures["exact_match_unseen"] == 1
     # `len` of a number has no value, so the second program passes no test.
@@ -160,7 +174,7 @@ def test_the_value_of_a_program_is_written(monkeypatch, folder):
     options = WritingOptions(inputs='{"a": 5, "b": [1, 2, 3]}')
     said = []
     lines = [["double the length of b", "the length of a"]]
-    double, length = task.predictions(model, lines, options, said.append)
+    double, length = task.predictions(trained, lines, options, said.append)
     assert double.lines == ["(* 2 (len b))\t6"]
     assert double.record["value"] == 6
     assert length.lines == ["(len a)\t"]
@@ -228,21 +242,21 @@ def test_a_tree_of_any_form_is_written_in_each_notation(notation):
         assert "\n" not in text
 
 
-def test_what_the_report_shows(folder):
+def test_what_the_report_shows(folder, trained):
     task = task_of(folder)
-    model = learned(task, 30)
-    lines, tree = task.show(model)
+    lines, tree = task.show(trained)
     assert lines.text.splitlines()[0] == "add a and b → (+ a b)"
     assert tree.text == "add a and b\n+\n  a\n  b"
-    one = task.explanations(model)[0]
+    one = task.explanations(trained)[0]
+    assert (list(one.source_parents), list(one.target_parents)) == ([], [-1, 0, 0])
     assert (list(one.source), list(one.target)) == (["add", "a", "and", "b"], ["+", "a", "b"])
     assert [sum(row) for row in one.weights] == pytest.approx([1, 1, 1], abs=1e-3)
     assert task.held_out(4) == ["add a and b"]
-    observation = task.observe(model, "add a and c")
+    observation = task.observe(trained, "add a and c")
     assert observation.steps == {"encoder": ("add", "a", "and", "c")}
     assert observation.run() is None
     with pytest.raises(ValueError, match="expected at least one word"):
-        task.observe(model, " ")
+        task.observe(trained, " ")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 from throughtime.cli.main import main
 from throughtime.data.trees import load_trees, read_sexpr
+from throughtime.inspection.recording import record
 from throughtime.models import Trees
 from throughtime.tasks.program import ProgramConfig, ProgramWriting
 from throughtime.tasks.tree_overlap import overlap_figures
@@ -96,9 +97,10 @@ def test_synthetic_trees_are_the_sources_of_an_autoencoder(monkeypatch):
     assert example.tree == example.source_tree
     text = task.held_out(1)[0]
     assert read_sexpr(text) == example.tree
-    observation = task.observe(task.model(), text)
-    assert list(observation.steps.values()) == [example.tree.labels]
-    assert observation.run() is None
+    recording = record(task, task.model(), text)
+    assert list(recording.steps.values()) == [example.tree.labels]
+    # The units of the Tree-LSTM at each node.
+    assert recording.values["encoder.h_l0"].shape == (len(example.tree), 32)
 
 
 def test_node_and_edge_f1_are_those_of_the_multisets_of_labels_and_pairs():

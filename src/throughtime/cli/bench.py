@@ -23,6 +23,7 @@ from throughtime.kernels import BACKENDS
 from throughtime.kernels.cpp.compiler import CompileError
 from throughtime.measuring import benchmark
 from throughtime.measuring.benchmark import Point, Setup, Size
+from throughtime.measuring.settings import PACKAGES
 from throughtime.tasks.run import written_whole
 
 __all__ = ["main"]
@@ -163,8 +164,7 @@ def _setup(args: Mapping[str, Any]) -> Setup:
     if peers is None and args["ragged"]:
         peers = ["torch", "padded"]
     elif peers is None:
-        installed = importlib.util.find_spec("torchrecurrent")
-        peers = ["torch", *(["torchrecurrent"] if installed else []), "loop"]
+        peers = ["torch", *filter(importlib.util.find_spec, PACKAGES), "loop"]
     return Setup(
         steps=args["steps"] if args["steps"] is not None else 200 if args["ragged"] else 100,
         dtype=benchmark.DTYPES[args["dtype"]],

@@ -12,15 +12,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from throughtime import tasks
-from throughtime.checks import nearest
+from throughtime.checks import nearest, unknown
 from throughtime.cli.parser import Parser
 from throughtime.inspection.metrics import read_metrics
-from throughtime.inspection.table import Row, in_lines, write_table
-from throughtime.reading import Each, Entries, Maybe, json_of, path_of, typed, yaml_of
+from throughtime.inspection.table import Row, in_lines, sources, write_table
+from throughtime.reading import Entries, Maybe, json_of, path_of, typed, yaml_of
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.task import Figure
 
@@ -29,11 +30,13 @@ __all__ = ["main", "read_table", "trainings_of"]
 _TABLES = Path("recipes") / "tables"
 _SECONDS_BETWEEN_LOOKS = 0.2
 
+_WORDS = [sys.executable, "-m", "throughtime.cli.main"]
+
 _ROW = Entries(
     {"recipe": str},
     {
         "settings": dict[str, Any],
-        "published": dict[str, float],
+        "published": dict[str, float] | dict[str, dict[str, float]],
         "source": str,
     },
 )
@@ -41,7 +44,7 @@ _TABLE = Entries(
     {
         "about": dict[str, Any],
         "over": dict[str, list[Any]],
-        "figures": Each(str),
+        "figures": list[str] | dict[str, list[str]],
         "runs": Entries(others=_ROW),
     },
     {"split": Maybe(str)},
@@ -57,7 +60,7 @@ class _Training:
         name: its own name among the trainings of the row ("seed 1").
         recipe: the file with its settings.
         settings: the settings that differ from the recipe.
-        split: the split on which the model is evaluated; None is the validation split.
+        splits: the splits on which the model is evaluated; None is the validation split.
         folder: its run folder.
     """
 
@@ -65,7 +68,7 @@ class _Training:
     name: str
     recipe: Path
     settings: Mapping[str, Any]
-    split: str | None
+    splits: Sequence[str | None]
     folder: Path
 
     @property
@@ -89,10 +92,11 @@ class _Training:
         """What the result depends on; kept beside it, so that a changed table is noticed."""
         settings = yaml_of(self.recipe) | dict(self.settings)
         settings.pop("about", None)
-        return {"settings": settings, "split": self.split}
+        split = self.splits[0] if len(self.splits) == 1 else list(self.splits)
+        return {"settings": settings, "split": split}
 
     def result(self) -> dict[str, float] | None:
-        """The figures of the finished training; None if it is not finished.
+        """The figures of the finished training by :func:`_label`; None if it is not finished.
 
         Raises:
             ValueError: if it was trained with other settings than the table has now.
@@ -108,42 +112,45 @@ class _Training:
             )
         return content["figures"]
 
-    def commands(self) -> Iterator[list[str]]:
-        """The commands that train the network, go on with its training, and evaluate it."""
-        words = [sys.executable, "-m", "throughtime.cli.main"]
-        train = [*words, "train", self.task, "--run", str(self.folder)]
+    def train_command(self) -> list[str]:
+        """The command that trains the network, or goes on with its training."""
+        train = [*_WORDS, "train", self.task, "--run", str(self.folder)]
         if self.run.config_file.is_file():
-            yield [*train, "--resume"]
-        else:
-            options = [
-                word
-                for name, value in self.settings.items()
-                for word in (f"--{name}", value if isinstance(value, str) else json.dumps(value))
-            ]
-            yield [*train, "--config", str(self.recipe), *options]
-        split = [] if self.split is None else ["--split", self.split]
-        yield [*words, "evaluate", str(self.folder), "--json", *split]
+            return [*train, "--resume"]
+        options = [
+            word
+            for name, value in self.settings.items()
+            for word in (f"--{name}", value if isinstance(value, str) else json.dumps(value))
+        ]
+        return [*train, "--config", str(self.recipe), *options]
+
+    def evaluate_command(self, split: str | None) -> list[str]:
+        """The command that evaluates the trained network on a split."""
+        option = [] if split is None else ["--split", split]
+        return [*_WORDS, "evaluate", str(self.folder), "--json", *option]
 
 
 class _Process:
-    """A training in a process of one thread: its commands, one after another."""
+    """A training in a process of one thread, and then an evaluation of each split."""
 
     def __init__(self, training: _Training) -> None:
         self.training = training
         training.folder.parent.mkdir(parents=True, exist_ok=True)
-        self._commands = training.commands()
-        self._process: subprocess.Popen[bytes] | None = None
         self._output = training.folder.with_name(f"{training.folder.name}.json")
-        self._start(next(self._commands))
+        self._waiting = list(training.splits)
+        self._evaluated: list[str | None] = []
+        self._figures: dict[str, Any] = {}
+        self._process = self._started(training.train_command(), training.log_file, "ab")
 
-    def _start(self, command: Sequence[str]) -> None:
+    def _started(self, command: Sequence[str], file: Path, mode: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with self.training.log_file.open("ab") as log, self._output.open("wb") as output:
-            is_evaluation = "evaluate" in command
-            self._process = subprocess.Popen(
+        # A killed call may have left a process that still writes to the old file.
+        self._output.unlink(missing_ok=True)
+        with self.training.log_file.open("ab") as log, file.open(mode) as output:
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=output if is_evaluation else log,
+                stdout=output,
                 stderr=log,
                 env=environment,
                 # A signal to the table reaches the trainings once, through :meth:`stop`.
@@ -152,23 +159,24 @@ class _Process:
 
     def poll(self) -> str | None:
         """None while it runs; then why it failed, which is empty if it did not."""
-        assert self._process is not None
         status = self._process.poll()
         if status is None:
             return None
+        training = self.training
         if status != 0:
             self._output.unlink(missing_ok=True)
-            return (
-                f"{self.training.folder}: ended with status {status}; see {self.training.log_file}"
-            )
-        command = next(self._commands, None)
-        if command is not None:
-            self._start(command)
+            return f"{training.folder}: ended with status {status}; see {training.log_file}"
+        for split in self._evaluated[-1:]:
+            values = json_of(self._output)
+            self._figures |= {_label(n, split, training.splits): v for n, v in values.items()}
+        if self._waiting:
+            split = self._waiting.pop(0)
+            self._evaluated.append(split)
+            self._process = self._started(training.evaluate_command(split), self._output, "wb")
             return None
-        figures = json_of(self._output)
-        content = {"identity": self.training.identity, "figures": figures}
+        content = {"identity": training.identity, "figures": self._figures}
         written_whole(
-            self.training.result_file,
+            training.result_file,
             lambda path: path.write_text(json.dumps(content, indent=2) + "\n"),
         )
         self._output.unlink()
@@ -176,7 +184,6 @@ class _Process:
 
     def stop(self) -> None:
         """Asks the process to save its training, and waits until it has."""
-        assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait()
@@ -214,6 +221,8 @@ def main(argv: Sequence[str]) -> int:
     title = str(table["about"].get("title", path.stem))
     write_table(page, title, about, rows, figures, next(iter(table["over"])))
     print(in_lines(rows, figures))
+    for sentence in sources(rows):
+        print(sentence)
     for failure in failures.values():
         print(failure, file=sys.stderr)
     print(f"Table: {page}")
@@ -247,7 +256,56 @@ def read_table(path: Path) -> dict[str, Any]:
     for name in ("figures", "runs"):
         if not table[name]:
             raise ValueError(f"{path}: {name}: expected at least one, got none.")
+    if isinstance(table["figures"], dict) and table.get("split") is not None:
+        raise ValueError(
+            f"{path}: split: the figures are those of {' and '.join(table['figures'])}. Leave the "
+            "split out."
+        )
+    known = list(_columns(table))
+    for row, entry in table["runs"].items():
+        for name in _published(table, entry):
+            if name not in known:
+                raise ValueError(
+                    f"{path}: runs: {row}: published: {unknown('figure', name, known)}"
+                )
     return table
+
+
+def _columns(table: Mapping[str, Any]) -> dict[str, str]:
+    """The name of the figure in each column of a table, by the label of the column."""
+    splits = _figures_by_split(table)
+    return {
+        _label(name, split, list(splits)): name for split, names in splits.items() for name in names
+    }
+
+
+def _figures_by_split(table: Mapping[str, Any]) -> dict[str | None, list[str]]:
+    figures = table["figures"]
+    return {table.get("split"): figures} if isinstance(figures, list) else figures
+
+
+def _label(name: str, split: str | None, splits: Sequence[str | None]) -> str:
+    """The label of a figure; it names the split where the table has several.
+
+    >>> _label("accuracy", "test", ["test"]), _label("accuracy", "test", ["valid", "test"])
+    ('accuracy', 'accuracy (test)')
+    """
+    return name if len(splits) == 1 else f"{name} ({split})"
+
+
+def _published(table: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, float]:
+    """The published figures of a row by :func:`_label`.
+
+    They are written as the figures of the table are: by name, or by split and name.
+    """
+    splits = list(_figures_by_split(table))
+    published = {}
+    for name, value in entry.get("published", {}).items():
+        if isinstance(value, dict):
+            published |= {_label(figure, name, splits): v for figure, v in value.items()}
+        else:
+            published[name] = value
+    return published
 
 
 def trainings_of(path: Path, table: Mapping[str, Any], folder: Path) -> list[_Training]:
@@ -276,7 +334,7 @@ def trainings_of(path: Path, table: Mapping[str, Any], folder: Path) -> list[_Tr
                     f"{setting} {value}",
                     recipe,
                     settings | {setting: value},
-                    table.get("split"),
+                    list(_figures_by_split(table)),
                     folder / f"{number}-{_as_file_name(row)}" / f"{setting}-{value}",
                 )
             )
@@ -289,13 +347,15 @@ def _as_file_name(name: str) -> str:
 
 def _train(waiting: Sequence[_Training], jobs: int) -> tuple[dict[str, str], int | None]:
     """Trains all that wait; returns the failures by folder, and the signal that came."""
-    queue, running = list(waiting), list[_Process]()
+    queue, running, told = list(waiting), list[_Process](), set[Path]()
     failures: dict[str, str] = {}
     with _signals() as came:
         try:
             while (queue or running) and not came:
-                while queue and len(running) < jobs:
-                    running.append(_Process(queue.pop(0)))
+                free = (each for each in list(queue) if not _is_occupied(each, told))
+                for training in islice(free, jobs - len(running)):
+                    queue.remove(training)
+                    running.append(_Process(training))
                 for process in list(running):
                     failure = process.poll()
                     if failure is None:
@@ -312,6 +372,25 @@ def _train(waiting: Sequence[_Training], jobs: int) -> tuple[dict[str, str], int
             for process in running:
                 process.stop()
     return failures, came[0] if came else None
+
+
+def _is_occupied(training: _Training, told: set[Path]) -> bool:
+    """Whether a process that an earlier call left behind when it was killed still trains here.
+
+    Args:
+        training: the training that is to begin.
+        told: the folders of which the user has been told.
+    """
+    if not training.run.is_training():
+        return False
+    if training.folder not in told:
+        told.add(training.folder)
+        print(
+            f"{training.row}, {training.name}: another process trains in {training.folder}; "
+            "waiting for its end",
+            flush=True,
+        )
+    return True
 
 
 @contextmanager
@@ -332,7 +411,7 @@ def _rows(
 ) -> list[Row]:
     """The rows with what is finished."""
     rows = {
-        name: Row(name, entry.get("published", {}), entry.get("source", ""))
+        name: Row(name, _published(table, entry), entry.get("source", ""))
         for name, entry in table["runs"].items()
     }
     for training in trainings:
@@ -359,4 +438,4 @@ def _figures(table: Mapping[str, Any], trainings: Sequence[_Training]) -> dict[s
         if training.run.config_file.is_file():
             entries = training.run.config().get("figures", {})
             declared |= {name: Figure(**entry) for name, entry in entries.items()}
-    return {name: declared.get(name, Figure()) for name in table["figures"]}
+    return {label: declared.get(name, Figure()) for label, name in _columns(table).items()}

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from throughtime.layers.attention import Attention
 from throughtime.layers.recurrent import Recurrent
+from throughtime.models import TreeEncoder
 from throughtime.reading import Entries, json_value, typed
 from throughtime.tasks.run import written_whole
 from throughtime.tasks.uses import Inspectable
@@ -168,6 +169,8 @@ def recorded(model: nn.Module) -> Iterator[_Values]:
     for path, module in model.named_modules():
         if isinstance(module, Recurrent):
             hooks += _hooks_of_layers(path, module, values)
+        elif isinstance(module, TreeEncoder):
+            hooks.append(module.register_forward_hook(_tree_hook(path, values)))
         elif isinstance(module, Attention):
             hooks.append(module.register_forward_hook(_attention_hook(path, values)))
     try:
@@ -196,6 +199,14 @@ def _hooks_of_layers(path: str, module: Recurrent, values: _Values) -> list[Any]
         module.register_forward_pre_hook(before, with_kwargs=True),
         module.register_forward_hook(after, with_kwargs=True),
     ]
+
+
+def _tree_hook(path: str, values: _Values) -> Any:
+    def after(_: nn.Module, args: Any, results: tuple[Tensor, Any]) -> None:
+        # The steps are the nodes in prefix order.
+        values.add(Name.of("h_l0")._replace(module=path), results[0], is_state=True)
+
+    return after
 
 
 def _in_rows(module: Recurrent, value: Tensor | PackedSequence) -> Tensor:

@@ -14,7 +14,7 @@ from throughtime.inspection.charts import svg_of
 from throughtime.tasks.run import written_whole
 from throughtime.tasks.task import Figure
 
-__all__ = ["Row", "in_lines", "write_table"]
+__all__ = ["Row", "in_lines", "sources", "write_table"]
 
 
 @dataclass
@@ -46,24 +46,30 @@ class Row:
         return [result[figure] for result in self.results.values() if figure in result]
 
 
-def _cells(row: Row, figures: Mapping[str, Figure]) -> list[str]:
-    """The row as texts, one for each of :func:`_columns`."""
-    cells = [row.name, f"{row.parameters:,}" if row.parameters is not None else ""]
+def _table(rows: Sequence[Row], figures: Mapping[str, Figure]) -> list[list[str]]:
+    """The names of the columns, and below them the rows, as texts.
+
+    A figure has further columns for the best of several trainings and for published values, where
+    there are any.
+    """
+    columns = [["network", *(row.name for row in rows)]]
+    sizes = [row.parameters for row in rows]
+    columns.append(["parameters", *("" if size is None else f"{size:,}" for size in sizes)])
+    are_repeated = any(row.number > 1 for row in rows)
     for name, figure in figures.items():
-        cells += [_spread(row.values(name)), _best(row.values(name), figure)]
-        published = row.published.get(name)
-        cells.append("" if published is None else _number(published))
-    finished = f"{len(row.results)} of {row.number}"
-    minutes = _number(statistics.mean(row.minutes)) if row.minutes else ""
-    return [*cells, finished, minutes]
-
-
-def _columns(figures: Mapping[str, Figure]) -> list[str]:
-    columns = ["network", "parameters"]
-    for name in figures:
         words = name.replace("_", " ")
-        columns += [f"{words}, mean ± deviation", "best", "published"]
-    return [*columns, "runs", "minutes each"]
+        values = [row.values(name) for row in rows]
+        title = f"{words}, mean ± deviation" if are_repeated else words
+        columns.append([title, *map(_spread, values)])
+        if are_repeated:
+            columns.append(["best", *(_best(each, figure) for each in values)])
+        published = [row.published.get(name) for row in rows]
+        if any(value is not None for value in published):
+            columns.append(["published", *("" if v is None else _number(v) for v in published)])
+    columns.append(["runs", *(f"{len(row.results)} of {row.number}" for row in rows)])
+    minutes = (_number(statistics.mean(row.minutes)) if row.minutes else "" for row in rows)
+    columns.append(["minutes each", *minutes])
+    return [list(line) for line in zip(*columns, strict=True)]
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -85,12 +91,21 @@ def _number(value: float) -> str:
 
 def in_lines(rows: Sequence[Row], figures: Mapping[str, Figure]) -> str:
     """The table as columns of text, for a terminal."""
-    cells = [_columns(figures), *(_cells(row, figures) for row in rows)]
+    cells = _table(rows, figures)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in cells
     )
+
+
+def sources(rows: Sequence[Row]) -> list[str]:
+    """A sentence for each source of published figures."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if row.source:
+            names.setdefault(row.source, []).append(row.name)
+    return [f"{'; '.join(group)}: published by {source}." for source, group in names.items()]
 
 
 def write_table(
@@ -112,22 +127,16 @@ def write_table(
         over: the setting that differs between the trainings of a row ("seed").
     """
     name, figure = next(iter(figures.items()))
+    columns, *lines = _table(rows, figures)
     body = [
         f"<h1>{html.escape(title)}</h1>",
         *(f"<p><b>{_text(key)}</b>: {_text(value)}</p>" for key, value in about.items()),
         '<div class="wide"><table><thead><tr>',
-        *(f"<th>{_text(column)}</th>" for column in _columns(figures)),
+        *(f"<th>{_text(column)}</th>" for column in columns),
         "</tr></thead><tbody>",
-        *(
-            f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in _cells(row, figures))}</tr>"
-            for row in rows
-        ),
+        *(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in line)}</tr>" for line in lines),
         "</tbody></table></div>",
-        *(
-            f"<p>{_text(row.name)}: published by {_text(row.source)}.</p>"
-            for row in rows
-            if row.source
-        ),
+        *(f"<p>{_text(sentence)}</p>" for sentence in sources(rows)),
         *(f'<p class="failed">{_text(text)}</p>' for row in rows for text in row.failures),
         f"<h2>{_text(name.replace('_', ' '))} of each training</h2>",
         _picture(rows, name, figure),

@@ -112,7 +112,10 @@ def _tagger(who: str, model: Tagger) -> Streamed:
 
 def _language_model(who: str, model: LanguageModel) -> Streamed:
     writes = "the score of each token as the next one"
-    return Streamed(model.recurrent, model.embedding, model.scores, writes=writes)
+    embedding = model.embedding
+    if not isinstance(embedding, nn.Embedding):
+        embedding = nn.Embedding.from_pretrained(embedding.weight)  # the rows of the identity
+    return Streamed(model.recurrent, embedding, model.scores, writes=writes)
 
 
 _PARTS: dict[type[nn.Module], Callable[[str, Any], Streamed]] = {

@@ -133,7 +133,7 @@ def _difference(contender: Contender, size: Size, setup: Setup) -> str | None:
     )
     exact = exact.double()
     exact.load_state_dict({name: value.double() for name, value in contender.weights.items()})
-    # The parameters of torchrecurrent have other names and another order and are not compared.
+    # The parameters of packages have other names and another order and are not compared.
     theirs = dict(contender.layer.named_parameters())
     shared = [name for name, _ in exact.named_parameters() if name in theirs]
     x = torch.randn(T, size.batch, I).to(setup.dtype)

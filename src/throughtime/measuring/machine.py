@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from throughtime.kernels.cpp import build as cpp
+from throughtime.measuring.settings import PACKAGES
 from throughtime.tasks.run import versions
 
 __all__ = ["fma_peak", "machine", "source", "write_results"]
@@ -112,9 +113,7 @@ def machine() -> dict[str, Any]:
     l2 = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
     about = cpp.about()
     about = {name: about.get(name) for name in ("vectors", "compiler")}
-    peers = {}
-    if importlib.util.find_spec("torchrecurrent"):
-        peers["torchrecurrent"] = metadata.version("torchrecurrent")
+    peers = {name: metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)}
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": model[1] if model else platform.processor(),

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.cells.cell import Cell, State, get
 from throughtime.layers import Recurrent
-from throughtime.measuring.settings import Setup, Size
+from throughtime.measuring.settings import PACKAGES, Setup, Size
 
 __all__ = ["Contender", "Loop", "contenders", "torch_layer"]
 
@@ -143,6 +143,58 @@ def _torchrecurrent(ours: Recurrent) -> nn.Module | None:
     return theirs
 
 
+_MODES = {"cfc": "default", "cfc-no-gate": "no_gate", "cfc-pure": "pure"}
+_HEADS = {"g": "ff1", "n": "ff2", "a": "time_a", "b": "time_b", "f": "ff1"}
+"""The names of our heads in ncps."""
+
+
+class _Ungapped(nn.Module):
+    """A layer of ncps that is called like ours, with further inputs that are all 1: its default."""
+
+    def __init__(self, layer: nn.Module, hidden_size: int) -> None:
+        super().__init__()
+        self.layer, self.hidden_size = layer, hidden_size
+
+    def forward(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Any]:
+        return self.layer(x)
+
+
+def _ncps(ours: Recurrent) -> nn.Module | None:
+    """The layer of ncps with our weights; None if it does not have the cell."""
+    if ours.cell.name not in _MODES:
+        return None
+    cell, H, theirs = ours.cell, ours.hidden_size, importlib.import_module("ncps.torch")
+    backbone: int = cell.constants["backbone"]
+    layer = theirs.CfC(
+        ours.input_size,
+        H,
+        mode=_MODES[cell.name],
+        backbone_units=H,
+        backbone_layers=backbone,
+        batch_first=False,
+    )
+    own: dict[str, Tensor] = dict(ours.state_dict())
+    weight_ih, weight_hh = own["weight_ih_l0"].split(H), own["weight_hh_l0"].split(H)
+    bias = (own["bias_ih_l0"] + own["bias_hh_l0"]).split(H)
+    weights: dict[str, Tensor] = {}
+    for number, block in enumerate(cell.recurrent_block_names):
+        is_backbone = number < backbone
+        name = f"backbone.{2 * number}" if is_backbone else _HEADS[block]
+        weight = weight_hh[number]
+        if block in cell.gates:
+            weight = torch.cat([weight_ih[number], weight], 1)
+        weights[f"{name}.weight"] = weight
+        weights[f"{name}.bias"] = bias[number] if block in cell.gates else own[f"b_{block}_l0"]
+    if cell.name == "cfc-pure":
+        weights |= {name: own[f"{name}_l0"].unsqueeze(0) for name in ("A", "w_tau")}
+    layer.rnn_cell.load_state_dict(weights)
+    return _Ungapped(layer.to(own["weight_ih_l0"].dtype), H)
+
+
+# For each package the function that builds its layer.
+_OF_PACKAGES = {"torchrecurrent": _torchrecurrent, "ncps": _ncps}
+
+
 def torch_layer(
     cell: Cell, input_size: int, hidden: int, dtype: torch.dtype, bidirectional: bool
 ) -> nn.Module | None:
@@ -175,8 +227,8 @@ def contenders(
     for peer in setup.peers:
         if peer == "torch":
             theirs = torch_layer(cell, I, H, setup.dtype, two)
-        elif peer == "torchrecurrent":
-            theirs = _torchrecurrent(ours)
+        elif peer in PACKAGES:
+            theirs = _OF_PACKAGES[peer](ours)
         elif peer == "loop":
             theirs = Loop(ours)
         else:
@@ -184,7 +236,7 @@ def contenders(
         if theirs is None:
             absent.append(peer)
             continue
-        if peer != "torchrecurrent":
+        if peer not in PACKAGES:
             theirs.load_state_dict(weights)
         peer_lengths = None if peer == "padded" else lengths
         layers[peer] = Contender(cell, theirs, weights, peer_lengths, packs=peer == "torch")

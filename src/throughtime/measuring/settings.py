@@ -10,12 +10,14 @@ import torch
 
 from throughtime.checks import unknown
 
-__all__ = ["DTYPES", "MODES", "PEERS", "RAGGED_PEERS", "Setup", "Size", "parse_size"]
+__all__ = ["DTYPES", "MODES", "PACKAGES", "PEERS", "RAGGED_PEERS", "Setup", "Size", "parse_size"]
 
 MODES = ("inference", "training")
-PEERS = ("torch", "torchrecurrent", "loop", "reference")
-"""The peers of a layer: the fused layers of ``torch.nn``; the layers of the package torchrecurrent;
-a loop over time as a user would write it; and the project's own reference."""
+PACKAGES = ("torchrecurrent", "ncps")
+"""The packages that are peers if they are installed."""
+PEERS = ("torch", *PACKAGES, "loop", "reference")
+"""The peers of a layer: the fused layers of ``torch.nn``; the layers of packages; a loop over time
+as a user would write it; and the project's own reference."""
 RAGGED_PEERS = ("torch", "reference", "padded")
 """The peers with lengths: ``torch`` packs and unpacks the rows; ``padded`` is our layer without
 lengths."""
@@ -82,11 +84,12 @@ class Setup:
         for peer in self.peers:
             if peer not in known:
                 raise unknown("peer of a ragged batch" if self.ragged else "peer", peer, known)
-        if "torchrecurrent" in self.peers and not importlib.util.find_spec("torchrecurrent"):
-            raise ValueError(
-                'torchrecurrent is not installed; pip install "throughtime[peers]", or leave '
-                "it out of the peers."
-            )
+        for package in PACKAGES:
+            if package in self.peers and not importlib.util.find_spec(package):
+                raise ValueError(
+                    f'{package} is not installed; pip install "throughtime[peers]", or leave '
+                    "it out of the peers."
+                )
         for name, least in (("steps", 1), ("rounds", 1), ("input_size", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -129,8 +129,13 @@ class SequenceToSequence(BatchTask):
         self, config: SequenceToSequenceConfig, assets: dict[str, Any] | None = None
     ) -> None:
         super().__init__(config, assets)
-        self.figures = {"loss": Figure("nats per token"), **self.judged}
         self._ids: dict[str, tuple[list[list[int]], list[list[int]]]] = {}
+
+    # Which figures there are may depend on the data, so the first use of them may read it.
+
+    @cached_property
+    def figures(self) -> Mapping[str, Figure]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return {"loss": Figure("nats per token"), **self.judged}
 
     # What a subclass defines.
 
@@ -153,6 +158,10 @@ class SequenceToSequence(BatchTask):
     def shown(self, source: str) -> str:
         """Converts a source of the pairs into the form that people read."""
         return source
+
+    def shown_target(self, target: str) -> str:
+        """Converts a target of the pairs, or an output, into the form that people read."""
+        return target
 
     def read(self, text: str) -> str:
         """Converts a user's text into a source; for sources of the pairs the inverse of `shown`."""
@@ -339,7 +348,7 @@ class SequenceToSequence(BatchTask):
         about: dict[str, Any] = {"split": split or "valid"}
         if options is not None and options.data is not None:
             about = {"data": options.data, **({"split": split} if split else {})}
-            pairs = self._own_pairs(split, options)
+            pairs = self.own_pairs(split, options)
             name, ids = options.data, self._encoded(pairs)
             if not ids[0]:
                 raise ValueError(f"{self.name}: expected pairs in {options.data}, got none.")
@@ -363,9 +372,10 @@ class SequenceToSequence(BatchTask):
                 further["character_error_rate"] = character_error_rate(pairs, outputs)
             figures |= {name: value for name, value in further.items() if name not in figures}
         about |= {"pairs": len(pairs), "beam_width": beam_width}
-        return Evaluation(figures, about, outputs, self.signatures if options else {})
+        shown = [self.shown_target(output) for output in outputs]
+        return Evaluation(figures, about, shown, self.signatures if options else {})
 
-    def _own_pairs(self, split: str | None, options: JudgingOptions) -> list[Pair]:
+    def own_pairs(self, split: str | None, options: JudgingOptions) -> list[Pair]:
         """The pairs that the options name, in the form of the pairs of the training."""
         assert options.data is not None
         if options.data in PAIR_SETS:
@@ -442,8 +452,8 @@ class SequenceToSequence(BatchTask):
         sources = [self.tokenisers[0].encode(pair.source) for pair in pairs]
         outputs = self.written(model, sources, beam_width=1)
         lines = (
-            f"{self.shown(pair.source)} → {output}"
-            + ("" if output == pair.target else f" ({pair.target})")
+            f"{self.shown(pair.source)} → {self.shown_target(output)}"
+            + ("" if output == pair.target else f" ({self.shown_target(pair.target)})")
             for pair, output in zip(pairs, outputs, strict=True)
         )
         return [Text("\n".join(lines))]

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -23,13 +23,14 @@ from throughtime.data.trees import (
 )
 from throughtime.layers.evaluation import evaluating
 from throughtime.models import EncoderTreeDecoder, Grammar, TreeHypothesis, Trees
-from throughtime.reading import Each, Entries, Maybe, Whole
+from throughtime.reading import Entries, Maybe, Whole
 from throughtime.tasks.alignments import MOST_TOKENS
 from throughtime.tasks.run_data import COUNTS, LONGEST, check_unchanged, first_of, split_of
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
+from throughtime.tasks.tree_data import TREE_FACTS, facts_of, figures_of
 from throughtime.tasks.tree_overlap import overlap_figures
 from throughtime.tasks.tree_predictions import predict_trees
 from throughtime.tasks.tree_settings import SourceToTreeConfig, TreesToJudge, WritingOptions
@@ -45,7 +46,6 @@ from throughtime.tasks.tree_warnings import warn_of_unknown, warn_of_unwritable
 from throughtime.tasks.tree_writing import (
     Bounds,
     any_known_label,
-    has_tests,
     moved,
     text_of,
     tree_figures,
@@ -99,10 +99,7 @@ class SourceToTree(BatchTask):
             "data": str,
             "data_sha256": str,
             "num_examples": COUNTS,
-            "notation": Literal[tuple(NOTATIONS)],
-            "commutative": Each(str),
-            "has_tests": bool,
-            "has_skeletons": bool,
+            **TREE_FACTS,
             "tokeniser": source_tokeniser,
             "labels": TreeLabels.from_json,
             "longest_source": Whole(1, LONGEST),
@@ -133,11 +130,7 @@ class SourceToTree(BatchTask):
 
     @cached_property
     def figures(self) -> Mapping[str, Figure]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        names = ["exact_match", "node_f1", "edge_f1"]
-        names += ["exact_match_seen", "exact_match_unseen"] if self.assets["has_skeletons"] else []
-        names += ["passes"] if self.assets["has_tests"] else []
-        shares = {name: Figure(better="higher") for name in names}
-        return {"loss": Figure("nats per node"), **shares}
+        return {"loss": Figure("nats per node"), **figures_of(self.assets)}
 
     # The data.
 
@@ -194,15 +187,11 @@ class SourceToTree(BatchTask):
         if self.config.constrained:
             batch = Trees(*collate_trees([example.tree for example in train], self.labels))
             grammar = Grammar.observed(len(self.labels), [batch]).to_json()
-        marks = {getattr(example, "is_seen", None) for example in valid}
         assets: dict[str, Any] = {
             "data": data.name,
             "data_sha256": data.fingerprint(),
             "num_examples": {split: len(examples) for split, examples in data.splits.items()},
-            "notation": data.notation,
-            "commutative": sorted(data.commutative),
-            "has_tests": any(has_tests(example) for example in valid),
-            "has_skeletons": {True, False} <= marks,
+            **facts_of(data, valid),
             "tokeniser": self.tokeniser.to_json(),
             "labels": self.labels.to_json(),
             "longest_source": max(map(len, self._sources("train"))),

@@ -18,7 +18,14 @@ from throughtime.tasks.tree_writing import text_of, trees_of
 from throughtime.tasks.unknown_tokens import UnknownTokens
 from throughtime.tasks.uses import AttentionMap, Prediction
 
-__all__ = ["WritesTrees", "WrittenTree", "nothing_read", "of_hypothesis", "predict_trees"]
+__all__ = [
+    "WritesTrees",
+    "WrittenTree",
+    "nothing_read",
+    "of_hypothesis",
+    "of_tree",
+    "predict_trees",
+]
 
 
 class WrittenTree(NamedTuple):
@@ -134,17 +141,26 @@ def of_hypothesis(
     Args:
         hypothesis: the hypothesis.
         tree: its tree; None if the search has written no node.
+        notation, values: see :func:`of_tree`.
+    """
+    written = of_tree(tree, notation, values)
+    search = {"score": hypothesis.score, "is_finished": hypothesis.is_finished}
+    return written._replace(record=written.record | search)
+
+
+def of_tree(
+    tree: Tree | None, notation: str, values: Mapping[str, Any] | None = None
+) -> WrittenTree:
+    """A tree in a notation, with the value of the program for some inputs.
+
+    Args:
+        tree: the tree; None if the model has written none.
         notation: the name of the notation.
         values: the inputs of the program by name; None runs no program.
     """
     text, reason = ("", "") if tree is None else text_of(tree, notation)
     remarks = [f"the tree is written as an s-expression: {reason}"] if reason else []
-    record: dict[str, Any] = {
-        "text": text,
-        "tree": None if tree is None else to_lists(tree),
-        "score": hypothesis.score,
-        "is_finished": hypothesis.is_finished,
-    }
+    record: dict[str, Any] = {"text": text, "tree": None if tree is None else to_lists(tree)}
     if values is None:
         return WrittenTree([text], record, remarks)
     value = None

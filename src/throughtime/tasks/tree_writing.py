@@ -54,8 +54,13 @@ class Bounds(NamedTuple):
     longest_source: int
 
     def growth(self, length: int) -> int:
-        """By how much the limits are multiplied for a source of this length."""
-        return max(1, -(-length // self.longest_source))
+        """By how much the limits are multiplied for a source of this length.
+
+        The longest source counts as a multiple of 16, so that one word more changes nothing in a
+        training on short texts.
+        """
+        longest = -(-self.longest_source // 16) * 16
+        return max(1, -(-length // longest))
 
 
 def any_known_label(num_labels: int) -> Grammar:

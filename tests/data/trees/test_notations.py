@@ -19,6 +19,7 @@ from throughtime.data.trees import (
     read_python,
     read_sexpr,
     read_shell,
+    read_symbols,
     read_term,
     read_treebank,
     to_lists,
@@ -28,6 +29,7 @@ from throughtime.data.trees import (
     write_python,
     write_sexpr,
     write_shell,
+    write_symbols,
     write_treebank,
 )
 
@@ -45,6 +47,7 @@ def test_lisp_and_json_read_what_they_write_whatever_the_labels(tree):
     assert write_json(tree) == json.dumps(to_lists(tree), ensure_ascii=False)
     assert from_lists(to_lists(tree)) == tree
     assert "\n" not in write_sexpr(tree) + write_json(tree)
+    assert read_symbols(write_symbols(tree)) == tree
 
 
 @settings(max_examples=50, deadline=None)
@@ -54,12 +57,22 @@ def test_treebanks_and_symbols_read_what_they_write(tree):
     assert from_symbols(to_symbols(tree)) == tree
 
 
+def test_a_text_of_symbols_holds_every_label():
+    labels = ("f", "%28", "100%", "(", ")", "()", "a\u00a0b", " ", "\r\n", "(a)", "<unk>")
+    tree = Tree(labels, (-1, *(0,) * 10))
+    text = "( f %2528 100%25 %28 %29 () a%C2%A0b %20 %0D%0A (a) <unk> )"
+    assert write_symbols(tree) == text
+    assert read_symbols(text) == tree
+    assert len(text.split()) == len(to_symbols(tree.with_labels("abcdefghijk")))
+
+
 def test_trees_of_any_depth_are_read_and_written():
     assert read_sexpr(write_sexpr(DEEP)) == DEEP
     assert read_json(write_json(DEEP)) == DEEP
     assert read_treebank(write_treebank(DEEP)) == [DEEP]
     assert from_lists(to_lists(DEEP)) == DEEP
     assert from_symbols(to_symbols(DEEP)) == DEEP
+    assert read_symbols(write_symbols(DEEP)) == DEEP
     assert from_prefix([*to_prefix(DEEP)[:-1], "x"], {"f": 1}).depth == 9_999
     assert read_term("f(" * 9_999 + "f" + ")" * 9_999) == DEEP
     nested = read_shell("( " * 500 + "ls" + " )" * 500)

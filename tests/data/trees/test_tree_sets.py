@@ -67,6 +67,8 @@ def test_atis_is_split_by_its_questions_and_its_variables_are_numbered():
     labels = {label for tree in forms.values() for label in tree.labels}
     assert ":" not in labels
     assert not any(label.startswith("$v") for label in labels)
+    # The file also has $x, $y, $f and $airline.
+    assert {label for label in labels if label.startswith("$")} == {"$0", "$1", "$2", "$3"}
 
 
 @pytest.mark.slow

@@ -24,7 +24,14 @@ from throughtime.data.trees.expressions import expression_trees, spelled
 from throughtime.data.trees.lists import from_lists, read_json, to_lists, write_json
 from throughtime.data.trees.loading import load_trees, read_trees
 from throughtime.data.trees.notations import NOTATIONS, Notation
-from throughtime.data.trees.prefix import from_prefix, from_symbols, to_prefix, to_symbols
+from throughtime.data.trees.prefix import (
+    from_prefix,
+    from_symbols,
+    read_symbols,
+    to_prefix,
+    to_symbols,
+    write_symbols,
+)
 from throughtime.data.trees.python import read_python, write_python
 from throughtime.data.trees.shell import read_shell, write_shell
 from throughtime.data.trees.synthetic import synthetic_trees
@@ -63,6 +70,7 @@ __all__ = [
     "read_python",
     "read_sexpr",
     "read_shell",
+    "read_symbols",
     "read_term",
     "read_treebank",
     "read_trees",
@@ -78,5 +86,6 @@ __all__ = [
     "write_python",
     "write_sexpr",
     "write_shell",
+    "write_symbols",
     "write_treebank",
 ]

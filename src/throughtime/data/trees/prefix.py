@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote, unquote
 
-from throughtime.data.trees.building import TreeBuilder, has_explicit_head
+from throughtime.data.trees.building import HEADLESS, TreeBuilder, has_explicit_head
 from throughtime.data.trees.tree import Tree, TreeError
 
-__all__ = ["from_prefix", "from_symbols", "to_prefix", "to_symbols"]
+__all__ = [
+    "from_prefix",
+    "from_symbols",
+    "read_symbols",
+    "to_prefix",
+    "to_symbols",
+    "write_symbols",
+]
 
 _OPEN, _CLOSE = "(", ")"
+# What would end a symbol, or be a bracket. The percent sign begins an escape.
+_SPECIAL = re.compile(r"[\s%]|^[()]$")
 
 
 def to_symbols(tree: Tree) -> list[str]:
@@ -70,6 +81,34 @@ def from_symbols(symbols: Sequence[str]) -> Tree:
             else "expected a tree, got no symbol.",
         )
     return builder.tree()
+
+
+def write_symbols(tree: Tree) -> str:
+    """The symbols of :func:`to_symbols` as a text, separated by spaces.
+
+    White space and percent signs in labels, and labels that are a bracket, are percent-encoded.
+
+    >>> write_symbols(Tree(("f", "new york", ")"), (-1, 0, 0)))
+    '( f new%20york %29 )'
+    """
+    labels = [
+        label if label == HEADLESS else _SPECIAL.sub(lambda match: quote(match[0], safe=""), label)
+        for label in tree.labels
+    ]
+    return " ".join(to_symbols(tree.with_labels(labels)))
+
+
+def read_symbols(text: str) -> Tree:
+    """The tree of a text of symbols; the inverse of :func:`write_symbols`.
+
+    Raises:
+        TreeError: if the symbols are no tree.
+
+    >>> read_symbols("( f new%20york %29 )").labels
+    ('f', 'new york', ')')
+    """
+    tree = from_symbols(text.split())
+    return tree.with_labels([unquote(label) for label in tree.labels])
 
 
 def to_prefix(tree: Tree) -> list[str]:

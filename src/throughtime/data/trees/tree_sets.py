@@ -21,7 +21,7 @@ from throughtime.data.trees.tree import Tree, TreeError
 __all__ = ["TREE_SETS"]
 
 _PLACE = re.compile(r"\bvar\d+\b")
-_VARIABLE = re.compile(r"\$v?\d+")
+_VARIABLE = re.compile(r"\$\w+")
 # A constant and its type, or a function and the type of its value: `boston : ci`, `airline : e`.
 _TYPED = re.compile(r"(\S+) : (\S+)")
 
