@@ -66,7 +66,7 @@ class Functions(tt.Cell):
 class Numbers(tt.Cell):
     """A further input of one number as a whole row, values of parameters alone, and other names."""
 
-    gates, states, inputs = ("a",), ("h", "größe"), {"time": tt.Input(size=1)}  # noqa: RUF012
+    gates, states, inputs = ("a",), ("h", "größe"), {"time": tt.Input(size=1)}
 
     def __init__(self):
         self.parameters = {"W_a": tt.Parameter(), "c3": tt.Parameter()}
