@@ -121,7 +121,7 @@ MODULES = {
     "wide": lambda: layer("gru", 37, 33),
     "normed": lambda: nn.utils.parametrizations.weight_norm(layer("gru"), "weight_hh_l0"),
     "torch_like": lambda: tt.LSTM(3, 6, 2, batch_first=True, dtype=torch.float64),
-    **{name: lambda m=make: m().double() for name, make in MODELS.items()},
+    **{n.replace("-", "_"): lambda m=make: m().double() for n, make in MODELS.items()},
 }
 
 
@@ -153,9 +153,8 @@ def expected(module, x):
 
 
 def input_of(module):
-    embedding = getattr(module, "embedding", None)
-    if embedding is not None:
-        return torch.randint(embedding.num_embeddings, (T,))
+    if getattr(module, "embedding", None) is not None:
+        return torch.randint(module.vocab_size, (T,))
     recurrent = module if isinstance(module, tt.Recurrent) else module.recurrent
     return torch.randn(T, recurrent.input_size, dtype=torch.float64)
 
