@@ -72,4 +72,25 @@ MUSIC_FILES: dict[str, dict[str, RemoteFile]] = {
     "essen": _packed(
         "essenFolksong", "22b3a97494cb759f05fc520e1d42f99f4ad01630438618419b21ab89c54856a0"
     ),
+    # Performances in MIDI, in an archive; and the splits of the Groove set.
+    "pop909": {
+        "all": RemoteFile(
+            "pop909/pop909.tar.gz",
+            "e2fb9c405876a5e5b0d6be60d87c6ec924163b5f1db85f48e44942b616dacc34",
+            None,
+        ),
+    },
+    "groove": {
+        "all": RemoteFile(
+            "groove/groove_midi.tar.gz",
+            "310618bd4db159046f1457d0f9de3ca69e63c17e93d265aad857c6d1fd1e684c",
+            None,
+        ),
+        "info": RemoteFile(
+            "groove/info.csv",
+            "8aef4c159fea8236c2b30fc4a653acc4ffe1aef1c36c633e5c558f866f306d15",
+            "https://raw.githubusercontent.com/zharry29/drums-with-llm"
+            "/476adbc938a600eaca26bbb02648e6127b5eca64/groove/info.csv",
+        ),
+    },
 }

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from throughtime.cells.cell import Cell
 from throughtime.checks import whole_number
 from throughtime.layers.dropout import Dropout
+from throughtime.layers.planning import Network
 from throughtime.layers.recurrent import Recurrent, RecurrentState
 from throughtime.layers.stream import Stream
 
@@ -130,9 +131,20 @@ class LanguageModel(nn.Module):
             bound = 1 / math.sqrt(output_size)
             nn.init.uniform_(self.embedding.weight, -bound, bound)
 
-    def stream(self) -> Stream:
-        """A stream that reads tokens one step at a time, (B) each, and keeps the state."""
-        return Stream(self, batch_first=True)
+    def stream(self, weights: str | None = None) -> Stream:
+        """A stream that reads tokens one step at a time, (B) each, and keeps the state.
+
+        Args:
+            weights: ``bfloat16`` or ``int8`` for smaller, less precise weights; see
+                :class:`throughtime.layers.stream.Stream`.
+        """
+        return Stream(self, True, self.network, weights)
+
+    def network(self) -> Network:
+        """The parts of the model that the compiled plan of a stream runs."""
+        is_own = type(self).forward is not LanguageModel.forward or "forward" in vars(self)
+        refusal = "forward is overridden" if is_own else self.recurrent.network().refusal
+        return Network(self.recurrent, self.embedding, self.scores, refusal)
 
     def forward(
         self, tokens: Tensor, state: RecurrentState | None = None

@@ -18,6 +18,7 @@ from throughtime.data.music import (
     NUM_KEYS,
     ROLL_SETS,
     Rolls,
+    excerpts_of,
     key_name,
     load_rolls,
     notes_of_roll,
@@ -243,11 +244,7 @@ class MusicRoll(BatchTask):
         self, split: str, excerpt: int | None, size: int, **options: Any
     ) -> RaggedBatches[FrameBatch]:
         pieces = self.pieces(split)
-        places = [
-            (number, start, min(len(roll), start + (excerpt or len(roll))))
-            for number, roll in enumerate(pieces)
-            for start in range(0, len(roll), excerpt or len(roll) or 1)
-        ]
+        places = excerpts_of(list(map(len, pieces)), excerpt)
 
         def collate(rows: Sequence[int]) -> FrameBatch:
             frames = []

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime.data import EOS, RaggedBatch, RaggedBatches, SymbolTokeniser, pad_rows
@@ -34,6 +33,7 @@ from throughtime.models.language_model import LanguageModel
 from throughtime.reading import Entries
 from throughtime.tasks.audible import check_output, shown_music, write_music
 from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range, free
+from throughtime.tasks.next_token import next_token_loss, total_loss
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, first_of, split_of
 from throughtime.tasks.shown import Shown, Table, Text
 from throughtime.tasks.small_data import defaults_for
@@ -303,11 +303,7 @@ class TuneTask(BatchTask):
     def loss(
         self, model: nn.Module, batch: RaggedBatch, carried: Any = None, progress: float = 0.0
     ) -> Loss:
-        rows, lengths = batch
-        scores, _ = model(rows[:, :-1])  # (B, T, V)
-        is_valid = torch.arange(scores.shape[1], device=rows.device) < lengths[:, None] - 1
-        targets = rows[:, 1:][is_valid]
-        return Loss(F.cross_entropy(scores[is_valid], targets, reduction="sum"), len(targets))
+        return next_token_loss(model, batch)
 
     def evaluate(
         self,
@@ -315,13 +311,9 @@ class TuneTask(BatchTask):
         split: str | None = None,
         options: TuneJudgingOptions | None = None,
     ) -> Evaluation:
-        split, device = split or "valid", next(model.parameters()).device
-        total, count = 0.0, 0
+        split = split or "valid"
         tunes = self.items(split)
-        with evaluating(model):
-            for batch in self._batches(tunes, 32, is_shuffled=False):
-                loss = self.loss(model, RaggedBatch(*(tensor.to(device) for tensor in batch)))
-                total, count = total + loss.total.item(), count + loss.count
+        total, count = total_loss(model, self._batches(tunes, 32, is_shuffled=False))
         tables = []
         if options is not None and options.num_tunes:
             tables = [self._validity(model, tunes, split, options)]

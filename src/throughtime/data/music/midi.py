@@ -165,10 +165,13 @@ def midi_bytes(notes: Sequence[Note], where: str = "midi_bytes") -> bytes:
     return file.getvalue()
 
 
-def midi_splits(path: Path) -> dict[str, list[list[Note]]]:
-    """The pieces of a MIDI file or of a folder of MIDI files, by split; drums are left out.
+def midi_splits(
+    path: Path, *, is_pedalled: bool = False, skip_drums: bool = False
+) -> dict[str, list[list[Note]]]:
+    """The pieces of a MIDI file or of a folder of MIDI files, by split.
 
     Args:
+        is_pedalled, skip_drums: see :func:`read_midi`.
         path: a file, which is a single piece; a folder with the folders train, valid and test (the
             last two may be missing); or another folder, all whose files are read, also those in
             folders in it, as the split "all".
@@ -177,8 +180,17 @@ def midi_splits(path: Path) -> dict[str, list[list[Note]]]:
         FileNotFoundError: if the folder has no MIDI file.
         ValueError: as :func:`read_midi` does, and for a file without any note.
     """
+
+    def piece(file: Path) -> list[Note]:
+        content = read_once(file)
+        notes = read_midi(str(file), content, is_pedalled=is_pedalled, skip_drums=skip_drums)
+        if not notes:
+            what = "note that is no drum" if skip_drums else "note"
+            raise ValueError(f"{file}: expected at least one {what}, got none.")
+        return notes
+
     if not path.is_dir():
-        return {"all": [_piece(path)]}
+        return {"all": [piece(path)]}
     folders = {
         split: folder
         for folder in sorted(path.iterdir())
@@ -186,7 +198,7 @@ def midi_splits(path: Path) -> dict[str, list[list[Note]]]:
     }
     if "train" not in folders:
         folders = {"all": path}
-    splits = {split: [_piece(file) for file in _files(f)] for split, f in folders.items()}
+    splits = {split: [piece(file) for file in _files(f)] for split, f in folders.items()}
     for split, pieces in splits.items():
         if not pieces:
             raise FileNotFoundError(
@@ -198,10 +210,3 @@ def midi_splits(path: Path) -> dict[str, list[list[Note]]]:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(f for f in folder.rglob("*") if f.suffix.lower() in MIDI_SUFFIXES and f.is_file())
-
-
-def _piece(path: Path) -> list[Note]:
-    notes = read_midi(str(path), read_once(path), skip_drums=True)
-    if not notes:
-        raise ValueError(f"{path}: expected at least one note that is no drum, got none.")
-    return notes

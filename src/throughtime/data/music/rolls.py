@@ -103,7 +103,7 @@ def load_rolls(
         seconds = frame_seconds or _FRAME_SECONDS
         parts = {
             split: [roll_of_notes(notes, seconds) for notes in pieces]
-            for split, pieces in midi_splits(path).items()
+            for split, pieces in midi_splits(path, skip_drums=True).items()
         }
     if len(parts) == 1:
         parts = {"all": next(iter(parts.values()))}

@@ -93,14 +93,43 @@ struct alignas(128) Barrier {
     }
 };
 
-// How the elements of an operand enter a product: one at a time, or in pairs (TOGETHER = 2), which
-// one instruction multiplies and adds.
-template <class S> struct Product {
+// How the elements of an operand, of type S, enter a product with weights of type Q: one at a time, or
+// in pairs (TOGETHER = 2), which one instruction multiplies and adds.
+template <class S, class Q = S> struct Product {
     static constexpr int TOGETHER = 1;
     using Lane = S;
     TT_INLINE Vec<S> spread(const S* a) { return splat<S>(*a); }
     TT_INLINE Vec<S> weights(const S* p) { return load(p); }
     TT_INLINE Vec<S> add(Vec<S> total, Vec<S> a, Vec<S> w) { return total + a * w; }
+};
+
+// Weights that are stored in fewer bits than the operand are widened as they are read: outside the
+// cache a product takes the time of reading its weights.
+template <> struct Product<float, bfloat16> {
+    static constexpr int TOGETHER = 1;
+    TT_INLINE Vec<float> spread(const float* a) { return splat(*a); }
+    TT_INLINE Vec<float> weights(const bfloat16* p) { return load(p); }
+    TT_INLINE Vec<float> add(Vec<float> total, Vec<float> a, Vec<float> w) { return total + a * w; }
+};
+
+template <> struct Product<float, int8_t> {
+    static constexpr int TOGETHER = 1;
+    TT_INLINE Vec<float> spread(const float* a) { return splat(*a); }
+    TT_INLINE Vec<float> weights(const int8_t* p) {
+        typedef int8_t Bytes __attribute__((vector_size(BYTES / 4)));
+        Bytes b;
+        memcpy(&b, p, BYTES / 4);
+#if defined(__AVX512F__) && TT_VECTOR_BYTES == 64 && !defined(__clang__)
+        // GCC 12 widens in several steps; this is one instruction.
+        typedef char Chars __attribute__((vector_size(16)));
+        const Signed<float> wide =
+            __builtin_ia32_pmovsxbd512_mask((Chars)b, Signed<float>{}, (unsigned short)-1);
+#else
+        const Signed<float> wide = __builtin_convertvector(b, Signed<float>);
+#endif
+        return __builtin_convertvector(wide, Vec<float>);
+    }
+    TT_INLINE Vec<float> add(Vec<float> total, Vec<float> a, Vec<float> w) { return total + a * w; }
 };
 
 template <> struct Product<bfloat16> {
@@ -143,14 +172,17 @@ template <class S> struct ComputeOf { using T = S; };
 template <> struct ComputeOf<bfloat16> { using T = float; };
 template <class S> using Compute = typename ComputeOf<S>::T;
 
+template <class A, class B> constexpr bool is_equal = false;
+template <class A> constexpr bool is_equal<A, A> = true;
+
 TT_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // acc[m][J NV + v] += a[m] . panel, for the slots J. The panel contains, for each k (for bfloat16:
 // each pair of k), NV vectors of units for each slot. Returns the end of the panel.
-template <class S, int MR, int NV, int WIDTH, int... J>
-TT_INLINE const S* accumulate(
-    Vec<Compute<S>> (&acc)[MR][WIDTH], const S* const (&a)[MR], const S* panel, int64_t K) {
-    using P = Product<S>;
+template <class S, class Q, int MR, int NV, int WIDTH, int... J>
+TT_INLINE const Q* accumulate(
+    Vec<Compute<S>> (&acc)[MR][WIDTH], const S* const (&a)[MR], const Q* panel, int64_t K) {
+    using P = Product<S, Q>;
     constexpr int LANES = Simd<Compute<S>>::LANES, N = sizeof...(J) * NV;
     constexpr int slots[] = {J...};
     // An addition to a sum waits for the previous one. If there are few sums, each is split into
@@ -265,15 +297,42 @@ template <class Stage> TT_INLINE int64_t depth(const Context& c, int input) {
 template <class Stage> TT_INLINE int64_t panel_size(const Context& c) {
     int64_t size = 0;
     for (int input = 0; input < Stage::INPUTS; ++input)
-        size += round_up(depth<Stage>(c, input), Product<typename Stage::S>::TOGETHER) *
+        size += round_up(
+                    depth<Stage>(c, input),
+                    Product<typename Stage::S, typename Stage::Q>::TOGETHER) *
                 Stage::SIZES[input];
     return size * Stage::NV * Simd<Compute<typename Stage::S>>::LANES;
+}
+
+// Integer weights have a scale for each sum, which follows the weights of a tile.
+template <class Q> constexpr bool IS_SCALED = sizeof(Q) == 1;
+
+// The number of bytes of the packed weights of one tile.
+template <class Stage> TT_INLINE int64_t panel_bytes(const Context& c) {
+    using Q = typename Stage::Q;
+    return panel_size<Stage>(c) * int64_t(sizeof(Q)) +
+           (IS_SCALED<Q> ? Stage::WIDTH * Stage::NV * BYTES : 0);
+}
+
+// A weight in the type of packed weights; `inverse` is one divided by its scale.
+TT_INLINE void narrow_weight(bfloat16* to, float w, float) { *to = to_bfloat16(w); }
+TT_INLINE void narrow_weight(int8_t* to, float w, float inverse) {
+    const float q = w * inverse;
+    // NaN if the weight or the scale is no number; the scale then makes the result NaN.
+    *to = q == q ? int8_t(q < 0 ? q - 0.5f : q + 0.5f) : int8_t(0);
+}
+// The scale by which the largest of some weights becomes 127.
+TT_INLINE float scale_of(float largest) { return largest / 127; }
+TT_INLINE float inverse_of(float scale) { return scale == 0 ? 0 : 1 / scale; }
+TT_INLINE float larger(float most, float w) {
+    const float size = w < 0 ? -w : w;
+    return size > most || size != size ? size : most;
 }
 
 // Computes tile t of a stage for MR rows.
 template <class Stage, int MR>
 __attribute__((noinline)) void tile(
-    const Step& s, const int64_t* rows, int64_t t, const typename Stage::S* panel) {
+    const Step& s, const int64_t* rows, int64_t t, const typename Stage::Q* panel) {
     using V = Vec<Compute<typename Stage::S>>;
     constexpr int WIDTH = Stage::WIDTH * Stage::NV;
     constexpr int64_t lanes = Simd<Compute<typename Stage::S>>::LANES;
@@ -284,6 +343,11 @@ __attribute__((noinline)) void tile(
         V acc[MR][WIDTH] = {};
         if (!Stage::TO_NARROW || unit < s.call->narrow)
             Stage::template products<MR>(s, rows, panel, acc);
+        if constexpr (IS_SCALED<typename Stage::Q>) {
+            const auto* scales = (const float*)(panel + panel_size<Stage>(*s.call));
+            for (int m = 0; m < MR; ++m)
+                for (int n = 0; n < WIDTH; ++n) acc[m][n] *= load(scales + n * lanes);
+        }
 #pragma GCC unroll 32
         for (int m = 0; m < MR; ++m)
 #pragma GCC unroll 32
@@ -295,7 +359,7 @@ __attribute__((noinline)) void tile(
 // Calls `tile` with the number of rows as a constant, so that its sums are registers.
 template <class Stage, int MR>
 TT_INLINE void tile_of(
-    int rows, const Step& s, const int64_t* row, int64_t t, const typename Stage::S* panel) {
+    int rows, const Step& s, const int64_t* row, int64_t t, const typename Stage::Q* panel) {
     if constexpr (MR > 0) {
         if (rows == MR) return tile<Stage, MR>(s, row, t, panel);
         tile_of<Stage, MR - 1>(rows, s, row, t, panel);
@@ -312,7 +376,7 @@ struct Share {
 template <class Stage>
 void stage(const Step& s, const Share& share, int64_t active, const char* weights) {
     const Context& c = *s.call;
-    const int64_t all = tiles<Stage>(c), size = panel_size<Stage>(c);
+    const int64_t all = tiles<Stage>(c), size = panel_bytes<Stage>(c);
     const int64_t first = share.member * all / share.members;
     const int64_t last = (share.member + 1) * all / share.members;
     const int64_t rows = (active - share.group + share.groups - 1) / share.groups;
@@ -320,7 +384,7 @@ void stage(const Step& s, const Share& share, int64_t active, const char* weight
         // Blocks of nearly equal size: 16 rows are 6, 5, 5 and not 6, 6, 4.
         const int64_t blocks = (rows + Stage::ROWS - 1) / Stage::ROWS;
         for (int64_t t = first; t < last; ++t) {
-            const auto* panel = (const typename Stage::S*)weights + t * size;
+            const auto* panel = (const typename Stage::Q*)(weights + t * size);
             for (int64_t b = 0, row = 0; b < blocks; ++b) {
                 const int64_t end = (b + 1) * rows / blocks;
                 int64_t index[Stage::ROWS];
@@ -413,6 +477,40 @@ void pack_units(
     }
 }
 
+// Packs a tile whose weights are stored in another type, with the scales of its sums.
+template <class Stage>
+void pack_narrow(typename Stage::Q* p, const float* R, const Context& c, int64_t t) {
+    constexpr int64_t LANES = Simd<float>::LANES, NV = Stage::NV;
+    float scales[Stage::WIDTH * NV * LANES] = {};
+    const int64_t H = c.units;
+    // Blocks that add to one sum share its scale.
+    for (int input = 0; input < Stage::INPUTS; ++input)
+        for (int64_t n = 0; n < Stage::SIZES[input] * NV; ++n)
+            for (int64_t l = 0; l < LANES; ++l) {
+                const int64_t unit = (t * NV + n % NV) * LANES + l;
+                float& scale =
+                    scales[(Stage::PLACES[input][n / NV] * NV + n % NV) * LANES + l];
+                if (unit >= H) continue;
+                const float* row = R + (Stage::BLOCKS[input][n / NV] * H + unit) * H;
+                for (int64_t k = 0; k < depth<Stage>(c, input); ++k) scale = larger(scale, row[k]);
+            }
+    for (float& scale : scales) scale = scale_of(scale);
+    for (int input = 0; input < Stage::INPUTS; ++input) {
+        const int64_t N = Stage::SIZES[input] * NV, count = depth<Stage>(c, input);
+        for (int64_t n = 0; n < N; ++n)
+            for (int64_t l = 0; l < LANES; ++l) {
+                const int64_t unit = (t * NV + n % NV) * LANES + l;
+                const int64_t sum = Stage::PLACES[input][n / NV] * NV + n % NV;
+                const float inverse = inverse_of(scales[sum * LANES + l]);
+                const float* row = R + (Stage::BLOCKS[input][n / NV] * H + unit) * H;
+                for (int64_t k = 0; k < count; ++k)
+                    narrow_weight(p + (k * N + n) * LANES + l, unit < H ? row[k] : 0, inverse);
+            }
+        p += count * N * LANES;
+    }
+    if (IS_SCALED<typename Stage::Q>) memcpy((void*)p, scales, sizeof(scales));
+}
+
 // Packs the blocks of R in the order in which the tiles of a stage read them. R consists of blocks
 // of (units, units); the forward step multiplies with their transposes. Returns the end.
 template <class Stage>
@@ -420,15 +518,19 @@ char* pack(char* to, const typename Stage::S* R, const Context& c, bool transpos
     using S = typename Stage::S;
     constexpr int64_t LANES = Simd<Compute<S>>::LANES, TOGETHER = Product<S>::TOGETHER;
     if (Stage::MEMBERS == 0) return to;
-    const int64_t all = tiles<Stage>(c), size = panel_size<Stage>(c), H = c.units;
+    const int64_t all = tiles<Stage>(c), size = panel_bytes<Stage>(c), H = c.units;
     // Packing few weights takes less time than waking a second thread.
-    const int threads = all * size < (1 << 18) ? 1 : int(c.groups * c.members);
+    const int threads = all * size < (1 << 20) ? 1 : int(c.groups * c.members);
     (void)threads;
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(threads) if (threads > 1)
 #endif
     for (int64_t t = 0; t < all; ++t) {
-        S* p = (S*)to + t * size;
+        if constexpr (!is_equal<S, typename Stage::Q>) {
+            pack_narrow<Stage>((typename Stage::Q*)(to + t * size), R, c, t);
+            continue;
+        }
+        S* p = (S*)(to + t * size);
         for (int input = 0; input < Stage::INPUTS; ++input) {
             const int64_t N = Stage::SIZES[input] * Stage::NV, stride = N * LANES * TOGETHER;
             const int64_t count = depth<Stage>(c, input);
@@ -443,7 +545,7 @@ char* pack(char* to, const typename Stage::S* R, const Context& c, bool transpos
             p += round_up(count, TOGETHER) * N * LANES;
         }
     }
-    return to + all * size * int64_t(sizeof(S));
+    return to + all * size;
 }
 
 }  // namespace throughtime

@@ -1,0 +1,117 @@
+"""Performances as events, and back exactly."""
+
+import os
+import random
+import tarfile
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.data.mirror import needs_files
+
+from throughtime.data import FILES
+from throughtime.data.music import (
+    NUM_EVENTS,
+    EventReader,
+    Note,
+    event_name,
+    events_of,
+    load_performances,
+    midi_bytes,
+    notes_of_events,
+    on_grid,
+    read_midi,
+)
+
+NOTES = st.lists(
+    st.builds(
+        lambda start, length, key, velocity: Note(start, start + length, key, velocity),
+        st.floats(0, 12),
+        st.floats(0.0001, 5),
+        st.integers(0, 127),
+        st.integers(1, 127),
+    ),
+    max_size=12,
+)
+
+
+def is_exact(notes):
+    """Whether the notes on the grid are read again from their events."""
+    grid, events = on_grid(notes), events_of(notes)
+    return notes_of_events(events) == grid and events_of(grid) == events and on_grid(grid) == grid
+
+
+@given(NOTES)
+@settings(max_examples=200)
+def test_notes_on_the_grid_are_read_again_exactly(notes):
+    assert is_exact(notes)
+    assert all(0 <= event < NUM_EVENTS for event in events_of(notes))
+
+
+@given(NOTES)
+@settings(max_examples=100)
+def test_the_grid_moves_a_note_by_half_a_step_at_most(notes):
+    starts = {(note.key, note.start) for note in on_grid(notes)}
+    for note in notes:
+        assert any(k == note.key and abs(s - note.start) <= 0.005 + 1e-9 for k, s in starts)
+
+
+@pytest.mark.parametrize("name", ["groove", "pop909"])
+def test_files_of_the_data_are_read_again_exactly(name):
+    needs_files(name)
+    path = Path(os.environ["THROUGHTIME_DATA"], FILES[name]["all"].mirror)
+    with tarfile.open(path) as archive:
+        members = [m for m in archive if m.name.endswith((".mid", ".midi"))]
+        for member in random.Random(0).sample(members, 6):
+            notes = read_midi(member.name, archive.extractfile(member).read(), is_pedalled=True)
+            assert notes, member.name
+            assert is_exact(notes), member.name
+
+
+@given(st.lists(st.integers(0, NUM_EVENTS - 1), max_size=60))
+@settings(max_examples=200)
+def test_any_events_can_be_played(events):
+    notes = notes_of_events(events)
+    assert all(note.end > note.start >= 0 for note in notes)
+    assert all(1 <= note.velocity <= 127 for note in notes)
+    # The notes of each key follow one another.
+    for key in {note.key for note in notes}:
+        own = [note for note in notes if note.key == key]
+        assert all(a.end <= b.start for a, b in pairwise(own))
+    assert is_exact(notes)
+
+
+@pytest.mark.parametrize(
+    ("events", "notes"),
+    [
+        # A key without an end, an end without a key, a key that is struck twice.
+        ([60, 256 + 9], [(0.0, 0.1, 60)]),
+        ([60], [(0.0, 0.01, 60)]),
+        ([128 + 60, 256], []),
+        ([60, 265, 60, 265, 188], [(0.0, 0.1, 60), (0.1, 0.2, 60)]),
+        ([60, 60, 188], []),
+    ],
+)
+def test_events_without_an_end_or_a_beginning(events, notes):
+    assert [note[:3] for note in notes_of_events(events)] == notes
+
+
+def test_an_event_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="expected an event from 0 to 387, got 388"):
+        list(EventReader().read(NUM_EVENTS))
+    assert len({event_name(event) for event in range(NUM_EVENTS)}) == NUM_EVENTS
+
+
+def test_a_folder_is_read_with_its_pedal(tmp_path):
+    for number in range(10):
+        notes = [Note(0.0, 0.5, 50 + number)]
+        (tmp_path / f"{number}.mid").write_bytes(midi_bytes(notes))
+    pieces = load_performances(str(tmp_path), test_fraction=0.2)
+    assert {k: len(v) for k, v in pieces.splits.items()} == {"train": 7, "valid": 1, "test": 2}
+    assert pieces.splits["train"][0].tolist()[2] == 256 + 49
+    with pytest.raises(FileNotFoundError, match='did you mean "groove"'):
+        load_performances("grove")
+    with pytest.raises(ValueError, match="comes in splits of its own"):
+        load_performances("groove", valid_fraction=0.1)

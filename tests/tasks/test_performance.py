@@ -1,0 +1,143 @@
+"""performance: its loss, its augmentation, and what its commands write."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from throughtime.cli.main import main
+from throughtime.data.music import Note, events_of, midi_bytes, read_midi
+from throughtime.tasks.performance import (
+    PerformanceConfig,
+    PerformanceTask,
+    PerformingOptions,
+    stretched,
+    transposed,
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("midi")
+    for number in range(6):
+        steps = range(8 + number)
+        notes = [Note(0.25 * t, 0.25 * t + 0.2, 60 + (t + number) % 5, 40 + 6 * t) for t in steps]
+        for split in ("train", "valid") if number < 2 else ("train",):
+            (folder / split).mkdir(exist_ok=True)
+            (folder / split / f"{number}.mid").write_bytes(midi_bytes(notes))
+    return str(folder)
+
+
+def task_of(path, **options):
+    return PerformanceTask(
+        PerformanceConfig(path, **{"hidden_size": 16, "num_layers": 1} | options)
+    )
+
+
+def test_a_model_without_knowledge_scores_the_logarithm_of_the_number_of_tokens(path):
+    task = task_of(path)
+    model = task.model()
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    evaluation = task.evaluate(model)
+    assert evaluation.figures["loss"] == pytest.approx(math.log(389))
+    assert evaluation.about["events"] == sum(len(events) + 1 for events in task.pieces("valid"))
+
+
+def test_excerpts_predict_each_event_and_each_end_once(path):
+    task = task_of(path)
+    batches = list(task._batches("train", 7, 50, is_shuffled=False))
+    targets = [row[1:n].tolist() for b in batches for row, n in zip(*b, strict=True)]
+    expected = [e for piece in task.pieces("train") for e in [*piece.tolist(), 388]]
+    assert sorted(e for row in targets for e in row) == sorted(expected)
+    firsts = [int(row[0]) for b in batches for row in b.rows]
+    assert firsts.count(388) == len(task.pieces("train"))
+    # An excerpt reads the event before it first.
+    piece = task.pieces("train")[5].tolist()
+    rows = [row[:n].tolist() for b in batches for row, n in zip(*b, strict=True)]
+    assert piece[6:14] in rows
+
+
+def test_transposition_moves_keys_only_and_within_the_range():
+    events = torch.tensor([[*events_of([Note(0.0, 1.2, 2), Note(0.5, 1.0, 120)]), 388]])
+    torch.manual_seed(0)
+    shifts = set()
+    for _ in range(400):
+        moved = transposed(events, 12)
+        is_key = events < 256
+        assert torch.equal(moved[~is_key], events[~is_key])
+        (shift,) = set((moved - events)[is_key].tolist())
+        shifts.add(shift)
+    assert min(shifts) == -2
+    assert max(shifts) == 7
+    assert len(shifts) == 10
+    silent = torch.tensor([[260, 388]])
+    assert torch.equal(transposed(silent, 12), silent)
+
+
+def test_stretching_moves_shifts_of_time_only():
+    events = torch.arange(389)[None].expand(50, -1)
+    torch.manual_seed(0)
+    moved = stretched(events, 0.1)
+    assert torch.equal(moved[:, :256], events[:, :256])
+    assert torch.equal(moved[:, 356:], events[:, 356:])
+    steps = moved[:, 256:356] - 255
+    assert ((steps - torch.arange(1, 101)).abs() <= 0.1 * torch.arange(1, 101) + 0.5).all()
+    assert steps.max() == 100
+    assert len(set(steps[:, 50].tolist())) > 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stretch": 1.0}, "--stretch: expected 0 to below 1"),
+        ({"transpose": 128}, "--transpose: expected at most 127"),
+        ({"sample_seconds": 0.0}, "--sample_seconds: expected more than 0"),
+        ({"one_hot": True, "tied": True}, "--one_hot: there is no embedding"),
+        ({"bidirectional": True}, "must not read the events that it predicts"),
+    ],
+)
+def test_settings_without_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        PerformanceConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seconds": 0.0}, "--seconds: expected more than 0"),
+        ({"seconds": math.nan}, "--seconds: expected more than 0"),
+        ({"output": "a.abc"}, 'unknown ending of a file ".abc"'),
+        ({"longest": 0}, "--longest: expected at least 1"),
+    ],
+)
+def test_a_performance_that_cannot_be_written_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        PerformingOptions(**options)
+
+
+def test_a_performance_is_trained_judged_and_written_by_commands(path, tmp_path, capsys):
+    run = str(tmp_path / "run")
+    words = f"train performance --data {path} --cell gru --hidden_size 32 --num_layers 1"
+    words += " --epochs 12 --batch_events 60 --excerpt 20 --learning_rate 0.02 --stretch 0.05 --sample_seconds 2"
+    assert main([*words.split(), "--transpose", "3", "--run", run]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", run, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["pieces"] == 2
+    assert result["loss"] < 4
+    generate = ["generate", run, "--seconds", "3", "--seed", "1", "--longest", "300", "--output"]
+    assert main([*generate, str(tmp_path / "a.mid")]) == 0
+    shown = capsys.readouterr()
+    events = shown.out.rstrip("\n").split("\n")
+    assert all(e.split()[0] in ("on", "off", "shift", "velocity") for e in events)
+    assert f"{tmp_path}/a.mid: " in shown.err
+    notes = read_midi("a.mid", (tmp_path / "a.mid").read_bytes())
+    # Every note that begins has ended, no later than the last shift of time.
+    steps = sum(int(e.split()[1]) for e in events if e.startswith("shift"))
+    assert all(note.end <= steps / 100 + 0.02 for note in notes)
+    assert np.isfinite([note.start for note in notes]).all()
+    assert main([*generate, str(tmp_path / "a.wav")]) == 0
+    assert "samples clipped" in capsys.readouterr().err
