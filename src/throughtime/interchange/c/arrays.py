@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.kernels.printing.c import number
+from throughtime.kernels.printing.c_text import number
 
 __all__ = ["Arrays"]
 

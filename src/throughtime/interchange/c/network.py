@@ -15,15 +15,9 @@ from throughtime.interchange.steps import StepWeights, further_inputs, traced
 from throughtime.interchange.streamed import Streamed
 from throughtime.kernels.graph.functions import Untraceable
 from throughtime.kernels.graph.graph import Node, evaluate
-from throughtime.kernels.printing.c import (
-    Layout,
-    MatrixUse,
-    StepInC,
-    function_text,
-    identifier,
-    number,
-    step_in_c,
-)
+from throughtime.kernels.printing.c import StepInC, step_in_c
+from throughtime.kernels.printing.c_order import Layout, MatrixUse
+from throughtime.kernels.printing.c_text import function_text, identifier, number
 
 __all__ = ["Network"]
 

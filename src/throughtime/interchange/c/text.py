@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Sequence
 
 from throughtime.interchange.c.network import Network
-from throughtime.kernels.printing.c import function_text, identifier
 from throughtime.kernels.printing.c_functions import functions
+from throughtime.kernels.printing.c_text import function_text, identifier
 
 __all__ = ["header_text", "source_text"]
 
