@@ -119,6 +119,7 @@ MODULES = {
     "no_bias": lambda: layer("gru", bias=False, num_layers=2, dropout=0.5),
     "one_unit": lambda: layer("lstm", 1, 1),
     "wide": lambda: layer("gru", 37, 33),
+    "blocks": lambda: layer("lstm", 5, 70),  # more rows than a block of a stored matrix has
     "normed": lambda: nn.utils.parametrizations.weight_norm(layer("gru"), "weight_hh_l0"),
     "torch_like": lambda: tt.LSTM(3, 6, 2, batch_first=True, dtype=torch.float64),
     **{n.replace("-", "_"): lambda m=make: m().double() for n, make in MODELS.items()},

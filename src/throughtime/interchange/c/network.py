@@ -120,7 +120,7 @@ class Network:
 
     def _embedding(self, embedding: nn.Embedding) -> str:
         E = embedding.embedding_dim
-        self.table = self.arrays.matrix("embedding", embedding.weight, by_columns=False)
+        self.table = self.arrays.matrix("embedding", embedding.weight, in_blocks=False)
         table, scales = self.table
         target = self._buffer(E)
         scale = f" * {scales}[token]" if scales else ""
@@ -229,7 +229,7 @@ class Network:
         bias: Tensor | None,
         operand: str,
         target: str,
-        by_columns: bool = True,
+        in_blocks: bool = True,
     ) -> list[str]:
         """The statements of a product with a matrix, plus the bias.
 
@@ -239,7 +239,7 @@ class Network:
             matrix: the expressions of the matrix and of its scales.
             bias: its bias.
             operand, target: the arrays that are read and written.
-            by_columns: whether the numbers of a column are neighbours, otherwise those of a row.
+            in_blocks: how the matrix is stored; see :meth:`Arrays.matrix`.
         """
         (rows, columns), (place, scales) = shape, matrix
         zero = number(0.0, self.real)
@@ -247,7 +247,7 @@ class Network:
         self.multiplications += rows * columns
         self.operations += rows * ((bias is not None) + bool(scales))
         lines = [self._loop(rows, f"{_at(target)} = {zero if scales else own};")]
-        function = "product" if by_columns else "product_by_rows"
+        function = "product" if in_blocks else "product_by_rows"
         lines.append(f"{self.prefix}{function}({rows}, {columns}, {place}, {operand}, {target});")
         if scales:
             plus = "" if bias is None else f" + {own}"
