@@ -39,6 +39,12 @@ def test_a_small_call_is_run_by_a_plan(cell, batch_first):
     assert runs_by_a_plan(layer, x[:, :3], None)
 
 
+@pytest.mark.parametrize("merge", ["concat", "sum"])
+def test_a_layer_in_both_directions_goes_its_own_way(merge):
+    layer = tt.Recurrent("lstm", 3, 7, 2, bidirectional=True, merge=merge, dtype=torch.float64)
+    assert not runs_by_a_plan(layer, torch.randn(5, 2, 3, dtype=torch.float64))
+
+
 def test_results_belong_to_the_caller():
     layer, x = tt.LSTM(3, 5), torch.randn(4, 2, 3)
     with torch.no_grad():

@@ -121,7 +121,8 @@ def test_a_performance_that_cannot_be_written_is_refused(options, message):
 def test_a_performance_is_trained_judged_and_written_by_commands(path, tmp_path, capsys):
     run = str(tmp_path / "run")
     words = f"train performance --data {path} --cell gru --hidden_size 32 --num_layers 1"
-    words += " --epochs 12 --batch_events 60 --excerpt 20 --learning_rate 0.02 --stretch 0.05 --sample_seconds 2"
+    words += " --epochs 12 --batch_events 60 --excerpt 20 --learning_rate 0.02 --stretch 0.05"
+    words += " --sample_seconds 2"
     assert main([*words.split(), "--transpose", "3", "--run", run]) == 0
     capsys.readouterr()
     assert main(["evaluate", run, "--json"]) == 0

@@ -42,6 +42,8 @@ class Network:
     def reasons(self) -> list[str]:
         """Why no plan can be made, whatever the cell is; empty if nothing is known against it."""
         layer, why = self.recurrent, [self.refusal] if self.refusal else []
+        if layer.bidirectional:
+            why.append("the layer reads in both directions")
         why += BACKENDS["cpp"].missing()
         if layer.backend not in ("auto", "cpp"):
             why.append(f'backend="{layer.backend}" is set')

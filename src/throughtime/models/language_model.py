@@ -32,6 +32,7 @@ class OneHot(nn.Module):
 
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
+        self.num_embeddings = vocab_size
         self.register_buffer("weight", torch.eye(vocab_size), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
