@@ -145,7 +145,7 @@ def test_flags_that_reorder_sums_change_little(flag, source, tmp_path):
     agrees(done.stdout, totals)
 
 
-# Other processors: the compiler, its flags, and the emulator that runs its programs. A Cortex-M4F has
+# Other processors: the compiler, its flags, and the emulator of its programs. A Cortex-M4F has
 # no operating system that an emulator of user programs could offer, so there the file is compiled.
 PROCESSORS = {
     "aarch64": ("aarch64-linux-gnu-gcc", ["-static"], "qemu-aarch64"),
