@@ -37,6 +37,7 @@ OWNED = {
 }
 ON_USE = {"matplotlib", "plotly", "onnx", "tensorboard", "openTSNE", "starlette", "uvicorn"}
 ON_USE |= {"mido", "scipy"}
+ON_USE |= {"soundfile", "soxr", "jiwer"}
 LAZY = {"import_module", "__import__"}
 
 

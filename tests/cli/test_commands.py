@@ -49,7 +49,8 @@ def test_a_run_without_a_name_gets_its_own_folder(tmp_path, said, monkeypatch):
 
 
 def test_generating_goes_on_from_the_prime(run, said):
-    status, out, _ = said("generate", run, "--length", 50, "--prime", "def ", "--seed", 1)
+    status, out, err = said("generate", run, "--length", 50, "--prime", "def ", "--seed", 1)
+    assert re.search(r"54 characters in [\d.]+ s: [\d,]+ a second\.", err)
     assert status == 0
     assert out.startswith("def ")
     assert len(out) == len("def ") + 50 + len("\n")

@@ -142,7 +142,7 @@ def test_a_malformed_file_of_texts_is_answered_with_its_line(tmp_path, name, con
         ("sst3", {}, ValueError, 'did you mean "sst'),
         ("no/such.tsv", {}, FileNotFoundError, "no such file"),
         ("sst2", {"valid_fraction": 0.1}, ValueError, "comes in splits of its own"),
-        ("sst2", {"fold": 1}, ValueError, 'only "mr" has folds'),
+        ("sst2", {"fold": 1}, ValueError, 'only "mr" and "fsdd-unheard" have folds'),
     ],
 )
 def test_data_that_cannot_be_are_refused(data, options, error, message):

@@ -17,6 +17,7 @@ def tagger(**options):
 MODELS = {
     "language": lambda: LanguageModel(11, hidden_size=6, embedding_size=5),
     "tied": lambda: LanguageModel(11, hidden_size=20, tied=True, num_layers=1),
+    "onehot": lambda: LanguageModel(11, hidden_size=6, one_hot=True),
     "stepwise": lambda: StepwiseNetwork(3, 2, hidden_size=6, cell="lem"),
     "last": lambda: Classifier(4, input_size=3, hidden_size=6, pooling="last"),
     "mean": lambda: Classifier(4, vocab_size=9, hidden_size=6, pooling="mean"),

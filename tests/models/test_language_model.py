@@ -183,3 +183,13 @@ def test_the_mode_between_two_generated_tokens_is_the_callers():
 
 def test_a_very_low_temperature_takes_the_likeliest():
     assert draw(torch.tensor([[1.0, 3.0, 2.0]]), Sampling(temperature=1e-60)).tolist() == [1]
+
+
+def test_text_is_the_same_by_a_plan_and_by_calls_of_the_model():
+    torch.manual_seed(0)
+    model, prime = small_model(dropout=0.2).double(), torch.tensor([3, 1, 4])
+    slow = small_model(dropout=0.2, backend="reference").double()
+    slow.load_state_dict(model.state_dict())
+    for sampling in (Sampling(), Sampling(1.2, top_k=3), Sampling(0.7, top_p=0.6), Sampling(0)):
+        texts = [list(generate(m, prime, 60, sampling, seed=5)) for m in (model, slow)]
+        assert texts[0] == texts[1]

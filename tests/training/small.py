@@ -1,9 +1,11 @@
 """Small trainings of every task and learner, as commands, for the tests of the loop."""
 
 import csv
+import struct
 import subprocess
 import sys
 import time
+import wave
 from dataclasses import fields
 from pathlib import Path
 
@@ -35,6 +37,8 @@ OPTIONS = {
     "classification": "--data {folder}/labelled.tsv --hidden_size 8 --batch_size 8",
     "program": "--data {folder}/trees.tsv --hidden_size 8 --batch_size 8 --dropout 0.1",
     "program-symbols": "--data {folder}/trees.tsv --hidden_size 8 --batch_size 8 --dropout 0.1",
+    "transcription": "--data {folder}/sounds.tsv --hidden_size 8 --batch_size 8 --stack 2 "
+    "--augment_noise 20 --mask_time 2",
     "memory": "--problem parity --length 6 --hidden_size 8 --batches_per_epoch 30",
     "pole": "",
 }
@@ -94,6 +98,13 @@ def written(folder):
     (folder / "labelled.tsv").write_text(
         "".join(f"{v}\tthe {n} {w}\n" for n in "abcdefghijklmnop" for w, v in words)
     )
+    for number in range(30):
+        with wave.open(str(folder / f"{number}.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            # A tone for each letter; each recording differs a little.
+            samples = [(-1) ** (n // (4 + n // 800)) * (9000 + number) for n in range(1600)]
+            file.writeframes(struct.pack("<1600h", *samples))
+    (folder / "sounds.tsv").write_text("".join(f"{n}.wav\tab\n" for n in range(30)))
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 
 from throughtime.cli import completion
@@ -33,9 +34,13 @@ def main(argv: Sequence[str]) -> int:
     options = options_of(parser, kind, args)
     remarks: list[str] = []
     model = run.load_model(task, args["step"])
+    begin, count = time.perf_counter(), 0
     for piece in task.continuation(model, options, remarks.append):
         sys.stdout.write(piece)
         sys.stdout.flush()
+        count += len(piece)
+    seconds = time.perf_counter() - begin
+    remarks.append(f"{count:,} characters in {seconds:.2f} s: {count / seconds:,.0f} a second.")
     sys.stdout.write("\n")
     sys.stdout.flush()
     for remark in remarks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from throughtime.data import one_line
 from throughtime.inspection.attention_map import can_write_attention, write_attention
 from throughtime.reading import path_of
 from throughtime.tasks.task import NoOptions, Task
-from throughtime.tasks.uses import AttentionMap, Explains, Prediction, Predicts
+from throughtime.tasks.uses import AttentionMap, Explains, Hears, Prediction, Predicts, ReadsFiles
 
 __all__ = ["main"]
 
@@ -61,8 +61,18 @@ def main(argv: Sequence[str]) -> int:
                 "--attention out."
             )
     model = run.load_model(task, args["step"])
-    inputs = _inputs(args["text"], args["files"], args["batch_size"])
-    remarks = _Remarks()
+    files, remarks = args["files"], _Remarks()
+    if isinstance(task, Hears) and options.stream:
+        _check_stream(parser, options_of_call)
+        with _output(args["output"]) as write:
+            for piece in task.heard(model, sys.stdin.buffer, options, remarks.say):
+                write(piece)
+        return 0
+    if files and isinstance(task, ReadsFiles) and task.reads_files:
+        size = args["batch_size"]
+        inputs = iter([files[i : i + size] for i in range(0, len(files), size)])
+    else:
+        inputs = _inputs(args["text"], files, args["batch_size"])
     explain: dict[str, Any] = {} if pictures is None else {"explain": True}
     predicted = task.predictions(model, inputs, options, remarks.say, **explain)
     with (
@@ -102,7 +112,8 @@ def _parser(task: Task | None) -> Parser:
         type=str,
         nargs="*",
         default=[],
-        help="files to read, one after the other (default: the standard input)",
+        help="files to read, one after the other (default: the standard input); for sounds each "
+        "is an input itself, and the lines of the standard input are paths",
     )
     parser.add_argument(
         "--step", type=int | None, help="a model that --keep_best has kept, instead of the best"
@@ -126,6 +137,18 @@ def _parser(task: Task | None) -> Parser:
     )
     parser.add_class_arguments(task.PredictionOptions if isinstance(task, Predicts) else NoOptions)
     return parser
+
+
+def _check_stream(parser: Parser, options_of_call: Mapping[str, Any]) -> None:
+    """Ends the command for an option that has no effect on a sound that is streamed."""
+    for name in ("files", "text", "json", "batch_size", "attention"):
+        if options_of_call.get(name):
+            parser.error(
+                f"{'' if name == 'files' else '--'}{name} would have no effect beside --stream, "
+                "which reads a sound from the standard input"
+            )
+    if sys.stdin is None or sys.stdin.isatty():
+        parser.error("--stream reads a sound from the standard input, which is not redirected")
 
 
 def _inputs(text: str | None, files: Sequence[str], batch_size: int) -> Iterator[list[str]]:

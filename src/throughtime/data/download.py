@@ -364,6 +364,21 @@ FILES: dict[str, dict[str, RemoteFile]] = {
             "156ee781ad41d58b4e5d48a907aef956f5a3756e1ab2d796c785db1a47863524",
         ),
     ),
+    # Recordings, packed into one archive, so that they have no download.
+    "fsdd": {
+        "all": RemoteFile(
+            mirror="fsdd/recordings.tar.gz",
+            sha256="9cbd40a399fee10d4611dc8ffe6de219695fd804a62dfb43373f183715b43877",
+            url=None,
+        ),
+    },
+    "yesno": {
+        "all": RemoteFile(
+            mirror="yesno/waves_yesno.tar.gz",
+            sha256="b77d8037ed2c01fe7ba18f75cbbad038fabb8ee2c91157f92d8d5e761c169c46",
+            url=None,
+        ),
+    },
     # The images of the training were rebuilt from pictures, so that they have no download.
     "mnist": {
         part: RemoteFile(f"mnist/{file}-ubyte.gz", sha256, url)

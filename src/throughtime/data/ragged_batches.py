@@ -129,9 +129,15 @@ class RaggedBatches(Generic[Batch]):
         start, self._start = self._start, 0
         order = self.order(self._epoch)
         for k in range(start, len(self)):
+            batch = self._collate(order[k][self._rank :: self._world_size])
             if k + 1 == len(self):
                 self._epoch += 1
-            yield self._collate(order[k][self._rank :: self._world_size])
+            yield batch
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch, from 0, to which a batch belongs while it is created."""
+        return self._epoch
 
     def seek(self, epoch: int, position: int) -> None:
         """Makes the next iteration start at batch ``position`` of ``epoch``, both from 0."""

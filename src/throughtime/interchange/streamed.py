@@ -114,7 +114,7 @@ def _language_model(who: str, model: LanguageModel) -> Streamed:
     writes = "the score of each token as the next one"
     embedding = model.embedding
     if not isinstance(embedding, nn.Embedding):
-        embedding = nn.Embedding.from_pretrained(embedding.weight)
+        embedding = nn.Embedding.from_pretrained(embedding.weight)  # the rows of the identity
     return Streamed(model.recurrent, embedding, model.scores, writes=writes)
 
 

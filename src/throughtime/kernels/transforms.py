@@ -23,6 +23,7 @@ __all__ = [
     "is_batched",
     "is_direct",
     "is_functionalized",
+    "is_intercepted",
     "is_transformed",
 ]
 
@@ -40,15 +41,22 @@ def is_direct(tensors: Iterable[Tensor | None]) -> bool:
     dispatcher, and would miss such a call.
     """
     return not (
-        torch.compiler.is_compiling()
-        or is_transformed()
-        or torch._C._is_tracing()
-        or torch._C._len_torch_dispatch_stack() > 0
+        is_intercepted()
         or any(
             t.device.type != "cpu" or torch._C._dispatch_keys(t).has(torch._C.DispatchKey.Python)
             for t in tensors
             if t is not None
         )
+    )
+
+
+def is_intercepted() -> bool:
+    """Whether compilation, tracing, a transform or a dispatch mode must see each operation."""
+    return (
+        torch.compiler.is_compiling()
+        or is_transformed()
+        or torch._C._is_tracing()
+        or torch._C._len_torch_dispatch_stack() > 0
     )
 
 

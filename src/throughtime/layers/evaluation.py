@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import torch
 from torch import nn
 
-__all__ = ["evaluating", "with_gradients"]
+__all__ = ["evaluating", "records_gradients", "with_gradients"]
 
 _has_gradients: ContextVar[bool] = ContextVar("has_gradients", default=False)
 
@@ -31,6 +31,11 @@ def with_gradients() -> Iterator[None]:
             yield
     finally:
         _has_gradients.reset(before)
+
+
+def records_gradients() -> bool:
+    """Whether :func:`evaluating` records gradients here, inside :func:`with_gradients`."""
+    return _has_gradients.get()
 
 
 @contextmanager

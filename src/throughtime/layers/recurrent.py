@@ -14,6 +14,8 @@ from throughtime.cells.cell import Cell
 from throughtime.kernels import Call, Explanation, dispatch
 from throughtime.kernels.graph.random import new_seed
 from throughtime.layers.incoming import prepared
+from throughtime.layers.planning import Network
+from throughtime.layers.small import Small
 from throughtime.layers.spec import OPTIONS, LayerSpec, default_of
 from throughtime.layers.stack import Incoming, Stack
 from throughtime.layers.stream import Stream
@@ -142,6 +144,7 @@ class Recurrent(Stack):
         # Every option of LayerSpec is an argument of the same name.
         spec = LayerSpec(**{name: arguments[name] for name in OPTIONS})
         super().__init__(cell, spec, device, dtype)
+        self._small = Small()
 
     @property
     def who(self) -> str:
@@ -178,6 +181,12 @@ class Recurrent(Stack):
             the cell's step returns (``f_l0``, ``c_l0_reverse``) its values at all steps, (T, B, H)
             or in the layout of the input; zero past a row's end, and without a gradient.
         """
+        is_usual = lengths is None and resets is None and inputs is None and not return_trace
+        if is_usual and not torch.compiler.is_compiling():
+            results = self._small.run(self, input, hx)
+            if results is not None:
+                output, last = results
+                return output, last[0] if len(last) == 1 else tuple(last)
         incoming = prepared(self, input, hx, lengths, resets, inputs)
         recording: dict[str, Tensor] | None = {} if return_trace else None
         output, last = self._through_layers(incoming, recording)
@@ -269,18 +278,33 @@ class Recurrent(Stack):
             dropped = [F.dropout(x, self.dropout) for x in sources]
         return dropped if self.independent else dropped * self.num_directions
 
-    def stream(self) -> Stream:
+    def stream(self, weights: str | None = None) -> Stream:
         """A stream, which reads a sequence step by step and keeps the state between the steps.
 
+        Args:
+            weights: ``bfloat16`` or ``int8`` for smaller, less precise weights; see
+                :class:`Stream`.
+
         Raises:
-            ValueError: if the layer is bidirectional: the reverse direction begins at the end.
+            ValueError: for another type of weights, or if the layer is bidirectional: the reverse
+                direction begins at the end.
         """
         if self.bidirectional:
             raise ValueError(
                 f"{self.who}: bidirectional=True reads a sequence from its end too, which a "
                 f"stream does not know. Use one direction."
             )
-        return Stream(self, self.batch_first)
+        return Stream(self, self.batch_first, self.network, weights)
+
+    def network(self) -> Network:
+        """The parts of the layer that the compiled plan of a stream runs."""
+        changed = [
+            name
+            for name in ("forward", "_through_layers", "_call", "_weights")
+            if getattr(type(self), name) is not getattr(Recurrent, name)
+        ]
+        changed += ["forward"] if "forward" in vars(self) else []
+        return Network(self, refusal=f"{changed[0]} is overridden" if changed else "")
 
     def explain(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
+from throughtime.checks import unknown
+from throughtime.kernels import Explanation
+from throughtime.kernels.cpp.plan import WEIGHTS
 from throughtime.layers.evaluation import evaluating
+from throughtime.layers.live import Live
+from throughtime.layers.planning import Network
 from throughtime.reading import Entries, json_value, typed
 
 __all__ = ["Stream"]
@@ -26,6 +31,12 @@ class Stream:
     Args:
         module: called as ``module(x, state) -> (y, state)``, with time first or second.
         batch_first: whether the module's sequences are (B, T, …) instead of (T, B, …).
+        describe: returns the parts of the module for a compiled plan, which then runs the steps
+            wherever it can; None if each step is a call of the module.
+        weights: ``bfloat16`` or ``int8``: the plan stores the weights of matrix products in this
+            type, and computes in float32; with ``int8`` each row of a matrix has a scale. From
+            about 512 units on a step takes the time of reading its weights. None stores them as
+            the module does.
 
     Shapes:
         step: x and y (B, …), one time step. read: sequences in the module's layout.
@@ -36,10 +47,38 @@ class Stream:
     torch.Size([2, 5])
     """
 
-    def __init__(self, module: nn.Module, batch_first: bool) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        batch_first: bool,
+        describe: Callable[[], Network] | None = None,
+        weights: str | None = None,
+    ) -> None:
+        if weights not in WEIGHTS:
+            raise unknown("weights", weights, [w for w in WEIGHTS if w is not None])
+        if weights is not None and describe is None:
+            raise ValueError(
+                f'Stream: weights="{weights}" needs a compiled plan, and a '
+                f"{type(module).__name__} has none. Use weights=None."
+            )
         self.module, self.batch_first = module, batch_first
-        self.state: Any = None
+        self._describe, self._weights = describe, weights
+        self._live = None if describe is None else Live(module, describe, weights)
+        self._state: Any = None
+
+    @property
+    def state(self) -> Any:
         """The module's state after the last step; None before the first step."""
+        if self._live is not None and self._live.has_states:
+            states = self._live.take_states()
+            self._state = states[0] if len(states) == 1 else states
+        return self._state
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        if self._live is not None:
+            self._live.has_states = False
+        self._state = value
 
     def step(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor:
         """Reads one time step of each row, and returns its output.
@@ -48,13 +87,34 @@ class Stream:
             x: the input of the step.
             inputs: the further inputs of a cell that declares ``inputs``: (B, H) or (B, 1) by name.
         """
+        if self._live is not None:
+            y = self._live.run(x, inputs, self._state, is_step=True)
+            if y is not None:
+                return y
+            self._check_may_call(x, inputs, is_step=True)
         time = 1 if self.batch_first else 0
         if inputs is not None:
             inputs = {name: value.unsqueeze(time) for name, value in inputs.items()}
-        return self.read(x.unsqueeze(time), inputs).squeeze(time)
+        return self._call(x.unsqueeze(time), inputs).squeeze(time)
 
     def read(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor:
         """Reads a piece of any number of steps, and returns its outputs; see :meth:`step`."""
+        if self._live is not None:
+            y = self._live.run(x, inputs, self._state, is_step=False)
+            if y is not None:
+                return y
+            self._check_may_call(x, inputs, is_step=False)
+        return self._call(x, inputs)
+
+    def _check_may_call(self, x: Any, inputs: Any, is_step: bool) -> None:
+        """Raises a ValueError if a call of the module would use other weights than the plan."""
+        if self._weights is None or self._live is None:
+            return
+        why = self._live.refusal(x, inputs, self._state, is_step) or "a token has no embedding"
+        raise ValueError(f'Stream: weights="{self._weights}" cannot run this: {why}.')
+
+    def _call(self, x: Tensor, inputs: Mapping[str, Tensor] | None) -> Tensor:
+        """Calls the module with a piece of a sequence."""
         more = {} if inputs is None else {"inputs": inputs}
         # Evaluation mode, because dropout would make the outputs random.
         with evaluating(self.module):
@@ -63,14 +123,60 @@ class Stream:
 
     def fork(self) -> Stream:
         """A second, independent stream that continues from the present state."""
-        other = Stream(self.module, self.batch_first)
+        other = Stream(self.module, self.batch_first, self._describe, self._weights)
         # Shared without a copy: a step creates a new state and never writes into the old one.
-        other.state = self.state
+        other._state = self._state
+        other._live = None if self._live is None else self._live.fork()
         return other
 
-    def reset(self) -> None:
-        """Discards the state, so that the next step begins a new sequence."""
-        self.state = None
+    def reset(self, rows: Tensor | None = None) -> None:
+        """Discards the state, so that the next step begins a new sequence.
+
+        Args:
+            rows: (B) bool, True for each row that begins a new sequence; None for all rows.
+
+        Raises:
+            ValueError: if ``rows`` is not a mask of the rows, or the module is not made of
+                recurrent layers, whose initial states are known.
+        """
+        if rows is None:
+            self.state = None
+            return
+        if self._live is None:
+            raise ValueError(
+                f"Stream.reset: single rows of a {type(self.module).__name__} cannot be reset, "
+                "because their initial state is not known. Call reset() for all rows."
+            )
+        if self._live.has_states:
+            self._live.reset_rows(rows)
+        elif self._state is not None:
+            self._state = self._live.with_rows_reset(self._state, rows)
+
+    def explain(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Explanation:
+        """Tells whether the compiled plan would run this step, and why not.
+
+        Args:
+            x, inputs: the arguments of :meth:`step`.
+
+        Returns:
+            The backend is ``plan``, or ``module`` for a call of the module; ``explain`` of a layer
+            tells which backend runs that.
+        """
+        if self._live is None:
+            why = f"a {type(self.module).__name__} is not made of recurrent layers"
+        else:
+            why = self._live.refusal(x, inputs, self._state, is_step=True)
+        return Explanation("module", {"plan": [why]}) if why else Explanation("plan", {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, or a process that unpickles the stream, makes a plan of its own.
+        state = self.state
+        return {**vars(self), "_live": None, "_state": state}
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        vars(self).update(values)
+        if self._describe is not None:
+            self._live = Live(self.module, self._describe, self._weights)
 
     def save(self, path: str | Path) -> None:
         """Writes the state into a safetensors file.
@@ -78,11 +184,12 @@ class Stream:
         Raises:
             ValueError: if there is no state yet, before the first step.
         """
-        if self.state is None:
+        state = self.state
+        if state is None:
             raise ValueError("Stream.save: there is no state before the first step.")
-        states = [self.state] if isinstance(self.state, Tensor) else list(self.state)
+        states = [state] if isinstance(state, Tensor) else list(state)
         named = {f"state.{i}": s.contiguous() for i, s in enumerate(states)}
-        about = {"stream": json.dumps({"is_tuple": not isinstance(self.state, Tensor)})}
+        about = {"stream": json.dumps({"is_tuple": not isinstance(state, Tensor)})}
         save_file(named, str(path), about)
 
     def load(self, path: str | Path) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from throughtime.layers.evaluation import evaluating
+from throughtime.layers.stream import Stream
+from throughtime.models.language_model import LanguageModel
 
 __all__ = ["Sampling", "draw", "generate"]
 
@@ -101,13 +102,14 @@ def generate(
         generator.seed()
     else:
         generator.manual_seed(seed)
-    scores, state = torch.empty(0), None
-    with evaluating(model):
-        # Only the last scores are needed; pieces keep those of a long prime out of memory.
-        for piece in prime.split(_PIECE):
-            scores, state = model(piece.to(device).unsqueeze(0), state)
+    # The stream of a language model runs its steps by a compiled plan.
+    is_planned = isinstance(model, LanguageModel)
+    stream = model.stream() if is_planned else Stream(model, batch_first=True)
+    scores = torch.empty(0)
+    # Only the last scores are needed; pieces keep those of a long prime out of memory.
+    for piece in prime.split(_PIECE):
+        scores = stream.read(piece.to(device).unsqueeze(0))[:, -1]
     for _ in range(length):
-        token = draw(scores[:, -1].cpu(), sampling, generator)
+        token = draw(scores.cpu(), sampling, generator)
         yield int(token)
-        with evaluating(model):
-            scores, state = model(token.to(device).unsqueeze(0), state)
+        scores = stream.step(token.to(device))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from throughtime.cells.cell import Cell
 from throughtime.checks import whole_number
 from throughtime.layers.dropout import Dropout
+from throughtime.layers.planning import Network
 from throughtime.layers.recurrent import Recurrent, RecurrentState
 from throughtime.layers.stream import Stream
 
@@ -31,6 +32,7 @@ class OneHot(nn.Module):
 
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
+        self.num_embeddings = vocab_size
         self.register_buffer("weight", torch.eye(vocab_size), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -130,9 +132,23 @@ class LanguageModel(nn.Module):
             bound = 1 / math.sqrt(output_size)
             nn.init.uniform_(self.embedding.weight, -bound, bound)
 
-    def stream(self) -> Stream:
-        """A stream that reads tokens one step at a time, (B) each, and keeps the state."""
-        return Stream(self, batch_first=True)
+    def stream(self, weights: str | None = None) -> Stream:
+        """A stream that reads tokens one step at a time, (B) each, and keeps the state.
+
+        Args:
+            weights: ``bfloat16`` or ``int8`` for smaller, less precise weights; see
+                :class:`throughtime.layers.stream.Stream`.
+        """
+        return Stream(self, True, self.network, weights)
+
+    def network(self) -> Network:
+        """The parts of the model that the compiled plan of a stream runs."""
+        refusal = self.recurrent.network().refusal
+        if type(self).forward is not LanguageModel.forward or "forward" in vars(self):
+            refusal = "forward is overridden"
+        elif type(self.embedding) not in (nn.Embedding, OneHot):
+            refusal = f"the embedding is a {type(self.embedding).__name__}"
+        return Network(self.recurrent, self.embedding, self.scores, refusal)
 
     def forward(
         self, tokens: Tensor, state: RecurrentState | None = None

@@ -13,6 +13,7 @@ from torch import Tensor
 from throughtime.data import Tokeniser, in_words, suspicions
 from throughtime.data.labelled import Example, Labelled
 from throughtime.tasks.series_features import SeriesFeatures
+from throughtime.tasks.sound_features import SoundFeatures
 
 __all__ = [
     "check_missing",
@@ -22,6 +23,7 @@ __all__ = [
     "warn_of_long",
     "warn_of_splits",
     "warn_of_unknown",
+    "warn_of_unknown_texts",
 ]
 
 _log = logging.getLogger(__name__)
@@ -49,8 +51,10 @@ def class_numbers(labels: Sequence[str], examples: Sequence[Example], where: str
     return torch.tensor([number[example.label] for example in examples])
 
 
-def check_series(features: SeriesFeatures, examples: Sequence[Example], where: str) -> None:
-    """Raises a ValueError for a series that cannot be read, with its place."""
+def check_series(
+    features: SeriesFeatures | SoundFeatures, examples: Sequence[Example], where: str
+) -> None:
+    """Raises a ValueError for a series or a sound that cannot be read, with its place."""
     for place, (_, series) in enumerate(examples, 1):
         try:
             features.check(np.asarray(series))
@@ -76,11 +80,22 @@ def check_missing(data: Labelled, option: str) -> None:
 def warn_of_unknown(data: Labelled, tokeniser: Tokeniser) -> None:
     """Logs how many words of the validation's texts the training split lacks, if any."""
     texts = [str(content) for _, content in data.splits["valid"]]
+    warn_of_unknown_texts(data.name, texts, tokeniser)
+
+
+def warn_of_unknown_texts(name: str, texts: Sequence[str], tokeniser: Tokeniser) -> None:
+    """Logs how many tokens of the validation the training split lacks, if any.
+
+    Args:
+        name: the name of the data.
+        texts: the texts of the validation.
+        tokeniser: the tokeniser of the training.
+    """
     counts = tokeniser.count_unknown(texts)
     if counts:
         total = sum(len(tokeniser.encode(text)) for text in texts)
         summary = in_words(counts, total, tokeniser.unit)
-        _log.warning("%s: of the validation %s.", data.name, summary)
+        _log.warning("%s: of the validation %s.", name, summary)
 
 
 def warn_of_long(where: str, lengths: Sequence[int], longest: int, unit: str) -> None:
@@ -112,7 +127,7 @@ def long_line(number: int, length: int, longest: int, unit: str) -> str:
 
 def warn_of_splits(data: Labelled) -> None:
     """Logs what makes the validation misleading: copies, sorted examples, or a single class."""
-    unit = "texts" if data.kind == "text" else "series"
+    unit = {"text": "texts", "series": "series", "audio": "recordings"}[data.kind]
     contents = {
         split: [_as_text(content) for _, content in examples]
         for split, examples in data.splits.items()

@@ -1,4 +1,4 @@
-"""classification: a label for a text or for a series of numbers."""
+"""classification: a label for a text, a series of numbers, or a sound."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from throughtime.data.labelled import (
     Labelled,
     load_labelled,
     read_labelled,
+    read_sounds,
 )
 from throughtime.data.labelled.labelled_batches import LabelledBatch, collate_labelled
 from throughtime.layers.evaluation import evaluating
@@ -57,6 +58,7 @@ from throughtime.tasks.run_data import COUNTS, check_unchanged, first_of, split_
 from throughtime.tasks.series_features import SeriesFeatures, mean_time_step, moments
 from throughtime.tasks.shown import Shown
 from throughtime.tasks.small_data import defaults_for
+from throughtime.tasks.sound_features import SoundFeatures, moments_of_sounds
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
 from throughtime.tasks.unknown_tokens import UnknownTokens
@@ -71,11 +73,13 @@ _LONGEST_SHOWN = 40
 
 
 class Classification(BatchTask):
-    r"""The label of a sequence: sentiment of a text, the speaker or writer of a series:
+    r"""The label of a sequence: sentiment of a text, the speaker or writer of a series,
+    the word of a sound:
 
         L = -1/N sum_n w(y_n) log P(y_n | x_n)
 
-    with the class weights w. Texts are split into words; series are normalised.
+    with the class weights w. Texts are split into words; series are normalised, and so are
+    the features of the frames of sounds.
 
     Metrics: ``accuracy``, the fraction of right labels; ``f1_macro``, the mean of the F1 scores of
     the classes; ``calibration_error`` (only in an evaluation), the expected calibration error. All
@@ -92,18 +96,19 @@ class Classification(BatchTask):
         {
             "data": str,
             "data_sha256": str,
-            "kind": Literal["text", "series"],
+            "kind": Literal["text", "series", "audio"],
             "labels": Each(str),
             "num_examples": COUNTS,
             "tokeniser": Maybe(tokeniser_from_json),
             "mean": Each(float),
             "deviation": Each(float),
         },
-        {"time_step": float},
+        {"time_step": float, "rate": Maybe(int)},
     )
     EvaluationOptions = JudgingOptions
     PredictionOptions = LabellingOptions
-    reads = "a text; or a series, its steps separated by spaces and its features by commas"
+    reads = "a text; or a series, its steps separated by spaces and its features by commas;"
+    reads += " or the path of a sound file"
     writes = "the label"
     unit = "examples"
     has_outputs = True
@@ -132,6 +137,7 @@ class Classification(BatchTask):
             test_fraction=c.test_fraction,
             fold=c.fold,
             cut=c.split,
+            rate=c.rate,
         )
         sha256 = labelled.fingerprint()
         check_unchanged(self.name, "the examples", labelled.name, sha256, self._assets)
@@ -143,7 +149,11 @@ class Classification(BatchTask):
         labels = sorted({example.label for example in learned}, key=_natural)
         is_text = data.kind == "text"
         mean, deviation, time_step = [], [], 1.0
-        if not is_text:
+        if data.rate is not None:
+            sounds = [np.asarray(example.content) for example in learned]
+            spectral = self.config.spectral(data.rate)
+            mean, deviation = moments_of_sounds(data.name, spectral, sounds, self.config.normalise)
+        elif not is_text:
             series = [np.asarray(example.content) for example in learned]
             mean, deviation = moments(data.name, series, self.config.normalise)
             time_step = mean_time_step(series, self._times(len(mean)))
@@ -157,6 +167,7 @@ class Classification(BatchTask):
             "mean": mean,
             "deviation": deviation,
             "time_step": time_step,
+            "rate": data.rate,
         }
 
     def _times(self, num_features: int) -> int | None:
@@ -185,8 +196,11 @@ class Classification(BatchTask):
         return tokeniser_from_json(self.assets["tokeniser"])
 
     @cached_property
-    def _features(self) -> SeriesFeatures:
+    def _features(self) -> SeriesFeatures | SoundFeatures:
         a = self.assets
+        if a["kind"] == "audio":
+            spectral = self.config.spectral(a["rate"])
+            return SoundFeatures(spectral, a["mean"], a["deviation"], self.config.augmentation)
         missing = "decay" if self.config.cell == "gru-d" else self.config.missing or "error"
         times = self._times(len(a["mean"]))
         return SeriesFeatures(a["mean"], a["deviation"], missing, times, a.get("time_step", 1.0))
@@ -199,6 +213,11 @@ class Classification(BatchTask):
     @property
     def is_text(self) -> bool:
         return self.assets["kind"] == "text"
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether a line of the input is the path of a file; see :class:`ReadsFiles`."""
+        return self.assets["kind"] == "audio"
 
     @property
     def title(self) -> str:
@@ -221,7 +240,7 @@ class Classification(BatchTask):
         if isinstance(content, str):
             # A text without any word is read as one unknown word.
             return torch.tensor(self.tokeniser.encode(content)[: c.longest] or [UNK])
-        return self._features.of_series(content[: c.longest])
+        return self._features.of_series(content)[: c.longest]
 
     def targets(self, examples: Sequence[Example], where: str) -> Tensor:
         """The classes of examples; raises a ValueError for one that the training does not have."""
@@ -258,13 +277,17 @@ class Classification(BatchTask):
 
     @property
     def _unit_of_length(self) -> str:
-        return self.tokeniser.unit if self.is_text else "steps"
+        if self.is_text:
+            return self.tokeniser.unit
+        return "frames" if self.reads_files else "steps"
 
     def _length(self, content: str | np.ndarray | list[str]) -> int:
         """The number of tokens or steps."""
         # A text has at most as many tokens as characters, which most texts need not be split for.
         if isinstance(content, str) and len(content) > self.config.longest:
             return len(self.tokeniser.encode(content))
+        if isinstance(content, np.ndarray):
+            return self._features.length(content)
         return len(content)
 
     def _check_examples(self, examples: Sequence[Example], where: str) -> None:
@@ -285,27 +308,49 @@ class Classification(BatchTask):
         if c.parts and split == "train":
             examples = examples + self.labelled.parts
         return self._batches(
-            examples, split, c.batch_size, seed=c.data_seed, by="rows", **share._asdict()
+            *(examples, split, c.batch_size),
+            is_changed=split == "train" and self.reads_files,
+            seed=c.data_seed,
+            by="rows",
+            **share._asdict(),
         )
 
     def _batches(
-        self, examples: Sequence[Example], where: str, size: int, **options: Any
+        self,
+        examples: Sequence[Example],
+        where: str,
+        size: int,
+        *,
+        is_changed: bool = False,
+        **options: Any,
     ) -> RaggedBatches[LabelledBatch]:
+        """The batches of examples, whose sounds are changed at random if ``is_changed``."""
         targets = self.targets(examples, where)
         # Long series are converted when they are needed: 55,000 images would take 170 MB.
         rows = [self.row(example.content) for example in examples] if self.is_text else None
         longest = self.config.longest
 
         def collate(indices: Sequence[int]) -> LabelledBatch:
-            chosen = [rows[i] if rows else self.row(examples[i].content) for i in indices]
+            features = self._features if is_changed else None
+            if isinstance(features, SoundFeatures):
+                epoch = batches.epoch
+                chosen = [
+                    features.changed(
+                        np.asarray(examples[i].content), (self.config.data_seed, epoch, i)
+                    )[:longest]
+                    for i in indices
+                ]
+            else:
+                chosen = [rows[i] if rows else self.row(examples[i].content) for i in indices]
             return collate_labelled(chosen, targets[list(indices)])
 
         lengths = (
             [len(row) for row in rows]
             if rows is not None
-            else [min(longest, len(example.content)) for example in examples]
+            else [min(longest, self._length(example.content)) for example in examples]
         )
-        return RaggedBatches(lengths, collate, size, **options)
+        batches = RaggedBatches(lengths, collate, size, **options)
+        return batches
 
     # The model and its loss.
 
@@ -361,7 +406,7 @@ class Classification(BatchTask):
         if o.data is not None:
             if split is not None:
                 raise ValueError("--data is judged as a whole; leave --split out")
-            kind, examples = read_labelled(Path(o.data).expanduser(), o.encoding or "utf-8")
+            kind, examples = self._judged(Path(o.data).expanduser(), o.encoding or "utf-8")
             if kind != self.assets["kind"]:
                 raise ValueError(f"{o.data}: expected {self.assets['kind']}, got {kind}.")
             where = o.data
@@ -376,6 +421,13 @@ class Classification(BatchTask):
             figures["calibration_error"] = calibration_error(scores, targets)
         outputs = [self.labels[i] for i in scores.argmax(-1)]
         return Evaluation(figures, {"split": where, "examples": len(examples)}, outputs)
+
+    def _judged(self, path: Path, encoding: str) -> tuple[str, list[Example]]:
+        """The kind and the examples of a file, or of a folder of sounds."""
+        if self.reads_files and path.is_dir():
+            _, parts = read_sounds(path, self.assets["rate"])
+            return "audio", [example for part in parts.values() for example in part]
+        return read_labelled(path, encoding)
 
     def _scores(
         self, model: nn.Module, examples: Sequence[Example], where: str
@@ -417,7 +469,7 @@ class Classification(BatchTask):
         if isinstance(input, str):
             if not input.strip():
                 raise ValueError("expected a sequence of at least one step, got an empty line.")
-            row = self._row_of_line(input, 1)
+            row = self.row(self._content_of_line(input, 1))
         else:
             row = self.row(input)
         probabilities = probabilities_of_beginnings(model, row)
@@ -446,19 +498,21 @@ class Classification(BatchTask):
                     number += 1
                     if unknown is not None:
                         unknown.add(line)
-                    # A step of a series has no spaces.
-                    length = self._length(line if self.is_text else line.split())
+                    if not line.strip():
+                        yield nothing_read(options.words)
+                        continue
+                    content = self._content_of_line(line, number)
+                    length = self._length(content)
                     if length > self.config.longest:
                         say(long_line(number, length, self.config.longest, self._unit_of_length))
-                    yield self._prediction(model, line, number, options.words)
+                    yield self._prediction(model, self.row(content), number, options.words)
         finally:
             if unknown is not None and (warning := str(unknown)):
                 say(warning)
 
-    def _prediction(self, model: nn.Module, line: str, number: int, has_words: bool) -> Prediction:
-        if not line.strip():
-            return nothing_read(has_words)
-        row = self._row_of_line(line, number)
+    def _prediction(
+        self, model: nn.Module, row: Tensor, number: int, has_words: bool
+    ) -> Prediction:
         if has_words:
             words = self._words(row) if self.is_text else None
             probabilities = probabilities_of_beginnings(model, row)
@@ -475,12 +529,15 @@ class Classification(BatchTask):
         """The words of a text that is given as token ids (T)."""
         return [self.tokeniser.decode([i]) for i in row.tolist()]
 
-    def _row_of_line(self, line: str, number: int) -> Tensor:
+    def _content_of_line(self, line: str, number: int) -> str | np.ndarray:
+        """The text, series or sound of a line that is not empty."""
         if self.is_text:
-            return self.row(line)
+            return line
         try:
-            return self.row(self._features.parse(line))
+            return self._features.parse(line)
         except ValueError as error:
+            if self.reads_files:
+                raise
             raise ValueError(f"line {number}, {error}") from error
 
 

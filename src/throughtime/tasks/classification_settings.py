@@ -12,6 +12,7 @@ from throughtime.data.splits import Cut
 from throughtime.layers.spec import OPTIONS, default_of
 from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
 from throughtime.tasks.run_data import absolute
+from throughtime.tasks.sound_features import SoundConfig
 
 __all__ = ["ClassificationConfig", "JudgingOptions", "LabellingOptions"]
 
@@ -19,7 +20,14 @@ _OF_TEXTS = {
     *("tokenisation", "lower_case", "min_count", "vocab_size"),
     *("embedding_size", "word_dropout"),
 }
-_OF_SERIES = {"missing", "times", "normalise", "input_noise"}
+_OF_NUMBERS = {"normalise", "input_noise"}
+_WITH_EFFECT = {
+    "text": _OF_TEXTS,
+    "series": _OF_NUMBERS | {"missing", "times"},
+    "audio": _OF_NUMBERS | {option.name for option in fields(SoundConfig)},
+}
+"""The settings that have an effect on some kinds of data only."""
+_PLURALS = {"text": "texts", "series": "series", "audio": "sounds"}
 _OF_GRU_D = {
     *("input_size", "hidden_size", "num_layers", "batch_first", "dropout"),
     *("bias", "backend", "save", "strict", "zoneout", "recurrent_dropout"),
@@ -27,14 +35,15 @@ _OF_GRU_D = {
 
 
 @dataclass
-class ClassificationConfig(NetworkConfig):
+class ClassificationConfig(SoundConfig, NetworkConfig):
     """The examples, the model, and the batches.
 
     Args:
         data: sst2, sst5, mr, trec, trec-50 (texts); japanese-vowels, pendigits, articulary-words,
-            handwriting, mnist, permuted-mnist (series); a file: .tsv (label, tab, text), .csv with
-            the columns label and text, .ts or .csv of series; or a folder with files train, valid
-            and test.
+            handwriting, mnist, permuted-mnist (series); fsdd, fsdd-speakers, fsdd-unheard (sounds);
+            a file: .tsv (label, tab, text), .csv with the columns label and text, .ts or .csv of
+            series; a folder with files train, valid and test; or a folder with a folder of sound
+            files for each class.
         encoding: encoding of the files at that path, as Python names it.
         valid_fraction: fraction of the examples that is kept for validation, if the data has no
             such split (default: 0.1).
@@ -43,7 +52,7 @@ class ClassificationConfig(NetworkConfig):
         split: how a single file is cut into training, validation and test: random (the default),
             single examples, equal ones together; order, one after the other; blocks, parts of ten
             blocks.
-        fold: the fold of mr that is the test set, from 0 to 9.
+        fold: the fold of mr (0 to 9) or the speaker of fsdd-unheard (0 to 5) that is the test.
         parts: train on the labelled phrases of the training sentences, too (sst2, sst5).
         tokenisation: how a text is split; symbols splits at spaces only; auto is symbols for texts
             that are tokenised already, and words for others.
@@ -112,6 +121,7 @@ class ClassificationConfig(NetworkConfig):
         check_range(self, ("longest", "batch_size", "min_count", "vocab_size"), most=2**31 - 1)
         check_range(self, ("fold",), least=0, most=9)
         check_range(self, ("times",), most=2**31 - 1)
+        self.check_sound()
         for name in ("word_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
@@ -175,19 +185,19 @@ class ClassificationConfig(NetworkConfig):
         """Raises a ValueError for a setting without effect on data of a kind.
 
         Args:
-            kind: "text" or "series".
+            kind: "text", "series" or "audio".
         """
-        if kind == "text" and self.cell == "gru-d":
+        if kind != "series" and self.cell == "gru-d":
             raise ValueError(
-                "--cell gru-d: models missing values of series, and the data are texts."
+                f"--cell gru-d: models missing values of series, and the data are {_PLURALS[kind]}."
             )
-        without_effect, what = (_OF_SERIES, "series") if kind == "text" else (_OF_TEXTS, "texts")
         for option in fields(self):
-            value = getattr(self, option.name)
-            if option.name in without_effect and value != default_of(option):
+            kinds = [_PLURALS[k] for k, names in _WITH_EFFECT.items() if option.name in names]
+            has_effect = not kinds or _PLURALS[kind] in kinds
+            if not has_effect and getattr(self, option.name) != default_of(option):
                 raise ValueError(
-                    f"--{option.name} {value}: is of {what}, so it would have no effect on these "
-                    "data. Leave it out."
+                    f"--{option.name} {getattr(self, option.name)}: is of {' and '.join(kinds)}, "
+                    "so it would have no effect on these data. Leave it out."
                 )
 
 
@@ -196,7 +206,7 @@ class JudgingOptions:
     """What is judged, if it is not a split of the run's own data.
 
     Args:
-        data: a file with labelled examples of the same classes.
+        data: a file, or a folder of sounds, with labelled examples of the same classes.
         encoding: encoding of that file (default: utf-8).
     """
 

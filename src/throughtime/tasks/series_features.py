@@ -89,6 +89,10 @@ class SeriesFeatures:
         """Whether the last feature is the time since the step before."""
         return self.times is not None and self.missing != "decay"
 
+    def length(self, series: np.ndarray) -> int:
+        """The number of steps of a series."""
+        return len(series)
+
     def check(self, series: np.ndarray) -> None:
         """Raises a ValueError for a series that cannot be turned into features."""
         if series.shape[1] != len(self.mean):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -17,11 +17,13 @@ __all__ = [
     "AttentionMap",
     "Continues",
     "Explains",
+    "Hears",
     "Inspectable",
     "Language",
     "Observation",
     "Prediction",
     "Predicts",
+    "ReadsFiles",
     "Searches",
     "Streams",
 ]
@@ -118,6 +120,40 @@ class Predicts(Protocol):
             ValueError: before the first prediction if the options do not fit the task; later if
                 the model cannot process a line, with the number of the line.
         """
+        ...
+
+
+@runtime_checkable
+class Hears(Protocol):
+    """A task whose model can transcribe a sound while it arrives.
+
+    Its ``PredictionOptions`` have the option ``stream``, which asks for it.
+    """
+
+    def heard(
+        self, model: nn.Module, stream: BinaryIO, options: Any, say: Callable[[str], None]
+    ) -> Iterator[str]:
+        """Yields the pieces of the transcript, each as soon as it is heard.
+
+        Args:
+            model: the model.
+            stream: the sound.
+            options: an instance of ``PredictionOptions``.
+            say: called with each remark for the user, a line of text.
+
+        Raises:
+            ValueError: if the model needs the whole sound, or the stream is no sound.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """A task that can be :class:`Predicts` of files, such as sounds: each line is a path."""
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether the files of ``throughtime predict`` are the inputs, and do not hold lines."""
         ...
 
 

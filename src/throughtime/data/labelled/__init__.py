@@ -1,8 +1,9 @@
-"""Sequences with one label each: texts and series of numbers."""
+"""Sequences with one label each: texts, series of numbers, and sounds."""
 
 from throughtime.data.labelled.labelled import Example, Labelled, load_labelled, read_labelled
 from throughtime.data.labelled.named_sets import LABELLED_SETS
 from throughtime.data.labelled.series_files import NotSeries, missing_place
+from throughtime.data.labelled.sound_folders import read_sounds
 
 __all__ = [
     "LABELLED_SETS",
@@ -12,4 +13,5 @@ __all__ = [
     "load_labelled",
     "missing_place",
     "read_labelled",
+    "read_sounds",
 ]

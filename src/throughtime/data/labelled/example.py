@@ -18,7 +18,8 @@ class Example(NamedTuple):
 
     Args:
         label: the class.
-        content: a text, or a series as (T, I) float32 with NaN where a value is missing.
+        content: a text; a series as (T, I) float32 with NaN where a value is missing; or the
+            samples of a sound as (N) float32.
     """
 
     label: str
@@ -32,10 +33,11 @@ class Labelled:
     Args:
         name: the name of the data set, file or folder.
         splits: the examples of "train", "valid" and "test"; a split without any is absent.
-        kind: "text", or "series" for numbers.
+        kind: "text"; "series" for numbers; or "audio" for sounds.
         is_tokenised: whether the words and punctuation marks of the texts are separated by spaces.
         parts: further labelled parts of the training texts (phrases), to train on if wanted.
         cut: how the examples were cut into splits; None if they came in splits.
+        rate: the samples per second of sounds; None for other kinds.
     """
 
     name: str
@@ -44,10 +46,11 @@ class Labelled:
     is_tokenised: bool = False
     parts: list[Example] = field(default_factory=list, repr=False)
     cut: Cut | None = None
+    rate: int | None = None
 
     def fingerprint(self) -> str:
         """The sha256 of all splits; two runs with equal fingerprints have the same examples."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(b"" if self.rate is None else f"{self.rate}\n".encode())
         for split, examples in [*sorted(self.splits.items()), ("parts", self.parts)]:
             digest.update(f"{split} {len(examples)}\n".encode())
             for label, content in examples:

@@ -1,7 +1,8 @@
-"""Reads labelled texts and series: a named data set, a file, or a folder with splits."""
+"""Reads labelled texts, series and sounds: a named data set, a file, or a folder with splits."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from throughtime.checks import unknown
@@ -9,10 +10,11 @@ from throughtime.data.files import read_once
 from throughtime.data.labelled.example import Example, Labelled
 from throughtime.data.labelled.named_sets import LABELLED_SETS, NUM_FOLDS, split_off
 from throughtime.data.labelled.series_files import csv_series, ts_series
+from throughtime.data.labelled.sound_folders import at_rate, has_sounds, read_sounds
 from throughtime.data.labelled.text_files import csv_texts, tsv_texts
 from throughtime.data.line_ends import with_line_feeds
 from throughtime.data.split_files import split_files
-from throughtime.data.splits import Cut, check_own_splits, cut_items
+from throughtime.data.splits import Cut, check_own_splits, cut_items, cut_own
 from throughtime.data.text import decoded
 
 __all__ = ["Example", "Labelled", "load_labelled", "read_labelled"]
@@ -28,8 +30,9 @@ def load_labelled(
     test_fraction: float | None = None,
     fold: int = 0,
     cut: Cut | None = None,
+    rate: int | None = None,
 ) -> Labelled:
-    """Reads labelled texts or series.
+    """Reads labelled texts, series or sounds.
 
     Args:
         data: the name of one of `LABELLED_SETS`; a file, which is cut into splits; or a folder with
@@ -37,14 +40,17 @@ def load_labelled(
             of each class of the training validates. A file is one of these: ``.tsv`` or ``.txt``, a
             label, a tab and a text on each line; ``.csv`` with the columns label and text, or, for
             series, with the columns series and label and one for each feature; ``.ts``, series in
-            the format of the UEA archive.
+            the format of the UEA archive. Of sounds, a folder has a folder for each class, or such
+            folders for each split.
         encoding: the encoding of the user's own files.
         valid_fraction: the fraction of the examples for validation, if the data has no such split;
             None is 0.1.
         test_fraction: the fraction of the examples of a single file for the test; None is 0.
-        fold: the fold of ``mr`` that is the test set, from 0 to 9.
+        fold: the fold of ``mr`` or ``fsdd-unheard`` that is the test set, from 0.
         cut: how the examples of a single file are cut into splits (see `cut_items`); None is
             ``random``.
+        rate: the samples per second to which sounds are converted; None is the lowest of the
+            recordings.
 
     Raises:
         FileNotFoundError: if there is no such path, or no training file in the folder.
@@ -58,11 +64,17 @@ def load_labelled(
                 f'load_labelled: the encoding of "{data}" is known, got {encoding}. Leave '
                 "--encoding out."
             )
-        if fold and data != "mr":
-            raise ValueError(f'--fold {fold}: only "mr" has folds, got "{data}". Leave it out.')
-        if not 0 <= fold < NUM_FOLDS:
-            raise ValueError(f"--fold: expected 0 to {NUM_FOLDS - 1}, got {fold}.")
-        return LABELLED_SETS[data](fold)
+        if fold and data not in NUM_FOLDS:
+            raise ValueError(f'--fold {fold}: {_with_folds()} folds, got "{data}". Leave it out.')
+        if not 0 <= fold < NUM_FOLDS.get(data, 1):
+            raise ValueError(f"--fold: expected 0 to {NUM_FOLDS[data] - 1}, got {fold}.")
+        labelled = LABELLED_SETS[data](fold)
+        if rate in (None, labelled.rate) or labelled.rate is None:
+            return labelled
+        splits = {
+            split: at_rate(part, labelled.rate, rate) for split, part in labelled.splits.items()
+        }
+        return replace(labelled, splits=splits, rate=rate)
     path = Path(data).expanduser()
     if not path.exists():
         if data != path.name:
@@ -72,8 +84,17 @@ def load_labelled(
             "name here."
         )
     if fold:
-        raise ValueError(f'--fold {fold}: only "mr" has folds. Leave it out.')
+        raise ValueError(f"--fold {fold}: {_with_folds()} folds. Leave it out.")
     name = path.resolve().name
+    if path.is_dir() and has_sounds(path):
+        if encoding != "utf-8":
+            raise ValueError(f"--encoding {encoding}: is of texts. Leave it out.")
+        rate, parts = read_sounds(path, rate)
+        sounds, how = cut_own(
+            *("load_labelled", name, parts, valid_fraction, test_fraction, "recordings"),
+            *(cut or ("order" if "valid" in parts else "random"), _content),
+        )
+        return Labelled(name, sounds, "audio", cut=how, rate=rate)
     if path.is_dir():
         kind, splits = _read_folder(path, encoding)
         if "valid" in splits:
@@ -121,6 +142,11 @@ def _read_folder(folder: Path, encoding: str) -> tuple[str, dict[str, list[Examp
     if len(kinds) > 1:
         raise ValueError(f"{folder}: expected files of one kind, got texts and series.")
     return kinds.pop(), {split: examples for split, (_, examples) in read.items()}
+
+
+def _with_folds() -> str:
+    names = " and ".join(f'"{name}"' for name in NUM_FOLDS)
+    return f"only {names} have"
 
 
 def _fraction(valid_fraction: float | None) -> float:

@@ -1,22 +1,23 @@
-"""The named data sets of labelled texts and series."""
+"""The named data sets of labelled texts, series and sounds."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
+from throughtime.data.audio.spoken_digits import RATE_OF_DIGITS, SpokenDigit, spoken_digits
 from throughtime.data.download import FILES, fetch
 from throughtime.data.labelled.example import Example, Labelled
 from throughtime.data.labelled.series_files import idx_images, ts_series
 from throughtime.data.labelled.text_files import phrases, with_label_first
 
-__all__ = ["LABELLED_SETS", "split_off"]
+__all__ = ["LABELLED_SETS", "NUM_FOLDS", "split_off"]
 
 _SEED_OF_FOLDS = 0
-NUM_FOLDS = 10
+_FOLDS_OF_MR = 10
 
 
 def split_off(examples: Sequence[Example], fraction: float) -> dict[str, list[Example]]:
@@ -66,9 +67,9 @@ def _mr(fold: int) -> Labelled:
         for line in _lines("mr", part)
     ]
     random.Random(_SEED_OF_FOLDS).shuffle(examples)
-    rest = [example for i, example in enumerate(examples) if i % NUM_FOLDS != fold]
+    rest = [example for i, example in enumerate(examples) if i % _FOLDS_OF_MR != fold]
     return Labelled(
-        "mr", {**split_off(rest, 0.1), "test": examples[fold::NUM_FOLDS]}, is_tokenised=True
+        "mr", {**split_off(rest, 0.1), "test": examples[fold::_FOLDS_OF_MR]}, is_tokenised=True
     )
 
 
@@ -107,6 +108,37 @@ def _mnist(is_permuted: bool, fold: int) -> Labelled:
     return Labelled(name, {**splits, "test": files["test"]}, kind="series")
 
 
+def _spoken(name: str, label: str, fold: int) -> Labelled:
+    """Recordings of digits in the published split: the takes 0 to 4 are the test.
+
+    Args:
+        name: the name of the data set.
+        label: what is the label: "digit" or "speaker".
+        fold: 0; there are no folds.
+    """
+    parts: dict[str, list[Example]] = {"train": [], "valid": [], "test": []}
+    for recording in spoken_digits():
+        split = "test" if recording.take < 5 else "valid" if recording.take < 10 else "train"
+        parts[split].append(Example(getattr(recording, label), recording.samples))
+    return Labelled(name, parts, kind="audio", rate=RATE_OF_DIGITS)
+
+
+def _unheard(fold: int) -> Labelled:
+    """Digits of which all that one speaker says are the test; the takes 5 to 9 validate."""
+    parts: dict[str, list[Example]] = {"train": [], "valid": [], "test": []}
+    recordings = spoken_digits()
+    unheard = _speakers(recordings)[fold]
+    for recording in recordings:
+        split = "valid" if 5 <= recording.take < 10 else "train"
+        split = "test" if recording.speaker == unheard else split
+        parts[split].append(Example(recording.digit, recording.samples))
+    return Labelled("fsdd-unheard", parts, kind="audio", rate=RATE_OF_DIGITS)
+
+
+def _speakers(recordings: Sequence[SpokenDigit]) -> list[str]:
+    return sorted({recording.speaker for recording in recordings})
+
+
 LABELLED_SETS: dict[str, Callable[[int], Labelled]] = {
     "sst2": partial(_sst, 2),
     "sst5": partial(_sst, 5),
@@ -119,5 +151,11 @@ LABELLED_SETS: dict[str, Callable[[int], Labelled]] = {
     "handwriting": partial(_uea, "handwriting"),
     "mnist": partial(_mnist, False),
     "permuted-mnist": partial(_mnist, True),
+    "fsdd": partial(_spoken, "fsdd", "digit"),
+    "fsdd-speakers": partial(_spoken, "fsdd-speakers", "speaker"),
+    "fsdd-unheard": _unheard,
 }
-"""The data sets by name; each function takes the number of the fold that is the test set (mr)."""
+"""The data sets by name; each function takes the number of the fold that is the test set."""
+
+NUM_FOLDS: Mapping[str, int] = {"mr": _FOLDS_OF_MR, "fsdd-unheard": 6}
+"""The number of folds of the data sets that have any."""

@@ -13,7 +13,17 @@ from functools import cache
 
 from torch import Tensor
 
-__all__ = ["LAYOUT", "Context", "StepArray", "check_layout", "context_of", "layout"]
+__all__ = [
+    "LAYOUT",
+    "LAYOUT_OF_PLAN",
+    "Context",
+    "PlanContext",
+    "StepArray",
+    "check_layout",
+    "context_of",
+    "layout",
+    "plan_context_of",
+]
 
 _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
@@ -49,6 +59,46 @@ def context_of(num_arrays: int) -> type[Context]:
     return ContextWithArrays
 
 
+class _Linear(ctypes.Structure):
+    """``Linear`` of plan.hpp, which describes each field."""
+
+    _fields_ = (("panel", _POINTER), ("bias", _POINTER), ("inputs", _INT), ("outputs", _INT))
+
+
+class _Layer(ctypes.Structure):
+    """``Layer`` of plan.hpp, which describes each field."""
+
+    _fields_ = (
+        *(("run", _POINTER), ("context", _POINTER)),
+        *(("x", _Array), ("x_width", _INT)),
+        *(("input", _Linear), ("hoisted", _Array)),
+        *(("output", _Array), ("sum", _Array)),
+    )
+
+
+class PlanContext(ctypes.Structure):
+    """``Plan`` of plan.hpp, which describes each field, without its layers."""
+
+    _fields_ = (
+        *(("rows", _INT), ("time", _INT), ("chunk", _INT)),
+        *(("layers", _INT), ("flags", _POINTER)),
+        *(("x", _Array), ("x_width", _INT), ("inputs", _INT)),
+        *(("table", _POINTER), ("tokens", _INT)),
+        *(("y", _Array), ("y_width", _INT)),
+        *(("head", _Linear), ("results", _POINTER), ("outputs", _INT)),
+    )
+
+
+@cache
+def plan_context_of(num_layers: int) -> type[PlanContext]:
+    """The :class:`PlanContext` with a last field ``layer`` of so many layers."""
+
+    class PlanContextWithLayers(PlanContext):
+        _fields_ = (("layer", _Layer * num_layers),)
+
+    return PlanContextWithLayers
+
+
 def layout(structs: Mapping[str, type[ctypes.Structure]]) -> dict[str, int]:
     """The sizes of structs, and the offsets and sizes of their fields.
 
@@ -73,6 +123,9 @@ def layout(structs: Mapping[str, type[ctypes.Structure]]) -> dict[str, int]:
 LAYOUT = layout({"Array": _Array, "Context": context_of(1)})
 """The expressions whose values each kernel exports by ``context_layout``, in this order."""
 
+LAYOUT_OF_PLAN = layout({"Linear": _Linear, "Layer": _Layer, "Plan": plan_context_of(1)})
+"""The expressions whose values the runner of a plan exports by ``context_layout``."""
+
 
 def check_layout(library: ctypes.CDLL, expected: Mapping[str, int] = LAYOUT) -> None:
     """Asserts that the structs of a compiled kernel have the layout of the classes here.
@@ -81,13 +134,13 @@ def check_layout(library: ctypes.CDLL, expected: Mapping[str, int] = LAYOUT) -> 
         library: a library that exports ``context_layout``.
         expected: the expressions of :data:`LAYOUT` with their values in Python.
     """
-    # frame.py generates context_layout from LAYOUT: it writes one number for each expression.
-    values = (ctypes.c_int64 * len(LAYOUT))()
+    # The C++ of context_layout is generated from the expressions: it writes a number for each.
+    values = (ctypes.c_int64 * len(expected))()
     library.context_layout(values)
-    for expression, value in zip(LAYOUT, values, strict=True):
+    for expression, value in zip(expected, values, strict=True):
         assert value == expected[expression], (
             f"{expression}: expected {expected[expression]} as in kernels/cpp/context.py, got "
-            f"{value} from recurrence.hpp. Write the same fields in the same order in both."
+            f"{value} from C++. Write the same fields in the same order in both."
         )
 
 

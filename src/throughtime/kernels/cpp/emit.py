@@ -50,13 +50,15 @@ class Source:
     tables: list[Map]
 
 
-def emit(program: Program, storage: str, backward: bool) -> Source:
+def emit(program: Program, storage: str, backward: bool, weights: str | None = None) -> Source:
     """Generates the C++ of one direction.
 
     Args:
         program: the computation of a step.
         storage: the type of stored values: ``float``, ``double`` or ``bfloat16``.
         backward: whether it is the backward direction.
+        weights: the type in which the blocks of R are packed, ``bfloat16`` or ``int8_t``, for
+            ``float``; None is the storage type.
     """
     memory = Arrays(program, storage)
     stages = Stages(program, backward, memory)
@@ -71,7 +73,7 @@ def emit(program: Program, storage: str, backward: bool) -> Source:
         widths.insert(0, len(of_stage.accumulators))
         products.insert(0, sum(len(operand.members) for operand in of_stage.inputs))
     return Source(
-        text=file_text(stages, memory, texts),
+        text=file_text(stages, memory, texts, weights or storage),
         arrays=memory.arrays,
         sums=stages.sums,
         spilled=len(memory.spilled),

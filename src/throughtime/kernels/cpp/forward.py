@@ -56,6 +56,7 @@ class Forward:
     Args:
         program: the computation of a step.
         storage: the type of stored values: ``float``, ``double`` or ``bfloat16``.
+        weights: the type of the packed blocks of R; see :func:`emit`.
 
     Attributes:
         dtype, compute: the dtypes of stored values and of computations.
@@ -64,8 +65,8 @@ class Forward:
         output: the name of the array of the output.
     """
 
-    def __init__(self, program: Program, storage: str) -> None:
-        self.program, self.storage = program, storage
+    def __init__(self, program: Program, storage: str, weights: str | None = None) -> None:
+        self.program, self.storage, self.weights = program, storage, weights
         self.dtype, self.compute = _DTYPES[storage], _DTYPES[COMPUTE[storage]]
         self.packing = Packing(program, self.compute)
         self.hoisted = self.packing.hoisted
@@ -75,7 +76,7 @@ class Forward:
     @cached_property
     def source(self) -> Source:
         """The generated C++."""
-        return emit(self.program, self.storage, backward=False)
+        return emit(self.program, self.storage, backward=False, weights=self.weights)
 
     @cached_property
     def library(self) -> Library:

@@ -30,9 +30,10 @@ def stage_text(number: int, products: Products, pointwise: Pointwise, waits: boo
         [
             f"struct Stage{number} {{",
             "    using S = throughtime::S;",
+            "    using Q = throughtime::Q;",
             *_stage_constants(products, waits),
             "    template <int MR> TT_INLINE void products(",
-            "        const Step& s, const int64_t* rows, const S* panel,",
+            "        const Step& s, const int64_t* rows, const Q* panel,",
             "        V (&acc)[MR][WIDTH * NV ? WIDTH * NV : 1]) {",
             "        const int64_t W = s.call->width;",
             "        (void)W, (void)rows, (void)panel, (void)acc;",
@@ -64,8 +65,13 @@ def _stage_constants(products: Products, waits: bool) -> list[str]:
     sizes = [len(one.members) for one in inputs]
     most = max(sizes, default=1)
     narrow = [int(one.is_narrow) for one in inputs]
-    blocks = [[b for b, _ in one.members] + [0] * (most - len(one.members)) for one in inputs]
-    lists_of_blocks = ", ".join(f"{{{_list(row)}}}" for row in blocks) or "{0}"
+    blocks, places = (
+        ", ".join(
+            f"{{{_list([*(member[i] for member in one.members), *[0] * (most - size)])}}}"
+            for one, size in zip(inputs, sizes, strict=True)
+        )
+        for i in (0, 1)
+    )
     to_narrow = _bool(bool(inputs) and products.are_narrow)
     vectors = vectors_of_tile(width)
     return [
@@ -75,7 +81,8 @@ def _stage_constants(products: Products, waits: bool) -> list[str]:
         f"    static constexpr int SIZES[] = {{{_list(sizes) or '0'}}};",
         f"    static constexpr bool NARROW[] = {{{_list(narrow) or '0'}}};",
         f"    static constexpr bool TO_NARROW = {to_narrow};",
-        f"    static constexpr int BLOCKS[][{most}] = {{{lists_of_blocks}}};",
+        f"    static constexpr int BLOCKS[][{most}] = {{{blocks or '{0}'}}};",
+        f"    static constexpr int PLACES[][{most}] = {{{places or '{0}'}}};",
         f"    static constexpr bool WAITS = {_bool(waits)};",
     ]
 
@@ -90,29 +97,31 @@ def _accumulate_lines(operand: Input) -> list[str]:
         "                const int64_t row = rows[m];",
         f"                a[m] = {operand.pointer};",
         "            }",
-        f"            panel = accumulate<S, MR, NV, WIDTH * NV, {places}>"
+        f"            panel = accumulate<S, Q, MR, NV, WIDTH * NV, {places}>"
         f"(acc, a, panel, s.call->{'narrow' if operand.is_narrow else 'units'});",
         "        }",
     ]
 
 
-def file_text(stages: Stages, memory: Arrays, structs: list[str]) -> str:
+def file_text(stages: Stages, memory: Arrays, structs: list[str], weights: str) -> str:
     """The whole C++ file.
 
     Args:
         stages: the stages of the step.
         memory: the arrays that the stages use.
         structs: the :func:`stage_text` of each stage, in the order of the stages.
+        weights: the C++ type of the packed weights.
     """
     cell = stages.program.cell
     direction = "backward" if stages.backward else "forward"
     tiles_of_stages = ", ".join(f"tiles<Stage{n}>(c)" for n in range(len(structs)))
     return "\n".join(
         [
-            f"// {cell.title}, {direction}, {memory.storage}",
+            f"// {cell.title}, {direction}, {memory.storage}, weights {weights}",
             '#include "recurrence.hpp"',
             "namespace throughtime {",
             f"using S = {memory.storage};",
+            f"using Q = {weights};",
             f"using T = {COMPUTE[memory.storage]};",
             "using V = Vec<T>;",
             "constexpr int64_t L = Simd<T>::LANES;",
@@ -144,8 +153,7 @@ def _kernel_struct(stages: Stages, memory: Arrays, num_stages: int) -> list[str]
     for n in range(num_stages):
         steps += [
             f"        stage<Stage{n}>(s, share, active, weights);",
-            f"        weights += tiles<Stage{n}>(c) * panel_size<Stage{n}>(c) * "
-            "int64_t(sizeof(S));",
+            f"        weights += tiles<Stage{n}>(c) * panel_bytes<Stage{n}>(c);",
         ]
     return [
         "struct Kernel {",
@@ -189,7 +197,7 @@ def _exports(stages: Stages, num_stages: int) -> list[str]:
     numbers = range(num_stages)
     transposed = _bool(not stages.backward)
     packs = [f"    to = pack<Stage{n}>(to, R, c, {transposed});" for n in numbers]
-    sizes = " + ".join(f"tiles<Stage{n}>(c) * panel_size<Stage{n}>(c)" for n in numbers)
+    sizes = " + ".join(f"tiles<Stage{n}>(c) * panel_bytes<Stage{n}>(c)" for n in numbers)
     return [
         "using namespace throughtime;",
         '#define PUBLIC extern "C" __attribute__((visibility("default")))',
@@ -203,7 +211,7 @@ def _exports(stages: Stages, num_stages: int) -> list[str]:
         "PUBLIC int64_t packed_size(const Context* call) {",
         "    const Context& c = *call;",
         "    (void)c;",
-        f"    return ({sizes}) * int64_t(sizeof(S));",
+        f"    return {sizes};",
         "}",
         "PUBLIC int64_t partials_size(const Context* c) {",
         "    return c->rows * REDUCTIONS * most_tiles(*c) * int64_t(sizeof(T));",

@@ -93,15 +93,44 @@ struct alignas(128) Barrier {
     }
 };
 
-// How the elements of an operand enter a product: one at a time, or in pairs (TOGETHER = 2), which
-// one instruction multiplies and adds.
-template <class S> struct Product {
+// How the elements of an operand, of type S, enter a product with weights of type Q: one at a time, or
+// in pairs (TOGETHER = 2), which one instruction multiplies and adds.
+template <class S, class Q = S> struct Product {
     static constexpr int TOGETHER = 1;
     using Lane = S;
     TT_INLINE Vec<S> spread(const S* a) { return splat<S>(*a); }
     TT_INLINE Vec<S> weights(const S* p) { return load(p); }
     TT_INLINE Vec<S> add(Vec<S> total, Vec<S> a, Vec<S> w) { return total + a * w; }
 };
+
+// Weights that are stored in fewer bits than the operand are widened as they are read: outside the
+// cache a product takes the time of reading its weights.
+template <> struct Product<float, bfloat16> {
+    static constexpr int TOGETHER = 1;
+    TT_INLINE Vec<float> spread(const float* a) { return splat(*a); }
+    TT_INLINE Vec<float> weights(const bfloat16* p) { return load(p); }
+    TT_INLINE Vec<float> add(Vec<float> total, Vec<float> a, Vec<float> w) { return total + a * w; }
+};
+
+#if defined(__AVX512BW__) && defined(__AVX512VNNI__) && TT_VECTOR_BYTES == 64
+#define TT_INTEGER_DOT 1
+// See accumulate_integers.
+template <> struct Product<float, int8_t> {
+    static constexpr int TOGETHER = 2;
+};
+#else
+template <> struct Product<float, int8_t> {
+    static constexpr int TOGETHER = 1;
+    TT_INLINE Vec<float> spread(const float* a) { return splat(*a); }
+    TT_INLINE Vec<float> weights(const int8_t* p) {
+        typedef int8_t Bytes __attribute__((vector_size(BYTES / 4)));
+        Bytes b;
+        memcpy(&b, p, BYTES / 4);
+        return __builtin_convertvector(__builtin_convertvector(b, Signed<float>), Vec<float>);
+    }
+    TT_INLINE Vec<float> add(Vec<float> total, Vec<float> a, Vec<float> w) { return total + a * w; }
+};
+#endif
 
 template <> struct Product<bfloat16> {
     static constexpr int TOGETHER = 2;
@@ -143,14 +172,125 @@ template <class S> struct ComputeOf { using T = S; };
 template <> struct ComputeOf<bfloat16> { using T = float; };
 template <class S> using Compute = typename ComputeOf<S>::T;
 
+template <class A, class B> constexpr bool is_equal = false;
+template <class A> constexpr bool is_equal<A, A> = true;
+
 TT_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// A weight in the type of packed weights; `inverse` is one divided by its scale.
+TT_INLINE void narrow_weight(bfloat16* to, float w, float) { *to = to_bfloat16(w); }
+TT_INLINE void narrow_weight(int8_t* to, float w, float inverse) {
+    const float q = w * inverse;
+    // NaN if the weight or the scale is no number; the scale then makes the result NaN.
+    *to = q == q ? int8_t(q < 0 ? q - 0.5f : q + 0.5f) : int8_t(0);
+}
+// The scale by which the largest of some weights becomes 127.
+TT_INLINE float scale_of(float largest) { return largest / 127; }
+TT_INLINE float inverse_of(float scale) { return scale == 0 ? 0 : 1 / scale; }
+TT_INLINE float larger(float most, float w) {
+    const float size = w < 0 ? -w : w;
+    return size > most || size != size ? size : most;
+}
+
+#ifdef TT_INTEGER_DOT
+// Rounds some elements of an operand to integers of 16 bits, whose largest is 32767; returns their
+// unit. It is NaN if an element is, which the products then are too.
+TT_INLINE float to_integers(const float* a, int64_t count, int16_t* to) {
+    constexpr int64_t LANES = Simd<float>::LANES;
+    Vec<float> most = {};
+    int64_t k = 0;
+    for (; k + LANES <= count; k += LANES) most = maximum(most, abs(load(a + k)));
+    float largest = 0;
+    for (int64_t l = 0; l < LANES; ++l) largest = larger(largest, most[l]);
+    for (int64_t rest = k; rest < count; ++rest) largest = larger(largest, a[rest]);
+    const float unit = largest / 32767, inverse = inverse_of(unit);
+    typedef int16_t Words __attribute__((vector_size(BYTES / 2)));
+    for (k = 0; k + LANES <= count; k += LANES) {
+        // Added to a number, it leaves the rounded number in the low bits.
+        const Vec<float> magic = splat(Simd<float>::MAGIC);
+        const Vec<float> moved = load(a + k) * splat(inverse) + magic;
+        const auto bits = (Signed<float>)moved - (Signed<float>)magic;
+        const Words words = __builtin_convertvector(bits, Words);
+        memcpy(to + k, &words, BYTES / 2);
+    }
+    for (; k < count; ++k) {
+        const float q = a[k] * inverse;
+        to[k] = q == q ? int16_t(q < 0 ? q - 0.5f : q + 0.5f) : int16_t(0);
+    }
+    return unit;
+}
+
+// What `accumulate` does, with products of integers: of 8 bits for the weights and 16 bits for the
+// operand. So many products of the largest integers have a sum of 32 bits.
+constexpr int64_t MOST_IN_SUM = 512;
+
+template <int MR, int NV, int WIDTH, int... J>
+TT_INLINE const int8_t* accumulate_integers(
+    Vec<float> (&acc)[MR][WIDTH], const float* const (&a)[MR], const int8_t* panel, int64_t K) {
+    using I = Signed<float>;
+    constexpr int N = sizeof...(J) * NV, PARTS = MR * N >= 8 ? 1 : MR * N >= 4 ? 2 : 4;
+    constexpr int slots[] = {J...};
+    constexpr int64_t PAIR = BYTES / 2;
+    for (int64_t from = 0; from < K; from += MOST_IN_SUM) {
+        const int64_t count = K - from < MOST_IN_SUM ? K - from : MOST_IN_SUM;
+        int16_t q[MR][MOST_IN_SUM + 8];
+        float unit[MR];
+        for (int m = 0; m < MR; ++m) {
+            unit[m] = to_integers(a[m] + from, count, q[m]);
+            for (int64_t k = count; k < count + 8; ++k) q[m][k] = 0;
+        }
+        I total[PARTS][MR][N] = {};
+        const auto pair = [&](int part, int64_t k) TT_INSIDE {
+            I w[N];
+#pragma GCC unroll 32
+            for (int n = 0; n < N; ++n) {
+                typedef int8_t Half __attribute__((vector_size(BYTES / 2)));
+                Half half;
+                memcpy(&half, panel + n * PAIR, BYTES / 2);
+                asm("vpmovsxbw %1, %0" : "=v"(w[n]) : "v"(half));
+            }
+#pragma GCC unroll 8
+            for (int m = 0; m < MR; ++m) {
+                int32_t both;
+                memcpy(&both, &q[m][k], 4);
+                const I x = I{} + both;
+#pragma GCC unroll 32
+                for (int n = 0; n < N; ++n)
+                    asm("vpdpwssd %2, %1, %0" : "+v"(total[part][m][n]) : "v"(x), "v"(w[n]));
+            }
+            panel += N * PAIR;
+        };
+        int64_t k = 0;
+        for (; k + 2 * (PARTS - 1) < count; k += 2 * PARTS) {
+#pragma GCC unroll 4
+            for (int part = 0; part < PARTS; ++part) pair(part, k + 2 * part);
+        }
+        for (; k < count; k += 2) pair(0, k);
+#pragma GCC unroll 8
+        for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 32
+            for (int n = 0; n < N; ++n) {
+                I sum = total[0][m][n];
+                for (int part = 1; part < PARTS; ++part) sum += total[part][m][n];
+                acc[m][slots[n / NV] * NV + n % NV] +=
+                    __builtin_convertvector(sum, Vec<float>) * splat(unit[m]);
+            }
+    }
+    return panel;
+}
+#endif
 
 // acc[m][J NV + v] += a[m] . panel, for the slots J. The panel contains, for each k (for bfloat16:
 // each pair of k), NV vectors of units for each slot. Returns the end of the panel.
-template <class S, int MR, int NV, int WIDTH, int... J>
-TT_INLINE const S* accumulate(
-    Vec<Compute<S>> (&acc)[MR][WIDTH], const S* const (&a)[MR], const S* panel, int64_t K) {
-    using P = Product<S>;
+template <class S, class Q, int MR, int NV, int WIDTH, int... J>
+TT_INLINE const Q* accumulate(
+    Vec<Compute<S>> (&acc)[MR][WIDTH], const S* const (&a)[MR], const Q* panel, int64_t K) {
+    using P = Product<S, Q>;
+#ifdef TT_INTEGER_DOT
+    if constexpr (sizeof(Q) == 1) {
+        return accumulate_integers<MR, NV, WIDTH, J...>(acc, a, panel, K);
+    } else {
+#endif
     constexpr int LANES = Simd<Compute<S>>::LANES, N = sizeof...(J) * NV;
     constexpr int slots[] = {J...};
     // An addition to a sum waits for the previous one. If there are few sums, each is split into
@@ -206,6 +346,9 @@ TT_INLINE const S* accumulate(
             }
         }
     return panel;
+#ifdef TT_INTEGER_DOT
+    }
+#endif
 }
 
 // Stores a vector of which `left` lanes are units, and zeros in its padding: products over the
@@ -265,15 +408,27 @@ template <class Stage> TT_INLINE int64_t depth(const Context& c, int input) {
 template <class Stage> TT_INLINE int64_t panel_size(const Context& c) {
     int64_t size = 0;
     for (int input = 0; input < Stage::INPUTS; ++input)
-        size += round_up(depth<Stage>(c, input), Product<typename Stage::S>::TOGETHER) *
+        size += round_up(
+                    depth<Stage>(c, input),
+                    Product<typename Stage::S, typename Stage::Q>::TOGETHER) *
                 Stage::SIZES[input];
     return size * Stage::NV * Simd<Compute<typename Stage::S>>::LANES;
+}
+
+// Integer weights have a scale for each sum, which follows the weights of a tile.
+template <class Q> constexpr bool IS_SCALED = sizeof(Q) == 1;
+
+// The number of bytes of the packed weights of one tile.
+template <class Stage> TT_INLINE int64_t panel_bytes(const Context& c) {
+    using Q = typename Stage::Q;
+    return panel_size<Stage>(c) * int64_t(sizeof(Q)) +
+           (IS_SCALED<Q> ? Stage::WIDTH * Stage::NV * BYTES : 0);
 }
 
 // Computes tile t of a stage for MR rows.
 template <class Stage, int MR>
 __attribute__((noinline)) void tile(
-    const Step& s, const int64_t* rows, int64_t t, const typename Stage::S* panel) {
+    const Step& s, const int64_t* rows, int64_t t, const typename Stage::Q* panel) {
     using V = Vec<Compute<typename Stage::S>>;
     constexpr int WIDTH = Stage::WIDTH * Stage::NV;
     constexpr int64_t lanes = Simd<Compute<typename Stage::S>>::LANES;
@@ -284,6 +439,11 @@ __attribute__((noinline)) void tile(
         V acc[MR][WIDTH] = {};
         if (!Stage::TO_NARROW || unit < s.call->narrow)
             Stage::template products<MR>(s, rows, panel, acc);
+        if constexpr (IS_SCALED<typename Stage::Q>) {
+            const auto* scales = (const float*)(panel + panel_size<Stage>(*s.call));
+            for (int m = 0; m < MR; ++m)
+                for (int n = 0; n < WIDTH; ++n) acc[m][n] *= load(scales + n * lanes);
+        }
 #pragma GCC unroll 32
         for (int m = 0; m < MR; ++m)
 #pragma GCC unroll 32
@@ -295,7 +455,7 @@ __attribute__((noinline)) void tile(
 // Calls `tile` with the number of rows as a constant, so that its sums are registers.
 template <class Stage, int MR>
 TT_INLINE void tile_of(
-    int rows, const Step& s, const int64_t* row, int64_t t, const typename Stage::S* panel) {
+    int rows, const Step& s, const int64_t* row, int64_t t, const typename Stage::Q* panel) {
     if constexpr (MR > 0) {
         if (rows == MR) return tile<Stage, MR>(s, row, t, panel);
         tile_of<Stage, MR - 1>(rows, s, row, t, panel);
@@ -312,7 +472,7 @@ struct Share {
 template <class Stage>
 void stage(const Step& s, const Share& share, int64_t active, const char* weights) {
     const Context& c = *s.call;
-    const int64_t all = tiles<Stage>(c), size = panel_size<Stage>(c);
+    const int64_t all = tiles<Stage>(c), size = panel_bytes<Stage>(c);
     const int64_t first = share.member * all / share.members;
     const int64_t last = (share.member + 1) * all / share.members;
     const int64_t rows = (active - share.group + share.groups - 1) / share.groups;
@@ -320,7 +480,7 @@ void stage(const Step& s, const Share& share, int64_t active, const char* weight
         // Blocks of nearly equal size: 16 rows are 6, 5, 5 and not 6, 6, 4.
         const int64_t blocks = (rows + Stage::ROWS - 1) / Stage::ROWS;
         for (int64_t t = first; t < last; ++t) {
-            const auto* panel = (const typename Stage::S*)weights + t * size;
+            const auto* panel = (const typename Stage::Q*)(weights + t * size);
             for (int64_t b = 0, row = 0; b < blocks; ++b) {
                 const int64_t end = (b + 1) * rows / blocks;
                 int64_t index[Stage::ROWS];
@@ -413,6 +573,43 @@ void pack_units(
     }
 }
 
+// Packs a tile whose weights are stored in another type, with the scales of its sums.
+template <class Stage>
+void pack_narrow(typename Stage::Q* p, const float* R, const Context& c, int64_t t) {
+    constexpr int64_t LANES = Simd<float>::LANES, NV = Stage::NV;
+    constexpr int64_t TOGETHER = Product<float, typename Stage::Q>::TOGETHER;
+    float scales[Stage::WIDTH * NV * LANES] = {};
+    const int64_t H = c.units;
+    // Blocks that add to one sum share its scale.
+    for (int input = 0; input < Stage::INPUTS; ++input)
+        for (int64_t n = 0; n < Stage::SIZES[input] * NV; ++n)
+            for (int64_t l = 0; l < LANES; ++l) {
+                const int64_t unit = (t * NV + n % NV) * LANES + l;
+                float& scale =
+                    scales[(Stage::PLACES[input][n / NV] * NV + n % NV) * LANES + l];
+                if (unit >= H) continue;
+                const float* row = R + (Stage::BLOCKS[input][n / NV] * H + unit) * H;
+                for (int64_t k = 0; k < depth<Stage>(c, input); ++k) scale = larger(scale, row[k]);
+            }
+    for (float& scale : scales) scale = scale_of(scale);
+    for (int input = 0; input < Stage::INPUTS; ++input) {
+        const int64_t N = Stage::SIZES[input] * NV, count = depth<Stage>(c, input);
+        for (int64_t n = 0; n < N; ++n)
+            for (int64_t l = 0; l < LANES; ++l) {
+                const int64_t unit = (t * NV + n % NV) * LANES + l;
+                const int64_t sum = Stage::PLACES[input][n / NV] * NV + n % NV;
+                const float inverse = inverse_of(scales[sum * LANES + l]);
+                const float* row = R + (Stage::BLOCKS[input][n / NV] * H + unit) * H;
+                for (int64_t k = 0; k < round_up(count, TOGETHER); ++k)
+                    narrow_weight(
+                        p + ((k / TOGETHER * N + n) * LANES + l) * TOGETHER + k % TOGETHER,
+                        unit < H && k < count ? row[k] : 0, inverse);
+            }
+        p += round_up(count, TOGETHER) * N * LANES;
+    }
+    if (IS_SCALED<typename Stage::Q>) memcpy((void*)p, scales, sizeof(scales));
+}
+
 // Packs the blocks of R in the order in which the tiles of a stage read them. R consists of blocks
 // of (units, units); the forward step multiplies with their transposes. Returns the end.
 template <class Stage>
@@ -420,15 +617,19 @@ char* pack(char* to, const typename Stage::S* R, const Context& c, bool transpos
     using S = typename Stage::S;
     constexpr int64_t LANES = Simd<Compute<S>>::LANES, TOGETHER = Product<S>::TOGETHER;
     if (Stage::MEMBERS == 0) return to;
-    const int64_t all = tiles<Stage>(c), size = panel_size<Stage>(c), H = c.units;
+    const int64_t all = tiles<Stage>(c), size = panel_bytes<Stage>(c), H = c.units;
     // Packing few weights takes less time than waking a second thread.
-    const int threads = all * size < (1 << 18) ? 1 : int(c.groups * c.members);
+    const int threads = all * size < (1 << 20) ? 1 : int(c.groups * c.members);
     (void)threads;
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(threads) if (threads > 1)
 #endif
     for (int64_t t = 0; t < all; ++t) {
-        S* p = (S*)to + t * size;
+        if constexpr (!is_equal<S, typename Stage::Q>) {
+            pack_narrow<Stage>((typename Stage::Q*)(to + t * size), R, c, t);
+            continue;
+        }
+        S* p = (S*)(to + t * size);
         for (int input = 0; input < Stage::INPUTS; ++input) {
             const int64_t N = Stage::SIZES[input] * Stage::NV, stride = N * LANES * TOGETHER;
             const int64_t count = depth<Stage>(c, input);
@@ -443,7 +644,7 @@ char* pack(char* to, const typename Stage::S* R, const Context& c, bool transpos
             p += round_up(count, TOGETHER) * N * LANES;
         }
     }
-    return to + all * size * int64_t(sizeof(S));
+    return to + all * size;
 }
 
 }  // namespace throughtime

@@ -27,14 +27,16 @@ class Kernel:
         storage: the type of stored values: ``float``, ``double`` or ``bfloat16``.
 
     Attributes:
+        forward_code: the forward direction.
         last_use: increases each time :func:`kernel` returns a kernel; the time of the last one.
     """
 
     def __init__(self, program: Program, storage: str) -> None:
         self.program, self.storage, self.last_use = program, storage, next(_clock)
-        self._forward = Forward(program, storage)
-        self._backward = Backward(self._forward)
-        self.dtype, self.compute = self._forward.dtype, self._forward.compute
+        self.forward_code = Forward(program, storage)
+        self._backward = Backward(self.forward_code)
+        self.dtype, self.compute = self.forward_code.dtype, self.forward_code.compute
+        self._with_weights: dict[str, Forward] = {}
         self._built: set[bool] = set()
         self._refused: CompileError | None = None
 
@@ -50,7 +52,7 @@ class Kernel:
         if self._refused is not None:
             raise self._refused
         if trains not in self._built:
-            texts = [self._forward.source.text]
+            texts = [self.forward_code.source.text]
             texts += [self._backward.source.text] if trains else []
             results = {self.compute, self.dtype} if trains else {self.compute}
             texts += [gemm.source(self.dtype, result) for result in results]
@@ -58,7 +60,7 @@ class Kernel:
                 # prebuild runs all compilers at the same time; after it each library is only
                 # loaded. One after the other, a user would wait for the sum of their times.
                 prebuild([(text, ()) for text in texts])
-                _ = self._forward.library, trains and self._backward.library
+                _ = self.forward_code.library, trains and self._backward.library
                 for result in results:
                     gemm.function(self.dtype, result)
             except CompileError as error:
@@ -68,15 +70,23 @@ class Kernel:
             # The libraries of a call without a backward call are among those of one with it.
             self._built.update({trains, False})
 
+    def with_weights(self, weights: str | None) -> Forward:
+        """The forward direction with packed weights of another type; see :func:`emit`."""
+        if weights is None:
+            return self.forward_code
+        if weights not in self._with_weights:
+            self._with_weights[weights] = Forward(self.program, self.storage, weights)
+        return self._with_weights[weights]
+
     def kept_arrays(
         self, T: int, B: int, H: int, save: str, is_ragged: bool
     ) -> list[tuple[str, tuple[int, ...]]]:
         """See :meth:`Forward.kept_arrays`."""
-        return self._forward.kept_arrays(T, B, H, save, is_ragged)
+        return self.forward_code.kept_arrays(T, B, H, save, is_ragged)
 
     def type_of(self, name: str) -> torch.dtype:
         """See :meth:`Forward.type_of`."""
-        return self._forward.type_of(name)
+        return self.forward_code.type_of(name)
 
     def forward(
         self, call: Call, save: str | None
@@ -85,13 +95,13 @@ class Kernel:
         # If a backward call follows, its libraries are compiled now, at the same time: the user
         # waits only once. A program that records values has no backward direction.
         self.build(save is not None and not self.program.others)
-        return self._forward.run(call, save)
+        return self.forward_code.run(call, save)
 
     def record(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
         """Runs all steps; also returns all values of each step, see :meth:`Forward.values`."""
         output, last, kept = self.forward(call, "gates")
         assert kept is not None
-        values = self._forward.values(call, kept)
+        values = self.forward_code.values(call, kept)
         # A copy, because the caller may change the output, and a value may share its memory.
         return output.clone(), tuple(last), values
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import math
+import mmap
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 
 import torch
 from torch import Tensor
 
-__all__ = ["Scratch", "empty", "scratch"]
+__all__ = ["Scratch", "empty", "scratch", "zeros_on_large_pages"]
 
 # Larger scratch memory is freed after the call; else it would stay allocated as long as the thread.
 _LARGEST_KEPT = 32 << 20
@@ -58,6 +60,27 @@ def _madvise() -> Callable[..., int] | None:
     advise = ctypes.CDLL(None).madvise
     advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     return advise
+
+
+_LARGE_PAGE = 1 << 21
+
+
+def zeros_on_large_pages(size: int) -> Tensor:
+    """Zeros of uint8, for memory that is read again and again for a long time.
+
+    From 2 MiB on it is memory of its own, aligned so that the system can back all of it by large
+    pages. The allocator would often return a part that has small pages already.
+    """
+    if size < _LARGE_PAGE or sys.platform == "win32":
+        return torch.zeros(size, dtype=torch.uint8)
+    memory = mmap.mmap(-1, size + _LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # Not every kernel knows it; the pages then stay small.
+        with suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    whole = torch.frombuffer(memory, dtype=torch.uint8)
+    begin = -whole.data_ptr() % _LARGE_PAGE
+    return whole[begin : begin + size]
 
 
 def _on_large_pages(fresh: Tensor) -> Tensor:

@@ -190,11 +190,19 @@ class Walk:
             seed=self.seed,
         )
 
-    def _split(self, library: Library) -> tuple[int, int]:
-        source = library.source
+    def suits_one_thread(self, library: Library, rows: int) -> bool:
+        """Whether one thread runs so many rows at least as fast as all threads do."""
+        threads_now = num_threads()
+        return threads_now == 1 or self._split(library, rows, threads_now) == (1, 1)
+
+    def _split(
+        self, library: Library, rows: int | None = None, most: int | None = None
+    ) -> tuple[int, int]:
+        source, most = library.source, self.threads if most is None else most
         # The estimate assumes vectors of 64 bytes even if the processor has shorter ones: it
         # compares splits, and the vectors have the same length in all of them.
         size, lanes = self.dtype.itemsize, 64 // self.compute.itemsize
         return threads.split(
-            self.B, self.W, tuple(source.widths), tuple(source.products), size, lanes, self.threads
+            *(self.B if rows is None else rows, self.W),
+            *(tuple(source.widths), tuple(source.products), size, lanes, most),
         )

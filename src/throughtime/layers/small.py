@@ -1,0 +1,126 @@
+"""Runs small calls of a layer without gradients by a compiled plan, which the layer keeps.
+
+In a small call most of the time is spent outside the kernel: on packing weights, allocating memory
+and choosing a backend. A layer that is called again keeps a plan with its packed weights instead,
+and checks in each call whether that still holds.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from throughtime.kernels.cpp.plan_memory import Memory
+from throughtime.kernels.graph.random import new_seed
+from throughtime.kernels.transforms import is_intercepted
+from throughtime.layers.planning import Planned, fits, planned
+
+if TYPE_CHECKING:
+    from throughtime.layers.recurrent import Recurrent
+
+__all__ = ["Small"]
+
+_MOST_ROWS = 16
+_FEWEST_STEPS = 3
+"""Fewer steps are run by the reference; see ``rank`` in kernels/cpp/backend.py."""
+_MOST_BYTES = 1 << 21
+"""The largest packed weights that a layer keeps besides its own."""
+_MOST_PRODUCTS = 1 << 25
+"""The most multiplications of a call; in a larger one the time outside the kernel is no share."""
+
+
+class Small:
+    """The plan that a layer keeps for its small calls; a copy of the layer makes its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._planned: Planned | None = None
+        self._memory: Memory | None = None
+        self._initial: tuple[Tensor, ...] = ()
+        # The weights of the last call that went another way.
+        self._weights: list[tuple[int, int]] = []
+
+    def __deepcopy__(self, memo: Any) -> Small:
+        return Small()
+
+    def __reduce__(self) -> Any:
+        return Small, ()
+
+    def run(self, layer: Recurrent, x: Any, hx: Any) -> tuple[Tensor, list[Tensor]] | None:
+        """The output of a call, and the last states, each (L, B, size).
+
+        Args:
+            layer: the layer that is called.
+            x: its input, in its layout.
+            hx: the initial states as the caller passed them, or None.
+
+        Returns:
+            None if the call is not small, is the first one with these weights, or must go another
+            way.
+        """
+        if type(x) is not Tensor or x.dim() != 3 or not _is_plain(x):
+            return None
+        # Another thread may be running this layer.
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._run(layer, x, hx)
+        finally:
+            self._lock.release()
+
+    def _run(self, layer: Recurrent, x: Tensor, hx: Any) -> tuple[Tensor, list[Tensor]] | None:
+        known = self._planned
+        if known is None or not known.is_current():
+            # Packing weights takes longer than a call. If they change with each call, as in a
+            # search by evolution, no plan is made.
+            weights = [(id(p), p._version) for p in layer.parameters() if not p.is_inference()]
+            if weights != self._weights:
+                self._weights = weights
+                return None
+            known = self._planned = planned(layer, layer.network)
+            self._memory = None
+        plan, time = known.plan, 1 if known.batch_first else 0
+        steps, rows = x.shape[time], x.shape[1 - time]
+        if (
+            plan is None
+            or x.dtype is not known.dtype
+            or x.shape[-1] != known.input_size
+            or known.has_inputs
+            or (layer.training and not known.runs_in_training)
+            or not 0 < rows <= _MOST_ROWS
+            or steps < _FEWEST_STEPS
+            or plan.size > _MOST_BYTES
+            or steps * rows * plan.size > _MOST_PRODUCTS * plan.dtype.itemsize
+            or (hx is not None and not fits(hx, known, rows))
+            or not plan.suits_one_thread(rows)
+        ):
+            return None
+        memory = self._memory
+        if memory is None or memory.rows != rows:
+            memory = Memory(plan, rows, list(layer.state_sizes.values()))
+            self._memory, self._initial = memory, known.network.initial(rows)
+        states = self._initial if hx is None else (hx,) if isinstance(hx, Tensor) else hx
+        memory.states = states
+        if x.is_neg() or not x.is_contiguous():
+            x = x.resolve_neg().contiguous()
+        y = known.like.new_empty((*x.shape[:2], plan.output_size))
+        if plan.draws:
+            memory.set_seeds([int(new_seed(x.device)) for _ in plan.layers])
+        memory.piece(x, y, time)
+        return y, memory.states
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether nothing but the results of the call is asked for."""
+    return not (
+        torch.is_grad_enabled()
+        or not x.is_cpu
+        or is_intercepted()
+        or torch._C._is_any_autocast_enabled()
+        or forward_ad._current_level >= 0
+        or x.layout is not torch.strided
+    )

@@ -1,0 +1,163 @@
+"""Small calls without gradients: a layer that is called again keeps a plan of its own."""
+
+import copy
+import io
+import threading
+
+import pytest
+import torch
+
+import throughtime as tt
+from throughtime.kernels.cpp.build import missing
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
+
+
+def runs_by_a_plan(layer, x, hx=None):
+    """Whether the layer, called again, uses its plan; the outputs are those of other ways."""
+    with torch.no_grad():
+        layer(x, hx)
+        results = layer._small.run(layer, x, hx)
+        y, last = layer(x, hx)
+    exact = copy.deepcopy(layer)
+    exact.backend = "reference"
+    expected, expected_last = exact(x, hx)
+    torch.testing.assert_close(y, expected.detach())
+    torch.testing.assert_close(last, expected_last)
+    return results is not None
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("cell", ["lstm-peephole", "gru", "lem"])
+def test_a_small_call_is_run_by_a_plan(cell, batch_first):
+    layer = tt.Recurrent(cell, 3, 7, 2, dtype=torch.float64, batch_first=batch_first)
+    x = torch.randn(5, 4, 3, dtype=torch.float64)
+    assert runs_by_a_plan(layer, x)
+    names = list(layer.state_sizes)
+    state = tuple(torch.randn(2, 5 if batch_first else 4, 7).double() for _ in names)
+    assert runs_by_a_plan(layer, x, state if len(names) > 1 else state[0])
+    assert runs_by_a_plan(layer, x[:, :3], None)
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum"])
+def test_a_layer_in_both_directions_goes_its_own_way(merge):
+    layer = tt.Recurrent("lstm", 3, 7, 2, bidirectional=True, merge=merge, dtype=torch.float64)
+    assert not runs_by_a_plan(layer, torch.randn(5, 2, 3, dtype=torch.float64))
+
+
+def test_results_belong_to_the_caller():
+    layer, x = tt.LSTM(3, 5), torch.randn(4, 2, 3)
+    with torch.no_grad():
+        first = layer(x)
+        y, (h, c) = layer(x)
+        for value in (y, h, c):
+            value.fill_(7)
+        again, (h, c) = layer(x)
+        torch.testing.assert_close(again, first[0])
+        torch.testing.assert_close((h, c), first[1])
+        kept = again.clone()
+        layer(torch.randn(4, 2, 3))
+        assert torch.equal(again, kept)
+
+
+def test_a_call_uses_weights_states_and_options_that_have_changed():
+    layer = tt.Recurrent("lstm", 3, 5, 2, learned_state=True)
+    x = torch.randn(4, 2, 3)
+    for change in (
+        lambda: layer.weight_hh_l1.mul_(2),
+        lambda: layer.initial_h_l0.add_(1),
+        lambda: setattr(layer, "zoneout", 0.2),
+        lambda: layer.eval(),
+        lambda: layer.load_state_dict({k: v * 0.5 for k, v in layer.state_dict().items()}),
+    ):
+        with torch.no_grad():
+            layer(x)
+            change()
+        layer.zoneout = 0.0 if layer.training else layer.zoneout
+        assert runs_by_a_plan(layer, x)
+
+
+def test_weights_that_change_with_each_call_are_not_packed():
+    layer, x = tt.LSTM(3, 5), torch.randn(4, 2, 3)
+    with torch.no_grad():
+        for _ in range(4):
+            y, _ = layer(x)
+            assert layer._small._planned is None
+            torch.testing.assert_close(y, copy.deepcopy(layer)(x)[0])
+            layer.weight_hh_l0.mul_(0.9)
+
+
+def test_a_layer_that_drops_values_draws_them_anew():
+    layer = tt.LSTM(3, 32, num_layers=2, dropout=0.5)
+    x = torch.randn(4, 2, 3)
+    with torch.no_grad():
+        outputs = [layer(x)[0] for _ in range(4)]
+        assert not any(torch.equal(outputs[0], y) for y in outputs[1:])
+        assert layer._small.run(layer, x, None) is None
+    assert runs_by_a_plan(layer.eval(), x)
+
+
+def test_calls_with_gradients_lengths_or_few_steps_go_their_own_way():
+    layer, x = tt.GRU(3, 5), torch.randn(6, 2, 3)
+    with torch.no_grad():
+        layer(x)
+        layer(x)
+        whole, _ = layer(x)
+        y, _ = layer(x, lengths=[6, 4])
+        assert not y[4:, 1].any()
+        assert layer._small.run(layer, x[:2], None) is None
+        assert layer._small.run(layer, torch.randn(6, 17, 3), None) is None
+        *_, traced = layer(x, return_trace=True)
+        assert traced
+    y, _ = layer(x)
+    assert y.requires_grad
+    torch.testing.assert_close(y.detach(), whole)
+
+
+def test_wrong_input_is_refused_as_in_any_call():
+    layer, x = tt.GRU(3, 5), torch.randn(6, 2, 3)
+    with torch.no_grad():
+        layer(x)
+        layer(x)
+        with pytest.raises(ValueError, match=r"expected x of torch\.float32"):
+            layer(x.double())
+        with pytest.raises(tt.checks.ShapeError):
+            layer(torch.randn(6, 2, 4))
+        with pytest.raises(tt.checks.ShapeError):
+            layer(x, torch.zeros(1, 3, 5))
+        with pytest.raises(TypeError):
+            layer(x, "zeros")
+
+
+def test_a_copied_or_saved_layer_makes_a_plan_of_its_own():
+    layer, x = tt.LSTM(3, 5), torch.randn(6, 2, 3)
+    assert runs_by_a_plan(layer, x)
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    for other in (copy.deepcopy(layer), torch.load(file, weights_only=False)):
+        with torch.no_grad():
+            other.weight_hh_l0.mul_(3)
+        assert runs_by_a_plan(other, x)
+    assert runs_by_a_plan(layer, x)
+
+
+def test_threads_that_share_a_layer_do_not_disturb_each_other():
+    layer = tt.LSTM(8, 16, num_layers=2).eval()
+    inputs = [torch.randn(20, 2, 8) for _ in range(3)]
+    with torch.no_grad():
+        expected = [layer(x)[0] for x in inputs]
+    failures = []
+
+    def run(i):
+        with torch.no_grad():
+            for _ in range(30):
+                if not torch.allclose(layer(inputs[i])[0], expected[i], atol=1e-5):
+                    failures.append(i)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
