@@ -77,6 +77,16 @@ def test_a_call_uses_weights_states_and_options_that_have_changed():
         assert runs_by_a_plan(layer, x)
 
 
+def test_weights_that_change_with_each_call_are_not_packed():
+    layer, x = tt.LSTM(3, 5), torch.randn(4, 2, 3)
+    with torch.no_grad():
+        for _ in range(4):
+            y, _ = layer(x)
+            assert layer._small._planned is None
+            torch.testing.assert_close(y, copy.deepcopy(layer)(x)[0])
+            layer.weight_hh_l0.mul_(0.9)
+
+
 def test_a_layer_that_drops_values_draws_them_anew():
     layer = tt.LSTM(3, 32, num_layers=2, dropout=0.5)
     x = torch.randn(4, 2, 3)

@@ -41,7 +41,8 @@ class Small:
         self._planned: Planned | None = None
         self._memory: Memory | None = None
         self._initial: tuple[Tensor, ...] = ()
-        self._was_called = False
+        # The weights of the last call that went another way.
+        self._weights: list[tuple[int, int]] = []
 
     def __deepcopy__(self, memo: Any) -> Small:
         return Small()
@@ -58,12 +59,10 @@ class Small:
             hx: the initial states as the caller passed them, or None.
 
         Returns:
-            None if the call is not small, is the first one, or must go another way.
+            None if the call is not small, is the first one with these weights, or must go another
+            way.
         """
-        if type(x) is not Tensor or x.dim() != 3 or not self._is_plain(layer, x):
-            return None
-        if not self._was_called:
-            self._was_called = True
+        if type(x) is not Tensor or x.dim() != 3 or not _is_plain(x):
             return None
         # Another thread may be running this layer.
         if not self._lock.acquire(blocking=False):
@@ -73,20 +72,15 @@ class Small:
         finally:
             self._lock.release()
 
-    def _is_plain(self, layer: Recurrent, x: Tensor) -> bool:
-        """Whether nothing but the results of the call is asked for."""
-        return not (
-            torch.is_grad_enabled()
-            or not x.is_cpu
-            or is_intercepted()
-            or torch._C._is_any_autocast_enabled()
-            or forward_ad._current_level >= 0
-            or x.layout is not torch.strided
-        )
-
     def _run(self, layer: Recurrent, x: Tensor, hx: Any) -> tuple[Tensor, list[Tensor]] | None:
         known = self._planned
         if known is None or not known.is_current():
+            # Packing weights takes longer than a call. If they change with each call, as in a
+            # search by evolution, no plan is made.
+            weights = [(id(p), p._version) for p in layer.parameters() if not p.is_inference()]
+            if weights != self._weights:
+                self._weights = weights
+                return None
             known = self._planned = planned(layer, layer.network)
             self._memory = None
         plan, time = known.plan, 1 if known.batch_first else 0
@@ -118,3 +112,15 @@ class Small:
             memory.set_seeds([int(new_seed(x.device)) for _ in plan.layers])
         memory.piece(x, y, time)
         return y, memory.states
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether nothing but the results of the call is asked for."""
+    return not (
+        torch.is_grad_enabled()
+        or not x.is_cpu
+        or is_intercepted()
+        or torch._C._is_any_autocast_enabled()
+        or forward_ad._current_level >= 0
+        or x.layout is not torch.strided
+    )
