@@ -125,6 +125,11 @@ class SoundFeatures:
     augmentation: Augmentation | None = None
 
     @property
+    def has_gaps(self) -> bool:
+        """Whether the last feature is the time since the step before: frames have equal times."""
+        return False
+
+    @property
     def size(self) -> int:
         """The ``input_size`` of a model that reads the features."""
         return self.spectral.size
@@ -133,11 +138,6 @@ class SoundFeatures:
     def names(self) -> list[str]:
         """The names of the features."""
         return self.spectral.names
-
-    @property
-    def has_gaps(self) -> bool:
-        """Whether the last feature is the time since the step before; frames are equally far."""
-        return False
 
     def length(self, samples: np.ndarray) -> int:
         """The number of frames of a sound."""
