@@ -17,7 +17,7 @@ def runs_by_a_plan(layer, x, hx=None):
     """Whether the layer, called again, uses its plan; the outputs are those of other ways."""
     with torch.no_grad():
         layer(x, hx)
-        results = layer._small.run(layer, x, hx)
+        results = layer._small.run(layer, layer.network, x, hx)
         y, last = layer(x, hx)
     exact = copy.deepcopy(layer)
     exact.backend = "reference"
@@ -93,7 +93,7 @@ def test_a_layer_that_drops_values_draws_them_anew():
     with torch.no_grad():
         outputs = [layer(x)[0] for _ in range(4)]
         assert not any(torch.equal(outputs[0], y) for y in outputs[1:])
-        assert layer._small.run(layer, x, None) is None
+        assert layer._small.run(layer, layer.network, x, None) is None
     assert runs_by_a_plan(layer.eval(), x)
 
 
@@ -105,8 +105,8 @@ def test_calls_with_gradients_lengths_or_few_steps_go_their_own_way():
         whole, _ = layer(x)
         y, _ = layer(x, lengths=[6, 4])
         assert not y[4:, 1].any()
-        assert layer._small.run(layer, x[:2], None) is None
-        assert layer._small.run(layer, torch.randn(6, 17, 3), None) is None
+        assert layer._small.run(layer, layer.network, x[:2], None) is None
+        assert layer._small.run(layer, layer.network, torch.randn(6, 17, 3), None) is None
         *_, traced = layer(x, return_trace=True)
         assert traced
     y, _ = layer(x)

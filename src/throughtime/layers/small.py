@@ -8,7 +8,8 @@ and checks in each call whether that still holds.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,10 +18,8 @@ from torch.autograd import forward_ad
 from throughtime.kernels.cpp.plan_memory import Memory
 from throughtime.kernels.graph.random import new_seed
 from throughtime.kernels.transforms import is_intercepted
-from throughtime.layers.planning import Planned, fits, planned
-
-if TYPE_CHECKING:
-    from throughtime.layers.recurrent import Recurrent
+from throughtime.layers.planning import Network, Planned, fits, planned
+from throughtime.layers.stack import Stack
 
 __all__ = ["Small"]
 
@@ -50,11 +49,14 @@ class Small:
     def __reduce__(self) -> Any:
         return Small, ()
 
-    def run(self, layer: Recurrent, x: Any, hx: Any) -> tuple[Tensor, list[Tensor]] | None:
+    def run(
+        self, layer: Stack, describe: Callable[[], Network], x: Any, hx: Any
+    ) -> tuple[Tensor, list[Tensor]] | None:
         """The output of a call, and the last states, each (L, B, size).
 
         Args:
             layer: the layer that is called.
+            describe: returns its parts.
             x: its input, in its layout.
             hx: the initial states as the caller passed them, or None.
 
@@ -68,11 +70,13 @@ class Small:
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            return self._run(layer, x, hx)
+            return self._run(layer, describe, x, hx)
         finally:
             self._lock.release()
 
-    def _run(self, layer: Recurrent, x: Tensor, hx: Any) -> tuple[Tensor, list[Tensor]] | None:
+    def _run(
+        self, layer: Stack, describe: Callable[[], Network], x: Tensor, hx: Any
+    ) -> tuple[Tensor, list[Tensor]] | None:
         known = self._planned
         if known is None or not known.is_current():
             # Packing weights takes longer than a call. If they change with each call, as in a
@@ -81,7 +85,7 @@ class Small:
             if weights != self._weights:
                 self._weights = weights
                 return None
-            known = self._planned = planned(layer, layer.network)
+            known = self._planned = planned(layer, describe)
             self._memory = None
         plan, time = known.plan, 1 if known.batch_first else 0
         steps, rows = x.shape[time], x.shape[1 - time]
