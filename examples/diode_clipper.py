@@ -31,7 +31,7 @@ def clipped(u):
     return torch.stack(outputs, 1)
 
 
-def main(steps: int = 1500, rows: int = 256) -> tuple[float, float]:
+def main(steps: int = 300, rows: int = 80) -> tuple[float, float]:
     torch.manual_seed(0)
     t, (a, b, c, d) = torch.arange(1024).double() / RATE, torch.rand(4, rows, 3, 1).double()
     u = (1.5 * d * torch.exp(-20 * c * t) * torch.sin(6.28 * (80 * 18**a * t + b))).sum(1)
@@ -47,10 +47,10 @@ def main(steps: int = 1500, rows: int = 256) -> tuple[float, float]:
     words = "cc -O3 -march=native -shared -fPIC -x c - -o run.so -lm".split()
     subprocess.run(words, input=RUN.encode(), cwd=folder, check=True)
     run, state = ctypes.CDLL(f"{folder}/run.so").run, ctypes.create_string_buffer(1 << 16)
-    start = time.perf_counter()
+    start = time.process_time()
     for row, target in zip(x[-16:], output, strict=True):
         run(state, 1024, ctypes.c_void_p(row.data_ptr()), ctypes.c_void_p(target.data_ptr()))
-    factor = (time.perf_counter() - start) * RATE / output.numel()
+    factor = (time.process_time() - start) * RATE / output.numel()
     error = ((output - y[-16:]).square().sum() / y[-16:].square().sum()).item()
     print(f"error-to-signal ratio {error:.2%}, real-time factor of the C file {factor:.4f}")
     return error, factor

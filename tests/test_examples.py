@@ -55,7 +55,7 @@ def test_motors_are_driven_by_c():
 @pytest.mark.slow
 @needs_cc
 def test_the_learned_effect_and_the_learned_controller_are_good():
-    assert main_of("diode_clipper")()[0] < 0.02
+    assert main_of("diode_clipper")()[0] < 0.01
     pi, learned, _ = main_of("motor_control")()
     assert learned < pi
 

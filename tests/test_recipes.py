@@ -48,9 +48,13 @@ def test_the_page_of_results_has_a_row_for_every_recipe_and_no_other():
 
 
 def recipe(path):
-    """A recipe as a parameter; to generate the programs of AlgoLisp takes a minute."""
+    """A recipe as a parameter.
+
+    To generate the programs of AlgoLisp or to read hundreds of MIDI files takes a minute.
+    """
     name = f"{path.parent.name}/{path.stem}"
-    marks = [pytest.mark.slow] if path.stem.startswith("algolisp") else []
+    is_slow = path.stem.startswith("algolisp") or path.parent.name == "performance"
+    marks = [pytest.mark.slow] if is_slow or name == "tune/folk-rnn" else []
     return pytest.param(path, marks=marks, id=name)
 
 

@@ -63,6 +63,22 @@ class Functions(tt.Cell):
         return {"h": torch.tanh(near + 0.1 * (roots + steps + smooth + rest))}
 
 
+class Numbers(tt.Cell):
+    """A further input of one number as a whole row, values of parameters alone, and other names."""
+
+    gates, states, inputs = ("a",), ("h", "größe"), {"time": tt.Input(size=1)}
+
+    def __init__(self):
+        self.parameters = {"W_a": tt.Parameter(), "c3": tt.Parameter()}
+
+    def step(self, x, W, R, s, p, u):
+        decay = torch.nn.functional.softplus(p.c3)
+        late = u.time.sum(-1, keepdim=True) / 100
+        a = torch.tanh(W.a(x) + R.a(u.time) + decay * (p.W_a > 0) + late)
+        size = s.größe * torch.sigmoid(p.W_a) + a
+        return {"h": a * u.time + torch.exp(-decay) * s.h, "größe": size}
+
+
 class Sorted(tt.Cell):
     gates, states = ("h",), ("h",)
 
@@ -93,6 +109,7 @@ def moved(module):
 MODULES = {
     **{name.replace("-", "_"): lambda n=name: layer(n, num_layers=2) for name in tt.cells.names()},
     "mixed": lambda: moved(layer(Mixed())),
+    "numbers": lambda: moved(layer(Numbers())),
     "functions": lambda: layer(Functions(), num_layers=2),
     "projected": lambda: layer("lstm", 3, 6, num_layers=2, proj_size=4),
     "residual": lambda: layer("gru", 6, 6, num_layers=3, residual=True),
@@ -102,9 +119,10 @@ MODULES = {
     "no_bias": lambda: layer("gru", bias=False, num_layers=2, dropout=0.5),
     "one_unit": lambda: layer("lstm", 1, 1),
     "wide": lambda: layer("gru", 37, 33),
+    "blocks": lambda: layer("lstm", 5, 70),  # more rows than a block of a stored matrix has
     "normed": lambda: nn.utils.parametrizations.weight_norm(layer("gru"), "weight_hh_l0"),
     "torch_like": lambda: tt.LSTM(3, 6, 2, batch_first=True, dtype=torch.float64),
-    **{name: lambda m=make: m().double() for name, make in MODELS.items()},
+    **{n.replace("-", "_"): lambda m=make: m().double() for n, make in MODELS.items()},
 }
 
 
@@ -136,9 +154,8 @@ def expected(module, x):
 
 
 def input_of(module):
-    embedding = getattr(module, "embedding", None)
-    if embedding is not None:
-        return torch.randint(embedding.num_embeddings, (T,))
+    if getattr(module, "embedding", None) is not None:
+        return torch.randint(module.vocab_size, (T,))
     recurrent = module if isinstance(module, tt.Recurrent) else module.recurrent
     return torch.randn(T, recurrent.input_size, dtype=torch.float64)
 

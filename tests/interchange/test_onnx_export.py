@@ -93,10 +93,10 @@ def test_the_file_says_what_it_needs_and_has_one_node_a_layer(name, tmp_path):
     }
 
 
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(("tied", "one_hot"), [(True, False), (False, False), (False, True)])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "lstm-cifg"])
-def test_a_language_model_writes_the_same_text(cell, tied, tmp_path):
-    model = LanguageModel(11, cell=cell, hidden_size=8, tied=tied, dropout=0.5)
+def test_a_language_model_writes_the_same_text(cell, tied, one_hot, tmp_path):
+    model = LanguageModel(11, cell=cell, hidden_size=8, tied=tied, one_hot=one_hot, dropout=0.5)
     # The initial weights give nearly equal scores, which would hide errors.
     with torch.no_grad():
         for parameter in model.parameters():

@@ -30,6 +30,7 @@ MODELS = {
     "gru": lambda: tt.GRU(3, 4, batch_first=True).double(),
     "rnn": lambda: tt.RNN(3, 4, nonlinearity="relu"),
     "model": lambda: LanguageModel(7, cell="gru", hidden_size=8, dropout=0.1),
+    "one-hot": lambda: LanguageModel(7, one_hot=True, hidden_size=8),
     "tied": lambda: LanguageModel(7, cell="lstm-cifg", hidden_size=8, tied=True),
     "one": lambda: OneNetwork(
         *(7, 5), cell="gru", hidden_size=8, num_layers=2, dropout=0.2, pad=2, bos=4, eos=0

@@ -423,8 +423,10 @@ def test_the_packed_weights_are_freed_with_the_last_stream():
 # Language models.
 
 
-def test_a_language_model_runs_by_a_plan():
-    model = LanguageModel(11, hidden_size=9, num_layers=2, dropout=0.3, residual=True).train()
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_a_language_model_runs_by_a_plan(one_hot):
+    options = {"dropout": 0.3, "residual": True, "one_hot": one_hot}
+    model = LanguageModel(11, hidden_size=9, num_layers=2, **options).train()
     tokens = torch.randint(11, (2, 8))
     stream = model.stream()
     scores = torch.stack([stream.step(token) for token in tokens.unbind(1)], 1)

@@ -17,7 +17,7 @@ def runs_by_a_plan(layer, x, hx=None):
     """Whether the layer, called again, uses its plan; the outputs are those of other ways."""
     with torch.no_grad():
         layer(x, hx)
-        results = layer._small.run(layer, x, hx)
+        results = layer._small.run(layer, layer.network, x, hx)
         y, last = layer(x, hx)
     exact = copy.deepcopy(layer)
     exact.backend = "reference"
@@ -77,13 +77,23 @@ def test_a_call_uses_weights_states_and_options_that_have_changed():
         assert runs_by_a_plan(layer, x)
 
 
+def test_weights_that_change_with_each_call_are_not_packed():
+    layer, x = tt.LSTM(3, 5), torch.randn(4, 2, 3)
+    with torch.no_grad():
+        for _ in range(4):
+            y, _ = layer(x)
+            assert layer._small._planned is None
+            torch.testing.assert_close(y, copy.deepcopy(layer)(x)[0])
+            layer.weight_hh_l0.mul_(0.9)
+
+
 def test_a_layer_that_drops_values_draws_them_anew():
     layer = tt.LSTM(3, 32, num_layers=2, dropout=0.5)
     x = torch.randn(4, 2, 3)
     with torch.no_grad():
         outputs = [layer(x)[0] for _ in range(4)]
         assert not any(torch.equal(outputs[0], y) for y in outputs[1:])
-        assert layer._small.run(layer, x, None) is None
+        assert layer._small.run(layer, layer.network, x, None) is None
     assert runs_by_a_plan(layer.eval(), x)
 
 
@@ -95,8 +105,8 @@ def test_calls_with_gradients_lengths_or_few_steps_go_their_own_way():
         whole, _ = layer(x)
         y, _ = layer(x, lengths=[6, 4])
         assert not y[4:, 1].any()
-        assert layer._small.run(layer, x[:2], None) is None
-        assert layer._small.run(layer, torch.randn(6, 17, 3), None) is None
+        assert layer._small.run(layer, layer.network, x[:2], None) is None
+        assert layer._small.run(layer, layer.network, torch.randn(6, 17, 3), None) is None
         *_, traced = layer(x, return_trace=True)
         assert traced
     y, _ = layer(x)

@@ -8,6 +8,7 @@ import torch
 
 from throughtime.cli.main import main
 from throughtime.data.music import read_midi, score_of
+from throughtime.interchange.streamed import parts_of
 from throughtime.models import LanguageModel
 from throughtime.tasks.loading import load_run
 from throughtime.tasks.tune import ComposingOptions, TuneConfig, TuneTask
@@ -56,6 +57,11 @@ def test_the_network_of_folk_rnn_has_its_parameters():
     assert model.embedding(torch.tensor([[3, 0]])).argmax(-1).tolist() == [[3, 0]]
     assert model.embedding(torch.tensor([5])).sum() == 1
     assert "embedding.weight" not in model.state_dict()
+    # Programs that run step by step look the rows up in a table.
+    tokens = torch.tensor([4, 0, 136])
+    embedding = parts_of("test", model).embedding
+    assert embedding is not None
+    assert torch.equal(embedding(tokens), model.embedding(tokens))
 
 
 @pytest.mark.parametrize("options", [{"tied": True, "hidden_size": 20}, {"embedding_size": 7}])

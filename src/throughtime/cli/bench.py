@@ -21,7 +21,7 @@ from throughtime.cli import completion
 from throughtime.cli.parser import Parser
 from throughtime.kernels import BACKENDS
 from throughtime.kernels.cpp.compiler import CompileError
-from throughtime.measuring import benchmark
+from throughtime.measuring import benchmark, live
 from throughtime.measuring.benchmark import Point, Setup, Size
 from throughtime.measuring.settings import PACKAGES
 from throughtime.tasks.run import written_whole
@@ -39,9 +39,17 @@ _RAGGED = (
 _MEMORY = "The peak memory of one training step beyond weights and input, in MiB."
 _FIRST = "The first training step of a process; cold compiles the kernels, warm loads them."
 
+_STREAM = (
+    "A step of a stream on one thread, with the states of the step before and as many inputs as "
+    "units. A ratio is our time divided by that of the peer. onnxruntime runs the file of "
+    "save_onnx, module is our layer called with one step."
+)
+
 _BUSY = 0.5
 
 # These options have an effect on the measurement of speed only.
+_OF_STREAM = ("num_layers", "weights")
+_NOT_OF_STREAM = ("steps", "input_size", "dtype")
 _OF_SPEED = ("modes", "rounds", "seconds", "peers", "backend", "save", "ragged", "per_flop")
 
 
@@ -74,6 +82,8 @@ def main(argv: Sequence[str]) -> int:
             return _memory(report, grid, setup)
         if kind == "first_call":
             return _first_call(report, grid, setup)
+        if kind == "stream":
+            return _stream(report, grid, args["num_layers"], args["weights"])
         return _speed(report, grid, args["modes"], setup)
     finally:
         torch.set_num_threads(before)
@@ -132,12 +142,19 @@ def _parser() -> Parser:
         default=False,
         help="measure the first training step of a process",
     )
+    add("--stream", type=bool, default=False, help="measure a step of a stream")
+    add("--num_layers", type=int, default=1, help="L, the layers of a stream")
+    add(
+        "--weights",
+        type=Literal["bfloat16", "int8"] | None,
+        help="the type of the weights of a stream",
+    )
     add("--json", type=str | None, help="a file for all figures; - is the standard output")
     return parser
 
 
 def _kind(options: Mapping[str, Any], args: Mapping[str, Any]) -> str:
-    """The kind of measurement: speed, memory or first_call.
+    """The kind of measurement: speed, memory, first_call or stream.
 
     Args:
         options: the options on the command line.
@@ -146,12 +163,21 @@ def _kind(options: Mapping[str, Any], args: Mapping[str, Any]) -> str:
     Raises:
         ValueError: for an option that has no effect on this measurement.
     """
-    if args["memory"] and args["first_call"]:
-        raise ValueError("--memory and --first_call are two measurements; ask for one at a time.")
-    kind = "memory" if args["memory"] else "first_call" if args["first_call"] else "speed"
+    kinds = [name for name in ("memory", "first_call", "stream") if args[name]]
+    if len(kinds) > 1:
+        raise ValueError(
+            f"--{kinds[0]} and --{kinds[1]} are two measurements; ask for one at a time."
+        )
+    kind = kinds[0] if kinds else "speed"
     for name in _OF_SPEED:
         if kind != "speed" and name in options:
             raise ValueError(f"--{name} has no effect with --{kind}; leave it out.")
+    for name in _NOT_OF_STREAM if kind == "stream" else _OF_STREAM:
+        if name in options:
+            state = "with" if kind == "stream" else "without"
+            raise ValueError(f"--{name} has no effect {state} --stream; leave it out.")
+    if args["num_layers"] < 1:
+        raise ValueError(f"--num_layers: expected 1 or more, got {args['num_layers']}.")
     if "save" in options and args["modes"] == ["inference"]:
         raise ValueError("--save has no effect on inference, which keeps nothing; leave it out.")
     if "seconds" in options and args["rounds"] is not None:
@@ -386,3 +412,29 @@ def _first_call(report: _Report, grid: Iterable[tuple[str, Size]], setup: Setup)
         )
     report.show([_FIRST], table)
     return 0
+
+
+def _stream(
+    report: _Report, grid: Iterable[tuple[str, Size]], num_layers: int, weights: str | None
+) -> int:
+    table = _table("cell", "BxH", "L", "ours us", *live.PEERS, "error")
+    errors: list[str] = []
+
+    def measure(name: str, size: Size) -> dict[str, Any]:
+        torch.set_num_threads(1)
+        return dataclasses.asdict(
+            live.measure(name, size.hidden, num_layers, size.batch, weights=weights)
+        )
+
+    for point in _each(report, grid, measure):
+        size = f"{point['batch']}x{point['hidden']}"
+        errors += [f"{point['cell']} {size}, {k}: {why}" for k, why in point["errors"].items()]
+        table.add_row(
+            *(point["cell"], size, str(num_layers), _or_dash(point["us"].get("ours"), "{:.1f}")),
+            *(_or_dash(point["ratios"].get(peer), "{:.2f}x") for peer in live.PEERS),
+            f"{point['error']:.1e}",
+        )
+    report.show([_STREAM, "The error is that of our outputs, relative to their norm."], table)
+    for why in errors:
+        print(f"throughtime bench: {why}; no speed.", file=sys.stderr)
+    return 1 if errors else 0

@@ -19,8 +19,10 @@ from typing import Any
 from throughtime import tasks
 from throughtime.checks import nearest, unknown
 from throughtime.cli.parser import Parser
+from throughtime.cli.table_search import SEARCH, check_search, drawn_settings
 from throughtime.inspection.metrics import read_metrics
 from throughtime.inspection.table import Row, in_lines, sources, write_table
+from throughtime.inspection.table_search import search_html
 from throughtime.reading import Entries, Maybe, json_of, path_of, typed, yaml_of
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.task import Figure
@@ -43,11 +45,10 @@ _ROW = Entries(
 _TABLE = Entries(
     {
         "about": dict[str, Any],
-        "over": dict[str, list[Any]],
         "figures": list[str] | dict[str, list[str]],
         "runs": Entries(others=_ROW),
     },
-    {"split": Maybe(str)},
+    {"split": Maybe(str), "over": dict[str, list[Any]], "search": SEARCH},
 )
 
 
@@ -200,6 +201,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("name", type=str, help="a file, or the name of one in recipes/tables")
     parser.add_argument("--folder", type=str | None, help="where the runs lie (runs/tables/NAME)")
     parser.add_argument("--jobs", type=int | None, help="trainings at a time (the processor cores)")
+    parser.add_argument(
+        "--trials", type=int | None, help="trials of each row of a random search (as in the table)"
+    )
     args = parser.complete(parser.parse(argv))
     path = _file(args["name"])
     folder = path_of("--folder", args["folder"] or str(Path("runs", "tables", path.stem)))
@@ -207,6 +211,12 @@ def main(argv: Sequence[str]) -> int:
     if jobs < 1:
         parser.error(f"--jobs: expected at least 1, got {jobs}")
     table = read_table(path)
+    if args["trials"] is not None:
+        if "search" not in table:
+            parser.error(f"--trials: {path} has no search, so it would have no effect")
+        if args["trials"] < 2:
+            parser.error(f"--trials: expected at least 2, got {args['trials']}")
+        table["search"] = table["search"] | {"trials": args["trials"]}
     trainings = trainings_of(path, table, folder)
     for training in trainings:
         training.result()
@@ -219,7 +229,11 @@ def main(argv: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     about = {name: text for name, text in table["about"].items() if name != "title"}
     title = str(table["about"].get("title", path.stem))
-    write_table(page, title, about, rows, figures, next(iter(table["over"])))
+    over, more = next(iter(table.get("over", {"trial": []}))), list[str]()
+    if "search" in table:
+        name, figure = next(iter(figures.items()))
+        more = search_html(rows, name, figure, table["search"]["ranges"])
+    write_table(page, title, about, rows, figures, over, more)
     print(in_lines(rows, figures))
     for sentence in sources(rows):
         print(sentence)
@@ -249,7 +263,11 @@ def read_table(path: Path) -> dict[str, Any]:
         ValueError: for a missing or unknown entry, or one of a wrong type.
     """
     table = typed(str(path), yaml_of(path), _TABLE)
-    if len(table["over"]) != 1 or not next(iter(table["over"].values())):
+    if ("over" in table) == ("search" in table):
+        raise ValueError(f"{path}: expected one of the entries over and search.")
+    if "search" in table:
+        check_search(str(path), table["search"])
+    elif len(table["over"]) != 1 or not next(iter(table["over"].values())):
         raise ValueError(
             f"{path}: over: expected one setting with a list of values, such as `seed: [1, 2]`."
         )
@@ -319,26 +337,36 @@ def trainings_of(path: Path, table: Mapping[str, Any], folder: Path) -> list[_Tr
     Raises:
         ValueError: for a recipe or a task that does not exist.
     """
-    ((setting, values),) = table["over"].items()
     trainings = []
     for number, (row, entry) in enumerate(table["runs"].items(), 1):
         recipe = path.parent.parent / f"{entry['recipe']}.yaml"
         if not recipe.is_file():
             raise ValueError(f"{path}: runs: {row}: recipe: there is no file {recipe}.")
         tasks.get(recipe.parent.name)
-        settings = entry.get("settings", {})
-        for value in values:
+        for name, settings in _repeated(table, row):
             trainings.append(
                 _Training(
                     row,
-                    f"{setting} {value}",
+                    name,
                     recipe,
-                    settings | {setting: value},
+                    entry.get("settings", {}) | settings,
                     list(_figures_by_split(table)),
-                    folder / f"{number}-{_as_file_name(row)}" / f"{setting}-{value}",
+                    folder / f"{number}-{_as_file_name(row)}" / name.replace(" ", "-"),
                 )
             )
     return trainings
+
+
+def _repeated(table: Mapping[str, Any], row: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The names of the trainings of a row, each with the settings in which it differs."""
+    if "search" in table:
+        search = table["search"]
+        for trial in range(1, search["trials"] + 1):
+            yield f"trial {trial}", drawn_settings(search["ranges"], row, trial)
+        return
+    ((setting, values),) = table["over"].items()
+    for value in values:
+        yield f"{setting} {value}", {setting: value}
 
 
 def _as_file_name(name: str) -> str:
@@ -422,6 +450,7 @@ def _rows(
             row.failures.append(failures[str(training.folder)])
         if result is None:
             continue
+        row.settings[training.name] = training.settings
         row.results[training.name] = {
             name: float(value) for name, value in result.items() if isinstance(value, int | float)
         }

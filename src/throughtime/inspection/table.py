@@ -30,6 +30,7 @@ class Row:
         parameters: the number of parameters of the network; None before its first training.
         number: how many trainings there are to be.
         failures: why trainings failed, one sentence each.
+        settings: the settings of each finished training that differ from the recipe.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Row:
     parameters: int | None = None
     number: int = 0
     failures: list[str] = field(default_factory=list)
+    settings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def values(self, figure: str) -> list[float]:
         """The figure of each finished training that has it."""
@@ -115,6 +117,7 @@ def write_table(
     rows: Sequence[Row],
     figures: Mapping[str, Figure],
     over: str,
+    more: Sequence[str] = (),
 ) -> None:
     """Writes the table as a self-contained web page with one picture.
 
@@ -125,6 +128,7 @@ def write_table(
         rows: the networks.
         figures: the figures that are shown, by name; the picture shows the first.
         over: the setting that differs between the trainings of a row ("seed").
+        more: further HTML elements, below the picture.
     """
     name, figure = next(iter(figures.items()))
     columns, *lines = _table(rows, figures)
@@ -140,6 +144,7 @@ def write_table(
         *(f'<p class="failed">{_text(text)}</p>' for row in rows for text in row.failures),
         f"<h2>{_text(name.replace('_', ' '))} of each training</h2>",
         _picture(rows, name, figure),
+        *more,
         f"<h2>Each training</h2><p>One column for each {_text(over)}.</p>",
         *(_each(rows, name) for name in figures),
     ]

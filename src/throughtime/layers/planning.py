@@ -29,13 +29,14 @@ class Network:
 
     Args:
         recurrent: the recurrent layers.
-        embedding: the embedding of the tokens that the layers read, or None.
+        embedding: the embedding of the tokens that the layers read, which takes rows of its
+            ``weight``; or None.
         head: the linear map of their outputs, or None.
         refusal: why a call of the module is more than its parts one after the other; else empty.
     """
 
     recurrent: Stack
-    embedding: nn.Embedding | None = None
+    embedding: nn.Module | None = None
     head: nn.Linear | None = None
     refusal: str = ""
 
@@ -51,14 +52,13 @@ class Network:
         for name in layer._shapes:
             if name not in layer._parameters and name not in layer._buffers:
                 why.append(f"{name} is computed anew for each call")
-        for kind, part in ((nn.Embedding, self.embedding), (nn.Linear, self.head)):
-            if part is not None and type(part) is not kind:
-                why.append(f"a part of the module is a {type(part).__name__}")
-        if self.embedding is not None and self.embedding.max_norm is not None:
+        if self.head is not None and type(self.head) is not nn.Linear:
+            why.append(f"the head is a {type(self.head).__name__}")
+        if getattr(self.embedding, "max_norm", None) is not None:
             why.append("the embedding has max_norm, which changes its weights as they are read")
         if self.embedding is not None and layer.cell.given_inputs:
             why.append("the cell has further inputs")
-        weights = [part.weight for part in (self.embedding, self.head) if part is not None]
+        weights: list[Any] = [p.weight for p in (self.embedding, self.head) if p is not None]
         if any(w.dtype != layer.dtype or w.device.type != "cpu" for w in weights):
             why.append("the weights of the module differ in dtype or device")
         return why
@@ -147,9 +147,10 @@ class Planned:
                 self.why = reasons(layers, weights)
                 if not self.why:
                     embedding, head = network.embedding, network.head
+                    table: Any = None if embedding is None else embedding.weight
                     self.plan = Plan(
                         layers,
-                        None if embedding is None else embedding.weight,
+                        table,
                         None if head is None else Head(head.weight, head.bias),
                         weights,
                     )

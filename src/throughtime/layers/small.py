@@ -8,7 +8,8 @@ and checks in each call whether that still holds.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,10 +18,8 @@ from torch.autograd import forward_ad
 from throughtime.kernels.cpp.plan_memory import Memory
 from throughtime.kernels.graph.random import new_seed
 from throughtime.kernels.transforms import is_intercepted
-from throughtime.layers.planning import Planned, fits, planned
-
-if TYPE_CHECKING:
-    from throughtime.layers.recurrent import Recurrent
+from throughtime.layers.planning import Network, Planned, fits, planned
+from throughtime.layers.stack import Stack
 
 __all__ = ["Small"]
 
@@ -41,7 +40,8 @@ class Small:
         self._planned: Planned | None = None
         self._memory: Memory | None = None
         self._initial: tuple[Tensor, ...] = ()
-        self._was_called = False
+        # The weights of the last call that went another way.
+        self._weights: list[tuple[int, int]] = []
 
     def __deepcopy__(self, memo: Any) -> Small:
         return Small()
@@ -49,45 +49,43 @@ class Small:
     def __reduce__(self) -> Any:
         return Small, ()
 
-    def run(self, layer: Recurrent, x: Any, hx: Any) -> tuple[Tensor, list[Tensor]] | None:
+    def run(
+        self, layer: Stack, describe: Callable[[], Network], x: Any, hx: Any
+    ) -> tuple[Tensor, list[Tensor]] | None:
         """The output of a call, and the last states, each (L, B, size).
 
         Args:
             layer: the layer that is called.
+            describe: returns its parts.
             x: its input, in its layout.
             hx: the initial states as the caller passed them, or None.
 
         Returns:
-            None if the call is not small, is the first one, or must go another way.
+            None if the call is not small, is the first one with these weights, or must go another
+            way.
         """
-        if type(x) is not Tensor or x.dim() != 3 or not self._is_plain(layer, x):
-            return None
-        if not self._was_called:
-            self._was_called = True
+        if type(x) is not Tensor or x.dim() != 3 or not _is_plain(x):
             return None
         # Another thread may be running this layer.
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            return self._run(layer, x, hx)
+            return self._run(layer, describe, x, hx)
         finally:
             self._lock.release()
 
-    def _is_plain(self, layer: Recurrent, x: Tensor) -> bool:
-        """Whether nothing but the results of the call is asked for."""
-        return not (
-            torch.is_grad_enabled()
-            or not x.is_cpu
-            or is_intercepted()
-            or torch._C._is_any_autocast_enabled()
-            or forward_ad._current_level >= 0
-            or x.layout is not torch.strided
-        )
-
-    def _run(self, layer: Recurrent, x: Tensor, hx: Any) -> tuple[Tensor, list[Tensor]] | None:
+    def _run(
+        self, layer: Stack, describe: Callable[[], Network], x: Tensor, hx: Any
+    ) -> tuple[Tensor, list[Tensor]] | None:
         known = self._planned
         if known is None or not known.is_current():
-            known = self._planned = planned(layer, layer.network)
+            # Packing weights takes longer than a call. If they change with each call, as in a
+            # search by evolution, no plan is made.
+            weights = [(id(p), p._version) for p in layer.parameters() if not p.is_inference()]
+            if weights != self._weights:
+                self._weights = weights
+                return None
+            known = self._planned = planned(layer, describe)
             self._memory = None
         plan, time = known.plan, 1 if known.batch_first else 0
         steps, rows = x.shape[time], x.shape[1 - time]
@@ -118,3 +116,15 @@ class Small:
             memory.set_seeds([int(new_seed(x.device)) for _ in plan.layers])
         memory.piece(x, y, time)
         return y, memory.states
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether nothing but the results of the call is asked for."""
+    return not (
+        torch.is_grad_enabled()
+        or not x.is_cpu
+        or is_intercepted()
+        or torch._C._is_any_autocast_enabled()
+        or forward_ad._current_level >= 0
+        or x.layout is not torch.strided
+    )

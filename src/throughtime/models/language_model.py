@@ -143,8 +143,11 @@ class LanguageModel(nn.Module):
 
     def network(self) -> Network:
         """The parts of the model that the compiled plan of a stream runs."""
-        is_own = type(self).forward is not LanguageModel.forward or "forward" in vars(self)
-        refusal = "forward is overridden" if is_own else self.recurrent.network().refusal
+        refusal = self.recurrent.network().refusal
+        if type(self).forward is not LanguageModel.forward or "forward" in vars(self):
+            refusal = "forward is overridden"
+        elif type(self.embedding) not in (nn.Embedding, OneHot):
+            refusal = f"the embedding is a {type(self.embedding).__name__}"
         return Network(self.recurrent, self.embedding, self.scores, refusal)
 
     def forward(

@@ -134,11 +134,6 @@ class SoundFeatures:
         """The names of the features."""
         return self.spectral.names
 
-    @property
-    def has_gaps(self) -> bool:
-        """Whether the last feature is the time since the step before; frames are equally far."""
-        return False
-
     def length(self, samples: np.ndarray) -> int:
         """The number of frames of a sound."""
         return self.spectral.num_frames(len(samples))

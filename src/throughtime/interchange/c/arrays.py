@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.kernels.printing.c import number
+from throughtime.kernels.printing.c_functions import BLOCK
+from throughtime.kernels.printing.c_text import number
 
 __all__ = ["Arrays"]
 
@@ -45,13 +46,14 @@ class Arrays:
         array = np.ascontiguousarray(value.detach().cpu().to(torch.float64).numpy()).astype(kind)
         return self._add(self._reals, "weights", name, array.reshape(-1))
 
-    def matrix(self, name: str, value: Tensor, by_columns: bool = True) -> tuple[str, str]:
+    def matrix(self, name: str, value: Tensor, in_blocks: bool = True) -> tuple[str, str]:
         """Adds a matrix.
 
         Args:
             name: its name.
             value: (rows, columns).
-            by_columns: whether the numbers of a column are neighbours, otherwise those of a row.
+            in_blocks: whether it is stored in blocks of rows, each of them column by column;
+                otherwise row by row.
 
         Returns:
             The expressions of the matrix, and of the scales of its rows; the latter is empty if it
@@ -59,10 +61,10 @@ class Arrays:
         """
         value = value.detach().cpu().to(torch.float64)
         if not self.is_int8:
-            return self.vector(name, value.T if by_columns else value), ""
+            return self.vector(name, _in_blocks(value) if in_blocks else value), ""
         scales = value.abs().amax(1) / 127
         whole = torch.where(scales[:, None] > 0, value / scales[:, None], 0.0).round()
-        array = (whole.T if by_columns else whole).contiguous().numpy().astype(np.int8).reshape(-1)
+        array = (_in_blocks(whole) if in_blocks else whole.flatten()).numpy().astype(np.int8)
         return self._add(self._bytes, "bytes", name, array), self.vector(f"scale_{name}", scales)
 
     def _add(
@@ -112,6 +114,11 @@ class Arrays:
         for name, array in self._bytes:
             lines += _declaration("int8_t", f"{self.prefix}{name}", [str(int(v)) for v in array])
         return lines
+
+
+def _in_blocks(matrix: Tensor) -> Tensor:
+    """The numbers of a matrix block by block, each block column by column."""
+    return torch.cat([block.T.flatten() for block in matrix.split(BLOCK)])
 
 
 def _declaration(kind: str, name: str, numbers: list[str]) -> list[str]:

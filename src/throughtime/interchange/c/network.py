@@ -13,15 +13,11 @@ from torch import Tensor, nn
 from throughtime.interchange.c.arrays import Arrays
 from throughtime.interchange.steps import StepWeights, further_inputs, traced
 from throughtime.interchange.streamed import Streamed
-from throughtime.kernels.printing.c import (
-    Layout,
-    MatrixUse,
-    StepInC,
-    function_text,
-    identifier,
-    number,
-    step_in_c,
-)
+from throughtime.kernels.graph.functions import Untraceable
+from throughtime.kernels.graph.graph import Node, evaluate
+from throughtime.kernels.printing.c import StepInC, step_in_c
+from throughtime.kernels.printing.c_order import Layout, MatrixUse
+from throughtime.kernels.printing.c_text import function_text, identifier, number
 
 __all__ = ["Network"]
 
@@ -124,11 +120,15 @@ class Network:
 
     def _embedding(self, embedding: nn.Embedding) -> str:
         E = embedding.embedding_dim
-        self.table = self.arrays.matrix("embedding", embedding.weight, by_columns=False)
+        self.table = self.arrays.matrix("embedding", embedding.weight, in_blocks=False)
         table, scales = self.table
         target = self._buffer(E)
         scale = f" * {scales}[token]" if scales else ""
-        value = f"({self.real}){table}[token * {E} + k]" if scales else f"{table}[token * {E} + k]"
+        value = (
+            f"({self.real}){table}[(size_t)token * {E} + (size_t)k]"
+            if scales
+            else f"{table}[(size_t)token * {E} + (size_t)k]"
+        )
         self.step.append(self._loop(E, f"{_at(target)} = {value}{scale};"))
         return target
 
@@ -177,6 +177,12 @@ class Network:
             stored = self.arrays.matrix(use.name, matrix)
             return self._product(use.name, matrix.shape, stored, bias, operand, target)
 
+        own = {("parameter", name): value.double() for name, value in weights.vectors.items()}
+
+        def constant(node: Node) -> str:
+            (value,) = evaluate([node], own)
+            return self.arrays.vector(f"c{node.index}{suffix}", value)
+
         layout = Layout(
             H=layer.hidden_size,
             features=layer.input_size if l == 0 else layer.output_size,
@@ -185,26 +191,34 @@ class Network:
             suffix=suffix,
             real=real,
             prefix=self.prefix,
+            constant=constant,
             product=product,
         )
-        written = step_in_c(step, layout)
+        try:
+            written = step_in_c(step, layout)
+        except Untraceable as reason:
+            raise ValueError(
+                f"{self.who}: the cell {layer.cell.title} cannot be exported: {reason}."
+            ) from reason
         self.operations += written.operations
         self.calls += written.functions
         text = "\n".join(written.lines)
-        own: list[str] = []
+        pointers: list[str] = []
         for name, value in weights.vectors.items():
-            if _is_read(f"p_{identifier(name)}", text):
-                place = self.arrays.vector(f"{identifier(name)}{suffix}", value)
-                own.append(f"const {real} *const p_{identifier(name)} = {place};")
+            pointer = f"p_{identifier(name)}"
+            if _is_read(pointer, text):
+                place = self.arrays.vector(f"{pointer}{suffix}", value)
+                pointers.append(f"const {real} *const {pointer} = {place};")
         read = ["x", *(f"u_{identifier(name)}" for name in self.inputs)]
         changed = [*(f"s_{identifier(name)}" for name in layer.state_sizes), "y", "scratch"]
         parameters = [f"const {real} *restrict {name}" for name in read]
         parameters += [f"{real} *restrict {name}" for name in changed]
         parameters += self.weight_parameters
+        text = "\n".join((text, *pointers))
         unused = [n for n in (*read, *changed, *self.weight_names) if not _is_read(n, text)]
         void = [f"(void){name};" for name in unused]
         head = f"static void {self.prefix}step{suffix}({', '.join(parameters)})"
-        self.functions.append(function_text(head, ["int k;", *own, *void, *written.lines]))
+        self.functions.append(function_text(head, ["int k;", *pointers, *void, *written.lines]))
         return written
 
     def _product(
@@ -215,7 +229,7 @@ class Network:
         bias: Tensor | None,
         operand: str,
         target: str,
-        by_columns: bool = True,
+        in_blocks: bool = True,
     ) -> list[str]:
         """The statements of a product with a matrix, plus the bias.
 
@@ -225,7 +239,7 @@ class Network:
             matrix: the expressions of the matrix and of its scales.
             bias: its bias.
             operand, target: the arrays that are read and written.
-            by_columns: whether the numbers of a column are neighbours, otherwise those of a row.
+            in_blocks: how the matrix is stored; see :meth:`Arrays.matrix`.
         """
         (rows, columns), (place, scales) = shape, matrix
         zero = number(0.0, self.real)
@@ -233,7 +247,7 @@ class Network:
         self.multiplications += rows * columns
         self.operations += rows * ((bias is not None) + bool(scales))
         lines = [self._loop(rows, f"{_at(target)} = {zero if scales else own};")]
-        function = "product" if by_columns else "product_by_rows"
+        function = "product" if in_blocks else "product_by_rows"
         lines.append(f"{self.prefix}{function}({rows}, {columns}, {place}, {operand}, {target});")
         if scales:
             plus = "" if bias is None else f" + {own}"

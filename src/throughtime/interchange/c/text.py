@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Sequence
 
 from throughtime.interchange.c.network import Network
-from throughtime.kernels.printing.c import function_text, identifier
 from throughtime.kernels.printing.c_functions import functions
+from throughtime.kernels.printing.c_text import function_text, identifier
 
 __all__ = ["header_text", "source_text"]
 
@@ -73,7 +73,10 @@ def _about(network: Network, about: str, bytes_of_state: int) -> list[str]:
     stored = f"as {network.real}"
     if arrays.is_int8:
         stored = "8 bits for each weight of a matrix, the rest as float"
-    described = [f"     {line}".rstrip() for line in about.replace("*/", "* /").splitlines()]
+    described = [
+        f"     {line}".rstrip()
+        for line in about.replace("*/", "* /").replace("/*", "/ *").splitlines()
+    ]
     return [
         "/* A recurrent network that runs one step at a time, written by throughtime.",
         "",

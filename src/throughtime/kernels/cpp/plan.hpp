@@ -124,13 +124,16 @@ template <class S, class Q> int64_t linear_size(int64_t inputs, int64_t outputs)
 template <class Q>
 void pack_narrow_outputs(
     Q* to, int64_t stride, const float* rows, int64_t inputs, int64_t outputs, float* scales) {
+    constexpr int64_t TOGETHER = Product<float, Q>::TOGETHER;
     for (int64_t l = 0; l < int64_t(Simd<float>::LANES); ++l) {
         float largest = 0;
         for (int64_t k = 0; l < outputs && k < inputs; ++k)
             largest = larger(largest, rows[l * inputs + k]);
         const float scale = scale_of(largest), inverse = inverse_of(scale);
-        for (int64_t k = 0; k < inputs; ++k)
-            narrow_weight(to + k * stride + l, l < outputs ? rows[l * inputs + k] : 0, inverse);
+        for (int64_t k = 0; k < round_up(inputs, TOGETHER); ++k)
+            narrow_weight(
+                to + k / TOGETHER * stride + l * TOGETHER + k % TOGETHER,
+                l < outputs && k < inputs ? rows[l * inputs + k] : 0, inverse);
         if (IS_SCALED<Q>) scales[l] = scale;
     }
 }
@@ -149,7 +152,7 @@ void pack_linear(const S* matrix, int64_t inputs, int64_t outputs, char* to) {
                 pack_units(p, tile * TOGETHER, matrix, inputs, inputs, unit, lanes, true);
             } else {
                 auto* scales = (float*)((Q*)to + panel_of_linear<S, Q>(inputs)) + v * LANES;
-                pack_narrow_outputs(p, tile, matrix + unit * inputs, inputs, lanes, scales);
+                pack_narrow_outputs(p, tile * TOGETHER, matrix + unit * inputs, inputs, lanes, scales);
             }
         }
 }

@@ -112,6 +112,13 @@ template <> struct Product<float, bfloat16> {
     TT_INLINE Vec<float> add(Vec<float> total, Vec<float> a, Vec<float> w) { return total + a * w; }
 };
 
+#if defined(__AVX512BW__) && defined(__AVX512VNNI__) && TT_VECTOR_BYTES == 64
+#define TT_INTEGER_DOT 1
+// See accumulate_integers.
+template <> struct Product<float, int8_t> {
+    static constexpr int TOGETHER = 2;
+};
+#else
 template <> struct Product<float, int8_t> {
     static constexpr int TOGETHER = 1;
     TT_INLINE Vec<float> spread(const float* a) { return splat(*a); }
@@ -119,18 +126,11 @@ template <> struct Product<float, int8_t> {
         typedef int8_t Bytes __attribute__((vector_size(BYTES / 4)));
         Bytes b;
         memcpy(&b, p, BYTES / 4);
-#if defined(__AVX512F__) && TT_VECTOR_BYTES == 64 && !defined(__clang__)
-        // GCC 12 widens in several steps; this is one instruction.
-        typedef char Chars __attribute__((vector_size(16)));
-        const Signed<float> wide =
-            __builtin_ia32_pmovsxbd512_mask((Chars)b, Signed<float>{}, (unsigned short)-1);
-#else
-        const Signed<float> wide = __builtin_convertvector(b, Signed<float>);
-#endif
-        return __builtin_convertvector(wide, Vec<float>);
+        return __builtin_convertvector(__builtin_convertvector(b, Signed<float>), Vec<float>);
     }
     TT_INLINE Vec<float> add(Vec<float> total, Vec<float> a, Vec<float> w) { return total + a * w; }
 };
+#endif
 
 template <> struct Product<bfloat16> {
     static constexpr int TOGETHER = 2;
@@ -177,12 +177,120 @@ template <class A> constexpr bool is_equal<A, A> = true;
 
 TT_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+// A weight in the type of packed weights; `inverse` is one divided by its scale.
+TT_INLINE void narrow_weight(bfloat16* to, float w, float) { *to = to_bfloat16(w); }
+TT_INLINE void narrow_weight(int8_t* to, float w, float inverse) {
+    const float q = w * inverse;
+    // NaN if the weight or the scale is no number; the scale then makes the result NaN.
+    *to = q == q ? int8_t(q < 0 ? q - 0.5f : q + 0.5f) : int8_t(0);
+}
+// The scale by which the largest of some weights becomes 127.
+TT_INLINE float scale_of(float largest) { return largest / 127; }
+TT_INLINE float inverse_of(float scale) { return scale == 0 ? 0 : 1 / scale; }
+TT_INLINE float larger(float most, float w) {
+    const float size = w < 0 ? -w : w;
+    return size > most || size != size ? size : most;
+}
+
+#ifdef TT_INTEGER_DOT
+// Rounds some elements of an operand to integers of 16 bits, whose largest is 32767; returns their
+// unit. It is NaN if an element is, which the products then are too.
+TT_INLINE float to_integers(const float* a, int64_t count, int16_t* to) {
+    constexpr int64_t LANES = Simd<float>::LANES;
+    Vec<float> most = {};
+    int64_t k = 0;
+    for (; k + LANES <= count; k += LANES) most = maximum(most, abs(load(a + k)));
+    float largest = 0;
+    for (int64_t l = 0; l < LANES; ++l) largest = larger(largest, most[l]);
+    for (int64_t rest = k; rest < count; ++rest) largest = larger(largest, a[rest]);
+    const float unit = largest / 32767, inverse = inverse_of(unit);
+    typedef int16_t Words __attribute__((vector_size(BYTES / 2)));
+    for (k = 0; k + LANES <= count; k += LANES) {
+        // Added to a number, it leaves the rounded number in the low bits.
+        const Vec<float> magic = splat(Simd<float>::MAGIC);
+        const Vec<float> moved = load(a + k) * splat(inverse) + magic;
+        const auto bits = (Signed<float>)moved - (Signed<float>)magic;
+        const Words words = __builtin_convertvector(bits, Words);
+        memcpy(to + k, &words, BYTES / 2);
+    }
+    for (; k < count; ++k) {
+        const float q = a[k] * inverse;
+        to[k] = q == q ? int16_t(q < 0 ? q - 0.5f : q + 0.5f) : int16_t(0);
+    }
+    return unit;
+}
+
+// What `accumulate` does, with products of integers: of 8 bits for the weights and 16 bits for the
+// operand. So many products of the largest integers have a sum of 32 bits.
+constexpr int64_t MOST_IN_SUM = 512;
+
+template <int MR, int NV, int WIDTH, int... J>
+TT_INLINE const int8_t* accumulate_integers(
+    Vec<float> (&acc)[MR][WIDTH], const float* const (&a)[MR], const int8_t* panel, int64_t K) {
+    using I = Signed<float>;
+    constexpr int N = sizeof...(J) * NV, PARTS = MR * N >= 8 ? 1 : MR * N >= 4 ? 2 : 4;
+    constexpr int slots[] = {J...};
+    constexpr int64_t PAIR = BYTES / 2;
+    for (int64_t from = 0; from < K; from += MOST_IN_SUM) {
+        const int64_t count = K - from < MOST_IN_SUM ? K - from : MOST_IN_SUM;
+        int16_t q[MR][MOST_IN_SUM + 8];
+        float unit[MR];
+        for (int m = 0; m < MR; ++m) {
+            unit[m] = to_integers(a[m] + from, count, q[m]);
+            for (int64_t k = count; k < count + 8; ++k) q[m][k] = 0;
+        }
+        I total[PARTS][MR][N] = {};
+        const auto pair = [&](int part, int64_t k) TT_INSIDE {
+            I w[N];
+#pragma GCC unroll 32
+            for (int n = 0; n < N; ++n) {
+                typedef int8_t Half __attribute__((vector_size(BYTES / 2)));
+                Half half;
+                memcpy(&half, panel + n * PAIR, BYTES / 2);
+                asm("vpmovsxbw %1, %0" : "=v"(w[n]) : "v"(half));
+            }
+#pragma GCC unroll 8
+            for (int m = 0; m < MR; ++m) {
+                int32_t both;
+                memcpy(&both, &q[m][k], 4);
+                const I x = I{} + both;
+#pragma GCC unroll 32
+                for (int n = 0; n < N; ++n)
+                    asm("vpdpwssd %2, %1, %0" : "+v"(total[part][m][n]) : "v"(x), "v"(w[n]));
+            }
+            panel += N * PAIR;
+        };
+        int64_t k = 0;
+        for (; k + 2 * (PARTS - 1) < count; k += 2 * PARTS) {
+#pragma GCC unroll 4
+            for (int part = 0; part < PARTS; ++part) pair(part, k + 2 * part);
+        }
+        for (; k < count; k += 2) pair(0, k);
+#pragma GCC unroll 8
+        for (int m = 0; m < MR; ++m)
+#pragma GCC unroll 32
+            for (int n = 0; n < N; ++n) {
+                I sum = total[0][m][n];
+                for (int part = 1; part < PARTS; ++part) sum += total[part][m][n];
+                acc[m][slots[n / NV] * NV + n % NV] +=
+                    __builtin_convertvector(sum, Vec<float>) * splat(unit[m]);
+            }
+    }
+    return panel;
+}
+#endif
+
 // acc[m][J NV + v] += a[m] . panel, for the slots J. The panel contains, for each k (for bfloat16:
 // each pair of k), NV vectors of units for each slot. Returns the end of the panel.
 template <class S, class Q, int MR, int NV, int WIDTH, int... J>
 TT_INLINE const Q* accumulate(
     Vec<Compute<S>> (&acc)[MR][WIDTH], const S* const (&a)[MR], const Q* panel, int64_t K) {
     using P = Product<S, Q>;
+#ifdef TT_INTEGER_DOT
+    if constexpr (sizeof(Q) == 1) {
+        return accumulate_integers<MR, NV, WIDTH, J...>(acc, a, panel, K);
+    } else {
+#endif
     constexpr int LANES = Simd<Compute<S>>::LANES, N = sizeof...(J) * NV;
     constexpr int slots[] = {J...};
     // An addition to a sum waits for the previous one. If there are few sums, each is split into
@@ -238,6 +346,9 @@ TT_INLINE const Q* accumulate(
             }
         }
     return panel;
+#ifdef TT_INTEGER_DOT
+    }
+#endif
 }
 
 // Stores a vector of which `left` lanes are units, and zeros in its padding: products over the
@@ -312,21 +423,6 @@ template <class Stage> TT_INLINE int64_t panel_bytes(const Context& c) {
     using Q = typename Stage::Q;
     return panel_size<Stage>(c) * int64_t(sizeof(Q)) +
            (IS_SCALED<Q> ? Stage::WIDTH * Stage::NV * BYTES : 0);
-}
-
-// A weight in the type of packed weights; `inverse` is one divided by its scale.
-TT_INLINE void narrow_weight(bfloat16* to, float w, float) { *to = to_bfloat16(w); }
-TT_INLINE void narrow_weight(int8_t* to, float w, float inverse) {
-    const float q = w * inverse;
-    // NaN if the weight or the scale is no number; the scale then makes the result NaN.
-    *to = q == q ? int8_t(q < 0 ? q - 0.5f : q + 0.5f) : int8_t(0);
-}
-// The scale by which the largest of some weights becomes 127.
-TT_INLINE float scale_of(float largest) { return largest / 127; }
-TT_INLINE float inverse_of(float scale) { return scale == 0 ? 0 : 1 / scale; }
-TT_INLINE float larger(float most, float w) {
-    const float size = w < 0 ? -w : w;
-    return size > most || size != size ? size : most;
 }
 
 // Computes tile t of a stage for MR rows.
@@ -481,6 +577,7 @@ void pack_units(
 template <class Stage>
 void pack_narrow(typename Stage::Q* p, const float* R, const Context& c, int64_t t) {
     constexpr int64_t LANES = Simd<float>::LANES, NV = Stage::NV;
+    constexpr int64_t TOGETHER = Product<float, typename Stage::Q>::TOGETHER;
     float scales[Stage::WIDTH * NV * LANES] = {};
     const int64_t H = c.units;
     // Blocks that add to one sum share its scale.
@@ -503,10 +600,12 @@ void pack_narrow(typename Stage::Q* p, const float* R, const Context& c, int64_t
                 const int64_t sum = Stage::PLACES[input][n / NV] * NV + n % NV;
                 const float inverse = inverse_of(scales[sum * LANES + l]);
                 const float* row = R + (Stage::BLOCKS[input][n / NV] * H + unit) * H;
-                for (int64_t k = 0; k < count; ++k)
-                    narrow_weight(p + (k * N + n) * LANES + l, unit < H ? row[k] : 0, inverse);
+                for (int64_t k = 0; k < round_up(count, TOGETHER); ++k)
+                    narrow_weight(
+                        p + ((k / TOGETHER * N + n) * LANES + l) * TOGETHER + k % TOGETHER,
+                        unit < H && k < count ? row[k] : 0, inverse);
             }
-        p += count * N * LANES;
+        p += round_up(count, TOGETHER) * N * LANES;
     }
     if (IS_SCALED<typename Stage::Q>) memcpy((void*)p, scales, sizeof(scales));
 }

@@ -176,10 +176,10 @@ static inline real my_row_max(int n, const real *restrict a)
     return most;
 }
 
-/* y += W x. W is stored column by column: the inner loop runs over the rows, whose sums do not
-   depend on each other, so that a compiler can compute them side by side. */
-static void my_product(int rows, int columns, const weight *restrict w, const real *restrict x,
-                       real *restrict y)
+/* y += W x for a block of at most 256 rows, stored column by column: the inner loop runs over the
+   rows, whose sums do not depend on each other, so that a compiler can compute them side by side. */
+static inline void my_block(int rows, int columns, const weight *restrict w,
+                            const real *restrict x, real *restrict y)
 {
     int i, j = 0;
     for (; j + 8 <= columns; j += 8) {
@@ -196,6 +196,18 @@ static void my_product(int rows, int columns, const weight *restrict w, const re
         for (i = 0; i < rows; ++i)
             y[i] += (real)a[i] * x[j];
     }
+}
+
+/* y += W x for a W that is stored block by block, so that memory is read from its beginning to its
+   end. Whole blocks are a call of their own, in which the number of rows is known. */
+static void my_product(int rows, int columns, const weight *restrict w, const real *restrict x,
+                       real *restrict y)
+{
+    int first = 0;
+    for (; first + 256 <= rows; first += 256)
+        my_block(256, columns, w + (size_t)first * (size_t)columns, x, y + first);
+    if (first < rows)
+        my_block(rows - first, columns, w + (size_t)first * (size_t)columns, x, y + first);
 }
 
 /* y += W x for a W that is stored row by row. Each sum has sixteen parts, which a compiler can

@@ -8,37 +8,19 @@ steps, so that compilers turn it into vector instructions without being allowed 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from throughtime.kernels.graph.functions import Untraceable
-from throughtime.kernels.graph.graph import LEAVES, Node, Operand, is_mask
+from throughtime.kernels.graph.graph import Node, Operand, is_mask
 from throughtime.kernels.graph.maps import Cumsum, Map
 from throughtime.kernels.graph.trace import Product, Step
-from throughtime.kernels.printing.formulas import (
-    CALL,
-    CHOICE,
-    LESS,
-    PRODUCT,
-    SUM,
-    Formulas,
-    in_order,
-)
+from throughtime.kernels.printing.c_order import ACROSS, Layout, MatrixUse, StepOrder
+from throughtime.kernels.printing.c_text import identifier, loop, number
+from throughtime.kernels.printing.formulas import CALL, CHOICE, LESS, PRODUCT, SUM, Formulas
 
-__all__ = [
-    "FUNCTIONS",
-    "Layout",
-    "MatrixUse",
-    "StepInC",
-    "function_text",
-    "identifier",
-    "number",
-    "step_in_c",
-]
+__all__ = ["FUNCTIONS", "StepInC", "step_in_c"]
 
 # Comparisons inside & and | have brackets: the precedence of these operators surprises.
 _INFIX = {
@@ -61,58 +43,13 @@ _MATH = {
 }
 _OWN = ("exp", "tanh", "sigmoid", "softplus", "log_sigmoid", "relu", "sign", "remainder")
 _OWN = (*_OWN, "maximum", "minimum")
-_ACROSS = ("row_sum", "row_max")
 _OTHER = ("reciprocal", "rsqrt", "where", "stop")
 
-FUNCTIONS = frozenset({*_INFIX, *_BITWISE, *_PREFIX, *_MATH, *_OWN, *_ACROSS, *_OTHER})
+FUNCTIONS = frozenset({*_INFIX, *_BITWISE, *_PREFIX, *_MATH, *_OWN, *ACROSS, *_OTHER})
 """The operations of the graph that can be written: all of them."""
 
 # A map with more runs of neighbouring units than this is written as a table of indices.
 _MOST_RUNS = 4
-
-_WIDTH = 100
-
-
-@dataclass(frozen=True)
-class MatrixUse:
-    """A matrix that the step multiplies with one value, made of blocks of W or of R.
-
-    Args:
-        name: the name of its array; that of its biases is the same with ``bias_`` before it.
-        letter: ``W`` or ``R``.
-        blocks: the names of the blocks, one below the other.
-        columns: the number of units of the value.
-    """
-
-    name: str
-    letter: str
-    blocks: tuple[str, ...]
-    columns: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a step does not know about the layer that runs it.
-
-    Args:
-        H: the number of units.
-        features: the number of features of x.
-        rows: the number of rows of each block, by letter and name of the block.
-        states: the number of units of each state.
-        suffix: the suffix of the names of the matrices, such as ``_l0``.
-        real: the type of all numbers, ``float`` or ``double``.
-        prefix: what the names of functions begin with.
-        product: writes the product of a matrix with an array into another array, with its bias.
-    """
-
-    H: int
-    features: int
-    rows: Mapping[tuple[str, str], int]
-    states: Mapping[str, int]
-    suffix: str
-    real: str
-    prefix: str
-    product: Callable[[MatrixUse, str, str], list[str]]
 
 
 @dataclass
@@ -160,108 +97,65 @@ class _Writer(Formulas):
     def __init__(self, step: Step, layout: Layout) -> None:
         super().__init__(layout.H)
         self.step, self.layout, self.real = step, layout, layout.real
-        self.product = {p.result: p for p in step.products}
+        self.order = StepOrder(step, layout)
         self.home: dict[Node, str] = {}
         self.local: dict[Node, str] = {}
         self.result = StepInC()
-        self.stages: dict[Node, int] = {}
-        self.widths: dict[Node, int] = {}
-        self.roots = [*step.states.values(), step.output]
-        self.order = in_order(self.roots, self._needed_by)
-        for node in self.order:
-            self.stages[node] = self._stage(node)
-            self.widths[node] = self._width(node)
-        returned = {**step.others, **step.states, step.cell.output_name: step.output}
-        self.called = {v: f"{identifier(k)}_t" for k, v in returned.items() if isinstance(v, Node)}
-        self.uses = self._uses()
 
     def write(self) -> StepInC:
         """The statements."""
         self._place()
-        for number in range(max(self.stages.values(), default=0) + 1):
-            of_stage = [n for n in self.order if self.stages[n] == number]
+        for stage in range(max(self.order.stages.values(), default=0) + 1):
+            of_stage = [n for n in self.order.nodes if self.order.stages[n] == stage]
             self._write_whole_rows(of_stage)
             for node in of_stage:
-                if node.kind in ("column", "number") and not self._is_outside(node):
+                if node.kind in ("column", "number") and not self.order.is_outside(node):
                     if node not in self.local:
                         self._name(node, self.result.lines)
             self._write_loops(of_stage)
         self._write_rest()
         return self.result
 
-    # Which values there are, and when and where they are computed.
-
-    def _needed_by(self, node: Node) -> Sequence[Operand]:
-        return [self.product[node].operand] if node in self.product else node.args
-
-    def _is_outside(self, node: Operand) -> bool:
-        """Whether the value comes from outside the step."""
-        return not isinstance(node, Node) or (node.op in LEAVES and node not in self.product)
-
-    def _is_across(self, node: Node) -> bool:
-        """Whether the node reads other units than its own."""
-        return node in self.product or node.op in _ACROSS or isinstance(node.rule, Map)
-
-    def _stage(self, node: Node) -> int:
-        needed = [a for a in self._needed_by(node) if isinstance(a, Node)]
-        latest = max((self.stages[a] for a in needed), default=0)
-        is_later = self._is_across(node) and not all(map(self._is_outside, needed))
-        return latest + is_later
-
-    def _width(self, node: Node) -> int:
-        """The number of units of a row; 1 for a single number."""
-        if node in self.product:
-            p = self.product[node]
-            return self.layout.rows[p.matrix, p.block]
-        if node.kind not in ("row", "unit"):
-            return 1
-        if isinstance(node.rule, Map):
-            return node.rule.width.at(self.H)
-        if node.op == "state":
-            return self.layout.states[node.name]
-        if node.op == "input":
-            return self.layout.features if node.name == "x" else node.width.at(self.H)
-        widths = [self.widths[a] for a in node.args if isinstance(a, Node) and a.kind != "column"]
-        return (
-            max(widths, default=1) if node.op not in (*LEAVES, "spread") else node.width.at(self.H)
-        )
-
-    def _uses(self) -> Counter[Node]:
-        """How often each value is read; one that is read in another loop, as if more often."""
-        uses: Counter[Node] = Counter()
-        for node in self.order:
-            for a in self._needed_by(node):
-                if isinstance(a, Node):
-                    is_near = self.stages[a] == self.stages[node] and not self._is_across(node)
-                    uses[a] += 1 if is_near else 2
-        # A value that the step returns gets a name, so that the text reads like the equations.
-        for root in (*self.roots, *self.called):
-            if isinstance(root, Node):
-                uses[root] += 2
-        return uses
+    # Where values are stored.
 
     def _place(self) -> None:
         """Decides which values are stored, and where."""
-        for node in self.order:
+        for node in self.order.nodes:
+            name = identifier(node.name)
             if node.op == "state":
-                self.home[node] = f"s_{node.name}"
+                self.home[node] = f"s_{name}"
             elif node.op == "input":
-                self.home[node] = "x" if node.name == "x" else f"u_{node.name}"
-                if node.name != "x" and self.step.cell.input_specs[node.name].size == 1:
-                    self.local[node] = f"u_{node.name}[0]"
+                self.home[node] = "x" if name == "x" else f"u_{name}"
+                if name != "x" and self.step.cell.input_specs[node.name].size == 1:
+                    self._place_number(node)
             elif node.op == "parameter":
-                self.home[node] = f"p_{node.name}"
+                self.home[node] = f"p_{name}"
+            elif self.order.is_constant(node):
+                self.home[node] = f"c{node.index}"
+                place = self.layout.constant(node)
+                self.result.lines.append(f"const {self.real} *const c{node.index} = {place};")
         self._place_states()
-        for node in self.order:
-            if node in self.home or node.kind not in ("row", "unit") or self._is_outside(node):
+        for node in self.order.nodes:
+            if node in self.home or node.kind not in ("row", "unit") or self.order.is_outside(node):
                 continue
-            readers = [n for n in self.order if node in self._needed_by(n)]
-            is_whole = any(self._is_across(n) for n in readers)
-            is_late = any(self.stages[n] > self.stages[node] for n in readers)
+            readers = self.order.readers(node)
+            is_whole = any(self.order.is_across(n) for n in readers)
+            is_late = any(self.order.stages[n] > self.order.stages[node] for n in readers)
             is_last = node in self._waiting.values()
-            if is_whole or is_late or is_last or self._is_across(node):
+            if is_whole or is_late or is_last or self.order.is_across(node):
                 self.home[node] = f"v{node.index}"
         self._declare()
+
+    def _place_number(self, node: Node) -> None:
+        """Places a further input of one number, which stands for each unit of a row."""
+        one = f"{self.home[node]}[0]"
+        self.local[node] = one
+        if any(self.order.is_across(n) for n in self.order.readers(node)):
+            # An operation that reads whole rows needs the number as often as there are units.
+            self.home[node] = f"wide_{identifier(node.name)}"
+            self._scratch(self.home[node], self.order.widths[node])
+            fill = f"{self.home[node]}[k] = {one};"
+            self.result.lines += loop(self.order.widths[node], [fill])
 
     def _place_states(self) -> None:
         """Decides which next states are written into the array of the state at once.
@@ -271,20 +165,22 @@ class _Writer(Formulas):
         """
         self._waiting: dict[str, Operand] = {}
         for name, value in self.step.states.items():
-            old = next((n for n in self.order if n.op == "state" and n.name == name), None)
-            readers = [n for n in self.order if old is not None and old in self._needed_by(n)]
-            last = max((self.stages[n] for n in readers), default=0)
-            is_kept = old is not None and any(v is old for v in self.roots) and value is not old
+            old = next((n for n in self.order.nodes if n.op == "state" and n.name == name), None)
+            readers = [] if old is None else self.order.readers(old)
+            last = max((self.order.stages[n] for n in readers), default=0)
+            is_kept = (
+                old is not None and any(v is old for v in self.order.roots) and value is not old
+            )
             if (
                 isinstance(value, Node)
-                and not self._is_outside(value)
-                and not self._is_across(value)
+                and not self.order.is_outside(value)
+                and not self.order.is_across(value)
                 and value.kind in ("row", "unit")
                 and value not in self.home
-                and self.stages[value] >= last
+                and self.order.stages[value] >= last
                 and not is_kept
             ):
-                self.home[value] = f"s_{name}"
+                self.home[value] = f"s_{identifier(name)}"
             elif value is not old:
                 self._waiting[name] = value
 
@@ -307,15 +203,16 @@ class _Writer(Formulas):
                 offset += width
         for node, name in self.home.items():
             if name == f"v{node.index}":
-                self._scratch(name, self.widths[node])
+                self._scratch(name, self.order.widths[node])
         self._copies: dict[str, str] = {}
         for name, value in self._waiting.items():
             if isinstance(value, Node) and value.op == "state":
                 # The state that is read may be overwritten before the copy is made.
-                self._copies[name] = f"old_{value.name}_for_{name}"
+                read, written = identifier(value.name), identifier(name)
+                self._copies[name] = f"old_{read}_for_{written}"
                 self._scratch(self._copies[name], self.layout.states[name])
                 width = self.layout.states[value.name]
-                lines += self._loop(width, [f"{self._copies[name]}[k] = s_{value.name}[k];"])
+                lines += loop(width, [f"{self._copies[name]}[k] = s_{read}[k];"])
 
     def _scratch(self, name: str, width: int) -> None:
         place = f"scratch + {self.result.scratch}"
@@ -325,9 +222,9 @@ class _Writer(Formulas):
     def _matrix_uses(self) -> list[tuple[MatrixUse, list[Product]]]:
         """The products, those of one matrix with one value joined."""
         groups: dict[tuple[str, Node], list[Product]] = {}
-        for node in self.order:
-            if node in self.product:
-                p = self.product[node]
+        for node in self.order.nodes:
+            if node in self.order.product:
+                p = self.order.product[node]
                 groups.setdefault((p.matrix, p.operand), []).append(p)
         uses: list[tuple[MatrixUse, list[Product]]] = []
         for (letter, operand), products in groups.items():
@@ -336,7 +233,7 @@ class _Writer(Formulas):
             # A block may be multiplied with several values: their arrays have one name each.
             known = sum(use.name.startswith(name) for use, _ in uses)
             use = MatrixUse(
-                name + f"_{known + 1}" * bool(known), letter, blocks, self.widths[operand]
+                name + f"_{known + 1}" * bool(known), letter, blocks, self.order.widths[operand]
             )
             self.result.matrices.append(use)
             uses.append((use, products))
@@ -344,21 +241,18 @@ class _Writer(Formulas):
 
     # Statements.
 
-    def _loop(self, width: int, body: Sequence[str]) -> list[str]:
-        return [f"for (k = 0; k < {width}; ++k) {{", *(f"    {line}" for line in body), "}"]
-
     def _write_whole_rows(self, of_stage: Sequence[Node]) -> None:
         lines = self.result.lines
         for node in of_stage:
-            if node in self.product:
+            if node in self.order.product:
                 use, offset = self._use_of[node]
                 if offset == 0:
-                    operand = self._whole(self.product[node].operand)
+                    operand = self._whole(self.order.product[node].operand)
                     lines += self.layout.product(use, operand, f"{use.name}_sums")
-            elif node.op in _ACROSS:
+            elif node.op in ACROSS:
                 (argument,) = node.args
                 assert isinstance(argument, Node)
-                width = self.widths[argument]
+                width = self.order.widths[argument]
                 row = self._whole(argument)
                 call = f"{self.layout.prefix}{node.op}({width}, {row})"
                 lines.append(f"const {self.real} v{node.index} = {call};")
@@ -369,7 +263,7 @@ class _Writer(Formulas):
 
     def _write_map(self, node: Node, rule: Map) -> None:
         """Writes a map between rows; see :mod:`throughtime.kernels.graph.maps`."""
-        lines, width = self.result.lines, self.widths[node]
+        lines, width = self.result.lines, self.order.widths[node]
         (argument,) = node.args
         assert isinstance(argument, Node)
         to, source = self.home[node], self._whole(argument)
@@ -377,11 +271,11 @@ class _Writer(Formulas):
             ahead = f"{width} - 1 - k" if rule.is_transposed else "k"
             lines += ["{", f"    {self.real} total = {self.number(0.0)};"]
             body = [f"total += {source}[{ahead}];", f"{to}[{ahead}] = total;"]
-            lines += [f"    {line}" for line in self._loop(width, body)] + ["}"]
+            lines += [f"    {line}" for line in loop(width, body)] + ["}"]
             return
         written, read = (v.tolist() for v in rule.pairs(self.H))
         if sorted(written) != list(range(width)):
-            lines += self._loop(width, [f"{to}[k] = {self.number(0.0)};"])
+            lines += loop(width, [f"{to}[k] = {self.number(0.0)};"])
         is_sum = len(set(written)) < len(written)
         sign = "+=" if is_sum else "="
         runs = _runs(written, read)
@@ -391,48 +285,47 @@ class _Writer(Formulas):
                 table = f"{name}_{node.index}"
                 lines.append(f"static const int {table}[{len(units)}] = {{{numbers}}};")
             place = f"{to}[to_{node.index}[k]] {sign} {source}[from_{node.index}[k]];"
-            lines += self._loop(len(written), [place])
+            lines += loop(len(written), [place])
             return
         for first, start, step, count in runs:
             at, taken = _index(first, 1), _index(start, step)
-            lines += self._loop(count, [f"{to}[{at}] {sign} {source}[{taken}];"])
+            lines += loop(count, [f"{to}[{at}] {sign} {source}[{taken}];"])
 
     def _whole(self, value: Operand) -> str:
         """The array of a row."""
-        assert isinstance(value, Node)
+        if not isinstance(value, Node) or value.kind not in ("row", "unit"):
+            raise Untraceable("a product is applied to a value with one number for all units")
         return self.home[value]
 
     def _write_loops(self, of_stage: Sequence[Node]) -> None:
         """Writes the loops over the units, one for each width."""
-        rows = [
-            n
-            for n in of_stage
-            if n.kind in ("row", "unit")
-            and not self._is_outside(n)
-            and not self._is_across(n)
-            and n.op != "spread"
-        ]
-        for width in dict.fromkeys(self.widths[n] for n in rows):
+        rows = [n for n in of_stage if self._is_in_a_loop(n)]
+        for width in dict.fromkeys(self.order.widths[n] for n in rows):
             body: list[str] = []
             stores: list[str] = []
             around = dict(self.local)
             for node in rows:
-                if self.widths[node] != width:
+                if self.order.widths[node] != width:
                     continue
-                if self.uses[node] > 1:
+                if self.order.uses[node] > 1:
                     self._name(node, body)
                 if node in self.home:
                     stores.append(f"{self.home[node]}[k] = {self._stored(node)};")
                 if node is self.step.output:
                     stores.append(f"y[k] = {self._stored(node)};")
                 self._count(node, width)
-            self.result.lines += self._loop(width, [*body, *stores])
+            self.result.lines += loop(width, [*body, *stores])
             self.local = around
         for node in of_stage:
             if node.op == "spread" and node in self.home:
                 value = self.element(node.args[0], CHOICE)
-                width = self.widths[node]
-                self.result.lines += self._loop(width, [f"{self.home[node]}[k] = {value};"])
+                width = self.order.widths[node]
+                self.result.lines += loop(width, [f"{self.home[node]}[k] = {value};"])
+
+    def _is_in_a_loop(self, node: Node) -> bool:
+        """Whether a loop over the units computes the value."""
+        is_elsewhere = self.order.is_outside(node) or self.order.is_across(node)
+        return node.kind == "row" and not is_elsewhere and node.op != "spread"
 
     def _stored(self, node: Node) -> str:
         """A value as a number, which an array can hold: of a mask 1 or 0."""
@@ -441,7 +334,7 @@ class _Writer(Formulas):
 
     def _name(self, node: Node, lines: list[str]) -> None:
         """Writes the line that gives a value a name."""
-        name = self.called.get(node, f"n{node.index}")
+        name = self.order.called.get(node, f"n{node.index}")
         kind = "int" if is_mask(node) else self.real
         lines.append(f"const {kind} {name} = {self.formula(node, CHOICE)};")
         self.local[node] = name
@@ -450,23 +343,21 @@ class _Writer(Formulas):
         """Writes the next states that have waited, and an output that no loop has written."""
         lines = self.result.lines
         for name, value in self._waiting.items():
-            source = f"{self._copies[name]}[k]" if name in self._copies else self._of_unit(value)
-            lines += self._loop(self.layout.states[name], [f"s_{name}[k] = {source};"])
+            source = (
+                f"{self._copies[name]}[k]" if name in self._copies else self.element(value, CHOICE)
+            )
+            lines += loop(self.layout.states[name], [f"s_{identifier(name)}[k] = {source};"])
         output = self.step.output
-        is_new = isinstance(output, Node) and not self._is_outside(output)
-        if is_new and not self._is_across(output) and output.op != "spread":  # type: ignore[union-attr]
+        if isinstance(output, Node) and self._is_in_a_loop(output):
             return
         width = self.layout.states.get(self.step.cell.output_name, self.H)
-        source = self._of_unit(output)
+        source = self.element(output, CHOICE)
         if isinstance(output, Node) and output.op == "state":
             # The output is the old state, so it is written before the state is.
-            copy = self._loop(width, [f"y[k] = s_{output.name}[k];"])
+            copy = loop(width, [f"y[k] = s_{identifier(output.name)}[k];"])
             self.result.lines[:] = [*copy, *lines]
             return
-        lines += self._loop(width, [f"y[k] = {source};"])
-
-    def _of_unit(self, value: Operand) -> str:
-        return self.element(value, CHOICE)
+        lines += loop(width, [f"y[k] = {source};"])
 
     def _count(self, node: Node, width: int) -> None:
         """Adds an operation on each unit of a row to the counts."""
@@ -541,42 +432,3 @@ def _index(start: int, step: int) -> str:
 
 def _is_word(text: str) -> bool:
     return text.replace("_", "").isalnum() or text.startswith("(")
-
-
-def number(value: float, real: str) -> str:
-    """A number as C, with all its digits; infinity and NaN by their names in math.h."""
-    if real == "float":
-        with np.errstate(over="ignore"):
-            value = float(np.float32(value))
-    if math.isnan(value):
-        return f"({real})NAN"
-    if math.isinf(value):
-        return f"({real})INFINITY" if value > 0 else f"-({real})INFINITY"
-    text = str(np.float32(value)) if real == "float" else repr(value)
-    if not any(c in text for c in ".en"):
-        text += ".0"
-    return text + "f" * (real == "float")
-
-
-def function_text(head: str, lines: Sequence[str]) -> str:
-    """A function of C, with its lines broken where they are too long."""
-    body = [line for text in lines for line in _broken(f"    {text}")]
-    return "\n".join([*_broken(head), "{", *body, "}"])
-
-
-def _broken(line: str) -> list[str]:
-    """A line of C, broken at spaces into lines that fit."""
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
-    lines: list[str] = []
-    while len(line) > _WIDTH:
-        end = line.rfind(" ", len(indent) + 1, _WIDTH + 1)
-        if end < 0:
-            break
-        lines.append(line[:end])
-        line = indent + line[end + 1 :]
-    return [*lines, line]
-
-
-def identifier(name: str) -> str:
-    """A name of Python as a name of C: other letters than those of English become ``u03b1``."""
-    return "".join(c if c.isascii() else f"u{ord(c):04x}" for c in name)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
-__all__ = ["functions"]
+__all__ = ["BLOCK", "functions"]
+
+BLOCK = 256
+"""The number of rows of a block of a stored matrix; see ``my_product`` in ``arithmetic.c``."""
 
 
 def functions(text: str, prefix: str, real: str, weight: str) -> str:
