@@ -125,6 +125,11 @@ class SoundFeatures:
     augmentation: Augmentation | None = None
 
     @property
+    def has_gaps(self) -> bool:
+        """Whether the last feature is the time since the step before: frames have equal times."""
+        return False
+
+    @property
     def size(self) -> int:
         """The ``input_size`` of a model that reads the features."""
         return self.spectral.size
