@@ -82,6 +82,7 @@ def test_a_table_is_trained_once_and_goes_on_after_a_signal(folder, capfd):
     assert "has changed since this run was trained" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_table_goes_on_and_shows_the_figures_of_each_split(folder, capfd):
     path = folder / "recipes" / "tables" / "counting.yaml"
     by_split = "figures: {valid: [accuracy], test: [right_to, accuracy]}"

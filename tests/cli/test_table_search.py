@@ -49,6 +49,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_trials_are_trained_with_settings_of_their_own_and_more_can_be_added(folder, capfd):
     assert main(["table", "search", "--trials", "2", "--jobs", "1"]) == 0
     assert "2 runs, 2 to train" in capfd.readouterr().out
