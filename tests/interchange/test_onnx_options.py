@@ -102,6 +102,9 @@ def test_what_no_file_can_hold_is_refused(tmp_path):
         save_onnx(tt.Recurrent(Twice(), 3, 4), path)
     with pytest.raises(ValueError, match=r"Noisy cannot be exported: .* but noise is drawn at ran"):
         save_onnx(tt.Recurrent(Noisy(), 3, 4), path)
-    with pytest.raises(ValueError, match="tokens alone, and Timed also reads gap, weight"):
+    with pytest.raises(
+        ValueError,
+        match="a LanguageModel gives its cell one input alone, and Timed also reads gap, weight",
+    ):
         save_onnx(LanguageModel(7, cell=Timed()), path)
     assert not path.exists()

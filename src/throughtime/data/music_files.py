@@ -74,14 +74,14 @@ MUSIC_FILES: dict[str, dict[str, RemoteFile]] = {
     ),
     # Performances in MIDI, in an archive; and the splits of the Groove set.
     "pop909": {
-        "all": RemoteFile(
+        "archive": RemoteFile(
             "pop909/pop909.tar.gz",
             "e2fb9c405876a5e5b0d6be60d87c6ec924163b5f1db85f48e44942b616dacc34",
             None,
         ),
     },
     "groove": {
-        "all": RemoteFile(
+        "archive": RemoteFile(
             "groove/groove_midi.tar.gz",
             "310618bd4db159046f1457d0f9de3ca69e63c17e93d265aad857c6d1fd1e684c",
             None,

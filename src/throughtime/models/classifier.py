@@ -112,6 +112,7 @@ class Classifier(nn.Module):
             )
             self.recurrent = GappedRecurrent(layer) if has_gaps else layer
         self.cell, self.dropout = self.recurrent.cell, Dropout(dropout)
+        self.has_gaps = has_gaps
         size = self.recurrent.output_size
         if pooling == "last" and options.get("bidirectional") and size % 2:
             raise ValueError("Classifier: pooling=last needs both directions side by side.")

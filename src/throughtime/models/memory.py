@@ -88,15 +88,18 @@ class EncodedSources(Generic[State]):
     lengths: Tensor
     attention: AttentionMemory | None
 
-    def rows(self, index: Tensor) -> EncodedSources[State]:
+    def rows(self, index: Tensor) -> Self:
         """The memory of the rows with these indices, in this order."""
         attention = None if self.attention is None else self.attention.rows(index)
         lengths = self.lengths.index_select(0, index.to(self.lengths.device))
-        return EncodedSources(self.state.rows(index), lengths, attention)
+        return type(self)(self.state.rows(index), lengths, attention)
 
 
-Memory = EncodedSources[DecoderState]
-"""What a decoder of sequences reads."""
+@dataclass(frozen=True)
+class Memory(EncodedSources[DecoderState]):
+    """What a decoder of sequences reads."""
 
-TreeMemory = EncodedSources[TreeDecoderState]
-"""What a decoder of trees reads."""
+
+@dataclass(frozen=True)
+class TreeMemory(EncodedSources[TreeDecoderState]):
+    """What a decoder of trees reads."""

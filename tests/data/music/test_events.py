@@ -61,7 +61,7 @@ def test_the_grid_moves_a_note_by_half_a_step_at_most(notes):
 @pytest.mark.parametrize("name", ["groove", "pop909"])
 def test_files_of_the_data_are_read_again_exactly(name):
     needs_files(name)
-    path = Path(os.environ["THROUGHTIME_DATA"], FILES[name]["all"].mirror)
+    path = Path(os.environ["THROUGHTIME_DATA"], FILES[name]["archive"].mirror)
     with tarfile.open(path) as archive:
         members = [m for m in archive if m.name.endswith((".mid", ".midi"))]
         for member in random.Random(0).sample(members, 6):

@@ -112,7 +112,7 @@ def _events(notes: list[Note]) -> np.ndarray:
 def _archive(name: str, split_of: Callable[[str], str]) -> dict[str, list[list[Note]]]:
     """The pieces of an archive of MIDI files, by the split of each."""
     splits: dict[str, list[list[Note]]] = {}
-    with tarfile.open(fileobj=io.BytesIO(fetch(FILES[name]["all"]))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(fetch(FILES[name]["archive"]))) as archive:
         members = sorted((m for m in archive if m.isfile()), key=lambda member: member.name)
         for member in members:
             stream = archive.extractfile(member)
