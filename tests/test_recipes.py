@@ -54,7 +54,8 @@ def recipe(path):
     """
     name = f"{path.parent.name}/{path.stem}"
     is_slow = path.stem.startswith("algolisp") or path.parent.name == "performance"
-    marks = [pytest.mark.slow] if is_slow or name == "tune/folk-rnn" else []
+    is_slow |= name in ("tune/folk-rnn", "char-lm/tinyshakespeare-2x512")
+    marks = [pytest.mark.slow] if is_slow else []
     return pytest.param(path, marks=marks, id=name)
 
 
