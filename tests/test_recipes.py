@@ -50,7 +50,8 @@ def test_the_page_of_results_has_a_row_for_every_recipe_and_no_other():
 def recipe(path):
     """A recipe as a parameter.
 
-    To generate the programs of AlgoLisp or to read hundreds of MIDI files takes a minute.
+    To generate the programs of AlgoLisp, to read hundreds of MIDI files or to step the largest
+    models takes long.
     """
     name = f"{path.parent.name}/{path.stem}"
     is_slow = path.stem.startswith("algolisp") or path.parent.name == "performance"

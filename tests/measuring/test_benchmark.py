@@ -21,7 +21,7 @@ TINY = Size(3, 17)
 QUICK = Setup(steps=6, rounds=1, backend="reference", peers=("loop",))
 
 
-# Each cell computes the same as a loop in tests/kernels, too; here some of them are enough by default.
+# That every cell computes what a loop does is tested in tests/kernels; a part is enough by default.
 SOME_CELLS = [
     name if number % 6 == 0 else pytest.param(name, marks=pytest.mark.slow)
     for number, name in enumerate(cells.names())
