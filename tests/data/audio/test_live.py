@@ -75,6 +75,8 @@ def test_raw_samples_are_converted_to_the_rate(rate):
             "expected finite samples, got nan as sample 2",
         ),
     ],
+    # A file holds the time at which it was written, so it is no name of a test.
+    ids=["nothing", "no header", "cut", "half a header", "mu-law", "half a sample", "no number"],
 )
 def test_what_is_no_sound_is_refused(content, raw_rate, message):
     with pytest.raises(ValueError, match=message):
