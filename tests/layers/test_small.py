@@ -45,6 +45,21 @@ def test_a_layer_in_both_directions_goes_its_own_way(merge):
     assert not runs_by_a_plan(layer, torch.randn(5, 2, 3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_of_an_optimizer_is_noticed(fused):
+    layer = tt.Recurrent("lstm", 3, 7, 2)
+    x, optimizer = torch.randn(5, 2, 3), torch.optim.AdamW(layer.parameters(), fused=fused)
+    stream = layer.stream()
+    stream.step(x[0])
+    stream.reset()
+    assert runs_by_a_plan(layer, x)
+    layer(x)[0].sum().backward()
+    optimizer.step()
+    assert runs_by_a_plan(layer, x)
+    with torch.no_grad():
+        torch.testing.assert_close(stream.step(x[0]), layer(x[:1])[0][0])
+
+
 def test_results_belong_to_the_caller():
     layer, x = tt.LSTM(3, 5), torch.randn(4, 2, 3)
     with torch.no_grad():

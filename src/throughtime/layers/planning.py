@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as every_module
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from throughtime.cells.owned import own_tensors
 from throughtime.kernels import BACKENDS, Call
@@ -21,6 +22,16 @@ from throughtime.layers.incoming import prepared
 from throughtime.layers.stack import Stack
 
 __all__ = ["Network", "Planned", "fits", "planned"]
+
+# A fused optimizer changes weights without raising their versions, so steps are counted.
+_optimizer_steps = [0]
+
+
+def _count_step(*_: Any) -> None:
+    _optimizer_steps[0] += 1
+
+
+register_optimizer_step_post_hook(_count_step)
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,7 @@ class Planned:
     def __init__(self, module: nn.Module, network: Network, weights: str | None) -> None:
         self.network, layer = network, network.recurrent
         self._layer, self._spec, self._key = layer, layer.spec, _key(layer)
+        self._num_steps = _optimizer_steps[0]
         self._hooks: list[Mapping[int, Any]] = [
             every_module._global_forward_hooks,
             every_module._global_forward_pre_hooks,
@@ -162,6 +174,8 @@ class Planned:
     def is_current(self) -> bool:
         """Whether the module has the same parts, options and weights as when the plan was made."""
         layer = self._layer
+        if self._num_steps != _optimizer_steps[0]:
+            return False
         if layer.spec is not self._spec or _key(layer) != self._key:
             return False
         for space, name, tensor, version, address in self._tensors:
