@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import torch
 
-from throughtime.kernels.cpp import gemm, processor, runner
+from throughtime.kernels.cpp import fingerprint, gemm, processor, runner
 from throughtime.kernels.cpp.compiler import FLAGS, HEADERS
 from throughtime.kernels.cpp.emit import emit
 from throughtime.kernels.graph.program import program, recording_program
@@ -34,6 +34,7 @@ def sources():
         "trace": emit(recording_program(CELLS["gru-reset-before"]), "float", False).text,
         "random": emit(program(Weighted()), "double", True).text,
         "saved": emit(program(CELLS["lstm"]), "bfloat16", False).text,
+        "fingerprint": fingerprint.source(),
         "plan": runner.source("float", "bfloat16"),
         "plan of bfloat16": runner.source("bfloat16"),
         "plan of int8": runner.source("float", "int8_t"),

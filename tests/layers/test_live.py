@@ -301,6 +301,83 @@ def test_a_layer_that_is_more_than_its_parts_is_called():
         assert not is_planned(stream, x[0])
 
 
+def patched(part):
+    forward = part.forward
+    part.forward = lambda *args: 2 * forward(*args)
+
+
+CHANGES_OF_A_MODEL = {
+    "the forward of a part is overridden": lambda m: patched(m.scores),
+    "forward of a part is overridden": lambda m: patched(m.embedding),
+    "the dropout is another module": lambda m: patched(m.dropout),
+    "the dropout is another": lambda m: setattr(m, "dropout", nn.LayerNorm(9)),
+    "max_norm": lambda m: setattr(m.embedding, "max_norm", 0.5),
+    "the embedding is a Doubling": lambda m: setattr(m.embedding, "__class__", Doubling),
+    "forward is overridden": lambda m: setattr(m, "forward", lambda *a: (torch.ones(2, 6, 11), a)),
+}
+
+
+class Doubling(nn.Embedding):
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+@pytest.mark.parametrize("why", CHANGES_OF_A_MODEL)
+def test_a_model_with_a_changed_part_is_called(why, is_later):
+    model, tokens = LanguageModel(11, hidden_size=9).eval(), torch.randint(11, (2, 6))
+    stream = model.stream()
+    if is_later:
+        stream.read(tokens)
+        stream.reset()
+    CHANGES_OF_A_MODEL[why](model)
+    y = stream.read(tokens)
+    assert why in str(stream.explain(tokens[:, 0]))
+    assert torch.equal(y, model(tokens)[0])
+
+
+def test_a_forward_that_is_replaced_later_is_called():
+    layer, x = tt.GRU(4, 8), torch.randn(2, 4)
+    for replace in (
+        lambda patch: patch.setattr(layer, "forward", lambda x, h: (0 * x, h)),
+        lambda patch: patch.setattr(tt.Recurrent, "forward", lambda self, x, h: (0 * x, h)),
+    ):
+        stream = layer.stream()
+        stream.step(x)
+        with pytest.MonkeyPatch.context() as patch:
+            replace(patch)
+            assert not stream.step(x).any()
+
+
+@pytest.mark.parametrize("name", ["embedding", "scores", "recurrent"])
+def test_a_sequence_begins_with_the_bytes_that_the_weights_have(name):
+    model, tokens = LanguageModel(11, hidden_size=9).eval(), torch.randint(11, (2, 6))
+    stream = model.stream()
+    stream.read(tokens)
+    next(getattr(model, name).parameters()).data.mul_(3)
+    other = model.stream()
+    stream.reset()
+    for each in (stream, other):
+        torch.testing.assert_close(each.read(tokens), model(tokens)[0])
+        assert is_planned(each, tokens[:, 0])
+
+
+def test_a_state_does_not_fit_layers_of_another_size():
+    model, tokens = LanguageModel(11, hidden_size=9, num_layers=1), torch.randint(11, (2, 6))
+    stream = model.stream()
+    stream.read(tokens)
+    model.recurrent = tt.Recurrent("lstm", 11, 12, 1, batch_first=True)
+    model.scores = nn.Linear(12, 11)
+    with pytest.raises(tt.checks.ShapeError, match="initial state h"):
+        stream.read(tokens)
+
+
+def test_a_model_with_other_recurrent_layers_is_called():
+    model, tokens = LanguageModel(11, hidden_size=9).eval(), torch.randint(11, (2, 6))
+    model.recurrent = nn.LSTM(11, 9, 2, batch_first=True)
+    torch.testing.assert_close(model.stream().read(tokens), model(tokens)[0])
+
+
 # The state.
 
 

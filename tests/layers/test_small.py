@@ -92,6 +92,160 @@ def test_a_call_uses_weights_states_and_options_that_have_changed():
         assert runs_by_a_plan(layer, x)
 
 
+def write_data(layer):
+    layer.weight_hh_l0.data.neg_()
+
+
+def write_through_numpy(layer):
+    layer.bias_ih_l1.detach().numpy()[:] = 1
+
+
+def write_into_memory(layer):
+    layer.weight_ih_l0.untyped_storage().fill_(0)
+
+
+def write_by_a_fused_step(layer):
+    weights = list(layer.parameters())
+    options = {"weight_decay": 0, "momentum": 0, "lr": 1, "dampening": 0}
+    options |= {"nesterov": False, "maximize": False, "is_first_step": True}
+    torch._fused_sgd_(weights, [torch.ones_like(w) for w in weights], [], **options)
+
+
+def write_data_again_and_again(layer):
+    # Each new tensor may lie where the last but one was.
+    for p in layer.parameters():
+        for _ in range(2):
+            p.data = p.data + 1
+
+
+def write_into_strided_data(layer):
+    weight = torch.randn(28, 7, 2)[..., 0]
+    layer.weight_hh_l0 = torch.nn.Parameter(weight)
+    with torch.no_grad():
+        layer(torch.randn(5, 2, 3))
+        layer(torch.randn(5, 2, 3))
+    weight[27, 6] += 5
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        *(write_data, write_through_numpy, write_into_memory, write_by_a_fused_step),
+        *(write_data_again_and_again, write_into_strided_data),
+    ],
+)
+def test_a_write_that_pytorch_does_not_count_is_noticed(write):
+    layer, x = tt.Recurrent("lstm", 3, 7, 2), torch.randn(5, 2, 3)
+    assert runs_by_a_plan(layer, x)
+    with torch.no_grad():
+        write(layer)
+        exact = copy.deepcopy(layer)
+        exact.backend = "reference"
+        torch.testing.assert_close(layer(x), exact(x))
+        torch.testing.assert_close(layer.stream().step(x[0]), exact(x)[0][0])
+        for _ in range(4):
+            layer(x)
+    assert runs_by_a_plan(layer, x)
+
+
+def test_a_shallow_copy_uses_its_own_options_and_weights():
+    layer, x = tt.GRU(3, 5, 2), torch.randn(4, 2, 3)
+    assert runs_by_a_plan(layer, x)
+    other = copy.copy(layer)
+    other.residual = True
+    assert runs_by_a_plan(other, x)
+    other._parameters = {k: torch.nn.Parameter(2 * p) for k, p in layer._parameters.items()}
+    with torch.no_grad():
+        expected, _ = copy.deepcopy(other)(x)
+        layer(x)
+        torch.testing.assert_close(other(x)[0], expected)
+    assert runs_by_a_plan(layer, x)
+
+
+def test_a_plan_that_was_made_in_another_mode_goes_on():
+    x = torch.randn(4, 2, 3)
+    for mode in (torch.inference_mode(), torch.device("meta")):
+        layer = tt.LSTM(3, 5)
+        stream = layer.stream()
+        with mode, torch.no_grad():
+            layer(x)
+            layer(x)
+            first = stream.step(x[0])
+        assert layer._small._planned.plan is not None
+        assert runs_by_a_plan(layer, x)
+        state = stream.state
+        stream.state = state
+        second = stream.step(x[1])
+        stream.reset(torch.tensor([True, False]))
+        stream.step(x[2])
+        with torch.no_grad():
+            torch.testing.assert_close(torch.stack([first, second]), layer(x)[0][:2])
+
+
+def test_weights_with_a_negative_bit_are_read_right():
+    layer = tt.Recurrent("lstm-peephole", 3, 7, 2, learned_state=True)
+    for name, p in list(layer._parameters.items()):
+        setattr(layer, name, torch.nn.Parameter(torch._neg_view(torch.randn_like(p))))
+    assert runs_by_a_plan(layer, torch.randn(5, 2, 3))
+
+
+class Wrapped(torch.Tensor):
+    """A tensor without memory of its own, as those of other libraries for quantised weights."""
+
+    @staticmethod
+    def __new__(cls, inner):
+        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    @classmethod
+    def __torch_dispatch__(cls, function, kinds, args=(), kwargs=None):
+        if function is torch.ops.aten.detach.default:
+            return cls(args[0].inner)
+        args = [a.inner if isinstance(a, cls) else a for a in args]
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_weight_without_memory_is_not_read():
+    layer, x = tt.GRU(3, 5), torch.randn(4, 2, 3)
+    with torch.no_grad():
+        expected, _ = layer(x)
+        layer.weight_hh_l0 = torch.nn.Parameter(Wrapped(layer.weight_hh_l0.detach()))
+        for _ in range(3):
+            torch.testing.assert_close(layer(x)[0], expected)
+        stream = layer.stream()
+        torch.testing.assert_close(stream.step(x[0]), expected[0])
+    assert "weight_hh_l0 is a Parameter" in str(stream.explain(x[0])) or "Wrapped" in str(
+        stream.explain(x[0])
+    )
+
+
+@pytest.mark.parametrize("name", ["_recurrent", "_weight", "_run"])
+def test_a_method_that_a_subclass_overrides_is_called(name):
+    def doubled(self, *args):
+        value = getattr(tt.Recurrent, name)(self, *args)
+        return (2 * value[0], value[1]) if name == "_run" else 2 * value
+
+    layer = type("Doubled", (tt.Recurrent,), {name: doubled})("lstm", 3, 7, 2)
+    x = torch.randn(5, 2, 3)
+    assert not runs_by_a_plan(layer, x)
+    stream = layer.stream()
+    assert torch.equal(stream.step(x[0]), layer(x[:1])[0][0])
+    assert f"{name} is overridden" in str(stream.explain(x[0]))
+
+
+def test_large_layers_and_large_batches_get_no_plan():
+    for layer, x in (
+        (tt.LSTM(3, 400), torch.randn(3, 1, 3)),
+        (tt.GRU(3, 5), torch.randn(3, 17, 3)),
+    ):
+        with torch.no_grad():
+            for _ in range(3):
+                layer(x)
+        assert layer._small._planned is None
+
+
 def test_weights_that_change_with_each_call_are_not_packed():
     layer, x = tt.LSTM(3, 5), torch.randn(4, 2, 3)
     with torch.no_grad():
@@ -142,6 +296,10 @@ def test_wrong_input_is_refused_as_in_any_call():
             layer(x, torch.zeros(1, 3, 5))
         with pytest.raises(TypeError):
             layer(x, "zeros")
+        with pytest.raises(ValueError, match=r"expected 1 initial state"):
+            layer(x, (None, None))
+        with pytest.raises(ValueError, match="initial state h as a tensor"):
+            layer(x, (None,))
 
 
 def test_a_copied_or_saved_layer_makes_a_plan_of_its_own():

@@ -194,7 +194,11 @@ class Live:
         if forward_ad._current_level >= 0:
             return "forward-mode differentiation is on"
         known = self._planned
-        if known is None or not known.is_current():
+        if known is None or not (
+            # The bytes of the weights are compared where a sequence begins: to read all of them
+            # takes as long as a step.
+            known.is_current() and (self.has_states or known.has_equal_bytes())
+        ):
             known = self._planned = planned(self._module, self._describe, self._weights)
         if known.plan is None:
             return "; ".join(known.why)
@@ -223,7 +227,9 @@ class Live:
             )
         if (inputs is not None) != known.has_inputs:
             return "the further inputs are not those of the cell"
-        if self.has_states:
-            rows_of_states = self._memory.rows if self._memory is not None else 0
-            return "" if rows == rows_of_states else f"the state has {rows_of_states} rows"
+        if self.has_states and self._memory is not None:
+            if self._memory.rows != rows:
+                return f"the state has {self._memory.rows} rows"
+            # The states were those of another plan; the module may have other layers now.
+            state = None if self._memory.plan is known.plan else self._memory.states
         return "" if state is None or fits(state, known, rows) else "the state does not fit"

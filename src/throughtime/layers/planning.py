@@ -14,7 +14,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from throughtime.cells.owned import own_tensors
 from throughtime.kernels import BACKENDS, Call
+from throughtime.kernels.cpp.fingerprint import Fingerprint
 from throughtime.kernels.cpp.plan import Head, Plan, PlannedLayer, reasons
+from throughtime.kernels.cpp.scratch import lasting
 from throughtime.kernels.graph.cell_keys import cell_key
 from throughtime.kernels.transforms import is_direct
 from throughtime.layers.evaluation import evaluating
@@ -69,6 +71,8 @@ class Network:
             why.append("the embedding has max_norm, which changes its weights as they are read")
         if self.embedding is not None and layer.cell.given_inputs:
             why.append("the cell has further inputs")
+        if any("forward" in vars(p) for p in (self.embedding, self.head) if p is not None):
+            why.append("the forward of a part is overridden")
         weights: list[Any] = [p.weight for p in (self.embedding, self.head) if p is not None]
         if any(w.dtype != layer.dtype or w.device.type != "cpu" for w in weights):
             why.append("the weights of the module differ in dtype or device")
@@ -126,12 +130,18 @@ class Planned:
             every_module._global_forward_hooks,
             every_module._global_forward_pre_hooks,
         ]
-        self._children: list[tuple[Mapping[str, Any], str, nn.Module | None]] = []
+        # Attributes, and the forward of each part, which others may replace.
+        self._values: list[tuple[Mapping[str, Any], str, Any]] = []
+        self._forwards: list[tuple[nn.Module, Any]] = []
+        if network.embedding is not None:
+            self._values.append((vars(network.embedding), "max_norm", None))
         self._tensors: list[tuple[Mapping[str, Any], str, Tensor, int, int]] = []
-        counts_changes = True
+        readable, refusals = [], []
         for part in module.modules():
             self._hooks += [part._forward_hooks, part._forward_pre_hooks]
-            self._children += [(part._modules, *item) for item in part._modules.items()]
+            self._values += [(part._modules, *item) for item in part._modules.items()]
+            self._values.append((vars(part), "forward", vars(part).get("forward")))
+            self._forwards.append((part, type(part).forward))
             own = own_tensors(layer.cell) if part is layer else {}
             constants = {name: tensor.value for name, tensor in own.items()}
             for space in (part._parameters, part._buffers, constants):
@@ -139,10 +149,18 @@ class Planned:
                     if tensor is None:
                         continue
                     if tensor.is_inference():
-                        counts_changes = False
+                        refusals.append(f"{name} is an inference tensor, which counts no changes")
                         continue
-                    address = tensor.data_ptr() if tensor.device.type == "cpu" else 0
+                    address = 0
+                    if is_direct((tensor,)) and tensor.layout is torch.strided:
+                        address = tensor.data_ptr()
+                        # It keeps the memory, so that no later tensor gets the same address.
+                        readable.append(tensor.detach())
+                    else:
+                        kind = f"{type(tensor).__name__} on {tensor.device.type}"
+                        refusals.append(f"{name} is a {kind}, which code cannot read")
                     self._tensors.append((space, name, tensor, tensor._version, address))
+        self._readable = readable
         self.like: Tensor = layer._weight("weight_ih_l0", None).detach()
         self.batch_first, self.is_token = layer.batch_first, network.embedding is not None
         self.dtype = torch.int64 if self.is_token else self.like.dtype
@@ -150,11 +168,10 @@ class Planned:
         drops = max(layer.dropout, layer.weight_drop) > 0
         self.runs_in_training = not drops and cell_key(layer._equations[True]) == self._key
         self.plan: Plan | None = None
-        self.why = network.reasons()
-        if not counts_changes:
-            self.why.append("the weights are inference tensors, which do not count their changes")
+        self._bytes: Fingerprint | None = None
+        self.why = network.reasons() + refusals
         if not self.why:
-            with evaluating(module):
+            with evaluating(module), lasting():
                 layers = network.layers()
                 self.why = reasons(layers, weights)
                 if not self.why:
@@ -166,13 +183,17 @@ class Planned:
                         None if head is None else Head(head.weight, head.bias),
                         weights,
                     )
+                    self._bytes = Fingerprint(readable)
 
     def has_hooks(self) -> bool:
         """Whether a hook waits for a call of the module or of a part."""
         return any(self._hooks)
 
     def is_current(self) -> bool:
-        """Whether the module has the same parts, options and weights as when the plan was made."""
+        """Whether the module has the same parts, options and weights as when the plan was made.
+
+        A write that PyTorch does not count is noticed by :meth:`has_equal_bytes` only.
+        """
         layer = self._layer
         if self._num_steps != _optimizer_steps[0]:
             return False
@@ -183,10 +204,20 @@ class Planned:
                 return False
             if address != 0 and tensor.data_ptr() != address:
                 return False
-        for space, name, part in self._children:
-            if space.get(name) is not part:
+        for space, name, value in self._values:
+            if space.get(name) is not value:
+                return False
+        for part, forward in self._forwards:
+            if type(part).forward is not forward:
                 return False
         return True
+
+    def has_equal_bytes(self) -> bool:
+        """Whether the weights have the bytes that they had when the plan was made.
+
+        It reads all weights once. Call it if :meth:`is_current`: then they are where they were.
+        """
+        return self._bytes is None or self._bytes.is_equal()
 
 
 def _key(layer: Stack) -> Any:
@@ -211,7 +242,7 @@ def planned(
     of_module = _plans.setdefault(module, {})
     reference = of_module.get(weights)
     known = None if reference is None else reference()
-    if known is None or not known.is_current():
+    if known is None or not (known.is_current() and known.has_equal_bytes()):
         known = Planned(module, describe(), weights)
         of_module[weights] = ref(known)
     return known
@@ -225,6 +256,7 @@ def fits(state: Any, known: Planned, rows: int) -> bool:
     return (
         isinstance(states, (tuple, list))
         and len(states) == len(expected)
+        and all(isinstance(s, Tensor) for s in states)
         and is_direct(states)
         and all(
             s.shape == shape and s.dtype is layer.dtype

@@ -298,12 +298,12 @@ class Recurrent(Stack):
 
     def network(self) -> Network:
         """The parts of the layer that the compiled plan of a stream runs."""
+        kind, own = type(self), vars(self)
         changed = [
             name
-            for name in ("forward", "_through_layers", "_call", "_weights")
-            if getattr(type(self), name) is not getattr(Recurrent, name)
+            for name, method in _COMPUTING.items()
+            if name in own or getattr(kind, name) is not method
         ]
-        changed += ["forward"] if "forward" in vars(self) else []
         return Network(self, refusal=f"{changed[0]} is overridden" if changed else "")
 
     def explain(
@@ -329,3 +329,19 @@ class Recurrent(Stack):
             if not is_listed and getattr(self.spec, name) != default_of(option):
                 parts.append(f"{name}={getattr(self.spec, name)!r}")
         return ", ".join(parts)
+
+
+def _computing() -> dict[str, Any]:
+    """The methods and properties by which a layer computes its output."""
+    telling = ("who", "extra_repr", "explain", "stream", "network", "reset_parameters")
+    spaces = {**vars(Stack), **vars(Recurrent)}
+    return {
+        name: value
+        for name, value in spaces.items()
+        if (callable(value) or isinstance(value, property))
+        and not name.startswith("__")
+        and name not in telling
+    }
+
+
+_COMPUTING = _computing()

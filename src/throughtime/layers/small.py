@@ -40,8 +40,10 @@ class Small:
         self._planned: Planned | None = None
         self._memory: Memory | None = None
         self._initial: tuple[Tensor, ...] = ()
-        # The weights of the last call that went another way.
+        # The weights of the last call that went another way, how often they have been the same
+        # since, and how often they must be before a plan is made.
         self._weights: list[tuple[int, int]] = []
+        self._waited, self._waits = 0, 1
 
     def __deepcopy__(self, memo: Any) -> Small:
         return Small()
@@ -78,15 +80,11 @@ class Small:
         self, layer: Stack, describe: Callable[[], Network], x: Tensor, hx: Any
     ) -> tuple[Tensor, list[Tensor]] | None:
         known = self._planned
-        if known is None or not known.is_current():
-            # Packing weights takes longer than a call. If they change with each call, as in a
-            # search by evolution, no plan is made.
-            weights = [(id(p), p._version) for p in layer.parameters() if not p.is_inference()]
-            if weights != self._weights:
-                self._weights = weights
+        # A shallow copy of a layer shares this object, but not the options.
+        if known is None or known.network.recurrent is not layer or not known.is_current():
+            known = self._plan_of(layer, describe, x)
+            if known is None:
                 return None
-            known = self._planned = planned(layer, describe)
-            self._memory = None
         plan, time = known.plan, 1 if known.batch_first else 0
         steps, rows = x.shape[time], x.shape[1 - time]
         if (
@@ -103,6 +101,10 @@ class Small:
             or not plan.suits_one_thread(rows)
         ):
             return None
+        if not known.has_equal_bytes():
+            # Something writes the weights without PyTorch's knowledge, and may do so again.
+            self._planned, self._waits, self._waited = None, 2 * self._waits, 0
+            return None
         memory = self._memory
         if memory is None or memory.rows != rows:
             memory = Memory(plan, rows, list(layer.state_sizes.values()))
@@ -116,6 +118,24 @@ class Small:
             memory.set_seeds([int(new_seed(x.device)) for _ in plan.layers])
         memory.piece(x, y, time)
         return y, memory.states
+
+    def _plan_of(self, layer: Stack, describe: Callable[[], Network], x: Tensor) -> Planned | None:
+        """A new plan; None if the weights may change before it is used, or are too large for one.
+
+        Packing weights takes longer than a call. If they change with each call, as in a search by
+        evolution, no plan is made.
+        """
+        self._planned = self._memory = None
+        rows = x.shape[0 if layer.batch_first else 1]
+        parameters = list(layer.parameters())
+        if rows > _MOST_ROWS or sum(p.nbytes for p in parameters) > _MOST_BYTES:
+            return None
+        weights = [(id(p), p._version) for p in parameters if not p.is_inference()]
+        self._waited = self._waited + 1 if weights == self._weights else 0
+        self._weights = weights
+        if self._waited >= self._waits:
+            self._planned = planned(layer, describe)
+        return self._planned
 
 
 def _is_plain(x: Tensor) -> bool:

@@ -139,7 +139,9 @@ class LanguageModel(nn.Module):
             weights: ``bfloat16`` or ``int8`` for smaller, less precise weights; see
                 :class:`throughtime.layers.stream.Stream`.
         """
-        return Stream(self, True, self.network, weights)
+        # Recurrent layers of another kind, which replaced these, have no plan.
+        describe = self.network if isinstance(self.recurrent, Recurrent) else None
+        return Stream(self, True, describe, weights)
 
     def network(self) -> Network:
         """The parts of the model that the compiled plan of a stream runs."""
@@ -148,6 +150,8 @@ class LanguageModel(nn.Module):
             refusal = "forward is overridden"
         elif type(self.embedding) not in (nn.Embedding, OneHot):
             refusal = f"the embedding is a {type(self.embedding).__name__}"
+        elif type(self.dropout) is not Dropout or "forward" in vars(self.dropout):
+            refusal = "the dropout is another module"
         return Network(self.recurrent, self.embedding, self.scores, refusal)
 
     def forward(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +11,13 @@ from torch import Tensor
 from throughtime.cells.cell import Cell
 from throughtime.kernels import slowness
 from throughtime.kernels.backend import Failure
-from throughtime.kernels.call import Call, Weights
+from throughtime.kernels.call import Call
 from throughtime.kernels.cpp import compiler
 from throughtime.kernels.cpp.autograd import Form, apply
 from throughtime.kernels.cpp.gemm import has_amx
 from throughtime.kernels.cpp.identity import cell_of, identity, kernel_of
 from throughtime.kernels.cpp.operators import recurrence
+from throughtime.kernels.cpp.packing import without_negative_bits
 from throughtime.kernels.cpp.recurrence import STORAGE, kernel
 from throughtime.kernels.graph.folded import Fold, fold, folds_of
 from throughtime.kernels.graph.functions import Untraceable
@@ -185,18 +185,13 @@ def record(call: Call) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]] |
     the kernel is called without the dispatcher.
     """
 
-    def plain(tensor: Tensor | None) -> Any:
-        # A tensor may have a negative bit, which the dispatcher would resolve for an operator: its
-        # memory holds the negated numbers.
-        return None if tensor is None else tensor.detach().resolve_neg()
+    def plain(tensor: Tensor) -> Tensor:
+        return tensor.detach().resolve_neg()
 
-    w = call.weights
-    matrices = (plain(w.weight_ih), plain(w.weight_hh), plain(w.bias_ih), plain(w.bias_hh))
-    weights = Weights(*matrices, {name: plain(p) for name, p in w.parameters.items()})
     call = replace(
         call,
         x=plain(call.x).contiguous(),
-        weights=weights,
+        weights=without_negative_bits(call.weights),
         state=tuple(map(plain, call.state)),
         inputs=tuple(map(plain, call.inputs)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,24 @@ from throughtime.kernels.cpp.units import pad
 from throughtime.kernels.cpp.walk import Walk
 from throughtime.kernels.graph.program import Program
 
-__all__ = ["Packed", "Packing"]
+__all__ = ["Packed", "Packing", "without_negative_bits"]
+
+
+def without_negative_bits(weights: Weights) -> Weights:
+    """The weights for code that reads them by their address, past PyTorch's dispatcher.
+
+    The memory of a tensor with a negative bit holds the negated numbers, which the dispatcher would
+    resolve for an operator.
+    """
+
+    def plain(tensor: Tensor | None) -> Any:
+        return None if tensor is None else tensor.detach().resolve_neg()
+
+    return Weights(
+        *(plain(weights.weight_ih), plain(weights.weight_hh)),
+        *(plain(weights.bias_ih), plain(weights.bias_hh)),
+        {name: plain(p) for name, p in weights.parameters.items()},
+    )
 
 
 @dataclass

@@ -9,7 +9,7 @@ one call of compiled code, which runs the forward kernels of the cells (see plan
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,9 +20,11 @@ from throughtime.kernels.cpp.build import CompileError
 from throughtime.kernels.cpp.context import StepArray
 from throughtime.kernels.cpp.forward import Forward
 from throughtime.kernels.cpp.identity import kernel_of
+from throughtime.kernels.cpp.packing import without_negative_bits
 from throughtime.kernels.cpp.recurrence import STORAGE
 from throughtime.kernels.cpp.region import Region
 from throughtime.kernels.cpp.runner import Matrix, Runner, runner_of
+from throughtime.kernels.cpp.scratch import lasting
 from throughtime.kernels.cpp.walk import Walk
 from throughtime.kernels.graph.folded import fold, folds_of
 
@@ -95,7 +97,8 @@ class PackedLayer:
     def __init__(self, layer: PlannedLayer, runner: Runner, weights: str | None) -> None:
         self.code = _code(layer, weights)
         cell = self.code.program.cell
-        self.call = fold(layer.call, cell, folds_of(cell))
+        call = replace(layer.call, weights=without_negative_bits(layer.call.weights))
+        self.call = fold(call, cell, folds_of(cell))
         self.output_size, self.is_residual = layer.output_size, layer.is_residual
         self.walk: Walk = self.code.walk(self.call, None)
         # The blocks of R come packed, in scratch memory that the next call reuses.
@@ -136,6 +139,7 @@ class Plan:
         draws: whether a cell draws random numbers, so that each call must set the seeds.
     """
 
+    @lasting()
     def __init__(
         self,
         layers: Sequence[PlannedLayer],

@@ -11,6 +11,7 @@ from torch import Tensor
 from throughtime.kernels.cpp.context import Context, StepArray, context_of, plan_context_of
 from throughtime.kernels.cpp.plan import PackedLayer, Plan
 from throughtime.kernels.cpp.region import Count, Region
+from throughtime.kernels.cpp.scratch import lasting
 from throughtime.kernels.cpp.units import width
 
 __all__ = ["Memory"]
@@ -25,6 +26,7 @@ class Memory:
         sizes: the number of units of each state in the order of the cell: H, or P of a projection.
     """
 
+    @lasting()
     def __init__(self, plan: Plan, rows: int, sizes: Sequence[int]) -> None:
         self.plan, self.rows, self.sizes = plan, rows, tuple(sizes)
         self.chunk = _chunk(plan, rows)

@@ -109,7 +109,7 @@ class Matrix:
         """Packs the matrix into the next part of a region."""
         if self._weight is not None:
             self.panel = region.take((self.size,))
-            weight = self._weight.detach().contiguous()
+            weight = self._weight.detach().resolve_neg().contiguous()
             self._runner.pack(
                 *(weight.data_ptr(), self.inputs, self.outputs), self.panel.data_ptr()
             )

@@ -7,14 +7,14 @@ import math
 import mmap
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import torch
 from torch import Tensor
 
-__all__ = ["Scratch", "empty", "scratch", "zeros_on_large_pages"]
+__all__ = ["Scratch", "empty", "lasting", "scratch", "zeros_on_large_pages"]
 
 # Larger scratch memory is freed after the call; else it would stay allocated as long as the thread.
 _LARGEST_KEPT = 32 << 20
@@ -25,6 +25,17 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, zero: bool = False) -> Ten
     if zero:
         return torch.zeros(shape, dtype=dtype)
     return _on_large_pages(torch.empty(shape, dtype=dtype))
+
+
+@contextmanager
+def lasting() -> Iterator[None]:
+    """Inside, tensors are made for later calls, whatever modes are set now.
+
+    They are on the CPU, although another default device may be set. They are no inference tensors,
+    which could not be written after the caller has left the inference mode.
+    """
+    with torch.device("cpu"), torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 class Scratch(threading.local):
