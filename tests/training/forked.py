@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 _SERVER = """
-import json, os, sys
+import atexit, json, os, sys
 sys.path.insert(0, {here!r})
 import pole
 from throughtime import tasks
@@ -28,7 +28,12 @@ for line in sys.stdin:
         file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1), os.dup2(file, 2)
         sys.argv = ["throughtime", *words]
-        sys.exit(main(words))
+        status = main(words)
+        # A process may not end in the usual way here. Lightning imports onnxruntime if it is there,
+        # which starts a thread and waits for it when the process ends; a fork copies no threads.
+        atexit._run_exitfuncs()
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status)
     print(number, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]), flush=True)
 """
