@@ -114,9 +114,9 @@ class Sequences(ABC):
         """The names of the steps of a row: the words of a text, or the numbers from 1."""
 
     @property
-    def feature_names(self) -> list[str]:
+    def feature_names(self) -> Sequence[str]:
         """The names of the features that the model reads; empty for tokens."""
-        return []
+        return ()
 
     def noisy(self, inputs: Tensor) -> Tensor:
         """The inputs of a training batch, with noise if the settings ask for it."""
@@ -201,7 +201,7 @@ class _Numbers(Sequences, Generic[Features]):
         return {"input_size": self.features.size, "has_gaps": self.features.has_gaps}
 
     @property
-    def feature_names(self) -> list[str]:
+    def feature_names(self) -> Sequence[str]:
         return self.features.names
 
     def row(self, content: np.ndarray) -> Tensor:
