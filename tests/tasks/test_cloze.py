@@ -13,6 +13,8 @@ from throughtime.data.sentences import load_sentences
 from throughtime.tasks.cloze import ClozeConfig, MissingWord
 from throughtime.tasks.run import Run
 
+from .learning import learned
+
 # Each word tells the other two; nothing but them tells the first.
 EIGHT = [f"a{i} b{i} c{i}" for i in range(8)]
 
@@ -29,25 +31,12 @@ def task(file, **options):
     return MissingWord(ClozeConfig(**{"data": str(file)} | small | options))
 
 
-def learned(cloze, steps=200):
-    model = cloze.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    while steps > 0:
-        for batch in cloze.batches("train"):
-            loss = cloze.loss(model, batch).mean
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            steps -= 1
-    return model
-
-
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_from_both_sides_every_word_of_eight_sentences_is_found(file, num_layers):
     assert tasks.get("cloze") is MissingWord
     cloze = task(file, num_layers=num_layers)
     cloze.check()
-    model = learned(cloze)
+    model = learned(cloze, 200)
     figures = cloze.evaluate(model, "train").figures
     assert figures["accuracy"] == figures["accuracy_of_known"] == 1.0
     assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"]))

@@ -3,7 +3,6 @@
 import time
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +11,8 @@ from throughtime.data import PAIR_SETS, DownloadError, Pair
 from throughtime.data.pair_sets import Content
 from throughtime.tasks.edit_distance import edit_distance
 from throughtime.tasks.inflection import Inflection, InflectionConfig, inflection_figures
+
+from .learning import learned
 
 FORMS = [
     ("walk<V><PST>", "walked"),
@@ -32,22 +33,10 @@ def task(monkeypatch):
     return Inflection(InflectionConfig(size="low", hidden_size=24, embedding_size=12, batch_size=8))
 
 
-def learned(task, steps=150):
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(steps):
-        for batch in task.batches("train"):
-            loss = task.loss(model, batch).mean
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return model
-
-
 def test_eight_forms_are_learned_by_heart(task):
     assert tasks.get("inflection") is Inflection
     task.check()
-    figures = task.evaluate(learned(task), "train").figures
+    figures = task.evaluate(learned(task, 150), "train").figures
     assert figures["exact_match"] == 1.0
     assert figures["edit_distance"] == 0.0
     assert set(figures) == {"loss", *task.figures}

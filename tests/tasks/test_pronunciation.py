@@ -1,7 +1,6 @@
 """Pronunciation: from letters to phonemes, with variants and without stress."""
 
 import pytest
-import torch
 
 from throughtime import tasks
 from throughtime.data import PAIR_SETS, DownloadError, Pair
@@ -11,6 +10,8 @@ from throughtime.tasks.pronunciation import (
     PronunciationConfig,
     pronunciation_figures,
 )
+
+from .learning import learned
 
 WORDS = [
     ("HELLO", "HH AH0 L OW1"),
@@ -35,24 +36,12 @@ def task(**options):
     return Pronunciation(PronunciationConfig(**small | options))
 
 
-def learned(task, steps=150):
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(steps):
-        for batch in task.batches("train"):
-            loss = task.loss(model, batch).mean
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return model
-
-
 @pytest.mark.parametrize("stress", [False, True])
 def test_eight_pronunciations_are_learned_by_heart(words, stress):
     assert tasks.get("pronunciation") is Pronunciation
     pronunciation = task(stress=stress)
     pronunciation.check()
-    figures = pronunciation.evaluate(learned(pronunciation), "train").figures
+    figures = pronunciation.evaluate(learned(pronunciation, 150), "train").figures
     assert figures["word_error_rate"] == figures["phoneme_error_rate"] == 0.0
     assert set(figures) == {"loss", *pronunciation.figures}
 
@@ -107,7 +96,7 @@ def test_a_word_that_is_no_truth_value_is_refused(capsys):
 
 def test_a_person_writes_small_letters(words):
     pronunciation = task()
-    model = learned(pronunciation)
+    model = learned(pronunciation, 150)
     assert pronunciation.rewrite(model, [pronunciation.read("cats")]) == ["K AE T S"]
     assert "cat → K AE T" in pronunciation.show(model)[0].text
 

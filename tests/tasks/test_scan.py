@@ -8,6 +8,8 @@ from throughtime.data import PAIR_SETS, DownloadError
 from throughtime.data.pair_sets import Content
 from throughtime.tasks.scan import _MOST_ACTIONS, Scan, ScanConfig
 
+from .learning import learned
+
 COMMANDS = [
     ("walk", "I_WALK"),
     ("jump", "I_JUMP"),
@@ -31,14 +33,7 @@ def task(monkeypatch):
 def test_eight_commands_are_learned_by_heart(task):
     assert tasks.get("scan") is Scan
     task.check()
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(150):
-        for batch in task.batches("train"):
-            loss = task.loss(model, batch).mean
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    model = learned(task, 150)
     figures = task.evaluate(model, "train").figures
     assert figures["exact_match"] == 1.0
     assert set(figures) == {"loss", "exact_match"}
