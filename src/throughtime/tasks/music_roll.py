@@ -25,10 +25,17 @@ from throughtime.data.music import (
 )
 from throughtime.data.splits import Cut
 from throughtime.layers.evaluation import evaluating
+from throughtime.models.decoding import seeded
 from throughtime.models.frame_model import FrameModel
 from throughtime.reading import Entries
 from throughtime.tasks.audible import check_output, shown_music, write_music
-from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range, free
+from throughtime.tasks.network import (
+    MAY_BE_MISSING,
+    NetworkConfig,
+    check_range,
+    forwards_only,
+    free,
+)
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, first_of, split_of
 from throughtime.tasks.shown import Shown
 from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
@@ -72,11 +79,7 @@ class MusicRollConfig(NetworkConfig):
         sample_length: frames of the sample that is written during the training.
     """
 
-    REFUSED: ClassVar = {
-        "bidirectional": "the model must not read the frames that it predicts",
-        "merge": "the model reads in one direction",
-        "independent": "the model reads in one direction",
-    }
+    REFUSED: ClassVar = forwards_only("frames")
 
     data: str = "jsb-chorales"
     frame_seconds: float | None = None
@@ -333,11 +336,7 @@ class MusicRoll(BatchTask):
         self, model: Any, length: int, temperature: float, seed: int | None
     ) -> Iterator[np.ndarray]:
         """Draws frames one by one, each (88) bool, and feeds each back into the model."""
-        device, generator = next(model.parameters()).device, torch.Generator()
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
+        device, generator = next(model.parameters()).device, seeded(seed)
         frame = torch.zeros(1, NUM_KEYS, dtype=torch.bool, device=device)
         state = None
         for _ in range(length):
