@@ -96,6 +96,22 @@ def test_a_prime_is_read_as_abc():
         _ = ComposingOptions(metre="6").tokens
 
 
+def test_a_tune_of_the_validation_can_be_watched_though_it_has_an_unknown_token(path):
+    task = task_of(path)
+    unknown = task.items("valid")[0]._replace(tokens=("M:4/4", "K:Cmaj", "^^A,,,"))
+    task.items("valid")[0] = unknown
+    assert task.held_out(10)[0] == unknown
+    observation = task.observe(task.model(), unknown)
+    assert observation.steps[""] == ("M:4/4", "K:Cmaj", "<unk>")
+    probabilities = observation.run()
+    assert probabilities.shape == (3, len(task.tokeniser))
+    assert torch.allclose(probabilities.sum(1), torch.ones(3))
+    with pytest.raises(ValueError, match=r"expected tokens of a tune .*, got '\^\^A,,,'"):
+        task.observe(task.model(), "M:4/4 ^^A,,,")
+    with pytest.raises(ValueError, match="got an empty text"):
+        task.observe(task.model(), " ")
+
+
 def test_tunes_are_trained_judged_and_written_by_commands(path, tmp_path, capsys):
     run = str(tmp_path / "run")
     words = f"train tune --data {path} --cell gru --hidden_size 32 --num_layers 1 --epochs 12"

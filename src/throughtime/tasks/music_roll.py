@@ -224,7 +224,7 @@ class MusicRoll(BatchTask):
         return split_of(self.name, self.rolls.name, self.rolls.splits, split)
 
     def check(self) -> None:
-        if sum(len(roll) - 1 for roll in self.pieces("valid")) < 1:
+        if not self._can_evaluate("valid"):
             raise ValueError(
                 f"{self.rolls.name}: expected a piece of at least 2 frames to validate on, got "
                 "none. Give longer pieces, or a larger --valid_fraction."
@@ -236,6 +236,10 @@ class MusicRoll(BatchTask):
                 *(self.config.transpose, self.rolls.name),
             )
         super().check()
+
+    def _can_evaluate(self, split: str) -> bool:
+        """Whether a split has a frame to be counted: all are but the first of each piece."""
+        return any(len(roll) > 1 for roll in self.pieces(split))
 
     # The batches.
 
@@ -306,6 +310,10 @@ class MusicRoll(BatchTask):
         self, model: nn.Module, split: str | None = None, options: Any = None
     ) -> Evaluation:
         split, device = split or "valid", next(model.parameters()).device
+        if not self._can_evaluate(split):
+            raise ValueError(
+                f'{self.rolls.name}: expected a piece of at least 2 frames in "{split}", got none.'
+            )
         total = first_total = 0.0
         count = num_pieces = right = wrong = 0
         network: Any = model

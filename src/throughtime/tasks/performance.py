@@ -16,14 +16,14 @@ from throughtime.data import RaggedBatch, RaggedBatches, pad_rows
 from throughtime.data.music import (
     NUM_EVENTS,
     PERFORMANCE_SETS,
-    EventReader,
     Note,
     Performances,
     event_name,
     excerpts_of,
     load_performances,
+    notes_of_events,
 )
-from throughtime.data.music.events import OFF, SHIFT, STEPS_PER_SECOND, stretched
+from throughtime.data.music.events import OFF, SHIFT, STEPS_PER_SECOND, steps_of, stretched
 from throughtime.models.decoding import generate
 from throughtime.reading import Entries
 from throughtime.tasks.audible import check_output, shown_music, write_music
@@ -232,41 +232,32 @@ class PerformanceTask(NextTokenTask):
 
     # Music.
 
-    def drawn(
-        self, model: nn.Module, options: PerformingOptions, notes: list[Note]
-    ) -> Iterator[int]:
-        """Draws events one by one, and appends each note that ends to ``notes``.
-
-        It ends with the piece, or after the seconds or the events of the options.
-        """
-        reader = EventReader()
-        prime = torch.tensor([_BOUNDARY])
+    def drawn(self, model: nn.Module, options: PerformingOptions) -> Iterator[int]:
+        """Draws events until the piece ends, or for the seconds or the events of the options."""
+        prime, steps = torch.tensor([_BOUNDARY]), 0
         for event in generate(model, prime, options.longest, options.sampling, options.seed):
             if event == _BOUNDARY:
-                break
-            notes += reader.read(event)
+                return
             yield event
-            if reader.now >= options.seconds * STEPS_PER_SECOND:
-                break
-        notes += reader.end()
+            steps += steps_of(event)
+            if steps >= options.seconds * STEPS_PER_SECOND:
+                return
 
     def show(self, model: nn.Module) -> list[Shown]:
-        notes: list[Note] = []
         options = PerformingOptions(self.config.sample_seconds, longest=_SHOWN_EVENTS, seed=0)
-        list(self.drawn(model, options, notes))
-        if not notes:
-            return []
-        return shown_music(notes, max(note.end for note in notes), _COLUMN_SECONDS)
+        notes = notes_of_events(self.drawn(model, options))
+        return shown_music(notes, _end_of(notes), _COLUMN_SECONDS) if notes else []
 
     def continuation(
         self, model: nn.Module, options: PerformingOptions, say: Callable[[str], None] = _log.info
     ) -> Iterator[str]:
-        notes: list[Note] = []
-        for number, event in enumerate(self.drawn(model, options, notes)):
-            yield f"{chr(10) if number else ''}{event_name(event)}"
+        events: list[int] = []
+        for event in self.drawn(model, options):
+            yield f"{chr(10) if events else ''}{event_name(event)}"
+            events.append(event)
         if options.output is not None:
-            seconds = max((note.end for note in notes), default=0.0)
-            say(write_music(options.output, notes, seconds))
+            notes = notes_of_events(events)
+            say(write_music(options.output, notes, _end_of(notes)))
 
     # The lens.
 
@@ -278,6 +269,11 @@ class PerformanceTask(NextTokenTask):
             raise ValueError("expected a piece of the validation split; a text is no music.")
         names = (*map(event_name, range(NUM_EVENTS)), "boundary")
         return observed(model, torch.from_numpy(input.astype(np.int64)), names)
+
+
+def _end_of(notes: Sequence[Note]) -> float:
+    """The seconds until the last of the notes has ended."""
+    return max((note.end for note in notes), default=0.0)
 
 
 def _transposed(batch: RaggedBatch, most: int) -> RaggedBatch:

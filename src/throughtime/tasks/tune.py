@@ -362,16 +362,17 @@ class TuneTask(NextTokenTask):
 
     # The lens.
 
-    def held_out(self, most: int) -> list[str]:
-        texts = [" ".join(tune.tokens) for tune in self.items("valid")]
-        return first_of(texts, lambda text: len(text.split()), most)
+    def held_out(self, most: int) -> list[Tune]:
+        return first_of(self.items("valid"), lambda tune: len(tune.tokens), most)
 
-    def observe(self, model: nn.Module, input: str) -> Observation:
-        unknown = self.tokeniser.unknown(input)
-        if unknown or not input.split():
+    def observe(self, model: nn.Module, input: str | Tune) -> Observation:
+        # A tune of the data may have tokens that the training never saw; a text may be misspelt.
+        text = input if isinstance(input, str) else " ".join(input.tokens)
+        unknown = self.tokeniser.unknown(text) if isinstance(input, str) else []
+        if unknown or not text.split():
             got = f"{unknown[0]!r}" if unknown else "an empty text"
             raise ValueError(f"expected tokens of a tune with spaces between them, got {got}.")
-        return observed(model, torch.tensor(self.tokeniser.encode(input)), self.tokeniser.tokens)
+        return observed(model, torch.tensor(self.tokeniser.encode(text)), self.tokeniser.tokens)
 
 
 def _played(tunes: Sequence[Sequence[str]], eighth: float) -> tuple[list[Note], float]:

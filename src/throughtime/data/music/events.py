@@ -15,6 +15,7 @@ __all__ = [
     "events_of",
     "notes_of_events",
     "on_grid",
+    "steps_of",
     "stretched",
 ]
 
@@ -88,6 +89,15 @@ def events_of(notes: Sequence[Note]) -> list[int]:
     return events
 
 
+def steps_of(event: int) -> int:
+    """The steps by which an event shifts the time; 0 for other events.
+
+    >>> steps_of(256), steps_of(60)
+    (1, 0)
+    """
+    return event - SHIFT + 1 if SHIFT <= event < VELOCITY else 0
+
+
 def _shifts(steps: int) -> list[int]:
     """The fewest events that shift the time by that number of steps, the longest first."""
     whole, rest = divmod(steps, _MOST_SHIFTED)
@@ -110,10 +120,10 @@ def stretched(events: Iterable[int], factor: float) -> list[int]:
     """
     result: list[int] = []
     read = written = 0
-    for is_shift, group in groupby(events, lambda event: SHIFT <= event < VELOCITY):
+    for is_shift, group in groupby(events, lambda event: steps_of(event) > 0):
         run = list(group)
         if is_shift:
-            read += sum(event - SHIFT + 1 for event in run)
+            read += sum(map(steps_of, run))
             steps = max(1, round(read * factor) - written)
             written += steps
             run = _shifts(steps)
@@ -141,7 +151,7 @@ class EventReader:
         if event >= VELOCITY:
             self._level = event - VELOCITY
         elif event >= SHIFT:
-            self.now += event - SHIFT + 1
+            self.now += steps_of(event)
         else:
             key = event % OFF
             yield from self._end(key)
