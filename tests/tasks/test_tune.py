@@ -96,6 +96,18 @@ def test_a_prime_is_read_as_abc():
         _ = ComposingOptions(metre="6").tokens
 
 
+def test_a_longest_tune_that_leaves_none_is_refused(path, caplog):
+    task = task_of(path, longest=33)
+    tunes = task.items("train")
+    assert {len(tune.tokens) for tune in tunes} == {33}
+    tunes[0] = tunes[0]._replace(tokens=tunes[0].tokens + ("c",))
+    task.check()
+    assert "1 tune is longer than --longest 33, and left out" in caplog.text
+    assert sum(len(batch.rows) for batch in task.batches("train")) == len(tunes) - 1
+    with pytest.raises(ValueError, match=r"--longest 32: .* the shortest has 33 tokens\. Raise it"):
+        task_of(path, longest=32).check()
+
+
 def test_a_tune_of_the_validation_can_be_watched_though_it_has_an_unknown_token(path):
     task = task_of(path)
     unknown = task.items("valid")[0]._replace(tokens=("M:4/4", "K:Cmaj", "^^A,,,"))

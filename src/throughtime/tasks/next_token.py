@@ -133,4 +133,4 @@ def observed(model: nn.Module, tokens: Tensor, names: Sequence[str]) -> Observat
             device = next(model.parameters()).device
             return model(tokens[None].to(device))[0][0].float().softmax(-1).cpu()
 
-    return Observation({"": tuple(names[token] for token in tokens.tolist())}, run, names)
+    return Observation({"": tuple(names[int(token)] for token in tokens)}, run, names)

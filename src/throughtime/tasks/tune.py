@@ -241,7 +241,13 @@ class TuneTask(NextTokenTask):
 
     def check(self) -> None:
         self.items("valid")
-        num_long = sum(len(t.tokens) > self.config.longest for t in self.items("train"))
+        lengths = [len(tune.tokens) for tune in self.items("train")]
+        num_long = sum(length > self.config.longest for length in lengths)
+        if num_long == len(lengths):
+            raise ValueError(
+                f"--longest {self.config.longest}: expected a number that some tunes do not "
+                f"exceed, but the shortest has {min(lengths)} tokens. Raise it."
+            )
         if num_long:
             what = f"{num_long} {'tune is' if num_long == 1 else 'tunes are'}"
             _log.warning("%s longer than --longest %d, and left out.", what, self.config.longest)
