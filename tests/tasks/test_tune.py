@@ -100,7 +100,7 @@ def test_a_longest_tune_that_leaves_none_is_refused(path, caplog):
     task = task_of(path, longest=33)
     tunes = task.items("train")
     assert {len(tune.tokens) for tune in tunes} == {33}
-    tunes[0] = tunes[0]._replace(tokens=tunes[0].tokens + ("c",))
+    tunes[0] = tunes[0]._replace(tokens=(*tunes[0].tokens, "c"))
     task.check()
     assert "1 tune is longer than --longest 33, and left out" in caplog.text
     assert sum(len(batch.rows) for batch in task.batches("train")) == len(tunes) - 1
