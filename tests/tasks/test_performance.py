@@ -104,6 +104,23 @@ def test_a_stretched_row_of_shifts_alone_has_a_token_to_predict():
     assert moved.rows.tolist() == [[355, 256]]
 
 
+def test_a_performance_ends_with_its_piece_its_seconds_or_its_events(path):
+    task = task_of(path)
+    model = task.model()
+    # Without knowledge of what was read, the model draws what its biases say.
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    bias = model.scores.bias.data
+    options = PerformingOptions(1.0, longest=9, temperature=0.0)
+    bias[256 + 39] = 1.0
+    assert list(task.drawn(model, options)) == [256 + 39] * 3
+    bias[60] = 2.0
+    assert list(task.drawn(model, options)) == [60] * 9
+    bias[388] = 99.0
+    assert list(task.drawn(model, options)) == []
+    assert task.show(model) == []
+
+
 @pytest.mark.parametrize("option", [{"transpose": 12}, {"stretch": 0.5}])
 def test_music_is_augmented_in_the_training_only(path, option):
     torch.manual_seed(0)

@@ -329,7 +329,7 @@ class TuneTask(NextTokenTask):
             # No tune has a padding, a begin, or an unknown token in it.
             scores[:, [i for i in range(len(SPECIALS)) if i != EOS]] = -torch.inf
             token = draw(scores, options.sampling, generator)
-            token[is_over] = EOS
+            # What follows the end of a tune is not decoded.
             is_over |= token == EOS
             columns.append(token)
             if is_over.all():
