@@ -74,7 +74,7 @@ def outcome(lacking, compiled_by, *arguments):
     [
         ("no AMX", "default"),
         pytest.param("no AVX-512", "default", marks=pytest.mark.slow),
-        ("all", "clang"),
+        pytest.param("all", "clang", marks=pytest.mark.slow),
     ],
 )
 def test_the_chosen_tests_hold(lacking, compiled_by):
