@@ -29,9 +29,6 @@ from ..further_inputs import bounded, drawn
 T, B, I, H = 6, 3, 2, 4
 L2, L3 = log(2), log(3)
 
-with_and_without_bias = pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-with_and_without_kernel = pytest.mark.parametrize("backend", ["reference", "auto"])
-
 
 def sigmoid(a):
     return 1 / (1 + np.exp(-a))
@@ -141,7 +138,21 @@ def run(layer, x, states, inputs=None):
     return output, dict(zip(states, last if len(hx) > 1 else (last,), strict=True))
 
 
-def label(stated):
+def each_stated(cells):
+    """Runs a test of ``stated, bias, backend`` with each cell of STATED in each of four ways.
+
+    They are: with and without bias, and by the reference and by a kernel.
+    """
+
+    def decorated(test):
+        test = pytest.mark.parametrize("stated", cells, ids=_label)(test)
+        test = pytest.mark.parametrize("backend", ["reference", "auto"])(test)
+        return pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])(test)
+
+    return decorated
+
+
+def _label(stated):
     """The id of a test case for pytest: the cell and its constants."""
     name, constants, *_ = stated
     return " ".join([name, *map(str, constants.values())])

@@ -8,13 +8,11 @@ from .statements import (
     L3,
     all_stated,
     computes,
+    each_stated,
     gives,
-    label,
     one_unit,
     several_units,
     sigmoid,
-    with_and_without_bias,
-    with_and_without_kernel,
 )
 
 
@@ -55,9 +53,7 @@ STATED = [
 ]
 
 
-@with_and_without_bias
-@with_and_without_kernel
-@pytest.mark.parametrize("stated", STATED, ids=label)
+@each_stated(STATED)
 def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 

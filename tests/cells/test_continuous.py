@@ -8,16 +8,7 @@ import torch
 
 import throughtime as tt
 
-from .statements import (
-    all_stated,
-    computes,
-    gives,
-    label,
-    one_unit,
-    relu,
-    with_and_without_bias,
-    with_and_without_kernel,
-)
+from .statements import all_stated, computes, each_stated, gives, one_unit, relu
 
 
 def ctrnn(k, x, s, dt=20.0, tau=100.0):
@@ -32,9 +23,7 @@ STATED = [
 ]
 
 
-@with_and_without_bias
-@with_and_without_kernel
-@pytest.mark.parametrize("stated", STATED, ids=label)
+@each_stated(STATED)
 def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 

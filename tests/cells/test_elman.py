@@ -10,15 +10,13 @@ from .statements import (
     I,
     all_stated,
     computes,
+    each_stated,
     gives,
     identity,
-    label,
     layer_of,
     one_unit_of_logits,
     relu,
     sigmoid,
-    with_and_without_bias,
-    with_and_without_kernel,
 )
 
 
@@ -36,9 +34,7 @@ STATED = [
 ]
 
 
-@with_and_without_bias
-@with_and_without_kernel
-@pytest.mark.parametrize("stated", STATED, ids=label)
+@each_stated(STATED)
 def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 

@@ -8,12 +8,10 @@ from .statements import (
     L3,
     all_stated,
     computes,
+    each_stated,
     gives,
-    label,
     one_unit_of_logits,
     sigmoid,
-    with_and_without_bias,
-    with_and_without_kernel,
 )
 
 
@@ -40,9 +38,7 @@ STATED = [
 ]
 
 
-@with_and_without_bias
-@with_and_without_kernel
-@pytest.mark.parametrize("stated", STATED, ids=label)
+@each_stated(STATED)
 def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 

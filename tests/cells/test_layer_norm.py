@@ -3,18 +3,7 @@
 import numpy as np
 import pytest
 
-from .statements import (
-    L2,
-    L3,
-    all_stated,
-    computes,
-    gives,
-    label,
-    one_unit,
-    sigmoid,
-    with_and_without_bias,
-    with_and_without_kernel,
-)
+from .statements import L2, L3, all_stated, computes, each_stated, gives, one_unit, sigmoid
 
 
 def norm(epsilon, *blocks):
@@ -63,9 +52,7 @@ STATED = [
 ]
 
 
-@with_and_without_bias
-@with_and_without_kernel
-@pytest.mark.parametrize("stated", STATED, ids=label)
+@each_stated(STATED)
 def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 

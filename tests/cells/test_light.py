@@ -15,15 +15,13 @@ from .statements import (
     T,
     all_stated,
     computes,
+    each_stated,
     gives,
-    label,
     layer_of,
     mix,
     one_unit,
     relu,
     sigmoid,
-    with_and_without_bias,
-    with_and_without_kernel,
 )
 
 
@@ -78,9 +76,7 @@ STATED = [
 ]
 
 
-@with_and_without_bias
-@with_and_without_kernel
-@pytest.mark.parametrize("stated", STATED, ids=label)
+@each_stated(STATED)
 def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 

@@ -2,18 +2,7 @@
 
 import pytest
 
-from .statements import (
-    L2,
-    L3,
-    all_stated,
-    computes,
-    gives,
-    label,
-    lstm,
-    one_unit_of_logits,
-    with_and_without_bias,
-    with_and_without_kernel,
-)
+from .statements import L2, L3, all_stated, computes, each_stated, gives, lstm, one_unit_of_logits
 
 # Name and constants; gates in the order of the weights, blocks of the recurrent matrix, states,
 # per-unit parameters; the step.
@@ -25,9 +14,7 @@ STATED = [
 ]
 
 
-@with_and_without_bias
-@with_and_without_kernel
-@pytest.mark.parametrize("stated", STATED, ids=label)
+@each_stated(STATED)
 def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 

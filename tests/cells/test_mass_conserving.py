@@ -7,21 +7,7 @@ import torch
 import throughtime as tt
 
 from ..further_inputs import drawn
-from .statements import (
-    L3,
-    B,
-    H,
-    I,
-    T,
-    all_stated,
-    computes,
-    gives,
-    label,
-    one_unit,
-    sigmoid,
-    with_and_without_bias,
-    with_and_without_kernel,
-)
+from .statements import L3, B, H, I, T, all_stated, computes, each_stated, gives, one_unit, sigmoid
 
 
 def softmax(a, axis):
@@ -43,9 +29,7 @@ STATED = [
 ]
 
 
-@with_and_without_bias
-@with_and_without_kernel
-@pytest.mark.parametrize("stated", STATED, ids=label)
+@each_stated(STATED)
 def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 

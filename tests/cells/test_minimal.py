@@ -14,13 +14,11 @@ from .statements import (
     I,
     all_stated,
     computes,
+    each_stated,
     gives,
-    label,
     mix,
     one_unit,
     sigmoid,
-    with_and_without_bias,
-    with_and_without_kernel,
 )
 
 
@@ -59,9 +57,7 @@ STATED = [
 ]
 
 
-@with_and_without_bias
-@with_and_without_kernel
-@pytest.mark.parametrize("stated", STATED, ids=label)
+@each_stated(STATED)
 def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 

@@ -8,7 +8,7 @@ from throughtime.cells import SynapticLTC
 from throughtime.layers import circuit, wire
 
 theirs = pytest.importorskip("ncps.torch", reason="ncps is not installed")
-wirings = pytest.importorskip("ncps.wirings")
+wirings = pytest.importorskip("ncps.wirings", reason="ncps is not installed")
 
 T, B, I, H = 6, 3, 2, 12
 

@@ -10,7 +10,7 @@ import torch
 
 import throughtime as tt
 
-theirs = pytest.importorskip("torchrecurrent")
+theirs = pytest.importorskip("torchrecurrent", reason="torchrecurrent is not installed")
 
 T, B, H = 6, 3, 4
 

@@ -11,15 +11,13 @@ from .statements import (
     T,
     all_stated,
     computes,
+    each_stated,
     gives,
-    label,
     layer_of,
     mix,
     one_unit,
     pooled,
     sigmoid,
-    with_and_without_bias,
-    with_and_without_kernel,
     with_last_input,
 )
 
@@ -45,9 +43,7 @@ STATED = [
 ]
 
 
-@with_and_without_bias
-@with_and_without_kernel
-@pytest.mark.parametrize("stated", STATED, ids=label)
+@each_stated(STATED)
 def test_a_cell_computes_its_equations(stated, bias, backend):
     computes(*stated, bias=bias, backend=backend)
 

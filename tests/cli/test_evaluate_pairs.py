@@ -90,7 +90,7 @@ def test_a_language_model_has_no_beam(said, tmp_path):
 
 
 def test_bleu_comes_with_the_signature_of_sacrebleu(said, tmp_path):
-    pytest.importorskip("sacrebleu")
+    pytest.importorskip("sacrebleu", reason="sacrebleu is not installed")
     lines = "Ein Mann schläft.\tA man sleeps.\nZwei Hunde laufen.\tTwo dogs run.\n" * 10
     (tmp_path / "pairs.tsv").write_text(lines, encoding="utf-8")
     options = "--hidden_size 8 --batch_size 4 --epochs 1".split()

@@ -64,7 +64,7 @@ def test_a_trained_model_is_written_as_c(task, runs, said, tmp_path):
 
 @pytest.mark.parametrize("task", ["char-lm", "memory"])
 def test_a_trained_model_is_written_as_onnx(task, runs, said, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     words = ("export", runs[task], "--to", "onnx", "--output", tmp_path, "--name", "net")
     status, out, err = said(*words)
     assert (status, err) == (0, "")
@@ -77,7 +77,7 @@ def test_a_trained_model_is_written_as_onnx(task, runs, said, tmp_path):
 
 
 def test_an_onnx_file_that_computes_something_else_is_not_kept(runs, said, tmp_path, monkeypatch):
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     wrong = lambda module, steps: outputs_of(module, steps) + 1  # noqa: E731
     monkeypatch.setattr("throughtime.interchange.onnx.checking.outputs_of", wrong)
     status, out, err = said("export", runs["memory"], "--to", "onnx", "--output", tmp_path)

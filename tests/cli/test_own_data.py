@@ -35,7 +35,7 @@ def own(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(own):
-    pytest.importorskip("sacrebleu")
+    pytest.importorskip("sacrebleu", reason="sacrebleu is not installed")
     folder = own.parent
     return {
         "translation": trained(folder, "translation", "--data", own),

@@ -147,7 +147,26 @@ def test_the_setting_that_determines_a_figure_explains_it():
             loss = 1e9 if trial == 5 else offset + distance
             row.results[f"trial {trial}"] = {"loss": loss}
         rows.append(row)
-    shares = explained(rows, "loss", RANGES)
+    shares = explained(rows, "loss", Figure(), RANGES)
     assert shares["learning_rate"] > 0.7
     assert shares["hidden_size"] < 0.15
-    assert explained([Row("c", {})], "loss", RANGES) == {}
+    assert explained([Row("c", {})], "loss", Figure(), RANGES) == {}
+    # Which of the networks are good says nothing about their settings.
+    alone = [Row(n, {}, results={"t": {"loss": 1.0}}, settings={"t": settings}) for n in "abcd"]
+    assert explained(alone, "loss", Figure(), RANGES) == {}
+
+
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_a_trial_that_is_not_a_number_is_the_worst(better):
+    figure = Figure(better=better)
+    values = [3.0, math.nan, 1.0, 2.0, math.nan, 4.0, 5.0]
+    expected = [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert best_values(values, figure) == (expected if better == "lower" else expected[::-1])
+    row = Row("a", {})
+    for trial, rate in enumerate(10.0 ** -(1 + 0.1 * step) for step in range(30)):
+        row.settings[f"{trial}"] = {"learning_rate": rate, "hidden_size": 2 + trial % 2}
+        value = math.nan if trial < 10 else float(trial)
+        row.results[f"{trial}"] = {"loss": -value if better == "lower" else value}
+    assert explained([row], "loss", figure, RANGES)["learning_rate"] > 0.8
+    assert welch([1.0, math.nan, 2.0], [1.0, 2.0]) is None
+    assert welch([1.0, math.inf, 2.0], [1.0, 2.0]) is None

@@ -58,7 +58,9 @@ def test_labels_in_no_scheme_mean_what_the_scorer_reads(labels, spans):
 
 
 def test_the_spans_are_those_of_seqeval():
-    seqeval = pytest.importorskip("seqeval.metrics.sequence_labeling")
+    seqeval = pytest.importorskip(
+        "seqeval.metrics.sequence_labeling", reason="seqeval is not installed"
+    )
     draw, known = random.Random(1), ["O", "B-A", "I-A", "E-A", "S-A", "B-B", "I-B"]
     for _ in range(2000):
         labels = draw.choices(known, k=draw.randint(1, 8))

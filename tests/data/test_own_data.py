@@ -219,7 +219,7 @@ def test_words_are_right_for_prose_and_characters_for_code():
 
 
 def test_subwords_are_learned_from_many_targets_only():
-    pytest.importorskip("tokenizers")
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     code = [f"x[{k}] == None" for k in range(5000)]
     assert kind_for_targets(code) == "subwords"
     assert kind_for_targets(code[:4999]) == "characters"

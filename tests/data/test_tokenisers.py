@@ -29,7 +29,7 @@ KINDS = sorted(TOKENISERS)
 
 @pytest.fixture(params=KINDS)
 def tokeniser(request):
-    pytest.importorskip("tokenizers")
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     return fit_tokeniser(request.param, TEXTS)
 
 
@@ -98,7 +98,7 @@ def test_a_json_form_of_something_else_is_refused(value):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_json_form_is_refused(kind):
-    pytest.importorskip("tokenizers")
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     for damage in ({}, {"tokens": "abc", "model": "abc"}, {"tokens": [1], "model": {}}):
         with pytest.raises(ValueError, match=r"expected|cannot be read"):
             tokeniser_from_json({"kind": kind, **damage})
@@ -230,7 +230,7 @@ def test_what_is_unknown_is_told_in_words():
 
 
 def test_frequent_words_are_whole_and_rare_ones_are_cut():
-    pytest.importorskip("tokenizers")
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     tokeniser = SubwordTokeniser.fit(["lower lowest newer newest"] * 20 + ["xylol"], max_size=26)
     assert len(tokeniser) == 26
     assert len(tokeniser.encode("newest")) == 1
@@ -239,7 +239,7 @@ def test_frequent_words_are_whole_and_rare_ones_are_cut():
 
 
 def test_the_size_holds_where_there_are_more_characters():
-    pytest.importorskip("tokenizers")
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     tokeniser = SubwordTokeniser.fit(["a a a a b b b c c d e f g h"] * 3, max_size=8)
     assert len(tokeniser) == 8
     assert tokeniser.unknown("a b c h") == ["h"]
@@ -257,7 +257,7 @@ def test_what_knows_nothing_is_refused():
 
 
 def test_a_model_without_the_special_ids_is_refused():
-    tokenizers = pytest.importorskip("tokenizers")
+    tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     with pytest.raises(ValueError, match="in which <pad> has the id 0, got None"):
         SubwordTokeniser(tokenizers.Tokenizer(tokenizers.models.BPE()))
 

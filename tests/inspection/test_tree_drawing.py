@@ -99,7 +99,7 @@ def test_parents_that_are_none_are_named(tmp_path, parents):
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 400)])
 def test_a_browser_shades_what_a_node_attends_to(tmp_path, scheme, width):
-    playwright = pytest.importorskip("playwright.sync_api")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = tmp_path / "map.html"
     wide = random_tree(1, 60)
     other = AttentionMap(["a"], wide.labels, [[1.0]] * 60, "wide", (), wide.parents)

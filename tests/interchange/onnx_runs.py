@@ -7,8 +7,8 @@ from throughtime.interchange.onnx import save_onnx
 
 from ..further_inputs import inputs_of
 
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 
 def session(path, without=()):

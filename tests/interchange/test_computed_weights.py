@@ -193,7 +193,7 @@ def test_keras_gets_the_values(kind, way):
 @every_way
 @pytest.mark.parametrize("cell", ["lstm-peephole", "gru", "janet"])
 def test_an_onnx_file_holds_the_values(cell, way, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     layer = tt.Recurrent(cell, I, H)
     way(layer, "weight_hh_l0")
     before = state_of(layer)
@@ -258,7 +258,7 @@ def test_a_frozen_part_keeps_its_mode_and_spectral_norm_its_iteration(tmp_path):
 
 
 def test_writing_an_onnx_file_leaves_the_modes_of_all_parts(tmp_path):
-    pytest.importorskip("onnx")
+    pytest.importorskip("onnx", reason="onnx is not installed")
     model = LanguageModel(7, hidden_size=8).train()
     model.recurrent.eval()
     modes = [module.training for module in model.modules()]

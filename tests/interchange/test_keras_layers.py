@@ -23,7 +23,7 @@ def keras(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_BACKEND", "torch")
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
-        keras = pytest.importorskip("keras")
+        keras = pytest.importorskip("keras", reason="keras is not installed")
         # Another test may have imported Keras before, and its backend cannot be changed then.
         if keras.config.backend() != "torch":
             pytest.skip(f"Keras runs on {keras.config.backend()}")

@@ -6,8 +6,8 @@ import torch
 from throughtime.interchange.onnx import cells
 from throughtime.kernels import Call, Weights, dispatch
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx", reason="onnx is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 
 CELLS = [

@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.interchange.onnx import load_onnx
 
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 T, B, I, H = 5, 3, 2, 4
 LAYERS = {
@@ -56,7 +56,7 @@ def flat(values):
 def exported(model, inputs, path, dynamo, opset, **options):
     """Writes a file and returns its path."""
     if dynamo:
-        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxscript", reason="onnxscript is not installed")
         options |= {"verbose": False}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

@@ -10,8 +10,8 @@ import throughtime as tt
 from throughtime.checks import ShapeError
 from throughtime.interchange.onnx import cells, load_onnx, save_onnx
 
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 BLOCKS = {"RNN": 1, "GRU": 3, "LSTM": 4}
 NAMES = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")

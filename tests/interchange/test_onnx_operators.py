@@ -7,8 +7,8 @@ import torch
 from throughtime.interchange.onnx import load_onnx
 from throughtime.interchange.onnx.operators import MICROSOFT, names
 
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 DRAW = np.random.default_rng(0)
 X = DRAW.standard_normal((2, 3, 4)).astype(np.float32)

@@ -12,8 +12,8 @@ from throughtime.checks import ShapeError
 from throughtime.interchange.onnx import load_onnx, save_onnx
 from throughtime.interchange.onnx.native import NATIVE
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx", reason="onnx is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 I, H = 2, 4
 

@@ -90,7 +90,7 @@ def test_cells_that_could_not_be_loaded_again_are_not_saved(tmp_path):
 
 
 def test_a_layer_of_an_unregistered_cell_is_exported_to_onnx(layer, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     tt.save_onnx(layer, tmp_path / "layer.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "layer.onnx"))
     x, state = torch.randn(4, 2, 3), torch.randn(2, 2, 5)

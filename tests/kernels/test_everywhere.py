@@ -74,7 +74,7 @@ def outcome(lacking, compiled_by, *arguments):
     [
         ("no AMX", "default"),
         pytest.param("no AVX-512", "default", marks=pytest.mark.slow),
-        ("all", "clang"),
+        pytest.param("all", "clang", marks=pytest.mark.slow),
     ],
 )
 def test_the_chosen_tests_hold(lacking, compiled_by):
@@ -95,7 +95,7 @@ def test_the_chosen_tests_hold(lacking, compiled_by):
 @pytest.mark.parametrize("compiled_by", COMPILERS)
 def test_every_test_of_the_kernels_holds(lacking, compiled_by):
     if (lacking, compiled_by) == ("all", "default"):
-        pytest.skip("this is what runs anyway")
+        pytest.skip("this machine and its compiler run all tests anyway")
     outcome(lacking, compiled_by, "--ignore", __file__, ROOT / "tests" / "kernels")
 
 

@@ -187,7 +187,7 @@ def test_rows_without_words_are_refused(lengths, message):
 
 
 def test_it_agrees_with_pytorch_crf():
-    torchcrf = pytest.importorskip("torchcrf")
+    torchcrf = pytest.importorskip("torchcrf", reason="torchcrf is not installed")
     crf, scores = crf_and_scores()
     theirs = torchcrf.CRF(K, batch_first=True).double()
     with torch.no_grad():

@@ -47,7 +47,7 @@ def test_torch_has_the_same_weights_and_passes_the_same_check(cell, dtype):
 
 @pytest.mark.parametrize("cell", ["lstm-peephole", "lstm-1997"])
 def test_torchrecurrent_has_the_same_weights_and_passes_the_same_check(cell):
-    pytest.importorskip("torchrecurrent")
+    pytest.importorskip("torchrecurrent", reason="torchrecurrent is not installed")
     setup = Setup(steps=6, rounds=1, backend="reference", peers=("torchrecurrent",))
     (point,) = benchmark.measure(cell, TINY, ["training"], setup)
     assert point.errors == {}
@@ -57,7 +57,7 @@ def test_torchrecurrent_has_the_same_weights_and_passes_the_same_check(cell):
 @pytest.mark.parametrize("backbone", [0, 1, 2])
 @pytest.mark.parametrize("name", ["cfc", "cfc-no-gate", "cfc-pure"])
 def test_ncps_has_the_same_weights_and_passes_the_same_check(name, backbone):
-    pytest.importorskip("ncps")
+    pytest.importorskip("ncps", reason="ncps is not installed")
     setup = Setup(steps=6, rounds=1, backend="reference", peers=("ncps",))
     cell = cells.get(name, backbone=backbone)
     (point,) = benchmark.measure(cell, TINY, ["training"], setup)

@@ -21,8 +21,8 @@ def test_all_contenders_compute_the_same_steps():
 
 
 def test_onnx_runtime_computes_the_same_steps():
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnx", reason="onnx is not installed")
     point = live.measure("lstm-peephole", 8, peers=("onnxruntime",), rounds=2)
     assert not point.errors
     assert set(point.us) == {"ours", "onnxruntime"}

@@ -278,7 +278,7 @@ def test_the_state_of_a_stream(many, tmp_path):
 @pytest.mark.parametrize("layer", ["RNN", "LSTM", "GRU"])
 @damages
 def test_an_onnx_file(many, layer, tmp_path):
-    pytest.importorskip("onnx")
+    pytest.importorskip("onnx", reason="onnx is not installed")
     path = tmp_path / "model.onnx"
     tt.save_onnx(getattr(tt, layer)(2, 3), path)
     damaged(of_bytes(path, lambda: tt.load_onnx(path)), many)

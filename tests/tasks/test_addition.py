@@ -3,12 +3,13 @@
 import json
 
 import pytest
-import torch
 
 from throughtime.cli.main import main
 from throughtime.models import EncoderDecoder, OneNetwork
 from throughtime.tasks.addition import Addition, AdditionConfig
 from throughtime.tasks.run import Run
+
+from .learning import learned
 
 SMALL = {"digits": 1, "num_pairs": 40, "num_test": 10, "hidden_size": 24, "batch_size": 8}
 
@@ -29,14 +30,7 @@ def test_eight_sums_are_learned_by_heart(padded, reverse):
     options = {"num_pairs": 9, "padded": padded, "reverse": reverse}
     task = Addition(AdditionConfig(**SMALL | options))
     task.check()
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(120):
-        for batch in task.batches("train"):
-            loss = task.loss(model, batch).mean
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    model = learned(task, 120)
     figures = task.evaluate(model, "train").figures
     assert figures["exact_match"] == figures["character_accuracy"] == 1.0
     assert figures["loss"] < 0.1

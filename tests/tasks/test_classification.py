@@ -20,6 +20,8 @@ from throughtime.tasks.classification_settings import (
 from throughtime.tasks.series_features import SeriesFeatures, carried
 from throughtime.tasks.shown import Curves, Table
 
+from .learning import learned
+
 TEXTS = """pos\ta good film
 neg\ta bad film
 pos\tgood joy
@@ -44,17 +46,8 @@ def task_of(data, **options):
 
 
 def fitted(task, steps=150):
-    torch.manual_seed(0)
     task.check()
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(steps // len(task.batches("train"))):
-        for batch in task.batches("train"):
-            loss = task.loss(model, batch).mean
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return model
+    return learned(task, steps)
 
 
 @pytest.mark.parametrize("pooling", ["last", "max", "attention"])

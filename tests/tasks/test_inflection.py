@@ -3,15 +3,17 @@
 import time
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from throughtime import tasks
-from throughtime.data import PAIR_SETS, DownloadError, Pair
+from throughtime.data import PAIR_SETS, Pair
 from throughtime.data.pair_sets import Content
 from throughtime.tasks.edit_distance import edit_distance
 from throughtime.tasks.inflection import Inflection, InflectionConfig, inflection_figures
+
+from ..data.mirror import reading_data
+from .learning import learned
 
 FORMS = [
     ("walk<V><PST>", "walked"),
@@ -32,22 +34,10 @@ def task(monkeypatch):
     return Inflection(InflectionConfig(size="low", hidden_size=24, embedding_size=12, batch_size=8))
 
 
-def learned(task, steps=150):
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(steps):
-        for batch in task.batches("train"):
-            loss = task.loss(model, batch).mean
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return model
-
-
 def test_eight_forms_are_learned_by_heart(task):
     assert tasks.get("inflection") is Inflection
     task.check()
-    figures = task.evaluate(learned(task), "train").figures
+    figures = task.evaluate(learned(task, 150), "train").figures
     assert figures["exact_match"] == 1.0
     assert figures["edit_distance"] == 0.0
     assert set(figures) == {"loss", *task.figures}
@@ -71,10 +61,8 @@ def test_a_person_writes_the_tags_as_the_files_have_them(task):
 @pytest.mark.parametrize("language", ["english", "german", "spanish", "finnish", "turkish"])
 def test_what_is_shown_is_read_as_the_same(language):
     task = Inflection(InflectionConfig(language=language, size="medium"))
-    try:
+    with reading_data():
         pairs = [pair for part in task.pairs.splits.values() for pair in part]
-    except DownloadError as error:
-        pytest.skip(str(error))
     assert all(task.read(task.shown(pair.source)) == pair.source for pair in pairs)
 
 
@@ -121,10 +109,8 @@ def test_every_language_and_size_is_a_set_of_pairs():
 
 def test_the_medium_training_has_a_thousand_forms():
     task = Inflection(InflectionConfig(language="finnish", size="medium"))
-    try:
+    with reading_data():
         sizes = {split: len(pairs) for split, pairs in task.pairs.splits.items()}
-    except DownloadError as error:
-        pytest.skip(str(error))
     assert sizes == {"train": 1000, "valid": 1000, "test": 1000}
 
 

@@ -124,6 +124,20 @@ def test_eight_pieces_are_learned_by_heart(path, head):
     assert figures["frame_accuracy"] > 0.95
 
 
+def test_a_split_without_a_frame_that_is_counted_is_refused(path):
+    task = task_of(path)
+    # The piece without a frame does not make up for the one that has enough.
+    task.rolls.splits["valid"][:] = [melody(0, 0), melody(0, 2)]
+    task.check()
+    assert task.evaluate(task.model()).about["frames"] == 1
+    task.rolls.splits["test"][:] = [melody(0, 1)]
+    with pytest.raises(ValueError, match='expected a piece of at least 2 frames in "test"'):
+        task.evaluate(task.model(), "test")
+    task.rolls.splits["valid"][:] = [melody(0, 1), melody(1, 1)]
+    with pytest.raises(ValueError, match="expected a piece of at least 2 frames to validate on"):
+        task.check()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

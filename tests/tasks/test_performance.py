@@ -8,14 +8,10 @@ import pytest
 import torch
 
 from throughtime.cli.main import main
-from throughtime.data.music import Note, events_of, midi_bytes, read_midi
-from throughtime.tasks.performance import (
-    PerformanceConfig,
-    PerformanceTask,
-    PerformingOptions,
-    stretched,
-    transposed,
-)
+from throughtime.data import pad_rows
+from throughtime.data.music import Note, events_of, midi_bytes, notes_of_events, read_midi
+from throughtime.tasks import performance
+from throughtime.tasks.performance import PerformanceConfig, PerformanceTask, PerformingOptions
 
 
 @pytest.fixture(scope="module")
@@ -61,32 +57,81 @@ def test_excerpts_predict_each_event_and_each_end_once(path):
 
 
 def test_transposition_moves_keys_only_and_within_the_range():
-    events = torch.tensor([[*events_of([Note(0.0, 1.2, 2), Note(0.5, 1.0, 120)]), 388]])
+    row = [*events_of([Note(0.0, 1.2, 2), Note(0.5, 1.0, 120)]), 388]
+    # The longer second row pads the first one, and the padding is no key.
+    events, lengths = batch = pad_rows([row, [388, *([256] * len(row))]])
     torch.manual_seed(0)
     shifts = set()
     for _ in range(400):
-        moved = transposed(events, 12)
+        moved = performance._transposed(batch, 12)
+        assert torch.equal(moved.lengths, lengths)
         is_key = events < 256
-        assert torch.equal(moved[~is_key], events[~is_key])
-        (shift,) = set((moved - events)[is_key].tolist())
+        is_key[0, len(row) :] = False
+        assert torch.equal(moved.rows[~is_key], events[~is_key])
+        (shift,) = set((moved.rows - events)[is_key].tolist())
         shifts.add(shift)
     assert min(shifts) == -2
     assert max(shifts) == 7
     assert len(shifts) == 10
-    silent = torch.tensor([[260, 388]])
-    assert torch.equal(transposed(silent, 12), silent)
 
 
-def test_stretching_moves_shifts_of_time_only():
-    events = torch.arange(389)[None].expand(50, -1)
+def test_stretching_multiplies_the_times_of_each_row_by_one_factor():
+    notes = [Note(1.7 * n, 1.7 * n + 1.3, 60 + n, 82) for n in range(40)]
+    row = [388, *events_of(notes), 388]
+    batch = pad_rows([row] * 30 + [row[:9]])
     torch.manual_seed(0)
-    moved = stretched(events, 0.1)
-    assert torch.equal(moved[:, :256], events[:, :256])
-    assert torch.equal(moved[:, 356:], events[:, 356:])
-    steps = moved[:, 256:356] - 255
-    assert ((steps - torch.arange(1, 101)).abs() <= 0.1 * torch.arange(1, 101) + 0.5).all()
-    assert steps.max() == 100
-    assert len(set(steps[:, 50].tolist())) > 5
+    moved = performance._stretched(batch, 0.1)
+    factors = set()
+    for tokens, length in zip(moved.rows.tolist()[:30], moved.lengths.tolist(), strict=False):
+        assert tokens[0] == tokens[length - 1] == 388
+        own = notes_of_events(tokens[1 : length - 1])
+        factor = own[-1].end / notes[-1].end
+        assert [note.key for note in own] == [note.key for note in notes]
+        for new, old in zip(own, notes, strict=True):
+            assert new.start == pytest.approx(old.start * factor, abs=0.011)
+            assert new.end == pytest.approx(old.end * factor, abs=0.011)
+        factors.add(factor)
+    assert 0.9 <= min(factors) < 0.93
+    assert 1.07 < max(factors) <= 1.1
+    # The last row is short, and its padding is no event of it.
+    assert 1 < moved.lengths[30] <= 12
+    assert moved.rows[30, moved.lengths[30] :].eq(0).all()
+
+
+def test_a_stretched_row_of_shifts_alone_has_a_token_to_predict():
+    moved = performance._stretched(pad_rows([[355, 256]]), 0.9)
+    assert moved.lengths.tolist() == [2]
+    assert moved.rows.tolist() == [[355, 256]]
+
+
+def test_a_performance_ends_with_its_piece_its_seconds_or_its_events(path):
+    task = task_of(path)
+    model = task.model()
+    # Without knowledge of what was read, the model draws what its biases say.
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    bias = model.scores.bias.data
+    options = PerformingOptions(1.0, longest=9, temperature=0.0)
+    bias[256 + 39] = 1.0
+    assert list(task.drawn(model, options)) == [256 + 39] * 3
+    bias[60] = 2.0
+    assert list(task.drawn(model, options)) == [60] * 9
+    bias[388] = 99.0
+    assert list(task.drawn(model, options)) == []
+    assert task.show(model) == []
+
+
+@pytest.mark.parametrize("option", [{"transpose": 12}, {"stretch": 0.5}])
+def test_music_is_augmented_in_the_training_only(path, option):
+    torch.manual_seed(0)
+    plain, task = task_of(path), task_of(path, **option)
+    model = task.model()
+    batch = next(iter(plain.batches("train")))
+    losses = [task.loss(model, batch).mean.item() for _ in range(3)]
+    assert len(set(losses)) == 3
+    expected = plain.loss(model.eval(), batch).mean.item()
+    assert task.loss(model, batch).mean.item() == expected
+    assert expected not in losses
 
 
 @pytest.mark.parametrize(

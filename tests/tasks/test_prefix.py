@@ -3,12 +3,13 @@
 import math
 
 import pytest
-import torch
 
 from throughtime import tasks
 from throughtime.data import Pair, PairSet
 from throughtime.tasks.expressions import depth_of
 from throughtime.tasks.prefix import Prefix, PrefixConfig
+
+from .learning import learned
 
 SMALL = {"num_pairs": 200, "num_test": 10, "hidden_size": 24, "embedding_size": 12}
 EIGHT = [
@@ -32,14 +33,7 @@ def test_eight_expressions_are_learned_by_heart(task, monkeypatch):
     assert tasks.get("prefix") is Prefix
     few = PairSet("few", {"train": EIGHT, "valid": EIGHT[:2]}, ("characters", "characters"))
     monkeypatch.setattr(Prefix, "read_pairs", lambda self: few)
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(200):
-        for batch in task.batches("train"):
-            loss = task.loss(model, batch).mean
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    model = learned(task, 200)
     figures = task.evaluate(model, "train").figures
     assert figures["exact_match"] == 1.0
     assert figures["exact_match_depth_1"] == figures["exact_match_depth_2"] == 1.0

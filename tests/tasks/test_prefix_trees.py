@@ -1,12 +1,13 @@
 """Prefix expressions as trees: learned, written digit by digit, and judged depth by depth."""
 
 import pytest
-import torch
 
 from throughtime import tasks
 from throughtime.data.trees import TreeExample, TreeSet, expression_trees, read_sexpr, spelled
 from throughtime.tasks.prefix import Prefix, PrefixConfig
 from throughtime.tasks.prefix_trees import PrefixTrees, PrefixTreesConfig
+
+from .learning import learned
 
 SMALL = {"num_pairs": 200, "num_test": 10, "hidden_size": 24, "embedding_size": 12}
 SIX = {
@@ -42,13 +43,7 @@ def test_six_expressions_are_learned_by_heart(monkeypatch, options):
     few = TreeSet("few", {"train": EXAMPLES, "valid": EXAMPLES[:2]}, "s-expression")
     monkeypatch.setattr(PrefixTrees, "read_trees", lambda self: few)
     task = task_of(**options)
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.03)
-    for _ in range(60):
-        for batch in task.batches("train"):
-            optimizer.zero_grad()
-            task.loss(model, batch).mean.backward()
-            optimizer.step()
+    model = learned(task, 60, 0.03)
     result = task.evaluate(model, "train")
     assert list(result.outputs) == list(SIX.values())
     assert result.figures["exact_match_depth_1"] == result.figures["exact_match_depth_2"] == 1.0

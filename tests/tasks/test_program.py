@@ -10,7 +10,6 @@ from throughtime import tasks
 from throughtime.cli.main import main
 from throughtime.data import UNK
 from throughtime.data.trees import (
-    ProgramExample,
     Tree,
     TreeExample,
     TreeSet,
@@ -23,20 +22,8 @@ from throughtime.tasks.tree_predictions import of_hypothesis
 from throughtime.tasks.tree_settings import TreesToJudge, WritingOptions
 from throughtime.tasks.tree_writing import any_known_label, text_of, tree_figures
 
-FOUR = [
-    ("add a and b", "(+ a b)"),
-    ("the length of a", "(len a)"),
-    ("double the length of b", "(* 2 (len b))"),
-    ("add one to the sum of a and b", "(+ 1 (+ a b))"),
-]
-TEXT = "".join(f"{text}\t{tree}\n" for text, tree in FOUR)
-
-
-def written(data):
-    data.mkdir()
-    for split in ("train", "valid"):
-        (data / f"{split}.tsv").write_text(TEXT)
-    return data
+from .learning import learned
+from .small_trees import FAULTY_LINES, FOUR, SETTINGS_WITHOUT_SENSE, TEXT, program, written
 
 
 @pytest.fixture
@@ -47,33 +34,12 @@ def folder(tmp_path):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A model that has learned the four trees."""
-    return learned(task_of(written(tmp_path_factory.mktemp("trained") / "data")))
+    return learned(task_of(written(tmp_path_factory.mktemp("trained") / "data")), 40, 0.04)
 
 
 def task_of(data, **options):
     small = {"hidden_size": 32, "dropout": 0.0, "batch_size": 4}
     return ProgramWriting(ProgramConfig(data=str(data), **{**small, **options}))
-
-
-def learned(task, steps=40):
-    torch.manual_seed(0)
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.04)
-    while steps > 0:
-        for batch in task.batches("train"):
-            optimizer.zero_grad()
-            task.loss(model, batch).mean.backward()
-            optimizer.step()
-            steps -= 1
-    return model
-
-
-def program(text, tree, is_seen=None, tests=()):
-    cases = [{"input": i, "output": o} for i, o in tests]
-    arguments = (("a", "int"), ("b", "int"))
-    return ProgramExample(
-        text, read_sexpr(tree), arguments, "int", json.dumps(cases), is_seen=is_seen
-    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +60,7 @@ def program(text, tree, is_seen=None, tests=()):
 def test_four_trees_are_learned_exactly(folder, trained, options):
     task = task_of(folder, **options)
     task.check()
-    model = learned(task) if options else trained
+    model = learned(task, 40, 0.04) if options else trained
     result = task.evaluate(model)
     assert result.figures["exact_match"] == 1
     assert result.figures["loss"] < 0.2
@@ -262,9 +228,7 @@ def test_what_the_report_shows(folder, trained):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("add a\t(+ a b", r"own.tsv, line 5, character 1: expected balanced brackets"),
-        ("\t(+ a b)", r"own.tsv.*line 5.*empty"),
-        ("add a", r"own.tsv.*line 5"),
+        *FAULTY_LINES,
         (f"deep\t{'(a ' * 10_000}{')' * 9_999}", r"own.tsv, line 5.*expected balanced brackets"),
     ],
 )
@@ -278,12 +242,10 @@ def test_a_faulty_line_is_named(tmp_path, line, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"notation": "sexpr"}, "--notation: unknown notation .sexpr.. Known: s-expression, json"),
+        *SETTINGS_WITHOUT_SENSE,
         ({"sibling_cell": "gru", "recurrence": "H"}, "--sibling_cell gru: is for two recurrences"),
         ({"sibling_cell": "gruu"}, "gru"),
         ({"encoder": {"hiden_size": 3}}, "unknown option --encoder.hiden_size; did you mean"),
-        ({"min_count": 0}, "--min_count: expected at least 1, got 0"),
-        ({"beam_width": 0}, "--beam_width: expected at least 1, got 0"),
     ],
 )
 def test_settings_without_sense_are_refused(options, message):

@@ -17,16 +17,13 @@ from throughtime.tasks.program_symbols import (
 )
 from throughtime.tasks.sequence_to_sequence import JudgingOptions, SequenceToSequenceConfig
 
-from .test_program import FOUR, TEXT, learned, program
+from .learning import learned
+from .small_trees import FAULTY_LINES, FOUR, SETTINGS_WITHOUT_SENSE, TEXT, program, written
 
 
 @pytest.fixture
 def folder(tmp_path):
-    data = tmp_path / "data"
-    data.mkdir()
-    for split in ("train", "valid"):
-        (data / f"{split}.tsv").write_text(TEXT)
-    return data
+    return written(tmp_path / "data")
 
 
 def task_of(data, **options):
@@ -52,7 +49,7 @@ def written_as(task, monkeypatch, *symbols):
 def test_four_trees_are_learned_exactly(folder, options):
     task = task_of(folder, **options)
     task.check()
-    model = learned(task, 60)
+    model = learned(task, 60, 0.04)
     result = task.evaluate(model)
     assert set(result.figures) == set(task.figures)
     assert set(task.figures) == {"loss", "exact_match", "node_f1", "edge_f1"}
@@ -80,7 +77,7 @@ def test_the_notation_of_the_data_is_written(tmp_path):
     symbols = task.tokenisers[1].decode(batch.target_out[0].tolist())
     assert symbols == "( a%20b %25 ( %28 x ) )"
     assert task.shown_target(symbols) == '["a b", "%", ["(", "x"]]'
-    assert task.evaluate(learned(task, 30)).outputs == ['["a b", "%", ["(", "x"]]'] * 4
+    assert task.evaluate(learned(task, 30, 0.04)).outputs == ['["a b", "%", ["(", "x"]]'] * 4
 
 
 def test_it_is_judged_as_program_is(monkeypatch, folder):
@@ -146,7 +143,7 @@ def test_it_is_judged_as_program_is(monkeypatch, folder):
 
 def test_several_outputs_of_a_line_are_ranked(folder):
     task = task_of(folder)
-    model = learned(task, 60)
+    model = learned(task, 60, 0.04)
     said = []
     options = SymbolWritingOptions(n_best=3)
     (result,) = task.predictions(model, [["add a and b"]], options, said.append)
@@ -172,14 +169,7 @@ def test_a_pair_holds_its_example():
     assert pair.example is example
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("add a\t(+ a b", r"own.tsv, line 5, character 1: expected balanced brackets"),
-        ("\t(+ a b)", r"own.tsv.*line 5.*empty"),
-        ("add a", r"own.tsv.*line 5"),
-    ],
-)
+@pytest.mark.parametrize(("line", "message"), FAULTY_LINES)
 def test_a_faulty_line_is_named(tmp_path, line, message):
     path = tmp_path / "own.tsv"
     path.write_text(f"{TEXT}{line}\n")
@@ -190,9 +180,7 @@ def test_a_faulty_line_is_named(tmp_path, line, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"notation": "sexpr"}, "--notation: unknown notation .sexpr.. Known: s-expression, json"),
-        ({"min_count": 0}, "--min_count: expected at least 1, got 0"),
-        ({"beam_width": 0}, "--beam_width: expected at least 1, got 0"),
+        *SETTINGS_WITHOUT_SENSE,
         ({"feed": "scheduled"}, "--forcing: expected a probability"),
     ],
 )

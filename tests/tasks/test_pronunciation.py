@@ -1,16 +1,18 @@
 """Pronunciation: from letters to phonemes, with variants and without stress."""
 
 import pytest
-import torch
 
 from throughtime import tasks
-from throughtime.data import PAIR_SETS, DownloadError, Pair
+from throughtime.data import PAIR_SETS, Pair
 from throughtime.data.pair_sets import Content
 from throughtime.tasks.pronunciation import (
     Pronunciation,
     PronunciationConfig,
     pronunciation_figures,
 )
+
+from ..data.mirror import reading_data
+from .learning import learned
 
 WORDS = [
     ("HELLO", "HH AH0 L OW1"),
@@ -35,24 +37,12 @@ def task(**options):
     return Pronunciation(PronunciationConfig(**small | options))
 
 
-def learned(task, steps=150):
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(steps):
-        for batch in task.batches("train"):
-            loss = task.loss(model, batch).mean
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return model
-
-
 @pytest.mark.parametrize("stress", [False, True])
 def test_eight_pronunciations_are_learned_by_heart(words, stress):
     assert tasks.get("pronunciation") is Pronunciation
     pronunciation = task(stress=stress)
     pronunciation.check()
-    figures = pronunciation.evaluate(learned(pronunciation), "train").figures
+    figures = pronunciation.evaluate(learned(pronunciation, 150), "train").figures
     assert figures["word_error_rate"] == figures["phoneme_error_rate"] == 0.0
     assert set(figures) == {"loss", *pronunciation.figures}
 
@@ -85,10 +75,8 @@ def test_phonemes_are_compared_and_not_their_letters():
 
 def test_no_word_of_the_test_is_in_the_training():
     pronunciation = task()
-    try:
+    with reading_data():
         parts = {k: {p.source for p in part} for k, part in pronunciation.pairs.splits.items()}
-    except DownloadError as error:
-        pytest.skip(str(error))
     assert not parts["train"] & (parts["valid"] | parts["test"])
     assert not parts["valid"] & parts["test"]
     words = set().union(*parts.values())
@@ -107,7 +95,7 @@ def test_a_word_that_is_no_truth_value_is_refused(capsys):
 
 def test_a_person_writes_small_letters(words):
     pronunciation = task()
-    model = learned(pronunciation)
+    model = learned(pronunciation, 150)
     assert pronunciation.rewrite(model, [pronunciation.read("cats")]) == ["K AE T S"]
     assert "cat → K AE T" in pronunciation.show(model)[0].text
 

@@ -15,6 +15,8 @@ from throughtime.tasks.addition import Addition, AdditionConfig
 from throughtime.tasks.rewriting import character_error_rate, hypotheses, match_figures
 from throughtime.tasks.run import Run
 
+from .learning import learned
+
 SMALL = {"digits": 1, "num_pairs": 40, "num_test": 10, "hidden_size": 24, "batch_size": 8}
 SMALL |= {"network": "two", "attention": "general", "bidirectional": True}
 
@@ -22,21 +24,6 @@ SMALL |= {"network": "two", "attention": "general", "bidirectional": True}
 @pytest.fixture
 def task():
     return Addition(AdditionConfig(**SMALL))
-
-
-def trained(task, steps: int = 150):
-    """A model that has learned the training by heart."""
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    batches = task.batches("train")
-    while steps > 0:
-        for batch in batches:
-            loss = task.loss(model, batch).mean
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            steps -= 1
-    return model
 
 
 def test_it_is_found_by_its_name():
@@ -88,7 +75,7 @@ def test_a_model_that_knows_nothing_scores_the_logarithm_of_the_vocabulary(task)
 
 
 def test_the_training_is_learned_by_heart_and_the_figures_say_so(task):
-    model = trained(task)
+    model = learned(task, 150)
     figures = task.evaluate(model, "train").figures
     assert figures["exact_match"] == figures["character_accuracy"] == 1.0
     assert figures["loss"] < 0.1
@@ -110,7 +97,7 @@ def test_the_limits_of_an_untrained_model_change_no_output_of_a_trained_one(task
     sources = [task.tokenisers[0].encode(p.source) for split in task.pairs.splits.values()
                for p in split]  # fmt: skip
     limits = {"longest_source": task.assets["longest_source"], "usual": task._usual}
-    model = trained(task)
+    model = learned(task, 150)
     assert searched(model, **limits) == searched(model)
     # An untrained one that would never end ends much earlier.
     torch.manual_seed(0)
@@ -139,7 +126,7 @@ def test_every_feed_learns(feed):
     task.check()
     model = task.model()
     before = task.evaluate(model, "train").figures["loss"]
-    model = trained(task, 40)
+    model = learned(task, 40)
     assert task.evaluate(model, "train").figures["loss"] < before
 
 
@@ -184,7 +171,7 @@ def test_the_training_tells_the_task_how_far_it_is(tmp_path, monkeypatch):
 
 
 def test_a_beam_is_at_least_as_likely_as_the_greedy_output(task):
-    model = trained(task, 20)
+    model = learned(task, 20)
     sources = [pair.source for pair in task.split("valid")]
     assert len(task.rewrite(model, sources, beam_width=3)) == len(sources)
     task.config.beam_width = 3
@@ -243,7 +230,7 @@ def test_what_is_unknown_is_told_and_no_error(task):
 
 
 def test_assets_are_json_and_open_a_model_without_its_data(task, monkeypatch):
-    model = trained(task, 10)
+    model = learned(task, 10)
     assets = json.loads(json.dumps(task.assets))
     again = Addition(task.config, assets)
     monkeypatch.setattr(Addition, "read_pairs", lambda self: pytest.fail("reads the data"))

@@ -17,6 +17,8 @@ from throughtime.training.config import GradientConfig
 from throughtime.training.fit import fit
 from throughtime.training.loop import Loop
 
+from .learning import learned
+
 # The label of the second word depends on the first, that of the first on its last letter.
 EIGHT = [
     (f"w{i}{end}", f"B-{'ODD' if i % 2 else 'EVEN'}", "x", f"I-{'ODD' if i % 2 else 'EVEN'}")
@@ -47,19 +49,6 @@ def task(data, **options):
     return Tagging(TaggingConfig(data=str(data), **{**small, **options}))
 
 
-def learned(tagging, steps=50):
-    torch.manual_seed(0)
-    model = tagging.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.04)
-    while steps > 0:
-        for batch in tagging.batches("train"):
-            optimizer.zero_grad()
-            tagging.loss(model, batch).mean.backward()
-            optimizer.step()
-            steps -= 1
-    return model
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -75,7 +64,7 @@ def test_eight_sentences_are_learned_exactly(folder, options):
     tagging = task(folder, **options)
     tagging.check()
     assert tagging.monitor == "f1"
-    model = learned(tagging)
+    model = learned(tagging, 50, 0.04)
     evaluation = tagging.evaluate(model, "train", options=SentencesToJudge())
     assert set(evaluation.figures) == set(tagging.figures)
     assert evaluation.figures["f1"] == evaluation.figures["f1_strict"] == 1.0
@@ -95,13 +84,13 @@ def test_tags_and_intents_are_learned_too(folder):
     tagging.check()
     assert tagging.monitor == "accuracy"
     assert set(tagging.figures) == {"loss", "accuracy"}
-    assert tagging.evaluate(learned(tagging)).figures["accuracy"] == 1.0
+    assert tagging.evaluate(learned(tagging, 50, 0.04)).figures["accuracy"] == 1.0
 
     with_intents = task(folder, intents=True)
     rows = with_intents.sentences.splits["train"]
     rows[:] = [row._replace(intent=row.labels[0].lower()) for row in rows]
     with_intents.sentences.splits["valid"] = rows
-    model = learned(with_intents)
+    model = learned(with_intents, 50, 0.04)
     assert with_intents.evaluate(model).figures["intent_accuracy"] == 1.0
     assert with_intents.assets["intents"] == ["even", "odd"]
 
@@ -177,7 +166,7 @@ def test_labels_that_the_training_lacks_are_told_and_count_as_errors(folder, cap
         "2 words of the valid split have labels that the training split lacks, so they count as "
         "errors: B-NEW (1), I-NEW (1)." in caplog.text
     )
-    figures = tagging.evaluate(learned(tagging)).figures
+    figures = tagging.evaluate(learned(tagging, 50, 0.04)).figures
     assert figures["recall"] == pytest.approx(8 / 9)
     assert figures["accuracy"] == pytest.approx(16 / 18)
     # A label without a number has no likelihood.
@@ -271,7 +260,9 @@ def test_a_document_of_50000_words_is_labelled(folder):
     tagging = task(folder)
     said = []
     inputs = [["w1b x " * 25_000, "w1b x"]]
-    document, line = tagging.predictions(learned(tagging), inputs, LabellingOptions(), said.append)
+    document, line = tagging.predictions(
+        learned(tagging, 50, 0.04), inputs, LabellingOptions(), said.append
+    )
     assert document.record["labels"] == line.record["labels"] * 25_000
     assert len(document.record["spans"]) == 25_000
     assert len(said) == 1

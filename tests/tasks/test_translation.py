@@ -11,7 +11,7 @@ from throughtime.data import MissingLibraryError
 from throughtime.tasks.run import Run
 from throughtime.tasks.translation import Translation, TranslationConfig, bleu, bleu_tokeniser
 
-pytest.importorskip("sacrebleu")
+pytest.importorskip("sacrebleu", reason="sacrebleu is not installed")
 
 SENTENCES = [
     ("Ein Mann schläft.", "A man sleeps."),
@@ -144,7 +144,7 @@ def test_an_empty_output_is_worth_nothing_and_no_error():
 
 @pytest.mark.parametrize("tokenisation", ["auto", "words", "subwords", "characters"])
 def test_every_tokenisation_trains_a_step_and_is_judged(files, tokenisation):
-    pytest.importorskip("tokenizers")
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     translation = task(files, tokenisation=tokenisation)
     translation.check()
     model = translation.model()
@@ -206,7 +206,7 @@ def test_without_a_validation_the_training_says_what_to_do(files):
     ],
 )
 def test_a_vocabulary_without_room_is_refused(files, tokenisation, options, message):
-    pytest.importorskip("tokenizers")
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     with pytest.raises(ValueError, match=message):
         task(files, tokenisation=tokenisation, **options).check()
 

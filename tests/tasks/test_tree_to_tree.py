@@ -14,6 +14,9 @@ from throughtime.tasks.tree_overlap import overlap_figures
 from throughtime.tasks.tree_settings import TreesToJudge, WritingOptions
 from throughtime.tasks.tree_sources import collate_sources
 
+from .learning import learned
+from .small_trees import written
+
 # Each operation is written in words, with its arguments exchanged.
 FIVE = [
     ("(+ a b)", "(plus b a)"),
@@ -27,11 +30,7 @@ TEXT = "".join(f"{source}\t{tree}\n" for source, tree in FIVE)
 
 @pytest.fixture
 def folder(tmp_path):
-    data = tmp_path / "data"
-    data.mkdir()
-    for split in ("train", "valid"):
-        (data / f"{split}.tsv").write_text(TEXT)
-    return data
+    return written(tmp_path / "data", TEXT)
 
 
 def task_of(data, **options):
@@ -39,24 +38,11 @@ def task_of(data, **options):
     return ProgramWriting(ProgramConfig(data=str(data), **{**small, **options}))
 
 
-def learned(task, steps=50):
-    torch.manual_seed(0)
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.03)
-    while steps > 0:
-        for batch in task.batches("train"):
-            optimizer.zero_grad()
-            task.loss(model, batch).mean.backward()
-            optimizer.step()
-            steps -= 1
-    return model
-
-
 @pytest.mark.parametrize("options", [{}, {"attention": "none", "encoder": {"hidden_size": 20}}])
 def test_trees_are_translated_exactly(folder, options):
     task = task_of(folder, **options)
     task.check()
-    model = learned(task)
+    model = learned(task, 50, 0.03)
     result = task.evaluate(model)
     assert list(result.outputs) == [tree for _, tree in FIVE]
     assert {result.figures[name] for name in ("exact_match", "node_f1", "edge_f1")} == {1.0}

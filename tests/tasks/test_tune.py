@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from throughtime.cli.main import main
+from throughtime.data import EOS
 from throughtime.data.music import read_midi, score_of
 from throughtime.interchange.streamed import parts_of
 from throughtime.models import LanguageModel
@@ -94,6 +95,57 @@ def test_a_prime_is_read_as_abc():
     assert ComposingOptions(metre="6/8").tokens == ["M:6/8"]
     with pytest.raises(ValueError, match="expected a metre such as 6/8, got '6'"):
         _ = ComposingOptions(metre="6").tokens
+
+
+def test_drawing_ends_when_all_tunes_have_ended_or_are_the_longest(path):
+    task = task_of(path)
+    model = task.model()
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    model.scores.bias.data[task.tokeniser.encode("|")] = 1.0
+    how = ComposingOptions(2, metre="4/4", longest=5, temperature=0.0)
+    assert task.drawn(model, how) == [("M:4/4", "|", "|", "|", "|")] * 2
+    assert len(calls) == 4
+    model.scores.bias.data[EOS] = 2.0
+    assert task.drawn(model, how) == [("M:4/4",)] * 2
+    assert len(calls) == 5
+    # One tune in two ends after each token.
+    model.scores.bias.data[EOS] = 1.0
+    model.scores.bias.data -= 50 * (model.scores.bias.data == 0)
+    drawn = task.drawn(model, ComposingOptions(200, seed=0, longest=100, temperature=1.0))
+    assert {token for tokens in drawn for token in tokens} == {"|"}
+    assert 70 < sum(len(tokens) == 0 for tokens in drawn) < 130
+    assert len(calls) == 5 + max(map(len, drawn)) + 1
+
+
+def test_a_longest_tune_that_leaves_none_is_refused(path, caplog):
+    task = task_of(path, longest=33)
+    tunes = task.items("train")
+    assert {len(tune.tokens) for tune in tunes} == {33}
+    tunes[0] = tunes[0]._replace(tokens=(*tunes[0].tokens, "c"))
+    task.check()
+    assert "1 tune is longer than --longest 33, and left out" in caplog.text
+    assert sum(len(batch.rows) for batch in task.batches("train")) == len(tunes) - 1
+    with pytest.raises(ValueError, match=r"--longest 32: .* the shortest has 33 tokens\. Raise it"):
+        task_of(path, longest=32).check()
+
+
+def test_a_tune_of_the_validation_can_be_watched_though_it_has_an_unknown_token(path):
+    task = task_of(path)
+    unknown = task.items("valid")[0]._replace(tokens=("M:4/4", "K:Cmaj", "^^A,,,"))
+    task.items("valid")[0] = unknown
+    assert task.held_out(10)[0] == unknown
+    observation = task.observe(task.model(), unknown)
+    assert observation.steps[""] == ("M:4/4", "K:Cmaj", "<unk>")
+    probabilities = observation.run()
+    assert probabilities.shape == (3, len(task.tokeniser))
+    assert torch.allclose(probabilities.sum(1), torch.ones(3))
+    with pytest.raises(ValueError, match=r"expected tokens of a tune .*, got '\^\^A,,,'"):
+        task.observe(task.model(), "M:4/4 ^^A,,,")
+    with pytest.raises(ValueError, match="got an empty text"):
+        task.observe(task.model(), " ")
 
 
 def test_tunes_are_trained_judged_and_written_by_commands(path, tmp_path, capsys):

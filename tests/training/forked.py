@@ -66,6 +66,7 @@ class Forked:
             try:
                 os.kill(number, signal)
             except ProcessLookupError:
+                # The command has ended before the signal.
                 pass
         status = int(self._server.stdout.readline())
         self.said = self._out.read_text()

@@ -23,6 +23,7 @@ def children(process):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except (OSError, ValueError):
+            # It is the folder of no process, or of one that has ended meanwhile.
             continue
         if folder.name.isdigit() and int(fields[1]) == process.pid:
             ids.append(int(folder.name))

@@ -324,6 +324,7 @@ def test_two_processes_weigh_each_token_alike_where_their_pairs_are_of_other_len
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_that_are_interrupted_resume_to_the_same_numbers(tmp_path, text):
     more = ["--devices", "2", "--strategy", "ddp"]
     whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")

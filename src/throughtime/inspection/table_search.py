@@ -37,7 +37,10 @@ class Welch:
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Welch | None:
-    """Welch's test, which assumes no equal variances; None for groups that allow none.
+    """Welch's test, which assumes no equal variances.
+
+    None for groups that allow none: one of a single value, two without a variance, and one with a
+    value that is not finite.
 
     Raises:
         MissingLibraryError: if scipy, which has the distribution of t, is not installed.
@@ -48,7 +51,7 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Welch | None:
     if min(len(a), len(b)) < 2:
         return None
     first, second = statistics.variance(a) / len(a), statistics.variance(b) / len(b)
-    if first + second == 0:
+    if first + second == 0 or not math.isfinite(first + second):
         return None
     try:
         from scipy.special import stdtr
@@ -62,32 +65,40 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Welch | None:
     return Welch(t, freedom, float(2 * stdtr(freedom, -abs(t))))
 
 
+def _rank(value: float, figure: Figure) -> tuple[bool, float]:
+    """A key that sorts values from the best to the worst; NaN, of a divergence, is the worst."""
+    return math.isnan(value), value if figure.better == "lower" else -value
+
+
 def best_values(values: Sequence[float], figure: Figure) -> list[float]:
     """The best tenth of the trials, but at least five, the best first."""
     number = max(_LEAST_BEST, round(_BEST_SHARE * len(values)))
-    return sorted(values, reverse=figure.better == "higher")[:number]
+    return sorted(values, key=lambda value: _rank(value, figure))[:number]
 
 
-def explained(rows: Sequence[Row], name: str, ranges: Mapping[str, Any]) -> dict[str, float]:
+def explained(
+    rows: Sequence[Row], name: str, figure: Figure, ranges: Mapping[str, Any]
+) -> dict[str, float]:
     """The share of the variance of a figure that each setting explains alone, from 0 to 1.
 
     The trials of each network are ranked by the figure, so that a training that diverged counts as
     the worst and no more. A polynomial of degree 2 in the setting, on its own scale, is fitted to
-    the ranks of all networks together.
+    the ranks of all networks together. Empty for fewer than four trials, and if no network has two.
 
     Args:
         rows: the networks, with the settings of their trials.
         name: the figure.
+        figure: its direction.
         ranges: the ranges of the settings, by name.
     """
     ranks: list[float] = []
     trials: list[Mapping[str, Any]] = []
     for row in rows:
-        own = [(result[name], t) for t, result in row.results.items() if name in result]
-        order = {t: place for place, (_, t) in enumerate(sorted(own))}
-        ranks += [place / len(own) for place in order.values()]
-        trials += [row.settings[t] for t in order]
-    if len(ranks) < 4:
+        own = [trial for trial, result in row.results.items() if name in result]
+        own.sort(key=lambda trial: _rank(row.results[trial][name], figure))
+        ranks += [place / len(own) for place in range(len(own))]
+        trials += [row.settings[trial] for trial in own]
+    if len(ranks) < 4 or not any(ranks):
         return {}
     y = np.array(ranks) - np.mean(ranks)
     shares = {}
@@ -124,7 +135,7 @@ def search_html(
             cells = [f"{test.t:.2f}", f"{test.p:.3g}", verdict]
         lines.append([row.name, str(len(best)), mean, *cells])
     head = ["network", "best trials", "their mean", "t", "p", f"from {rows[0].name}, p < 0.05"]
-    shares = sorted(explained(rows, name, ranges).items(), key=lambda item: -item[1])
+    shares = sorted(explained(rows, name, figure, ranges).items(), key=lambda item: -item[1])
     return [
         "<h2>The best trials</h2>",
         "<p>The best tenth of the trials of each network, but at least five, beside those of the "

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from throughtime.layers.stream import Stream
 from throughtime.models.language_model import LanguageModel
 
-__all__ = ["Sampling", "draw", "generate"]
+__all__ = ["Sampling", "draw", "generate", "seeded"]
 
 _PIECE = 512
 
@@ -77,6 +77,16 @@ def draw(scores: Tensor, sampling: Sampling, generator: torch.Generator | None =
     return tokens.gather(-1, rank).squeeze(-1)
 
 
+def seeded(seed: int | None) -> torch.Generator:
+    """A random generator on the CPU; None seeds it differently each time."""
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    return generator
+
+
 def generate(
     model: nn.Module, prime: Tensor, length: int, sampling: Sampling, seed: int | None = None
 ) -> Iterator[int]:
@@ -96,12 +106,7 @@ def generate(
     """
     if prime.numel() == 0:
         raise ValueError("generate: expected a prime of at least one token, got none.")
-    device = next(model.parameters()).device
-    generator = torch.Generator()
-    if seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(seed)
+    device, generator = next(model.parameters()).device, seeded(seed)
     # The stream of a language model runs its steps by a compiled plan.
     is_planned = isinstance(model, LanguageModel)
     stream = model.stream() if is_planned else Stream(model, batch_first=True)

@@ -69,7 +69,7 @@ class IndependentKeys(KeyHead):
     Args:
         hidden_size: H.
         num_keys: K.
-        size: not used; the other heads have hidden units.
+        size, cell: not used; other heads have hidden units and a cell.
     """
 
     def __init__(self, hidden_size: int, num_keys: int, size: int, cell: Cell | str) -> None:
@@ -99,6 +99,7 @@ class NadeKeys(KeyHead):
         hidden_size: H.
         num_keys: K.
         size: D, the number of hidden units of the estimator.
+        cell: not used; the head ``recurrent`` has one.
 
     Source: Larochelle and Murray, "The neural autoregressive distribution estimator" (2011);
         RNN-NADE, Boulanger-Lewandowski et al., arXiv 1206.6392.

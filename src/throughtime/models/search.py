@@ -10,7 +10,7 @@ from torch import Tensor
 
 from throughtime.checks import whole_number
 from throughtime.layers.evaluation import evaluating
-from throughtime.models.decoding import Sampling, draw
+from throughtime.models.decoding import Sampling, draw, seeded
 from throughtime.models.memory import Memory
 from throughtime.models.repetition import Repetition
 from throughtime.models.writer import Writer
@@ -93,11 +93,7 @@ def sample_search(
         of the model itself, without the temperature and the limits of ``sampling``.
     """
     at_least_one("sample_search", "num", num)
-    generator = torch.Generator()
-    if seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(seed)
+    generator = seeded(seed)
     sampling = Sampling() if sampling is None else sampling
     options = (sampling, num, max_length, max_repeats, keep_attention, generator)
     return _write(model, source, source_lengths, *options)

@@ -24,13 +24,19 @@ from throughtime.data import (
     suspicions,
 )
 from throughtime.data.splits import Cut
-from throughtime.layers.evaluation import evaluating
 from throughtime.layers.recurrent import RecurrentState
 from throughtime.models.decoding import Sampling, generate
 from throughtime.models.language_model import LanguageModel
 from throughtime.models.likelihood import log_likelihood
 from throughtime.reading import Entries
-from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range, free
+from throughtime.tasks.network import (
+    MAY_BE_MISSING,
+    NetworkConfig,
+    check_range,
+    forwards_only,
+    free,
+)
+from throughtime.tasks.next_token import SamplingOptions, observed
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, split_of
 from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.small_data import defaults_for
@@ -66,11 +72,7 @@ class CharLMConfig(NetworkConfig):
         sample_length: characters of each sample that is generated during the training.
     """
 
-    REFUSED: ClassVar = {
-        "bidirectional": "a language model must not read the characters that it predicts",
-        "merge": "a language model reads in one direction",
-        "independent": "a language model reads in one direction",
-    }
+    REFUSED: ClassVar = forwards_only("characters", "a language model")
 
     data: str | None = None
     encoding: str = "utf-8"
@@ -122,7 +124,7 @@ class ScoringOptions:
 
 
 @dataclass
-class WritingOptions:
+class WritingOptions(SamplingOptions):
     """How a text is generated.
 
     Args:
@@ -143,9 +145,6 @@ class WritingOptions:
     stop: str | None = None
     prime: str = ""
     seed: int | None = None
-    temperature: float = 0.8
-    top_k: int | None = None
-    top_p: float | None = None
 
     def __post_init__(self) -> None:
         if self.length < 0:
@@ -163,7 +162,7 @@ class WritingOptions:
             )
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed: expected 0 to {2**32 - 1}, got {self.seed}")
-        self.sampling = Sampling(self.temperature, self.top_k, self.top_p)
+        super().__post_init__()
 
 
 def _vocabulary(tokens: object) -> Vocabulary:
@@ -338,13 +337,7 @@ class CharLM(BatchTask):
         tokens = self.vocabulary.encode(input)
         if not len(tokens):
             raise ValueError("expected at least one character, got an empty text.")
-        tokens = tokens.to(next(model.parameters()).device)
-
-        def run() -> Tensor:
-            with evaluating(model):
-                return model(tokens[None])[0][0].float().softmax(-1).cpu()
-
-        return Observation({"": tuple(input)}, run, self.vocabulary.tokens)
+        return observed(model, tokens, self.vocabulary.tokens)
 
     def show(self, model: nn.Module) -> list[Shown]:
         prime = self.vocabulary.encode(self.start)

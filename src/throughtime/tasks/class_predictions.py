@@ -23,7 +23,7 @@ def of_the_whole(probabilities: Tensor, labels: Sequence[str]) -> Prediction:
 
 
 def after_each_step(
-    probabilities: Tensor, labels: Sequence[str], number: int, words: Sequence[str] | None
+    probabilities: Tensor, labels: Sequence[str], number: int, names: Sequence[str], step: str
 ) -> Prediction:
     """The likeliest class after each step.
 
@@ -31,15 +31,14 @@ def after_each_step(
         probabilities: of the classes after each step, (T, C).
         labels: the names of the classes.
         number: the number of the line.
-        words: the name of each step; None if the steps are those of a series.
+        names: the name of each step.
+        step: what a step is called, "word" or "step": the key of its name in the record.
     """
     lines, steps = [], []
-    for i, at_step in enumerate(probabilities):
-        name = words[i] if words else str(i + 1)
+    for name, at_step in zip(names, probabilities, strict=True):
         best = int(at_step.argmax())
         lines.append(f"{number}\t{name}\t{labels[best]}\t{at_step[best]:.4f}")
-        key = "word" if words else "step"
-        steps.append({key: name, "probabilities": _named(at_step, labels)})
+        steps.append({step: name, "probabilities": _named(at_step, labels)})
     return Prediction(lines, {"label": labels[int(probabilities[-1].argmax())], "words": steps})
 
 

@@ -13,35 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.counted import counted
-from throughtime.data import (
-    PAD,
-    UNK,
-    RaggedBatches,
-    Tokeniser,
-    tokeniser_from_json,
-)
-from throughtime.data.labelled import (
-    LABELLED_SETS,
-    Example,
-    Labelled,
-    load_labelled,
-    read_labelled,
-    read_sounds,
-)
+from throughtime.data import PAD, UNK, RaggedBatches, tokeniser_from_json
+from throughtime.data.labelled import LABELLED_SETS, Example, Labelled, load_labelled
 from throughtime.data.labelled.labelled_batches import LabelledBatch, collate_labelled
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.classifier import Classifier
 from throughtime.reading import Each, Entries, Maybe
 from throughtime.tasks.beginnings import TOKENS_OF_EVALUATION, probabilities_of_beginnings
-from throughtime.tasks.class_checks import (
-    check_missing,
-    check_series,
-    class_numbers,
-    long_line,
-    warn_of_long,
-    warn_of_splits,
-    warn_of_unknown,
-)
+from throughtime.tasks.class_checks import class_numbers, long_line, warn_of_long, warn_of_splits
 from throughtime.tasks.class_figures import (
     calibration_error,
     class_curves,
@@ -49,18 +28,16 @@ from throughtime.tasks.class_figures import (
     class_figures,
 )
 from throughtime.tasks.class_predictions import after_each_step, nothing_read, of_the_whole
+from throughtime.tasks.class_sequences import KINDS, Sequences
 from throughtime.tasks.classification_settings import (
     ClassificationConfig,
     JudgingOptions,
     LabellingOptions,
 )
 from throughtime.tasks.run_data import COUNTS, check_unchanged, first_of, split_of
-from throughtime.tasks.series_features import SeriesFeatures, mean_time_step, moments
 from throughtime.tasks.shown import Shown
 from throughtime.tasks.small_data import defaults_for
-from throughtime.tasks.sound_features import SoundFeatures, moments_of_sounds
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
-from throughtime.tasks.text_tokenisers import tokeniser_of_texts
 from throughtime.tasks.unknown_tokens import UnknownTokens
 from throughtime.tasks.uses import Observation, Prediction
 
@@ -120,9 +97,7 @@ class Classification(BatchTask):
 
     @property
     def monitor(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        # The few series of a validation are soon all right, and then only their loss differs.
-        # Examples that are learned are all right long before the end.
-        return "accuracy" if self.is_text and not self.config.train_on_valid else "loss"
+        return self.sequences.monitor
 
     # The data.
 
@@ -147,63 +122,25 @@ class Classification(BatchTask):
         data = self.labelled
         learned = self._learned
         labels = sorted({example.label for example in learned}, key=_natural)
-        is_text = data.kind == "text"
-        mean, deviation, time_step = [], [], 1.0
-        if data.rate is not None:
-            sounds = [np.asarray(example.content) for example in learned]
-            spectral = self.config.spectral(data.rate)
-            mean, deviation = moments_of_sounds(data.name, spectral, sounds, self.config.normalise)
-        elif not is_text:
-            series = [np.asarray(example.content) for example in learned]
-            mean, deviation = moments(data.name, series, self.config.normalise)
-            time_step = mean_time_step(series, self._times(len(mean)))
         return {
             "data": data.name,
             "data_sha256": data.fingerprint(),
             "kind": data.kind,
             "labels": labels,
             "num_examples": {split: len(examples) for split, examples in data.splits.items()},
-            "tokeniser": self._fitted().to_json() if is_text else None,
-            "mean": mean,
-            "deviation": deviation,
-            "time_step": time_step,
-            "rate": data.rate,
+            **{"tokeniser": None, "mean": [], "deviation": [], "time_step": 1.0, "rate": None},
+            **KINDS[data.kind].fit(self.config, data, learned),
         }
 
-    def _times(self, num_features: int) -> int | None:
-        """The index of the feature that is the time; None if the steps are counted."""
-        times = self.config.times
-        if times is not None and not times <= num_features > 1:
-            raise ValueError(
-                f"--times {times}: expected the number of one of several features, got series of "
-                f"{num_features} {'feature' if num_features == 1 else 'features'}."
-            )
-        return None if times is None else times - 1
-
-    def _fitted(self) -> Tokeniser:
-        data = self.labelled
-        usual = "symbols" if data.is_tokenised else "words"
-        texts = (str(example.content) for example in self._learned)
-        return tokeniser_of_texts(self.config, usual, texts, self.config.min_count)
+    @cached_property
+    def sequences(self) -> Sequences:
+        """How the model reads texts, series or sounds, whichever the data are."""
+        return KINDS[self.assets["kind"]](self.config, self.assets)
 
     @property
     def tokenisers_by_name(self) -> Mapping[str, Any]:
-        return {"text": self.tokeniser} if self.is_text else {}
-
-    @cached_property
-    def tokeniser(self) -> Tokeniser:
-        """The tokeniser of texts."""
-        return tokeniser_from_json(self.assets["tokeniser"])
-
-    @cached_property
-    def _features(self) -> SeriesFeatures | SoundFeatures:
-        a = self.assets
-        if a["kind"] == "audio":
-            spectral = self.config.spectral(a["rate"])
-            return SoundFeatures(spectral, a["mean"], a["deviation"], self.config.augmentation)
-        missing = "decay" if self.config.cell == "gru-d" else self.config.missing or "error"
-        times = self._times(len(a["mean"]))
-        return SeriesFeatures(a["mean"], a["deviation"], missing, times, a.get("time_step", 1.0))
+        tokeniser = self.sequences.tokeniser
+        return {} if tokeniser is None else {"text": tokeniser}
 
     @property
     def labels(self) -> list[str]:
@@ -211,13 +148,9 @@ class Classification(BatchTask):
         return self.assets["labels"]
 
     @property
-    def is_text(self) -> bool:
-        return self.assets["kind"] == "text"
-
-    @property
     def reads_files(self) -> bool:
         """Whether a line of the input is the path of a file; see :class:`ReadsFiles`."""
-        return self.assets["kind"] == "audio"
+        return self.sequences.reads_files
 
     @property
     def title(self) -> str:
@@ -236,11 +169,7 @@ class Classification(BatchTask):
 
     def row(self, content: str | np.ndarray) -> Tensor:
         """What the model reads of a sequence: (T) token ids, or (T, I) features."""
-        c = self.config
-        if isinstance(content, str):
-            # A text without any word is read as one unknown word.
-            return torch.tensor(self.tokeniser.encode(content)[: c.longest] or [UNK])
-        return self._features.of_series(content)[: c.longest]
+        return self.sequences.row(content)
 
     def targets(self, examples: Sequence[Example], where: str) -> Tensor:
         """The classes of examples; raises a ValueError for one that the training does not have."""
@@ -256,12 +185,9 @@ class Classification(BatchTask):
         c.check_effects(self.labelled.kind)
         for split, examples in self.labelled.splits.items():
             self._check_examples(examples, f'{name}, split "{split}"')
-        if c.cell == "gru-d" or c.missing == "carry":
-            check_missing(self.labelled, "--cell gru-d" if c.cell == "gru-d" else "--missing carry")
         # A missing validation split should not end a training after its first epoch.
         self.examples("valid")
-        if self.is_text:
-            warn_of_unknown(self.labelled, self.tokeniser)
+        self.sequences.check_data(self.labelled)
         if c.train_on_valid:
             _log.warning(
                 "%s: the validation is learned, too (--train_on_valid), so its figures say nothing "
@@ -275,28 +201,12 @@ class Classification(BatchTask):
             raise ValueError(f"--parts: {name} has no labelled parts. Leave it out.")
         super().check()
 
-    @property
-    def _unit_of_length(self) -> str:
-        if self.is_text:
-            return self.tokeniser.unit
-        return "frames" if self.reads_files else "steps"
-
-    def _length(self, content: str | np.ndarray | list[str]) -> int:
-        """The number of tokens or steps."""
-        # A text has at most as many tokens as characters, which most texts need not be split for.
-        if isinstance(content, str) and len(content) > self.config.longest:
-            return len(self.tokeniser.encode(content))
-        if isinstance(content, np.ndarray):
-            return self._features.length(content)
-        return len(content)
-
     def _check_examples(self, examples: Sequence[Example], where: str) -> None:
-        """Raises a ValueError for a label or a series that the model cannot have."""
+        """Raises a ValueError for a label or a sequence that the model cannot have."""
         self.targets(examples, where)
-        lengths = [self._length(content) for _, content in examples]
-        warn_of_long(where, lengths, self.config.longest, self._unit_of_length)
-        if not self.is_text:
-            check_series(self._features, examples, where)
+        lengths = [self.sequences.length(content) for _, content in examples]
+        warn_of_long(where, lengths, self.config.longest, self.sequences.unit)
+        self.sequences.check(examples, where)
 
     def defaults(self) -> dict[str, Default]:
         amount = len(self._learned)
@@ -309,7 +219,7 @@ class Classification(BatchTask):
             examples = examples + self.labelled.parts
         return self._batches(
             *(examples, split, c.batch_size),
-            is_changed=split == "train" and self.reads_files,
+            is_changed=split == "train",
             seed=c.data_seed,
             by="rows",
             **share._asdict(),
@@ -324,49 +234,28 @@ class Classification(BatchTask):
         is_changed: bool = False,
         **options: Any,
     ) -> RaggedBatches[LabelledBatch]:
-        """The batches of examples, whose sounds are changed at random if ``is_changed``."""
+        """The batches of examples; if they are sounds, ``is_changed`` changes them at random."""
         targets = self.targets(examples, where)
-        # Long series are converted when they are needed: 55,000 images would take 170 MB.
-        rows = [self.row(example.content) for example in examples] if self.is_text else None
-        longest = self.config.longest
+        rows = self.sequences.rows(examples, self.config.data_seed if is_changed else None)
 
         def collate(indices: Sequence[int]) -> LabelledBatch:
-            features = self._features if is_changed else None
-            if isinstance(features, SoundFeatures):
-                epoch = batches.epoch
-                chosen = [
-                    features.changed(
-                        np.asarray(examples[i].content), (self.config.data_seed, epoch, i)
-                    )[:longest]
-                    for i in indices
-                ]
-            else:
-                chosen = [rows[i] if rows else self.row(examples[i].content) for i in indices]
+            chosen = [rows.row(batches.epoch, i) for i in indices]
             return collate_labelled(chosen, targets[list(indices)])
 
-        lengths = (
-            [len(row) for row in rows]
-            if rows is not None
-            else [min(longest, self._length(example.content)) for example in examples]
-        )
-        batches = RaggedBatches(lengths, collate, size, **options)
+        batches = RaggedBatches(rows.lengths, collate, size, **options)
         return batches
 
     # The model and its loss.
 
     def model(self) -> Classifier:
         c = self.config
-        if self.is_text:
-            sizes: dict[str, Any] = {"vocab_size": len(self.tokeniser)}
-        else:
-            sizes = {"input_size": self._features.size, "has_gaps": self._features.has_gaps}
         options = c.recurrent()
         if not c.bidirectional:
             # It is the default of the model, and the layer GRU-D has no such option.
             del options["bidirectional"]
         return Classifier(
             len(self.labels),
-            **sizes,
+            **self.sequences.model_options,
             pooling=c.pooling,
             embedding_size=c.embedding_size,
             word_dropout=c.word_dropout,
@@ -387,9 +276,8 @@ class Classification(BatchTask):
     def loss(
         self, model: nn.Module, batch: LabelledBatch, carried: Any = None, progress: float = 0.0
     ) -> Loss:
-        weights, inputs = self._class_weights, batch.inputs
-        if model.training and self.config.input_noise > 0:
-            inputs = self._features.noisy(inputs, self.config.input_noise)
+        weights = self._class_weights
+        inputs = self.sequences.noisy(batch.inputs) if model.training else batch.inputs
         total = nn.functional.cross_entropy(
             model(inputs, batch.lengths),
             batch.targets,
@@ -406,7 +294,7 @@ class Classification(BatchTask):
         if o.data is not None:
             if split is not None:
                 raise ValueError("--data is judged as a whole; leave --split out")
-            kind, examples = self._judged(Path(o.data).expanduser(), o.encoding or "utf-8")
+            kind, examples = self.sequences.read(Path(o.data).expanduser(), o.encoding or "utf-8")
             if kind != self.assets["kind"]:
                 raise ValueError(f"{o.data}: expected {self.assets['kind']}, got {kind}.")
             where = o.data
@@ -421,13 +309,6 @@ class Classification(BatchTask):
             figures["calibration_error"] = calibration_error(scores, targets)
         outputs = [self.labels[i] for i in scores.argmax(-1)]
         return Evaluation(figures, {"split": where, "examples": len(examples)}, outputs)
-
-    def _judged(self, path: Path, encoding: str) -> tuple[str, list[Example]]:
-        """The kind and the examples of a file, or of a folder of sounds."""
-        if self.reads_files and path.is_dir():
-            _, parts = read_sounds(path, self.assets["rate"])
-            return "audio", [example for part in parts.values() for example in part]
-        return read_labelled(path, encoding)
 
     def _scores(
         self, model: nn.Module, examples: Sequence[Example], where: str
@@ -452,13 +333,14 @@ class Classification(BatchTask):
         examples = self.examples("valid")
         scores, targets = self._scores(model, examples, "valid")
         items = class_displays(scores, targets, self.labels)
-        if self.is_text:
+        if self.sequences.tokeniser is not None:
             texts = [str(example.content) for example in examples[:50]]
             short = [text for text in texts if 1 < len(self.row(text)) <= _LONGEST_SHOWN][:3]
             for text in short:
                 row = self.row(text)
+                words = self.sequences.step_names(row)
                 probabilities = probabilities_of_beginnings(model, row)
-                items.append(class_curves(probabilities, self.labels, self._words(row), text))
+                items.append(class_curves(probabilities, self.labels, words, text))
         return items
 
     def held_out(self, most: int) -> list[str | np.ndarray]:
@@ -469,7 +351,7 @@ class Classification(BatchTask):
         if isinstance(input, str):
             if not input.strip():
                 raise ValueError("expected a sequence of at least one step, got an empty line.")
-            row = self.row(self._content_of_line(input, 1))
+            row = self.row(self.sequences.parse(input, 1))
         else:
             row = self.row(input)
         probabilities = probabilities_of_beginnings(model, row)
@@ -478,10 +360,9 @@ class Classification(BatchTask):
             self._scores_of_row(model, row)
             return probabilities
 
-        if self.is_text:
-            return Observation({"recurrent": tuple(self._words(row))}, run, self.labels)
-        steps = tuple(str(t) for t in range(1, len(row) + 1))
-        return Observation({"recurrent": steps}, run, self.labels, row, self._features.names)
+        steps = {"recurrent": tuple(self.sequences.step_names(row))}
+        names = self.sequences.feature_names
+        return Observation(steps, run, self.labels, row if names else None, names)
 
     def predictions(
         self,
@@ -490,7 +371,8 @@ class Classification(BatchTask):
         options: LabellingOptions,
         say: Callable[[str], None],
     ) -> Iterator[Prediction]:
-        unknown = UnknownTokens(self.tokeniser) if self.is_text else None
+        sequences, longest = self.sequences, self.config.longest
+        unknown = None if sequences.tokeniser is None else UnknownTokens(sequences.tokeniser)
         number = 0
         try:
             for lines in inputs:
@@ -501,10 +383,10 @@ class Classification(BatchTask):
                     if not line.strip():
                         yield nothing_read(options.words)
                         continue
-                    content = self._content_of_line(line, number)
-                    length = self._length(content)
-                    if length > self.config.longest:
-                        say(long_line(number, length, self.config.longest, self._unit_of_length))
+                    content = sequences.parse(line, number)
+                    length = sequences.length(content)
+                    if length > longest:
+                        say(long_line(number, length, longest, sequences.unit))
                     yield self._prediction(model, self.row(content), number, options.words)
         finally:
             if unknown is not None and (warning := str(unknown)):
@@ -514,9 +396,9 @@ class Classification(BatchTask):
         self, model: nn.Module, row: Tensor, number: int, has_words: bool
     ) -> Prediction:
         if has_words:
-            words = self._words(row) if self.is_text else None
+            names, step = self.sequences.step_names(row), self.sequences.step
             probabilities = probabilities_of_beginnings(model, row)
-            return after_each_step(probabilities, self.labels, number, words)
+            return after_each_step(probabilities, self.labels, number, names, step)
         scores = self._scores_of_row(model, row)
         return of_the_whole(scores.float().softmax(-1).cpu(), self.labels)
 
@@ -524,21 +406,6 @@ class Classification(BatchTask):
         """The scores (C) of one sequence."""
         with evaluating(model):
             return model(row[None].to(next(model.parameters()).device), torch.tensor([len(row)]))[0]
-
-    def _words(self, row: Tensor) -> list[str]:
-        """The words of a text that is given as token ids (T)."""
-        return [self.tokeniser.decode([i]) for i in row.tolist()]
-
-    def _content_of_line(self, line: str, number: int) -> str | np.ndarray:
-        """The text, series or sound of a line that is not empty."""
-        if self.is_text:
-            return line
-        try:
-            return self._features.parse(line)
-        except ValueError as error:
-            if self.reads_files:
-                raise
-            raise ValueError(f"line {number}, {error}") from error
 
 
 def _natural(label: str) -> tuple[int, float, str]:

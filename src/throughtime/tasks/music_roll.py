@@ -25,10 +25,17 @@ from throughtime.data.music import (
 )
 from throughtime.data.splits import Cut
 from throughtime.layers.evaluation import evaluating
+from throughtime.models.decoding import seeded
 from throughtime.models.frame_model import FrameModel
 from throughtime.reading import Entries
 from throughtime.tasks.audible import check_output, shown_music, write_music
-from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range, free
+from throughtime.tasks.network import (
+    MAY_BE_MISSING,
+    NetworkConfig,
+    check_range,
+    forwards_only,
+    free,
+)
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, first_of, split_of
 from throughtime.tasks.shown import Shown
 from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
@@ -72,11 +79,7 @@ class MusicRollConfig(NetworkConfig):
         sample_length: frames of the sample that is written during the training.
     """
 
-    REFUSED: ClassVar = {
-        "bidirectional": "the model must not read the frames that it predicts",
-        "merge": "the model reads in one direction",
-        "independent": "the model reads in one direction",
-    }
+    REFUSED: ClassVar = forwards_only("frames")
 
     data: str = "jsb-chorales"
     frame_seconds: float | None = None
@@ -221,7 +224,7 @@ class MusicRoll(BatchTask):
         return split_of(self.name, self.rolls.name, self.rolls.splits, split)
 
     def check(self) -> None:
-        if sum(len(roll) - 1 for roll in self.pieces("valid")) < 1:
+        if not self._can_evaluate("valid"):
             raise ValueError(
                 f"{self.rolls.name}: expected a piece of at least 2 frames to validate on, got "
                 "none. Give longer pieces, or a larger --valid_fraction."
@@ -233,6 +236,10 @@ class MusicRoll(BatchTask):
                 *(self.config.transpose, self.rolls.name),
             )
         super().check()
+
+    def _can_evaluate(self, split: str) -> bool:
+        """Whether a split has a frame to be counted: all are but the first of each piece."""
+        return any(len(roll) > 1 for roll in self.pieces(split))
 
     # The batches.
 
@@ -303,6 +310,10 @@ class MusicRoll(BatchTask):
         self, model: nn.Module, split: str | None = None, options: Any = None
     ) -> Evaluation:
         split, device = split or "valid", next(model.parameters()).device
+        if not self._can_evaluate(split):
+            raise ValueError(
+                f'{self.rolls.name}: expected a piece of at least 2 frames in "{split}", got none.'
+            )
         total = first_total = 0.0
         count = num_pieces = right = wrong = 0
         network: Any = model
@@ -333,11 +344,7 @@ class MusicRoll(BatchTask):
         self, model: Any, length: int, temperature: float, seed: int | None
     ) -> Iterator[np.ndarray]:
         """Draws frames one by one, each (88) bool, and feeds each back into the model."""
-        device, generator = next(model.parameters()).device, torch.Generator()
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
+        device, generator = next(model.parameters()).device, seeded(seed)
         frame = torch.zeros(1, NUM_KEYS, dtype=torch.bool, device=device)
         state = None
         for _ in range(length):

@@ -12,7 +12,7 @@ from throughtime.layers.named_cell import named_cell
 from throughtime.layers.spec import LayerSpec, check_option, default_of
 from throughtime.reading import typed
 
-__all__ = ["FREE", "MAY_BE_MISSING", "NetworkConfig", "check_range", "free"]
+__all__ = ["FREE", "MAY_BE_MISSING", "NetworkConfig", "check_range", "forwards_only", "free"]
 
 FREE = {"free_on_resume": True}
 """The metadata of a setting that a resumed run may change."""
@@ -58,6 +58,20 @@ def check_range(config: Any, names: Sequence[str], *, most: int, least: int = 1)
             raise ValueError(f"--{name}: expected at least {least}, got {value}.")
         if value is not None and value > most:
             raise ValueError(f"--{name}: expected at most {most:,}, got {value:,}.")
+
+
+def forwards_only(what: str, model: str = "the model") -> dict[str, str]:
+    """The options that a model must refuse because it predicts what follows, with the reasons.
+
+    Args:
+        what: the plural of what it predicts ("events").
+        model: the name of the model in the reasons.
+    """
+    return {
+        "bidirectional": f"{model} must not read the {what} that it predicts",
+        "merge": f"{model} reads in one direction",
+        "independent": f"{model} reads in one direction",
+    }
 
 
 class _Network:

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from throughtime.data import RaggedBatch, RaggedBatches, pad_rows
 from throughtime.data.music import (
     NUM_EVENTS,
     PERFORMANCE_SETS,
-    EventReader,
     Note,
     Performances,
     event_name,
     excerpts_of,
     load_performances,
+    notes_of_events,
 )
-from throughtime.data.music.events import OFF, SHIFT, STEPS_PER_SECOND, VELOCITY
-from throughtime.data.splits import Cut
-from throughtime.layers.evaluation import evaluating
-from throughtime.models.decoding import Sampling, generate
-from throughtime.models.language_model import LanguageModel
+from throughtime.data.music.events import OFF, SHIFT, STEPS_PER_SECOND, steps_of, stretched
+from throughtime.models.decoding import generate
 from throughtime.reading import Entries
 from throughtime.tasks.audible import check_output, shown_music, write_music
-from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range, free
-from throughtime.tasks.next_token import next_token_loss, total_loss
+from throughtime.tasks.network import check_range, forwards_only, free
+from throughtime.tasks.next_token import (
+    NextTokenConfig,
+    NextTokenTask,
+    SamplingOptions,
+    observed,
+)
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, first_of, split_of
 from throughtime.tasks.shown import Shown
-from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
+from throughtime.tasks.task import WHOLE, Evaluation, Figure, Loss, Share
 from throughtime.tasks.uses import Observation
 
 __all__ = ["PerformanceConfig", "PerformanceTask"]
@@ -50,7 +52,7 @@ _COLUMN_SECONDS = 0.05
 
 
 @dataclass
-class PerformanceConfig(NetworkConfig):
+class PerformanceConfig(NextTokenConfig):
     """The pieces, the model, and the batches.
 
     Args:
@@ -65,12 +67,10 @@ class PerformanceConfig(NetworkConfig):
             of ten blocks (default: random).
         embedding_size: width of the embedding of an event (default: 64).
         one_hot: read events as vectors of zeros with a single 1, without an embedding.
-        dropout: probability to drop a unit between the layers and before the scores.
-        tied: use the embedding as the weights of the output layer, too.
         transpose: semitones up or down by which each excerpt is moved at random during the
             training; not for drums.
-        stretch: largest share by which the shifts of time of each excerpt are made longer or
-            shorter at random during the training; a shift of 1 s gets no longer.
+        stretch: largest share by which the times of each excerpt are made longer or shorter at
+            random during the training.
         excerpt: largest number of events of a piece that are trained together; a longer piece is
             cut into excerpts.
         batch_events: events of a batch, summed over all processes.
@@ -78,21 +78,12 @@ class PerformanceConfig(NetworkConfig):
         sample_seconds: seconds of the sample that is written during the training.
     """
 
-    REFUSED: ClassVar = {
-        "bidirectional": "the model must not read the events that it predicts",
-        "merge": "the model reads in one direction",
-        "independent": "the model reads in one direction",
-    }
+    REFUSED: ClassVar = forwards_only("events")
 
     data: str = "groove"
     valid_fraction: float | None = None
     test_fraction: float | None = None
     _: KW_ONLY
-    split: Cut | None = field(default=None, metadata=MAY_BE_MISSING)
-    num_layers: int = 2
-    embedding_size: int | None = None
-    one_hot: bool = False
-    tied: bool = False
     transpose: int = 0
     stretch: float = 0.0
     excerpt: int = 256
@@ -113,15 +104,10 @@ class PerformanceConfig(NetworkConfig):
                 f"--sample_seconds: expected more than 0 and at most 3600, got "
                 f"{self.sample_seconds}."
             )
-        if self.one_hot and (self.tied or self.embedding_size is not None):
-            raise ValueError(
-                "--one_hot: there is no embedding, so --embedding_size and --tied would have no "
-                "effect. Leave them out."
-            )
 
 
 @dataclass
-class PerformingOptions:
+class PerformingOptions(SamplingOptions):
     """How a performance is written.
 
     Args:
@@ -139,22 +125,21 @@ class PerformingOptions:
     output: str | None = None
     longest: int = 20_000
     seed: int | None = None
+    _: KW_ONLY
     temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
 
     def __post_init__(self) -> None:
         check_range(self, ("longest",), most=10**7)
         check_range(self, ("seed",), least=0, most=2**32 - 1)
         check_output(self.output)
-        self.sampling = Sampling(self.temperature, self.top_k, self.top_p)
+        super().__post_init__()
         if not 0 < self.seconds <= 86_400:
             raise ValueError(
                 f"--seconds: expected more than 0 and at most 86400, got {self.seconds}."
             )
 
 
-class PerformanceTask(BatchTask):
+class PerformanceTask(NextTokenTask):
     r"""Next-event prediction of performances:
 
         L = -1/N sum_n log P(e_n | e_1 … e_{n-1})
@@ -193,11 +178,6 @@ class PerformanceTask(BatchTask):
             "num_events": {s: sum(map(len, parts)) for s, parts in pieces.splits.items()},
         }
 
-    @property
-    def title(self) -> str:
-        c = self.config
-        return f"{self.performances.name}-{c.cell}-{c.num_layers}x{c.hidden_size}"
-
     def pieces(self, split: str) -> list[np.ndarray]:
         """The events of the pieces of a split."""
         return split_of(self.name, self.performances.name, self.performances.splits, split)
@@ -227,72 +207,57 @@ class PerformanceTask(BatchTask):
         lengths = [end - start for _, start, end in places]
         return RaggedBatches(lengths, collate, size, by="tokens", **options)
 
-    def model(self) -> LanguageModel:
-        c = self.config
-        return LanguageModel(
-            NUM_EVENTS + 1,
-            embedding_size=c.embedding_size,
-            tied=c.tied,
-            one_hot=c.one_hot,
-            **c.recurrent(),
-        )
+    @property
+    def num_tokens(self) -> int:
+        return NUM_EVENTS + 1
 
     def loss(
         self, model: nn.Module, batch: RaggedBatch, carried: Any = None, progress: float = 0.0
     ) -> Loss:
         c = self.config
         if model.training and c.transpose:
-            batch = batch._replace(rows=transposed(batch.rows, c.transpose))
+            batch = _transposed(batch, c.transpose)
         if model.training and c.stretch:
-            batch = batch._replace(rows=stretched(batch.rows, c.stretch))
-        return next_token_loss(model, batch)
+            batch = _stretched(batch, c.stretch)
+        return super().loss(model, batch)
 
     def evaluate(
         self, model: nn.Module, split: str | None = None, options: Any = None
     ) -> Evaluation:
         split = split or "valid"
         batches = self._batches(split, None, _EVALUATED_EVENTS, is_shuffled=False)
-        total, count = total_loss(model, batches)
+        total, count = self.total_loss(model, batches)
         about = {"split": split, "pieces": len(self.pieces(split)), "events": count}
         return Evaluation({"loss": total / count}, about)
 
     # Music.
 
-    def drawn(
-        self, model: nn.Module, options: PerformingOptions, notes: list[Note]
-    ) -> Iterator[int]:
-        """Draws events one by one, and appends each note that ends to ``notes``.
-
-        It ends with the piece, or after the seconds or the events of the options.
-        """
-        reader = EventReader()
-        prime = torch.tensor([_BOUNDARY])
+    def drawn(self, model: nn.Module, options: PerformingOptions) -> Iterator[int]:
+        """Draws events until the piece ends, or for the seconds or the events of the options."""
+        prime, steps = torch.tensor([_BOUNDARY]), 0
         for event in generate(model, prime, options.longest, options.sampling, options.seed):
             if event == _BOUNDARY:
-                break
-            notes += reader.read(event)
+                return
             yield event
-            if reader.now >= options.seconds * STEPS_PER_SECOND:
-                break
-        notes += reader.end()
+            steps += steps_of(event)
+            if steps >= options.seconds * STEPS_PER_SECOND:
+                return
 
     def show(self, model: nn.Module) -> list[Shown]:
-        notes: list[Note] = []
         options = PerformingOptions(self.config.sample_seconds, longest=_SHOWN_EVENTS, seed=0)
-        list(self.drawn(model, options, notes))
-        if not notes:
-            return []
-        return shown_music(notes, max(note.end for note in notes), _COLUMN_SECONDS)
+        notes = notes_of_events(self.drawn(model, options))
+        return shown_music(notes, _end_of(notes), _COLUMN_SECONDS) if notes else []
 
     def continuation(
         self, model: nn.Module, options: PerformingOptions, say: Callable[[str], None] = _log.info
     ) -> Iterator[str]:
-        notes: list[Note] = []
-        for number, event in enumerate(self.drawn(model, options, notes)):
-            yield f"{chr(10) if number else ''}{event_name(event)}"
+        events: list[int] = []
+        for event in self.drawn(model, options):
+            yield f"{chr(10) if events else ''}{event_name(event)}"
+            events.append(event)
         if options.output is not None:
-            seconds = max((note.end for note in notes), default=0.0)
-            say(write_music(options.output, notes, seconds))
+            notes = notes_of_events(events)
+            say(write_music(options.output, notes, _end_of(notes)))
 
     # The lens.
 
@@ -302,32 +267,36 @@ class PerformanceTask(BatchTask):
     def observe(self, model: nn.Module, input: str | np.ndarray) -> Observation:
         if isinstance(input, str):
             raise ValueError("expected a piece of the validation split; a text is no music.")
-        events = torch.from_numpy(input.astype(np.int64))
-
-        def run() -> Tensor:
-            with evaluating(model):
-                device = next(model.parameters()).device
-                return model(events[None].to(device))[0][0].float().softmax(-1).cpu()
-
         names = (*map(event_name, range(NUM_EVENTS)), "boundary")
-        return Observation({"": tuple(names[event] for event in input)}, run, names)
+        return observed(model, torch.from_numpy(input.astype(np.int64)), names)
 
 
-def transposed(rows: Tensor, most: int) -> Tensor:
-    """Moves the keys of each row (B, T) by a random number of semitones within MIDI's range."""
-    is_key = rows < SHIFT
+def _end_of(notes: Sequence[Note]) -> float:
+    """The seconds until the last of the notes has ended."""
+    return max((note.end for note in notes), default=0.0)
+
+
+def _transposed(batch: RaggedBatch, most: int) -> RaggedBatch:
+    """Moves the keys of each row by a random number of semitones within MIDI's range."""
+    rows, lengths = batch
+    # Padding has the number of a key, but is none.
+    is_valid = torch.arange(rows.shape[1], device=rows.device) < lengths[:, None]
+    is_key = (rows < SHIFT) & is_valid
     keys = rows % OFF
     low = keys.where(is_key, OFF - 1).amin(1)
     high = keys.where(is_key, 0).amax(1)
     steps = torch.randint(-most, most + 1, (len(rows),)).to(rows.device)
     # A row without keys has low above high.
-    steps = torch.minimum(torch.maximum(steps, -low), OFF - 1 - high).where(low <= high, 0)
-    return torch.where(is_key, rows + steps[:, None], rows)
+    steps = steps.clamp(min=-low, max=OFF - 1 - high).where(low <= high, 0)
+    return batch._replace(rows=torch.where(is_key, rows + steps[:, None], rows))
 
 
-def stretched(rows: Tensor, most: float) -> Tensor:
-    """Makes the shifts of time of each row (B, T) longer or shorter by a random share."""
-    is_shift = (rows >= SHIFT) & (rows < VELOCITY)
-    factors = 1 + most * (2 * torch.rand(len(rows), 1) - 1).to(rows.device)
-    steps = ((rows - SHIFT + 1) * factors).round().long().clamp(1, VELOCITY - SHIFT)
-    return torch.where(is_shift, SHIFT + steps - 1, rows)
+def _stretched(batch: RaggedBatch, most: float) -> RaggedBatch:
+    """Multiplies the times of each row by a random factor from 1 - most to 1 + most.
+
+    The first token of a row, which is only read, stays, so that each row has a token to predict.
+    """
+    factors = 1 + most * (2 * torch.rand(len(batch.rows)) - 1)
+    parts = zip(batch.rows.tolist(), batch.lengths.tolist(), factors.tolist(), strict=True)
+    padded = pad_rows([[row[0], *stretched(row[1:n], factor)] for row, n, factor in parts])
+    return RaggedBatch(*(tensor.to(batch.rows.device) for tensor in padded))

@@ -26,6 +26,9 @@ def check_size(name: str, build: Callable[[], nn.Module]) -> None:
         # A model that looks at its numbers while it is built cannot be measured so.
         return
     except (RuntimeError, OverflowError, TypeError, MemoryError) as error:
+        # PyTorch raises a RuntimeError if a tensor has too many elements for 64 bits, and a
+        # TypeError or an OverflowError if one size alone is too large for them. A MemoryError is
+        # that of a list of this size.
         raise ValueError(
             f"{name}: a model of these sizes cannot be built ({_first_line(error)}). Choose "
             f"smaller ones."

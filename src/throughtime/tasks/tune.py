@@ -25,19 +25,22 @@ from throughtime.data.music import (
     score_of,
     tunes_of,
 )
-from throughtime.data.splits import Cut
 from throughtime.data.tokeniser import BOS, SPECIALS
 from throughtime.layers.evaluation import evaluating
-from throughtime.models.decoding import Sampling, draw
-from throughtime.models.language_model import LanguageModel
+from throughtime.models.decoding import Sampling, draw, seeded
 from throughtime.reading import Entries
 from throughtime.tasks.audible import check_output, shown_music, write_music
-from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range, free
-from throughtime.tasks.next_token import next_token_loss, total_loss
+from throughtime.tasks.network import check_range, forwards_only, free
+from throughtime.tasks.next_token import (
+    NextTokenConfig,
+    NextTokenTask,
+    SamplingOptions,
+    observed,
+)
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, first_of, split_of
 from throughtime.tasks.shown import Shown, Table, Text
 from throughtime.tasks.small_data import defaults_for
-from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
+from throughtime.tasks.task import WHOLE, Default, Evaluation, Figure, Share
 from throughtime.tasks.uses import Observation
 
 __all__ = ["TuneConfig", "TuneTask"]
@@ -49,7 +52,7 @@ _COLUMN_SECONDS = 0.1
 
 
 @dataclass
-class TuneConfig(NetworkConfig):
+class TuneConfig(NextTokenConfig):
     """The tunes, the model, and the batches.
 
     Args:
@@ -63,32 +66,19 @@ class TuneConfig(NetworkConfig):
             set of that name).
         split: how tunes are cut into splits: order, one after the other; random, equal ones
             together; or blocks, parts of ten blocks (default: random).
-        embedding_size: width of the embedding of a token (default: 64).
-        one_hot: read tokens as vectors of zeros with a single 1, without an embedding.
-        dropout: probability to drop a unit between the layers and before the scores.
-        tied: use the embedding as the weights of the output layer, too.
         longest: largest number of tokens of a tune of the training; a longer one is left out.
         batch_size: tunes of a batch, summed over all processes.
         data_seed: seed of the order of the tunes.
         sample_temperature: temperature of the tune that is written during the training.
     """
 
-    REFUSED: ClassVar = {
-        "bidirectional": "the model must not read the tokens that it predicts",
-        "merge": "the model reads in one direction",
-        "independent": "the model reads in one direction",
-    }
+    REFUSED: ClassVar = forwards_only("tokens")
 
     data: str = "oneill"
     encoding: str = "utf-8"
     valid_fraction: float | None = None
     test_fraction: float | None = None
     _: KW_ONLY
-    split: Cut | None = field(default=None, metadata=MAY_BE_MISSING)
-    num_layers: int = 2
-    embedding_size: int | None = None
-    one_hot: bool = False
-    tied: bool = False
     longest: int = 1000
     batch_size: int = 32
     data_seed: int = 0
@@ -100,11 +90,6 @@ class TuneConfig(NetworkConfig):
         check_range(self, ("longest", "batch_size"), most=2**31 - 1)
         check_range(self, ("data_seed",), least=0, most=2**32 - 1)
         Sampling(self.sample_temperature)
-        if self.one_hot and (self.tied or self.embedding_size is not None):
-            raise ValueError(
-                "--one_hot: there is no embedding, so --embedding_size and --tied would have no "
-                "effect. Leave them out."
-            )
 
 
 @dataclass
@@ -130,7 +115,7 @@ class TuneJudgingOptions:
 
 
 @dataclass
-class ComposingOptions:
+class ComposingOptions(SamplingOptions):
     """How tunes are written.
 
     Args:
@@ -142,10 +127,6 @@ class ComposingOptions:
         tempo: eighth notes per minute, for .mid and .wav.
         longest: largest number of tokens of a tune.
         seed: seed of the random generator (default: different tunes each time).
-        temperature: divisor of the scores: below 1 favours likely tokens, above 1 unlikely ones; 0
-            always takes the likeliest.
-        top_k: number of likeliest tokens to draw from (default: all).
-        top_p: probability of the smallest set of likeliest tokens to draw from (default: all).
     """
 
     num_tunes: int = 1
@@ -156,15 +137,12 @@ class ComposingOptions:
     tempo: float = 300.0
     longest: int = 1000
     seed: int | None = None
-    temperature: float = 0.8
-    top_k: int | None = None
-    top_p: float | None = None
 
     def __post_init__(self) -> None:
         check_range(self, ("num_tunes", "longest"), most=100_000)
         check_range(self, ("seed",), least=0, most=2**32 - 1)
         check_output(self.output, ("abc", "mid", "wav"))
-        self.sampling = Sampling(self.temperature, self.top_k, self.top_p)
+        super().__post_init__()
         if not 1 <= self.tempo <= 10_000:
             raise ValueError(f"--tempo: expected 1 to 10,000 eighths a minute, got {self.tempo}.")
         if self.key is not None and self.metre is None:
@@ -187,7 +165,7 @@ class ComposingOptions:
         return list(tune.tokens[: None if self.prime else 1 if self.key is None else 2])
 
 
-class TuneTask(BatchTask):
+class TuneTask(NextTokenTask):
     r"""Next-token prediction of tunes, each read from its begin token to its end token:
 
         L = -1/N sum_n log P(x_n | x_1 … x_{n-1})
@@ -249,11 +227,6 @@ class TuneTask(BatchTask):
     def tokenisers_by_name(self) -> Mapping[str, Any]:
         return {"text": self.tokeniser}
 
-    @property
-    def title(self) -> str:
-        c = self.config
-        return f"{self.tunes.name}-{c.cell}-{c.num_layers}x{c.hidden_size}"
-
     def items(self, split: str) -> list[Tune]:
         """The tunes of a split."""
         return split_of(self.name, self.tunes.name, self.tunes.splits, split)
@@ -268,7 +241,13 @@ class TuneTask(BatchTask):
 
     def check(self) -> None:
         self.items("valid")
-        num_long = sum(len(t.tokens) > self.config.longest for t in self.items("train"))
+        lengths = [len(tune.tokens) for tune in self.items("train")]
+        num_long = sum(length > self.config.longest for length in lengths)
+        if num_long == len(lengths):
+            raise ValueError(
+                f"--longest {self.config.longest}: expected a number that some tunes do not "
+                f"exceed, but the shortest has {min(lengths)} tokens. Raise it."
+            )
         if num_long:
             what = f"{num_long} {'tune is' if num_long == 1 else 'tunes are'}"
             _log.warning("%s longer than --longest %d, and left out.", what, self.config.longest)
@@ -290,20 +269,9 @@ class TuneTask(BatchTask):
             **options,
         )
 
-    def model(self) -> LanguageModel:
-        c = self.config
-        return LanguageModel(
-            len(self.tokeniser),
-            embedding_size=c.embedding_size,
-            tied=c.tied,
-            one_hot=c.one_hot,
-            **c.recurrent(),
-        )
-
-    def loss(
-        self, model: nn.Module, batch: RaggedBatch, carried: Any = None, progress: float = 0.0
-    ) -> Loss:
-        return next_token_loss(model, batch)
+    @property
+    def num_tokens(self) -> int:
+        return len(self.tokeniser)
 
     def evaluate(
         self,
@@ -313,7 +281,7 @@ class TuneTask(BatchTask):
     ) -> Evaluation:
         split = split or "valid"
         tunes = self.items(split)
-        total, count = total_loss(model, self._batches(tunes, 32, is_shuffled=False))
+        total, count = self.total_loss(model, self._batches(tunes, 32, is_shuffled=False))
         tables = []
         if options is not None and options.num_tunes:
             tables = [self._validity(model, tunes, split, options)]
@@ -340,11 +308,7 @@ class TuneTask(BatchTask):
 
     def drawn(self, model: nn.Module, options: ComposingOptions) -> list[tuple[str, ...]]:
         """Draws tunes, side by side."""
-        device, generator = next(model.parameters()).device, torch.Generator()
-        if options.seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(options.seed)
+        device, generator = next(model.parameters()).device, seeded(options.seed)
         prime = options.tokens
         ids = self.tokeniser.encode(" ".join(prime))
         unknown = self.tokeniser.unknown(" ".join(prime))
@@ -365,7 +329,7 @@ class TuneTask(BatchTask):
             # No tune has a padding, a begin, or an unknown token in it.
             scores[:, [i for i in range(len(SPECIALS)) if i != EOS]] = -torch.inf
             token = draw(scores, options.sampling, generator)
-            token[is_over] = EOS
+            # What follows the end of a tune is not decoded.
             is_over |= token == EOS
             columns.append(token)
             if is_over.all():
@@ -404,23 +368,17 @@ class TuneTask(BatchTask):
 
     # The lens.
 
-    def held_out(self, most: int) -> list[str]:
-        texts = [" ".join(tune.tokens) for tune in self.items("valid")]
-        return first_of(texts, lambda text: len(text.split()), most)
+    def held_out(self, most: int) -> list[Tune]:
+        return first_of(self.items("valid"), lambda tune: len(tune.tokens), most)
 
-    def observe(self, model: nn.Module, input: str) -> Observation:
-        unknown = self.tokeniser.unknown(input)
-        if unknown or not input.split():
+    def observe(self, model: nn.Module, input: str | Tune) -> Observation:
+        # A tune of the data may have tokens that the training never saw; a text may be misspelt.
+        text = input if isinstance(input, str) else " ".join(input.tokens)
+        unknown = self.tokeniser.unknown(text) if isinstance(input, str) else []
+        if unknown or not text.split():
             got = f"{unknown[0]!r}" if unknown else "an empty text"
             raise ValueError(f"expected tokens of a tune with spaces between them, got {got}.")
-        tokens = torch.tensor([self.tokeniser.encode(input)])
-
-        def run() -> Tensor:
-            with evaluating(model):
-                device = next(model.parameters()).device
-                return model(tokens.to(device))[0][0].float().softmax(-1).cpu()
-
-        return Observation({"": tuple(input.split())}, run, self.tokeniser.tokens)
+        return observed(model, torch.tensor(self.tokeniser.encode(text)), self.tokeniser.tokens)
 
 
 def _played(tunes: Sequence[Sequence[str]], eighth: float) -> tuple[list[Note], float]:

@@ -156,6 +156,7 @@ class Companions:
                 try:
                     child.wait(max(0.0, until - time.monotonic()))
                 except subprocess.TimeoutExpired:
+                    # The next signal is stronger.
                     continue
         self.children.clear()
         for name in self._environment:

@@ -94,6 +94,7 @@ class Showing:
             ):
                 draw()
         except Interrupted:
+            # The training ends, and its end does not wait for what is drawn.
             return
         except Exception as error:
             self.display.say(

@@ -41,6 +41,8 @@ def emphasised_32(sound):
     return emphasised(sound, 0.0)
 
 
+# librosa compiles itself for some 20 seconds when it is used for the first time.
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("num_filters", [20, 40])
 def test_log_mel_energies_are_those_of_librosa(rate, num_filters):
@@ -51,6 +53,7 @@ def test_log_mel_energies_are_those_of_librosa(rate, num_filters):
     np.testing.assert_allclose(features(sound), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", RATES)
 def test_cepstral_coefficients_are_those_of_librosa(rate):
     features = SpectralFeatures(rate, "mfcc", num_filters=26)

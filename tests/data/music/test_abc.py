@@ -61,6 +61,12 @@ def test_durations_count_eighths_whatever_the_unit_is():
     assert one.tokens == ("M:2/4", "K:Gmaj", "A", "|")
 
 
+def test_a_unit_that_is_set_within_a_line_holds_for_the_lines_after_it():
+    assert tokens("A [L:1/4] B | c\nd e | [L:1/8] f\ng") == "A B 2 | c 2 d 2 e 2 | f g"
+    (one,) = tunes_of("x.abc", "X:1\nM:2/4\nK:G\nA2 [L:1/8] B\nc|\nL:1/4\nd")
+    assert one.tokens[2:] == ("A", "B", "c", "|", "d", "2")
+
+
 @pytest.mark.parametrize(
     ("key", "token", "played"),
     [

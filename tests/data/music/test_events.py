@@ -3,7 +3,7 @@
 import os
 import random
 import tarfile
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from throughtime.data.music import (
     on_grid,
     read_midi,
 )
+from throughtime.data.music.events import steps_of, stretched
 
 NOTES = st.lists(
     st.builds(
@@ -68,6 +69,37 @@ def test_files_of_the_data_are_read_again_exactly(name):
             notes = read_midi(member.name, archive.extractfile(member).read(), is_pedalled=True)
             assert notes, member.name
             assert is_exact(notes), member.name
+
+
+@given(NOTES, st.floats(0.3, 2.0))
+@settings(max_examples=100)
+def test_stretched_events_have_all_times_multiplied_and_rounded(notes, factor):
+    events = events_of(notes)
+    new, old = stretched(events, factor), on_grid(notes)
+    assert stretched(events, 1.0) == events
+    assert [e for e in new if not steps_of(e)] == [e for e in events if not steps_of(e)]
+    # Only where steps would fall together does a time move by more than half a step.
+    times, expected, time, own = [], [], 0, 0
+    for is_shift, run in groupby(new, lambda e: steps_of(e) > 0):
+        if is_shift:
+            time += sum(map(steps_of, run))
+            times.append(time)
+    for is_shift, run in groupby(events, lambda e: steps_of(e) > 0):
+        if is_shift:
+            own += sum(map(steps_of, run))
+            expected.append(max(round(own * factor), expected[-1] + 1 if expected else 1))
+    assert times == expected
+    assert len(notes_of_events(new)) == len(old)
+
+
+def test_stretching_does_not_sum_errors_of_rounding():
+    # 100 shifts of 5 steps, each of which is 5.25 steps afterwards.
+    events = [event for _ in range(100) for event in (60, 256 + 4, 188)]
+    new = stretched(events, 1.05)
+    assert sum(map(steps_of, new)) == 525
+    assert {steps_of(event) for event in new} == {0, 5, 6}
+    assert stretched([60, 355, 355, 188], 1.05) == [60, 355, 355, 256 + 9, 188]
+    assert stretched([355, 300, 60, 256], 0.5) == [256 + 71, 60, 256]
 
 
 @given(st.lists(st.integers(0, NUM_EVENTS - 1), max_size=60))

@@ -83,11 +83,14 @@ def test_ends_of_notes(messages, notes):
 
 def test_the_pedal_holds_notes_until_it_is_released_or_the_key_is_struck_again():
     messages = [pedal(127, 0), on(60, 0), off(60, 480), on(62, 0), off(62, 240), on(60, 240)]
-    messages += [off(60, 480), pedal(0, 960)]
+    messages += [off(60, 480), pedal(0, 960), on(64, 0), off(64, 480), on(65, 0), off(65, 480)]
     notes = read_midi("x.mid", file_of(messages), is_pedalled=True)
-    assert [note[:3] for note in notes] == [(0.0, 1.0, 60), (0.5, 2.5, 62), (1.0, 2.5, 60)]
+    after = [(2.5, 3.0, 64), (3.0, 3.5, 65)]
+    pedalled = [(0.0, 1.0, 60), (0.5, 2.5, 62), (1.0, 2.5, 60)]
+    assert [note[:3] for note in notes] == pedalled + after
     notes = read_midi("x.mid", file_of(messages))
-    assert [note[:3] for note in notes] == [(0.0, 0.5, 60), (0.5, 0.75, 62), (1.0, 1.5, 60)]
+    short = [(0.0, 0.5, 60), (0.5, 0.75, 62), (1.0, 1.5, 60)]
+    assert [note[:3] for note in notes] == short + after
 
 
 def test_running_status_is_read():

@@ -90,7 +90,7 @@ def test_principal_components_keep_the_distances_in_a_plane():
 
 
 def test_tsne_keeps_two_clusters_apart_and_says_what_to_install(monkeypatch):
-    pytest.importorskip("openTSNE")
+    pytest.importorskip("openTSNE", reason="openTSNE is not installed")
     values = torch.cat([torch.randn(12, 5), torch.randn(12, 5) + 20])
     points = tsne(values).points
     assert torch.equal(points, tsne(values).points)

@@ -447,7 +447,9 @@ def test_a_text_of_a_megabyte_is_refused_and_kept(opened):
 
 @pytest.mark.slow
 # axe-core is no dependency of this package; npm brings it.
-@pytest.mark.skipif(not AXE.exists(), reason="npm install --no-save axe-core")
+@pytest.mark.skipif(
+    not AXE.exists(), reason="axe-core is not installed: npm install --no-save axe-core"
+)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(opened, theme):
     page = opened(theme=theme)

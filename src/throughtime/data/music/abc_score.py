@@ -13,7 +13,8 @@ from throughtime.data.music.notes import Note
 __all__ = ["Tone", "TuneScore", "score_of"]
 
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-# How many sharps a key has beyond those of C in the same mode's own place on the circle of fifths.
+# The number of sharps of the major key on each letter, and the number that a mode adds; flats count
+# as negative sharps.
 _FIFTHS = {"F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}
 _MODE_FIFTHS = {"maj": 0, "min": -3, "dor": -2, "mix": -1, "phr": -4, "lyd": 1, "loc": -5}
 _SHARPS = "FCGDAEB"
@@ -82,21 +83,21 @@ class TuneScore:
         """The notes of the tune with its repeats played, each with a small gap after it."""
         notes: list[Note] = []
         now = Fraction(0)
-        held: dict[int, Fraction] = {}
+        tied: dict[int, Fraction] = {}
         for bar in self._played():
             for tone in bar.tones:
                 for key in tone.keys:
-                    start = held.pop(key, now)
+                    start = tied.pop(key, now)
                     if tone.is_tied:
-                        held[key] = start
+                        tied[key] = start
                     else:
                         end = now + tone.duration * Fraction(19, 20)
                         notes.append(_note(start, end, key, seconds_per_eighth))
                 # A tie to another key holds nothing.
-                for key in [key for key in held if key not in tone.keys]:
-                    notes.append(_note(held.pop(key), now, key, seconds_per_eighth))
+                for key in [key for key in tied if key not in tone.keys]:
+                    notes.append(_note(tied.pop(key), now, key, seconds_per_eighth))
                 now += tone.duration
-        notes += [_note(start, now, key, seconds_per_eighth) for key, start in held.items()]
+        notes += [_note(start, now, key, seconds_per_eighth) for key, start in tied.items()]
         return sorted(notes)
 
     def _played(self) -> list[_Bar]:

@@ -130,7 +130,11 @@ def _tune(where: str, lines: Sequence[str], first: int) -> Tune:
         # A note before a bar line, such as "A:|", looks like a field.
         if field is None or (key is not None and re.match(r"[A-Ga-gz]:[|:]", line)):
             if key is not None:
-                tokens += _parts(place, line, unit or _usual_unit(metre))
+                before = unit or _usual_unit(metre)
+                parts, after = _parts(place, line, before)
+                tokens += parts
+                # A field L within a line holds for the lines after it, too.
+                unit = unit if after == before else after
             elif line.strip():
                 raise ABCError(f"{place}: expected a field K before the melody, got {line[:30]!r}.")
             continue
@@ -171,8 +175,9 @@ def _tidied(tokens: Sequence[str]) -> Iterator[str]:
         yield token
 
 
-def _parts(place: str, line: str, unit: Fraction) -> Iterator[str]:
-    """The tokens of a line of melody."""
+def _parts(place: str, line: str, unit: Fraction) -> tuple[list[str], Fraction]:
+    """The tokens of a line of melody, and the unit length after it."""
+    tokens: list[str] = []
     position = 0
     while position < len(line):
         part = _PART.match(line, position)
@@ -184,27 +189,29 @@ def _parts(place: str, line: str, unit: Fraction) -> Iterator[str]:
         position = part.end()
         kind = next(name for name in _KINDS if part[name] is not None)
         if kind == "inline":
-            unit = yield from _inline(place, part[0], unit)
+            fields, unit = _inline(place, part[0], unit)
+            tokens += fields
         elif kind == "bar":
-            yield from _bars(part[0])
+            tokens.append(_bar(part[0]))
         elif kind == "ending":
-            yield f"[{part['number']}"
+            tokens.append(f"[{part['number']}")
         elif kind == "tuplet":
             p, q, r = part["p"], part["q"], part["r"]
-            yield f"({p}" if not q and not r else f"({p}:{q or ''}:{r or ''}"
+            tokens.append(f"({p}" if not q and not r else f"({p}:{q or ''}:{r or ''}")
         elif kind in ("pitch", "rest", "close"):
-            yield {"pitch": part[0], "rest": "z", "close": "]"}[kind]
+            tokens.append("z" if kind == "rest" else part[0])
             length = _LENGTH.match(line, position)
             assert length is not None
             position = length.end()
-            duration = _duration(place, length) * unit / UNIT if kind != "close" else None
-            if kind == "close":
+            duration = _duration(place, length)
+            if kind != "close":
                 # The notes of a chord have the unit in them, and the chord multiplies them.
-                duration = _duration(place, length)
+                duration *= unit / UNIT
             if duration != 1:
-                yield str(duration)
+                tokens.append(str(duration))
         elif kind in ("open", "tie", "broken"):
-            yield part[0]
+            tokens.append(part[0])
+    return tokens, unit
 
 
 _KINDS = (
@@ -213,29 +220,24 @@ _KINDS = (
 )
 
 
-def _inline(place: str, text: str, unit: Fraction) -> Iterator[str]:
-    """The tokens of a field in brackets; returns the unit length after it."""
+def _inline(place: str, text: str, unit: Fraction) -> tuple[list[str], Fraction]:
+    """The tokens of a field in brackets, and the unit length after it."""
     name, value = text[1], text[3:-1].strip()
-    if name == "M":
-        yield _metre(place, value)
-    elif name == "K":
-        yield _key(place, value)
-    elif name == "L":
-        return _unit(place, value)
-    elif name == "V":
+    if name == "V":
         raise ABCError(f"{place}: expected one voice, got a field V.")
-    return unit
+    if name == "L":
+        return [], _unit(place, value)
+    return [{"M": _metre, "K": _key}[name](place, value)] if name in "MK" else [], unit
 
 
-def _bars(text: str) -> Iterator[str]:
+def _bar(text: str) -> str:
     """A bar line as one of the tokens | || |: :| :: |] [|."""
     closes, opens = text.startswith(":"), text.endswith(":")
     if set(text) == {":"} or (closes and opens):
-        yield "::"
-    elif closes or opens:
-        yield ":|" if closes else "|:"
-    else:
-        yield text if text in ("|", "|]", "[|") else "||"
+        return "::"
+    if closes or opens:
+        return ":|" if closes else "|:"
+    return text if text in ("|", "|]", "[|") else "||"
 
 
 def _duration(place: str, length: re.Match[str]) -> Fraction:

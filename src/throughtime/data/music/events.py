@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from throughtime.data.music.notes import Note, key_name
 
@@ -14,6 +15,8 @@ __all__ = [
     "events_of",
     "notes_of_events",
     "on_grid",
+    "steps_of",
+    "stretched",
 ]
 
 STEPS_PER_SECOND = 100
@@ -77,15 +80,55 @@ def events_of(notes: Sequence[Note]) -> list[int]:
     events: list[int] = []
     now, level = 0, _FIRST_VELOCITY
     for step, is_on, key, own in sorted(actions):
-        while step > now:
-            shift = min(step - now, _MOST_SHIFTED)
-            events.append(SHIFT + shift - 1)
-            now += shift
+        events += _shifts(step - now)
+        now = step
         if is_on and own != level:
             level = own
             events.append(VELOCITY + level)
         events.append(key if is_on else OFF + key)
     return events
+
+
+def steps_of(event: int) -> int:
+    """The steps by which an event shifts the time; 0 for other events.
+
+    >>> steps_of(256), steps_of(60)
+    (1, 0)
+    """
+    return event - SHIFT + 1 if SHIFT <= event < VELOCITY else 0
+
+
+def _shifts(steps: int) -> list[int]:
+    """The fewest events that shift the time by that number of steps, the longest first."""
+    whole, rest = divmod(steps, _MOST_SHIFTED)
+    return [VELOCITY - 1] * whole + ([SHIFT + rest - 1] if rest else [])
+
+
+def stretched(events: Iterable[int], factor: float) -> list[int]:
+    """The events of the same music at another tempo.
+
+    The time of each event is multiplied by the factor and rounded to the grid, so that errors of
+    rounding do not add up. What happens at different steps still does, in the same order: a shift
+    of time remains one step long at least, and so no note loses its duration.
+
+    Args:
+        events: the events; what is no shift of time is kept as it is.
+        factor: the duration of the result, as a multiple of that of the events.
+
+    >>> [event_name(event) for event in stretched(events_of([Note(0.0, 1.0, 60, 66)]), 1.25)]
+    ['on C4', 'shift 100', 'shift 25', 'off C4']
+    """
+    result: list[int] = []
+    read = written = 0
+    for is_shift, group in groupby(events, lambda event: steps_of(event) > 0):
+        run = list(group)
+        if is_shift:
+            read += sum(map(steps_of, run))
+            steps = max(1, round(read * factor) - written)
+            written += steps
+            run = _shifts(steps)
+        result += run
+    return result
 
 
 class EventReader:
@@ -108,7 +151,7 @@ class EventReader:
         if event >= VELOCITY:
             self._level = event - VELOCITY
         elif event >= SHIFT:
-            self.now += event - SHIFT + 1
+            self.now += steps_of(event)
         else:
             key = event % OFF
             yield from self._end(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -69,15 +70,18 @@ def notes_of_roll(roll: np.ndarray, frame_seconds: float) -> list[Note]:
 def roll_of_notes(notes: Sequence[Note], frame_seconds: float) -> np.ndarray:
     """The piano roll (T, 88) of notes: a key is on in each frame in whose middle it sounds.
 
-    A note that is shorter than a frame is on in the frame in which it begins. Keys that a piano
-    does not have are left out.
+    A note that sounds in the middle of no frame is on in the frame in which it begins. Keys that a
+    piano does not have are left out.
     """
-    T = max((round(note.end / frame_seconds) for note in notes), default=0)
-    T = max([T, *(int(note.start / frame_seconds) + 1 for note in notes)])
-    roll = np.zeros((T, NUM_KEYS), bool)
-    for start, end, key, _ in notes:
-        if FIRST_KEY <= key < FIRST_KEY + NUM_KEYS:
-            first, last = round(start / frame_seconds), round(end / frame_seconds)
-            first = first if last > first else int(start / frame_seconds)
-            roll[first : max(last, first + 1), key - FIRST_KEY] = True
+    spans = []
+    for note in notes:
+        # The first frames whose middles are not before the start, and not before the end.
+        first, end = (math.ceil(time / frame_seconds - 0.5) for time in note[:2])
+        if first == end:
+            first = int(note.start / frame_seconds)
+        spans.append((first, max(first + 1, end)))
+    roll = np.zeros((max((end for _, end in spans), default=0), NUM_KEYS), bool)
+    for note, (first, end) in zip(notes, spans, strict=True):
+        if FIRST_KEY <= note.key < FIRST_KEY + NUM_KEYS:
+            roll[first:end, note.key - FIRST_KEY] = True
     return roll

@@ -162,7 +162,7 @@ def _roll(where: str, piece: Any) -> np.ndarray:
     if not isinstance(piece, np.ndarray) or piece.ndim != 2 or piece.shape[1] != NUM_KEYS:
         shape = getattr(piece, "shape", type(piece).__name__)
         raise ValueError(f"{where}: expected an array of frames and {NUM_KEYS} keys, got {shape}.")
-    if piece.dtype.kind not in "bui" and piece.dtype.kind != "f":
+    if piece.dtype.kind not in "buif":
         raise ValueError(f"{where}: expected numbers, got {piece.dtype}.")
     if not np.isin(piece, (0, 1)).all():
         raise ValueError(f"{where}: expected keys of 0 or 1, got other numbers.")

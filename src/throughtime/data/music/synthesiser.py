@@ -116,7 +116,7 @@ def measures(sound: np.ndarray) -> SoundMeasures:
     # The waves themselves pass through 0; a gap of 20 ms does not belong to a wave.
     is_loud = np.flatnonzero(amplitude >= _SILENCE)
     edges = np.concatenate([[-1], is_loud, [len(sound)]])
-    gap = (np.diff(edges).max() - 1) / RATE if len(edges) > 1 else 0.0
+    gap = (np.diff(edges).max() - 1) / RATE
     return SoundMeasures(
         seconds=len(sound) / RATE,
         peak=float(amplitude.max(initial=0.0)),

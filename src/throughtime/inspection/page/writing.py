@@ -16,7 +16,7 @@ from throughtime.inspection.recording import Name
 from throughtime.layers.evaluation import evaluating
 from throughtime.layers.incoming import prepared
 from throughtime.layers.recurrent import Recurrent
-from throughtime.models.decoding import Sampling, draw
+from throughtime.models.decoding import Sampling, draw, seeded
 
 __all__ = ["HeldUnit", "held", "written"]
 
@@ -134,11 +134,7 @@ def written(
     Raises:
         ValueError: if the scores of the model are not finite.
     """
-    device, generator = next(model.parameters()).device, torch.Generator()
-    if seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(seed)
+    device, generator = next(model.parameters()).device, seeded(seed)
     scores, state = block.scores, block.state
     ids: list[int] = []
     rows: list[Tensor] = []

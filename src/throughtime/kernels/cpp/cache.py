@@ -284,6 +284,7 @@ def lock(file: Path) -> Generator[None]:
         yield
     finally:
         # Closing alone would not release it: a child that was forked meanwhile has the file open.
+        # There may be nothing to release, on a file system without locks.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

@@ -97,6 +97,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
                 os.killpg(process.pid, signal_number)
                 process.wait(timeout=1)
             except (ProcessLookupError, subprocess.TimeoutExpired):
+                # It has ended meanwhile, or needs the next signal.
                 continue
     if process.stdout:
         process.stdout.close()

@@ -112,8 +112,9 @@ class _Tracer:
                 f"{', '.join(cell.input_specs) or '(none)'} besides x."
             ) from error
         except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError) as error:
-            # The step may fail only because of the symbols. If it does not, the reference, which
-            # then runs it on tensors, raises the original error.
+            # These are the errors that functions raise for a symbol, which has no numbers and is no
+            # tensor; any other error is raised as it is. The step may also fail for a reason of its
+            # own: then the reference, which runs it on tensors, raises the original error.
             raise Untraceable(f"the step cannot be run on symbols ({error})") from error
         _sort(self.step, returned)
         if self.folds:

@@ -1,10 +1,11 @@
 /* The functions that printed C calls. Each is written into a file only if the file calls it.
 
    `real` stands for float or double, R(0.5) for a number of that type, R(log1p) for the function of
-   math.h for that type, BITS for the unsigned integer of its size, `weight` for the type of the
-   stored matrices, and my_ for the prefix of all names of the file. A blank line separates the
-   functions. A line `float:` or `double:` begins one that only that type has. The errors in units
-   in the last place (ulp) are measured in the tests. */
+   math.h for that type, EITHER(a, b) for a if the type is float and for b if it is double, BITS for
+   the unsigned integer of its size, `weight` for the type of the stored matrices, and my_ for the
+   prefix of all names of the file. A blank line separates the functions. A line `float:` or
+   `double:` begins one that only that type has. The errors in units in the last place (ulp) are
+   measured in the tests. */
 
 /* The bits of a number, and the number of some bits. */
 static inline BITS my_bits_of(real x)
@@ -50,60 +51,34 @@ static inline double my_expm1_reduced(double r)
     return r + z * (even + r * odd);
 }
 
-float:
-/* e^x with an error of at most 2 ulp. Adding 1.5 * 2^23 rounds x / ln(2) to a whole number n, which
-   is then in the low bits; e^x is 2^n times e^(x - n ln(2)). 2^n has two factors, because n reaches
-   from below the smallest numbers to above the largest one. */
-static inline float my_exp(float x)
+/* e^x with an error of at most 2 ulp. Adding 1.5 * 2^23 (in double 1.5 * 2^52) rounds x / ln(2) to
+   a whole number n, which is then in the low bits; e^x is 2^n times e^(x - n ln(2)). 2^n has two
+   factors, because n reaches from below the smallest numbers to above the largest one. */
+static inline real my_exp(real x)
 {
-    const float above = x < -104.0f ? -104.0f : x;
-    const float a = above > 89.0f ? 89.0f : above;
-    const BITS whole = my_bits_of(a * 1.44269504088896340736f + (12582912.0f + 254.0f));
+    const real above = x < EITHER(-104.0f, -746.0) ? EITHER(-104.0f, -746.0) : x;
+    const real a = above > EITHER(89.0f, 710.0) ? EITHER(89.0f, 710.0) : above;
+    const real shift = EITHER(12582912.0f + 254.0f, 6755399441055744.0 + 2046.0);
+    const BITS whole = my_bits_of(a * R(1.44269504088896340736) + shift);
     const BITS half = whole >> 1;
-    const float n = (float)((int32_t)(whole - my_bits_of(12582912.0f + 254.0f)));
-    const float r = (a - n * 0.693359375f) - n * -2.12194440054690583e-4f;
-    const float p = my_expm1_reduced(r) + 1.0f;
-    return p * my_of_bits(half << 23) * my_of_bits((whole - half) << 23);
+    const real n = (real)((int32_t)(whole - my_bits_of(shift)));
+    const real r = (a - n * EITHER(0.693359375f, 6.93147180369123816490e-01))
+        - n * EITHER(-2.12194440054690583e-4f, 1.90821492927058770002e-10);
+    const real p = my_expm1_reduced(r) + R(1.0);
+    return p * my_of_bits(half << EITHER(23, 52)) * my_of_bits((whole - half) << EITHER(23, 52));
 }
 
-double:
-/* e^x with an error of at most 2 ulp. Adding 1.5 * 2^52 rounds x / ln(2) to a whole number n, which
-   is then in the low bits; e^x is 2^n times e^(x - n ln(2)). 2^n has two factors, because n reaches
-   from below the smallest numbers to above the largest one. */
-static inline double my_exp(double x)
-{
-    const double above = x < -746.0 ? -746.0 : x;
-    const double a = above > 710.0 ? 710.0 : above;
-    const BITS whole = my_bits_of(a * 1.44269504088896340736 + (6755399441055744.0 + 2046.0));
-    const BITS half = whole >> 1;
-    const double n = (double)((int32_t)(whole - my_bits_of(6755399441055744.0 + 2046.0)));
-    const double r = (a - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
-    const double p = my_expm1_reduced(r) + 1.0;
-    return p * my_of_bits(half << 52) * my_of_bits((whole - half) << 52);
-}
-
-float:
 /* tanh(x) with an error of at most 3 ulp: t / (t + 2), where t = e^2|x| - 1 is precise near 0. */
-static inline float my_tanh(float x)
+static inline real my_tanh(real x)
 {
-    const float size = fabsf(x), a = size > 20.0f ? 20.0f : size;
-    const BITS whole = my_bits_of(a * 2.88539008177792681f + (12582912.0f + 127.0f));
-    const float n = (float)((int32_t)(whole - my_bits_of(12582912.0f + 127.0f)));
-    const float power = my_of_bits(whole << 23);
-    const float t = my_expm1_reduced((a + a) - n * 0.69314718055994531f) * power + (power - 1.0f);
-    return copysignf(t / (t + 2.0f), x);
-}
-
-double:
-/* tanh(x) with an error of at most 3 ulp: t / (t + 2), where t = e^2|x| - 1 is precise near 0. */
-static inline double my_tanh(double x)
-{
-    const double size = fabs(x), a = size > 40.0 ? 40.0 : size;
-    const BITS whole = my_bits_of(a * 2.88539008177792681 + (6755399441055744.0 + 1023.0));
-    const double n = (double)((int32_t)(whole - my_bits_of(6755399441055744.0 + 1023.0)));
-    const double power = my_of_bits(whole << 52);
-    const double t = my_expm1_reduced((a + a) - n * 0.69314718055994531) * power + (power - 1.0);
-    return copysign(t / (t + 2.0), x);
+    const real most = EITHER(20.0f, 40.0), size = R(fabs)(x), a = size > most ? most : size;
+    const real shift = EITHER(12582912.0f + 127.0f, 6755399441055744.0 + 1023.0);
+    const BITS whole = my_bits_of(a * R(2.88539008177792681) + shift);
+    const real n = (real)((int32_t)(whole - my_bits_of(shift)));
+    const real power = my_of_bits(whole << EITHER(23, 52));
+    const real t = my_expm1_reduced((a + a) - n * R(0.69314718055994531)) * power
+        + (power - R(1.0));
+    return R(copysign)(t / (t + R(2.0)), x);
 }
 
 /* 1 / (1 + e^-x) with an error of at most 3 ulp, also for large negative x. */
