@@ -381,6 +381,17 @@ def test_layers_that_are_refused(cell, reason, tmp_path):
         tt.save_c(layer, tmp_path)
 
 
+@pytest.mark.parametrize("save", [tt.save_c, tt.save_onnx])
+@pytest.mark.parametrize("part", ["", "scores"])
+def test_a_replaced_forward_is_refused(part, save, tmp_path):
+    model = LanguageModel(5, hidden_size=4).eval()
+    module = model.get_submodule(part)
+    forward = module.forward
+    module.forward = lambda *args: forward(*args)
+    with pytest.raises(ValueError, match=f"forward of {part or 'the module'} has been replaced"):
+        save(model, tmp_path / "model.onnx")
+
+
 @pytest.mark.parametrize(
     "name", ["", "1st", "my-net", "a b", "../x", "größe", "_x", "float", "new", None]
 )

@@ -76,6 +76,12 @@ def parts_of(who: str, module: nn.Module) -> Streamed:
             f"{who}: {unknown('class of module', kind.__name__, names)} Other models read a whole "
             f"sequence before they write, or compute more than layers with a linear output."
         )
+    for name, part in module.named_modules():
+        if "forward" in vars(part):
+            raise ValueError(
+                f"{who}: the forward of {name or 'the module'} has been replaced by an "
+                f"attribute of the object, which is not written. Delete the attribute."
+            )
     return _PARTS[kind](who, module)
 
 
