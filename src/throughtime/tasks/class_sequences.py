@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from throughtime.data import UNK, Tokeniser, tokeniser_from_json
+from throughtime.data.distortion import Distortion
 from throughtime.data.labelled import Example, Labelled, read_labelled, read_sounds
 from throughtime.tasks.class_checks import check_missing, check_series, warn_of_unknown
 from throughtime.tasks.classification_settings import ClassificationConfig
@@ -121,6 +122,19 @@ class Sequences(ABC):
     def noisy(self, inputs: Tensor) -> Tensor:
         """The inputs of a training batch, with noise if the settings ask for it."""
         return inputs
+
+    def distorted(
+        self, content: Any, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> Any:
+        """A sequence that is distorted by an amount.
+
+        Raises:
+            ValueError: if sequences of this kind have no distortions.
+        """
+        raise ValueError(
+            f"--robustness {distortion.name}: distorts sounds and series, and the data are texts. "
+            "Leave it out."
+        )
 
     def read(self, path: Path, encoding: str) -> tuple[str, list[Example]]:
         """The kind and the examples of a file, or of a folder if the kind has folders."""
@@ -249,6 +263,11 @@ class Series(_Numbers[SeriesFeatures]):
         time_step = mean_time_step(series, _time_feature(config, len(mean)))
         return {"mean": mean, "deviation": deviation, "time_step": time_step}
 
+    def distorted(
+        self, content: np.ndarray, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> np.ndarray:
+        return distortion.of_series(content, amount, draw)
+
     def parse(self, line: str, number: int) -> np.ndarray:
         try:
             return self.features.parse(line)
@@ -294,6 +313,11 @@ class Sounds(_Numbers[SoundFeatures]):
             return self.features.changed(samples, (seed, epoch, i))[: self.config.longest]
 
         return Rows(plain.lengths, changed)
+
+    def distorted(
+        self, content: np.ndarray, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> np.ndarray:
+        return distortion.of_sound(content, self.features.spectral.rate, amount, draw)
 
     def parse(self, line: str, number: int) -> np.ndarray:
         # The messages name the path, which is the whole line.
