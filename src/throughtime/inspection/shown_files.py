@@ -120,7 +120,9 @@ def evaluated_html(run: Run) -> list[str]:
         return []
     where = str(run.evaluated_file)
     content = typed(where, json_of(run.evaluated_file), _EVALUATED)
-    about = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in content["about"].items())
+    about = ", ".join(
+        f"{name.replace('_', ' ')}: {value}" for name, value in content["about"].items()
+    )
     parts = ["<h2>Evaluated</h2>", f"<p>{html.escape(about)}</p>"]
     for entry in content["curves"]:
         caption = f"<figcaption>{html.escape(entry['title'])}</figcaption>"
@@ -219,9 +221,7 @@ _POINTS = {
     **{"x": list[float | str], "y": dict[str, list[float]]},
     **{"x_name": str, "y_name": str},
 }
-_EVALUATED = Entries(
-    {"about": dict[str, str], "curves": Each(Entries({"title": str, **_POINTS}))}
-)
+_EVALUATED = Entries({"about": dict[str, str], "curves": Each(Entries({"title": str, **_POINTS}))})
 _FILE = Entries({**_PLACE, "file": _file_name})
 _KINDS = {
     "Table": Entries({**_PLACE, "columns": list[str], "rows": list[list[str]]}),

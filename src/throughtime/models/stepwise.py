@@ -116,9 +116,7 @@ class WindowNetwork(WindowLayers):
         hidden_size: int = 128,
         num_layers: int = 1,
     ) -> None:
-        super().__init__(
-            input_size, window=window, hidden_size=hidden_size, num_layers=num_layers
-        )
+        super().__init__(input_size, window=window, hidden_size=hidden_size, num_layers=num_layers)
         self.output_size = whole_number("WindowNetwork", "output_size", output_size)
         self.rest.append(nn.Linear(hidden_size, output_size))
 

@@ -141,8 +141,8 @@ class ClassificationConfig(SoundConfig, NetworkConfig):
             self._check_window()
         elif self.window != ClassificationConfig.window:
             raise ValueError(
-                f"--window {self.window}: is of --network window, and --network is recurrent. Leave "
-                "it out."
+                f"--window {self.window}: is of --network window, and --network is recurrent. "
+                "Leave it out."
             )
         if self.pooling == "last" and self.bidirectional and self.merge != "concat":
             raise ValueError(
