@@ -98,6 +98,7 @@ def rows(run):
     return [[c for i, c in enumerate(row) if i not in time_columns] for row in cells]
 
 
+@pytest.mark.slow  # test_tasks_page.py trains and uses the same task, without the kill
 def test_forty_lines_are_a_task(command, tmp_path):
     assert len(TASK.strip().splitlines()) < 60
     whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
