@@ -43,11 +43,9 @@ def size_of(trajectory: Trajectory) -> float:
     Each way within a stroke has the weight of its length, and the y of its middle. A trajectory
     without height has the standard deviation of x as its size, and one without any way the size 1.
     """
-    middles, weights = [], []
-    for stroke in trajectory.strokes:
-        middles.append((stroke[1:] + stroke[:-1]) / 2)
-        weights.append(np.linalg.norm(np.diff(stroke, axis=0), axis=1))
-    middle, weight = np.concatenate(middles), np.concatenate(weights)
+    ways = trajectory.points[:, :2].copy()
+    ways[trajectory.firsts] = 0
+    middle, weight = trajectory.places - ways / 2, np.hypot(*ways.T)
     if not weight.sum():
         return 1.0
     deviation = middle - np.average(middle, 0, weight)

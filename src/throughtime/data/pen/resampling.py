@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from throughtime.data.pen.trajectory import Trajectory
@@ -26,14 +24,15 @@ def at_equal_distances(trajectory: Trajectory, distance: float) -> Trajectory:
         ValueError: for a distance that is not positive, or if a single point remains.
     """
     _check_positive("distance", distance)
-
-    def measured(places: np.ndarray, times: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
-        way = np.concatenate([[0.0], np.cumsum(steps)])
-        number = max(1, round(way[-1] / distance)) if way[-1] else 0
-        return way, np.linspace(0, way[-1], number + 1)
-
-    return _resampled(trajectory, measured)
+    firsts, lasts = trajectory.firsts, trajectory.lasts
+    steps = np.hypot(*trajectory.points[:, :2].T)
+    steps[firsts] = 0
+    way = np.cumsum(steps)
+    lengths = way[lasts] - way[firsts]
+    num_pieces = np.where(lengths > 0, np.maximum(1, np.round(lengths / distance)), 0).astype(int)
+    stroke, number = _counted(num_pieces + 1)
+    new = way[firsts][stroke] + number * (lengths / np.maximum(num_pieces, 1))[stroke]
+    return _interpolated(trajectory, way, new, stroke)
 
 
 def at_equal_times(trajectory: Trajectory, interval: float) -> Trajectory:
@@ -53,38 +52,40 @@ def at_equal_times(trajectory: Trajectory, interval: float) -> Trajectory:
             "at_equal_times: expected a trajectory with times, got one without. Use "
             "at_equal_distances."
         )
-
-    def measured(places: np.ndarray, times: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        assert times is not None
-        whole = np.arange(times[0], times[-1], interval)
-        # Rounding errors must not put a point beside the last one.
-        whole = whole[whole < times[-1] - 1e-6 * interval]
-        return times, np.append(whole, times[-1])
-
-    return _resampled(trajectory, measured)
+    times = trajectory.times
+    begins, ends = times[trajectory.firsts], times[trajectory.lasts]
+    # Rounding errors must not put a point beside the last one.
+    num_pieces = np.ceil((ends - begins) / interval - 1e-6).astype(int)
+    stroke, number = _counted(num_pieces + 1)
+    new = np.minimum(begins[stroke] + number * interval, ends[stroke])
+    return _interpolated(trajectory, times, new, stroke)
 
 
-def _resampled(
-    trajectory: Trajectory,
-    measured: Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]],
+def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of the stroke of each new point, and its number in the stroke, both from 0."""
+    stroke = np.repeat(np.arange(len(counts)), counts)
+    return stroke, np.arange(len(stroke)) - (np.cumsum(counts) - counts)[stroke]
+
+
+def _interpolated(
+    trajectory: Trajectory, measure: np.ndarray, new: np.ndarray, stroke: np.ndarray
 ) -> Trajectory:
-    """Interpolates each stroke.
+    """The points of a trajectory at other measures.
 
     Args:
-        trajectory: the trajectory.
-        measured: maps the places (n, 2) and the times (n) of a stroke to the measure of its points
-            (n), and the measures at which the new points lie.
+        trajectory: the trajectory, of N points.
+        measure: (N) of each point, rising within each stroke.
+        new: (M) the measures of the new points.
+        stroke: (M) the numbers of their strokes.
     """
-    strokes, stamps = [], []
-    places = trajectory.places
-    for part in trajectory.bounds:
-        times = None if trajectory.times is None else trajectory.times[part]
-        measure, wanted = measured(places[part], times)
-        stroke = [np.interp(wanted, measure, column) for column in places[part].T]
-        strokes.append(np.column_stack(stroke))
-        if times is not None:
-            stamps.append(np.interp(wanted, measure, times))
-    return Trajectory.of_strokes(strokes, stamps or None)
+    # A distance of 1 between strokes keeps the interpolation within each of them.
+    old_stroke = np.cumsum(trajectory.points[:, 2]) - trajectory.points[:, 2]
+    old, new = measure + old_stroke, new + stroke
+    columns = [np.interp(new, old, column) for column in trajectory.places.T]
+    times = None if trajectory.times is None else np.interp(new, old, trajectory.times)
+    is_last = np.diff(stroke, append=stroke[-1] + 1) > 0
+    ways = np.diff(np.column_stack(columns), axis=0, prepend=[[column[0] for column in columns]])
+    return Trajectory(np.column_stack([ways, is_last]), times)
 
 
 def _check_positive(name: str, value: float) -> None:

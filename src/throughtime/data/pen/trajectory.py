@@ -119,16 +119,19 @@ class Trajectory:
         return np.cumsum(self.points[:, :2], 0)
 
     @property
-    def bounds(self) -> list[slice]:
-        """The points of each stroke."""
-        ends = np.flatnonzero(self.points[:, 2]) + 1
-        return [slice(a, b) for a, b in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)]
+    def lasts(self) -> np.ndarray:
+        """The index of the last point of each stroke."""
+        return np.flatnonzero(self.points[:, 2])
+
+    @property
+    def firsts(self) -> np.ndarray:
+        """The index of the first point of each stroke."""
+        return np.concatenate([[0], self.lasts[:-1] + 1])
 
     @property
     def strokes(self) -> list[np.ndarray]:
         """The places of the points of each stroke, (n, 2), seen from the first point of all."""
-        places = self.places
-        return [places[part] for part in self.bounds]
+        return np.split(self.places, self.firsts[1:])
 
     def at(self, places: np.ndarray) -> Trajectory:
         """The trajectory with the same strokes and times, and its points at other places (N, 2)."""

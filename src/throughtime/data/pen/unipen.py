@@ -220,7 +220,9 @@ def _parts(strokes: list, word: str, where: str) -> list[tuple[int, slice]]:
         raise ValueError(
             f"{where}: expected components such as 3, 0-5 or 0:12-3:40, got {word[:40]!r}."
         )
-    first, from_point, last, to_point = (None if part is None else int(part) for part in match.groups())
+    first, from_point, last, to_point = (
+        None if part is None else int(part) for part in match.groups()
+    )
     assert first is not None
     if last is None:
         last, to_point = first, from_point

@@ -115,20 +115,16 @@ def write(text: str, hand: Hand, draw: np.random.Generator) -> Trajectory:
         strokes.append(smooth(len(places)) @ places)
     bend, phase = draw.uniform(0.5, 1.5), draw.uniform(0, 2 * np.pi)
     slope, slant = draw.normal(0, 0.02), hand.slant + draw.normal(0, 0.04)
-    size = draw.normal(1, 0.05)
-    placed = []
-    for stroke in strokes:
-        along, up = stroke.T
-        up = up + slope * along + hand.drift * np.sin(bend * along / 4 + phase)
-        placed.append(size * np.column_stack([along + slant * up, up]))
+    along, up = np.concatenate(strokes).T
+    up = up + slope * along + hand.drift * np.sin(bend * along / 4 + phase)
+    places = draw.normal(1, 0.05) * np.column_stack([along + slant * up, up])
+    lasts = np.cumsum([len(stroke) for stroke in strokes]) - 1
     pace = hand.pace * np.exp(draw.normal(0, 0.1))
-    written = at_equal_times(_timed(placed, pace, hand.ease), 1 / _POINTS_PER_SECOND)
+    written = at_equal_times(_timed(places, lasts, pace, hand.ease), 1 / _POINTS_PER_SECOND)
     return written.at(written.places + draw.normal(0, 0.01, (len(written), 2)))
 
 
-def _characters(
-    text: str, hand: Hand, draw: np.random.Generator
-) -> tuple[list[np.ndarray], float]:
+def _characters(text: str, hand: Hand, draw: np.random.Generator) -> tuple[list[np.ndarray], float]:
     """The strokes (n, 2) of a text, and where it ends."""
     strokes: list[np.ndarray] = []
     x = 0.0
@@ -155,26 +151,31 @@ def _joined(strokes: Sequence[np.ndarray]) -> list[np.ndarray]:
     return ([np.concatenate(lines)] if lines else []) + dots
 
 
-def _timed(strokes: Sequence[np.ndarray], pace: float, ease: float) -> Trajectory:
+def _timed(places: np.ndarray, lasts: np.ndarray, pace: float, ease: float) -> Trajectory:
     r"""Strokes with the times at which the pen is at their points:
 
         v = pace (kappa + kappa_0)^(-ease)
 
     with the curvature kappa. Between strokes the pen moves with twice the pace, after a pause.
 
+    Args:
+        places: (N, 2) the places of the points.
+        lasts: the index of the last point of each stroke.
+        pace, ease: see :class:`Hand`.
+
     Source: Lacquaniti, Terzuolo and Viviani, "The law relating the kinematic and figural aspects of
     drawing movements" (1983): ease = 1/3.
     """
-    times, now, last = [], 0.0, None
-    for stroke in strokes:
-        if last is not None:
-            now += _PAUSE + float(np.linalg.norm(stroke[0] - last)) / (2 * pace)
-        ways = np.diff(stroke, axis=0)
-        lengths = np.linalg.norm(ways, axis=1)
-        angles = np.arctan2(ways[:, 1], ways[:, 0])
-        turns = np.abs((np.diff(angles, append=angles[-1:]) + np.pi) % (2 * np.pi) - np.pi)
-        curvature = turns / np.maximum(lengths, 1e-3)
-        speeds = pace * (curvature + _LEAST_TURN) ** -ease
-        times.append(now + np.concatenate([[0.0], np.cumsum(lengths / speeds)]))
-        now, last = float(times[-1][-1]), stroke[-1]
-    return Trajectory.of_strokes(strokes, times)
+    ways = np.diff(places, axis=0)
+    lengths = np.hypot(*ways.T)
+    angles = np.arctan2(ways[:, 1], ways[:, 0])
+    turns = np.abs((np.diff(angles, append=angles[-1:]) + np.pi) % (2 * np.pi) - np.pi)
+    # The pen slows down towards the end of a stroke as in a sharp turn.
+    turns[lasts - 1] = np.pi / 2
+    speeds = pace * (turns / np.maximum(lengths, 1e-3) + _LEAST_TURN) ** -ease
+    steps = lengths / speeds
+    steps[lasts[:-1]] = _PAUSE + lengths[lasts[:-1]] / (2 * pace)
+    is_up = np.zeros(len(places))
+    is_up[lasts] = 1
+    points = np.column_stack([np.diff(places, axis=0, prepend=places[:1]), is_up])
+    return Trajectory(points, np.concatenate([[0.0], np.cumsum(steps)]))
