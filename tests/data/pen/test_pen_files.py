@@ -133,7 +133,7 @@ def test_a_broken_file_of_the_corpus_is_named(corpus, file, content, message):
 
 
 def test_a_split_or_a_file_that_is_missing_is_named(corpus, tmp_path):
-    with pytest.raises(ValueError, match='"vald".*"valid"'):
+    with pytest.raises(ValueError, match=r'"vald".*"valid"'):
         read_iam(corpus, "vald")
     (corpus / "testset_f.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"expected the file testset_f.txt of IAM-OnDB"):
@@ -226,13 +226,13 @@ def test_a_broken_unipen_file_is_named_with_its_line(tmp_path, old, new, message
 def test_types_and_files_that_are_missing_are_named(tmp_path):
     path = tmp_path / "words.dat"
     path.write_text(UNIPEN)
-    with pytest.raises(ValueError, match='"WORDS".*"WORD"'):
+    with pytest.raises(ValueError, match=r'"WORDS".*"WORD"'):
         read_unipen(path, "WORDS")
     path.write_text(".PEN_DOWN\n1 2\n3 4\n")
-    with pytest.raises(ValueError, match="expected segments of the type WORD, got no .SEGMENT"):
+    with pytest.raises(ValueError, match=r"expected segments of the type WORD, got no .SEGMENT"):
         read_unipen(path, "WORD")
     path.write_text(".INCLUDE gone.dat\n")
-    with pytest.raises(FileNotFoundError, match="line 1: there is no file 'gone.dat'"):
+    with pytest.raises(FileNotFoundError, match=r"line 1: there is no file 'gone.dat'"):
         read_unipen(path)
 
 
@@ -265,5 +265,5 @@ def test_a_broken_file_is_named(tmp_path, name, content, message):
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone.csv: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"gone.csv: no such file"):
         read_trajectory(tmp_path / "gone.csv")

@@ -119,7 +119,7 @@ def test_a_resampling_without_sense_is_refused(number):
 
 
 def test_times_that_are_missing_are_refused():
-    with pytest.raises(ValueError, match="got one without. Use at_equal_distances"):
+    with pytest.raises(ValueError, match=r"got one without. Use at_equal_distances"):
         at_equal_times(Trajectory.of_strokes([CORNER]), 0.1)
 
 

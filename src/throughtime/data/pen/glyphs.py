@@ -9,9 +9,9 @@ import numpy as np
 
 __all__ = ["FORMS", "Glyph", "glyph", "smooth"]
 
-# The numbers are tenths of the height of an x: the baseline is at y = 0, small letters reach 10, tall
-# ones 20, and tails -10. A semicolon lifts the pen, and a slash is a corner: the line goes on from
-# the point before it. The line is smooth between corners. Some have several forms.
+# The numbers are tenths of the height of an x: the baseline is at y = 0, small letters reach 10,
+# tall ones 20, and tails -10. A semicolon lifts the pen, and a slash is a corner: the line goes on
+# from the point before it. The line is smooth between corners. Some have several forms.
 FORMS: dict[str, tuple[str, ...]] = {
     "a": (
         "8,8 5,10 1,8 0,4 2,0 5,1 8,8/8,2 10,0",

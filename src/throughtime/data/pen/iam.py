@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import re
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -98,7 +99,7 @@ def read_iam_strokes(path: Path) -> Trajectory:
         times.append([time for _, _, time in points])
     flat = [time for part in times for time in part]
     is_timed = None not in flat
-    if is_timed and any(after < before for before, after in zip(flat, flat[1:], strict=False)):
+    if is_timed and any(after < before for before, after in pairwise(flat)):
         _log.warning("%s: its times go back, so they are left out.", path)
         is_timed = False
     try:

@@ -58,8 +58,8 @@ class Trajectory:
             )
         if not points[-1, 2]:
             raise ValueError(
-                "expected the pen to be lifted after its last point (pen up 1), got 0. A trajectory "
-                "that ends earlier is not complete."
+                "expected the pen to be lifted after its last point (pen up 1), got 0. The "
+                "trajectory is not complete."
             )
         object.__setattr__(self, "points", points)
         if len(columns) == 2:

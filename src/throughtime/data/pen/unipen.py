@@ -11,9 +11,9 @@ keyword. These keywords are read:
     .SEGMENT type components quality "label"
 
 The components of a segment are the strokes ``.PEN_DOWN`` of the file, counted from 0: ``3``,
-``0-5``, ``0:12-3:40`` (from the point 12 of the stroke 0 to the point 40 of the stroke 3), or several
-of these with commas between them. The type is one of the file's ``.HIERARCHY``, such as WORD or
-CHARACTER. T is in milliseconds, and y grows upwards.
+``0-5``, ``0:12-3:40`` (from the point 12 of the stroke 0 to the point 40 of the stroke 3), or
+several of these with commas between them. The type is one of the file's ``.HIERARCHY``, such as
+WORD or CHARACTER. T is in milliseconds, and y grows upwards.
 
 Source: Guyon et al., "UNIPEN project of on-line data exchange and recognizer benchmarks" (1994).
 """
