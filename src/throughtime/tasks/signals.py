@@ -12,6 +12,7 @@ from torch import Tensor
 
 from throughtime.data.transcribed import Transcribed, TranscribedSignal, read_transcribed
 from throughtime.tasks.rows import Rows
+from throughtime.tasks.shown import Drawing
 
 __all__ = ["LiveSignal", "Signals"]
 
@@ -47,11 +48,13 @@ class Signals(ABC):
         settings: the names of the settings of the task that have an effect on this kind only.
         times_change: the settings by which a training changes how long the parts of a signal are;
             the labels of single steps are then not known.
+        is_drawn: whether signals of this kind can be drawn as lines; see :meth:`drawing`.
     """
 
     kind: ClassVar[str]
     settings: ClassVar[frozenset[str]] = frozenset()
     times_change: ClassVar[tuple[str, ...]] = ()
+    is_drawn: ClassVar[bool] = False
 
     def __init__(self, config: Any, assets: Mapping[str, Any]) -> None:
         self.config, self.assets = config, assets
@@ -99,6 +102,12 @@ class Signals(ABC):
     @abstractmethod
     def picture(self, row: Tensor) -> Tensor:
         """A picture (height, T) of the features (T, I) of a signal, with values from 0 to 1."""
+
+    def drawing(
+        self, signals: Sequence[np.ndarray], titles: Sequence[str], title: str = ""
+    ) -> Drawing | None:
+        """Signals as one drawing, each with its title above it; None if this kind is not drawn."""
+        return None
 
     def read(self, path: Path, encoding: str) -> list[TranscribedSignal]:
         """The signals of the user's own file, as those of the training."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +30,9 @@ from throughtime.models.transcriber import Transcriber
 from throughtime.reading import Each, Entries, Maybe, Whole
 from throughtime.tasks.beginnings import TOKENS_OF_EVALUATION
 from throughtime.tasks.class_checks import warn_of_unknown_texts
+from throughtime.tasks.drawing_options import MOST_DRAWN
 from throughtime.tasks.fused_language import FusionOptions, fused_language
+from throughtime.tasks.pen_signals import PenSignals
 from throughtime.tasks.readouts import READOUTS, Readout, Search
 from throughtime.tasks.run_data import COUNTS, check_unchanged, split_of
 from throughtime.tasks.shown import Picture, Shown, Table
@@ -44,13 +47,14 @@ from throughtime.tasks.transcription_settings import (
     TranscriptionConfig,
 )
 from throughtime.tasks.uses import Prediction
+from throughtime.written import written_whole
 
 __all__ = ["SIGNALS", "Transcription", "TranscriptionConfig"]
 
 _NUM_SHOWN = 10
 _NUM_DRAWN = 3
 
-SIGNALS: dict[str, type[Signals]] = {"audio": SoundSignals}
+SIGNALS: dict[str, type[Signals]] = {"audio": SoundSignals, "pen": PenSignals}
 """What is read of each ``kind`` of :class:`throughtime.data.transcribed.Transcribed`."""
 
 
@@ -89,7 +93,7 @@ class Transcription(BatchTask):
     )
     EvaluationOptions = JudgingTranscripts
     PredictionOptions = TranscribingOptions
-    reads = "the path of a sound file"
+    reads = "the path of a file with a sound, or with the way of a pen"
     writes = "the transcript"
     unit = "recordings"
     has_outputs = True
@@ -368,6 +372,9 @@ class Transcription(BatchTask):
         items: list[Shown] = [
             Table(["transcript", "output"], table, "Recordings of the validation")
         ]
+        signals, outputs = [one.signal for one, _ in shown], [output for _, output in table]
+        drawing = self.signals.drawing(signals, outputs, "Outputs above what is read")
+        items += [] if drawing is None else [drawing]
         for one, row in shown[:_NUM_DRAWN]:
             items.append(self._drawn(model, one, row))
         return items
@@ -398,6 +405,8 @@ class Transcription(BatchTask):
         say: Callable[[str], None],
     ) -> Iterator[Prediction]:
         search = self._search(options)
+        path = options.drawing_file(self.signals.is_drawn, self.signals.kind)
+        drawn: list[tuple[np.ndarray, str]] = []
         for lines in inputs:
             for line in lines:
                 if not line.strip():
@@ -406,7 +415,13 @@ class Transcription(BatchTask):
                 one = TranscribedSignal("", self.signals.parse(line))
                 row = self.signals.rows([one]).row(0, 0)
                 text = self.text_of(self.readout.symbols_of(model, row, search))
+                if path is not None and len(drawn) < MOST_DRAWN:
+                    drawn.append((one.signal, f"{line.strip()}: {text}"))
                 yield Prediction([text], {"text": text, "file": line.strip()})
+        if path is not None and drawn:
+            drawing = self.signals.drawing([signal for signal, _ in drawn], [t for _, t in drawn])
+            assert drawing is not None
+            written_whole(path, lambda partial: partial.write_text(drawing.svg, encoding="utf-8"))
 
     def heard(
         self,

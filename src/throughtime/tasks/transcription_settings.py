@@ -8,8 +8,10 @@ from typing import Any, Literal
 from throughtime.data.splits import Cut
 from throughtime.data.transcribed import TRANSCRIBED_SETS
 from throughtime.layers.spec import default_of
+from throughtime.tasks.drawing_options import DrawingOptions
 from throughtime.tasks.fused_language import FusionOptions
 from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
+from throughtime.tasks.pen_features import PenConfig
 from throughtime.tasks.readouts import READOUTS
 from throughtime.tasks.run_data import absolute
 from throughtime.tasks.signals import Signals
@@ -21,12 +23,13 @@ _CORPUS_OPTIONS = ("phones", "transcripts")
 
 
 @dataclass
-class TranscriptionConfig(SoundConfig, NetworkConfig):
+class TranscriptionConfig(PenConfig, SoundConfig, NetworkConfig):
     """The recordings, the model, and the batches.
 
     Args:
-        data: yesno, fsdd-strings; the folder of TIMIT; a file .tsv with the path of a recording, a
-            tab and its transcript on each line; or a folder with such files train, valid and test.
+        data: yesno, fsdd-strings (sounds), pen-lines (the ways of a pen); the folder of TIMIT or
+            IAM-OnDB; a file .tsv with the path of a recording, a tab and its transcript on each
+            line; or a folder with such files train, valid and test.
         encoding: encoding of the files at that path, as Python names it.
         valid_fraction: fraction of the recordings that is kept for validation, if the data has no
             such split (default: 0.1).
@@ -100,6 +103,7 @@ class TranscriptionConfig(SoundConfig, NetworkConfig):
         super().__post_init__()
         self.data = absolute(self.data, TRANSCRIBED_SETS)
         self.check_sound()
+        self.check_pen()
         check_range(self, ("batch_size", "min_count", "vocab_size"), most=2**31 - 1)
         check_range(self, ("stack",), most=100)
         if not 0 <= self.pyramid < self.num_layers:
@@ -195,7 +199,7 @@ class JudgingTranscripts(FusionOptions):
 
 
 @dataclass
-class TranscribingOptions(FusionOptions):
+class TranscribingOptions(DrawingOptions, FusionOptions):
     """How a signal is transcribed.
 
     Args:
@@ -214,6 +218,7 @@ class TranscribingOptions(FusionOptions):
         check_range(self, ("beam_width",), most=10_000)
         check_range(self, ("raw_rate",), least=1000, most=768_000)
         self.check_fusion()
+        self.check_drawing()
         if self.raw_rate is not None and not self.stream:
             raise ValueError("--raw_rate is of --stream, which is missing")
         if self.raw_format is not None and self.raw_rate is None:

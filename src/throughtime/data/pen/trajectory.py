@@ -110,6 +110,23 @@ class Trajectory:
         stamps = None if times is None else np.concatenate([np.asarray(t, float) for t in times])
         return cls(np.column_stack([ways, is_up]), stamps)
 
+    @classmethod
+    def of_array(cls, array: np.ndarray) -> Trajectory:
+        """The trajectory of :attr:`array`: (N, 3) points, or (N, 4) points and times."""
+        if array.ndim != 2 or array.shape[1] not in (3, 4):
+            raise ValueError(
+                "expected the points of a pen as (N, 3), or with times as (N, 4), got "
+                f"{array.shape}."
+            )
+        return cls(array[:, :3], array[:, 3] if array.shape[1] == 4 else None)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The points and, if they are known, the times: (N, 3) or (N, 4) float64."""
+        if self.times is None:
+            return self.points
+        return np.column_stack([self.points, self.times])
+
     def __len__(self) -> int:
         return len(self.points)
 

@@ -13,6 +13,8 @@ from throughtime.checks import unknown
 from throughtime.data.audio.recordings import Recording, read_recording, resampled
 from throughtime.data.files import read_once
 from throughtime.data.line_ends import with_line_feeds
+from throughtime.data.pen import PEN_SUFFIXES, read_iam, read_trajectory
+from throughtime.data.pen.iam import SPLITS_OF_IAM, is_iam
 from throughtime.data.split_files import split_files
 from throughtime.data.splits import Cut, check_own_splits, cut_own
 from throughtime.data.text import decoded
@@ -39,7 +41,15 @@ class Corpus(NamedTuple):
     options: tuple[str, ...] = ()
 
 
-CORPORA: tuple[Corpus, ...] = ()
+def _read_iam(folder: Path) -> Transcribed:
+    splits = {
+        split: [TranscribedSignal(line.text, line.trajectory.array) for line in lines]
+        for split, lines in ((split, read_iam(folder, split)) for split in SPLITS_OF_IAM)
+    }
+    return Transcribed("IAM-OnDB", splits, "pen")
+
+
+CORPORA: tuple[Corpus, ...] = (Corpus("IAM-OnDB", is_iam, _read_iam),)
 """The corpora that are recognised by their layout."""
 
 
@@ -190,6 +200,8 @@ def _read(file: Path, encoding: str) -> list[_Read]:
 
 def _signal_of(path: Path) -> tuple[str, np.ndarray, int | None]:
     """The kind, the signal and the rate of a file."""
+    if path.suffix.lower() in PEN_SUFFIXES:
+        return "pen", read_trajectory(path).array, None
     recording = read_recording(path)
     return "audio", recording.samples, recording.rate
 

@@ -12,6 +12,7 @@ from throughtime.data.audio.spoken_digits import (
     packed_sounds,
     spoken_digits,
 )
+from throughtime.data.pen.drawn_sets import drawn_lines
 from throughtime.data.transcribed.signals import Segment, Transcribed, TranscribedSignal
 
 __all__ = ["TRANSCRIBED_SETS"]
@@ -85,8 +86,18 @@ def _pause(draw: np.random.Generator) -> np.ndarray:
     return draw.normal(0, 1e-3, size).astype(np.float32)
 
 
+def _pen_lines() -> Transcribed:
+    """Lines of writing that the project draws itself; see `drawn_lines`."""
+    splits = {
+        split: [TranscribedSignal(line.text, line.trajectory.array) for line in lines]
+        for split, lines in drawn_lines().items()
+    }
+    return Transcribed("pen-lines", splits, "pen")
+
+
 TRANSCRIBED_SETS: dict[str, Callable[[], Transcribed]] = {
     "yesno": _yes_and_no,
     "fsdd-strings": _digit_strings,
+    "pen-lines": _pen_lines,
 }
 """The data sets by name."""
