@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from throughtime.cli.main import main
-from throughtime.data.audio.transcribed import load_transcribed
+from throughtime.data.transcribed import load_transcribed
 from throughtime.models.ctc import num_steps_needed
 from throughtime.tasks.edit_distance import edit_distance
 from throughtime.tasks.shown import Picture, Table
@@ -167,7 +167,7 @@ def test_what_is_displayed_has_the_alignments(folder):
     assert len(pictures) == 3
     picture = pictures[0]
     assert isinstance(picture, Picture)
-    T = task._features.length(task.recordings("valid")[0].samples)
+    T = task.signals.length(task.recordings("valid")[0].signal)
     assert picture.pixels.shape == (20 + 1 + 3 * 2, T)
     assert 0 <= picture.pixels.min() <= picture.pixels.max() <= 1
 

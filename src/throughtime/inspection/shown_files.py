@@ -1,9 +1,9 @@
 """The files of a run folder with the items that a task displayed.
 
-The folder ``shown/`` contains a file for each picture, sound and score, named by its step and
-number, and ``index.jsonl``, a line of JSON for each item with its kind, its title and the content
-of a table or of curves. Texts are in samples.txt. The file ``evaluated.json`` contains the curves
-of an evaluation.
+The folder ``shown/`` contains a file for each picture, drawing, sound and score, named by its step
+and number, and ``index.jsonl``, a line of JSON for each item with its kind, its title and the
+content of a table or of curves. Texts are in samples.txt. The file ``evaluated.json`` contains the
+curves of an evaluation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from throughtime.inspection.charts import svg_of
 from throughtime.reading import Each, Entries, Whole, json_of, json_value, shown, text_of, typed
 from throughtime.tasks.run import Run, written_whole
-from throughtime.tasks.shown import Curves, Picture, Score, Shown, Sound, Table, Text
+from throughtime.tasks.shown import Curves, Drawing, Picture, Score, Shown, Sound, Table, Text
 from throughtime.tasks.task import Evaluation
 
 __all__ = [
@@ -63,6 +63,9 @@ def write_shown(run: Run, step: int, number: int, item: Shown) -> None:
         entry["file"] = f"{stem}.png"
         pixels = item.pixels.detach().float().clamp(0, 1).cpu().numpy()
         imsave(run.shown_folder / entry["file"], pixels, cmap="gray", vmin=0.0, vmax=1.0)
+    elif isinstance(item, Drawing):
+        entry["file"] = f"{stem}.svg"
+        (run.shown_folder / entry["file"]).write_text(item.svg, encoding="utf-8")
     elif isinstance(item, Sound):
         entry["file"] = f"{stem}.wav"
         samples = item.samples.detach().float().clamp(-1, 1).cpu().numpy()
@@ -152,6 +155,10 @@ def _element(run: Run, entry: dict[str, Any]) -> str:
     data = base64.b64encode(file.read_bytes()).decode()
     if entry["kind"] == "Picture":
         return f'<img alt="" style="max-width:100%" src="data:image/png;base64,{data}">'
+    if entry["kind"] == "Drawing":
+        # An image cannot run a script, and has no colour of the page: its lines are black.
+        style = "max-width:100%;background:#fff"
+        return f'<img alt="" style="{style}" src="data:image/svg+xml;base64,{data}">'
     if entry["kind"] == "Sound":
         return f'<audio controls src="data:audio/wav;base64,{data}"></audio>'
     name = html.escape(file.name)
@@ -227,6 +234,7 @@ _KINDS = {
     "Table": Entries({**_PLACE, "columns": list[str], "rows": list[list[str]]}),
     "Curves": Entries({**_PLACE, **_POINTS}),
     "Picture": _FILE,
+    "Drawing": _FILE,
     "Sound": _FILE,
     "Score": _FILE,
 }

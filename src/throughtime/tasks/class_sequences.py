@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,24 +16,12 @@ from throughtime.data.distortion import Distortion
 from throughtime.data.labelled import Example, Labelled, read_labelled, read_sounds
 from throughtime.tasks.class_checks import check_missing, check_series, warn_of_unknown
 from throughtime.tasks.classification_settings import ClassificationConfig
+from throughtime.tasks.rows import Rows
 from throughtime.tasks.series_features import SeriesFeatures, mean_time_step, moments
 from throughtime.tasks.sound_features import SoundFeatures, moments_of_sounds
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
 
-__all__ = ["KINDS", "Rows", "Sequences"]
-
-
-class Rows(NamedTuple):
-    """What the model reads of examples.
-
-    Args:
-        lengths: the number of steps of each example.
-        row: a function of the number of an epoch and the index of an example that returns what is
-            read of it in that epoch, (T) token ids or (T, I) features.
-    """
-
-    lengths: list[int]
-    row: Callable[[int, int], Tensor]
+__all__ = ["KINDS", "Sequences"]
 
 
 class Sequences(ABC):
