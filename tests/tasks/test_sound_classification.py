@@ -193,7 +193,7 @@ def test_the_figures_of_distorted_sounds_are_measured_and_drawn(folder, tmp_path
     ("options", "message"),
     [
         ({"cell": "gru"}, "--cell gru: is of recurrent layers, and --network window has none"),
-        ({"bidirectional": False}, "--bidirectional False: is of recurrent layers"),
+        ({"merge": "sum"}, "--merge sum: is of recurrent layers"),
         ({"zoneout": 0.1}, "--zoneout"),
         ({"network": "recurrent", "window": 5}, "--window 5: is of --network window"),
         ({"window": 0}, "--window: expected at least 1"),

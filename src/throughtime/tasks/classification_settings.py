@@ -162,10 +162,12 @@ class ClassificationConfig(SoundConfig, NetworkConfig):
 
     def _check_window(self) -> None:
         """Raises a ValueError for a setting that the feed-forward network does not have."""
-        recurrent = {"times", *(option.name for option in fields(NetworkConfig))}
+        # The network reads in one direction, and true is the default of the task.
+        without_effect = {"times", *(option.name for option in fields(NetworkConfig))}
+        without_effect -= {"bidirectional", *OF_WINDOW}
         for option in fields(self):
             value = getattr(self, option.name)
-            if option.name in recurrent.difference(OF_WINDOW) and value != default_of(option):
+            if option.name in without_effect and value != default_of(option):
                 raise ValueError(
                     f"--{option.name} {value}: is of recurrent layers, and --network window has "
                     "none. Leave it out."
