@@ -129,8 +129,18 @@ class PenReading:
 def moments_of_pens(
     name: str, reading: PenReading, signals: Sequence[np.ndarray], normalise: bool
 ) -> tuple[list[float], list[float]]:
-    """See :func:`throughtime.tasks.series_features.moments`, of the features of trajectories."""
-    return moments(name, [reading(signal) for signal in signals], normalise)
+    """See :func:`throughtime.tasks.series_features.moments`, of the features of trajectories.
+
+    Raises:
+        ValueError: for a trajectory that cannot be read so, with its place.
+    """
+    features = []
+    for place, signal in enumerate(signals, 1):
+        try:
+            features.append(reading(signal))
+        except ValueError as error:
+            raise ValueError(f'{name}, split "train", drawing {place}: {error}') from error
+    return moments(name, features, normalise)
 
 
 @dataclass(frozen=True)
