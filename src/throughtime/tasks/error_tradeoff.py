@@ -16,11 +16,13 @@ class Tradeoff:
     A pair is accepted as one of the same person if its distance is at most the threshold.
 
     Args:
-        thresholds: (K), rising: below all distances, between each two of them, and above all.
-        false_acceptance: (K), the fraction of the pairs of different persons that is accepted.
-        false_rejection: (K), the fraction of the pairs of the same person that is not accepted.
+        distances: (K), the different distances of all pairs, rising.
+        thresholds: (K + 1), rising: below all distances, between each two of them, and above all.
+        false_acceptance: (K + 1), the fraction of the pairs of different persons that is accepted.
+        false_rejection: (K + 1), the fraction of the pairs of the same person that is not.
     """
 
+    distances: np.ndarray
     thresholds: np.ndarray
     false_acceptance: np.ndarray
     false_rejection: np.ndarray
@@ -33,7 +35,6 @@ class Tradeoff:
         thresholds, the middle one.
         """
         difference = np.abs(self.false_acceptance - self.false_rejection)
-        # Both rates are constant between two neighbours, so that ties are exact.
         best = np.flatnonzero(difference == difference.min())
         middle = int(best[len(best) // 2])
         rate = (self.false_acceptance[middle] + self.false_rejection[middle]) / 2
@@ -41,10 +42,8 @@ class Tradeoff:
 
     def at(self, threshold: float) -> tuple[float, float]:
         """The rates of false acceptance and of false rejection at a threshold."""
-        place = int(np.searchsorted(self.thresholds, threshold, "right")) - 1
-        return float(self.false_acceptance[max(place, 0)]), float(
-            self.false_rejection[max(place, 0)]
-        )
+        num_accepted = int(np.searchsorted(self.distances, threshold, "right"))
+        return float(self.false_acceptance[num_accepted]), float(self.false_rejection[num_accepted])
 
     def points(self, number: int) -> tuple[list[float], list[float]]:
         """False rejections at ``number`` false acceptances from 0 to 1: the points of a curve.
@@ -83,4 +82,4 @@ def tradeoff(genuine: np.ndarray, impostor: np.ndarray) -> Tradeoff:
         np.searchsorted(np.sort(distances), thresholds, "right") / len(distances)
         for distances in (impostor, genuine)
     ]
-    return Tradeoff(thresholds, accepted[0], 1 - accepted[1])
+    return Tradeoff(values, thresholds, accepted[0], 1 - accepted[1])
