@@ -12,7 +12,6 @@ from throughtime.data.labelled import Example
 from throughtime.data.pen import drawn_sets
 from throughtime.data.pen.writer import draw_hand, write
 from throughtime.data.persons import FOLDS_OF_PERSONS, load_persons
-from throughtime.models.verifier import Verifier
 from throughtime.tasks.classification_settings import JudgingOptions
 from throughtime.tasks.error_tradeoff import tradeoff
 from throughtime.tasks.run import Run
@@ -251,11 +250,6 @@ def test_texts_and_single_persons_are_refused(tmp_path):
     (tmp_path / "texts.tsv").write_text("a\tone\nb\ttwo\n")
     with pytest.raises(ValueError, match="expected series, sounds or ways of a pen of persons"):
         load_persons(str(tmp_path / "texts.tsv"))
-
-
-def test_a_model_for_no_person_is_refused():
-    with pytest.raises(ValueError, match="num_persons"):
-        Verifier(0, input_size=3)
 
 
 def csv_of(trajectory):
