@@ -48,14 +48,14 @@ class Reading(NamedTuple):
     """What a network has read of a batch.
 
     Args:
-        total, count: the loss, summed over ``count`` units.
+        total, num_units: the loss, summed over symbols or frames, and how many these are.
         outputs: the symbols of each row.
         num_wrong, num_labelled: of the steps whose symbols are known, how many are wrong, and how
             many there are.
     """
 
     total: float
-    count: int
+    num_units: int
     outputs: list[list[int]]
     num_wrong: int = 0
     num_labelled: int = 0

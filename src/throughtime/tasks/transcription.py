@@ -333,7 +333,7 @@ class Transcription(BatchTask):
                 batches.order(0), counted("transcribing", batches), strict=True
             ):
                 reading = self.readout.read(model, batch, search)
-                total, count = total + reading.total, count + reading.count
+                total, count = total + reading.total, count + reading.num_units
                 num_wrong += reading.num_wrong
                 num_labelled += reading.num_labelled
                 for i, symbols in zip(indices, reading.outputs, strict=True):

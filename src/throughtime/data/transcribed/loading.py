@@ -19,6 +19,7 @@ from throughtime.data.text import decoded
 from throughtime.data.transcribed.named_sets import TRANSCRIBED_SETS
 from throughtime.data.transcribed.segments import read_segments, rescaled
 from throughtime.data.transcribed.signals import Transcribed, TranscribedSignal
+from throughtime.data.transcribed.timit import is_timit, read_timit
 
 __all__ = ["CORPORA", "Corpus", "load_transcribed", "read_transcribed"]
 
@@ -39,7 +40,7 @@ class Corpus(NamedTuple):
     options: tuple[str, ...] = ()
 
 
-CORPORA: tuple[Corpus, ...] = ()
+CORPORA: tuple[Corpus, ...] = (Corpus("TIMIT", is_timit, read_timit, ("phones", "transcripts")),)
 """The corpora that are recognised by their layout."""
 
 
