@@ -120,7 +120,7 @@ class SoundSignals(Signals):
             return torch.from_numpy(self.features.normalised(values))
 
         return LiveSignal(
-            live_samples(stream, rate, options.raw_rate),
+            live_samples(stream, rate, options.raw_rate, options.raw_format or "s16"),
             lambda samples: normalised(features.push(samples)),
             lambda: normalised(features.finish()),
             rate,
