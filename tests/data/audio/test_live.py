@@ -27,7 +27,9 @@ def heard(content, rate=8000, raw_rate=None, size=7):
     return np.concatenate(list(live_samples(Slow(content, size), rate, raw_rate)))
 
 
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"])
+@pytest.mark.parametrize(
+    "subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"]
+)
 @pytest.mark.parametrize("num_channels", [1, 2])
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_a_wav_file_is_read_as_it_arrives(subtype, num_channels, size):
@@ -112,8 +114,10 @@ def test_a_high_rate_and_many_channels_are_read():
         ),
     ],
     # A file holds the time at which it was written, so it is no name of a test.
-    ids=["nothing", "no header", "cut", "half a header", "adpcm", "no samples", "no raw samples"]
-    + ["half a sample", "no number"],
+    ids=[
+        *("nothing", "no header", "cut", "half a header", "adpcm", "no samples"),
+        *("no raw samples", "half a sample", "no number"),
+    ],
 )
 def test_what_is_no_sound_is_refused(content, raw_rate, message):
     with pytest.raises(ValueError, match=message):

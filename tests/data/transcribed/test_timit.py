@@ -100,7 +100,7 @@ def test_a_sphere_file_that_ends_early_is_refused(subtype):
     content = as_sphere(np.linspace(-0.5, 0.5, 500, dtype=np.float32), subtype)
     assert len(read_recording(content, "whole").samples) == 500
     for size in (len(content) - 1, 1024, 1500):
-        with pytest.raises(ValueError, match="cut: expected .* bytes of samples, as its header"):
+        with pytest.raises(ValueError, match=r"cut: expected .* bytes of samples, as its header"):
             read_recording(content[:size], "cut")
     with pytest.raises(ValueError, match="expected a NIST SPHERE file whose header states"):
         read_recording(content[:60] + b"\n" * 2000, "broken")
