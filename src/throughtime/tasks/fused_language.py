@@ -114,11 +114,10 @@ class FusedLanguage:
 
     def _after(self, symbols: tuple[int, ...]) -> tuple[Any, Tensor]:
         if symbols not in self._states:
-            if symbols:
+            tokens, before = self.start, None
+            if len(symbols) > 0:
                 tokens = (self.later if len(symbols) > 1 else self.first)[symbols[-1]]
                 before, _ = self._after(symbols[:-1])
-            else:
-                tokens, before = self.start, None
             state, logs = self._read(tokens, before)
             self._states[symbols] = state, logs[-1]
         return self._states[symbols]

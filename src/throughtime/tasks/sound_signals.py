@@ -30,7 +30,7 @@ class SoundSignals(Signals):
 
     kind = "audio"
     settings: ClassVar = frozenset(option.name for option in fields(SoundConfig))
-    times_change: ClassVar = ("augment_speed", "augment_tempo", "augment_shift")
+    times_change: ClassVar = (*("augment_speed", "augment_tempo", "augment_shift", "augment_trim"),)
 
     def __init__(self, config: Any, assets: Mapping[str, Any]) -> None:
         super().__init__(config, assets)
@@ -120,7 +120,7 @@ class SoundSignals(Signals):
             return torch.from_numpy(self.features.normalised(values))
 
         return LiveSignal(
-            live_samples(stream, rate, options.raw_rate),
+            live_samples(stream, rate, options.raw_rate, options.raw_format or "s16"),
             lambda samples: normalised(features.push(samples)),
             lambda: normalised(features.finish()),
             rate,

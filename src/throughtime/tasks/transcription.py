@@ -337,7 +337,7 @@ class Transcription(BatchTask):
                 batches.order(0), counted("transcribing", batches), strict=True
             ):
                 reading = self.readout.read(model, batch, search)
-                total, count = total + reading.total, count + reading.count
+                total, count = total + reading.total, count + reading.num_units
                 num_wrong += reading.num_wrong
                 num_labelled += reading.num_labelled
                 for i, symbols in zip(indices, reading.outputs, strict=True):
@@ -459,13 +459,24 @@ class Transcription(BatchTask):
                 before = symbol
             return text
 
-        for samples in live.pieces:
+        pieces, problem = iter(live.pieces), None
+        while True:
+            try:
+                samples = next(pieces)
+            except StopIteration:
+                break
+            except ValueError as error:
+                # What was heard before a sound breaks off is written first.
+                problem = error
+                break
             begin = time.perf_counter()
             num_samples += len(samples)
             text = written(live.push(samples), False)
             busy += time.perf_counter() - begin
             if text:
                 yield text
+        if problem is not None and not num_samples:
+            raise problem
         begin = time.perf_counter()
         text = written(live.finish(), True)
         busy += time.perf_counter() - begin
@@ -477,6 +488,8 @@ class Transcription(BatchTask):
             f"{seconds:.2f} s of sound; latency {latency:.0f} ms of sound (a frame, and the "
             f"frames that must follow it); real-time factor {factor} ({busy:.3f} s computing)"
         )
+        if problem is not None:
+            raise problem
 
 
 def _names_of_rates(folding: Mapping[str, str] | None) -> tuple[str, ...]:

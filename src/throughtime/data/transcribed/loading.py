@@ -21,6 +21,7 @@ from throughtime.data.text import decoded
 from throughtime.data.transcribed.named_sets import TRANSCRIBED_SETS
 from throughtime.data.transcribed.segments import read_segments, rescaled
 from throughtime.data.transcribed.signals import Transcribed, TranscribedSignal
+from throughtime.data.transcribed.timit import is_timit, read_timit
 
 __all__ = ["CORPORA", "Corpus", "load_transcribed", "read_transcribed"]
 
@@ -49,7 +50,10 @@ def _read_iam(folder: Path) -> Transcribed:
     return Transcribed("IAM-OnDB", splits, "pen")
 
 
-CORPORA: tuple[Corpus, ...] = (Corpus("IAM-OnDB", is_iam, _read_iam),)
+CORPORA: tuple[Corpus, ...] = (
+    Corpus("TIMIT", is_timit, read_timit, ("phones", "transcripts")),
+    Corpus("IAM-OnDB", is_iam, _read_iam),
+)
 """The corpora that are recognised by their layout."""
 
 
