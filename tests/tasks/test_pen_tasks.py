@@ -118,6 +118,7 @@ def test_lines_that_are_too_short_or_without_times_are_named(folder):
     (folder / "2.csv").write_text("x,y,pen_up\n0,0,1\n")
     with pytest.raises(ValueError, match=r"train.tsv, line 3: .*2.csv: .* two points, got 1"):
         task_of(folder).check()
+    (folder / "2.csv").write_text("x,y,pen_up\n0,0,0\n1,2,1\n")
     (folder / "a.wav").write_bytes(as_file(tone(0.2)))
     lines = (folder / "train.tsv").read_text().replace("2.csv", "a.wav")
     (folder / "train.tsv").write_text(lines)
