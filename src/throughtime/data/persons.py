@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from throughtime.checks import unknown
 from throughtime.data.audio.spoken_digits import RATE_OF_DIGITS, spoken_digits
+from throughtime.data.files import existing
 from throughtime.data.labelled import LABELLED_SETS, Example, Labelled, read_own
 from throughtime.data.labelled.class_folders import at_rate
 from throughtime.data.pen.drawn_sets import drawn_signatures
@@ -86,14 +85,7 @@ def load_persons(
         assert own.rate is not None
         splits = {split: at_rate(part, own.rate, rate) for split, part in own.splits.items()}
         return Persons(Labelled(own.name, splits, own.kind, rate=rate), persons.texts)
-    path = Path(data).expanduser()
-    if not path.exists():
-        if data != path.name:
-            raise FileNotFoundError(f"{path}: no such file or folder. Give --data one that exists.")
-        raise ValueError(
-            f"{unknown('data set', data, PERSON_SETS)} Nor is there a file or folder of that name "
-            "here."
-        )
+    path = existing(data, PERSON_SETS)
     kind, rate, parts = read_own(path, encoding, rate)
     name = path.resolve().name
     if kind == "text":

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from throughtime.checks import unknown
-from throughtime.data.files import read_once
+from throughtime.data.files import existing, read_once
 from throughtime.data.labelled.class_folders import (
     at_rate,
     has_class_folders,
@@ -79,14 +78,7 @@ def load_labelled(
             split: at_rate(part, labelled.rate, rate) for split, part in labelled.splits.items()
         }
         return replace(labelled, splits=splits, rate=rate)
-    path = Path(data).expanduser()
-    if not path.exists():
-        if data != path.name:
-            raise FileNotFoundError(f"{path}: no such file or folder. Give --data one that exists.")
-        raise ValueError(
-            f"{unknown('data set', data, LABELLED_SETS)} Nor is there a file or folder of that "
-            "name here."
-        )
+    path = existing(data, LABELLED_SETS)
     if fold:
         raise ValueError(f"--fold {fold}: {_with_folds()} folds. Leave it out.")
     name = path.resolve().name
