@@ -250,7 +250,8 @@ class Verification(BatchTask):
         """
         if len(examples) > _MOST_EXAMPLES:
             draw = np.random.default_rng(0)
-            chosen = np.sort(draw.choice(len(examples), _MOST_EXAMPLES, replace=False)).tolist()
+            drawn = draw.choice(len(examples), _MOST_EXAMPLES, replace=False)
+            chosen: list[int] = np.sort(drawn).tolist()
             examples, texts = [examples[i] for i in chosen], [texts[i] for i in chosen]
         vectors = self._vectors(model, examples).double()
         is_same_person, is_same_text = _pairs(examples, texts)
