@@ -13,9 +13,10 @@ from throughtime.cli.main import main
 from throughtime.data.transcribed import load_transcribed
 from throughtime.models.ctc import num_steps_needed
 from throughtime.tasks.edit_distance import edit_distance
+from throughtime.tasks.error_rates import error_rates
 from throughtime.tasks.run import Run
 from throughtime.tasks.shown import Picture, Table
-from throughtime.tasks.transcription import Transcription, error_rates
+from throughtime.tasks.transcription import Transcription
 from throughtime.tasks.transcription_settings import TranscribingOptions, TranscriptionConfig
 
 from ..data.mirror import needs_files
