@@ -7,9 +7,10 @@ import torch
 from throughtime.data.transcribed import TranscribedBatch, TranscribedSignal
 from throughtime.models import EncoderDecoder, beam_search
 from throughtime.models.transcriber import Transcriber
+from throughtime.tasks.error_rates import error_rates
 from throughtime.tasks.readouts import READOUTS, Frames, Search
 from throughtime.tasks.shown import Picture
-from throughtime.tasks.transcription import Transcription, error_rates
+from throughtime.tasks.transcription import Transcription
 from throughtime.tasks.transcription_settings import TranscribingOptions, TranscriptionConfig
 
 from ..data.sounds import as_file, tone

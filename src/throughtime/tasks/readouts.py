@@ -75,7 +75,7 @@ class Readout(ABC):
     Attributes:
         name: the value of ``--readout``.
         settings: the names of the settings that have an effect on this read-out only.
-        unit: what the loss is divided by, for the axis of a plot.
+        unit: the plural of what the loss is divided by.
         figures: further figures of an evaluation.
         needs_segments: whether the training needs to know where each symbol is.
         can_be_fused: whether a language model can take part in the search.
@@ -83,7 +83,7 @@ class Readout(ABC):
 
     name: ClassVar[str]
     settings: ClassVar[frozenset[str]] = frozenset()
-    unit: ClassVar[str] = "nats per symbol"
+    unit: ClassVar[str] = "symbols"
     figures: ClassVar[Mapping[str, Figure]] = {}
     needs_segments: ClassVar[bool] = False
     can_be_fused: ClassVar[bool] = True
@@ -235,7 +235,7 @@ class Frames(_Stepwise):
     """
 
     name = "frames"
-    unit = "nats per frame"
+    unit = "frames"
     figures: ClassVar[Mapping[str, Figure]] = {"frame_error_rate": Figure()}
     needs_segments = True
 

@@ -30,7 +30,9 @@ class SoundSignals(Signals):
 
     kind = "audio"
     settings: ClassVar = frozenset(option.name for option in fields(SoundConfig))
-    times_change: ClassVar = (*("augment_speed", "augment_tempo", "augment_shift", "augment_trim"),)
+    times_change: ClassVar = (
+        *("augment_speed", "augment_tempo", "augment_pitch", "augment_shift", "augment_trim"),
+    )
 
     def __init__(self, config: Any, assets: Mapping[str, Any]) -> None:
         super().__init__(config, assets)
