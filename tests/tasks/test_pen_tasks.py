@@ -201,6 +201,24 @@ def test_a_line_can_be_learned_and_written_by_the_commands(folder, tmp_path, cap
     assert "--drawing: there is no folder" in capsys.readouterr().err
 
 
+def test_a_file_that_the_features_of_the_run_cannot_have_is_named(folder, tmp_path):
+    task = task_of(folder, pen_times=True)
+    (tmp_path / "plain.csv").write_text("x,y,pen_up\n0,0,0\n1,2,1\n")
+    with pytest.raises(ValueError, match=r"plain.csv: --pen_times: expected a time for each point"):
+        task.signals.parse(str(tmp_path / "plain.csv"))
+    with pytest.raises(ValueError, match=r"plain.csv: --pen_points time: expected a time for each"):
+        task_of(folder, pen_points="time").signals.parse(str(tmp_path / "plain.csv"))
+
+
+def test_series_beside_a_folder_of_other_files_are_read_as_series(tmp_path):
+    rows = "".join(f"{i},{'ab'[i % 2]},{i + t}\n" for i in range(40) for t in range(3))
+    (tmp_path / "train.csv").write_text("series,label,x\n" + rows)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "first.csv").write_text("x,y,pen_up\n0,0,0\n1,2,1\n")
+    config = ClassificationConfig(data=str(tmp_path), **SMALL)
+    assert Classification(config).labelled.kind == "series"
+
+
 def test_drawings_in_a_folder_for_each_class_are_classified(tmp_path):
     draw = np.random.default_rng(0)
     for letter in "xo":

@@ -91,6 +91,11 @@ class PenReading:
         if self.points == "original":
             return trajectory
         if self.points == "time":
+            if trajectory.times is None:
+                raise ValueError(
+                    "--pen_points time: expected a time for each point of the pen, got none. Use "
+                    "--pen_points distance."
+                )
             return at_equal_times(trajectory, self.step)
         return at_equal_distances(trajectory, self.step)
 
@@ -100,7 +105,10 @@ class PenReading:
         if not self.has_times:
             return trajectory.points.astype(np.float32)
         if trajectory.times is None:
-            raise ValueError("--pen_times: expected a time for each point of the pen, got none.")
+            raise ValueError(
+                "--pen_times: expected a time for each point of the pen, got none. Leave it out, "
+                "or give the times."
+            )
         gaps = np.diff(trajectory.times, prepend=trajectory.times[:1])
         return np.column_stack([trajectory.points, gaps]).astype(np.float32)
 
@@ -192,10 +200,16 @@ class PenFeatures:
         """The array of the trajectory in the file whose path is a line.
 
         Raises:
-            ValueError: see :func:`throughtime.data.pen.read_trajectory`.
+            ValueError: see :func:`throughtime.data.pen.read_trajectory`, and :meth:`check`.
             OSError: for a file that cannot be read.
         """
-        return read_trajectory(Path(line.strip()).expanduser()).array
+        path = Path(line.strip()).expanduser()
+        array = read_trajectory(path).array
+        try:
+            self.check(array)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        return array
 
     def picture(self, row: Tensor) -> Tensor:
         """The height of the pen at each step as a picture (40, T), brighter where it is down."""

@@ -28,7 +28,12 @@ class _File(NamedTuple):
 
 
 def has_class_folders(folder: Path) -> bool:
-    """Whether a folder has folders of sounds or ways of a pen, one for each class or split."""
+    """Whether a folder has folders of sounds or ways of a pen, one for each class or split.
+
+    A folder with a file of the training, such as train.csv, has its examples in files.
+    """
+    if any(path.is_file() and split_name(path.stem) == "train" for path in folder.iterdir()):
+        return False
     folders = [path for path in folder.iterdir() if path.is_dir()]
     return any(_kinds(path) for path in folders) or any(
         split_name(path.name) and has_class_folders(path) for path in folders
