@@ -153,6 +153,12 @@ def test_it_is_trained_judged_and_used_by_commands(folder, tmp_path, capsys, mon
     assert "files would have no effect beside --stream" in capsys.readouterr().err
 
 
+def test_speakers_must_be_known_to_normalise_by_them(folder):
+    with pytest.raises(ValueError, match=r"--normalise_by speaker: .* does not say who speaks"):
+        task_of(folder, normalise_by="speaker").check()
+    task_of(folder, normalise_by="recording").check()
+
+
 def test_a_stream_needs_a_model_that_reads_in_one_direction(folder):
     task = task_of(folder)
     heard = task.heard(task.model(), io.BytesIO(), TranscribingOptions(stream=True), print)

@@ -231,6 +231,13 @@ class Transcription(BatchTask):
         error_library()
         name = self.transcribed.name
         self.config.check_effects(SIGNALS[self.transcribed.kind], SIGNALS)
+        if self.config.normalise_by == "speaker" and not any(
+            recording.speaker for recording in self.recordings("train")
+        ):
+            raise ValueError(
+                f"--normalise_by speaker: {name} does not say who speaks in its recordings. Use "
+                "--normalise_by recording."
+            )
         for split, recordings in self.transcribed.splits.items():
             self._check_recordings(recordings, f'{name}, split "{split}"')
         # A missing validation split should not end a training after its first epoch.
