@@ -56,6 +56,7 @@ class _Layers(nn.Module, ABC):
         stack: int,
         pyramid: int,
         dropout: float,
+        reset_rate: float,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -66,7 +67,12 @@ class _Layers(nn.Module, ABC):
                 f"{who}: expected pyramid from 0 to {num_layers - 1}, because num_layers="
                 f"{num_layers}, got {pyramid}."
             )
-        self.input_size = input_size
+        if not 0 <= reset_rate < 1:
+            raise ValueError(
+                f"{who}: expected reset_rate as a probability from 0 to less than 1, got "
+                f"{reset_rate}."
+            )
+        self.input_size, self.reset_rate = input_size, reset_rate
         self.hidden_size, self.num_layers = hidden_size, num_layers
         self.stack, self.pyramid = stack, pyramid
         blocks, size = [], stack * input_size
@@ -91,7 +97,10 @@ class _Layers(nn.Module, ABC):
         for i, block in enumerate(self.blocks):
             if i:
                 x, lengths = joined(self.dropout(x), 2), num_steps(lengths, 2, 0)
-            x, _ = block(x, lengths=lengths)  # (B, T', size), zero past the end of a row
+            resets = None
+            if self.training and self.reset_rate:
+                resets = torch.rand(x.shape[:2], device=x.device) < self.reset_rate
+            x, _ = block(x, lengths=lengths, resets=resets)  # (B, T', size), zero past a row's end
         return x, lengths
 
     def num_steps(self, length: Any) -> Any:
@@ -121,10 +130,11 @@ class SignalEncoder(_Layers):
         stack: int = 1,
         pyramid: int = 0,
         dropout: float = 0.0,
+        reset_rate: float = 0.0,
         **options: Any,
     ) -> None:
         sizes: dict[str, Any] = {"hidden_size": hidden_size, "num_layers": num_layers}
-        sizes |= {"stack": stack, "pyramid": pyramid, "dropout": dropout}
+        sizes |= {"stack": stack, "pyramid": pyramid, "dropout": dropout, "reset_rate": reset_rate}
         super().__init__(input_size, cell=cell, **sizes, **options)
 
     def forward(self, x: Tensor, lengths: Tensor | list[int] | None) -> tuple[Tensor, Tensor]:
@@ -151,6 +161,9 @@ class Transcriber(_Layers):
         stack: k, how many steps of the input are joined.
         pyramid: the number of layers that halve the time; less than ``num_layers``.
         dropout: the probability to drop a unit between layers and before the scores.
+        reset_rate: in training, the probability of each step that the state is set back to its
+            initial value before it. The layers then cannot tell the beginning of a sequence from
+            other steps, nor learn which symbols come first.
         options: see :class:`throughtime.Recurrent`; all of its options.
 
     Shapes:
@@ -174,11 +187,12 @@ class Transcriber(_Layers):
         stack: int = 1,
         pyramid: int = 0,
         dropout: float = 0.0,
+        reset_rate: float = 0.0,
         **options: Any,
     ) -> None:
         num_classes = whole_number("Transcriber", "num_classes", num_classes)
         sizes: dict[str, Any] = {"hidden_size": hidden_size, "num_layers": num_layers}
-        sizes |= {"stack": stack, "pyramid": pyramid, "dropout": dropout}
+        sizes |= {"stack": stack, "pyramid": pyramid, "dropout": dropout, "reset_rate": reset_rate}
         super().__init__(input_size, cell=cell, **sizes, **options)
         self.num_classes = num_classes
         self.output = nn.Linear(self.output_size, num_classes)

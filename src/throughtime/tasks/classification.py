@@ -1,4 +1,4 @@
-"""classification: a label for a text, a series of numbers, or a sound."""
+"""classification: a label for a text, a series of numbers, a sound, or the way of a pen."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Classification(BatchTask):
         {
             "data": str,
             "data_sha256": str,
-            "kind": Literal["text", "series", "audio"],
+            "kind": Literal["text", "series", "audio", "pen"],
             "labels": Each(str),
             "num_examples": COUNTS,
             "tokeniser": Maybe(tokeniser_from_json),
@@ -88,7 +88,7 @@ class Classification(BatchTask):
     EvaluationOptions = JudgingOptions
     PredictionOptions = LabellingOptions
     reads = "a text; or a series, its steps separated by spaces and its features by commas;"
-    reads += " or the path of a sound file"
+    reads += " or the path of a file with a sound, or with the way of a pen"
     writes = "the label"
     unit = "examples"
     has_outputs = True
@@ -208,9 +208,10 @@ class Classification(BatchTask):
     def _check_examples(self, examples: Sequence[Example], where: str) -> None:
         """Raises a ValueError for a label or a sequence that the model cannot have."""
         self.targets(examples, where)
+        # The check comes first, because a broken sequence may have no length.
+        self.sequences.check(examples, where)
         lengths = [self.sequences.length(content) for _, content in examples]
         warn_of_long(where, lengths, self.config.longest, self.sequences.unit)
-        self.sequences.check(examples, where)
 
     def defaults(self) -> dict[str, Default]:
         amount = len(self._learned)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from throughtime.cells import get, names
 from throughtime.data.labelled import LABELLED_SETS
 from throughtime.data.splits import Cut
 from throughtime.layers.spec import OPTIONS, default_of
 from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
+from throughtime.tasks.pen_features import PenConfig
 from throughtime.tasks.robustness import RobustnessOptions
 from throughtime.tasks.run_data import absolute
 from throughtime.tasks.sound_features import SoundConfig
 
-__all__ = ["OF_WINDOW", "ClassificationConfig", "JudgingOptions", "LabellingOptions"]
+__all__ = ["OF_WINDOW", "ClassificationConfig", "JudgingOptions", "LabellingOptions", "check_kind"]
 
 _OF_TEXTS = {
     *("tokenisation", "lower_case", "min_count", "vocab_size"),
@@ -26,9 +27,10 @@ _WITH_EFFECT = {
     "text": _OF_TEXTS,
     "series": _OF_NUMBERS | {"missing", "times"},
     "audio": _OF_NUMBERS | {option.name for option in fields(SoundConfig)},
+    "pen": _OF_NUMBERS | {option.name for option in fields(PenConfig)},
 }
 """The settings that have an effect on some kinds of data only."""
-_PLURALS = {"text": "texts", "series": "series", "audio": "sounds"}
+_PLURALS = {"text": "texts", "series": "series", "audio": "sounds", "pen": "ways of a pen"}
 OF_WINDOW = ("hidden_size", "num_layers", "dropout")
 """The settings of a recurrent network that the feed-forward network has, too."""
 _OF_GRU_D = {
@@ -38,15 +40,15 @@ _OF_GRU_D = {
 
 
 @dataclass
-class ClassificationConfig(SoundConfig, NetworkConfig):
+class ClassificationConfig(PenConfig, SoundConfig, NetworkConfig):
     """The examples, the model, and the batches.
 
     Args:
         data: sst2, sst5, mr, trec, trec-50 (texts); japanese-vowels, pendigits, articulary-words,
             handwriting, mnist, permuted-mnist (series); fsdd, fsdd-speakers, fsdd-unheard (sounds);
             a file: .tsv (label, tab, text), .csv with the columns label and text, .ts or .csv of
-            series; a folder with files train, valid and test; or a folder with a folder of sound
-            files for each class.
+            series; a folder with files train, valid and test; or a folder with a folder for each
+            class, with files of sounds or of ways of a pen.
         encoding: encoding of the files at that path, as Python names it.
         valid_fraction: fraction of the examples that is kept for validation, if the data has no
             such split (default: 0.1).
@@ -130,6 +132,7 @@ class ClassificationConfig(SoundConfig, NetworkConfig):
         check_range(self, ("fold",), least=0, most=9)
         check_range(self, ("times",), most=2**31 - 1)
         self.check_sound()
+        self.check_pen()
         for name in ("word_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
@@ -213,20 +216,30 @@ class ClassificationConfig(SoundConfig, NetworkConfig):
         """Raises a ValueError for a setting without effect on data of a kind.
 
         Args:
-            kind: "text", "series" or "audio".
+            kind: "text", "series", "audio" or "pen".
         """
         if kind != "series" and self.cell == "gru-d":
             raise ValueError(
                 f"--cell gru-d: models missing values of series, and the data are {_PLURALS[kind]}."
             )
-        for option in fields(self):
-            kinds = [_PLURALS[k] for k, names in _WITH_EFFECT.items() if option.name in names]
-            has_effect = not kinds or _PLURALS[kind] in kinds
-            if not has_effect and getattr(self, option.name) != default_of(option):
-                raise ValueError(
-                    f"--{option.name} {getattr(self, option.name)}: is of {' and '.join(kinds)}, "
-                    "so it would have no effect on these data. Leave it out."
-                )
+        check_kind(self, kind)
+
+
+def check_kind(config: Any, kind: str) -> None:
+    """Raises a ValueError for a setting that has an effect on other kinds of data only.
+
+    Args:
+        config: a dataclass of settings.
+        kind: "text", "series", "audio" or "pen".
+    """
+    for option in fields(config):
+        kinds = [_PLURALS[k] for k, names in _WITH_EFFECT.items() if option.name in names]
+        has_effect = not kinds or _PLURALS[kind] in kinds
+        if not has_effect and getattr(config, option.name) != default_of(option):
+            raise ValueError(
+                f"--{option.name} {getattr(config, option.name)}: is of {' and '.join(kinds)}, "
+                "so it would have no effect on these data. Leave it out."
+            )
 
 
 @dataclass

@@ -72,7 +72,7 @@ class FusedLanguage:
         first, later: for each class the tokens of its symbol at the beginning of a transcript, and
             after other symbols; none for class 0.
         start: the tokens that the model reads before a transcript.
-        end: the token of a line end; None if the model has none.
+        end_token: the token of a line end; None if the model has none.
         weight: w.
         bonus: b.
     """
@@ -85,8 +85,8 @@ class FusedLanguage:
     weight: float
     bonus: float
     # The state after each beginning, with the log-probabilities (V) of the next token.
-    _states: dict[tuple[int, ...], tuple[Any, Tensor]] = field(default_factory=dict)
-    _scores: dict[tuple[int, ...], list[float]] = field(default_factory=dict)
+    _states: dict[tuple[int, ...], tuple[Any, Tensor]] = field(default_factory=dict, init=False)
+    _scores: dict[tuple[int, ...], list[float]] = field(default_factory=dict, init=False)
 
     def scores(self, symbols: tuple[int, ...]) -> Sequence[float]:
         """What each class adds to the score if it follows these symbols, (C); not of class 0."""
@@ -114,11 +114,10 @@ class FusedLanguage:
 
     def _after(self, symbols: tuple[int, ...]) -> tuple[Any, Tensor]:
         if symbols not in self._states:
-            if symbols:
+            tokens, before = self.start, None
+            if len(symbols) > 0:
                 tokens = (self.later if len(symbols) > 1 else self.first)[symbols[-1]]
                 before, _ = self._after(symbols[:-1])
-            else:
-                tokens, before = self.start, None
             state, logs = self._read(tokens, before)
             self._states[symbols] = state, logs[-1]
         return self._states[symbols]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from throughtime.data.distortion import Distortion
 from throughtime.data.pen import (
     Trajectory,
     at_equal_distances,
@@ -91,6 +92,11 @@ class PenReading:
         if self.points == "original":
             return trajectory
         if self.points == "time":
+            if trajectory.times is None:
+                raise ValueError(
+                    "--pen_points time: expected a time for each point of the pen, got none. Use "
+                    "--pen_points distance."
+                )
             return at_equal_times(trajectory, self.step)
         return at_equal_distances(trajectory, self.step)
 
@@ -100,7 +106,10 @@ class PenReading:
         if not self.has_times:
             return trajectory.points.astype(np.float32)
         if trajectory.times is None:
-            raise ValueError("--pen_times: expected a time for each point of the pen, got none.")
+            raise ValueError(
+                "--pen_times: expected a time for each point of the pen, got none. Leave it out, "
+                "or give the times."
+            )
         gaps = np.diff(trajectory.times, prepend=trajectory.times[:1])
         return np.column_stack([trajectory.points, gaps]).astype(np.float32)
 
@@ -129,8 +138,18 @@ class PenReading:
 def moments_of_pens(
     name: str, reading: PenReading, signals: Sequence[np.ndarray], normalise: bool
 ) -> tuple[list[float], list[float]]:
-    """See :func:`throughtime.tasks.series_features.moments`, of the features of trajectories."""
-    return moments(name, [reading(signal) for signal in signals], normalise)
+    """See :func:`throughtime.tasks.series_features.moments`, of the features of trajectories.
+
+    Raises:
+        ValueError: for a trajectory that cannot be read so, with its place.
+    """
+    features = []
+    for place, signal in enumerate(signals, 1):
+        try:
+            features.append(reading(signal))
+        except ValueError as error:
+            raise ValueError(f'{name}, split "train", drawing {place}: {error}') from error
+    return moments(name, features, normalise)
 
 
 @dataclass(frozen=True)
@@ -174,6 +193,20 @@ class PenFeatures:
         values = (self.reading(signal) - np.array(self.mean)) / np.array(self.deviation)
         return torch.from_numpy(values.astype(np.float32))
 
+    def distorted(
+        self, signal: np.ndarray, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> np.ndarray:
+        """A trajectory each of whose strokes is distorted as a series of places."""
+        pen = Trajectory.of_array(signal)
+        strokes = [distortion.of_series(stroke, amount, draw) for stroke in pen.strokes]
+        if sum(map(len, strokes)) < 2:
+            return signal
+        times = None
+        if pen.times is not None:
+            spans = zip(pen.times[pen.firsts], pen.times[pen.lasts], strokes, strict=True)
+            times = [np.linspace(first, last, len(stroke)) for first, last, stroke in spans]
+        return Trajectory.of_strokes(strokes, times).array
+
     def noisy(self, features: Tensor, deviation: float) -> Tensor:
         """Adds normal noise to the features."""
         return features + deviation * torch.randn_like(features)
@@ -182,10 +215,16 @@ class PenFeatures:
         """The array of the trajectory in the file whose path is a line.
 
         Raises:
-            ValueError: see :func:`throughtime.data.pen.read_trajectory`.
+            ValueError: see :func:`throughtime.data.pen.read_trajectory`, and :meth:`check`.
             OSError: for a file that cannot be read.
         """
-        return read_trajectory(Path(line.strip()).expanduser()).array
+        path = Path(line.strip()).expanduser()
+        array = read_trajectory(path).array
+        try:
+            self.check(array)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        return array
 
     def picture(self, row: Tensor) -> Tensor:
         """The height of the pen at each step as a picture (40, T), brighter where it is down."""

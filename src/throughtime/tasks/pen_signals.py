@@ -64,16 +64,8 @@ class PenSignals(Signals):
         amount: float,
         draw: np.random.Generator,
     ) -> TranscribedSignal:
-        """A trajectory each of whose strokes is distorted as a series of places."""
-        pen = Trajectory.of_array(signal.signal)
-        strokes = [distortion.of_series(stroke, amount, draw) for stroke in pen.strokes]
-        if sum(map(len, strokes)) < 2:
-            return signal
-        times = None
-        if pen.times is not None:
-            spans = zip(pen.times[pen.firsts], pen.times[pen.lasts], strokes, strict=True)
-            times = [np.linspace(first, last, len(stroke)) for first, last, stroke in spans]
-        return signal._replace(signal=Trajectory.of_strokes(strokes, times).array)
+        changed = self.features.distorted(signal.signal, distortion, amount, draw)
+        return signal._replace(signal=changed)
 
     def parse(self, line: str) -> np.ndarray:
         return self.features.parse(line)

@@ -48,14 +48,14 @@ class Reading(NamedTuple):
     """What a network has read of a batch.
 
     Args:
-        total, count: the loss, summed over ``count`` units.
+        total, num_units: the loss, summed over symbols or frames, and how many these are.
         outputs: the symbols of each row.
         num_wrong, num_labelled: of the steps whose symbols are known, how many are wrong, and how
             many there are.
     """
 
     total: float
-    count: int
+    num_units: int
     outputs: list[list[int]]
     num_wrong: int = 0
     num_labelled: int = 0
@@ -75,7 +75,7 @@ class Readout(ABC):
     Attributes:
         name: the value of ``--readout``.
         settings: the names of the settings that have an effect on this read-out only.
-        unit: what the loss is divided by, for the axis of a plot.
+        unit: the plural of what the loss is divided by.
         figures: further figures of an evaluation.
         needs_segments: whether the training needs to know where each symbol is.
         can_be_fused: whether a language model can take part in the search.
@@ -83,7 +83,7 @@ class Readout(ABC):
 
     name: ClassVar[str]
     settings: ClassVar[frozenset[str]] = frozenset()
-    unit: ClassVar[str] = "nats per symbol"
+    unit: ClassVar[str] = "symbols"
     figures: ClassVar[Mapping[str, Figure]] = {}
     needs_segments: ClassVar[bool] = False
     can_be_fused: ClassVar[bool] = True
@@ -98,6 +98,12 @@ class Readout(ABC):
     def num_steps(self, num_frames: Any) -> Any:
         """The number of steps of the outputs for ``num_frames`` steps of a signal."""
         return num_steps(num_frames, self.config.stack, self.config.pyramid)
+
+    def layers(self) -> dict[str, Any]:
+        """The arguments of the layers."""
+        c = self.config
+        own = {"stack": c.stack, "pyramid": c.pyramid, "reset_rate": c.reset_rate}
+        return {**own, **c.recurrent()}
 
     def num_needed(self, symbols: Sequence[int]) -> int:
         """The least number of steps of the outputs in which symbols can be written."""
@@ -135,10 +141,7 @@ class _Stepwise(Readout):
     """
 
     def model(self, size: int) -> Transcriber:
-        c = self.config
-        return Transcriber(
-            self.num_classes, size, stack=c.stack, pyramid=c.pyramid, **c.recurrent()
-        )
+        return Transcriber(self.num_classes, size, **self.layers())
 
     def log_probs(self, model: nn.Module, batch: TranscribedBatch) -> Tensor:
         """The logarithms of the probabilities of the classes, (B, T', C)."""
@@ -232,7 +235,7 @@ class Frames(_Stepwise):
     """
 
     name = "frames"
-    unit = "nats per frame"
+    unit = "frames"
     figures: ClassVar[Mapping[str, Figure]] = {"frame_error_rate": Figure()}
     needs_segments = True
 
@@ -283,12 +286,12 @@ class AttentionDecoder(Readout):
     _FIRST = EOS
 
     def model(self, size: int) -> EncoderDecoder:
-        c, options = self.config, self.config.recurrent()
-        common = {k: v for k, v in options.items() if k != "bidirectional"}
+        c = self.config
+        common = {k: v for k, v in c.recurrent().items() if k != "bidirectional"}
         return EncoderDecoder(
             None,
             self.num_classes + self._FIRST,
-            encoder=SignalEncoder(size, stack=c.stack, pyramid=c.pyramid, **options),
+            encoder=SignalEncoder(size, **self.layers()),
             embedding_size=c.embedding_size,
             attention=c.attention,
             input_feeding=c.input_feeding,

@@ -31,7 +31,9 @@ class SoundSignals(Signals):
 
     kind = "audio"
     settings: ClassVar = frozenset(option.name for option in fields(SoundConfig))
-    times_change: ClassVar = ("augment_speed", "augment_tempo", "augment_shift")
+    times_change: ClassVar = (
+        *("augment_speed", "augment_tempo", "augment_pitch", "augment_shift", "augment_trim"),
+    )
 
     def __init__(self, config: Any, assets: Mapping[str, Any]) -> None:
         super().__init__(config, assets)
@@ -111,8 +113,8 @@ class SoundSignals(Signals):
                 "--robustness speed: the data have labels of single frames, which another tempo "
                 "moves. Leave speed out."
             )
-        samples = distortion.of_sound(signal.signal, self.assets["rate"], amount, draw)
-        return signal._replace(signal=samples)
+        changed = self.features.distorted(signal.signal, distortion, amount, draw)
+        return signal._replace(signal=changed)
 
     def parse(self, line: str) -> np.ndarray:
         return self.features.parse(line)
@@ -136,7 +138,7 @@ class SoundSignals(Signals):
             return torch.from_numpy(self.features.normalised(values))
 
         return LiveSignal(
-            live_samples(stream, rate, options.raw_rate),
+            live_samples(stream, rate, options.raw_rate, options.raw_format or "s16"),
             lambda samples: normalised(features.push(samples)),
             lambda: normalised(features.finish()),
             rate,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.counted import counted
-from throughtime.data import MissingLibraryError, RaggedBatches, Tokeniser, tokeniser_from_json
+from throughtime.data import RaggedBatches, Tokeniser, tokeniser_from_json
 from throughtime.data.distortion import Distortion
 from throughtime.data.tokeniser import SPECIALS, UNK
 from throughtime.data.transcribed import (
@@ -32,6 +32,7 @@ from throughtime.reading import Each, Entries, Maybe, Whole
 from throughtime.tasks.beginnings import TOKENS_OF_EVALUATION
 from throughtime.tasks.class_checks import warn_of_unknown_texts
 from throughtime.tasks.drawing_options import MOST_DRAWN
+from throughtime.tasks.error_rates import error_library, error_rates, names_of_rates
 from throughtime.tasks.fused_language import FusionOptions, fused_language
 from throughtime.tasks.pen_signals import PenSignals
 from throughtime.tasks.readouts import READOUTS, Readout, Search
@@ -97,18 +98,22 @@ class Transcription(BatchTask):
     PredictionOptions = TranscribingOptions
     reads = "the path of a file with a sound, or with the way of a pen"
     writes = "the transcript"
-    unit = "recordings"
     has_outputs = True
     reads_files = True
 
     @cached_property
     def figures(self) -> Mapping[str, Figure]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        rates = dict.fromkeys(_names_of_rates(self._folding), Figure())
-        return {"loss": Figure(self.readout.unit), **rates, **self.readout.figures}
+        rates = dict.fromkeys(names_of_rates(self._folding), Figure())
+        loss = Figure(f"nats per {self.unit.removesuffix('s')}")
+        return {"loss": loss, **rates, **self.readout.figures}
+
+    @property
+    def unit(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return READOUTS[self.config.readout].unit
 
     @property
     def monitor(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return _names_of_rates(self._folding)[0]
+        return names_of_rates(self._folding)[0]
 
     @property
     def _folding(self) -> Mapping[str, str] | None:
@@ -225,9 +230,16 @@ class Transcription(BatchTask):
         return [classes[symbol] for symbol in labels]
 
     def check(self) -> None:
-        _jiwer()
+        error_library()
         name = self.transcribed.name
         self.config.check_effects(SIGNALS[self.transcribed.kind], SIGNALS)
+        if self.config.normalise_by == "speaker" and not any(
+            recording.speaker for recording in self.recordings("train")
+        ):
+            raise ValueError(
+                f"--normalise_by speaker: {name} does not say who speaks in its recordings. Use "
+                "--normalise_by recording."
+            )
         for split, recordings in self.transcribed.splits.items():
             self._check_recordings(recordings, f'{name}, split "{split}"')
         # A missing validation split should not end a training after its first epoch.
@@ -358,7 +370,7 @@ class Transcription(BatchTask):
                 batches.order(0), counted("transcribing", batches), strict=True
             ):
                 reading = self.readout.read(model, batch, search)
-                total, count = total + reading.total, count + reading.count
+                total, count = total + reading.total, count + reading.num_units
                 num_wrong += reading.num_wrong
                 num_labelled += reading.num_labelled
                 for i, symbols in zip(indices, reading.outputs, strict=True):
@@ -479,13 +491,24 @@ class Transcription(BatchTask):
                 before = symbol
             return text
 
-        for samples in live.pieces:
+        pieces, problem = iter(live.pieces), None
+        while True:
+            try:
+                samples = next(pieces)
+            except StopIteration:
+                break
+            except ValueError as error:
+                # What was heard before a sound breaks off is written first.
+                problem = error
+                break
             begin = time.perf_counter()
             num_samples += len(samples)
             text = written(live.push(samples), False)
             busy += time.perf_counter() - begin
             if text:
                 yield text
+        if problem is not None and not num_samples:
+            raise problem
         begin = time.perf_counter()
         text = written(live.finish(), True)
         busy += time.perf_counter() - begin
@@ -497,54 +520,5 @@ class Transcription(BatchTask):
             f"{seconds:.2f} s of sound; latency {latency:.0f} ms of sound (a frame, and the "
             f"frames that must follow it); real-time factor {factor} ({busy:.3f} s computing)"
         )
-
-
-def _names_of_rates(folding: Mapping[str, str] | None) -> tuple[str, ...]:
-    """The names of the error rates, the one that selects the best model first."""
-    if folding is not None:
-        return ("phoneme_error_rate",)
-    return ("word_error_rate", "character_error_rate")
-
-
-def error_rates(
-    texts: Sequence[str], outputs: Sequence[str], folding: Mapping[str, str] | None = None
-) -> dict[str, float]:
-    """The word and the character error rate of outputs, by the library jiwer.
-
-    They are NaN if all transcripts are empty.
-
-    Args:
-        texts: the transcripts.
-        outputs: what was written for each of them.
-        folding: for transcripts of phones, as which phone each phone is judged, or an empty text
-            for one that is left out; the phoneme error rate is returned then.
-
-    >>> error_rates(["one two", "three"], ["one too", "three"])["word_error_rate"]
-    0.3333333333333333
-    >>> error_rates(["sil ah q"], ["sil ax"], {"sil": "sil", "ah": "ah", "ax": "ah", "q": ""})
-    {'phoneme_error_rate': 0.0}
-    """
-    if folding is not None:
-        texts, outputs = ([_folded(text, folding) for text in part] for part in (texts, outputs))
-    names = _names_of_rates(folding)
-    if not any(text.split() for text in texts):
-        return dict.fromkeys(names, math.nan)
-    jiwer = _jiwer()
-    rates = zip(names, (jiwer.wer, jiwer.cer), strict=False)
-    return {name: float(rate(list(texts), list(outputs))) for name, rate in rates}
-
-
-def _folded(text: str, folding: Mapping[str, str]) -> str:
-    """Phones as those as which they are judged; a phone without an entry stays as it is."""
-    return " ".join(filter(None, (folding.get(phone, phone) for phone in text.split())))
-
-
-def _jiwer() -> Any:
-    try:
-        import jiwer
-    except ImportError as error:
-        raise MissingLibraryError(
-            "transcription: needs the library jiwer, for the error rates. Install it: "
-            'pip install "throughtime[audio]".'
-        ) from error
-    return jiwer
+        if problem is not None:
+            raise problem

@@ -64,6 +64,8 @@ class TranscriptionConfig(PenConfig, SoundConfig, NetworkConfig):
             --decoder.num_layers 1.
         stack: number of consecutive frames that are joined to one step of the network.
         pyramid: number of layers that each halve the number of steps; less than num_layers.
+        reset_rate: in training, the probability of each step that the state of the layers is set
+            back before it, so that the network does not learn which symbols come first.
         dropout: probability to drop a unit between layers and before the scores.
         batch_size: recordings of a batch, summed over all processes.
         data_seed: seed of the order of the recordings, and of their changes in training.
@@ -95,6 +97,7 @@ class TranscriptionConfig(PenConfig, SoundConfig, NetworkConfig):
     decoder: dict[str, Any] | None = field(default=None, metadata=MAY_BE_MISSING)
     stack: int = 1
     pyramid: int = 0
+    reset_rate: float = field(default=0.0, metadata=MAY_BE_MISSING)
     bidirectional: bool = True
     hidden_size: int = 128
     batch_size: int = 16
@@ -112,6 +115,8 @@ class TranscriptionConfig(PenConfig, SoundConfig, NetworkConfig):
                 f"--pyramid {self.pyramid}: expected 0 to {self.num_layers - 1}, less than "
                 "--num_layers. Add layers, or halve the time less often."
             )
+        if not 0 <= self.reset_rate < 1:
+            raise ValueError(f"--reset_rate: expected 0 to less than 1, got {self.reset_rate}.")
         if not self.normalise and self.normalise_by != "all":
             raise ValueError(
                 f"--normalise_by {self.normalise_by}: would have no effect with --normalise false. "

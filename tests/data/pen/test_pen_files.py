@@ -184,6 +184,8 @@ def test_unipen_columns_and_included_files_are_read(tmp_path):
     assert trajectory.times.tolist() == [1.0, 1.5]
     path.write_text(".PEN_DOWN\n1 2\n3 5\n")
     assert read_trajectory(path).times is None
+    path.write_text(".COORD\tX Y\n.PEN_DOWN 1 2\n3 5\n.\n.PEN_UP\n")
+    assert read_trajectory(path).points.tolist() == [[0, 0, 0], [2, 3, 1]]
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,11 @@ def size_of(trajectory: Trajectory) -> float:
     ways = trajectory.points[:, :2].copy()
     ways[trajectory.firsts] = 0
     middle, weight = trajectory.places - ways / 2, np.hypot(*ways.T)
-    if not weight.sum():
+    total = weight.sum()
+    if not total:
         return 1.0
-    deviation = middle - np.average(middle, 0, weight)
-    x_size, y_size = np.sqrt(np.average(deviation**2, 0, weight))
+    deviation = middle - weight @ middle / total
+    x_size, y_size = np.sqrt(weight @ deviation**2 / total)
     # What is left of rounding a straight line is no height.
     return float(y_size if y_size > 1e-9 * x_size else x_size) or 1.0
 

@@ -81,11 +81,14 @@ def _interpolated(
     # A distance of 1 between strokes keeps the interpolation within each of them.
     old_stroke = np.cumsum(trajectory.points[:, 2]) - trajectory.points[:, 2]
     old, new = measure + old_stroke, new + stroke
-    columns = [np.interp(new, old, column) for column in trajectory.places.T]
+    points = np.zeros((len(new), 3))
+    for k, column in enumerate(trajectory.places.T):
+        places = np.interp(new, old, column)
+        points[1:, k] = places[1:] - places[:-1]
+    points[:-1, 2] = stroke[1:] != stroke[:-1]
+    points[-1, 2] = 1
     times = None if trajectory.times is None else np.interp(new, old, trajectory.times)
-    is_last = np.diff(stroke, append=stroke[-1] + 1) > 0
-    ways = np.diff(np.column_stack(columns), axis=0, prepend=[[column[0] for column in columns]])
-    return Trajectory(np.column_stack([ways, is_last]), times)
+    return Trajectory(points, times)
 
 
 def _check_positive(name: str, value: float) -> None:

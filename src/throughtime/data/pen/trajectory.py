@@ -41,36 +41,34 @@ class Trajectory:
                 f"expected a pen trajectory of at least two points, got {len(points)}. Leave it "
                 "out."
             )
-        columns = [points] if self.times is None else [points, self._checked_times(len(points))]
-        is_wrong = ~np.isfinite(np.column_stack(columns)).all(1)
-        if is_wrong.any():
-            place = int(is_wrong.argmax())
+        times = None if self.times is None else self._checked_times(len(points))
+        for values in (points, times):
+            if values is not None and not np.isfinite(values).all():
+                is_finite = np.isfinite(values).reshape(len(points), -1).all(1)
+                place = int(is_finite.argmin())
+                raise ValueError(
+                    f"point {place + 1} of the pen: expected finite numbers, got "
+                    f"{', '.join(f'{value:g}' for value in values[place : place + 1].ravel())}."
+                )
+        marks = points[:, 2]
+        if (marks * (1 - marks)).any():
+            place = int((marks * (1 - marks) != 0).argmax())
             raise ValueError(
-                f"point {place + 1} of the pen: expected finite numbers, got "
-                f"{', '.join(f'{value:g}' for value in np.column_stack(columns)[place])}."
+                f"point {place + 1} of the pen: expected pen up as 0 or 1, got {marks[place]:g}."
             )
-        is_wrong = (points[:, 2] != 0) & (points[:, 2] != 1)
-        if is_wrong.any():
-            place = int(is_wrong.argmax())
-            raise ValueError(
-                f"point {place + 1} of the pen: expected pen up as 0 or 1, got "
-                f"{points[place, 2]:g}."
-            )
-        if not points[-1, 2]:
+        if not marks[-1]:
             raise ValueError(
                 "expected the pen to be lifted after its last point (pen up 1), got 0. The "
                 "trajectory is not complete."
             )
+        if times is not None and (times[1:] < times[:-1]).any():
+            place = int((times[1:] < times[:-1]).argmax()) + 1
+            raise ValueError(
+                f"point {place + 1} of the pen: expected a time that is not before that of the "
+                f"point before ({times[place - 1]:g} s), got {times[place]:g} s."
+            )
         object.__setattr__(self, "points", points)
-        if len(columns) == 2:
-            is_back = np.diff(columns[1], prepend=columns[1][:1]) < 0
-            if is_back.any():
-                place = int(is_back.argmax())
-                raise ValueError(
-                    f"point {place + 1} of the pen: expected a time that is not before that of the "
-                    f"point before ({columns[1][place - 1]:g} s), got {columns[1][place]:g} s."
-                )
-            object.__setattr__(self, "times", columns[1])
+        object.__setattr__(self, "times", times)
 
     def _checked_times(self, number: int) -> np.ndarray:
         times = np.array(self.times, np.float64)
@@ -152,8 +150,10 @@ class Trajectory:
 
     def at(self, places: np.ndarray) -> Trajectory:
         """The trajectory with the same strokes and times, and its points at other places (N, 2)."""
-        ways = np.diff(places, axis=0, prepend=places[:1])
-        return Trajectory(np.column_stack([ways, self.points[:, 2]]), self.times)
+        points = self.points.copy()
+        points[0, :2] = 0
+        points[1:, :2] = places[1:] - places[:-1]
+        return Trajectory(points, self.times)
 
     def segments(self) -> np.ndarray:
         """The ways of the pen while it writes, (M, 2): those within strokes."""

@@ -137,8 +137,8 @@ def _statements(path: Path, content: bytes) -> Iterator[tuple[str, str, str]]:
             continue
         if keyword:
             yield f"{path}, line {begin}", keyword, "\n".join(words).strip()
-        first, _, rest = line[1:].partition(" ")
-        keyword, begin, words = first.strip().upper(), number, [rest]
+        first, *rest = line[1:].split(None, 1) or [""]
+        keyword, begin, words = first.upper(), number, rest
 
 
 def _included(path: Path, words: str, where: str) -> Path:

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from throughtime.checks import unknown
 from throughtime.data.audio.recordings import Recording, read_recording, resampled
-from throughtime.data.files import read_once
+from throughtime.data.files import existing, read_once
 from throughtime.data.line_ends import with_line_feeds
 from throughtime.data.pen import PEN_SUFFIXES, read_iam, read_trajectory
 from throughtime.data.pen.iam import SPLITS_OF_IAM, is_iam
@@ -21,6 +20,7 @@ from throughtime.data.text import decoded
 from throughtime.data.transcribed.named_sets import TRANSCRIBED_SETS
 from throughtime.data.transcribed.segments import read_segments, rescaled
 from throughtime.data.transcribed.signals import Transcribed, TranscribedSignal
+from throughtime.data.transcribed.timit import is_timit, read_timit
 
 __all__ = ["CORPORA", "Corpus", "load_transcribed", "read_transcribed"]
 
@@ -49,7 +49,10 @@ def _read_iam(folder: Path) -> Transcribed:
     return Transcribed("IAM-OnDB", splits, "pen")
 
 
-CORPORA: tuple[Corpus, ...] = (Corpus("IAM-OnDB", is_iam, _read_iam),)
+CORPORA: tuple[Corpus, ...] = (
+    Corpus("TIMIT", is_timit, read_timit, ("phones", "transcripts")),
+    Corpus("IAM-OnDB", is_iam, _read_iam),
+)
 """The corpora that are recognised by their layout."""
 
 
@@ -103,14 +106,7 @@ def load_transcribed(
         if encoding != "utf-8":
             raise ValueError(f'--encoding: that of "{data}" is known. Leave it out.')
         return _at_rate(TRANSCRIBED_SETS[data](), rate)
-    path = Path(data).expanduser()
-    if not path.exists():
-        if data != path.name:
-            raise FileNotFoundError(f"{path}: no such file or folder. Give --data one that exists.")
-        raise ValueError(
-            f"{unknown('data set', data, TRANSCRIBED_SETS)} Nor is there a file or folder of that "
-            "name here."
-        )
+    path = existing(data, TRANSCRIBED_SETS)
     corpus = next((one for one in CORPORA if path.is_dir() and one.is_at(path)), None)
     if corpus is not None:
         _check_options(corpus.name, corpus.options, options)

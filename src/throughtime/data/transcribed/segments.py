@@ -14,13 +14,16 @@ from throughtime.data.transcribed.signals import Segment
 __all__ = ["labels_at", "read_segments", "rescaled"]
 
 
-def read_segments(file: Path, length: int | None = None) -> tuple[Segment, ...]:
+def read_segments(
+    file: Path, length: int | None = None, *, may_overlap: bool = False
+) -> tuple[Segment, ...]:
     """The segments of a file in the form of TIMIT: begin, end and symbol on each line.
 
     Args:
         file: on each line two places in the signal, counted in samples from 0, and the symbol that
             is between them, with spaces. The second place is not part of the segment.
         length: the length of the signal; a segment that ends later is refused. None is unknown.
+        may_overlap: whether a segment may begin before the one before it ends.
 
     Raises:
         ValueError: for a malformed line, or segments that overlap or are not in order.
@@ -41,7 +44,7 @@ def read_segments(file: Path, length: int | None = None) -> tuple[Segment, ...]:
         if not before <= begin < end:
             raise ValueError(
                 f"{where}: expected a segment that begins at {before} or later and ends after its "
-                f"beginning, got {begin} to {end}."
+                f"beginning, got {begin} to {end}. Put the lines in order."
             )
         if length is not None and end > length:
             raise ValueError(
@@ -49,7 +52,7 @@ def read_segments(file: Path, length: int | None = None) -> tuple[Segment, ...]:
                 f"before, got {end}."
             )
         segments.append(Segment(begin, end, columns[2].strip()))
-        before = end
+        before = begin if may_overlap else end
     return tuple(segments)
 
 
