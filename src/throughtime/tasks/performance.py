@@ -184,8 +184,8 @@ class PerformanceTask(NextTokenTask):
         self.pieces("valid")
         if self.config.data == "groove" and self.config.transpose:
             raise ValueError(
-                f"--transpose {self.config.transpose}: the keys of groove are the drums of a kit, so "
-                "a moved excerpt would be played on other drums. Leave it out."
+                f"--transpose {self.config.transpose}: the keys of groove are the drums of a kit, "
+                "so a moved excerpt would be played on other drums. Leave it out."
             )
         super().check()
 

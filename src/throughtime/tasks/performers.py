@@ -42,7 +42,7 @@ from throughtime.tasks.network import (
 )
 from throughtime.tasks.next_token import SamplingOptions
 from throughtime.tasks.run_data import COUNTS, absolute, check_unchanged, first_of, split_of
-from throughtime.tasks.shown import Shown
+from throughtime.tasks.shown import Shown, Text
 from throughtime.tasks.task import WHOLE, BatchTask, Evaluation, Figure, Loss, Share
 from throughtime.tasks.uses import Observation
 
@@ -272,15 +272,24 @@ class PerformersTask(BatchTask):
         return math.prod(self.sizes)
 
     @property
+    def vocabulary(self) -> str:
+        """What the coding chooses from, in words."""
+        sizes = " x ".join(map(str, self.sizes))
+        if self.config.coding == "product":
+            return f"{sizes} = {self.num_symbols:,} symbols"
+        return f"{len(self.sizes)} heads of {' + '.join(map(str, self.sizes))} scores"
+
+    @property
     def title(self) -> str:
         c = self.config
         return f"{self.assets['data']}-{c.coding}-{c.cell}-{c.num_layers}x{c.hidden_size}"
 
     def pieces(self, split: str) -> list[np.ndarray]:
         """The values (T, k) of the performers in the pieces of a split, int64."""
+        k = len(self.sizes)
         pieces = split_of(self.name, self.parts.name, self.parts.splits, split)
-        numbers = self.config.performers or range(len(self.sizes))
-        return [self.values(piece[:, list(numbers)]) for piece in pieces]
+        numbers = self.config.performers or list(range(k))
+        return [self.values(piece[:, numbers]) for piece in pieces]
 
     def values(self, keys: np.ndarray) -> np.ndarray:
         """The values of performers who play these keys (T, k), which are in their ranges."""
@@ -294,18 +303,14 @@ class PerformersTask(BatchTask):
 
     def check(self) -> None:
         self.pieces("valid")
-        c = self.config
-        if c.coding == "product":
-            most = c.most_symbols or _MOST_SYMBOLS
-            product = f"{' x '.join(map(str, self.sizes))} = {self.num_symbols:,} symbols"
-            if self.num_symbols > most:
-                raise ValueError(
-                    f"--coding product: {self.parts.name} has {product}, and --most_symbols is "
-                    f"{most:,}. Use --coding ordered, which has {len(self.sizes)} heads of "
-                    f"{sum(self.sizes)} scores together; or choose fewer --performers; or raise "
-                    "--most_symbols, each of which costs a row of scores and an embedding."
-                )
-            _log.info("--coding product: %s.", product)
+        most = self.config.most_symbols or _MOST_SYMBOLS
+        if self.config.coding == "product" and self.num_symbols > most:
+            raise ValueError(
+                f"--coding product: {self.parts.name} has {self.vocabulary}, and --most_symbols is "
+                f"{most:,}. Use --coding ordered, which has {len(self.sizes)} heads of "
+                f"{sum(self.sizes)} scores together; or choose fewer --performers; or raise "
+                "--most_symbols, each of which costs a row of scores and an embedding."
+            )
         super().check()
 
     # The batches.
@@ -420,7 +425,7 @@ class PerformersTask(BatchTask):
             known = self._unknown(len(piece))
             known[:, 0] = piece[:, 0]
             samples["the first performer of a piece of the validation, the others written"] = known
-        shown: list[Shown] = []
+        shown: list[Shown] = [Text(f"coding {self.config.coding}: {self.vocabulary}")]
         for title, known in samples.items():
             steps = self.keys(np.stack(list(self.steps(model, known, Sampling(1.0), seed=0))))
             parts = notes_of_parts(steps, seconds)

@@ -346,8 +346,8 @@ class TuneTask(NextTokenTask):
             )
         if len(prime) > options.longest:
             raise ValueError(
-                f"--longest {options.longest}: expected at least the {len(prime)} tokens with which "
-                "the tune begins (metre, key and prime). Raise it."
+                f"--longest {options.longest}: expected at least the {len(prime)} tokens with "
+                "which the tune begins (metre, key and prime). Raise it."
             )
         N = options.num_tunes
         tokens = torch.tensor([[BOS, *ids]], device=device).expand(N, -1)
