@@ -163,6 +163,30 @@ def test_a_performance_that_cannot_be_written_is_refused(options, message):
         PerformingOptions(**options)
 
 
+def test_drums_are_not_transposed():
+    task = PerformanceTask(PerformanceConfig("groove", transpose=3))
+    with pytest.raises(ValueError, match="--transpose 3: the keys of groove are the drums"):
+        task.check()
+
+
+def test_a_performance_that_ends_early_says_so(path):
+    task = task_of(path)
+    model, remarks = task.model(), []
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    model.scores.bias.data[256 + 49] = 9.0
+    options = PerformingOptions(9.0, longest=4, temperature=0.0)
+    assert len(list(task.continuation(model, options, remarks.append))) == 4
+    assert remarks == ["--longest 4 events are written after 2.0 of 9 s."]
+    remarks.clear()
+    options = PerformingOptions(2.0, longest=4, temperature=0.0)
+    assert len(list(task.continuation(model, options, remarks.append))) == 4
+    assert remarks == []
+    model.scores.bias.data[388] = 99.0
+    assert list(task.continuation(model, options, remarks.append)) == []
+    assert remarks == ["the piece has ended after 0.0 of 2 s."]
+
+
 def test_a_performance_is_trained_judged_and_written_by_commands(path, tmp_path, capsys):
     run = str(tmp_path / "run")
     words = f"train performance --data {path} --cell gru --hidden_size 32 --num_layers 1"

@@ -181,12 +181,12 @@ class PerformanceTask(NextTokenTask):
         return split_of(self.name, self.performances.name, self.performances.splits, split)
 
     def check(self) -> None:
-        self.pieces("valid")
         if self.config.data == "groove" and self.config.transpose:
             raise ValueError(
                 f"--transpose {self.config.transpose}: the keys of groove are the drums of a kit, "
                 "so a moved excerpt would be played on other drums. Leave it out."
             )
+        self.pieces("valid")
         super().check()
 
     def batches(self, split: str, share: Share = WHOLE) -> RaggedBatches[RaggedBatch]:
