@@ -187,6 +187,16 @@ def test_a_performance_that_ends_early_says_so(path):
     assert remarks == ["the piece has ended after 0.0 of 2 s."]
 
 
+def test_a_performance_is_as_long_as_asked_though_its_last_event_is_longer(path, tmp_path):
+    task, remarks = task_of(path), []
+    task.drawn = lambda model, options: iter([60, 256 + 99, 62, 256 + 99, 64])
+    options = PerformingOptions(1.5, output=str(tmp_path / "a.mid"))
+    assert len(list(task.continuation(task.model(), options, remarks.append))) == 5
+    assert remarks == [f"{tmp_path}/a.mid: 2 notes, 1.5 s."]
+    notes = read_midi("a.mid", (tmp_path / "a.mid").read_bytes())
+    assert [note[:3] for note in notes] == [(0.0, 1.5, 60), (1.0, 1.5, 62)]
+
+
 def test_a_performance_is_trained_judged_and_written_by_commands(path, tmp_path, capsys):
     run = str(tmp_path / "run")
     words = f"train performance --data {path} --cell gru --hidden_size 32 --num_layers 1"

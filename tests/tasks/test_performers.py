@@ -138,6 +138,12 @@ def test_a_vocabulary_above_the_bound_is_refused_and_its_size_said(path):
     with pytest.raises(ValueError, match=message):
         task_of(path, coding="product", most_symbols=107).check()
     task_of(path, coding="product", most_symbols=108).check()
+    parts = task_of(path).parts
+    del parts.splits["test"]
+    task = task_of(path)
+    task.parts = parts
+    with pytest.raises(ValueError, match='has no split "test", only train, valid'):
+        task.evaluate(task.model(), "test")
     with pytest.raises(ValueError, match=r"--performers \[0, 3\]: expected numbers from 0 to 2"):
         task_of(path, performers=[0, 3]).check()
 

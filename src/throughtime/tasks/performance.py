@@ -265,8 +265,14 @@ class PerformanceTask(NextTokenTask):
                 reason = f"--longest {options.longest} events are written"
             say(f"{reason} after {seconds:.1f} of {options.seconds:g} s.")
         if options.output is not None:
-            notes = notes_of_events(events)
-            say(write_music(options, [notes], _end_of(notes)))
+            # The last shift of time may go beyond what was asked for.
+            end = min(seconds, options.seconds)
+            notes = [
+                note._replace(end=min(note.end, end))
+                for note in notes_of_events(events)
+                if note.start < end
+            ]
+            say(write_music(options, [notes], end))
 
     # The lens.
 
