@@ -56,7 +56,7 @@ def recipe(path):
     """
     name = f"{path.parent.name}/{path.stem}"
     is_slow = path.stem.startswith("algolisp") or path.parent.name == "performance"
-    is_slow |= name in ("tune/folk-rnn", "char-lm/tinyshakespeare-2x512")
+    is_slow |= name in ("tune/folk-rnn", "tune/oneill", "char-lm/tinyshakespeare-2x512")
     marks = [pytest.mark.slow] if is_slow else []
     return pytest.param(path, marks=marks, id=name)
 
