@@ -12,7 +12,9 @@ from throughtime.data.music import SILENT, midi_of_parts, notes_of_parts, read_m
 from throughtime.models.decoding import Sampling
 from throughtime.models.step_codings import STEP_CODINGS, UNKNOWN
 from throughtime.tasks.frame_batches import FrameBatch
-from throughtime.tasks.performers import EnsembleOptions, PerformersConfig, PerformersTask
+from throughtime.tasks.loading import load_run
+from throughtime.tasks.performer_settings import EnsembleOptions, PerformersConfig
+from throughtime.tasks.performers import PerformersTask
 
 
 def canon(number, T=12):
@@ -264,6 +266,13 @@ def test_an_ensemble_is_trained_judged_and_written_by_commands(path, tmp_path, c
     assert np.array_equal(written[:, [0, 2]], own[:, [0, 2]])
     assert main([*generate, str(tmp_path / "c.wav"), *fixed]) == 0
     assert "0 samples clipped" in capsys.readouterr().err
+    loaded = load_run(run)
+    piece = loaded.task.held_out(5)[0]
+    observation = loaded.task.observe(loaded.model, piece)
+    assert observation.run() is None
+    assert observation.steps[""][0] == "C4 - F2"
+    with pytest.raises(ValueError, match="a text is no music"):
+        loaded.task.observe(loaded.model, "C4")
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.count("<audio controls") >= 2
     assert "the others written" in page
