@@ -12,6 +12,7 @@ from throughtime.data import pad_rows
 from throughtime.data.music import Note, events_of, midi_bytes, notes_of_events, read_midi
 from throughtime.tasks import performance
 from throughtime.tasks.performance import PerformanceConfig, PerformanceTask, PerformingOptions
+from throughtime.tasks.shown import Score
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +168,19 @@ def test_drums_are_not_transposed():
     task = PerformanceTask(PerformanceConfig("groove", transpose=3))
     with pytest.raises(ValueError, match="--transpose 3: the keys of groove are the drums"):
         task.check()
+
+
+@pytest.mark.parametrize("data", ["groove", "pop909"])
+def test_drums_are_written_on_their_channel(data, tmp_path):
+    task, file = PerformanceTask(PerformanceConfig(data)), tmp_path / "a.mid"
+    task.drawn = lambda model, options: iter([36, 256 + 99])
+    options = PerformingOptions(1.0, output=str(file))
+    assert len(list(task.continuation(None, options, [].append))) == 2
+    (score,) = (item for item in task.show(None) if isinstance(item, Score))
+    for content in (file.read_bytes(), score.content):
+        is_drum = not read_midi("a.mid", content, skip_drums=True)
+        assert is_drum == (data == "groove")
+        assert [note[:3] for note in read_midi("a.mid", content)] == [(0.0, 1.0, 36)]
 
 
 def test_a_performance_that_ends_early_says_so(path):

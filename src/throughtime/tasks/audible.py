@@ -74,7 +74,13 @@ def _check_file(file: Path, endings: Sequence[str]) -> None:
         raise ValueError(f"--output: expected a file in a folder that exists, but {place}.")
 
 
-def write_music(options: OutputOptions, parts: Sequence[Sequence[Note]], seconds: float) -> str:
+def write_music(
+    options: OutputOptions,
+    parts: Sequence[Sequence[Note]],
+    seconds: float,
+    *,
+    is_drums: bool = False,
+) -> str:
     """Writes notes into a file, as its ending says, and returns a sentence on it.
 
     A sound is measured as it is written: its length, its peak, clipped samples, silences.
@@ -83,17 +89,19 @@ def write_music(options: OutputOptions, parts: Sequence[Sequence[Note]], seconds
         options: the file, ``.mid`` or ``.wav``, and how a sound is played.
         parts: the notes of each part; each is a track of a MIDI file.
         seconds: the duration of the music.
+        is_drums: whether the keys are the drums of a kit.
     """
     file = Path(options.output or "").expanduser()
     number = sum(map(len, parts))
     what = f"{file}: {number:,} {'note' if number == 1 else 'notes'}"
     if not options.is_sound:
-        file.write_bytes(midi_of_parts(parts, str(file)))
+        file.write_bytes(midi_of_parts(parts, str(file), is_drums=is_drums))
         return f"{what}, {seconds:.1f} s."
     if options.sound_font is None:
         sound = synthesise(_together(parts), seconds)
     else:
-        sound = played_by_fluidsynth(midi_of_parts(parts, str(file)), options.sound_font)
+        midi = midi_of_parts(parts, str(file), is_drums=is_drums)
+        sound = played_by_fluidsynth(midi, options.sound_font)
     file.write_bytes(wav_bytes(sound))
     return f"{what}, {measures(sound)}."
 
@@ -103,7 +111,12 @@ def _together(parts: Sequence[Sequence[Note]]) -> list[Note]:
 
 
 def shown_music(
-    parts: Sequence[Sequence[Note]], seconds: float, frame_seconds: float, title: str = ""
+    parts: Sequence[Sequence[Note]],
+    seconds: float,
+    frame_seconds: float,
+    title: str = "",
+    *,
+    is_drums: bool = False,
 ) -> list[Shown]:
     """The piano roll, the sound and the MIDI file of notes.
 
@@ -112,6 +125,7 @@ def shown_music(
         seconds: the duration of the music.
         frame_seconds: the duration of a column of the piano roll.
         title: what the music is; it stands before the number of notes.
+        is_drums: whether the keys are the drums of a kit.
     """
     notes = _together(parts)
     sound = torch.from_numpy(synthesise(notes, seconds))
@@ -119,7 +133,7 @@ def shown_music(
     return [
         _picture(notes, frame_seconds),
         Sound(sound, RATE, title),
-        Score(midi_of_parts(parts), "mid", title),
+        Score(midi_of_parts(parts, is_drums=is_drums), "mid", title),
     ]
 
 

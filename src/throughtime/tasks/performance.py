@@ -168,6 +168,11 @@ class PerformanceTask(NextTokenTask):
         check_unchanged(self.name, "the pieces", pieces.name, pieces.fingerprint(), self._assets)
         return pieces
 
+    @property
+    def is_drums(self) -> bool:
+        """Whether the keys are the drums of a kit."""
+        return self.config.data == "groove"
+
     def new_assets(self) -> dict[str, Any]:
         pieces = self.performances
         return {
@@ -181,7 +186,7 @@ class PerformanceTask(NextTokenTask):
         return split_of(self.name, self.performances.name, self.performances.splits, split)
 
     def check(self) -> None:
-        if self.config.data == "groove" and self.config.transpose:
+        if self.is_drums and self.config.transpose:
             raise ValueError(
                 f"--transpose {self.config.transpose}: the keys of groove are the drums of a kit, "
                 "so a moved excerpt would be played on other drums. Leave it out."
@@ -249,7 +254,9 @@ class PerformanceTask(NextTokenTask):
     def show(self, model: nn.Module) -> list[Shown]:
         options = PerformingOptions(self.config.sample_seconds, longest=_SHOWN_EVENTS, seed=0)
         notes = notes_of_events(self.drawn(model, options))
-        return shown_music([notes], _end_of(notes), _COLUMN_SECONDS) if notes else []
+        if not notes:
+            return []
+        return shown_music([notes], _end_of(notes), _COLUMN_SECONDS, is_drums=self.is_drums)
 
     def continuation(
         self, model: nn.Module, options: PerformingOptions, say: Callable[[str], None] = _log.info
@@ -272,7 +279,7 @@ class PerformanceTask(NextTokenTask):
                 for note in notes_of_events(events)
                 if note.start < end
             ]
-            say(write_music(options, [notes], end))
+            say(write_music(options, [notes], end, is_drums=self.is_drums))
 
     # The lens.
 

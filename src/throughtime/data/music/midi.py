@@ -200,22 +200,30 @@ def midi_bytes(notes: Sequence[Note], where: str = "midi_bytes") -> bytes:
     return midi_of_parts([notes], where)
 
 
-def midi_of_parts(parts: Sequence[Sequence[Note]], where: str = "midi_of_parts") -> bytes:
+def midi_of_parts(
+    parts: Sequence[Sequence[Note]], where: str = "midi_of_parts", *, is_drums: bool = False
+) -> bytes:
     """A MIDI file with a track for the notes of each part, which :func:`read_parts` reads again.
 
     It is of type 1 if there are several parts; see :func:`midi_bytes`.
+
+    Args:
+        parts: the notes of each part.
+        where: the name of the file, for messages.
+        is_drums: whether the keys are the drums of a kit; all parts are then on channel 10.
 
     Raises:
         ValueError: if there are more parts than channels, of which one is for drums.
     """
     mido = _mido(where)
-    if len(parts) > len(_CHANNELS):
+    channels = (_DRUMS,) * len(parts) if is_drums else _CHANNELS
+    if len(parts) > len(channels):
         raise ValueError(
             f"{where}: expected at most {len(_CHANNELS)} parts, one for each channel of MIDI, got "
             f"{len(parts)}."
         )
     tracks = [
-        _written(mido, notes, channel) for notes, channel in zip(parts, _CHANNELS, strict=False)
+        _written(mido, notes, channel) for notes, channel in zip(parts, channels, strict=False)
     ]
     tracks[0].insert(0, mido.MetaMessage("set_tempo", tempo=_TEMPO))
     kind = 0 if len(tracks) == 1 else 1
