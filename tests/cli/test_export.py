@@ -32,7 +32,18 @@ def runs(tmp_path_factory):
         "char-lm": trained(folder, "char-lm", "--data", folder / "text.py", "--num_steps", 10),
         "memory": trained(folder, "memory", "--problem", "parity", "--length", 3),
         "addition": trained(
-            *(folder, "addition", "--num_pairs", 60, "--num_test", 20, "--digits", 2)
+            *(
+                folder,
+                "addition",
+                "--network",
+                "two",
+                "--num_pairs",
+                60,
+                "--num_test",
+                20,
+                "--digits",
+                2,
+            )
         ),
     }
 
@@ -116,7 +127,8 @@ def test_an_encoder_and_a_decoder_are_two_onnx_files(runs, said, tmp_path):
         for end in ("encoder", "decoder")
     )
     outputs = [o.name for o in decoder.get_outputs()]
-    for ids, _ in task.ids("test")[:5]:
+    for pair in task.ids("test")[:5]:
+        ids = list(pair[0])
         memory = encoder.run(None, {"tokens": np.array([ids]), "lengths": np.int32([len(ids)])})
         feed = dict(zip([o.name for o in encoder.get_outputs()], memory, strict=True))
         token, target = np.array([model.bos]), []
