@@ -39,7 +39,8 @@ class Stream:
             the module does.
 
     Shapes:
-        step: x and y (B, …), one time step. read: sequences in the module's layout.
+        step: x and y (B, …), one time step. read: sequences in the module's layout. A layer also
+            reads one sequence without a batch: x (I,) and y (H,), or sequences (T, I).
 
     >>> from throughtime.layers import LSTM
     >>> stream = LSTM(3, 5).stream()
@@ -92,7 +93,9 @@ class Stream:
             if y is not None:
                 return y
             self._check_may_call(x, inputs, is_step=True)
-        time = 1 if self.batch_first else 0
+        # A layer, unlike a model of tokens, also reads sequences (T, I) without a batch.
+        is_single = x.dim() == 1 and hasattr(self.module, "input_size")
+        time = 1 if self.batch_first and not is_single else 0
         if inputs is not None:
             inputs = {name: value.unsqueeze(time) for name, value in inputs.items()}
         return self._call(x.unsqueeze(time), inputs).squeeze(time)
