@@ -20,13 +20,15 @@ T, ROWS, H = 1000, 16, 6
 AMPLIFYING = {
     "antisymmetric": "its state matrix turns errors and does not damp them, so that they add up",
     "antisymmetric-gated": "likewise",
+    "gru-layer-norm": "it divides by the deviation of a row of six units, which may be near zero",
     "br": "it has two stable states, and leaves the threshold between them by what rounding adds",
 }
 """Cells in which the rounding of one step decides how far a sequence ends from the double result.
 
-Of the same file, the ratio of its error to that of the float32 layer is from 0.4 to 12 in single
-sequences, and that of the geometric means over 16 sequences from 0.7 to 1.5 (six draws of weights,
-three compilers). So their errors are compared by these means, and not by the largest ones.
+Of the same file, the ratio of its largest error to that of the float32 layer is from 0.3 to 3.5
+over 16 sequences, and up to 12 over four; that of the geometric means over 16 is from 0.7 to 1.5
+(six draws of weights, three compilers). So their errors are compared by these means, and not by
+the largest ones.
 """
 
 
@@ -37,9 +39,10 @@ def name_of(cell, weights):
 @pytest.fixture(scope="module")
 def results():
     """For each cell the layer, the input, and the outputs of the reference in both types."""
-    torch.manual_seed(0)
     layers = {}
     for cell in tt.cells.names():
+        # Anew for each cell, so that a new cell in the registry changes nothing for the others.
+        torch.manual_seed(0)
         # The weights are drawn in float32, so that both types have the same ones.
         layer = bounded(tt.Recurrent(cell, 3, H, num_layers=2)).double().eval()
         layer.backend = "reference"

@@ -268,6 +268,39 @@ def test_a_batch_after_one_sequence_is_refused_as_by_the_layer():
     assert stream.step(torch.randn(3)).shape == (5,)
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_a_caller_that_keeps_the_states_goes_on_from_any(cell, backend):
+    layer = tt.Recurrent(cell, 3, 5, backend=backend, dtype=torch.float64)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    whole, last = layer(x)
+    stream, state, states, outputs = layer.stream(), None, [], []
+    for v in x:
+        y, state = stream.advance(v, state)
+        outputs.append(y)
+        states.append(state)
+    torch.testing.assert_close(torch.stack(outputs), whole.detach())
+    for ours, theirs in zip(states_of(state), states_of(last), strict=True):
+        torch.testing.assert_close(ours, theirs.detach())
+    torch.testing.assert_close(stream.advance(x[2], states[1])[0], outputs[2])
+    # A step, a reset and a written state are not passed over.
+    y, state = stream.advance(x[0], None)
+    torch.testing.assert_close(y, outputs[0])
+    stream.step(x[3])
+    torch.testing.assert_close(stream.advance(x[1], state)[0], outputs[1])
+    y, state = stream.advance(x[0], None)
+    stream.reset(torch.tensor([True, False]))
+    torch.testing.assert_close(stream.advance(x[1], state)[0], outputs[1])
+    y, state = stream.advance(x[0], None)
+    for part in states_of(state):
+        part.zero_()
+    torch.testing.assert_close(stream.advance(x[0], state)[0], outputs[0])
+    # Another number of rows.
+    one = [s[:, :1] for s in states_of(states[0])]
+    y, _ = stream.advance(x[1, :1], one[0] if cell == "gru" else tuple(one))
+    torch.testing.assert_close(y, outputs[1][:1])
+
+
 def test_a_matrix_lstm_reads_one_sequence_step_by_step():
     layer = tt.MatrixLSTM(3, 4, batch_first=True)
     x = torch.randn(5, 3)

@@ -21,9 +21,9 @@ from throughtime.layers.evaluation import records_gradients
 from throughtime.layers.incoming import prepared
 from throughtime.layers.planning import Network, Planned, fits, planned
 
-__all__ = ["Live"]
+__all__ = ["MOST_ROWS", "Live"]
 
-_MOST_ROWS = 16
+MOST_ROWS = 16
 """The largest batch that a plan runs. It uses one thread; more rows are done sooner by several."""
 
 _MOST_STEPS = 64
@@ -70,6 +70,25 @@ class Live:
         self.has_states = False
         states = self._memory.states
         return tuple(s.squeeze(1) for s in states) if self.is_single else tuple(states)
+
+    def copied_states(self) -> tuple[Tensor, ...]:
+        """Copies of the states, which stay here; see :meth:`take_states`."""
+        states = self.take_states()
+        self.has_states = True
+        return states
+
+    def replace_states(self, state: Any) -> bool:
+        """Goes on from another state of as many rows; returns whether it has such states.
+
+        Unlike at the beginning of a sequence, the bytes of the weights are not compared.
+        """
+        known, memory = self._planned, self._memory
+        if not self.has_states or self.is_single or known is None or memory is None:
+            return False
+        if memory.plan is not known.plan or not fits(state, known, memory.rows):
+            return False
+        memory.states = (state,) if isinstance(state, Tensor) else state
+        return True
 
     def reset_rows(self, rows: Tensor) -> None:
         """Sets rows back to their initial state; see :meth:`with_rows_reset`."""
@@ -264,10 +283,10 @@ class Live:
             steps = shape[0]
         elif not (is_step or known.batch_first):
             rows, steps = steps, rows
-        is_small = rows <= _MOST_ROWS and steps <= _MOST_STEPS
+        is_small = rows <= MOST_ROWS and steps <= _MOST_STEPS
         if rows == 0 or steps == 0 or not (is_small or self._weights is not None):
             return (
-                f"x has {rows} rows and {steps} steps (a plan runs 1 to {_MOST_ROWS} rows, and 1 "
+                f"x has {rows} rows and {steps} steps (a plan runs 1 to {MOST_ROWS} rows, and 1 "
                 f"to {_MOST_STEPS} steps in one call)"
             )
         if (inputs is not None) != known.has_inputs:
