@@ -22,6 +22,7 @@ AMPLIFYING = {
     "antisymmetric-gated": "likewise",
     "gru-layer-norm": "it divides by the deviation of a row of six units, which may be near zero",
     "br": "it has two stable states, and leaves the threshold between them by what rounding adds",
+    "nbr": "likewise",
 }
 """Cells in which the rounding of one step decides how far a sequence ends from the double result.
 
