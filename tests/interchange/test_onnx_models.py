@@ -1,15 +1,17 @@
 """Models that run step by step as ONNX files, and their check on ONNX Runtime."""
 
 import functools
+import typing
 
 import numpy as np
 import pytest
 import torch
 
 import throughtime as tt
+from throughtime import tasks
 from throughtime.interchange.onnx import save_onnx
 from throughtime.interchange.onnx.checking import check_onnx
-from throughtime.interchange.streamed import outputs_of
+from throughtime.interchange.streamed import _PARTS, _WHOLE, outputs_of
 from throughtime.models.classifier import Classifier
 from throughtime.models.cloze import Cloze
 from throughtime.models.encoder_decoder import EncoderDecoder
@@ -18,6 +20,7 @@ from throughtime.models.search import greedy_search
 from throughtime.models.tagger import Tagger
 from throughtime.models.transcriber import Transcriber
 from throughtime.models.tree_search import tree_search
+from throughtime.models.writer import Writer
 
 from .onnx_runs import session
 from .streamed_models import MODELS, REFUSED, WHOLE
@@ -243,3 +246,12 @@ def test_what_cannot_run_step_by_step_is_refused_with_the_reason(name, tmp_path)
 def test_outputs_are_those_of_the_forward_call():
     model, tokens = MODELS["tagger"]().eval(), torch.randint(9, (2, 5))
     assert torch.equal(outputs_of(model, tokens), model(tokens, [5, 5]).words)
+
+
+def test_every_model_of_a_task_is_written_or_refused_with_a_reason_of_its_own():
+    for task in map(tasks.get, tasks.names()):
+        kind = typing.get_type_hints(task.model)["return"]
+        if kind in (torch.nn.Module, Writer):
+            # Models that the settings choose; all of them stand in the tables too.
+            continue
+        assert kind in {**_PARTS, **_WHOLE}, task.name
