@@ -33,7 +33,7 @@ TOLERANCES = {"float": 1e-4, "int8": 0.05, "stream": 1e-4, "stream int8": 0.05}
 DRIVER = """
 #include "net.c"
 static net_state state;
-void begin(void) { net_init(&state); }
+int begin(const void *weights, size_t size) { return net_init(&state, weights, size); }
 void run(const float *x, float *y, int steps, int width)
 {
     int t;
@@ -47,13 +47,19 @@ class CFile:
 
     def __init__(self, layer, weights, folder):
         folder.mkdir()
-        tt.save_c(layer, folder, name="net", weights=weights)
+        # As a file of their own, because a compiler takes minutes for millions of constants.
+        tt.save_c(layer, folder, name="net", weights=weights, binary=True)
         (folder / "driver.c").write_text(DRIVER.replace("STEPS", str(STEPS)))
         words = ["gcc", "-std=c99", "-O3", "-march=native", "-shared", "-fPIC", "driver.c"]
         subprocess.run([*words, "-o", "driver.so", "-lm"], cwd=folder, check=True)
         self.library = ctypes.CDLL(str(folder / "driver.so"))
         self.width = layer.hidden_size
-        self.library.begin()
+        content = np.fromfile(folder / "net.bin", np.uint8)
+        self.weights = np.zeros(len(content) + 64, np.uint8)
+        start = -self.weights.ctypes.data % 64
+        self.weights[start : start + len(content)] = content
+        place = ctypes.c_void_p(self.weights.ctypes.data + start)
+        assert self.library.begin(place, ctypes.c_size_t(len(content))) == 0
 
     def run(self, x, steps):
         y = np.zeros((STEPS, self.width), np.float32)
