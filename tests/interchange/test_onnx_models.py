@@ -1,5 +1,6 @@
 """Models that run step by step as ONNX files, and their check on ONNX Runtime."""
 
+import errno
 import functools
 import typing
 
@@ -213,6 +214,21 @@ def test_an_encoder_of_your_own_is_refused(tmp_path):
     model = EncoderDecoder(None, 8, hidden_size=6, encoder=Mine())
     with pytest.raises(ValueError, match="the encoder is a Mine of your own"):
         save_onnx(model, tmp_path / "a.onnx")
+
+
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"before")
+
+    def full(self, content):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left on device.*a\.onnx"):
+        save_onnx(tt.GRU(3, 4), path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
+    assert path.read_bytes() == b"before"
 
 
 @pytest.mark.parametrize("pooling", ["mean", "largest"])
