@@ -248,11 +248,16 @@ def planned(
     return known
 
 
-def fits(state: Any, known: Planned, rows: int) -> bool:
-    """Whether a state of the module can be that of a plan; if not, the module raises the error."""
+def fits(state: Any, known: Planned, rows: int | None) -> bool:
+    """Whether a state of the module can be that of a plan; if not, the module raises the error.
+
+    Args:
+        rows: the size of the batch; None for one sequence without a batch.
+    """
     layer = known.network.recurrent
     states = (state,) if isinstance(state, Tensor) else state
-    expected = [(layer.num_layers, rows, size) for size in layer.state_sizes.values()]
+    batch = () if rows is None else (rows,)
+    expected = [(layer.num_layers, *batch, size) for size in layer.state_sizes.values()]
     return (
         isinstance(states, (tuple, list))
         and len(states) == len(expected)
