@@ -232,4 +232,5 @@ class Live:
                 return f"the state has {self._memory.rows} rows"
             # The states were those of another plan; the module may have other layers now.
             state = None if self._memory.plan is known.plan else self._memory.states
-        return "" if state is None or fits(state, known, rows) else "the state does not fit"
+        is_fitting = state is None or fits(state, known.network.recurrent, rows)
+        return "" if is_fitting else "the state does not fit"

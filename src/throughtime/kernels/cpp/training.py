@@ -12,7 +12,6 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
 from throughtime.kernels.cpp import gemm
@@ -59,6 +58,7 @@ class TrainingPlan:
         reverse: whether time runs from the last step to the first.
 
     Attributes:
+        cell: the cell, whose matrices are blocks of W and R.
         output: the name of the kept array of the output.
         most_rows: the most rows, over all steps, of a call. A longer call is run in chunks, so
             that the products of a chunk are still in the cache when the kernel reads them.
@@ -67,7 +67,7 @@ class TrainingPlan:
     @lasting()
     def __init__(self, kernel: Kernel, features: int, units: int, reverse: bool) -> None:
         self._kernel, self._units, self._reverse = kernel, units, reverse
-        self.output = kernel.forward_code.output
+        self.cell, self.output = kernel.program.cell, kernel.forward_code.output
         self._width = width(units)
         program = kernel.program
         self._num_states = len(program.states)
@@ -149,9 +149,7 @@ class TrainingPlan:
         self._memory += [memory, library]
         functions = (library.run, library.pack, library.packed_size, library.partials_size)
         addresses = (ctypes.cast(function, ctypes.c_void_p).value for function in functions)
-        return Direction(
-            *addresses, len(source.arrays), ctypes.addressof(memory), source.spilled
-        )
+        return Direction(*addresses, len(source.arrays), ctypes.addressof(memory), source.spilled)
 
     def _source(self, source: Source, name: str) -> SourceFields:
         """Which memory an array of a kernel is."""
@@ -259,15 +257,15 @@ class TrainingPlan:
             seed: the seed of the random numbers that the cell draws.
 
         Returns:
-            The output (T, B, H), the last states (B, H), and the arrays for :meth:`backward` in
+            The output (T, B, H), the last states (1, B, H), and the arrays for :meth:`backward` in
             one tensor. They share no memory.
         """
         x = tensors[0]
         assert x is not None
         (T, B, _), H, empty = x.shape, self._units, x.new_empty
         kept = on_large_pages(empty((self._size(T, B),)))
-        y, last = empty((T, B, H)), [empty((B, H)) for _ in range(self._num_states)]
-        contiguous = [None if t is None else t.contiguous() for t in tensors]
+        y, last = empty((T, B, H)), [empty((1, B, H)) for _ in range(self._num_states)]
+        contiguous = [_dense(t) for t in tensors]
         results = (*contiguous, kept, y, *last)
         self._run(self._code.forward, T, B, seed, [_address(t) for t in results])
         return y, last, kept
@@ -294,10 +292,10 @@ class TrainingPlan:
         assert x is not None
         T, B, _ = x.shape
         assert kept.numel() == self._size(T, B), kept.shape
-        contiguous = [None if t is None else t.contiguous() for t in tensors]
+        contiguous = [_dense(t) for t in tensors]
         if d_output is not None:
             d_output = d_output.resolve_neg()
-        d_last = [None if d is None else d.resolve_neg().contiguous() for d in d_last]
+        d_last = [_dense(d) for d in d_last]
         gradients = [
             on_large_pages(t.new_empty(t.shape)) if is_needed and t is not None else None
             for t, is_needed in zip(tensors, are_needed, strict=True)
@@ -363,6 +361,13 @@ def _place(program, value) -> int:
 def _entering(slot, tensor: int) -> list[str | None]:
     """The blocks of W, or those of R, that enter a slot."""
     return [slot.gate] if tensor == _BIAS_IH else [name for _, name in slot.pairs]
+
+
+def _dense(tensor: Tensor | None) -> Tensor | None:
+    """The tensor in memory that code can read from its address on."""
+    if tensor is None or (tensor.is_contiguous() and not tensor.is_neg()):
+        return tensor
+    return tensor.resolve_neg().contiguous()
 
 
 def _address(tensor: Tensor | None) -> int:
