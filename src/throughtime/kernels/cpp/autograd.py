@@ -283,6 +283,8 @@ def _derived_again(
     They can be differentiated again, and other code can intercept their computation.
     """
     form, (T, B, _) = ctx.form, tensors[0].shape
+    # The last states of a plan have a dimension for the layers.
+    gradients = (gradients[0], *(None if d is None else d.squeeze(0) for d in gradients[1:]))
     H = tensors[form.places_of_weights.stop - _NUM_VARYING].shape[-1]
     varying, of_input = (None, None, seed), ctx.needs_input_grad[_NUM_VARYING]
     if has_tangent((*tensors, *gradients)) or is_batched(gradients):
@@ -302,7 +304,7 @@ def _derived_again(
 def apply_plan(
     plan: TrainingPlan, form: Form, seed: Tensor | None, tensors: Sequence[Tensor | None]
 ) -> tuple[Tensor, ...]:
-    """Runs a training step by a plan; returns the output and the last states.
+    """Runs a training step by a plan; returns the output (T, B, H) and the last states (1, B, H).
 
     No transform of PyTorch, tracer or dispatch mode may be active.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from throughtime.checks import ShapeError
 from throughtime.kernels.cpp import gemm
 from throughtime.kernels.cpp.emit import Source
 from throughtime.kernels.cpp.forward import STORAGE
@@ -67,11 +68,15 @@ class TrainingPlan:
     @lasting()
     def __init__(self, kernel: Kernel, features: int, units: int, reverse: bool) -> None:
         self._kernel, self._units, self._reverse = kernel, units, reverse
-        self.cell, self.output = kernel.program.cell, kernel.forward_code.output
-        self._width = width(units)
-        program = kernel.program
+        self.output = kernel.forward_code.output
+        self._width, self._features = width(units), features
+        program, cell = kernel.program, kernel.program.cell
+        gates, blocks = len(cell.gates) * units, len(cell.recurrent_block_names) * units
+        vectors = [(gates,), (len(cell.recurrent_bias_names) * units,)]
+        vectors += [(units,)] * len(cell.parameter_specs)
+        self._shapes = [(gates, features), (blocks, units), *vectors]
         self._num_states = len(program.states)
-        self._num_parameters = len(program.cell.parameter_specs)
+        self.cell, self._num_parameters = cell, len(cell.parameter_specs)
         self._memory: list[object] = []
         self.kept = list(self._kept_arrays())
         bytes_of_a_row = len(program.slots) * self._width * kernel.dtype.itemsize
@@ -291,7 +296,7 @@ class TrainingPlan:
         x = tensors[0]
         assert x is not None
         T, B, _ = x.shape
-        assert kept.numel() == self._size(T, B), kept.shape
+        self._check(tensors, kept)
         contiguous = [_dense(t) for t in tensors]
         if d_output is not None:
             d_output = d_output.resolve_neg()
@@ -305,6 +310,29 @@ class TrainingPlan:
         values += [*strides, *map(_address, d_last), *map(_address, gradients)]
         self._run(self._code.backward, T, B, seed, values)
         return gradients
+
+    def _check(self, tensors: Sequence[Tensor | None], kept: Tensor) -> None:
+        """Raises unless the tensors can be those of a forward call.
+
+        The code reads them by their addresses, and hooks on saved tensors may have replaced them.
+        """
+        x = tensors[0]
+        assert x is not None
+        T, B, _ = x.shape
+        num_inputs = len(tensors) - 1 - len(self._shapes) - self._num_states
+        shapes = [(T, B, self._features), *self._shapes]
+        shapes += [(B, self._units)] * self._num_states + [(T, B, self._units)] * num_inputs
+        arguments = [*zip(tensors, shapes, strict=True), (kept, (self._size(T, B),))]
+        for place, (tensor, shape) in enumerate(arguments):
+            if tensor is not None and (
+                tensor.shape != shape or tensor.dtype is not x.dtype or not tensor.is_cpu
+            ):
+                raise ShapeError(
+                    f"{self.cell.title}: expected the saved tensor {place} of the forward call, "
+                    f"of shape {shape} and {x.dtype} on the CPU, got {tuple(tensor.shape)} and "
+                    f"{tensor.dtype} on {tensor.device}. Hooks on saved tensors must return equal "
+                    f"tensors."
+                )
 
     def _run(self, function, T: int, B: int, seed: int, addresses: list[int]) -> None:
         most = gemm.num_threads()
