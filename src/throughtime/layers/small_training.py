@@ -7,9 +7,10 @@ call whether it still holds. The weights are read in each call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,20 +84,14 @@ class SmallTraining:
             bound = self._bound = _Bound(layer, x, describe().refusal)
         if bound.runs is None or x.dtype is not bound.dtype or T * B > bound.most_rows:
             return None
-        layout = Layout(layer.batch_first)
-        x = layout.time_first(x.resolve_neg())
-        state = bound.initial(x, layout) if hx is None else (hx,) if isinstance(hx, Tensor) else hx
-        incoming = Incoming(x, None, None, layout, tuple(state), ())
-
-        def run(x: Tensor, number: int, direction: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-            return bound.run(incoming, x, number, direction)
-
-        output, last = through(x, run)
+        x = bound.layout.time_first(x.resolve_neg() if x.is_neg() else x)
+        state = bound.initial(x) if hx is None else (hx,) if isinstance(hx, Tensor) else hx
+        output, last = through(x, partial(bound.run, state))
         # A projection leaves views of wider rows.
         if layer.proj_size:
             output = output.contiguous()
         are_whole = layer.num_layers * layer.num_directions == 1 and not layer.proj_size
-        return layout.restored(output), [r[0] if are_whole else torch.cat(r) for r in last]
+        return bound.layout.restored(output), [r[0] if are_whole else torch.cat(r) for r in last]
 
 
 @dataclass(frozen=True)
@@ -141,14 +136,15 @@ class _Bound:
 
     Attributes:
         runs: the run of each layer and direction; None if compiled kernels do not run all of them.
-        dtype: the dtype of the weights.
+        dtype, layout: the dtype of the weights, and the layout of sequences.
         most_rows: the most rows, over all steps, of a call.
     """
 
     def __init__(self, layer: Stack, x: Tensor, why: str) -> None:
         self._layer, self._spec, self._mode = layer, layer.spec, layer.training
         self._key = cell_key(layer.equations)
-        self.dtype = layer.dtype
+        self._draws = bool(layer.equations.drawn_inputs)
+        self.dtype, self.layout = layer.dtype, Layout(layer.batch_first)
         self._weights: list[_Weight] = []
         self._initial: dict[int, tuple[Tensor, ...]] = {}
         self.most_rows = 0
@@ -177,9 +173,8 @@ class _Bound:
         # Inputs with a default and save="states" are left to the usual way.
         if why or layer.cell.given_inputs or layer.save != "gates":
             return None
-        layout = Layout(layer.batch_first)
-        first = layout.time_first(x)
-        incoming = Incoming(first, None, None, layout, self.initial(first, layout), ())
+        first = self.layout.time_first(x)
+        incoming = Incoming(first, None, None, self.layout, self.initial(first), ())
         # weight_drop draws random numbers; a call draws them again.
         keeps_generator = torch.random.fork_rng([]) if layer._drops_weights else nullcontext()
         with keeps_generator:
@@ -206,7 +201,7 @@ class _Bound:
         suffix = layer._suffixes(number)[direction]
         features = layer._shapes[f"weight_ih{suffix}"][1]
         x = incoming.x.new_zeros(()).expand(*incoming.x.shape[:2], features)
-        seed = torch.zeros((), dtype=torch.int64) if layer.equations.drawn_inputs else None
+        seed = torch.zeros((), dtype=torch.int64) if self._draws else None
         return layer._call(incoming, x, number, direction, seed)
 
     def _run_of(self, call: Call, suffix: str) -> _Run:
@@ -241,29 +236,37 @@ class _Bound:
         self._weights += weights
         return tuple(named.values())
 
-    def initial(self, x: Tensor, layout: Layout) -> tuple[Tensor, ...]:
-        """The initial states of a call without ``hx``."""
+    def initial(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The initial states of a call without ``hx``; x is (T, B, I)."""
         if self._spec.learned_state:
-            return initial(self._layer, x, None, layout)
+            return initial(self._layer, x, None, self.layout)
         rows = x.shape[1]
-        if rows not in self._initial:
-            self._initial = {rows: initial(self._layer, x, None, layout)}
-        return self._initial[rows]
+        state = self._initial.get(rows)
+        if state is None:
+            state = initial(self._layer, x, None, self.layout)
+            self._initial = {rows: state}
+        return state
 
     def run(
-        self, incoming: Incoming, x: Tensor, number: int, direction: int
+        self, state: Sequence[Tensor], x: Tensor, number: int, direction: int
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Runs one layer in one direction; see :data:`RunLayer`."""
+        """Runs one layer in one direction.
+
+        Args:
+            state: the initial states of all layers, each (L*D, B, size).
+            x, number, direction: see :data:`RunLayer`.
+        """
         layer = self._layer
         assert self.runs is not None
         run = self.runs[number][direction]
-        seed = new_seed(x.device) if layer.equations.drawn_inputs else None
+        seed = new_seed(x.device) if self._draws else None
         if run.weights is None:
+            incoming = Incoming(x, None, None, self.layout, tuple(state), ())
             call = layer._call(incoming, x, number, direction, seed)
             cell = run.plan.cell
             tensors = fold(call, cell, folds_of(cell)).tensors
         else:
-            row = number * layer.num_directions + direction
-            tensors = (x, *run.weights, *(s[row] for s in incoming.state))
+            row = number * self._spec.num_directions + direction
+            tensors = (x, *run.weights, *[s[row] for s in state])
         output, *states = apply_plan(run.plan, run.form, seed, tensors)
         return output, tuple(states)

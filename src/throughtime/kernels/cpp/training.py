@@ -9,7 +9,9 @@ read in each call, so a plan is independent of them.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
@@ -33,6 +35,8 @@ __all__ = ["Kept", "TrainingPlan"]
 
 _BIAS_IH, _BIAS_HH, _PARAMETER = 3, 4, 5
 """The positions of both biases, and of the first parameter, in ``Call.tensors``."""
+_ONE_THREAD = (1, 1, 1, 1)
+"""Groups and members of both directions."""
 _BYTES_OF_PRODUCTS, _FEWEST_ROWS = 1 << 22, 1024
 
 
@@ -48,6 +52,21 @@ class Kept(NamedTuple):
     name: str
     values: int
     state: int
+
+
+class _Sizes(NamedTuple):
+    """The sizes of a call.
+
+    Args:
+        steps, rows: T, B.
+        kept: the shape of the kept arrays.
+        shapes: the shapes of the tensors in the order of ``Call.tensors``, and of the kept arrays.
+    """
+
+    steps: int
+    rows: int
+    kept: tuple[int]
+    shapes: list[tuple[int, ...]]
 
 
 class TrainingPlan:
@@ -84,6 +103,7 @@ class TrainingPlan:
         self._code = code_of(STORAGE[kernel.dtype])
         self._fields = self._filled(features)
         self._address = ctypes.addressof(self._fields)
+        self._sizes = lru_cache(16)(self._sizes_of)
         self._arrays: dict[int, type[ctypes.Array[ctypes.c_int64]]] = {}
 
     # What follows from the cell and the sizes.
@@ -268,11 +288,13 @@ class TrainingPlan:
         x = tensors[0]
         assert x is not None
         (T, B, _), H, empty = x.shape, self._units, x.new_empty
-        kept = on_large_pages(empty((self._size(T, B),)))
+        sizes = self._sizes(T, B)
+        addresses, copies = self._addresses(tensors, sizes)
+        kept = on_large_pages(empty(sizes.kept))
         y, last = empty((T, B, H)), [empty((1, B, H)) for _ in range(self._num_states)]
-        contiguous = [_dense(t) for t in tensors]
-        results = (*contiguous, kept, y, *last)
-        self._run(self._code.forward, T, B, seed, [_address(t) for t in results])
+        addresses += [kept.data_ptr(), y.data_ptr(), *[state.data_ptr() for state in last]]
+        self._run(self._code.forward, sizes, seed, addresses)
+        del copies
         return y, last, kept
 
     def backward(
@@ -296,66 +318,80 @@ class TrainingPlan:
         x = tensors[0]
         assert x is not None
         T, B, _ = x.shape
-        self._check(tensors, kept)
-        contiguous = [_dense(t) for t in tensors]
+        sizes = self._sizes(T, B)
+        addresses, copies = self._addresses((*tensors, kept), sizes)
+        strides = (0, 0, 0)
         if d_output is not None:
-            d_output = d_output.resolve_neg()
-        d_last = [_dense(d) for d in d_last]
+            d_output, strides = d_output.resolve_neg(), d_output.stride()
+        d_last = [None if d is None else d.resolve_neg().contiguous() for d in d_last]
         gradients = [
             on_large_pages(t.new_empty(t.shape)) if is_needed and t is not None else None
             for t, is_needed in zip(tensors, are_needed, strict=True)
         ]
-        strides = (0, 0, 0) if d_output is None else d_output.stride()
-        values = [_address(t) for t in (*contiguous, kept.contiguous(), d_output)]
-        values += [*strides, *map(_address, d_last), *map(_address, gradients)]
-        self._run(self._code.backward, T, B, seed, values)
+        addresses += [0 if d_output is None else d_output.data_ptr(), *strides]
+        addresses += [0 if t is None else t.data_ptr() for t in (*d_last, *gradients)]
+        self._run(self._code.backward, sizes, seed, addresses)
+        del copies
         return gradients
 
-    def _check(self, tensors: Sequence[Tensor | None], kept: Tensor) -> None:
-        """Raises unless the tensors can be those of a forward call.
+    def _addresses(
+        self, tensors: Sequence[Tensor | None], sizes: _Sizes
+    ) -> tuple[list[int], list[Tensor]]:
+        """The addresses of tensors, and copies of those that are not contiguous.
 
-        The code reads them by their addresses, and hooks on saved tensors may have replaced them.
+        Raises:
+            ShapeError: if a tensor is not as the code reads it.
         """
-        x = tensors[0]
-        assert x is not None
-        T, B, _ = x.shape
-        num_inputs = len(tensors) - 1 - len(self._shapes) - self._num_states
-        shapes = [(T, B, self._features), *self._shapes]
-        shapes += [(B, self._units)] * self._num_states + [(T, B, self._units)] * num_inputs
-        arguments = [*zip(tensors, shapes, strict=True), (kept, (self._size(T, B),))]
-        for place, (tensor, shape) in enumerate(arguments):
-            if tensor is not None and (
-                tensor.shape != shape or tensor.dtype is not x.dtype or not tensor.is_cpu
-            ):
+        addresses, copies, dtype = [], [], self._kernel.dtype
+        for tensor, shape in zip(tensors, sizes.shapes, strict=False):
+            if tensor is None:
+                addresses.append(0)
+                continue
+            if tensor.shape != shape or tensor.dtype is not dtype or not tensor.is_cpu:
                 raise ShapeError(
-                    f"{self.cell.title}: expected the saved tensor {place} of the forward call, "
-                    f"of shape {shape} and {x.dtype} on the CPU, got {tuple(tensor.shape)} and "
-                    f"{tensor.dtype} on {tensor.device}. Hooks on saved tensors must return equal "
-                    f"tensors."
+                    f"{self.cell.title}: expected a tensor of shape {shape} and {dtype} on the "
+                    f"CPU, got {tuple(tensor.shape)} and {tensor.dtype} on {tensor.device}. Hooks "
+                    f"on saved tensors must return equal tensors."
                 )
+            if not tensor.is_contiguous() or tensor.is_neg():
+                tensor = tensor.resolve_neg().contiguous()
+                copies.append(tensor)
+            addresses.append(tensor.data_ptr())
+        return addresses, copies
 
-    def _run(self, function, T: int, B: int, seed: int, addresses: list[int]) -> None:
-        most = gemm.num_threads()
-        groups, members = (1, 1), (1, 1)
+    def _sizes_of(self, T: int, B: int) -> _Sizes:
+        """The sizes of a call of T steps and B rows."""
+        kept = sum(T * one.values + (one.state >= 0) for one in self.kept) * B * self._width
+        num_further = len(self.cell.given_inputs)
+        shapes = [(T, B, self._features), *self._shapes]
+        shapes += [(B, self._units)] * self._num_states + [(T, B, self._units)] * num_further
+        return _Sizes(T, B, (kept,), [*shapes, (kept,)])
+
+    @staticmethod
+    def _split(source: Source, rows: int, width: int, size: int, most: int) -> tuple[int, int]:
+        arguments = (tuple(source.widths), tuple(source.products), size, 64 // size, most)
+        return split(rows, width, *arguments)
+
+    def _run(
+        self, function: Callable[..., int], sizes: _Sizes, seed: int, addresses: list[int]
+    ) -> None:
+        """Calls the code; raises a MemoryError if it has no memory."""
+        most, threads = gemm.num_threads(), _ONE_THREAD
         if most > 1:
-            kernel, size = self._kernel, self._kernel.dtype.itemsize
-            splits = [
-                split(B, self._width, tuple(s.widths), tuple(s.products), size, 64 // size, most)
-                for s in (kernel.forward_code.source, kernel.backward_code.source)
-            ]
-            groups, members = zip(*splits, strict=True)
-        values = (T, B, seed, most, *groups, *members, *addresses)
+            kernel = self._kernel
+            sources = (kernel.forward_code.source, kernel.backward_code.source)
+            arguments = (sizes.rows, self._width, kernel.dtype.itemsize, most)
+            splits = [self._split(source, *arguments) for source in sources]
+            threads = tuple(chain.from_iterable(zip(*splits, strict=True)))
+        values = (sizes.steps, sizes.rows, seed, most, *threads, *addresses)
         count = len(values)
         kind = self._arrays.get(count)
         if kind is None:
             kind = self._arrays.setdefault(count, ctypes.c_int64 * count)
         if function(self._address, kind(*values)):
-            raise MemoryError(f"no memory for a training step of {T} steps and {B} rows.")
-
-    def _size(self, T: int, B: int) -> int:
-        """The number of elements of the kept arrays."""
-        steps = sum(T * one.values + (one.state >= 0) for one in self.kept)
-        return steps * B * self._width
+            raise MemoryError(
+                f"no memory for a training step of {sizes.steps} steps and {sizes.rows} rows."
+            )
 
     def names_of_operator(self, T: int, B: int) -> list[str]:
         """The names of the kept arrays in the order in which the operators take them."""
@@ -389,14 +425,3 @@ def _place(program, value) -> int:
 def _entering(slot, tensor: int) -> list[str | None]:
     """The blocks of W, or those of R, that enter a slot."""
     return [slot.gate] if tensor == _BIAS_IH else [name for _, name in slot.pairs]
-
-
-def _dense(tensor: Tensor | None) -> Tensor | None:
-    """The tensor in memory that code can read from its address on."""
-    if tensor is None or (tensor.is_contiguous() and not tensor.is_neg()):
-        return tensor
-    return tensor.resolve_neg().contiguous()
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
