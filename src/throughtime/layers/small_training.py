@@ -70,7 +70,7 @@ class SmallTraining:
         Returns:
             None if the call is not small, or must go another way.
         """
-        if type(x) is not Tensor or x.dim() != 3 or not torch.is_grad_enabled() or not is_plain(x):
+        if type(x) is not Tensor or x.dim() != 3 or not is_plain(x):
             return None
         time = 1 if layer.batch_first else 0
         T, B = x.shape[time], x.shape[1 - time]
