@@ -1,9 +1,11 @@
 """Small calls with gradients: a layer keeps plans for them, which read the weights in each call."""
 
 import copy
+import gc
 import io
 import pickle
 import threading
+import weakref
 
 import pytest
 import torch
@@ -352,3 +354,28 @@ def test_a_call_of_more_rows_than_a_chunk_has_is_no_small_one(ran, monkeypatch):
     assert ran == ["forward", "backward"]
     equals_the_reference(layer, sequence(T + 1, B))
     assert ran == ["forward", "backward"]
+
+
+def test_a_refused_call_does_not_end_the_plans(ran):
+    layer, x = layer_of(), sequence()
+    with pytest.raises(ValueError, match="as the weights are"):
+        layer(x.float())
+    with torch.device("meta"):
+        output, _ = layer(x)
+        (ours,) = torch.autograd.grad(output.sum(), x)
+    (expected,) = torch.autograd.grad(copy.deepcopy(layer)(x)[0].sum(), x)
+    torch.testing.assert_close(ours, expected)
+    assert ran == 2 * ["forward", "backward"]
+
+
+def test_the_plans_do_not_keep_a_layer_alive():
+    layer = layer_of()
+    step(layer, sequence())
+    weight = weakref.ref(layer.weight_hh_l0)
+    gc.collect()
+    gc.disable()
+    try:
+        del layer
+        assert weight() is None
+    finally:
+        gc.enable()

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -81,12 +82,16 @@ class SmallTraining:
         # Another thread may replace self._bound meanwhile.
         bound = self._bound
         if bound is None or not bound.is_current(layer):
+            if x.dtype is not layer.dtype:
+                return None
             bound = self._bound = _Bound(layer, x, describe().refusal)
         if bound.runs is None or x.dtype is not bound.dtype or T * B > bound.most_rows:
             return None
         x = bound.layout.time_first(x.resolve_neg() if x.is_neg() else x)
-        state = bound.initial(x) if hx is None else (hx,) if isinstance(hx, Tensor) else hx
-        output, last = through(x, partial(bound.run, state))
+        state = (hx,) if isinstance(hx, Tensor) else hx
+        if state is None:
+            state = bound.initial(layer, x)
+        output, last = through(x, partial(bound.run, layer, state))
         # A projection leaves views of wider rows.
         if layer.proj_size:
             output = output.contiguous()
@@ -141,20 +146,21 @@ class _Bound:
     """
 
     def __init__(self, layer: Stack, x: Tensor, why: str) -> None:
-        self._layer, self._spec, self._mode = layer, layer.spec, layer.training
+        # The layer keeps this object: a reference back would delay the release of its memory.
+        self._layer, self._spec, self._mode = ref(layer), layer.spec, layer.training
         self._key = cell_key(layer.equations)
         self._draws = bool(layer.equations.drawn_inputs)
         self.dtype, self.layout = layer.dtype, Layout(layer.batch_first)
         self._weights: list[_Weight] = []
         self._initial: dict[int, tuple[Tensor, ...]] = {}
         self.most_rows = 0
-        self.runs = self._runs(x, why) if x.dtype is self.dtype else None
+        self.runs = self._runs(layer, x, why)
 
     def is_current(self, layer: Stack) -> bool:
         """Whether the layer has the same options and weights as when the runs were made."""
         # A shallow copy of a layer shares this object, but not the options.
         if (
-            self._layer is not layer
+            self._layer() is not layer
             or self._spec is not layer.spec
             or self._mode is not layer.training
             or cell_key(layer.equations) != self._key
@@ -168,18 +174,17 @@ class _Bound:
                 return False
         return True
 
-    def _runs(self, x: Tensor, why: str) -> list[list[_Run]] | None:
-        layer = self._layer
+    def _runs(self, layer: Stack, x: Tensor, why: str) -> list[list[_Run]] | None:
         # Inputs with a default and save="states" are left to the usual way.
         if why or layer.cell.given_inputs or layer.save != "gates":
             return None
         first = self.layout.time_first(x)
-        incoming = Incoming(first, None, None, self.layout, self.initial(first), ())
+        incoming = Incoming(first, None, None, self.layout, self.initial(layer, first), ())
         # weight_drop draws random numbers; a call draws them again.
         keeps_generator = torch.random.fork_rng([]) if layer._drops_weights else nullcontext()
         with keeps_generator:
             calls = [
-                [self._call(incoming, number, d) for d in range(layer.num_directions)]
+                [self._call(layer, incoming, number, d) for d in range(layer.num_directions)]
                 for number in range(layer.num_layers)
             ]
             for call in (call for of_layer in calls for call in of_layer):
@@ -189,34 +194,35 @@ class _Bound:
                 if not kernel_of(call.cell, self.dtype).has_plans:
                     return None
         runs = [
-            [self._run_of(call, layer._suffixes(number)[d]) for d, call in enumerate(of_layer)]
+            [
+                self._run_of(layer, call, layer._suffixes(number)[d])
+                for d, call in enumerate(of_layer)
+            ]
             for number, of_layer in enumerate(calls)
         ]
         self.most_rows = min(run.plan.most_rows for of_layer in runs for run in of_layer)
         return runs
 
-    def _call(self, incoming: Incoming, number: int, direction: int) -> Call:
+    def _call(self, layer: Stack, incoming: Incoming, number: int, direction: int) -> Call:
         """A call of one layer whose input has the right shape, but no memory."""
-        layer = self._layer
         suffix = layer._suffixes(number)[direction]
         features = layer._shapes[f"weight_ih{suffix}"][1]
         x = incoming.x.new_zeros(()).expand(*incoming.x.shape[:2], features)
-        seed = torch.zeros((), dtype=torch.int64) if self._draws else None
+        seed = x.new_zeros((), dtype=torch.int64) if self._draws else None
         return layer._call(incoming, x, number, direction, seed)
 
-    def _run_of(self, call: Call, suffix: str) -> _Run:
-        layer = self._layer
+    def _run_of(self, layer: Stack, call: Call, suffix: str) -> _Run:
         kernel = kernel_of(call.cell, self.dtype)
         cell = kernel.program.cell
         folded = fold(call, cell, folds_of(cell))
         plan = kernel.plan(call.x.shape[2], layer.hidden_size, call.reverse)
         counts = (len(folded.weights.parameters), len(call.state), 0)
         form = Form(identity(cell), call.reverse, "gates", *counts)
-        return _Run(plan, form, self._direct(call, suffix) if folded is call else None)
+        return _Run(plan, form, self._direct(layer, call, suffix) if folded is call else None)
 
-    def _direct(self, call: Call, suffix: str) -> tuple[Tensor | None, ...] | None:
+    def _direct(self, layer: Stack, call: Call, suffix: str) -> tuple[Tensor | None, ...] | None:
         """The weights of a call if the layer has them in this form; notes where they are."""
-        layer, w = self._layer, call.weights
+        w = call.weights
         named = {
             "weight_ih": w.weight_ih,
             "weight_hh": w.weight_hh,
@@ -236,27 +242,27 @@ class _Bound:
         self._weights += weights
         return tuple(named.values())
 
-    def initial(self, x: Tensor) -> tuple[Tensor, ...]:
+    def initial(self, layer: Stack, x: Tensor) -> tuple[Tensor, ...]:
         """The initial states of a call without ``hx``; x is (T, B, I)."""
         if self._spec.learned_state:
-            return initial(self._layer, x, None, self.layout)
+            return initial(layer, x, None, self.layout)
         rows = x.shape[1]
         state = self._initial.get(rows)
         if state is None:
-            state = initial(self._layer, x, None, self.layout)
+            state = initial(layer, x, None, self.layout)
             self._initial = {rows: state}
         return state
 
     def run(
-        self, state: Sequence[Tensor], x: Tensor, number: int, direction: int
+        self, layer: Stack, state: Sequence[Tensor], x: Tensor, number: int, direction: int
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Runs one layer in one direction.
 
         Args:
+            layer: the layer.
             state: the initial states of all layers, each (L*D, B, size).
             x, number, direction: see :data:`RunLayer`.
         """
-        layer = self._layer
         assert self.runs is not None
         run = self.runs[number][direction]
         seed = new_seed(x.device) if self._draws else None
