@@ -379,3 +379,16 @@ def test_the_plans_do_not_keep_a_layer_alive():
         assert weight() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_calls_without_gradients_that_no_other_plan_runs(ran, mode):
+    layer, x = layer_of("gru", bidirectional=True, num_layers=2), sequence().detach()
+    exact = copy.deepcopy(layer)
+    exact.backend = "reference"
+    for _ in range(2):
+        with mode():
+            torch.testing.assert_close(layer(x), exact(x))
+            assert not layer(x)[0].requires_grad
+        equals_the_reference(layer, x.clone().requires_grad_())
+    assert ran.count("forward") == 24

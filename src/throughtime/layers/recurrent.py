@@ -185,10 +185,11 @@ class Recurrent(Stack):
         """
         is_usual = lengths is None and resets is None and inputs is None and not return_trace
         if is_usual and not torch.compiler.is_compiling():
-            if torch.is_grad_enabled():
-                results = self._training.run(self, self.network, self._through_layers, input, hx)
-            else:
+            results = None
+            if not torch.is_grad_enabled():
                 results = self._small.run(self, self.network, input, hx)
+            if results is None:
+                results = self._training.run(self, self.network, self._through_layers, input, hx)
             if results is not None:
                 output, last = results
                 return output, last[0] if len(last) == 1 else tuple(last)

@@ -1,8 +1,9 @@
-"""Runs small calls of a layer with gradients by compiled plans, which the layer keeps.
+"""Runs small calls of a layer by plans of training steps, which the layer keeps.
 
 In a small call most of the time is spent outside the kernel: on checks, on choosing a backend, and
 on preparing the kernels' arguments. A layer keeps what these have led to, and only checks in each
-call whether it still holds. The weights are read in each call.
+call whether it still holds. The weights are read in each call. A call without gradients that
+``small.py`` does not run, because its weights are new or large, is run here too.
 """
 
 from __future__ import annotations
@@ -249,7 +250,9 @@ class _Bound:
         rows = x.shape[1]
         state = self._initial.get(rows)
         if state is None:
-            state = initial(layer, x, None, self.layout)
+            # A later call saves them for its backward pass, which excludes inference tensors.
+            with torch.inference_mode(False):
+                state = initial(layer, x, None, self.layout)
             self._initial = {rows: state}
         return state
 
