@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import throughtime as tt
 from throughtime.checks import ShapeError
-from throughtime.kernels.cpp import training
+from throughtime.kernels.cpp import chunks
 from throughtime.kernels.cpp.build import missing
 from throughtime.kernels.cpp.training import TrainingPlan
 
@@ -347,8 +347,8 @@ def test_two_threads_of_the_kernel_give_the_same():
 
 
 def test_a_call_of_more_rows_than_a_chunk_has_is_no_small_one(ran, monkeypatch):
-    monkeypatch.setattr(training, "_BYTES_OF_PRODUCTS", 0)
-    monkeypatch.setattr(training, "_FEWEST_ROWS", T * B)
+    monkeypatch.setattr(chunks, "_BYTES_OF_A_CHUNK", 0)
+    monkeypatch.setattr(chunks, "_FEWEST_ROWS", T * B)
     layer = tt.Recurrent(Mine(), I, H + 1, dtype=torch.float64)
     equals_the_reference(layer, sequence())
     assert ran == ["forward", "backward"]

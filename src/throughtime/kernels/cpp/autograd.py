@@ -287,7 +287,8 @@ def _derived_again(
     gradients = (gradients[0], *(None if d is None else d.squeeze(0) for d in gradients[1:]))
     H = tensors[form.places_of_weights.stop - _NUM_VARYING].shape[-1]
     varying, of_input = (None, None, seed), ctx.needs_input_grad[_NUM_VARYING]
-    if has_tangent((*tensors, *gradients)) or is_batched(gradients):
+    is_compiling = torch.compiler.is_compiling()
+    if not is_compiling and (has_tangent((*tensors, *gradients)) or is_batched(gradients)):
         results = _by_reference(form, of_input, *varying, *tensors, *gradients)
         return _with_nones(results, tensors, of_input)
     arrays = ctx.plan.views(kept, T, B)
@@ -295,7 +296,8 @@ def _derived_again(
     own = arrays[ctx.plan.output]
     arrays["own"] = own
     values = (own[..., :H], *(arrays[name] for name in names), *gradients)
-    is_derivable = torch.is_grad_enabled() or is_transformed()
+    # See _Recurrence.backward.
+    is_derivable = not is_compiling and (torch.is_grad_enabled() or is_transformed())
     derive = _RecurrenceBackward.apply if is_derivable else _RecurrenceBackward.forward
     results = derive(form, of_input, *varying, *tensors, *values)
     return _with_nones(results, tensors, of_input)

@@ -84,7 +84,7 @@ class Kernel:
         key = (features, units, reverse)
         if key not in self._plans:
             self.build(True)
-            self._plans[key] = TrainingPlan(self, *key)
+            self._plans[key] = TrainingPlan(self.forward_code, self.backward_code, *key)
         return self._plans[key]
 
     def with_weights(self, weights: str | None) -> Forward:
