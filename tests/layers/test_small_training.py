@@ -236,7 +236,7 @@ def test_saved_arrays_may_be_moved_away_and_back():
         torch.testing.assert_close(step(layer, x), expected)
     with (
         torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t[:1]),
-        pytest.raises(ShapeError, match="Hooks on saved tensors must"),
+        pytest.raises(ShapeError, match="expected weight_ih of shape"),
     ):
         step(layer, x)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from throughtime.checks import ShapeError
+from throughtime.kernels.arguments import check_form, names_of_tensors
 from throughtime.kernels.cpp import gemm
 from throughtime.kernels.cpp.backward import Backward
 from throughtime.kernels.cpp.chunks import rows_of_a_chunk
@@ -73,6 +73,7 @@ class TrainingPlan:
         gates, blocks = len(cell.gates) * units, len(cell.recurrent_block_names) * units
         vectors = [(gates,), (len(cell.recurrent_bias_names) * units,)]
         vectors += [(units,)] * len(cell.parameter_specs)
+        self._names = [*names_of_tensors(cell), "the kept arrays"]
         self._shapes = [(gates, features), (blocks, units), *vectors]
         self.cell, self._num_states = cell, len(program.states)
         bytes_of_a_row = len(program.slots) * self._width * forward.dtype.itemsize
@@ -152,7 +153,8 @@ class TrainingPlan:
         """The addresses of tensors, and copies of those that are not contiguous.
 
         Raises:
-            ShapeError: if a tensor is not as the code reads it.
+            ValueError: if a tensor is not as the code reads it. A weight may have been replaced
+                since the forward call, and hooks may have replaced saved tensors.
         """
         addresses, copies, dtype = [], [], self._forward.dtype
         for tensor, shape in zip(tensors, sizes.shapes, strict=False):
@@ -160,10 +162,10 @@ class TrainingPlan:
                 addresses.append(0)
                 continue
             if tensor.shape != shape or tensor.dtype is not dtype or not tensor.is_cpu:
-                raise ShapeError(
-                    f"{self.cell.title}: expected a tensor of shape {shape} and {dtype} on the "
-                    f"CPU, got {tuple(tensor.shape)} and {tensor.dtype} on {tensor.device}. Hooks "
-                    f"on saved tensors must return equal tensors."
+                name = self._names[len(addresses)]
+                check_form(self.cell, (name, tensor, shape, dtype))
+                raise ValueError(
+                    f"{self.cell.title}: expected {name} on the CPU, got {tensor.device}."
                 )
             if not tensor.is_contiguous() or tensor.is_neg():
                 tensor = tensor.resolve_neg().contiguous()
