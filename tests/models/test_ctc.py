@@ -76,6 +76,52 @@ def test_a_narrow_beam_follows_a_part_of_the_alignments(seed):
         assert hypothesis.log_probability <= exact[hypothesis.symbols] + 1e-9
 
 
+class Bigrams:
+    """Scores a symbol by the one before it, as a language model with a bonus would."""
+
+    def __init__(self, C, seed, weight=1.0, bonus=0.0):
+        self.table = weight * drawn(C, C, seed) + bonus
+        self.ends = weight * drawn(1, C, seed + 1)[0]
+
+    def scores(self, symbols):
+        return self.table[symbols[-1] if symbols else 0].tolist()
+
+    def end(self, symbols):
+        return float(self.ends[symbols[-1] if symbols else 0])
+
+    def of(self, symbols):
+        pairs = zip((0, *symbols), symbols, strict=False)
+        return sum(float(self.table[a, b]) for a, b in pairs) + self.end(symbols)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("weight", "bonus"), [(1.0, 0.0), (0.5, 1.5), (3.0, -1.0), (0.0, 0.0)])
+def test_a_wide_beam_with_a_scorer_finds_the_best_sum_of_all(seed, weight, bonus):
+    log_probs = drawn(5, 3, seed)
+    totals, _ = by_brute_force(log_probs)
+    scorer = Bigrams(3, seed + 10, weight, bonus)
+    expected = {k: math.log(p) + scorer.of(k) for k, p in totals.items()}
+    hypotheses = prefix_search(log_probs, 5000, scorer)
+    assert {h.symbols: h.score for h in hypotheses} == pytest.approx(expected)
+    assert hypotheses[0].symbols == max(expected, key=lambda symbols: expected[symbols])
+    assert {h.symbols: math.exp(h.log_probability) for h in hypotheses} == pytest.approx(totals)
+
+
+def test_a_scorer_keeps_what_is_unlikely_by_itself():
+    # The class 3 is the least likely one at each step, and the scorer wants it.
+    log_probs = torch.tensor([[0.3, 0.3, 0.25, 0.15]]).expand(3, 4).log()
+
+    class Only:
+        def scores(self, symbols):
+            return [0.0, -9.0, -9.0, 5.0]
+
+        def end(self, symbols):
+            return 0.0
+
+    assert set(prefix_search(log_probs, 1)[0].symbols) <= {1, 2}
+    assert set(prefix_search(log_probs, 1, Only())[0].symbols) == {3}
+
+
 def test_the_best_path_is_not_always_the_likeliest_transcript():
     # Two blanks are the likeliest alignment, of probability 0.36; the symbol has three of 0.64.
     log_probs = torch.tensor([[0.6, 0.4], [0.6, 0.4]]).log()

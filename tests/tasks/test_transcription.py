@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from throughtime.cli.main import main
-from throughtime.data.audio.transcribed import load_transcribed
+from throughtime.data.transcribed import load_transcribed
 from throughtime.models.ctc import num_steps_needed
 from throughtime.tasks.edit_distance import edit_distance
+from throughtime.tasks.error_rates import error_rates
+from throughtime.tasks.run import Run
 from throughtime.tasks.shown import Picture, Table
-from throughtime.tasks.transcription import Transcription, error_rates
+from throughtime.tasks.transcription import Transcription
 from throughtime.tasks.transcription_settings import TranscribingOptions, TranscriptionConfig
 
 from ..data.mirror import needs_files
@@ -151,11 +153,73 @@ def test_it_is_trained_judged_and_used_by_commands(folder, tmp_path, capsys, mon
     assert "files would have no effect beside --stream" in capsys.readouterr().err
 
 
+def test_speakers_must_be_known_to_normalise_by_them(folder):
+    with pytest.raises(ValueError, match=r"--normalise_by speaker: .* does not say who speaks"):
+        task_of(folder, normalise_by="speaker").check()
+    task_of(folder, normalise_by="recording").check()
+
+
 def test_a_stream_needs_a_model_that_reads_in_one_direction(folder):
     task = task_of(folder)
     heard = task.heard(task.model(), io.BytesIO(), TranscribingOptions(stream=True), print)
     with pytest.raises(ValueError, match="was trained with --bidirectional true"):
         next(heard)
+
+
+def test_what_was_heard_before_a_sound_breaks_off_is_written(folder, tmp_path, capsys, monkeypatch):
+    run = Run(tmp_path / "run")
+    task = task_of(folder, bidirectional=False)
+    run.create(task, {})
+    torch.manual_seed(0)
+    run.save_model(task.model())
+    content = (folder / "train2.wav").read_bytes()
+    outputs = []
+    for data in (content, content[:-1000]):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert main(["predict", str(run.folder), "--stream"]) == (data is not content)
+        outputs.append(capsys.readouterr())
+    whole, cut = outputs
+    assert whole.out.startswith(cut.out.rstrip("\n")[:-1])
+    assert cut.out.strip()
+    assert "real-time factor" in cut.err
+    assert "the sound ends early" in cut.err
+    assert "Traceback" not in cut.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty file"),
+        (as_file(np.zeros(0, np.float32)), "a file with no samples"),
+        (as_file(tone())[:-10], "the file ends early"),
+        (as_file(np.array([0.1, np.nan], np.float32), 8000, "FLOAT"), "got nan as sample 2"),
+    ],
+    ids=["empty", "no samples", "cut", "nan"],
+)
+def test_a_bad_file_ends_the_predictions_with_its_name_after_those_before_it(
+    folder, content, message
+):
+    (folder / "bad.wav").write_bytes(content)
+    task = task_of(folder)
+    files = [[str(folder / name) for name in ("train0.wav", "bad.wav")]]
+    predictions = task.predictions(task.model(), files, TranscribingOptions(), print)
+    assert next(predictions).record["file"] == files[0][0]
+    with pytest.raises(ValueError, match=f"bad.wav: .*{message}"):
+        next(predictions)
+
+
+@pytest.mark.parametrize(
+    ("rate", "shape", "subtype"), [(96_000, 8, "PCM_24"), (8000, 1, "ULAW"), (44_100, 2, "FLOAT")]
+)
+def test_other_encodings_rates_and_channels_are_transcribed(folder, rate, shape, subtype):
+    task = task_of(folder)
+    sound = np.repeat(tone(0.3, rate)[:, None], shape, 1)
+    (folder / "other.wav").write_bytes(as_file(sound, rate, subtype))
+    samples = task.signals.parse(str(folder / "other.wav"))
+    assert abs(len(samples) - 2400) <= 1
+    inputs = [[str(folder / "other.wav"), ""]]
+    predictions = list(task.predictions(task.model(), inputs, TranscribingOptions(), print))
+    assert [set(one.record) for one in predictions] == [{"text", "file"}, {"text"}]
 
 
 def test_what_is_displayed_has_the_alignments(folder):
@@ -167,7 +231,7 @@ def test_what_is_displayed_has_the_alignments(folder):
     assert len(pictures) == 3
     picture = pictures[0]
     assert isinstance(picture, Picture)
-    T = task._features.length(task.recordings("valid")[0].samples)
+    T = task.signals.length(task.recordings("valid")[0].signal)
     assert picture.pixels.shape == (20 + 1 + 3 * 2, T)
     assert 0 <= picture.pixels.min() <= picture.pixels.max() <= 1
 

@@ -38,6 +38,8 @@ OPTIONS = {
     "program-symbols": "--data {folder}/trees.tsv --hidden_size 8 --batch_size 8 --dropout 0.1",
     "transcription": "--data {folder}/sounds.tsv --hidden_size 8 --batch_size 8 --stack 2 "
     "--augment_noise 20 --mask_time 2",
+    "verification": "--data {folder}/persons.csv --hidden_size 8 --vector_size 8 --batch_size 8 "
+    "--valid_fraction 0.4 --input_noise 0.1",
     "memory": "--problem parity --length 6 --hidden_size 8 --batches_per_epoch 30",
     "pole": "",
 }
@@ -102,6 +104,14 @@ def written(folder):
             samples = [(-1) ** (n // (4 + n // 800)) * (9000 + number) for n in range(1600)]
             file.writeframes(struct.pack("<1600h", *samples))
     (folder / "sounds.tsv").write_text("".join(f"{n}.wav\tab\n" for n in range(30)))
+    # Each person has a frequency of his own.
+    waves = [
+        f"{person}-{i},{person},{(t * (person + 2) + i) % 7},{t % (person + 2)}\n"
+        for person in range(6)
+        for i in range(8)
+        for t in range(12)
+    ]
+    (folder / "persons.csv").write_text("series,label,a,b\n" + "".join(waves))
     return folder
 
 

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["read_once", "reopenable"]
+from throughtime.checks import unknown
+
+__all__ = ["existing", "read_once", "reopenable"]
+
+
+def existing(data: str, known: Iterable[str]) -> Path:
+    """The path of the user's own data, which is no name of a data set.
+
+    Args:
+        data: a path.
+        known: the names of the data sets, one of which may be meant.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is no such path; a ValueError if it looks like a
+            misspelt name.
+    """
+    path = Path(data).expanduser()
+    if path.exists():
+        return path
+    if data != path.name:
+        raise FileNotFoundError(f"{path}: no such file or folder. Give --data one that exists.")
+    raise ValueError(
+        f"{unknown('data set', data, known)} Nor is there a file or folder of that name here."
+    )
 
 
 def reopenable(path: Path) -> Path:

@@ -298,7 +298,8 @@ class Live:
             if self._memory.plan is known.plan:
                 return ""
             state, is_single = self._memory.states, False
-        if state is None or fits(state, known, None if is_single else rows):
+        layer = known.network.recurrent
+        if state is None or fits(state, layer, None if is_single else rows):
             return ""
         return "the state does not fit"
 

@@ -1,7 +1,8 @@
-"""A recurrent network that scores a symbol, or none, at each step of a sequence of features."""
+"""Recurrent networks over the features of a signal: the scores of symbols, or an encoder."""
 
 from __future__ import annotations
 
+from abc import ABC
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from throughtime.layers.dropout import Dropout
 from throughtime.layers.evaluation import evaluating
 from throughtime.layers.recurrent import Recurrent
 
-__all__ = ["Transcriber", "TranscriberStream", "joined", "num_steps"]
+__all__ = ["SignalEncoder", "Transcriber", "TranscriberStream", "joined", "num_steps"]
 
 
 def joined(x: Tensor, size: int) -> Tensor:
@@ -35,7 +36,116 @@ def num_steps(length: Any, stack: int, pyramid: int) -> Any:
     return length
 
 
-class Transcriber(nn.Module):
+class _Layers(nn.Module, ABC):
+    r"""Recurrent layers that read the steps of a signal, and may shorten its time.
+
+        x'_t = [x_{kt}, …, x_{kt+k-1}]              k steps are joined (stack)
+        h = Recurrent(x')
+
+    The first ``pyramid`` layers are each followed by joining two steps to one, so that each of them
+    halves the number of steps. The arguments are those of :class:`Transcriber`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        *,
+        cell: Cell | str,
+        hidden_size: int,
+        num_layers: int,
+        stack: int,
+        pyramid: int,
+        dropout: float,
+        reset_rate: float,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        who = type(self).__name__
+        stack = whole_number(who, "stack", stack)
+        if not 0 <= pyramid < num_layers:
+            raise ValueError(
+                f"{who}: expected pyramid from 0 to {num_layers - 1}, because num_layers="
+                f"{num_layers}, got {pyramid}."
+            )
+        if not 0 <= reset_rate < 1:
+            raise ValueError(
+                f"{who}: expected reset_rate as a probability from 0 to less than 1, got "
+                f"{reset_rate}."
+            )
+        self.input_size, self.reset_rate = input_size, reset_rate
+        self.hidden_size, self.num_layers = hidden_size, num_layers
+        self.stack, self.pyramid = stack, pyramid
+        blocks, size = [], stack * input_size
+        for depth in [1] * pyramid + [num_layers - pyramid]:
+            block = Recurrent(
+                cell,
+                size,
+                hidden_size,
+                depth,
+                batch_first=True,
+                dropout=dropout if depth > 1 else 0.0,
+                **options,
+            )
+            blocks.append(block)
+            size = 2 * block.output_size
+        self.output_size: int = blocks[-1].output_size
+        self.blocks, self.dropout = nn.ModuleList(blocks), Dropout(dropout)
+
+    def read(self, x: Tensor, lengths: Any) -> tuple[Tensor, Any]:
+        """The outputs h (B, T', H) of the layers, and the number of valid steps of each row."""
+        x, lengths = joined(x, self.stack), num_steps(lengths, self.stack, 0)
+        for i, block in enumerate(self.blocks):
+            if i:
+                x, lengths = joined(self.dropout(x), 2), num_steps(lengths, 2, 0)
+            resets = None
+            if self.training and self.reset_rate:
+                resets = torch.rand(x.shape[:2], device=x.device) < self.reset_rate
+            x, _ = block(x, lengths=lengths, resets=resets)  # (B, T', size), zero past a row's end
+        return x, lengths
+
+    def num_steps(self, length: Any) -> Any:
+        """The number of steps of the outputs for ``length`` steps of the input."""
+        return num_steps(length, self.stack, self.pyramid)
+
+
+class SignalEncoder(_Layers):
+    """The layers of a :class:`Transcriber` as the encoder of an :class:`EncoderDecoder`.
+
+    Shapes:
+        x: (B, T, I). lengths: (B), or None. returns (B, T', output_size) and (B).
+
+    >>> encoder = SignalEncoder(40, hidden_size=8, num_layers=2, stack=2, pyramid=1)
+    >>> values, lengths = encoder(torch.randn(2, 10, 40), torch.tensor([10, 3]))
+    >>> values.shape, lengths.tolist()
+    (torch.Size([2, 3, 8]), [3, 1])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        *,
+        cell: Cell | str = "lstm",
+        hidden_size: int = 128,
+        num_layers: int = 1,
+        stack: int = 1,
+        pyramid: int = 0,
+        dropout: float = 0.0,
+        reset_rate: float = 0.0,
+        **options: Any,
+    ) -> None:
+        sizes: dict[str, Any] = {"hidden_size": hidden_size, "num_layers": num_layers}
+        sizes |= {"stack": stack, "pyramid": pyramid, "dropout": dropout, "reset_rate": reset_rate}
+        super().__init__(input_size, cell=cell, **sizes, **options)
+
+    def forward(self, x: Tensor, lengths: Tensor | list[int] | None) -> tuple[Tensor, Tensor]:
+        """The values to attend to, and how many of each row are valid."""
+        B, T, _ = x.shape
+        valid = torch.full((B,), T) if lengths is None else torch.as_tensor(lengths)
+        values, valid = self.read(x, valid)
+        return self.dropout(values), valid
+
+
+class Transcriber(_Layers):
     r"""Scores the symbols at each step, for connectionist temporal classification:
 
         x'_t = [x_{kt}, …, x_{kt+k-1}]              k steps are joined (stack)
@@ -51,6 +161,9 @@ class Transcriber(nn.Module):
         stack: k, how many steps of the input are joined.
         pyramid: the number of layers that halve the time; less than ``num_layers``.
         dropout: the probability to drop a unit between layers and before the scores.
+        reset_rate: in training, the probability of each step that the state is set back to its
+            initial value before it. The layers then cannot tell the beginning of a sequence from
+            other steps, nor learn which symbols come first.
         options: see :class:`throughtime.Recurrent`; all of its options.
 
     Shapes:
@@ -74,47 +187,20 @@ class Transcriber(nn.Module):
         stack: int = 1,
         pyramid: int = 0,
         dropout: float = 0.0,
+        reset_rate: float = 0.0,
         **options: Any,
     ) -> None:
-        super().__init__()
         num_classes = whole_number("Transcriber", "num_classes", num_classes)
-        stack = whole_number("Transcriber", "stack", stack)
-        if not 0 <= pyramid < num_layers:
-            raise ValueError(
-                f"Transcriber: expected pyramid from 0 to {num_layers - 1}, because num_layers="
-                f"{num_layers}, got {pyramid}."
-            )
-        self.num_classes, self.input_size = num_classes, input_size
-        self.hidden_size, self.num_layers = hidden_size, num_layers
-        self.stack, self.pyramid = stack, pyramid
-        blocks, size = [], stack * input_size
-        for depth in [1] * pyramid + [num_layers - pyramid]:
-            block = Recurrent(
-                cell,
-                size,
-                hidden_size,
-                depth,
-                batch_first=True,
-                dropout=dropout if depth > 1 else 0.0,
-                **options,
-            )
-            blocks.append(block)
-            size = 2 * block.output_size
-        self.blocks, self.dropout = nn.ModuleList(blocks), Dropout(dropout)
-        self.output = nn.Linear(blocks[-1].output_size, num_classes)
+        sizes: dict[str, Any] = {"hidden_size": hidden_size, "num_layers": num_layers}
+        sizes |= {"stack": stack, "pyramid": pyramid, "dropout": dropout, "reset_rate": reset_rate}
+        super().__init__(input_size, cell=cell, **sizes, **options)
+        self.num_classes = num_classes
+        self.output = nn.Linear(self.output_size, num_classes)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The scores of the symbols at each step."""
-        x, lengths = joined(x, self.stack), num_steps(lengths, self.stack, 0)
-        for i, block in enumerate(self.blocks):
-            if i:
-                x, lengths = joined(self.dropout(x), 2), num_steps(lengths, 2, 0)
-            x, _ = block(x, lengths=lengths)  # (B, T', size), zero past the end of a row
-        return self.output(self.dropout(x))
-
-    def num_steps(self, length: Any) -> Any:
-        """The number of steps of the scores of ``length`` steps."""
-        return num_steps(length, self.stack, self.pyramid)
+        h, _ = self.read(x, lengths)
+        return self.output(self.dropout(h))
 
     def stream(self) -> TranscriberStream:
         """Reads the steps of one sequence as they arrive.

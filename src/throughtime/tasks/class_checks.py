@@ -12,6 +12,7 @@ from torch import Tensor
 
 from throughtime.data import Tokeniser, in_words, suspicions
 from throughtime.data.labelled import Example, Labelled
+from throughtime.tasks.pen_features import PenFeatures
 from throughtime.tasks.series_features import SeriesFeatures
 from throughtime.tasks.sound_features import SoundFeatures
 
@@ -52,9 +53,9 @@ def class_numbers(labels: Sequence[str], examples: Sequence[Example], where: str
 
 
 def check_series(
-    features: SeriesFeatures | SoundFeatures, examples: Sequence[Example], where: str
+    features: SeriesFeatures | SoundFeatures | PenFeatures, examples: Sequence[Example], where: str
 ) -> None:
-    """Raises a ValueError for a series or a sound that cannot be read, with its place."""
+    """Raises a ValueError for an example that cannot be read, with its place."""
     for place, (_, series) in enumerate(examples, 1):
         try:
             features.check(np.asarray(series))
@@ -127,7 +128,9 @@ def long_line(number: int, length: int, longest: int, unit: str) -> str:
 
 def warn_of_splits(data: Labelled) -> None:
     """Logs what makes the validation misleading: copies, sorted examples, or a single class."""
-    unit = {"text": "texts", "series": "series", "audio": "recordings"}[data.kind]
+    unit = {"text": "texts", "series": "series", "audio": "recordings", "pen": "drawings"}[
+        data.kind
+    ]
     contents = {
         split: [_as_text(content) for _, content in examples]
         for split, examples in data.splits.items()

@@ -1,38 +1,28 @@
-"""What the task classification reads of each kind of sequences: texts, series and sounds."""
+"""How each kind of labelled sequences is read: texts, series, sounds, and ways of a pen."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from throughtime.data import UNK, Tokeniser, tokeniser_from_json
-from throughtime.data.labelled import Example, Labelled, read_labelled, read_sounds
+from throughtime.data.distortion import Distortion
+from throughtime.data.labelled import Example, Labelled, read_class_folders, read_labelled
 from throughtime.tasks.class_checks import check_missing, check_series, warn_of_unknown
 from throughtime.tasks.classification_settings import ClassificationConfig
+from throughtime.tasks.pen_features import PenFeatures, moments_of_pens
+from throughtime.tasks.rows import Rows
 from throughtime.tasks.series_features import SeriesFeatures, mean_time_step, moments
 from throughtime.tasks.sound_features import SoundFeatures, moments_of_sounds
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
 
-__all__ = ["KINDS", "Rows", "Sequences"]
-
-
-class Rows(NamedTuple):
-    """What the model reads of examples.
-
-    Args:
-        lengths: the number of steps of each example.
-        row: a function of the number of an epoch and the index of an example that returns what is
-            read of it in that epoch, (T) token ids or (T, I) features.
-    """
-
-    lengths: list[int]
-    row: Callable[[int, int], Tensor]
+__all__ = ["KINDS", "Sequences"]
 
 
 class Sequences(ABC):
@@ -122,6 +112,19 @@ class Sequences(ABC):
         """The inputs of a training batch, with noise if the settings ask for it."""
         return inputs
 
+    def distorted(
+        self, content: Any, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> Any:
+        """A sequence that is distorted by an amount.
+
+        Raises:
+            ValueError: if sequences of this kind have no distortions.
+        """
+        raise ValueError(
+            f"--robustness {distortion.name}: distorts sounds and series, and the data are texts. "
+            "Leave it out."
+        )
+
     def read(self, path: Path, encoding: str) -> tuple[str, list[Example]]:
         """The kind and the examples of a file, or of a folder if the kind has folders."""
         return read_labelled(path, encoding)
@@ -188,7 +191,7 @@ class Texts(Sequences):
         warn_of_unknown(data, self.tokeniser)
 
 
-Features = TypeVar("Features", SeriesFeatures, SoundFeatures)
+Features = TypeVar("Features", SeriesFeatures, SoundFeatures, PenFeatures)
 
 
 class _Numbers(Sequences, Generic[Features]):
@@ -219,9 +222,21 @@ class _Numbers(Sequences, Generic[Features]):
     def step_names(self, row: Tensor) -> list[str]:
         return [str(t) for t in range(1, len(row) + 1)]
 
+    def read_folder(self, path: Path, encoding: str, rate: int | None) -> tuple[str, list[Example]]:
+        """The kind and the examples of a folder with a folder for each class, or of a file."""
+        if not path.is_dir():
+            return super().read(path, encoding)
+        kind, _, parts = read_class_folders(path, rate)
+        return kind, [example for part in parts.values() for example in part]
+
     def noisy(self, inputs: Tensor) -> Tensor:
         deviation = self.config.input_noise
         return self.features.noisy(inputs, deviation) if deviation > 0 else inputs
+
+    def distorted(
+        self, content: np.ndarray, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> np.ndarray:
+        return self.features.distorted(content, distortion, amount, draw)
 
     def check(self, examples: Sequence[Example], where: str) -> None:
         check_series(self.features, examples, where)
@@ -300,13 +315,45 @@ class Sounds(_Numbers[SoundFeatures]):
         return self.features.parse(line)
 
     def read(self, path: Path, encoding: str) -> tuple[str, list[Example]]:
-        if not path.is_dir():
-            return super().read(path, encoding)
-        _, parts = read_sounds(path, self.assets["rate"])
-        return "audio", [example for part in parts.values() for example in part]
+        return self.read_folder(path, encoding, self.assets["rate"])
 
 
-KINDS: dict[str, type[Sequences]] = {"text": Texts, "series": Series, "audio": Sounds}
+class Pens(_Numbers[PenFeatures]):
+    """Ways of a pen, which are read point by point."""
+
+    unit = "points"
+    reads_files = True
+
+    def __init__(self, config: ClassificationConfig, assets: Mapping[str, Any]) -> None:
+        super().__init__(config, assets)
+        self.features = PenFeatures(config.pen_reading, assets["mean"], assets["deviation"])
+
+    @staticmethod
+    def fit(
+        config: ClassificationConfig, data: Labelled, examples: Sequence[Example]
+    ) -> dict[str, Any]:
+        pens = [np.asarray(example.content) for example in examples]
+        mean, deviation = moments_of_pens(data.name, config.pen_reading, pens, config.normalise)
+        return {"mean": mean, "deviation": deviation}
+
+    def rows(self, examples: Sequence[Example], seed: int | None) -> Rows:
+        # The features take less memory than the trajectories, and are the same in each epoch.
+        rows = [self.row(np.asarray(example.content)) for example in examples]
+        return Rows([len(row) for row in rows], lambda epoch, i: rows[i])
+
+    def parse(self, line: str, number: int) -> np.ndarray:
+        return self.features.parse(line)
+
+    def read(self, path: Path, encoding: str) -> tuple[str, list[Example]]:
+        return self.read_folder(path, encoding, None)
+
+
+KINDS: dict[str, type[Sequences]] = {
+    "text": Texts,
+    "series": Series,
+    "audio": Sounds,
+    "pen": Pens,
+}
 """The classes of sequences by the ``kind`` of :class:`throughtime.data.labelled.Labelled`."""
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from throughtime.cells import get, names
 from throughtime.data.labelled import LABELLED_SETS
 from throughtime.data.splits import Cut
 from throughtime.layers.spec import OPTIONS, default_of
 from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
+from throughtime.tasks.pen_features import PenConfig
+from throughtime.tasks.robustness import RobustnessOptions
 from throughtime.tasks.run_data import absolute
 from throughtime.tasks.sound_features import SoundConfig
 
-__all__ = ["ClassificationConfig", "JudgingOptions", "LabellingOptions"]
+__all__ = ["OF_WINDOW", "ClassificationConfig", "JudgingOptions", "LabellingOptions", "check_kind"]
 
 _OF_TEXTS = {
     *("tokenisation", "lower_case", "min_count", "vocab_size"),
@@ -25,9 +27,12 @@ _WITH_EFFECT = {
     "text": _OF_TEXTS,
     "series": _OF_NUMBERS | {"missing", "times"},
     "audio": _OF_NUMBERS | {option.name for option in fields(SoundConfig)},
+    "pen": _OF_NUMBERS | {option.name for option in fields(PenConfig)},
 }
 """The settings that have an effect on some kinds of data only."""
-_PLURALS = {"text": "texts", "series": "series", "audio": "sounds"}
+_PLURALS = {"text": "texts", "series": "series", "audio": "sounds", "pen": "ways of a pen"}
+OF_WINDOW = ("hidden_size", "num_layers", "dropout")
+"""The settings of a recurrent network that the feed-forward network has, too."""
 _OF_GRU_D = {
     *("input_size", "hidden_size", "num_layers", "batch_first", "dropout"),
     *("bias", "backend", "save", "strict", "zoneout", "recurrent_dropout"),
@@ -35,15 +40,15 @@ _OF_GRU_D = {
 
 
 @dataclass
-class ClassificationConfig(SoundConfig, NetworkConfig):
+class ClassificationConfig(PenConfig, SoundConfig, NetworkConfig):
     """The examples, the model, and the batches.
 
     Args:
         data: sst2, sst5, mr, trec, trec-50 (texts); japanese-vowels, pendigits, articulary-words,
             handwriting, mnist, permuted-mnist (series); fsdd, fsdd-speakers, fsdd-unheard (sounds);
             a file: .tsv (label, tab, text), .csv with the columns label and text, .ts or .csv of
-            series; a folder with files train, valid and test; or a folder with a folder of sound
-            files for each class.
+            series; a folder with files train, valid and test; or a folder with a folder for each
+            class, with files of sounds or of ways of a pen.
         encoding: encoding of the files at that path, as Python names it.
         valid_fraction: fraction of the examples that is kept for validation, if the data has no
             such split (default: 0.1).
@@ -74,6 +79,8 @@ class ClassificationConfig(SoundConfig, NetworkConfig):
             training, after the normalisation.
         train_on_valid: train on the validation split, too, with settings that were found without
             it; its figures then say nothing, and the test split judges.
+        network: recurrent; or window, a feed-forward network that reads the last steps only.
+        window: steps that the network called window reads.
         pooling: how the states become one vector: last, mean, max, attention.
         embedding_size: width of the embeddings (default: hidden_size).
         dropout: probability to drop a unit of embeddings, between layers, and before the scores.
@@ -105,6 +112,8 @@ class ClassificationConfig(SoundConfig, NetworkConfig):
     normalise: bool = True
     input_noise: float = field(default=0.0, metadata=MAY_BE_MISSING)
     train_on_valid: bool = field(default=False, metadata=MAY_BE_MISSING)
+    network: Literal["recurrent", "window"] = field(default="recurrent", metadata=MAY_BE_MISSING)
+    window: int = field(default=10, metadata=MAY_BE_MISSING)
     pooling: Literal["last", "mean", "max", "attention"] = "max"
     bidirectional: bool = True
     hidden_size: int = 128
@@ -119,9 +128,11 @@ class ClassificationConfig(SoundConfig, NetworkConfig):
         super().__post_init__()
         self.data = absolute(self.data, LABELLED_SETS)
         check_range(self, ("longest", "batch_size", "min_count", "vocab_size"), most=2**31 - 1)
+        check_range(self, ("window",), most=10**6)
         check_range(self, ("fold",), least=0, most=9)
         check_range(self, ("times",), most=2**31 - 1)
         self.check_sound()
+        self.check_pen()
         for name in ("word_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
@@ -129,6 +140,13 @@ class ClassificationConfig(SoundConfig, NetworkConfig):
                 )
         if not 0 <= self.input_noise < math.inf:
             raise ValueError(f"--input_noise: expected 0 or more, got {self.input_noise}.")
+        if self.network == "window":
+            self._check_window()
+        elif self.window != ClassificationConfig.window:
+            raise ValueError(
+                f"--window {self.window}: is of --network window, and --network is recurrent. "
+                "Leave it out."
+            )
         if self.pooling == "last" and self.bidirectional and self.merge != "concat":
             raise ValueError(
                 f"--pooling last: needs both directions side by side, got --merge {self.merge}."
@@ -144,6 +162,19 @@ class ClassificationConfig(SoundConfig, NetworkConfig):
                 )
             if self.times is not None:
                 self._check_gaps()
+
+    def _check_window(self) -> None:
+        """Raises a ValueError for a setting that the feed-forward network does not have."""
+        # The network reads in one direction, and true is the default of the task.
+        without_effect = {"times", *(option.name for option in fields(NetworkConfig))}
+        without_effect -= {"bidirectional", *OF_WINDOW}
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name in without_effect and value != default_of(option):
+                raise ValueError(
+                    f"--{option.name} {value}: is of recurrent layers, and --network window has "
+                    "none. Leave it out."
+                )
 
     def _check_gaps(self) -> None:
         """Raises a ValueError unless the network can read the time between steps."""
@@ -185,25 +216,35 @@ class ClassificationConfig(SoundConfig, NetworkConfig):
         """Raises a ValueError for a setting without effect on data of a kind.
 
         Args:
-            kind: "text", "series" or "audio".
+            kind: "text", "series", "audio" or "pen".
         """
         if kind != "series" and self.cell == "gru-d":
             raise ValueError(
                 f"--cell gru-d: models missing values of series, and the data are {_PLURALS[kind]}."
             )
-        for option in fields(self):
-            kinds = [_PLURALS[k] for k, names in _WITH_EFFECT.items() if option.name in names]
-            has_effect = not kinds or _PLURALS[kind] in kinds
-            if not has_effect and getattr(self, option.name) != default_of(option):
-                raise ValueError(
-                    f"--{option.name} {getattr(self, option.name)}: is of {' and '.join(kinds)}, "
-                    "so it would have no effect on these data. Leave it out."
-                )
+        check_kind(self, kind)
+
+
+def check_kind(config: Any, kind: str) -> None:
+    """Raises a ValueError for a setting that has an effect on other kinds of data only.
+
+    Args:
+        config: a dataclass of settings.
+        kind: "text", "series", "audio" or "pen".
+    """
+    for option in fields(config):
+        kinds = [_PLURALS[k] for k, names in _WITH_EFFECT.items() if option.name in names]
+        has_effect = not kinds or _PLURALS[kind] in kinds
+        if not has_effect and getattr(config, option.name) != default_of(option):
+            raise ValueError(
+                f"--{option.name} {getattr(config, option.name)}: is of {' and '.join(kinds)}, "
+                "so it would have no effect on these data. Leave it out."
+            )
 
 
 @dataclass
-class JudgingOptions:
-    """What is judged, if it is not a split of the run's own data.
+class JudgingOptions(RobustnessOptions):
+    """What is judged, if it is not a split of the run's own data, and how it is distorted.
 
     Args:
         data: a file, or a folder of sounds, with labelled examples of the same classes.
@@ -214,6 +255,7 @@ class JudgingOptions:
     encoding: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.encoding is not None and self.data is None:
             raise ValueError("--encoding is that of the file at --data, which is missing")
 

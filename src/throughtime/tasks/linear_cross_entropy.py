@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.data import PAD, PairBatch
 from throughtime.kernels.transforms import has_tangent, is_transformed
+from throughtime.models import Writer
 
-__all__ = ["linear_cross_entropy"]
+__all__ = ["linear_cross_entropy", "teacher_loss"]
 
 # The scores of a chunk of rows are read several times, so a chunk should fit into the cache. Fewer
 # than 32 rows would make the matrix products slow.
@@ -60,6 +62,23 @@ def linear_cross_entropy(
         z = z if z.dtype is torch.float64 else z.float()
         return F.cross_entropy(z, target, reduction="sum", label_smoothing=label_smoothing)
     return _Chunked.apply(h, scores.weight, scores.bias, target, label_smoothing, needs_gradient)
+
+
+def teacher_loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
+    """The losses of all tokens of the targets under teacher forcing, summed.
+
+    Args:
+        model: a :class:`~throughtime.models.Writer`.
+        batch: its sources are whatever the model encodes.
+        label_smoothing: see :func:`linear_cross_entropy`.
+
+    Units: nats.
+    """
+    assert isinstance(model, Writer)
+    source, source_lengths, target_in, target_out, target_lengths = batch
+    is_token = target_out != PAD
+    h = model.unscored(source, source_lengths, target_in, target_lengths)[is_token]  # (N, H)
+    return linear_cross_entropy(h, model.head, target_out[is_token], label_smoothing)
 
 
 class _Chunked(torch.autograd.Function):

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from throughtime.counted import counted
 from throughtime.data import (
@@ -33,7 +33,7 @@ from throughtime.models import EncoderDecoder, Hypothesis, Writer
 from throughtime.models.repetition import longest_repeats
 from throughtime.reading import Each, Entries, Number, Whole
 from throughtime.tasks.alignments import maps_of_pairs, observation_of_pair
-from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
+from throughtime.tasks.linear_cross_entropy import teacher_loss
 from throughtime.tasks.network import check_range
 from throughtime.tasks.pair_predictions import SearchOptions, predict_lines
 from throughtime.tasks.pair_warnings import unknown_by_side, warn_of_round_trip
@@ -321,7 +321,7 @@ class SequenceToSequence(BatchTask):
         c = self.config
         count = int(batch.target_lengths.sum())
         if c.feed == "teacher":
-            return Loss(_teacher_loss(model, batch, c.label_smoothing), count)
+            return Loss(teacher_loss(model, batch, c.label_smoothing), count)
         source, source_lengths, target_in, target_out, target_lengths = batch
         scores = model(
             source,
@@ -392,7 +392,7 @@ class SequenceToSequence(BatchTask):
             batches = PairBatches(*ids, 2048, by="tokens", is_shuffled=False)
             for batch in counted("scoring", batches):
                 batch = PairBatch(*(part.to(device) for part in batch))
-                total += _teacher_loss(model, batch).item()
+                total += teacher_loss(model, batch).item()
                 count += int(batch.target_lengths.sum())
         return total / count
 
@@ -488,12 +488,3 @@ class SequenceToSequence(BatchTask):
             lambda sources: self.search(model, sources),
             self.shown,
         )
-
-
-def _teacher_loss(model: nn.Module, batch: PairBatch, label_smoothing: float = 0.0) -> Tensor:
-    """The sum of the losses of all tokens under teacher forcing."""
-    assert isinstance(model, Writer)
-    source, source_lengths, target_in, target_out, target_lengths = batch
-    is_token = target_out != PAD
-    h = model.unscored(source, source_lengths, target_in, target_lengths)[is_token]  # (N, H)
-    return linear_cross_entropy(h, model.head, target_out[is_token], label_smoothing)

@@ -1,4 +1,7 @@
-"""The kinds of output that a task displays: texts, tables, curves, pictures, sounds, scores."""
+"""The kinds of output that a task displays.
+
+Texts, tables, curves, pictures, drawings, sounds, scores.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,18 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Curves", "Picture", "Score", "Shown", "Sound", "Table", "Text", "as_text"]
+__all__ = [
+    "Curves",
+    "Drawing",
+    "Picture",
+    "Score",
+    "Shown",
+    "Sound",
+    "Table",
+    "Text",
+    "as_text",
+    "table_of",
+]
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A drawing of lines.
+
+    Args:
+        svg: the SVG element, with lines in the colour of the text around it.
+        title: a caption.
+    """
+
+    svg: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class Sound:
     """A sound.
 
@@ -94,7 +121,16 @@ class Score:
     title: str = ""
 
 
-Shown = Text | Table | Curves | Picture | Sound | Score
+Shown = Text | Table | Curves | Picture | Drawing | Sound | Score
+
+
+def table_of(curves: Curves) -> Table:
+    """Curves as a table, with a row for each point."""
+    rows = [
+        [x, *(f"{y:.4f}" for y in values)]
+        for x, *values in zip(curves.x, *curves.y.values(), strict=True)
+    ]
+    return Table([curves.x_name, *curves.y], rows, curves.title)
 
 
 def as_text(item: Shown) -> str:

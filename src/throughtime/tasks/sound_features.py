@@ -13,6 +13,7 @@ from torch import Tensor
 
 from throughtime.data.audio import SpectralFeatures, read_recording, resampled
 from throughtime.data.audio.augmentation import Augmentation
+from throughtime.data.distortion import Distortion
 from throughtime.tasks.network import MAY_BE_MISSING
 from throughtime.tasks.series_features import moments
 
@@ -37,6 +38,8 @@ class SoundConfig:
         augment_pitch: in training, the pitch alone is changed by up to this many semitones.
         augment_shift: in training, up to this many seconds of silence are put before and after.
         augment_gain: in training, the level of a sound is changed by up to this many dB.
+        augment_trim: in training, the probability that the quiet beginning and end of a sound are
+            cut off.
         mask_time: in training, up to this many consecutive frames of a sound are set to their mean.
         mask_features: in training, up to this many neighbouring features are set to their mean.
     """
@@ -52,6 +55,7 @@ class SoundConfig:
     augment_pitch: float = field(default=0.0, metadata=MAY_BE_MISSING)
     augment_shift: float = field(default=0.0, metadata=MAY_BE_MISSING)
     augment_gain: float = field(default=0.0, metadata=MAY_BE_MISSING)
+    augment_trim: float = field(default=0.0, metadata=MAY_BE_MISSING)
     mask_time: int = field(default=0, metadata=MAY_BE_MISSING)
     mask_features: int = field(default=0, metadata=MAY_BE_MISSING)
 
@@ -67,6 +71,7 @@ class SoundConfig:
             "augment_pitch": (0, 24),
             "augment_shift": (0, 60),
             "augment_gain": (0, 60),
+            "augment_trim": (0, 1),
             "mask_time": (0, 10_000),
             "mask_features": (0, 512),
         }
@@ -98,6 +103,7 @@ class SoundConfig:
             self.augment_gain,
             self.mask_time,
             self.mask_features,
+            self.augment_trim,
         )
         return None if augmentation == Augmentation() else augmentation
 
@@ -166,6 +172,12 @@ class SoundFeatures:
         features = self.normalised(self.spectral(samples))
         num_values = self.spectral.num_values
         return torch.from_numpy(self.augmentation.of_features(features, num_values, draw))
+
+    def distorted(
+        self, samples: np.ndarray, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> np.ndarray:
+        """A sound that is distorted by an amount."""
+        return distortion.of_sound(samples, self.spectral.rate, amount, draw)
 
     def noisy(self, features: Tensor, deviation: float) -> Tensor:
         """Adds normal noise to the features."""

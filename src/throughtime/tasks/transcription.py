@@ -14,27 +14,34 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.counted import counted
-from throughtime.data import MissingLibraryError, RaggedBatches, Tokeniser, tokeniser_from_json
-from throughtime.data.audio import FeatureStream
-from throughtime.data.audio.live import live_samples
-from throughtime.data.audio.transcribed import (
-    Spoken,
-    Transcribed,
-    load_transcribed,
-    read_transcribed,
-)
-from throughtime.data.audio.transcribed_batches import TranscribedBatch, collate_transcribed
+from throughtime.data import RaggedBatches, Tokeniser, tokeniser_from_json
+from throughtime.data.distortion import Distortion
 from throughtime.data.tokeniser import SPECIALS, UNK
+from throughtime.data.transcribed import (
+    Transcribed,
+    TranscribedBatch,
+    TranscribedSignal,
+    collate_transcribed,
+    labels_at,
+    load_transcribed,
+)
 from throughtime.layers.evaluation import evaluating
-from throughtime.models.ctc import BLANK, aligned, best_path, num_steps_needed, prefix_search
-from throughtime.models.transcriber import Transcriber, num_steps
-from throughtime.reading import Each, Entries
+from throughtime.models.ctc import BLANK
+from throughtime.models.transcriber import Transcriber
+from throughtime.reading import Each, Entries, Maybe, Whole
 from throughtime.tasks.beginnings import TOKENS_OF_EVALUATION
 from throughtime.tasks.class_checks import warn_of_unknown_texts
+from throughtime.tasks.drawing_options import MOST_DRAWN
+from throughtime.tasks.error_rates import error_library, error_rates, names_of_rates
+from throughtime.tasks.fused_language import FusionOptions, fused_language
+from throughtime.tasks.pen_signals import PenSignals
+from throughtime.tasks.readouts import READOUTS, Readout, Search
+from throughtime.tasks.robustness import robustness_curves
 from throughtime.tasks.run_data import COUNTS, check_unchanged, split_of
 from throughtime.tasks.shown import Picture, Shown, Table
+from throughtime.tasks.signals import Signals
 from throughtime.tasks.small_data import defaults_for
-from throughtime.tasks.sound_features import SoundFeatures, moments_of_sounds
+from throughtime.tasks.sound_signals import SoundSignals
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.text_tokenisers import tokeniser_of_texts
 from throughtime.tasks.transcription_settings import (
@@ -43,29 +50,30 @@ from throughtime.tasks.transcription_settings import (
     TranscriptionConfig,
 )
 from throughtime.tasks.uses import Prediction
+from throughtime.written import written_whole
 
-__all__ = ["Transcription", "TranscriptionConfig"]
+__all__ = ["SIGNALS", "Transcription", "TranscriptionConfig"]
 
 _NUM_SHOWN = 10
 _NUM_DRAWN = 3
 
+SIGNALS: dict[str, type[Signals]] = {"audio": SoundSignals, "pen": PenSignals}
+"""What is read of each ``kind`` of :class:`throughtime.data.transcribed.Transcribed`."""
+
 
 class Transcription(BatchTask):
-    r"""The transcript y of a recording x, by connectionist temporal classification:
+    r"""The transcript y of a recording x, symbol by symbol.
 
-        P(y | x) = sum over all alignments a of y:  prod_t P(a_t | x)
-        L = -sum_n log P(y_n | x_n) / sum_n |y_n|
-
-    An alignment has one symbol, or the blank, for each step; without repetitions and blanks it is
-    the transcript.
+    The read-out is connectionist temporal classification, the class of each frame, or a decoder
+    with attention; see :mod:`throughtime.tasks.readouts`.
 
     Metrics: ``word_error_rate`` and ``character_error_rate``: the insertions, deletions and
     replacements that turn the outputs into the transcripts, divided by the number of words or
-    characters of the transcripts.
+    characters of the transcripts. For transcripts of phones ``phoneme_error_rate`` instead, after
+    the folding of the data. With ``--readout frames`` also ``frame_error_rate``, the fraction of
+    the frames whose class is wrong.
 
-    Units: the loss is in nats per symbol.
-
-    Source: Graves et al., "Connectionist temporal classification" (2006).
+    Units: the loss is in nats per symbol, or per frame.
     """
 
     name = "transcription"
@@ -74,26 +82,42 @@ class Transcription(BatchTask):
         {
             "data": str,
             "data_sha256": str,
-            "rate": int,
+            "rate": Maybe(int),
             "num_examples": COUNTS,
             "tokeniser": tokeniser_from_json,
             "mean": Each(float),
             "deviation": Each(float),
-        }
+        },
+        {
+            "kind": str,
+            "folding": Maybe(dict[str, str]),
+            "longest": Each(Whole(0)),
+        },
     )
     EvaluationOptions = JudgingTranscripts
     PredictionOptions = TranscribingOptions
-    reads = "the path of a sound file"
+    reads = "the path of a file with a sound, or with the way of a pen"
     writes = "the transcript"
-    unit = "recordings"
     has_outputs = True
-    monitor = "word_error_rate"
-    figures: Mapping[str, Figure] = {
-        "loss": Figure("nats per symbol"),
-        "word_error_rate": Figure(),
-        "character_error_rate": Figure(),
-    }
     reads_files = True
+
+    @cached_property
+    def figures(self) -> Mapping[str, Figure]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        rates = dict.fromkeys(names_of_rates(self._folding), Figure())
+        loss = Figure(f"nats per {self.unit.removesuffix('s')}")
+        return {"loss": loss, **rates, **self.readout.figures}
+
+    @property
+    def unit(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return READOUTS[self.config.readout].unit
+
+    @property
+    def monitor(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return names_of_rates(self._folding)[0]
+
+    @property
+    def _folding(self) -> Mapping[str, str] | None:
+        return self.assets.get("folding")
 
     # The data.
 
@@ -108,28 +132,42 @@ class Transcription(BatchTask):
             test_fraction=c.test_fraction,
             cut=c.split,
             rate=c.rate,
+            options=c.corpus_options,
         )
-        sha256 = transcribed.fingerprint()
+        sha256 = self._fingerprint(transcribed)
         check_unchanged(self.name, "the recordings", transcribed.name, sha256, self._assets)
         return transcribed
 
+    def _fingerprint(self, data: Transcribed) -> str:
+        return data.fingerprint(
+            with_segments=READOUTS[self.config.readout].needs_segments,
+            with_speakers=self.config.normalise_by == "speaker",
+        )
+
     def new_assets(self) -> dict[str, Any]:
         data, c = self.transcribed, self.config
+        if data.kind not in SIGNALS:
+            raise ValueError(f"{data.name}: transcription cannot read signals of {data.kind!r}.")
         learned = self.recordings("train")
         usual = "symbols" if data.is_tokenised else "characters"
-        texts = (recording.text for recording in learned)
-        mean, deviation = moments_of_sounds(
-            data.name, c.spectral(data.rate), [one.samples for one in learned], c.normalise
-        )
-        return {
+        texts = [recording.text for recording in learned]
+        if READOUTS[c.readout].needs_segments:
+            texts += [segment.symbol for recording in learned for segment in recording.segments]
+        tokeniser = tokeniser_of_texts(c, usual, texts, c.min_count)
+        assets = {
             "data": data.name,
-            "data_sha256": data.fingerprint(),
+            "data_sha256": self._fingerprint(data),
+            "kind": data.kind,
             "rate": data.rate,
             "num_examples": {split: len(part) for split, part in data.splits.items()},
-            "tokeniser": tokeniser_of_texts(c, usual, texts, c.min_count).to_json(),
-            "mean": mean,
-            "deviation": deviation,
+            "tokeniser": tokeniser.to_json(),
+            "folding": None if data.folding is None else dict(data.folding),
+            **SIGNALS[data.kind].fit(c, data, learned),
         }
+        signals = SIGNALS[data.kind](c, assets)
+        longest = max(len(tokeniser.encode(recording.text)) for recording in learned)
+        frames = max(signals.length(recording.signal) for recording in learned)
+        return {**assets, "longest": [longest, frames]}
 
     @property
     def tokenisers_by_name(self) -> Mapping[str, Any]:
@@ -141,17 +179,24 @@ class Transcription(BatchTask):
         return tokeniser_from_json(self.assets["tokeniser"])
 
     @cached_property
-    def _features(self) -> SoundFeatures:
-        a, c = self.assets, self.config
-        spectral = c.spectral(a["rate"])
-        return SoundFeatures(spectral, a["mean"], a["deviation"], c.augmentation)
+    def signals(self) -> Signals:
+        """How the recordings become features."""
+        return SIGNALS[self.assets.get("kind", "audio")](self.config, self.assets)
+
+    @cached_property
+    def readout(self) -> Readout:
+        """How the outputs of the network become symbols."""
+        # Runs from before there were several read-outs have no longest transcript.
+        longest = self.assets.get("longest", [0, 0])
+        num_classes = len(self.tokeniser) - len(SPECIALS) + 1
+        return READOUTS[self.config.readout](self.config, num_classes, (longest[0], longest[1]))
 
     @property
     def title(self) -> str:
         c = self.config
-        return f"{self.transcribed.name}-ctc-{c.cell}-{c.num_layers}x{c.hidden_size}"
+        return f"{self.transcribed.name}-{c.readout}-{c.cell}-{c.num_layers}x{c.hidden_size}"
 
-    def recordings(self, split: str) -> list[Spoken]:
+    def recordings(self, split: str) -> list[TranscribedSignal]:
         """The recordings of a split."""
         return split_of(self.name, self.transcribed.name, self.transcribed.splits, split)
 
@@ -168,31 +213,65 @@ class Transcription(BatchTask):
         first = len(SPECIALS) - 1
         return self.tokeniser.decode([k + first for k in symbols])
 
-    def _num_steps(self, num_frames: int) -> int:
-        return num_steps(num_frames, self.config.stack, self.config.pyramid)
+    def labels(self, recording: TranscribedSignal) -> list[int]:
+        """The class of each frame: 0 outside of all segments, -1 if the training lacks it."""
+        first = len(SPECIALS) - 1
+        classes: dict[str | None, int] = {None: BLANK}
+        labels = labels_at(recording.segments, self.signals.places(recording.signal))
+        for symbol in set(labels) - {None}:
+            ids = self.tokeniser.encode(symbol or "")
+            if len(ids) != 1:
+                raise ValueError(
+                    "expected segments that are single symbols of the transcripts, got "
+                    f"{symbol!r}, which has {len(ids)} {self.tokeniser.unit}. Choose another "
+                    "--tokenisation."
+                )
+            classes[symbol] = -1 if ids[0] == UNK else ids[0] - first
+        return [classes[symbol] for symbol in labels]
 
     def check(self) -> None:
-        _jiwer()
+        error_library()
         name = self.transcribed.name
+        self.config.check_effects(SIGNALS[self.transcribed.kind], SIGNALS)
+        if self.config.normalise_by == "speaker" and not any(
+            recording.speaker for recording in self.recordings("train")
+        ):
+            raise ValueError(
+                f"--normalise_by speaker: {name} does not say who speaks in its recordings. Use "
+                "--normalise_by recording."
+            )
         for split, recordings in self.transcribed.splits.items():
-            self._check_lengths(recordings, f'{name}, split "{split}"')
+            self._check_recordings(recordings, f'{name}, split "{split}"')
         # A missing validation split should not end a training after its first epoch.
         texts = [recording.text for recording in self.recordings("valid")]
         warn_of_unknown_texts(name, texts, self.tokeniser)
         super().check()
 
-    def _check_lengths(self, recordings: Sequence[Spoken], where: str) -> None:
-        """Raises a ValueError for a transcript that has no alignment with its recording."""
-        for place, (text, samples) in enumerate(recordings, 1):
-            needed = num_steps_needed(self.symbols(text))
-            num_frames = self._features.length(samples)
-            if needed > self._num_steps(num_frames):
+    def _check_recordings(self, recordings: Sequence[TranscribedSignal], where: str) -> None:
+        """Raises a ValueError for a recording that the read-out cannot learn or judge."""
+        for place, recording in enumerate(recordings, 1):
+            text, here = recording.text, f"{where}, recording {place}"
+            needed = self.readout.num_needed(self.symbols(text))
+            num_frames = self.signals.length(recording.signal)
+            num_steps = self.readout.num_steps(num_frames)
+            if needed > num_steps:
                 raise ValueError(
-                    f"{where}, recording {place}: its transcript {text[:40]!r} needs {needed} "
+                    f"{here}: its transcript {text[:40]!r} needs {needed} "
                     f"steps, one for each of its {self.tokeniser.unit} and one between two equal "
-                    f"ones, and the recording has {self._num_steps(num_frames)} ({num_frames} "
+                    f"ones, and the recording has {num_steps} ({num_frames} "
                     "frames). Correct the transcript, or lower --stack and --pyramid."
                 )
+            if self.readout.needs_segments:
+                if not recording.segments:
+                    raise ValueError(
+                        f"{here}: --readout {self.readout.name} needs to know in which part of the "
+                        "recording each symbol is, and its data do not say it. Use --readout ctc, "
+                        "or give a file of segments."
+                    )
+                try:
+                    self.labels(recording)
+                except ValueError as error:
+                    raise ValueError(f"{here}: {error}") from error
 
     def defaults(self) -> Mapping[str, Default]:
         amount = len(self.recordings("train"))
@@ -209,129 +288,144 @@ class Transcription(BatchTask):
         )
 
     def _batches(
-        self, recordings: Sequence[Spoken], size: int, *, is_changed: bool = False, **options: Any
+        self,
+        recordings: Sequence[TranscribedSignal],
+        size: int,
+        *,
+        is_changed: bool = False,
+        **options: Any,
     ) -> RaggedBatches[TranscribedBatch]:
         """The batches of recordings, which are changed at random if ``is_changed``."""
+        plain = self.signals.rows(recordings)
+        seed = self.config.data_seed if is_changed else None
+        changed = plain if seed is None else self.signals.rows(recordings, seed)
         symbols = [self.symbols(recording.text) for recording in recordings]
 
         def row(i: int) -> Tensor:
-            samples = recordings[i].samples
-            if is_changed:
-                seed = (self.config.data_seed, batches.epoch, i)
-                changed = self._features.changed(samples, seed)
-                # A faster sound may have too few steps for its transcript.
-                if self._num_steps(len(changed)) >= num_steps_needed(symbols[i]):
-                    return changed
-            return self._features.of_series(samples)
+            features = changed.row(batches.epoch, i)
+            # A faster sound may have too few steps for its transcript.
+            if self.readout.num_steps(len(features)) < self.readout.num_needed(symbols[i]):
+                return plain.row(batches.epoch, i)
+            return features
+
+        def targets(i: int) -> Sequence[int]:
+            needs_labels = self.readout.needs_segments
+            labels = self.labels(recordings[i]) if needs_labels else []
+            return self.readout.targets(symbols[i], labels)
 
         def collate(indices: Sequence[int]) -> TranscribedBatch:
-            return collate_transcribed([row(i) for i in indices], [symbols[i] for i in indices])
+            return collate_transcribed([row(i) for i in indices], [targets(i) for i in indices])
 
-        lengths = [self._features.length(recording.samples) for recording in recordings]
-        batches = RaggedBatches(lengths, collate, size, **options)
+        batches = RaggedBatches(plain.lengths, collate, size, **options)
         return batches
 
     # The model and its loss.
 
-    def model(self) -> Transcriber:
-        c = self.config
-        return Transcriber(
-            len(self.tokeniser) - len(SPECIALS) + 1,
-            self._features.size,
-            stack=c.stack,
-            pyramid=c.pyramid,
-            **c.recurrent(),
-        )
+    def model(self) -> nn.Module:
+        return self.readout.model(self.signals.size)
 
     def loss(
         self, model: nn.Module, batch: TranscribedBatch, carried: Any = None, progress: float = 0.0
     ) -> Loss:
-        log_probs = model(batch.inputs, batch.lengths).float().log_softmax(-1)
-        steps = num_steps(batch.lengths, self.config.stack, self.config.pyramid)
-        return Loss(_ctc(log_probs, steps, batch).sum(), max(1, int(batch.target_lengths.sum())))
+        return self.readout.loss(model, batch)
 
     def evaluate(
         self, model: nn.Module, split: str | None = None, options: JudgingTranscripts | None = None
     ) -> Evaluation:
         o = options or JudgingTranscripts()
+        search = self._search(o)
         if o.data is not None:
             if split is not None:
                 raise ValueError("--data is judged as a whole; leave --split out")
-            path = Path(o.data).expanduser()
-            recordings = read_transcribed(path, self.assets["rate"], o.encoding or "utf-8")
             where = o.data
-            self._check_lengths(recordings, where)
+            recordings = self.signals.read(Path(o.data).expanduser(), o.encoding or "utf-8")
+            self._check_recordings(recordings, where)
         else:
             where = split or "valid"
             recordings = self.recordings(where)
-        loss, count, outputs = 0.0, 0, {}
+        figures, written = self._judged(model, recordings, search)
+        rates = {name: value for name, value in figures.items() if name != "loss"}
+
+        def distorted(
+            distortion: Distortion, amount: float, i: int, draw: np.random.Generator
+        ) -> TranscribedSignal:
+            return self.signals.distorted(recordings[i], distortion, amount, draw)
+
+        def rates_of(changed: Sequence[TranscribedSignal]) -> dict[str, float]:
+            return self._judged(model, changed, search)[0]
+
+        curves = robustness_curves(o.distortions, distorted, len(recordings), rates_of, rates)
+        about = {"split": where, "recordings": len(recordings), "beam_width": search.beam_width}
+        return Evaluation(figures, about, written, curves=curves)
+
+    def _judged(
+        self, model: nn.Module, recordings: Sequence[TranscribedSignal], search: Search
+    ) -> tuple[dict[str, float], list[str]]:
+        """The figures of the recordings, and what the model writes for each of them."""
+        total, count, num_wrong, num_labelled = 0.0, 0, 0, 0
+        outputs: dict[int, str] = {}
         batches = self._batches(recordings, TOKENS_OF_EVALUATION, by="tokens", is_shuffled=False)
-        device = next(model.parameters()).device
         with evaluating(model):
             for indices, batch in zip(
                 batches.order(0), counted("transcribing", batches), strict=True
             ):
-                scores = model(batch.inputs.to(device), batch.lengths)
-                log_probs = scores.float().log_softmax(-1).cpu()
-                steps = num_steps(batch.lengths, self.config.stack, self.config.pyramid)
-                loss += float(_ctc(log_probs, steps, batch).sum())
-                count += int(batch.target_lengths.sum())
-                for i, row, length in zip(indices, log_probs, steps.tolist(), strict=True):
-                    outputs[i] = self.text_of(self._decoded(row[:length], o.beam_width))
+                reading = self.readout.read(model, batch, search)
+                total, count = total + reading.total, count + reading.num_units
+                num_wrong += reading.num_wrong
+                num_labelled += reading.num_labelled
+                for i, symbols in zip(indices, reading.outputs, strict=True):
+                    outputs[i] = self.text_of(symbols)
         texts = [recording.text for recording in recordings]
         written = [outputs[i] for i in range(len(texts))]
-        figures = {"loss": loss / count if count else math.nan, **error_rates(texts, written)}
-        about = {"split": where, "recordings": len(texts), "beam_width": o.beam_width}
-        return Evaluation(figures, about, written)
+        figures = {"loss": total / count if count else math.nan}
+        figures |= error_rates(texts, written, self._folding)
+        if self.readout.needs_segments:
+            figures["frame_error_rate"] = num_wrong / num_labelled
+        return figures, written
 
-    def _decoded(self, log_probs: Tensor, beam_width: int) -> Sequence[int]:
-        if beam_width == 1:
-            return best_path(log_probs)[0]
-        return prefix_search(log_probs, beam_width)[0].symbols
-
-    def _log_probs(self, model: nn.Module, samples: np.ndarray) -> Tensor:
-        """The logarithms of the probabilities of the classes at each step of a sound, (T', C)."""
-        row = self._features.of_series(samples)[None]
-        with evaluating(model):
-            scores = model(row.to(next(model.parameters()).device), torch.tensor([row.shape[1]]))
-        return scores[0].float().log_softmax(-1).cpu()
+    def _search(self, options: FusionOptions) -> Search:
+        """How the options search for a transcript."""
+        if options.lm is not None and not self.readout.can_be_fused:
+            raise ValueError(
+                f"--lm: takes part in a search over the classes of each step, and the run was "
+                f"trained with --readout {self.readout.name}. Leave it out."
+            )
+        language = fused_language(options, self.readout.num_classes, self.text_of)
+        return Search(options.width, language)
 
     def show(self, model: nn.Module) -> list[Shown]:
-        recordings = self.recordings("valid")[:_NUM_SHOWN]
-        log_probs = [self._log_probs(model, one.samples) for one in recordings]
-        rows = [
-            [one.text, self.text_of(best_path(scores)[0])]
-            for one, scores in zip(recordings, log_probs, strict=True)
+        recordings = self.recordings("valid")
+        rows = self.signals.rows(recordings)
+        shown = [(one, rows.row(0, i)) for i, one in enumerate(recordings[:_NUM_SHOWN])]
+        table = [
+            [one.text, self.text_of(self.readout.symbols_of(model, row, Search()))]
+            for one, row in shown
         ]
-        items: list[Shown] = [Table(["transcript", "output"], rows, "Recordings of the validation")]
-        for one, scores in list(zip(recordings, log_probs, strict=True))[:_NUM_DRAWN]:
-            items.append(self._drawn(one, scores))
+        items: list[Shown] = [
+            Table(["transcript", "output"], table, "Recordings of the validation")
+        ]
+        signals, outputs = [one.signal for one, _ in shown], [output for _, output in table]
+        drawing = self.signals.drawing(signals, outputs, "Outputs above what is read")
+        items += [] if drawing is None else [drawing]
+        for one, row in shown[:_NUM_DRAWN]:
+            items.append(self._drawn(model, one, row))
         return items
 
-    def _drawn(self, recording: Spoken, log_probs: Tensor) -> Picture:
-        """The spectrogram of a recording above the probabilities of its aligned symbols.
+    def _drawn(self, model: nn.Module, recording: TranscribedSignal, row: Tensor) -> Picture:
+        """The features of a recording above the probabilities of its aligned symbols.
 
-        Below the spectrogram there is a line of pixels for each symbol of the transcript, in
-        order, as bright as the symbol is likely at that time; the steps of the likeliest
-        alignment are white.
+        Below the features there is a line of pixels for each symbol of the transcript, in
+        order, as bright as the symbol is likely at that time; see :meth:`Readout.alignment`.
         """
-        features = self._features.of_series(recording.samples)
-        values = features[:, : self._features.spectral.num_values].T.flip(0)  # (values, T)
-        low, high = values.min(), values.max()
-        spectrogram = (values - low) / (high - low).clamp_min(1e-6)
+        features = self.signals.picture(row)
+        T = features.shape[1]
         symbols = self.symbols(recording.text)
-        steps = torch.zeros(max(1, len(symbols)), len(log_probs))
-        place, before = -1, BLANK
-        for t, symbol in enumerate(aligned(log_probs, symbols)):
-            place += symbol not in (BLANK, before)
-            before = symbol
-            steps[: len(symbols), t] = 0.7 * log_probs[t, symbols].exp()
-            if symbol != BLANK:
-                steps[place, t] = 1
-        T = spectrogram.shape[1]
-        wide = steps[:, (torch.arange(T) * len(log_probs)) // T].repeat_interleave(3, 0)
+        steps = self.readout.alignment(model, row, symbols) if symbols else None
+        if steps is None:
+            return Picture(features, recording.text)
+        wide = steps[:, (torch.arange(T) * steps.shape[1]) // T].repeat_interleave(3, 0)
         border = torch.full((1, T), 0.5)
-        return Picture(torch.cat([spectrogram, border, wide]), recording.text)
+        return Picture(torch.cat([features, border, wide]), recording.text)
 
     # Its use.
 
@@ -342,14 +436,24 @@ class Transcription(BatchTask):
         options: TranscribingOptions,
         say: Callable[[str], None],
     ) -> Iterator[Prediction]:
+        search = self._search(options)
+        path = options.drawing_file(self.signals.is_drawn, self.signals.kind)
+        drawn: list[tuple[np.ndarray, str]] = []
         for lines in inputs:
             for line in lines:
                 if not line.strip():
                     yield Prediction([""], {"text": ""})
                     continue
-                log_probs = self._log_probs(model, self._features.parse(line))
-                text = self.text_of(self._decoded(log_probs, options.beam_width))
+                one = TranscribedSignal("", self.signals.parse(line))
+                row = self.signals.rows([one]).row(0, 0)
+                text = self.text_of(self.readout.symbols_of(model, row, search))
+                if path is not None and len(drawn) < MOST_DRAWN:
+                    drawn.append((one.signal, f"{line.strip()}: {text}"))
                 yield Prediction([text], {"text": text, "file": line.strip()})
+        if path is not None and drawn:
+            drawing = self.signals.drawing([signal for signal, _ in drawn], [t for _, t in drawn])
+            assert drawing is not None
+            written_whole(path, lambda partial: partial.write_text(drawing.svg, encoding="utf-8"))
 
     def heard(
         self,
@@ -359,21 +463,24 @@ class Transcription(BatchTask):
         say: Callable[[str], None],
     ) -> Iterator[str]:
         """The pieces of the transcript of a sound, each as soon as it is heard."""
+        if not isinstance(model, Transcriber):
+            raise ValueError(
+                f"--stream: the model was trained with --readout {self.readout.name}, which needs "
+                "the whole recording. Train one with --readout ctc, or predict from files."
+            )
         if self.config.bidirectional:
             raise ValueError(
                 "--stream: the model was trained with --bidirectional true, and reads a sound "
                 "from its end, too. Train one with --bidirectional false, or predict from files."
             )
-        assert isinstance(model, Transcriber)
-        features, reader = FeatureStream(self._features.spectral), model.stream()
+        live, reader = self.signals.live(stream, options), model.stream()
+        device = next(model.parameters()).device
         symbols: list[int] = []
-        before, rate = BLANK, self.assets["rate"]
+        before = BLANK
         num_samples, busy = 0, 0.0
 
-        def written(values: np.ndarray, is_end: bool) -> str:
+        def written(row: Tensor, is_end: bool) -> str:
             nonlocal before, symbols
-            row = torch.from_numpy(self._features.normalised(values))
-            device = next(model.parameters()).device
             scores = reader.read(row.to(device), is_end=is_end)
             text = ""
             for symbol in scores.argmax(-1).tolist():
@@ -384,63 +491,34 @@ class Transcription(BatchTask):
                 before = symbol
             return text
 
-        for samples in live_samples(stream, rate, options.raw_rate):
+        pieces, problem = iter(live.pieces), None
+        while True:
+            try:
+                samples = next(pieces)
+            except StopIteration:
+                break
+            except ValueError as error:
+                # What was heard before a sound breaks off is written first.
+                problem = error
+                break
             begin = time.perf_counter()
             num_samples += len(samples)
-            text = written(features.push(samples), False)
+            text = written(live.push(samples), False)
             busy += time.perf_counter() - begin
             if text:
                 yield text
+        if problem is not None and not num_samples:
+            raise problem
         begin = time.perf_counter()
-        text = written(features.finish(), True)
+        text = written(live.finish(), True)
         busy += time.perf_counter() - begin
         yield text + "\n"
-        seconds = num_samples / rate
-        spectral = self._features.spectral
-        num_frames = self.config.stack * 2**self.config.pyramid - 1 + features.delay
-        latency = spectral.frame_ms + num_frames * spectral.hop_ms
+        seconds = num_samples / live.rate
+        latency = 1000 * live.latency(self.config.stack * 2**self.config.pyramid)
         factor = f"{busy / seconds:.4f}" if seconds else "unknown"
         say(
             f"{seconds:.2f} s of sound; latency {latency:.0f} ms of sound (a frame, and the "
             f"frames that must follow it); real-time factor {factor} ({busy:.3f} s computing)"
         )
-
-
-def error_rates(texts: Sequence[str], outputs: Sequence[str]) -> dict[str, float]:
-    """The word and the character error rate of outputs, by the library jiwer.
-
-    They are NaN if all transcripts are empty.
-
-    >>> error_rates(["one two", "three"], ["one too", "three"])["word_error_rate"]
-    0.3333333333333333
-    """
-    if not any(text.split() for text in texts):
-        return {"word_error_rate": math.nan, "character_error_rate": math.nan}
-    jiwer = _jiwer()
-    return {
-        "word_error_rate": float(jiwer.wer(list(texts), list(outputs))),
-        "character_error_rate": float(jiwer.cer(list(texts), list(outputs))),
-    }
-
-
-def _jiwer() -> Any:
-    try:
-        import jiwer
-    except ImportError as error:
-        raise MissingLibraryError(
-            "transcription: needs the library jiwer, for the error rates. Install it: "
-            'pip install "throughtime[audio]".'
-        ) from error
-    return jiwer
-
-
-def _ctc(log_probs: Tensor, steps: Tensor, batch: TranscribedBatch) -> Tensor:
-    """The negative log-likelihood of each transcript, (B)."""
-    return nn.functional.ctc_loss(
-        log_probs.transpose(0, 1),
-        batch.targets.to(log_probs.device),
-        steps,
-        batch.target_lengths,
-        blank=BLANK,
-        reduction="none",
-    )
+        if problem is not None:
+            raise problem

@@ -68,6 +68,20 @@ def test_shift_and_gain_stay_within_their_bounds():
         assert -6 <= level <= 6
 
 
+def test_trimming_cuts_the_quiet_ends_and_keeps_the_pauses():
+    quiet, loud = 0.002 * tone(0.5, seed=3), tone(0.2)
+    sound = np.concatenate([quiet, loud, quiet, 0.1 * loud, quiet])
+    short = changed(trim=1.0, sound=sound)
+    # The loud part of the end is 20 dB below the beginning; 50 ms stay before and after.
+    np.testing.assert_array_equal(short, sound[4000 - 400 : 4000 + 1600 + 4000 + 1600 + 400])
+    np.testing.assert_array_equal(changed(trim=0.0, sound=sound), sound)
+    lengths = [len(changed(seed, sound=sound, trim=0.5)) for seed in range(40)]
+    assert set(lengths) == {len(short), len(sound)}
+    assert 8 <= lengths.count(len(short)) <= 32
+    for other in (np.zeros(900, np.float32), sound[:3]):
+        np.testing.assert_array_equal(changed(trim=1.0, sound=other), other)
+
+
 def test_masks_set_frames_and_features_of_each_order_to_the_mean():
     ones = np.ones((50, 39), np.float32)
     widths, heights = set(), set()

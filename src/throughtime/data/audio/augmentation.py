@@ -9,7 +9,9 @@ import numpy as np
 
 from throughtime.data.audio.recordings import Recording, resampled
 
-__all__ = ["Augmentation", "stretched", "with_noise"]
+__all__ = ["Augmentation", "stretched", "trimmed", "with_noise"]
+
+_PART_SECONDS, _QUIET_DB = 0.025, 30
 
 _RATE = 100_000
 """A sound is resampled from this nominal rate when its speed changes."""
@@ -30,6 +32,7 @@ class Augmentation:
         gain: the level is changed by -gain to gain dB.
         mask_time: up to this many consecutive frames are set to 0 (SpecAugment).
         mask_features: up to this many neighbouring values of all frames are set to 0 (SpecAugment).
+        trim: the probability that the quiet beginning and end of the sound are cut off.
 
     Source: of the masks, Park et al., arXiv 1904.08779; of the speed, Ko et al. (2015).
     """
@@ -42,6 +45,7 @@ class Augmentation:
     gain: float = 0.0
     mask_time: int = 0
     mask_features: int = 0
+    trim: float = 0.0
 
     def of_samples(self, samples: np.ndarray, rate: int, draw: np.random.Generator) -> np.ndarray:
         """The changed samples (N'), of samples (N).
@@ -51,6 +55,8 @@ class Augmentation:
             rate: the number of samples per second.
             draw: the random numbers.
         """
+        if self.trim and draw.uniform() < self.trim:
+            samples = trimmed(samples, rate)
         if self.speed:
             samples = _at_speed(samples, draw.uniform(1 - self.speed, 1 + self.speed))
         if self.tempo:
@@ -96,6 +102,22 @@ def with_noise(samples: np.ndarray, ratio: float, draw: np.random.Generator) -> 
     noise = draw.standard_normal(len(samples))
     power = np.mean(np.square(samples, dtype=np.float64)) / np.mean(noise**2)
     return samples + noise * math.sqrt(power * 10 ** (-ratio / 10))
+
+
+def trimmed(samples: np.ndarray, rate: int) -> np.ndarray:
+    """A sound without its quiet beginning and end, of which 50 ms stay.
+
+    Parts of 25 ms are quiet if their power is 30 dB below that of the loudest part. A sound that is
+    shorter than a part, or silent, is not changed.
+    """
+    size = max(1, round(_PART_SECONDS * rate))
+    parts = np.asarray(samples[: len(samples) // size * size], np.float64).reshape(-1, size)
+    power = np.square(parts).mean(1)
+    if not power.any():
+        return samples
+    loud = np.flatnonzero(power > power.max() * 10 ** (-_QUIET_DB / 10))
+    begin, end = size * max(0, int(loud[0]) - 2), size * (int(loud[-1]) + 3)
+    return samples[begin:end]
 
 
 def stretched(samples: np.ndarray, factor: float, rate: int) -> np.ndarray:

@@ -10,29 +10,42 @@ import numpy as np
 
 from throughtime.data.subwords import MissingLibraryError
 
-__all__ = ["live_samples"]
+__all__ = ["RAW_FORMATS", "live_samples"]
 
 _PIECE = 8192
 _MOST_HEADER = 1 << 20
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+
+RAW_FORMATS = {
+    "s16": (_PCM, 16),
+    "u8": (_PCM, 8),
+    "f32": (_FLOAT, 32),
+    "mu-law": (_MU_LAW, 8),
+    "a-law": (_A_LAW, 8),
+}
+"""The formats of raw samples: the code of a WAV file for their encoding, and their bits."""
 
 
-def live_samples(stream: BinaryIO, rate: int, raw_rate: int | None = None) -> Iterator[np.ndarray]:
+def live_samples(
+    stream: BinaryIO, rate: int, raw_rate: int | None = None, raw_format: str = "s16"
+) -> Iterator[np.ndarray]:
     """The samples (N) of a sound, in pieces as they arrive.
 
     Args:
-        stream: a WAV file with samples of 8 to 32 bits or floating-point numbers; or raw samples.
+        stream: a WAV file with samples of 8 to 32 bits, floating-point numbers, mu-law or A-law; or
+            raw samples of one channel.
         rate: the number of samples per second to give.
-        raw_rate: the number of samples per second of a stream of raw samples (16 bits, signed,
-            little-endian, one channel); None for a WAV file.
+        raw_rate: the number of samples per second of a stream of raw samples; None for a WAV file.
+        raw_format: one of `RAW_FORMATS`: ``s16`` (16 bits, signed, little-endian), ``u8`` (8 bits,
+            unsigned), ``f32`` (floating point, little-endian), ``mu-law`` or ``a-law`` (8 bits).
 
     Raises:
-        ValueError: if the stream is no such WAV file, ends within a sample, or has samples that
-            are not finite numbers.
+        ValueError: if the stream is no such WAV file, has no samples, ends within a sample, or has
+            samples that are not finite numbers.
         MissingLibraryError: if the rates differ and the library soxr is not installed.
     """
     source = _Bytes(stream)
-    kind, num_channels, bits, source_rate, size = _PCM, 1, 16, raw_rate, None
+    (kind, bits), num_channels, source_rate, size = RAW_FORMATS[raw_format], 1, raw_rate, None
     if source_rate is None:
         kind, num_channels, bits, source_rate, size = _header(source)
     convert = None
@@ -58,6 +71,8 @@ def live_samples(stream: BinaryIO, rate: int, raw_rate: int | None = None) -> It
         count += len(samples)
         samples = samples.astype(np.float32)
         yield samples if convert is None else convert.resample_chunk(samples)
+    if not count:
+        raise ValueError("standard input: expected a sound, got no samples.")
     if convert is not None:
         yield convert.resample_chunk(np.zeros(0, np.float32), last=True)
 
@@ -129,20 +144,56 @@ def _header(source: _Bytes) -> tuple[int, int, int, int, int | None]:
             if kind == _EXTENSIBLE and size >= 26:
                 (kind,) = struct.unpack_from("<H", chunk, 24)
             layout = kind, num_channels, bits, rate
-    known = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64)}
+    known = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64), _MU_LAW: (8,), _A_LAW: (8,)}
     if layout is None or layout[2] not in known.get(layout[0], ()) or not layout[1]:
         raise ValueError(
-            f"standard input: expected a WAV file with samples of 8 to 32 bits or floating-point "
-            f"numbers, got {'no format' if layout is None else layout}. Convert it first."
+            f"standard input: expected a WAV file with samples of 8 to 32 bits, floating-point "
+            f"numbers, mu-law or A-law, got {_named(layout)}. Convert it first."
         )
     # A program that writes to a pipe does not know the size when it writes the header.
     return *layout, None if size in (0, 0xFFFFFFFF, 0x7FFFFFFF) else size
+
+
+def _named(layout: tuple[int, int, int, int] | None) -> str:
+    """The format of a WAV file in words."""
+    if layout is None:
+        return "no format"
+    kind, num_channels, bits, _ = layout
+    return f"format {kind} with {num_channels} channel(s) of {bits} bits"
+
+
+def _mu_law() -> np.ndarray:
+    """The sample of each byte of mu-law, from -1 to 1.
+
+    The bits of a byte are inverted: a sign, a power of two (3 bits), and 4 bits within it.
+
+    Source: ITU-T G.711.
+    """
+    byte = 255 - np.arange(256)
+    magnitude = (((byte & 15) << 3) + 132 << ((byte >> 4) & 7)) - 132
+    return np.where(byte & 128, -magnitude, magnitude) / 2.0**15
+
+
+def _a_law() -> np.ndarray:
+    """The sample of each byte of A-law, from -1 to 1; every other bit is inverted.
+
+    Source: ITU-T G.711.
+    """
+    byte = np.arange(256) ^ 0x55
+    power, rest = (byte >> 4) & 7, ((byte & 15) << 4) + 8
+    magnitude = np.where(power, (rest + 256) << np.maximum(power - 1, 0), rest)
+    return np.where(byte & 128, magnitude, -magnitude) / 2.0**15
+
+
+_COMPANDED = {_MU_LAW: _mu_law(), _A_LAW: _a_law()}
 
 
 def _decoded(content: bytes, kind: int, bits: int) -> np.ndarray:
     """Samples from -1 to 1, float64."""
     if kind == _FLOAT:
         return np.frombuffer(content, f"<f{bits // 8}").astype(np.float64)
+    if kind in _COMPANDED:
+        return _COMPANDED[kind][np.frombuffer(content, np.uint8)]
     if bits == 8:
         return np.frombuffer(content, np.uint8).astype(np.float64) / 128 - 1
     if bits == 24:

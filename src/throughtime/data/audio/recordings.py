@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,8 @@ SOUND_SUFFIXES = (".wav", ".flac")
 """The endings of the sound files that a folder is searched for."""
 
 _LEAST_RATE, _MOST_RATE = 1000, 768_000
+_SPHERE_SIZES = (b"sample_count", b"sample_n_bytes", b"channel_count")
+_MOST_SPHERE_HEADER = 65_536
 _UNKNOWN_SIZES = (0xFFFFFFFF, 0x7FFFFFFF)
 _INSTALL = 'Install it: pip install "throughtime[audio]".'
 _log = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ def read_recording(file: Path | bytes, name: str = "") -> Recording:
     except ImportError as error:
         raise MissingLibraryError(f"{where}: needs the library soundfile. {_INSTALL}") from error
     _check_end_of_wav(content, where)
+    _check_end_of_sphere(content, where)
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as sound:
             rate, expected = sound.samplerate, sound.frames
@@ -140,6 +144,29 @@ def _check_end_of_wav(content: bytes, where: str) -> None:
         # Chunks start at even places.
         place += size + size % 2
     raise ValueError(f"{where}: expected samples, got a WAV file that ends within its header.")
+
+
+def _check_end_of_sphere(content: bytes, where: str) -> None:
+    """Raises a ValueError for a NIST SPHERE file with fewer samples than its header states.
+
+    libsndfile takes the number of samples from the size of the file. The header is text: its size
+    in bytes on the second line, and then names, types and values.
+    """
+    if content[:8] != b"NIST_1A\n":
+        return
+    lines = content[:_MOST_SPHERE_HEADER].split(b"\n")
+    size = lines[1].strip()
+    fields = {line.split()[0]: line.split()[2] for line in lines[2:] if len(line.split()) == 3}
+    numbers = [fields.get(name, b"") for name in _SPHERE_SIZES]
+    if not size.isdigit() or not all(number.isdigit() for number in numbers):
+        raise ValueError(
+            f"{where}: expected a NIST SPHERE file whose header states its size and "
+            f"{', '.join(name.decode() for name in _SPHERE_SIZES)}. Copy it again."
+        )
+    expected = math.prod(map(int, numbers))
+    actual = len(content) - int(size)
+    if actual < expected and b"shorten" not in fields.get(b"sample_coding", b""):
+        raise _ends_early(where, f"{expected:,} bytes of samples", f"{max(0, actual):,}")
 
 
 def _ends_early(where: str, expected: str, actual: str) -> ValueError:

@@ -1,9 +1,15 @@
-"""Sequences with one label each: texts, series of numbers, and sounds."""
+"""Sequences with one label each: texts, series of numbers, sounds, and ways of a pen."""
 
-from throughtime.data.labelled.labelled import Example, Labelled, load_labelled, read_labelled
+from throughtime.data.labelled.class_folders import read_class_folders
+from throughtime.data.labelled.labelled import (
+    Example,
+    Labelled,
+    load_labelled,
+    read_labelled,
+    read_own,
+)
 from throughtime.data.labelled.named_sets import LABELLED_SETS
 from throughtime.data.labelled.series_files import NotSeries, missing_place
-from throughtime.data.labelled.sound_folders import read_sounds
 
 __all__ = [
     "LABELLED_SETS",
@@ -12,6 +18,7 @@ __all__ = [
     "NotSeries",
     "load_labelled",
     "missing_place",
+    "read_class_folders",
     "read_labelled",
-    "read_sounds",
+    "read_own",
 ]

@@ -18,8 +18,9 @@ class Example(NamedTuple):
 
     Args:
         label: the class.
-        content: a text; a series as (T, I) float32 with NaN where a value is missing; or the
-            samples of a sound as (N) float32.
+        content: a text; a series as (T, I) float32 with NaN where a value is missing; the samples
+            of a sound as (N) float32; or the array of a trajectory of a pen, see
+            `throughtime.data.pen.Trajectory`.
     """
 
     label: str
@@ -33,7 +34,7 @@ class Labelled:
     Args:
         name: the name of the data set, file or folder.
         splits: the examples of "train", "valid" and "test"; a split without any is absent.
-        kind: "text"; "series" for numbers; or "audio" for sounds.
+        kind: "text"; "series" for numbers; "audio" for sounds; or "pen" for ways of a pen.
         is_tokenised: whether the words and punctuation marks of the texts are separated by spaces.
         parts: further labelled parts of the training texts (phrases), to train on if wanted.
         cut: how the examples were cut into splits; None if they came in splits.

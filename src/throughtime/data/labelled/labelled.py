@@ -1,23 +1,26 @@
-"""Reads labelled texts, series and sounds: a named data set, a file, or a folder with splits."""
+"""Reads labelled sequences: a named data set, a file, or a folder with splits."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from throughtime.checks import unknown
-from throughtime.data.files import read_once
+from throughtime.data.files import existing, read_once
+from throughtime.data.labelled.class_folders import (
+    at_rate,
+    has_class_folders,
+    read_class_folders,
+)
 from throughtime.data.labelled.example import Example, Labelled
 from throughtime.data.labelled.named_sets import LABELLED_SETS, NUM_FOLDS, split_off
 from throughtime.data.labelled.series_files import csv_series, ts_series
-from throughtime.data.labelled.sound_folders import at_rate, has_sounds, read_sounds
 from throughtime.data.labelled.text_files import csv_texts, tsv_texts
 from throughtime.data.line_ends import with_line_feeds
 from throughtime.data.split_files import split_files
 from throughtime.data.splits import Cut, check_own_splits, cut_items, cut_own
 from throughtime.data.text import decoded
 
-__all__ = ["Example", "Labelled", "load_labelled", "read_labelled"]
+__all__ = ["Example", "Labelled", "load_labelled", "read_labelled", "read_own"]
 
 _SUFFIXES = (".tsv", ".csv", ".txt", ".ts")
 
@@ -32,7 +35,7 @@ def load_labelled(
     cut: Cut | None = None,
     rate: int | None = None,
 ) -> Labelled:
-    """Reads labelled texts, series or sounds.
+    """Reads labelled texts, series, sounds or ways of a pen.
 
     Args:
         data: the name of one of `LABELLED_SETS`; a file, which is cut into splits; or a folder with
@@ -40,8 +43,8 @@ def load_labelled(
             of each class of the training validates. A file is one of these: ``.tsv`` or ``.txt``, a
             label, a tab and a text on each line; ``.csv`` with the columns label and text, or, for
             series, with the columns series and label and one for each feature; ``.ts``, series in
-            the format of the UEA archive. Of sounds, a folder has a folder for each class, or such
-            folders for each split.
+            the format of the UEA archive. Of sounds and of ways of a pen, a folder has a folder for
+            each class, or such folders for each split.
         encoding: the encoding of the user's own files.
         valid_fraction: the fraction of the examples for validation, if the data has no such split;
             None is 0.1.
@@ -75,38 +78,47 @@ def load_labelled(
             split: at_rate(part, labelled.rate, rate) for split, part in labelled.splits.items()
         }
         return replace(labelled, splits=splits, rate=rate)
-    path = Path(data).expanduser()
-    if not path.exists():
-        if data != path.name:
-            raise FileNotFoundError(f"{path}: no such file or folder. Give --data one that exists.")
-        raise ValueError(
-            f"{unknown('data set', data, LABELLED_SETS)} Nor is there a file or folder of that "
-            "name here."
-        )
+    path = existing(data, LABELLED_SETS)
     if fold:
         raise ValueError(f"--fold {fold}: {_with_folds()} folds. Leave it out.")
     name = path.resolve().name
-    if path.is_dir() and has_sounds(path):
-        if encoding != "utf-8":
-            raise ValueError(f"--encoding {encoding}: is of texts. Leave it out.")
-        rate, parts = read_sounds(path, rate)
-        sounds, how = cut_own(
+    kind, rate, parts = read_own(path, encoding, rate)
+    if kind in ("audio", "pen"):
+        files, how = cut_own(
             *("load_labelled", name, parts, valid_fraction, test_fraction, "recordings"),
             *(cut or ("order" if "valid" in parts else "random"), _content),
         )
-        return Labelled(name, sounds, "audio", cut=how, rate=rate)
-    if path.is_dir():
-        kind, splits = _read_folder(path, encoding)
-        if "valid" in splits:
-            check_own_splits("load_labelled", name, valid_fraction, test_fraction, cut or "order")
-        else:
-            check_own_splits("load_labelled", name, None, test_fraction, cut or "order")
-            splits |= split_off(splits["train"], _fraction(valid_fraction))
+        return Labelled(name, files, kind, cut=how, rate=rate)
+    if "valid" in parts:
+        check_own_splits("load_labelled", name, valid_fraction, test_fraction, cut or "order")
+        splits = parts
+    elif "train" in parts:
+        check_own_splits("load_labelled", name, None, test_fraction, cut or "order")
+        splits = parts | split_off(parts["train"], _fraction(valid_fraction))
     else:
-        kind, examples = read_labelled(path, encoding)
-        cut = cut or "random"
+        examples, cut = parts["all"], cut or "random"
         splits = cut_items(name, examples, valid_fraction, test_fraction, "examples", cut, _content)
     return Labelled(name, splits, kind, cut=cut)
+
+
+def read_own(
+    path: Path, encoding: str = "utf-8", rate: int | None = None
+) -> tuple[str, int | None, dict[str, list[Example]]]:
+    """The kind, the rate and the examples of the user's own file or folder; see `load_labelled`.
+
+    Returns:
+        The rate is that of sounds, and None for other kinds. The examples are "all", or those of
+        each split that has a file or a folder of its own.
+    """
+    if path.is_dir() and has_class_folders(path):
+        if encoding != "utf-8":
+            raise ValueError(f"--encoding {encoding}: is of texts. Leave it out.")
+        return read_class_folders(path, rate)
+    if path.is_dir():
+        kind, parts = _read_folder(path, encoding)
+        return kind, None, parts
+    kind, examples = read_labelled(path, encoding)
+    return kind, None, {"all": examples}
 
 
 def read_labelled(path: Path, encoding: str = "utf-8") -> tuple[str, list[Example]]:
