@@ -260,11 +260,18 @@ def is_plain(x: Tensor) -> bool:
     )
 
 
-def fits(state: Any, layer: Stack, rows: int) -> bool:
-    """Whether a state of a layer can be that of a plan; if not, the layer raises the error."""
+def fits(state: Any, layer: Stack, rows: int | None) -> bool:
+    """Whether a state of a layer can be that of a plan; if not, the layer raises the error.
+
+    Args:
+        state: the state.
+        layer: the layer.
+        rows: the size of the batch; None for one sequence without a batch.
+    """
     states = (state,) if isinstance(state, Tensor) else state
     of_each = layer.num_layers * layer.num_directions
-    expected = [(of_each, rows, size) for size in layer.state_sizes.values()]
+    batch = () if rows is None else (rows,)
+    expected = [(of_each, *batch, size) for size in layer.state_sizes.values()]
     return (
         isinstance(states, (tuple, list))
         and len(states) == len(expected)
