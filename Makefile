@@ -23,7 +23,7 @@ test: $(TEST)/.installed
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/pyright --pythonpath $(TEST)/bin/python
-	$(TEST)/bin/python -m pytest -n 2
+	$(TEST)/bin/python -m pytest -n 2 --dist worksteal
 
 test-all: test
 	$(TEST)/bin/python -m pytest -n 2 -m 'slow and not gpu'

@@ -8,6 +8,7 @@ import torch
 
 from throughtime.cli.main import main
 from throughtime.interchange.streamed import outputs_of
+from throughtime.models.search import greedy_search
 from throughtime.tasks.run import Run
 
 from ..interchange.c_runs import compiled, ran
@@ -31,7 +32,18 @@ def runs(tmp_path_factory):
         "char-lm": trained(folder, "char-lm", "--data", folder / "text.py", "--num_steps", 10),
         "memory": trained(folder, "memory", "--problem", "parity", "--length", 3),
         "addition": trained(
-            *(folder, "addition", "--num_pairs", 60, "--num_test", 20, "--digits", 2)
+            *(
+                folder,
+                "addition",
+                "--network",
+                "two",
+                "--num_pairs",
+                60,
+                "--num_test",
+                20,
+                "--digits",
+                2,
+            )
         ),
     }
 
@@ -79,19 +91,57 @@ def test_a_trained_model_is_written_as_onnx(task, runs, said, tmp_path):
 def test_an_onnx_file_that_computes_something_else_is_not_kept(runs, said, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     wrong = lambda module, steps: outputs_of(module, steps) + 1  # noqa: E731
-    monkeypatch.setattr("throughtime.interchange.onnx.checking.outputs_of", wrong)
+    monkeypatch.setattr("throughtime.interchange.onnx.streaming.outputs_of", wrong)
     status, out, err = said("export", runs["memory"], "--to", "onnx", "--output", tmp_path)
     assert (status, out) == (1, "")
     assert "the outputs differ from those of the model" in err
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("to", ["c", "onnx"])
-def test_a_model_that_cannot_run_step_by_step_is_refused(to, runs, said, tmp_path):
-    status, _, err = said("export", runs["addition"], "--to", to, "--output", tmp_path / "new")
+def test_a_model_that_cannot_run_step_by_step_is_refused_as_c(runs, said, tmp_path):
+    status, _, err = said("export", runs["addition"], "--to", "c", "--output", tmp_path / "new")
     assert status == 1
-    assert "read a whole sequence before they write" in err
+    assert "it reads a whole source before it writes" in err
     assert not list(tmp_path.rglob("*.*"))
+
+
+def test_an_encoder_and_a_decoder_are_two_onnx_files(runs, said, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    words = ("export", runs["addition"], "--to", "onnx", "--output", tmp_path, "--name", "sum")
+    assert said(*words)[0] == 0
+    names = ["sum.json", "sum_decoder.onnx", "sum_encoder.onnx"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    status, _, err = said(*words[:-1], "other")
+    (tmp_path / "sum.json").unlink()
+    status, _, err = said(*words)
+    assert status == 1
+    assert f"{tmp_path / 'sum_encoder.onnx'} exists" in err
+    assert not (tmp_path / "sum.json").exists()
+
+    run = Run(runs["addition"])
+    task, about = run.task(), json.loads((tmp_path / "other.json").read_text())
+    assert about["task"] == "addition"
+    model = run.load_model(task)
+    encoder, decoder = (
+        onnxruntime.InferenceSession(str(tmp_path / f"other_{end}.onnx"))
+        for end in ("encoder", "decoder")
+    )
+    outputs = [o.name for o in decoder.get_outputs()]
+    for pair in task.ids("test")[:5]:
+        ids = list(pair[0])
+        memory = encoder.run(None, {"tokens": np.array([ids]), "lengths": np.int32([len(ids)])})
+        feed = dict(zip([o.name for o in encoder.get_outputs()], memory, strict=True))
+        token, target = np.array([model.bos]), []
+        for _ in range(2 * len(ids) + 10):
+            results = decoder.run(None, {"token": token, **feed})
+            results = dict(zip(outputs, results, strict=True))
+            feed |= {n[:-2] + "_0": v for n, v in results.items() if n.endswith("_n")}
+            token = results["scores"].argmax(-1)
+            if token[0] == model.eos:
+                break
+            target.append(int(token[0]))
+        ((wanted,),) = greedy_search(model, torch.tensor([ids]))
+        assert target == wanted.tokens
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,17 @@ from torch import nn
 
 import throughtime as tt
 from throughtime.kernels.printing.c_functions import functions
+from throughtime.models.cloze import Cloze
+from throughtime.models.frame_model import FrameModel
 from throughtime.models.language_model import LanguageModel
+from throughtime.models.one_network import OneNetwork
 from throughtime.models.stepwise import StepwiseNetwork
 from throughtime.models.tagger import Tagger
+from throughtime.models.transcriber import Transcriber
 
 from ..further_inputs import bounded, inputs_of
 from .c_runs import built, compiled, ran
-from .streamed_models import MODELS, REFUSED
+from .streamed_models import MODELS, REFUSED, WHOLE
 
 T = 30
 
@@ -141,13 +145,27 @@ def expected(module, x):
     with torch.no_grad():
         if isinstance(module, tt.Recurrent):
             return of_layer(module, x)
-        module.recurrent.backend = "reference"
+        for layer in module.modules():
+            if isinstance(layer, tt.Recurrent):
+                layer.backend = "reference"
         if isinstance(module, LanguageModel):
             return module(x[None])[0][0], []
         if isinstance(module, StepwiseNetwork):
             return module(x[None])[0], []
         if isinstance(module, Tagger):
             return module(x[None], [len(x)]).words[0], []
+        if isinstance(module, Cloze):
+            # The scores of the word after each token, which are those at the next place.
+            return module(torch.cat([x[1:], x[:1]])[None])[0], []
+        if isinstance(module, OneNetwork):
+            # Those of the first token that is written, after the source until now.
+            rows = [module.step(torch.tensor([1]), module.encode(x[None, :t]).state, None)[0]
+                    for t in range(1, len(x))]  # fmt: skip
+            return torch.cat(rows), []
+        if isinstance(module, FrameModel):
+            return module.head.scores(module(x[None])[0])[0], []
+        if isinstance(module, Transcriber):
+            return module(x.view(1, T * module.stack, -1), torch.tensor([T * module.stack]))[0], []
         # A classifier's output is that of the sequence until now.
         lengths = torch.arange(1, len(x) + 1)
         return module(x[None].expand(len(x), *x.shape), lengths), []
@@ -155,7 +173,14 @@ def expected(module, x):
 
 def input_of(module):
     if getattr(module, "embedding", None) is not None:
-        return torch.randint(module.vocab_size, (T,))
+        tokens = torch.randint(module.embedding.num_embeddings, (T,))
+        # A sentence of a Cloze begins with its begin token.
+        tokens[0] = module.bos if isinstance(module, Cloze) else tokens[0]
+        return tokens
+    if isinstance(module, Transcriber):
+        return torch.randn(T, module.blocks[0].input_size, dtype=torch.float64)
+    if getattr(module, "has_gaps", False):
+        return torch.rand(T, module.input_size + 1, dtype=torch.float64)
     recurrent = module if isinstance(module, tt.Recurrent) else module.recurrent
     return torch.randn(T, recurrent.input_size, dtype=torch.float64)
 
@@ -185,8 +210,13 @@ def test_the_c_file_computes_what_the_module_computes(name, modules, library):
     torch.manual_seed(1)
     x = input_of(modules[name])
     wanted, further = expected(modules[name], x)
+    if getattr(modules[name], "has_gaps", False):
+        x, further = x[:, :-1], [x[:, -1:]]
     arrays = [v.numpy() for v in (x, *further)]
     got = ran(library, name, arrays, wanted.shape[1], np.float64)
+    if isinstance(modules[name], OneNetwork):
+        got = torch.cat([ran(library, name, [np.append(arrays[0][:t], 1)], 8, np.float64)[-1:]
+                         for t in range(1, T)])  # fmt: skip
     scale = wanted.abs().max()
     torch.testing.assert_close(got / scale, wanted / scale, rtol=0, atol=1e-12)
 
@@ -359,9 +389,9 @@ def test_the_errors_of_exp_and_tanh_are_those_that_the_header_states(weights, tm
 # Bad input.
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", [*REFUSED, *WHOLE])
 def test_what_cannot_run_step_by_step_is_refused_with_the_reason(name, tmp_path):
-    make, reason = REFUSED[name]
+    make, reason = (REFUSED | WHOLE)[name]
     with pytest.raises(ValueError, match=reason):
         tt.save_c(make(), tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
@@ -390,6 +420,23 @@ def test_a_replaced_forward_is_refused(part, save, tmp_path):
     module.forward = lambda *args: forward(*args)
     with pytest.raises(ValueError, match=f"forward of {part or 'the module'} has been replaced"):
         save(model, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("save", [tt.save_c, tt.save_onnx])
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize("part", ["", "recurrent", "scores"])
+def test_a_forward_hook_is_refused(part, register, save, tmp_path):
+    model = LanguageModel(5, hidden_size=4).eval()
+    nn.utils.parametrizations.weight_norm(model.recurrent, "weight_hh_l0")
+    handle = getattr(model.get_submodule(part), register)(lambda *values: None)
+    where = part or "the module"
+    with pytest.raises(ValueError, match=f"{where} has the forward hook .*<lambda>.*not written"):
+        save(model, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+    handle.remove()
+    # A gradient's hook changes no output.
+    model.scores.register_full_backward_hook(lambda *values: None)
+    save(model, tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize(

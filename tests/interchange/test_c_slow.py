@@ -10,11 +10,27 @@ import torch
 import throughtime as tt
 
 from ..further_inputs import bounded, inputs_of
+from . import cortex_m4
 from .c_runs import built, compiled, compiler, one_file, ran
 
 pytestmark = pytest.mark.slow
 
-T, ROWS, H = 1000, 4, 6
+T, ROWS, H = 1000, 16, 6
+
+AMPLIFYING = {
+    "antisymmetric": "its state matrix turns errors and does not damp them, so that they add up",
+    "antisymmetric-gated": "likewise",
+    "gru-layer-norm": "it divides by the deviation of a row of six units, which may be near zero",
+    "br": "it has two stable states, and leaves the threshold between them by what rounding adds",
+    "nbr": "likewise",
+}
+"""Cells in which the rounding of one step decides how far a sequence ends from the double result.
+
+Of the same file, the ratio of its largest error to that of the float32 layer is from 0.3 to 3.5
+over 16 sequences, and up to 12 over four; that of the geometric means over 16 is from 0.7 to 1.5
+(six draws of weights, three compilers). So their errors are compared by these means, and not by
+the largest ones.
+"""
 
 
 def name_of(cell, weights):
@@ -24,9 +40,10 @@ def name_of(cell, weights):
 @pytest.fixture(scope="module")
 def results():
     """For each cell the layer, the input, and the outputs of the reference in both types."""
-    torch.manual_seed(0)
     layers = {}
     for cell in tt.cells.names():
+        # Anew for each cell, so that a new cell in the registry changes nothing for the others.
+        torch.manual_seed(0)
         # The weights are drawn in float32, so that both types have the same ones.
         layer = bounded(tt.Recurrent(cell, 3, H, num_layers=2)).double().eval()
         layer.backend = "reference"
@@ -66,16 +83,20 @@ def library(request, headers, tmp_path_factory):
 @pytest.mark.parametrize("cell", tt.cells.names())
 def test_a_thousand_steps(cell, results, library):
     _, inputs, double, single = results[cell]
-    errors = []
+    errors = torch.zeros(ROWS)
     for row in range(ROWS):
         arrays = [value[:, row].numpy() for value in inputs]
         wanted = double[:, row]
         got = ran(library, name_of(cell, "double"), arrays, H, np.float64)
         assert (got - wanted).abs().max() <= 1e-12 * wanted.abs().max()
         narrow = ran(library, name_of(cell, "float"), arrays, H, np.float32).double()
-        errors.append((narrow - wanted).abs().max())
-    # Over several sequences: that of one may be near the double result by luck.
-    assert max(errors) <= 2 * (single - double).abs().max() + 1e-6
+        errors[row] = (narrow - wanted).abs().max()
+    of_layer = (single - double).abs().amax((0, 2))
+    if cell in AMPLIFYING:
+        assert errors.log().mean().exp() <= 2 * of_layer.log().mean().exp() + 1e-6
+    else:
+        # Over several sequences: that of one may be near the double result by luck.
+        assert errors.max() <= 2 * of_layer.max() + 1e-6
 
 
 MAIN = """
@@ -145,16 +166,10 @@ def test_flags_that_reorder_sums_change_little(flag, source, tmp_path):
     agrees(done.stdout, totals)
 
 
-# Other processors: the compiler, its flags, and the emulator of its programs. A Cortex-M4F has
-# no operating system that an emulator of user programs could offer, so there the file is compiled.
+# Other processors: the compiler, its flags, and the emulator of its programs.
 PROCESSORS = {
     "aarch64": ("aarch64-linux-gnu-gcc", ["-static"], "qemu-aarch64"),
     "armv7": ("arm-linux-gnueabihf-gcc", ["-static", "-mfpu=neon"], "qemu-arm"),
-    "cortex-m4f": (
-        "arm-none-eabi-gcc",
-        ["-c", "-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"],
-        None,
-    ),
 }
 
 
@@ -162,13 +177,19 @@ PROCESSORS = {
 def test_other_processors_compute_the_same(processor, source, tmp_path):
     command, flags, emulator = PROCESSORS[processor]
     built([source[0]], tmp_path / "there", ["-O2", *flags], command)
-    if emulator is None:
-        return
     if shutil.which(emulator) is None:
         pytest.skip(f"{emulator} is not installed; the file has been compiled only")
     done = subprocess.run([emulator, tmp_path / "there"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     agrees(done.stdout, source[1])
+
+
+def test_a_cortex_m4f_computes_the_same(source, tmp_path):
+    compiler(cortex_m4.COMMAND)
+    program = cortex_m4.program(source[0], tmp_path)
+    if shutil.which(cortex_m4.EMULATOR) is None:
+        pytest.skip(f"{cortex_m4.EMULATOR} is not installed; the file has been compiled only")
+    agrees(cortex_m4.output_of(program), source[1])
 
 
 def test_a_cpp_program_can_include_the_header(headers, tmp_path):

@@ -1,10 +1,12 @@
 """Records the runs of the compiled kernels."""
 
 from contextlib import contextmanager
+from itertools import product
 
 import pytest
 
-from throughtime.kernels.cpp import recurrence
+from throughtime.kernels.cpp.recurrence import Kernel
+from throughtime.kernels.cpp.training import TrainingPlan
 
 
 @contextmanager
@@ -12,12 +14,12 @@ def noted_runs():
     """The runs of kernels inside the context, in order."""
     runs: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("forward", "backward"):
-            method = getattr(recurrence.Kernel, name)
+        for kind, name in product((Kernel, TrainingPlan), ("forward", "backward")):
+            method = getattr(kind, name)
 
             def noted(*args, _method=method, _name=name, **kwargs):
                 runs.append(_name)
                 return _method(*args, **kwargs)
 
-            patch.setattr(recurrence.Kernel, name, noted)
+            patch.setattr(kind, name, noted)
         yield runs

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import torch
 
-from throughtime.kernels.cpp import fingerprint, gemm, processor, runner
+from throughtime.kernels.cpp import fingerprint, gemm, processor, runner, training_code
 from throughtime.kernels.cpp.compiler import FLAGS, HEADERS
 from throughtime.kernels.cpp.emit import emit
 from throughtime.kernels.graph.program import program, recording_program
@@ -37,6 +37,8 @@ def sources():
         "fingerprint": fingerprint.source(),
         "plan": runner.source("float", "bfloat16"),
         "plan of bfloat16": runner.source("bfloat16"),
+        "training": training_code.source("float"),
+        "training in double": training_code.source("double"),
         "plan of int8": runner.source("float", "int8_t"),
         "int8": emit(program(CELLS["gru-reset-before"]), "float", False, "int8_t").text,
     }

@@ -9,7 +9,6 @@ import torch
 import throughtime as tt
 from throughtime.kernels import BACKENDS, dispatch, torch_native
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp.recurrence import Kernel
 
 from ..further_inputs import fed, inputs_of
 
@@ -33,17 +32,6 @@ def calls(monkeypatch):
 
     operators = SimpleNamespace(**{name: counting(name) for name in FUSED.values()})
     monkeypatch.setattr(torch_native, "_VF", operators)
-    return counted
-
-
-@pytest.fixture
-def kernels(monkeypatch):
-    """The calls of the compiled kernels."""
-    counted = []
-    run = Kernel.forward
-    monkeypatch.setattr(
-        Kernel, "forward", lambda self, *args: counted.append("forward") or run(self, *args)
-    )
     return counted
 
 
@@ -86,19 +74,19 @@ def test_the_reference_does_without_the_fused_operator(calls, name):
 
 
 @pytest.mark.parametrize("name", tt.cells.names())
-def test_auto_takes_the_compiled_kernel_for_every_cell(calls, kernels, name):
+def test_auto_takes_the_compiled_kernel_for_every_cell(calls, ran, name):
     layer, x = fed(tt.Recurrent(name, 3, 4, num_layers=2)), sequence()
     layer(x)
     assert calls == []
-    assert kernels == ["forward"] * 2
+    assert ran == ["forward"] * 2
     assert layer.explain(x, inputs=inputs_of(layer, x)) == dispatch.Explanation("cpp", {})
 
 
 @pytest.mark.parametrize("name", tt.cells.names())
-def test_auto_takes_no_compiled_kernel_for_a_step_alone_and_says_so(calls, kernels, name):
+def test_auto_takes_no_compiled_kernel_for_a_step_alone_and_says_so(calls, ran, name):
     layer, x = fed(tt.Recurrent(name, 3, 4)), sequence()[:1]
     layer(x)
-    assert kernels == []
+    assert ran == []
     assert calls == ([FUSED[name]] if name in FUSED else [])
     why = layer.explain(x, inputs=inputs_of(layer, x))
     assert why.backend == ("torch" if name in FUSED else "reference")

@@ -45,7 +45,9 @@ TRANSFORMS = {
 }
 
 
-@pytest.mark.parametrize("is_frozen", [False, True], ids=["trainable", "frozen"])
+@pytest.mark.parametrize(
+    "is_frozen", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["trainable", "frozen"]
+)
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_a_transform_inside_is_run_outside_the_graph_or_refused(name, is_frozen):
     layer, x = layer_of("lstm", backend="auto").requires_grad_(not is_frozen), sequence(2)

@@ -216,6 +216,99 @@ def test_wrong_input_is_refused_and_the_stream_goes_on():
     torch.testing.assert_close(torch.stack(y), layer(x)[0])
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("cell", ["lstm", "cfc"])
+def test_one_sequence_without_a_batch(cell, backend, batch_first, tmp_path):
+    options = {"batch_first": batch_first, "backend": backend, "dtype": torch.float64}
+    layer = tt.Recurrent(cell, 3, 5, num_layers=2, **options)
+    x = torch.randn(9, 3, dtype=torch.float64)
+    gap = torch.rand(9, 1, dtype=torch.float64)
+    inputs = {"gap": gap} if cell == "cfc" else None
+    whole, last = layer(x, inputs=inputs)
+    stream = layer.stream()
+    part = lambda *index: None if inputs is None else {"gap": gap[index]}  # noqa: E731
+    assert (stream.explain(x[0], part(0)).backend == "plan") is (backend == "auto")
+    outputs = [stream.step(x[0], part(0)), stream.step(x[1], part(1))]
+    assert [y.shape for y in outputs] == [(5,), (5,)]
+    fork = stream.fork()
+    outputs += list(stream.read(x[2:6], part(slice(2, 6))))
+    # The state is that of the layer for such a sequence, and goes on.
+    states = [s for s in (stream.state if cell == "lstm" else [stream.state])]
+    assert [s.shape for s in states] == [(2, 5)] * len(states)
+    stream.save(tmp_path / "state.safetensors")
+    stream.load(tmp_path / "state.safetensors")
+    outputs += [stream.step(x[t], part(t)) for t in (6, 7, 8)]
+    torch.testing.assert_close(torch.stack(outputs), whole.detach())
+    for ours, theirs in zip(states_of(stream.state), states_of(last), strict=True):
+        torch.testing.assert_close(ours, theirs.detach())
+    torch.testing.assert_close(fork.step(x[2], part(2)), whole[2].detach())
+    stream.reset(torch.tensor([True]))
+    torch.testing.assert_close(stream.step(x[0], part(0)), whole[0].detach())
+
+
+def states_of(state):
+    return [state] if isinstance(state, torch.Tensor) else list(state)
+
+
+def test_a_batch_after_one_sequence_is_refused_as_by_the_layer():
+    layer = tt.GRU(3, 5, batch_first=True)
+    stream = layer.stream()
+    stream.step(torch.randn(3))
+    with pytest.raises(ValueError, match="GRU: expected") as ours:
+        stream.step(torch.randn(1, 3))
+    with pytest.raises(ValueError, match="GRU: expected") as theirs:
+        layer(torch.randn(1, 1, 3), torch.zeros(1, 5))
+    assert str(ours.value) == str(theirs.value)
+    with pytest.raises(ValueError, match="GRU: expected") as ours:
+        stream.step(torch.randn(4))
+    with pytest.raises(ValueError, match="GRU: expected") as theirs:
+        layer(torch.randn(1, 4))
+    assert str(ours.value) == str(theirs.value)
+    assert stream.step(torch.randn(3)).shape == (5,)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_a_caller_that_keeps_the_states_goes_on_from_any(cell, backend):
+    layer = tt.Recurrent(cell, 3, 5, backend=backend, dtype=torch.float64)
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    whole, last = layer(x)
+    stream, state, states, outputs = layer.stream(), None, [], []
+    for v in x:
+        y, state = stream.advance(v, state)
+        outputs.append(y)
+        states.append(state)
+    torch.testing.assert_close(torch.stack(outputs), whole.detach())
+    for ours, theirs in zip(states_of(state), states_of(last), strict=True):
+        torch.testing.assert_close(ours, theirs.detach())
+    torch.testing.assert_close(stream.advance(x[2], states[1])[0], outputs[2])
+    # A step, a reset and a written state are not passed over.
+    y, state = stream.advance(x[0], None)
+    torch.testing.assert_close(y, outputs[0])
+    stream.step(x[3])
+    torch.testing.assert_close(stream.advance(x[1], state)[0], outputs[1])
+    y, state = stream.advance(x[0], None)
+    stream.reset(torch.tensor([True, False]))
+    torch.testing.assert_close(stream.advance(x[1], state)[0], outputs[1])
+    y, state = stream.advance(x[0], None)
+    for part in states_of(state):
+        part.zero_()
+    torch.testing.assert_close(stream.advance(x[0], state)[0], outputs[0])
+    # Another number of rows.
+    one = [s[:, :1] for s in states_of(states[0])]
+    y, _ = stream.advance(x[1, :1], one[0] if cell == "gru" else tuple(one))
+    torch.testing.assert_close(y, outputs[1][:1])
+
+
+def test_a_matrix_lstm_reads_one_sequence_step_by_step():
+    layer = tt.MatrixLSTM(3, 4, batch_first=True)
+    x = torch.randn(5, 3)
+    stream = layer.stream()
+    outputs = torch.stack([stream.step(v) for v in x])
+    torch.testing.assert_close(outputs, layer(x)[0].detach())
+
+
 def test_nan_stays_in_its_row():
     layer, x = tt.LSTM(4, 8, num_layers=2), torch.randn(5, 2, 4)
     x[1, 0, 2] = float("nan")

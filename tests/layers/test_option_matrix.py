@@ -15,8 +15,9 @@ import torch
 
 import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
-from throughtime.kernels.cpp import recurrence
 from throughtime.layers.spec import OPTIONS
+
+from ..kernels.noted import noted_runs
 
 I, H, T, B = 4, 4, 6, 5
 LENGTHS = [6, 3, 1, 0, 5]
@@ -172,12 +173,8 @@ def run(name, backend, options, arguments, is_traced=False):
     return results | (seen[0] if seen else {})
 
 
-def parity(monkeypatch, name, options, arguments, is_traced=False):
-    ran, forward = [], recurrence.Kernel.forward
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            recurrence.Kernel, "forward", lambda *a, **k: (ran.append(1), forward(*a, **k))[1]
-        )
+def parity(name, options, arguments, is_traced=False):
+    with noted_runs() as ran:
         ours = run(name, "cpp", options, arguments, is_traced)
         assert ran
         ran.clear()
@@ -198,21 +195,21 @@ def arguments(name="both"):
 
 @needs_compiler
 @every_cell
-def test_every_cell_runs_with_all_options_that_change_its_kernel(monkeypatch, name):
+def test_every_cell_runs_with_all_options_that_change_its_kernel(name):
     """In training, with ragged rows and resets, together with options that keep the kernel."""
     options = combined(name)
     assert "zoneout" in options
-    parity(monkeypatch, name, options, {})
-    parity(monkeypatch, name, {**options, "save": "states", "bidirectional": True}, arguments())
+    parity(name, options, {})
+    parity(name, {**options, "save": "states", "bidirectional": True}, arguments())
 
 
 @needs_compiler
 @every_cell
 @pytest.mark.parametrize("option", NEUTRAL)
-def test_every_cell_runs_with_each_option_that_leaves_its_kernel_alone(monkeypatch, name, option):
+def test_every_cell_runs_with_each_option_that_leaves_its_kernel_alone(name, option):
     why = refusal(name, NEUTRAL[option])
     if why is None:
-        parity(monkeypatch, name, NEUTRAL[option], arguments())
+        parity(name, NEUTRAL[option], arguments())
     else:
         assert (option, name) in refused_on_the_page()
 
@@ -221,22 +218,22 @@ def test_every_cell_runs_with_each_option_that_leaves_its_kernel_alone(monkeypat
 @pytest.mark.slow
 @every_cell
 @pytest.mark.parametrize("option", CHANGING)
-def test_every_cell_runs_with_each_option_alone(monkeypatch, name, option):
+def test_every_cell_runs_with_each_option_alone(name, option):
     if refusal(name, CHANGING[option]) is not None:
         pytest.skip(refusal(name, CHANGING[option]))
-    parity(monkeypatch, name, CHANGING[option], {})
-    parity(monkeypatch, name, CHANGING[option], arguments(), is_traced=True)
+    parity(name, CHANGING[option], {})
+    parity(name, CHANGING[option], arguments(), is_traced=True)
     more = {"save": "states", "num_layers": 2, "bidirectional": True}
-    parity(monkeypatch, name, {**CHANGING[option], **more}, arguments())
+    parity(name, {**CHANGING[option], **more}, arguments())
 
 
 @needs_compiler
 @pytest.mark.slow
 @every_cell
-def test_every_cell_is_traced_alone_and_with_all_options(monkeypatch, name):
-    parity(monkeypatch, name, {}, arguments(), is_traced=True)
+def test_every_cell_is_traced_alone_and_with_all_options(name):
+    parity(name, {}, arguments(), is_traced=True)
     more = {"num_layers": 2, "bidirectional": True}
-    parity(monkeypatch, name, {**combined(name), **more}, arguments(), is_traced=True)
+    parity(name, {**combined(name), **more}, arguments(), is_traced=True)
 
 
 @needs_compiler

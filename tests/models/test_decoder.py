@@ -1,10 +1,14 @@
 """The inputs of the decoder in training: the target, its own tokens, or its expectation."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
 from throughtime.cells import Cell, State
 from throughtime.models import EncoderDecoder, greedy_search
+from throughtime.models.memory import DecoderState
 
 from .translators import LENGTHS, PAD, eight_pairs, learn, sentences, small_model
 
@@ -142,3 +146,82 @@ def test_a_state_that_is_no_query_is_refused_where_it_would_be_one():
         small_model("additive", True, **options)
     model, (source, target_in) = small_model("general", True, **options), sentences()
     assert model(source, LENGTHS, target_in).isfinite().all()
+
+
+def stepped(model, source, tokens, state=None):
+    """The scores of each step, and the last state."""
+    memory = model.encode(source)
+    state, scores = memory.state if state is None else state, []
+    for token in tokens:
+        step, state = model.step(torch.tensor([token]), state, memory)
+        scores.append(step)
+    return torch.cat(scores), state
+
+
+@pytest.mark.parametrize("cell", ["lstm", "lem"])
+@pytest.mark.parametrize("attention", ["none", "general", "additive"])
+def test_steps_without_gradients_run_by_a_plan(attention, cell):
+    feeding = attention == "additive"
+    options = {"attention": attention, "input_feeding": feeding, "cell": cell, "num_layers": 2}
+    model = EncoderDecoder(9, 8, hidden_size=6, **options).double().eval()
+    source, tokens = torch.tensor([[3, 8, 4]]), [1, 5, 3, 7]
+    by_module, last = stepped(model, source, tokens)
+    assert last.stream is None
+    with torch.no_grad():
+        by_plan, last = stepped(model, source, tokens)
+        assert last.stream._live.has_states
+        torch.testing.assert_close(by_plan, by_module.detach())
+        # Whoever has an earlier state goes on from it, also after the later ones.
+        memory = model.encode(source)
+        first, state = model.step(torch.tensor([1]), memory.state, memory)
+        second, _ = model.step(torch.tensor([5]), state, memory)
+        model.step(torch.tensor([6]), state, memory)
+        again, _ = model.step(torch.tensor([5]), state, memory)
+        torch.testing.assert_close(torch.cat([first, second]), by_module[:2].detach())
+        assert torch.equal(again, second)
+
+
+def test_a_state_that_the_caller_has_changed_is_used():
+    model = EncoderDecoder(9, 8, hidden_size=6, cell="gru").eval()
+    source = torch.tensor([[3, 8, 4]])
+    with torch.no_grad():
+        _, state = stepped(model, source, [1, 5])
+        state.recurrent[0].mul_(0.5)
+        halved, _ = stepped(model, source, [3], state)
+        wanted, _ = stepped(model, source, [3], DecoderState((state.recurrent[0].clone(),)))
+    torch.testing.assert_close(halved, wanted)
+
+
+def test_weights_that_change_between_searches_are_used():
+    model = EncoderDecoder(9, 8, hidden_size=6).eval()
+    source = torch.tensor([[3, 8, 4]])
+    greedy_search(model, source)
+    for change in (lambda w: w.add_(1.0), lambda w: w.data.add_(-2.0)):
+        with torch.no_grad():
+            change(model.decoder.recurrent.weight_hh_l0)
+            by_plan, _ = stepped(model, source, [1, 5])
+        by_module, _ = stepped(model, source, [1, 5])
+        torch.testing.assert_close(by_plan, by_module.detach())
+
+
+def test_a_model_is_copied_after_a_search_and_stays_itself():
+    model = EncoderDecoder(9, 8, hidden_size=6).eval()
+    source = torch.tensor([[3, 8, 4]])
+    wanted = greedy_search(model, source)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert greedy_search(other, source) == wanted
+        with torch.no_grad():
+            other.decoder.recurrent.weight_hh_l0.add_(1.0)
+            changed, _ = stepped(other, source, [1, 5])
+        torch.testing.assert_close(changed, stepped(other, source, [1, 5])[0].detach())
+    assert greedy_search(model, source) == wanted
+
+
+def test_training_and_many_rows_call_the_layers():
+    model = EncoderDecoder(9, 8, hidden_size=6).train()
+    with torch.no_grad():
+        assert stepped(model, torch.tensor([[3, 8]]), [1])[1].stream is None
+        model.eval()
+        memory = model.encode(torch.full((17, 2), 3))
+        _, state = model.step(torch.ones(17, dtype=torch.int64), memory.state, memory)
+        assert state.stream is None

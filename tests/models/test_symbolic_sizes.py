@@ -36,6 +36,12 @@ def states(B):
     return torch.randn(2, B, H), torch.randn(2, B, H)
 
 
+# A call without lengths runs a part of what one with lengths runs.
+RAGGED = pytest.mark.parametrize(
+    "is_ragged", [pytest.param(False, marks=pytest.mark.slow), True], ids=["whole", "ragged"]
+)
+
+
 @pytest.mark.parametrize("trains", [False, True], ids=["evaluated", "trained"])
 def test_a_language_model_with_its_state_compiles_once_for_all_sizes(trains):
     model = LanguageModel(V, hidden_size=H, embedding_size=H).train(trains)
@@ -44,7 +50,7 @@ def test_a_language_model_with_its_state_compiles_once_for_all_sizes(trains):
         assert_compiles_once(model, calls, dynamic=True)
 
 
-@pytest.mark.parametrize("is_ragged", [False, True], ids=["whole", "ragged"])
+@RAGGED
 @pytest.mark.parametrize("name", PAIRED)
 def test_a_model_of_pairs_compiles_once_for_all_sizes(name, is_ragged):
     model, calls = PAIRED[name](), []
@@ -69,7 +75,7 @@ def test_the_steps_of_a_decoder_compile_once_for_all_sizes(attention):
         assert_compiles_once(model, calls, two_steps, dynamic=True)
 
 
-@pytest.mark.parametrize("is_ragged", [False, True], ids=["whole", "ragged"])
+@RAGGED
 def test_a_cloze_model_compiles_once_for_all_sizes(is_ragged):
     calls = [
         ((tokens(*sizes), lengths_of(*sizes)) if is_ragged else (tokens(*sizes),), {})

@@ -12,6 +12,7 @@ from throughtime.data import pad_rows
 from throughtime.data.music import Note, events_of, midi_bytes, notes_of_events, read_midi
 from throughtime.tasks import performance
 from throughtime.tasks.performance import PerformanceConfig, PerformanceTask, PerformingOptions
+from throughtime.tasks.shown import Score
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +162,53 @@ def test_settings_without_sense_are_refused(options, message):
 def test_a_performance_that_cannot_be_written_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         PerformingOptions(**options)
+
+
+def test_drums_are_not_transposed():
+    task = PerformanceTask(PerformanceConfig("groove", transpose=3))
+    with pytest.raises(ValueError, match="--transpose 3: the keys of groove are the drums"):
+        task.check()
+
+
+@pytest.mark.parametrize("data", ["groove", "pop909"])
+def test_drums_are_written_on_their_channel(data, tmp_path):
+    task, file = PerformanceTask(PerformanceConfig(data)), tmp_path / "a.mid"
+    task.drawn = lambda model, options: iter([36, 256 + 99])
+    options = PerformingOptions(1.0, output=str(file))
+    assert len(list(task.continuation(None, options, [].append))) == 2
+    (score,) = (item for item in task.show(None) if isinstance(item, Score))
+    for content in (file.read_bytes(), score.content):
+        is_drum = not read_midi("a.mid", content, skip_drums=True)
+        assert is_drum == (data == "groove")
+        assert [note[:3] for note in read_midi("a.mid", content)] == [(0.0, 1.0, 36)]
+
+
+def test_a_performance_that_ends_early_says_so(path):
+    task = task_of(path)
+    model, remarks = task.model(), []
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    model.scores.bias.data[256 + 49] = 9.0
+    options = PerformingOptions(9.0, longest=4, temperature=0.0)
+    assert len(list(task.continuation(model, options, remarks.append))) == 4
+    assert remarks == ["--longest 4 events are written after 2.0 of 9 s."]
+    remarks.clear()
+    options = PerformingOptions(2.0, longest=4, temperature=0.0)
+    assert len(list(task.continuation(model, options, remarks.append))) == 4
+    assert remarks == []
+    model.scores.bias.data[388] = 99.0
+    assert list(task.continuation(model, options, remarks.append)) == []
+    assert remarks == ["the piece has ended after 0.0 of 2 s."]
+
+
+def test_a_performance_is_as_long_as_asked_though_its_last_event_is_longer(path, tmp_path):
+    task, remarks = task_of(path), []
+    task.drawn = lambda model, options: iter([60, 256 + 99, 62, 256 + 99, 64])
+    options = PerformingOptions(1.5, output=str(tmp_path / "a.mid"))
+    assert len(list(task.continuation(task.model(), options, remarks.append))) == 5
+    assert remarks == [f"{tmp_path}/a.mid: 2 notes, 1.5 s."]
+    notes = read_midi("a.mid", (tmp_path / "a.mid").read_bytes())
+    assert [note[:3] for note in notes] == [(0.0, 1.5, 60), (1.0, 1.5, 62)]
 
 
 def test_a_performance_is_trained_judged_and_written_by_commands(path, tmp_path, capsys):

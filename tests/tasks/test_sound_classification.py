@@ -158,6 +158,52 @@ def test_it_is_trained_judged_and_used_by_commands(folder, tmp_path, capsys):
     assert "middle.wav: expected a sound file" in output.err
 
 
+def test_the_figures_of_distorted_sounds_are_measured_and_drawn(folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    settings = ["--num_filters", "20", "--batch_size", "4", "--learning_rate", "0.03"]
+    settings += ["--network", "window", "--window", "3", "--hidden_size", "16"]
+    command = ["train", "classification", "--data", str(folder), "--run", str(run), *settings]
+    assert main([*command, "--epochs", "6"]) == 0
+    capsys.readouterr()
+    judge = ["evaluate", str(run), "--data", str(folder), "--robustness"]
+    assert main([*judge, "noise,gap", "--json"]) == 0
+    text = capsys.readouterr().out
+    judged = json.loads(text)
+    noise, gap = judged["curves"]
+    assert (noise["title"], noise["x"][0], noise["x"][-1]) == ("noise", "none", "-5")
+    assert noise["y"]["accuracy"][0] == gap["y"]["accuracy"][0] == judged["accuracy"] >= 0.9
+    # Below as much noise as sound the tones are not heard well.
+    assert noise["y"]["accuracy"][-1] < judged["accuracy"]
+    report = (run / "report.html").read_text()
+    assert "<h2>Evaluated</h2>" in report
+    assert "signal-to-noise ratio (dB)" in report
+    # All models read the same noise.
+    assert main([*judge, "noise,gap", "--json"]) == 0
+    assert capsys.readouterr().out == text
+    assert main([*judge, "speed"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "tempo  accuracy  f1_macro" in lines
+    assert "signal-to-noise ratio (dB)" not in (run / "report.html").read_text()
+    with pytest.raises(SystemExit):
+        main([*judge, "volume"])
+    assert 'unknown distortion "volume"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "gru"}, "--cell gru: is of recurrent layers, and --network window has none"),
+        ({"merge": "sum"}, "--merge sum: is of recurrent layers"),
+        ({"zoneout": 0.1}, "--zoneout"),
+        ({"network": "recurrent", "window": 5}, "--window 5: is of --network window"),
+        ({"window": 0}, "--window: expected at least 1"),
+    ],
+)
+def test_a_setting_without_effect_on_the_network_is_refused(folder, options, message):
+    with pytest.raises(ValueError, match=message):
+        task_of(folder, **{"network": "window"} | options)
+
+
 def test_a_model_of_sounds_can_be_watched(folder):
     task = task_of(folder)
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ from throughtime.data.music import read_midi, score_of
 from throughtime.interchange.streamed import parts_of
 from throughtime.models import LanguageModel
 from throughtime.tasks.loading import load_run
-from throughtime.tasks.tune import ComposingOptions, TuneConfig, TuneTask
+from throughtime.tasks.tune import ComposingOptions, TuneConfig, TuneJudgingOptions, TuneTask
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,9 @@ def test_one_hot_has_no_embedding(options):
         ({"key": "G"}, "--key: a tune begins with its metre"),
         ({"prime": "A", "metre": "4/4"}, "--prime: notes come after metre and key"),
         ({"tempo": 0.0}, "--tempo: expected 1 to 10,000"),
+        ({"tempo": 240.0}, "--tempo 240: tokens have no tempo, so it would have no effect"),
+        ({"tempo": 240.0, "output": "a.abc"}, "--tempo 240: tokens have no tempo"),
+        ({"sound_font": "a.sf2"}, "--sound_font: without a sound it would have no effect"),
         ({"num_tunes": 0}, "--num_tunes: expected at least 1"),
         ({"temperature": -1.0}, "temperature of 0 or more"),
     ],
@@ -87,6 +90,32 @@ def test_one_hot_has_no_embedding(options):
 def test_tunes_that_cannot_be_written_are_refused_before_they_are_drawn(options, message):
     with pytest.raises(ValueError, match=message):
         ComposingOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"temperatures": [0.6]},
+            r"--temperatures \[0\.6\]: no tunes are drawn, so .* --num_tunes",
+        ),
+        ({"seed": 3}, "--seed 3: no tunes are drawn"),
+        ({"num_tunes": 5, "temperatures": []}, "--temperatures: expected at least one"),
+        ({"num_tunes": 5, "temperatures": [0.5, 0.0]}, "at 0 all 5 tunes are the same"),
+        ({"num_tunes": 5, "temperatures": [-1.0]}, "temperature of 0 or more"),
+        ({"num_tunes": -1}, "--num_tunes: expected at least 0"),
+    ],
+)
+def test_options_of_an_evaluation_without_effect_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        TuneJudgingOptions(**options)
+
+
+def test_a_longest_tune_that_is_shorter_than_its_beginning_is_refused(path):
+    task = task_of(path)
+    how = ComposingOptions(metre="4/4", key="C", longest=1)
+    with pytest.raises(ValueError, match="--longest 1: expected at least the 2 tokens with which"):
+        task.drawn(task.model(), how)
 
 
 def test_a_prime_is_read_as_abc():

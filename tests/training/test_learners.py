@@ -30,7 +30,7 @@ COMMAND = [
     "pole",
 ]
 SETTINGS = {
-    "reinforce": "--updates 30 --learning_rate 0.02 --discount 0.98 --validate_every 10",
+    "reinforce": "--updates 16 --learning_rate 0.02 --discount 0.98 --validate_every 8",
     "evolution": "--generations 16 --population 16 --sigma 0.3 --learning_rate 0.15 "
     "--validate_every 8",
 }

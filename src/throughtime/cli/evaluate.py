@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from torch import nn
@@ -12,9 +13,11 @@ from torch import nn
 from throughtime.cli import completion
 from throughtime.cli.opening import open_run, options_of
 from throughtime.cli.parser import Parser
+from throughtime.inspection.report import write_report
+from throughtime.inspection.shown_files import write_evaluated
 from throughtime.reading import path_of
 from throughtime.tasks.run import written_whole
-from throughtime.tasks.shown import as_text
+from throughtime.tasks.shown import as_text, table_of
 from throughtime.tasks.task import Evaluation, Figure, NoOptions, Task
 from throughtime.tasks.uses import Predicts
 from throughtime.training.progress import Display
@@ -66,6 +69,9 @@ def main(argv: Sequence[str]) -> int:
         written_whole(
             outputs, lambda path: path.write_text(text, encoding="utf-8", errors="backslashreplace")
         )
+    if evaluation.curves:
+        write_evaluated(run, evaluation)
+        write_report(run)
     print(_in_json(evaluation) if args["json"] else _in_lines(evaluation, task.figures))
     return 0
 
@@ -87,6 +93,8 @@ def _in_json(evaluation: Evaluation) -> str:
     for table in evaluation.tables:
         rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
         record[table.title.replace(" ", "_")] = rows
+    if evaluation.curves:
+        record["curves"] = [asdict(item) for item in evaluation.curves]
     return json.dumps(record)
 
 
@@ -101,4 +109,5 @@ def _in_lines(evaluation: Evaluation, figures: Mapping[str, Figure]) -> str:
         f"{k.replace('_', ' '):<{width}}  {v}  {evaluation.signatures.get(k, '')}".rstrip()
         for k, v in shown.items()
     )
-    return "\n\n".join([lines, *map(as_text, evaluation.tables)])
+    tables = [*evaluation.tables, *map(table_of, evaluation.curves)]
+    return "\n\n".join([lines, *map(as_text, tables)])

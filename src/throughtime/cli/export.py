@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +13,8 @@ from throughtime.cli import completion
 from throughtime.cli.opening import open_run
 from throughtime.cli.parser import Parser
 from throughtime.interchange.c import save_c
-from throughtime.interchange.onnx import save_onnx
-from throughtime.interchange.onnx.checking import check_onnx
+from throughtime.interchange.onnx.checking import check_contents
+from throughtime.interchange.onnx.export import file_of, onnx_contents
 from throughtime.reading import path_of
 from throughtime.written import written_whole
 
@@ -27,9 +27,9 @@ def main(argv: Sequence[str]) -> int:
     run, task = open_run("export", argv)
     parser = Parser(
         prog="throughtime export",
-        description="Writes a trained model that can run one step at a time as a C file with its "
-        "header, or as an ONNX file, whose outputs are compared with those of the model on ONNX "
-        "Runtime. NAME.json beside it holds the vocabulary, the labels and what else the run took "
+        description="Writes a trained model as ONNX files, whose outputs are compared with those "
+        "of the model on ONNX Runtime; or, if it can run one step at a time, as a C file with its "
+        "header. NAME.json beside it holds the vocabulary, the labels and what else the run took "
         "from its data.",
     )
     parser.completers = {"run": completion.run_folders}
@@ -84,7 +84,11 @@ def main(argv: Sequence[str]) -> int:
             overwrite=args["overwrite"],
         )
     else:
-        files = [_write_onnx(model, folder / f"{name}.onnx")]
+        path = folder / f"{name}.onnx"
+        contents = onnx_contents(model)
+        if not args["overwrite"]:
+            _check_free(file_of(path, end) for end in contents)
+        files = _write_onnx(contents, model, path)
     text = json.dumps({"task": task.name, "assets": task.assets}, ensure_ascii=False) + "\n"
     written_whole(about, lambda path: path.write_text(text, encoding="utf-8"))
     for file in (*files, about):
@@ -92,16 +96,14 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _write_onnx(model: nn.Module, path: Path) -> Path:
-    """Writes an ONNX file, and keeps it if ONNX Runtime computes the outputs of the model."""
+def _write_onnx(contents: Mapping[str, bytes], model: nn.Module, path: Path) -> list[Path]:
+    """Writes ONNX files, if ONNX Runtime computes the outputs of the model with them."""
+    check_contents(contents, model, path)
     path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(partial: Path) -> None:
-        save_onnx(model, partial)
-        check_onnx(partial, model)
-
-    written_whole(path, write)
-    return path
+    files = [file_of(path, end) for end in contents]
+    for file, content in zip(files, contents.values(), strict=True):
+        written_whole(file, lambda partial, content=content: partial.write_bytes(content))
+    return files
 
 
 def _check_free(paths: Iterable[Path]) -> None:

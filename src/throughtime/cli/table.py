@@ -22,6 +22,7 @@ from throughtime.cli.parser import Parser
 from throughtime.cli.table_search import SEARCH, check_search, drawn_settings
 from throughtime.inspection.metrics import read_metrics
 from throughtime.inspection.table import Row, in_lines, sources, write_table
+from throughtime.inspection.table_curves import curves_html
 from throughtime.inspection.table_search import search_html
 from throughtime.reading import Entries, Maybe, json_of, path_of, typed, yaml_of
 from throughtime.tasks.run import Run, written_whole
@@ -48,7 +49,12 @@ _TABLE = Entries(
         "figures": list[str] | dict[str, list[str]],
         "runs": Entries(others=_ROW),
     },
-    {"split": Maybe(str), "over": dict[str, list[Any]], "search": SEARCH},
+    {
+        "split": Maybe(str),
+        "over": dict[str, list[Any]],
+        "search": SEARCH,
+        "evaluate": dict[str, Any],
+    },
 )
 
 
@@ -62,6 +68,7 @@ class _Training:
         recipe: the file with its settings.
         settings: the settings that differ from the recipe.
         splits: the splits on which the model is evaluated; None is the validation split.
+        evaluate: the options of the evaluation.
         folder: its run folder.
     """
 
@@ -70,6 +77,7 @@ class _Training:
     recipe: Path
     settings: Mapping[str, Any]
     splits: Sequence[str | None]
+    evaluate: Mapping[str, Any]
     folder: Path
 
     @property
@@ -94,9 +102,10 @@ class _Training:
         settings = yaml_of(self.recipe) | dict(self.settings)
         settings.pop("about", None)
         split = self.splits[0] if len(self.splits) == 1 else list(self.splits)
-        return {"settings": settings, "split": split}
+        evaluate = {"evaluate": dict(self.evaluate)} if self.evaluate else {}
+        return {"settings": settings, "split": split, **evaluate}
 
-    def result(self) -> dict[str, float] | None:
+    def result(self) -> dict[str, Any] | None:
         """The figures of the finished training by :func:`_label`; None if it is not finished.
 
         Raises:
@@ -118,17 +127,22 @@ class _Training:
         train = [*_WORDS, "train", self.task, "--run", str(self.folder)]
         if self.run.config_file.is_file():
             return [*train, "--resume"]
-        options = [
-            word
-            for name, value in self.settings.items()
-            for word in (f"--{name}", value if isinstance(value, str) else json.dumps(value))
-        ]
-        return [*train, "--config", str(self.recipe), *options]
+        return [*train, "--config", str(self.recipe), *_flags(self.settings)]
 
     def evaluate_command(self, split: str | None) -> list[str]:
         """The command that evaluates the trained network on a split."""
-        option = [] if split is None else ["--split", split]
-        return [*_WORDS, "evaluate", str(self.folder), "--json", *option]
+        option = {} if split is None else {"split": split}
+        flags = _flags(option | dict(self.evaluate))
+        return [*_WORDS, "evaluate", str(self.folder), "--json", *flags]
+
+
+def _flags(options: Mapping[str, Any]) -> list[str]:
+    """The words of a command that set options."""
+    return [
+        word
+        for name, value in options.items()
+        for word in (f"--{name}", value if isinstance(value, str) else json.dumps(value))
+    ]
 
 
 class _Process:
@@ -233,6 +247,7 @@ def main(argv: Sequence[str]) -> int:
     if "search" in table:
         name, figure = next(iter(figures.items()))
         more = search_html(rows, name, figure, table["search"]["ranges"])
+    more += curves_html(rows, list(_columns(table).values()))
     write_table(page, title, about, rows, figures, over, more)
     print(in_lines(rows, figures))
     for sentence in sources(rows):
@@ -351,6 +366,7 @@ def trainings_of(path: Path, table: Mapping[str, Any], folder: Path) -> list[_Tr
                     recipe,
                     entry.get("settings", {}) | settings,
                     list(_figures_by_split(table)),
+                    table.get("evaluate", {}),
                     folder / f"{number}-{_as_file_name(row)}" / name.replace(" ", "-"),
                 )
             )
@@ -451,6 +467,10 @@ def _rows(
         if result is None:
             continue
         row.settings[training.name] = training.settings
+        for split in training.splits:
+            for curves in result.get(_label("curves", split, training.splits), []):
+                title = _label(curves["title"], split, training.splits)
+                row.curves.setdefault(title, []).append(curves)
         row.results[training.name] = {
             name: float(value) for name, value in result.items() if isinstance(value, int | float)
         }

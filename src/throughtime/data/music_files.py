@@ -55,6 +55,15 @@ MUSIC_FILES: dict[str, dict[str, RemoteFile]] = {
     "piano-midi": _rolls(
         "Piano_midi", "990a8a71d5764a7eaa3e78d9e5023d1470380fe2db3a1448265a97a24c8b1c34"
     ),
+    # The chorales of the first set in their four voices, in sixteenth notes and in their own keys.
+    "jsb-voices": {
+        "all": RemoteFile(
+            "jsb_chorales/Jsb16thSeparated.json",
+            "79294cc374f9252e95ef4b703161524c1c53dc1f712c236f00f1c1f5d54af5a7",
+            "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset"
+            "/9a7f733ddb4ed91f48da64ac7f0f621c34aadd4d/Jsb16thSeparated.json",
+        ),
+    },
     # Tunes in ABC: a file for each book, or an archive of files.
     "nottingham-abc": {
         name: RemoteFile(f"nottingham_abc/{name}.abc", sha256, f"{_JUKEDECK}/{name}.abc")

@@ -13,7 +13,7 @@ from throughtime.inspection.alignments import recorded_alignments
 from throughtime.inspection.attention_map import ATTENTION_STYLE, HOW_TO_READ, attention_figure
 from throughtime.inspection.charts import Points, chart
 from throughtime.inspection.metrics import PLACE, read_metrics
-from throughtime.inspection.shown_files import shown_html
+from throughtime.inspection.shown_files import evaluated_html, shown_html
 from throughtime.reading import text_of
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.task import Figure
@@ -25,7 +25,8 @@ def write_report(run: Run) -> Path:
     """Writes the report page of a run folder, and returns its path.
 
     The page shows the loss curve, the figures of the validation, the norm of the gradient before
-    clipping, the learning rate, the samples of the training, attention maps, and the configuration.
+    clipping, the learning rate, the samples of the training, the curves of an evaluation, attention
+    maps, and the configuration.
     """
     config = run.config()
     monitor, figures = config.get("monitor", "loss"), _figures(config)
@@ -46,6 +47,7 @@ def write_report(run: Run) -> Path:
         "<h2>Samples along the way</h2>",
         *_samples(run.samples_file),
         *shown_html(run),
+        *evaluated_html(run),
         *_attention(run),
         "<h2>Configuration</h2>",
         _table({**settings, **config["training"], **config["versions"]}),

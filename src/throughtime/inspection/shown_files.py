@@ -2,7 +2,8 @@
 
 The folder ``shown/`` contains a file for each picture, drawing, sound and score, named by its step
 and number, and ``index.jsonl``, a line of JSON for each item with its kind, its title and the
-content of a table or of curves. Texts are in samples.txt.
+content of a table or of curves. Texts are in samples.txt. The file ``evaluated.json`` contains the
+curves of an evaluation.
 """
 
 from __future__ import annotations
@@ -19,11 +20,19 @@ from typing import Any
 import numpy as np
 
 from throughtime.inspection.charts import svg_of
-from throughtime.reading import Entries, Whole, json_value, shown, text_of, typed
+from throughtime.reading import Each, Entries, Whole, json_of, json_value, shown, text_of, typed
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.shown import Curves, Drawing, Picture, Score, Shown, Sound, Table, Text
+from throughtime.tasks.task import Evaluation
 
-__all__ = ["drop_shown", "shown_html", "write_shown"]
+__all__ = [
+    "curves_svg",
+    "drop_shown",
+    "evaluated_html",
+    "shown_html",
+    "write_evaluated",
+    "write_shown",
+]
 
 
 def write_shown(run: Run, step: int, number: int, item: Shown) -> None:
@@ -46,8 +55,7 @@ def write_shown(run: Run, step: int, number: int, item: Shown) -> None:
             "rows": [list(map(str, r)) for r in item.rows],
         }
     elif isinstance(item, Curves):
-        entry |= {"x": list(item.x), "y": {name: list(y) for name, y in item.y.items()}}
-        entry |= {"x_name": item.x_name, "y_name": item.y_name}
+        entry |= _points(item)
     elif isinstance(item, Picture):
         # Imported here because the import takes long, and most processes never draw.
         from matplotlib.image import imsave
@@ -101,6 +109,38 @@ def shown_html(run: Run) -> list[str]:
     return parts
 
 
+def write_evaluated(run: Run, evaluation: Evaluation) -> None:
+    """Writes the curves of an evaluation into the run folder, instead of earlier ones."""
+    curves = [{"title": item.title, **_points(item)} for item in evaluation.curves]
+    about = {name: str(value) for name, value in evaluation.about.items()}
+    text = json.dumps({"about": about, "curves": curves}) + "\n"
+    written_whole(run.evaluated_file, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def evaluated_html(run: Run) -> list[str]:
+    """The curves of :func:`write_evaluated` as HTML elements."""
+    if not run.evaluated_file.is_file():
+        return []
+    where = str(run.evaluated_file)
+    content = typed(where, json_of(run.evaluated_file), _EVALUATED)
+    about = ", ".join(
+        f"{name.replace('_', ' ')}: {value}" for name, value in content["about"].items()
+    )
+    parts = ["<h2>Evaluated</h2>", f"<p>{html.escape(about)}</p>"]
+    for entry in content["curves"]:
+        caption = f"<figcaption>{html.escape(entry['title'])}</figcaption>"
+        parts.append(f"<figure>{caption}{curves_svg(entry)}</figure>")
+    return parts
+
+
+def _points(curves: Curves) -> dict[str, Any]:
+    """Curves without their title, as a JSON object."""
+    return {
+        **{"x": list(curves.x), "y": {name: list(y) for name, y in curves.y.items()}},
+        **{"x_name": curves.x_name, "y_name": curves.y_name},
+    }
+
+
 def _element(run: Run, entry: dict[str, Any]) -> str:
     """The HTML element of an item, with the content of its file embedded."""
     if entry["kind"] == "Table":
@@ -108,7 +148,7 @@ def _element(run: Run, entry: dict[str, Any]) -> str:
         cells = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in rows)
         return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
     if entry["kind"] == "Curves":
-        return _curves(entry)
+        return curves_svg(entry)
     file = run.shown_folder / entry["file"]
     if not file.is_file():
         return "<p>The file is missing.</p>"
@@ -125,8 +165,12 @@ def _element(run: Run, entry: dict[str, Any]) -> str:
     return f'<a download="{name}" href="data:application/octet-stream;base64,{data}">{name}</a>'
 
 
-def _curves(entry: Mapping[str, Any]) -> str:
-    """The curves as SVG; points that are words are spread evenly along the axis."""
+def curves_svg(entry: Mapping[str, Any]) -> str:
+    """Curves as SVG; points that are words are spread evenly along the axis.
+
+    Args:
+        entry: the entries of :class:`throughtime.tasks.shown.Curves` without the title.
+    """
     x, are_words = entry["x"], any(isinstance(point, str) for point in entry["x"])
     places = range(len(x)) if are_words else x
 
@@ -180,16 +224,15 @@ def _file_name(value: object) -> str:
 
 
 _PLACE = {"step": Whole(0), "kind": str, "title": str}
+_POINTS = {
+    **{"x": list[float | str], "y": dict[str, list[float]]},
+    **{"x_name": str, "y_name": str},
+}
+_EVALUATED = Entries({"about": dict[str, str], "curves": Each(Entries({"title": str, **_POINTS}))})
 _FILE = Entries({**_PLACE, "file": _file_name})
 _KINDS = {
     "Table": Entries({**_PLACE, "columns": list[str], "rows": list[list[str]]}),
-    "Curves": Entries(
-        {
-            **_PLACE,
-            **{"x": list[float | str], "y": dict[str, list[float]]},
-            **{"x_name": str, "y_name": str},
-        }
-    ),
+    "Curves": Entries({**_PLACE, **_POINTS}),
     "Picture": _FILE,
     "Drawing": _FILE,
     "Sound": _FILE,

@@ -31,6 +31,8 @@ class Row:
         number: how many trainings there are to be.
         failures: why trainings failed, one sentence each.
         settings: the settings of each finished training that differ from the recipe.
+        curves: the curves of the evaluations of the finished trainings, by their title, each with
+            the entries of :class:`throughtime.tasks.shown.Curves`.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Row:
     number: int = 0
     failures: list[str] = field(default_factory=list)
     settings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    curves: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
 
     def values(self, figure: str) -> list[float]:
         """The figure of each finished training that has it."""

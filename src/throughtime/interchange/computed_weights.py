@@ -23,7 +23,7 @@ from throughtime.checks import shape_is
 from throughtime.layers import Recurrent, parameters
 from throughtime.layers.single_step import SingleStep
 
-__all__ = ["copied", "refuse_computed", "with_plain_weights"]
+__all__ = ["copied", "is_computing", "refuse_computed", "with_plain_weights"]
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -88,6 +88,11 @@ def refuse_computed(who: str, layer: nn.Module) -> None:
             f'{remove}(layer, "{name}"), convert, and apply it to the converted layer again.'
         )
     _check_names(who, layer)
+
+
+def is_computing(hook: Any) -> bool:
+    """Whether a hook of a module computes one of its weights, and nothing else."""
+    return isinstance(hook, tuple(_HOOKS))
 
 
 def with_plain_weights(who: str, module: _Module) -> _Module:

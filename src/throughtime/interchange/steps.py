@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from throughtime.kernels.graph.graph import Node, Operand, reachable
 from throughtime.kernels.graph.trace import Step, trace
 from throughtime.layers import Recurrent
 
-__all__ = ["StepWeights", "further_inputs", "traced", "traced_cell", "used"]
+__all__ = ["StepWeights", "default_inputs", "further_inputs", "traced", "traced_cell", "used"]
 
 
 def traced(who: str, layer: Recurrent) -> Step:
@@ -62,6 +64,32 @@ def further_inputs(who: str, cell: Cell) -> list[str]:
     """The names of the further inputs of a step besides x, as far as the step uses them."""
     names = {node.name for node in used(traced_cell(who, cell)) if node.op == "input"}
     return [name for name in cell.given_inputs if name in names]
+
+
+def default_inputs(
+    who: str, title: str, layer: Recurrent, names: Sequence[str]
+) -> dict[str, float]:
+    """The values of further inputs that a model does not pass to its cell.
+
+    Args:
+        who: the name of the writing function, with which error messages begin.
+        title: the class of the model.
+        names: the names of the inputs that the step reads.
+
+    Raises:
+        ValueError: if an input has no default value.
+    """
+    specs = layer.equations.input_specs
+    values: dict[str, float] = {}
+    for name in names:
+        default = specs[name].default
+        if default is None:
+            raise ValueError(
+                f"{who}: a {title} gives its cell one input alone, and {layer.cell.title} also "
+                f"reads {', '.join(names)}."
+            )
+        values[name] = default
+    return values
 
 
 def used(step: Step) -> list[Node]:

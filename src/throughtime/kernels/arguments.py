@@ -17,7 +17,7 @@ from throughtime.cells.cell import Cell
 from throughtime.checks import ShapeError, device_is
 from throughtime.kernels.call import Call
 
-__all__ = ["Argument", "check", "of_call"]
+__all__ = ["Argument", "check", "check_form", "names_of_tensors", "of_call"]
 
 Argument = tuple[str, Any, tuple[int, ...], torch.dtype]
 """The name of an argument, its value, and the shape and the dtype that a kernel expects."""
@@ -40,12 +40,25 @@ def check(call: Call, arguments: Iterable[Argument]) -> None:
             value.shape == shape and value.dtype is dtype and value.device == device
         ):
             continue
-        device_is(_who(call), name, value, call.x, or_cpu=value is call.lengths)
-        if value.shape != shape:
-            got = tuple(value.shape)
-            raise ShapeError(f"{_who(call)}: expected {name} of shape {shape}, got {got}.")
-        if value.dtype is not dtype:
-            raise ValueError(f"{_who(call)}: expected {name} of {dtype}, got {value.dtype}.")
+        device_is(_who(call.cell), name, value, call.x, or_cpu=value is call.lengths)
+        check_form(call.cell, (name, value, shape, dtype))
+
+
+def check_form(cell: Cell, argument: Argument) -> None:
+    """Raises if an argument has another shape or dtype than expected; see :func:`check`."""
+    name, value, shape, dtype = argument
+    if value.shape != shape:
+        got = tuple(value.shape)
+        raise ShapeError(f"{_who(cell)}: expected {name} of shape {shape}, got {got}.")
+    if value.dtype is not dtype:
+        raise ValueError(f"{_who(cell)}: expected {name} of {dtype}, got {value.dtype}.")
+
+
+def names_of_tensors(cell: Cell) -> list[str]:
+    """How error messages name the tensors of a call, in the order of ``Call.tensors``."""
+    form = _form(cell)
+    matrices = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return [*matrices, *cell.parameter_specs, *form.states, *form.inputs]
 
 
 def of_call(call: Call, types: Iterable[torch.dtype]) -> list[Argument]:
@@ -107,10 +120,12 @@ def _check_x_and_counts(call: Call, types: Iterable[torch.dtype], form: _Form) -
     """Raises if x or the number of tensors does not fit the cell; see :func:`of_call`."""
     w, dtype = call.weights, call.x.dtype
     if call.x.dim() != 3:
-        raise ShapeError(f"{_who(call)}: expected x of shape (T, B, I), got {tuple(call.x.shape)}.")
+        raise ShapeError(
+            f"{_who(call.cell)}: expected x of shape (T, B, I), got {tuple(call.x.shape)}."
+        )
     if dtype not in types:
         names = ", ".join(map(str, types))
-        raise ValueError(f"{_who(call)}: expected x of one of the types {names}, got {dtype}.")
+        raise ValueError(f"{_who(call.cell)}: expected x of one of the types {names}, got {dtype}.")
     for requirement, is_met in (
         ("a weight_hh where the cell has blocks", (w.weight_hh is None) is (form.blocks == 0)),
         ("a bias_ih beside bias_hh", w.bias_hh is None or w.bias_ih is not None),
@@ -119,9 +134,9 @@ def _check_x_and_counts(call: Call, types: Iterable[torch.dtype], form: _Form) -
         ("a seed, as the cell draws numbers", call.seed is not None or not form.draws),
     ):
         if not is_met:
-            raise ValueError(f"{_who(call)}: expected {requirement}.")
+            raise ValueError(f"{_who(call.cell)}: expected {requirement}.")
 
 
-def _who(call: Call) -> str:
+def _who(cell: Cell) -> str:
     """How error messages name the call."""
-    return f"throughtime.recurrence of {call.cell.title}"
+    return f"throughtime.recurrence of {cell.title}"

@@ -24,6 +24,7 @@ __all__ = [
     "BACKENDS",
     "Explanation",
     "check",
+    "chosen",
     "compiled_identity",
     "explain",
     "run",
@@ -178,14 +179,18 @@ def _has_gradient(call: Call) -> bool:
 
 def _chosen(call: Call, backend: str, strict: bool) -> Backend:
     """The backend that :func:`explain` chooses; the choice is logged once."""
-    chosen = explain(call, backend, strict)
-    cell_name = call.cell.title
-    if (cell_name, chosen.backend) not in _logged:
-        _logged.add((cell_name, chosen.backend))
-        _logger.info("%s: %s", cell_name, chosen)
+    explanation = explain(call, backend, strict)
+    cell_name, name = call.cell.title, explanation.backend
+    if (cell_name, name) not in _logged:
+        _logged.add((cell_name, name))
+        _logger.info("%s: %s", cell_name, explanation)
     if call.x.numel() > 0 and not call.x.is_meta:
-        _warn_of_slowness(cell_name, chosen)
-    return BACKENDS[chosen.backend]
+        _warn_of_slowness(cell_name, explanation)
+    return BACKENDS[name]
+
+
+chosen = outside_autocast(_chosen)
+"""The backend that :func:`run` would use; it logs the choice and warns as ``run`` does."""
 
 
 def _warn_of_slowness(cell: str, chosen: Explanation) -> None:

@@ -13,7 +13,7 @@ from throughtime.kernels.autocast import are_of_one_type
 from throughtime.layers.sequence import Layout, enter
 from throughtime.layers.stack import Incoming, Stack
 
-__all__ = ["prepared"]
+__all__ = ["initial", "prepared"]
 
 
 def prepared(
@@ -44,7 +44,7 @@ def prepared(
     T, B, _ = steps.x.shape
     leading = (T,) if layout.is_single else (B, T) if layout.batch_first else (T, B)
     further = tuple(layout.time_first(v) for v in _inputs(layer, steps.x, inputs, leading))
-    state = _initial(layer, steps.x, hx, layout)
+    state = initial(layer, steps.x, hx, layout)
     return Incoming(steps.x, steps.lengths, steps.resets, layout, state, further)
 
 
@@ -83,8 +83,15 @@ def _inputs(layer: Stack, x: Tensor, inputs: Any, leading: tuple[int, ...]) -> l
     return further
 
 
-def _initial(layer: Stack, x: Tensor, hx: Any, layout: Layout) -> tuple[Tensor, ...]:
-    """The initial states (L*D, B, size): those of ``hx``, else the learned, else the cell's."""
+def initial(layer: Stack, x: Tensor, hx: Any, layout: Layout) -> tuple[Tensor, ...]:
+    """The initial states (L*D, B, size): those of ``hx``, else the learned, else the cell's.
+
+    Args:
+        layer: the layer.
+        x: its input, (T, B, I).
+        hx: the argument of the call.
+        layout: the layout of the caller's sequences.
+    """
     who, B = layer.who, x.shape[1]
     specs, rows = layer.cell.state_specs, layer.num_layers * layer.num_directions
     shapes = [(rows, B, size) for size in layer.state_sizes.values()]

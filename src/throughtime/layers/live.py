@@ -21,9 +21,9 @@ from throughtime.layers.evaluation import records_gradients
 from throughtime.layers.incoming import prepared
 from throughtime.layers.planning import Network, Planned, fits, planned
 
-__all__ = ["Live"]
+__all__ = ["MOST_ROWS", "Live"]
 
-_MOST_ROWS = 16
+MOST_ROWS = 16
 """The largest batch that a plan runs. It uses one thread; more rows are done sooner by several."""
 
 _MOST_STEPS = 64
@@ -42,6 +42,7 @@ class Live:
 
     Attributes:
         has_states: whether the states are here, and not with the stream.
+        is_single: whether these states are those of one sequence without a batch, each (L, size).
     """
 
     def __init__(
@@ -50,12 +51,13 @@ class Live:
         self._module, self._describe, self._weights = module, describe, weights
         self._planned: Planned | None = None
         self._memory: Memory | None = None
-        self.has_states = False
+        self.has_states = self.is_single = False
 
     def fork(self) -> Live:
         """A second, independent plan that continues from the same states."""
         other = Live(self._module, self._describe, self._weights)
         other._planned, other.has_states = self._planned, self.has_states
+        other.is_single = self.is_single
         if self.has_states and self._memory is not None:
             other._memory = self._memory.fork()
         return other
@@ -63,10 +65,30 @@ class Live:
     # The states.
 
     def take_states(self) -> tuple[Tensor, ...]:
-        """The states, each (L, B, size), which then are the stream's."""
+        """The states, each (L, B, size) or (L, size), which then are the stream's."""
         assert self._memory is not None
         self.has_states = False
-        return tuple(self._memory.states)
+        states = self._memory.states
+        return tuple(s.squeeze(1) for s in states) if self.is_single else tuple(states)
+
+    def copied_states(self) -> tuple[Tensor, ...]:
+        """Copies of the states, which stay here; see :meth:`take_states`."""
+        states = self.take_states()
+        self.has_states = True
+        return states
+
+    def replace_states(self, state: Any) -> bool:
+        """Goes on from another state of as many rows; returns whether it has such states.
+
+        Unlike at the beginning of a sequence, the bytes of the weights are not compared.
+        """
+        known, memory = self._planned, self._memory
+        if not self.has_states or self.is_single or known is None or memory is None:
+            return False
+        if memory.plan is not known.plan or not fits(state, known, memory.rows):
+            return False
+        memory.states = (state,) if isinstance(state, Tensor) else state
+        return True
 
     def reset_rows(self, rows: Tensor) -> None:
         """Sets rows back to their initial state; see :meth:`with_rows_reset`."""
@@ -119,10 +141,47 @@ class Live:
         known = self._planned
         assert known is not None
         assert known.plan is not None
+        if _is_single(known, x, is_step):
+            return self._run_single(known, x, inputs, state, is_step)
+        self.is_single = False
         time = 1 if known.batch_first else 0
         memory = self._memory
         if not self.has_states or memory is None or memory.plan is not known.plan:
             memory = self._memory_of(known, x.shape[0 if is_step else 1 - time], state)
+        return self._run_rows(known, memory, x, inputs, None if is_step else time)
+
+    def _run_single(
+        self, known: Planned, x: Tensor, inputs: Any, state: Any, is_step: bool
+    ) -> Tensor | None:
+        """Runs one sequence without a batch as the only row; see :meth:`run`."""
+        memory = self._memory
+        if not self.has_states or memory is None or memory.plan is not known.plan:
+            if state is not None:
+                states = (state,) if isinstance(state, Tensor) else state
+                state = tuple(s.unsqueeze(1) for s in states)
+            memory = self._memory_of(known, 1, state)
+        self.is_single = True
+        rows = 0 if is_step or known.batch_first else 1
+        if inputs is not None:
+            inputs = {
+                name: value.unsqueeze(rows) if isinstance(value, Tensor) else value
+                for name, value in inputs.items()
+            }
+        time = None if is_step else 1 - rows
+        y = self._run_rows(known, memory, x.unsqueeze(rows), inputs, time)
+        return None if y is None else y.squeeze(rows)
+
+    def _run_rows(
+        self, known: Planned, memory: Memory, x: Tensor, inputs: Any, time: int | None
+    ) -> Tensor | None:
+        """Runs a call of some rows.
+
+        Args:
+            memory: their memory.
+            x, inputs: see :meth:`run`.
+            time: the dimension of time; None if x is one step.
+        """
+        assert known.plan is not None
         if not x.is_contiguous() or x.is_neg():
             x = x.detach().resolve_neg().contiguous()
         if known.plan.draws:
@@ -130,8 +189,8 @@ class Live:
         leading = x.shape if known.is_token else x.shape[:-1]
         y = known.like.new_empty((*leading, known.plan.output_size))
         if inputs is not None:
-            self._run_with_inputs(memory, x, y, inputs, None if is_step else time)
-        elif not (memory.step(x, y) if is_step else memory.piece(x, y, time)):
+            self._run_with_inputs(memory, x, y, inputs, time)
+        elif not (memory.step(x, y) if time is None else memory.piece(x, y, time)):
             # A token has no embedding; the module raises the error.
             return None
         self.has_states = True
@@ -214,22 +273,37 @@ class Live:
         if x.layout is not torch.strided:
             return f"x has the layout {x.layout}"
         shape, is_token = x.shape, known.is_token
-        if len(shape) != 3 - is_token - is_step or not (is_token or shape[-1] == known.input_size):
+        is_single = _is_single(known, x, is_step)
+        if len(shape) != 3 - is_token - is_step - is_single or not (
+            is_token or shape[-1] == known.input_size
+        ):
             return f"x has the shape {tuple(shape)}"
-        rows, steps = shape[0], 1 if is_step else shape[1]
-        if not (is_step or known.batch_first):
+        rows, steps = (1, 1) if is_single else (shape[0], 1 if is_step else shape[1])
+        if is_single and not is_step:
+            steps = shape[0]
+        elif not (is_step or known.batch_first):
             rows, steps = steps, rows
-        is_small = rows <= _MOST_ROWS and steps <= _MOST_STEPS
+        is_small = rows <= MOST_ROWS and steps <= _MOST_STEPS
         if rows == 0 or steps == 0 or not (is_small or self._weights is not None):
             return (
-                f"x has {rows} rows and {steps} steps (a plan runs 1 to {_MOST_ROWS} rows, and 1 "
+                f"x has {rows} rows and {steps} steps (a plan runs 1 to {MOST_ROWS} rows, and 1 "
                 f"to {_MOST_STEPS} steps in one call)"
             )
         if (inputs is not None) != known.has_inputs:
             return "the further inputs are not those of the cell"
         if self.has_states and self._memory is not None:
-            if self._memory.rows != rows:
-                return f"the state has {self._memory.rows} rows"
+            if self._memory.rows != rows or self.is_single != is_single:
+                return f"the state has {'no' if self.is_single else self._memory.rows} rows"
             # The states were those of another plan; the module may have other layers now.
-            state = None if self._memory.plan is known.plan else self._memory.states
-        return "" if state is None or fits(state, known, rows) else "the state does not fit"
+            if self._memory.plan is known.plan:
+                return ""
+            state, is_single = self._memory.states, False
+        layer = known.network.recurrent
+        if state is None or fits(state, layer, None if is_single else rows):
+            return ""
+        return "the state does not fit"
+
+
+def _is_single(known: Planned, x: Tensor, is_step: bool) -> bool:
+    """Whether x is one sequence of features, or a step of one, without a batch."""
+    return not known.is_token and x.dim() == 2 - is_step

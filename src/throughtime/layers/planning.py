@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.modules import module as every_module
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -18,12 +19,12 @@ from throughtime.kernels.cpp.fingerprint import Fingerprint
 from throughtime.kernels.cpp.plan import Head, Plan, PlannedLayer, reasons
 from throughtime.kernels.cpp.scratch import lasting
 from throughtime.kernels.graph.cell_keys import cell_key
-from throughtime.kernels.transforms import is_direct
+from throughtime.kernels.transforms import is_direct, is_intercepted
 from throughtime.layers.evaluation import evaluating
 from throughtime.layers.incoming import prepared
 from throughtime.layers.stack import Stack
 
-__all__ = ["Network", "Planned", "fits", "planned"]
+__all__ = ["Network", "Planned", "fits", "is_plain", "planned"]
 
 # A fused optimizer changes weights without raising their versions, so steps are counted.
 _optimizer_steps = [0]
@@ -248,18 +249,36 @@ def planned(
     return known
 
 
-def fits(state: Any, known: Planned, rows: int) -> bool:
-    """Whether a state of the module can be that of a plan; if not, the module raises the error."""
-    layer = known.network.recurrent
+def is_plain(x: Tensor) -> bool:
+    """Whether nothing but the results of a call, and their gradients, is asked for."""
+    return not (
+        not x.is_cpu
+        or is_intercepted()
+        or torch._C._is_any_autocast_enabled()
+        or forward_ad._current_level >= 0
+        or x.layout is not torch.strided
+    )
+
+
+def fits(state: Any, layer: Stack, rows: int | None) -> bool:
+    """Whether a state of a layer can be that of a plan; if not, the layer raises the error.
+
+    Args:
+        state: the state.
+        layer: the layer.
+        rows: the size of the batch; None for one sequence without a batch.
+    """
     states = (state,) if isinstance(state, Tensor) else state
-    expected = [(layer.num_layers, rows, size) for size in layer.state_sizes.values()]
+    of_each = layer.num_layers * layer.num_directions
+    batch = () if rows is None else (rows,)
+    expected = [(of_each, *batch, size) for size in layer.state_sizes.values()]
     return (
         isinstance(states, (tuple, list))
         and len(states) == len(expected)
         and all(isinstance(s, Tensor) for s in states)
         and is_direct(states)
         and all(
-            s.shape == shape and s.dtype is layer.dtype
+            s.shape == shape and s.dtype is layer.dtype and not s.is_neg()
             for s, shape in zip(states, expected, strict=True)
         )
     )

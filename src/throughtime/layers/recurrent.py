@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.cells.cell import Cell
-from throughtime.kernels import Call, Explanation, dispatch
+from throughtime.kernels import Explanation, dispatch
 from throughtime.kernels.graph.random import new_seed
 from throughtime.layers.incoming import prepared
 from throughtime.layers.planning import Network
 from throughtime.layers.small import Small
+from throughtime.layers.small_training import RunLayer, SmallTraining
 from throughtime.layers.spec import OPTIONS, LayerSpec, default_of
 from throughtime.layers.stack import Incoming, Stack
 from throughtime.layers.stream import Stream
@@ -144,7 +146,7 @@ class Recurrent(Stack):
         # Every option of LayerSpec is an argument of the same name.
         spec = LayerSpec(**{name: arguments[name] for name in OPTIONS})
         super().__init__(cell, spec, device, dtype)
-        self._small = Small()
+        self._small, self._training = Small(), SmallTraining()
 
     @property
     def who(self) -> str:
@@ -183,43 +185,49 @@ class Recurrent(Stack):
         """
         is_usual = lengths is None and resets is None and inputs is None and not return_trace
         if is_usual and not torch.compiler.is_compiling():
-            results = self._small.run(self, self.network, input, hx)
+            results = None
+            if not torch.is_grad_enabled():
+                results = self._small.run(self, self.network, input, hx)
+            if results is None:
+                results = self._training.run(self, self.network, self._through_layers, input, hx)
             if results is not None:
                 output, last = results
                 return output, last[0] if len(last) == 1 else tuple(last)
         incoming = prepared(self, input, hx, lengths, resets, inputs)
         recording: dict[str, Tensor] | None = {} if return_trace else None
-        output, last = self._through_layers(incoming, recording)
+        run = partial(self._run, incoming, recording)
+        output, last = self._through_layers(incoming.x, run)
+        if output.requires_grad:
+            # The caller may write into the result, and the backward pass reads the output again.
+            output = output.clone()
         layout = incoming.layout
-        state = tuple(layout.without_batch(s, 1) for s in last)
+        state = tuple(layout.without_batch(torch.cat(s), 1) for s in last)
         results = (layout.restored(output), state[0] if len(state) == 1 else state)
         if recording is None:
             return results
         return *results, {name: layout.restored(v) for name, v in recording.items()}
 
-    def _through_layers(
-        self, incoming: Incoming, recording: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The output of the last layer, and the last states of all layers.
+    def _through_layers(self, x: Tensor, run: RunLayer) -> tuple[Tensor, list[list[Tensor]]]:
+        """The output of the last layer, and for each state its last values in all layers.
 
-        If ``recording`` is not None, the values of all steps are added to it by name.
+        Args:
+            x: the input, (T, B, I).
+            run: runs one layer in one direction.
         """
         spec = self.spec
         last: list[tuple[Tensor, ...]] = []
         # One input for each direction; they are equal unless the directions are independent.
-        inputs = [incoming.x] * spec.num_directions
+        inputs = [x] * spec.num_directions
         for layer in range(spec.num_layers):
             if layer > 0:
                 inputs = self._dropped(inputs)
             outputs = []
-            for direction, suffix in enumerate(self._suffixes(layer)):
-                seed = new_seed(incoming.x.device) if self.equations.drawn_inputs else None
-                call = self._call(incoming, inputs[direction], layer, direction, seed)
-                output, states = self._run(call, suffix, recording)
+            for direction in range(spec.num_directions):
+                output, states = run(inputs[direction], layer, direction)
                 if spec.proj_size:
                     output = output[..., : spec.proj_size]
                     sizes = self.state_sizes.values()
-                    states = tuple(s[:, :n] for s, n in zip(states, sizes, strict=True))
+                    states = tuple(s[..., :n] for s, n in zip(states, sizes, strict=True))
                 outputs.append(output)
                 last.append(states)
             is_apart = spec.independent and layer + 1 < spec.num_layers
@@ -231,27 +239,35 @@ class Recurrent(Stack):
             if spec.independent and not is_apart:
                 outputs = [merged(outputs)]
             inputs = outputs if is_apart else outputs * spec.num_directions
-        x = inputs[0]
-        if x.requires_grad:
-            # The caller may write into the result, and the backward pass reads x again.
-            x = x.clone()
-        return x, [torch.stack(rows) for rows in zip(*last, strict=True)]
+        return inputs[0], [list(rows) for rows in zip(*last, strict=True)]
 
     def _run(
-        self, call: Call, suffix: str, recording: dict[str, Tensor] | None
+        self,
+        incoming: Incoming,
+        recording: dict[str, Tensor] | None,
+        x: Tensor,
+        layer: int,
+        direction: int,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Runs one layer in one direction, and adds its values to ``recording`` unless it is None.
 
         Args:
-            call: the call of this layer and direction.
-            suffix: the suffix of their names, such as ``_l0``.
+            incoming: the checked arguments of the whole layer.
             recording: the values of all steps by name.
+            x: the input of this layer, (T, B, features).
+            layer, direction: counted from 0; direction 1 is the reverse.
+
+        Returns:
+            The output (T, B, H), and the last states, each (1, B, H).
         """
+        seed = new_seed(x.device) if self.equations.drawn_inputs else None
+        call = self._call(incoming, x, layer, direction, seed)
         if recording is None:
-            return dispatch.run(call, self.backend, self.strict)
-        output, states, values = dispatch.run_and_record(call, self.backend, self.strict)
-        recording |= self._narrowed(values, suffix)
-        return output, states
+            output, states = dispatch.run(call, self.backend, self.strict)
+        else:
+            output, states, values = dispatch.run_and_record(call, self.backend, self.strict)
+            recording |= self._narrowed(values, self._suffixes(layer)[direction])
+        return output, tuple(s.unsqueeze(0) for s in states)
 
     def _narrowed(self, values: Mapping[str, Tensor], suffix: str) -> dict[str, Tensor]:
         """The values of a layer without the units that a projection leaves zero.

@@ -13,12 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from throughtime.kernels.cpp.plan_memory import Memory
 from throughtime.kernels.graph.random import new_seed
-from throughtime.kernels.transforms import is_intercepted
-from throughtime.layers.planning import Network, Planned, fits, planned
+from throughtime.layers.planning import Network, Planned, fits, is_plain, planned
 from throughtime.layers.stack import Stack
 
 __all__ = ["Small"]
@@ -66,7 +64,7 @@ class Small:
             None if the call is not small, is the first one with these weights, or must go another
             way.
         """
-        if type(x) is not Tensor or x.dim() != 3 or not _is_plain(x):
+        if type(x) is not Tensor or x.dim() != 3 or torch.is_grad_enabled() or not is_plain(x):
             return None
         # Another thread may be running this layer.
         if not self._lock.acquire(blocking=False):
@@ -97,7 +95,7 @@ class Small:
             or steps < _FEWEST_STEPS
             or plan.size > _MOST_BYTES
             or steps * rows * plan.size > _MOST_PRODUCTS * plan.dtype.itemsize
-            or (hx is not None and not fits(hx, known, rows))
+            or (hx is not None and not fits(hx, layer, rows))
             or not plan.suits_one_thread(rows)
         ):
             return None
@@ -136,15 +134,3 @@ class Small:
         if self._waited >= self._waits:
             self._planned = planned(layer, describe)
         return self._planned
-
-
-def _is_plain(x: Tensor) -> bool:
-    """Whether nothing but the results of the call is asked for."""
-    return not (
-        torch.is_grad_enabled()
-        or not x.is_cpu
-        or is_intercepted()
-        or torch._C._is_any_autocast_enabled()
-        or forward_ad._current_level >= 0
-        or x.layout is not torch.strided
-    )

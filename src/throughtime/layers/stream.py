@@ -39,7 +39,8 @@ class Stream:
             the module does.
 
     Shapes:
-        step: x and y (B, …), one time step. read: sequences in the module's layout.
+        step: x and y (B, …), one time step. read: sequences in the module's layout. A layer also
+            reads one sequence without a batch: x (I,) and y (H,), or sequences (T, I).
 
     >>> from throughtime.layers import LSTM
     >>> stream = LSTM(3, 5).stream()
@@ -65,6 +66,10 @@ class Stream:
         self._describe, self._weights = describe, weights
         self._live = None if describe is None else Live(module, describe, weights)
         self._state: Any = None
+        # The state that advance() has returned, if no other call has followed, and how often its
+        # tensors had been written to.
+        self._returned: Any = None
+        self._versions: list[int] | None = None
 
     @property
     def state(self) -> Any:
@@ -78,7 +83,7 @@ class Stream:
     def state(self, value: Any) -> None:
         if self._live is not None:
             self._live.has_states = False
-        self._state = value
+        self._state, self._returned = value, None
 
     def step(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor:
         """Reads one time step of each row, and returns its output.
@@ -87,24 +92,60 @@ class Stream:
             x: the input of the step.
             inputs: the further inputs of a cell that declares ``inputs``: (B, H) or (B, 1) by name.
         """
+        self._returned = None
         if self._live is not None:
             y = self._live.run(x, inputs, self._state, is_step=True)
             if y is not None:
                 return y
             self._check_may_call(x, inputs, is_step=True)
-        time = 1 if self.batch_first else 0
+        # A layer, unlike a model of tokens, also reads sequences (T, I) without a batch.
+        is_single = x.dim() == 1 and hasattr(self.module, "input_size")
+        time = 1 if self.batch_first and not is_single else 0
         if inputs is not None:
             inputs = {name: value.unsqueeze(time) for name, value in inputs.items()}
         return self._call(x.unsqueeze(time), inputs).squeeze(time)
 
     def read(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor:
         """Reads a piece of any number of steps, and returns its outputs; see :meth:`step`."""
+        self._returned = None
         if self._live is not None:
             y = self._live.run(x, inputs, self._state, is_step=False)
             if y is not None:
                 return y
             self._check_may_call(x, inputs, is_step=False)
         return self._call(x, inputs)
+
+    def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Reads one step from a state that the caller keeps.
+
+        Any earlier state may be passed. It takes the least time to go on from the state that the
+        last call has returned, and more if the number of rows changes: then the bytes of the
+        weights are compared, as at the beginning of a sequence.
+
+        Args:
+            x: the input of the step.
+            state: the module's state before the step.
+
+        Returns:
+            The output, and the state after the step.
+        """
+        live = self._live
+        if not self._is_present(state) and not (live is not None and live.replace_states(state)):
+            self.state = state
+        y = self.step(x)
+        if live is not None and live.has_states:
+            states = live.copied_states()
+            state = states[0] if len(states) == 1 else states
+        else:
+            state = self._state
+        self._returned, self._versions = state, _versions(state)
+        return y, state
+
+    def _is_present(self, state: Any) -> bool:
+        """Whether a state is what the last call has returned, and nothing has changed since."""
+        if state is None or state is not self._returned or self._versions is None:
+            return False
+        return _versions(state) == self._versions
 
     def _check_may_call(self, x: Any, inputs: Any, is_step: bool) -> None:
         """Raises a ValueError if a call of the module would use other weights than the plan."""
@@ -142,6 +183,7 @@ class Stream:
         if rows is None:
             self.state = None
             return
+        self._returned = None
         if self._live is None:
             raise ValueError(
                 f"Stream.reset: single rows of a {type(self.module).__name__} cannot be reset, "
@@ -214,6 +256,14 @@ class Stream:
         device = next(self.module.parameters()).device
         states = [s.to(device) for s in states]
         self.state = tuple(states) if is_tuple else states[0]
+
+
+def _versions(state: Any) -> list[int] | None:
+    """How often each tensor of a state has been written to; None if PyTorch does not count that."""
+    states = [state] if isinstance(state, Tensor) else state
+    if not isinstance(states, (tuple, list)) or any(s.is_inference() for s in states):
+        return None
+    return [s._version for s in states]
 
 
 def _metadata(content: bytes) -> dict[str, str]:

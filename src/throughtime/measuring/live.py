@@ -24,7 +24,7 @@ from throughtime.checks import unknown
 from throughtime.interchange.onnx import save_onnx
 from throughtime.layers import Recurrent
 
-__all__ = ["PEERS", "Point", "measure"]
+__all__ = ["PEERS", "Point", "alternate", "measure"]
 
 PEERS = ("onnxruntime", "torch", "module")
 """The peers of a stream: ONNX Runtime with the file that ``save_onnx`` writes; the layer of
@@ -103,7 +103,7 @@ def measure(
             point.errors[name] = f"the outputs differ from the reference by {error:.1e}"
             continue
         steps[name] = lambda step=step, v=inputs[0]: step(v)
-    times = _alternate(steps, rounds)
+    times = alternate(steps, rounds)
     point.us = {name: 1e6 * statistics.median(t) for name, t in times.items()}
     if "ours" in point.us:
         point.ratios = {k: point.us["ours"] / t for k, t in point.us.items() if k != "ours"}
@@ -172,7 +172,7 @@ def _onnxruntime(layer: Recurrent, x: Tensor) -> tuple[Any, Step] | None:
     return [v.numpy() for v in x.unsqueeze(1)], step
 
 
-def _alternate(steps: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def alternate(steps: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """The time of a step in each block, in seconds; the contenders run their blocks in turn.
 
     It is the processor's time of this thread, on which all contenders run: while another process

@@ -13,6 +13,7 @@ from throughtime.checks import unknown, whole_number
 from throughtime.layers.dropout import Dropout
 from throughtime.layers.recurrent import Recurrent
 from throughtime.models.marked import GappedRecurrent, MarkedGRUD
+from throughtime.models.stepwise import WindowLayers
 
 __all__ = ["POOLINGS", "Classifier"]
 
@@ -33,6 +34,9 @@ class Classifier(nn.Module):
         vocab_size: V, the number of tokens; None if the inputs are features.
         input_size: I, the number of features; None if the inputs are tokens.
         pooling: how the states become one vector.
+        network: "recurrent"; or "window", the feed-forward network of
+            :class:`throughtime.models.stepwise.WindowLayers` instead of the recurrent layers.
+        window: the number of steps that the feed-forward network reads.
         cell, hidden_size, num_layers: of the recurrent layers.
         embedding_size: the width of E; None is H. Only for tokens.
         dropout: the probability to drop a unit of the embeddings, of the inputs of each layer but
@@ -62,6 +66,8 @@ class Classifier(nn.Module):
         *,
         vocab_size: int | None = None,
         input_size: int | None = None,
+        network: Literal["recurrent", "window"] = "recurrent",
+        window: int = 10,
         pooling: Literal["last", "mean", "max", "attention"] = "max",
         cell: Cell | str = "lstm",
         hidden_size: int = 128,
@@ -93,7 +99,19 @@ class Classifier(nn.Module):
             self.embedding = nn.Embedding(vocab_size, input_size, padding_idx=pad)
             nn.init.normal_(self.embedding.weight[pad + 1 :], std=1 / math.sqrt(input_size))
         assert input_size is not None
-        if "decay" in (get(cell) if isinstance(cell, str) else cell).given_inputs:
+        if network not in ("recurrent", "window"):
+            raise unknown("network", network, ("recurrent", "window"))
+        self.recurrent = self.window_layers = None
+        if network == "window":
+            if options or has_gaps:
+                raise ValueError(
+                    "Classifier: expected no options of a recurrent layer with network=window, "
+                    f"got {', '.join(options) or 'has_gaps=True'}."
+                )
+            self.window_layers = WindowLayers(
+                input_size, window=window, hidden_size=hidden_size, num_layers=num_layers
+            )
+        elif "decay" in (get(cell) if isinstance(cell, str) else cell).given_inputs:
             if vocab_size is not None or num_layers != 1:
                 raise ValueError(
                     "Classifier: gru-d is one layer that reads features, got "
@@ -111,9 +129,9 @@ class Classifier(nn.Module):
                 **options,
             )
             self.recurrent = GappedRecurrent(layer) if has_gaps else layer
-        self.cell, self.dropout = self.recurrent.cell, Dropout(dropout)
-        self.has_gaps = has_gaps
-        size = self.recurrent.output_size
+        self.cell = None if self.recurrent is None else self.recurrent.cell
+        self.has_gaps, self.dropout = has_gaps, Dropout(dropout)
+        size = hidden_size if self.recurrent is None else self.recurrent.output_size
         if pooling == "last" and options.get("bidirectional") and size % 2:
             raise ValueError("Classifier: pooling=last needs both directions side by side.")
         self.attention = (
@@ -134,13 +152,17 @@ class Classifier(nn.Module):
                 is_dropped = torch.rand(x.shape, device=x.device) < self.word_dropout
                 x = torch.where(is_dropped & (x != self.pad), self.unk, x)
             x = self.dropout(self.embedding(x))
-        h, _ = self.recurrent(x, lengths=lengths)  # (B, T, size), zero past the end of a row
+        if self.recurrent is None:
+            assert self.window_layers is not None
+            h = self.window_layers(x)  # (B, T, size)
+        else:
+            h, _ = self.recurrent(x, lengths=lengths)  # (B, T, size)
         lengths = lengths.to(h.device)
+        is_valid = (torch.arange(h.shape[1], device=h.device) < lengths[:, None])[..., None]
         if self.pooling == "last":
             return self._last(h, lengths)
         if self.pooling == "mean":
-            return h.sum(1) / lengths[:, None]
-        is_valid = (torch.arange(h.shape[1], device=h.device) < lengths[:, None])[..., None]
+            return h.masked_fill(~is_valid, 0).sum(1) / lengths[:, None]
         if self.attention is None:
             return h.masked_fill(~is_valid, -torch.inf).amax(1)
         weights = self.attention(h).masked_fill(~is_valid, -torch.inf).softmax(1)  # (B, T, 1)

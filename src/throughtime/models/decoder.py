@@ -14,6 +14,8 @@ from throughtime.checks import ShapeError, integer_lengths, unknown, whole_numbe
 from throughtime.layers import Attention, Recurrent
 from throughtime.layers.attention import KINDS
 from throughtime.layers.dropout import Dropout
+from throughtime.layers.live import MOST_ROWS
+from throughtime.layers.stream import Stream
 from throughtime.models.memory import DecoderState, Memory
 from throughtime.models.tokens import check_specials, check_tokens, writable
 
@@ -103,6 +105,7 @@ class Decoder(nn.Module):
             self.scores.weight = self.embedding.weight
             nn.init.uniform_(self.embedding.weight, -1 / math.sqrt(H), 1 / math.sqrt(H))
         self._query = self._index_of_query()
+        self._last_stream: Stream | None = None
 
     def begin(
         self, states: tuple[Tensor, ...], values: Tensor, lengths: Tensor | list[int] | None = None
@@ -210,15 +213,54 @@ class Decoder(nn.Module):
             x = torch.cat([x, context_and_weights[0].flatten(0, 1)], -1)
         elif state.attended is not None:
             x = torch.cat([x, state.attended], -1)
-        h, last = self.recurrent(x.unsqueeze(1), joined(state.recurrent))  # (R, 1, H)
-        h = h.squeeze(1).unflatten(0, (B, -1))  # (B, R/B, H)
+        stream = self._stream_of(x, state)
+        if stream is None:
+            h, last = self.recurrent(x.unsqueeze(1), joined(state.recurrent))  # (R, 1, H)
+            h = h.squeeze(1)
+        else:
+            h, last = stream.advance(x, joined(state.recurrent))
+        h = h.unflatten(0, (B, -1))  # (B, R/B, H)
         attended, weights = self._attended(h, memory, context_and_weights)
         attended = attended.flatten(0, 1)
         return attended, DecoderState(
             recurrent=(last,) if isinstance(last, Tensor) else tuple(last),
             attended=None if state.attended is None else attended,
             weights=None if weights is None else weights.flatten(0, 1),
+            stream=stream,
         )
+
+    def _stream_of(self, x: Tensor, state: DecoderState) -> Stream | None:
+        """The stream that runs a step by a compiled plan; None if the layers must be called.
+
+        Args:
+            x: the input of the step (R, …).
+            state: the state before the step, which has the stream of the search that it is part of.
+        """
+        layer = self.recurrent
+        if (
+            torch.is_grad_enabled()
+            or not x.is_cpu
+            or torch.compiler.is_compiling()
+            or not isinstance(layer, Recurrent)
+            or layer.training
+            or len(x) > MOST_ROWS
+        ):
+            return None
+        stream = state.stream
+        if stream is None or stream.module is not layer:
+            last = self._last_stream
+            # Each search has a stream of its own; all share the packed weights of the last one.
+            if last is not None and last.module is layer:
+                stream = last.fork()
+                stream.reset()
+            else:
+                stream = layer.stream()
+            self._last_stream = stream
+        return stream
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy makes a stream of its own.
+        return {**vars(self), "_last_stream": None}
 
     def _attended(
         self,

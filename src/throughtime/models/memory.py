@@ -3,12 +3,13 @@ r"""The encoded source that a decoder reads, and the state that it carries betwe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, Self, TypeVar
 
 from torch import Tensor
 
 from throughtime.layers.attention import AttentionMemory
+from throughtime.layers.stream import Stream
 
 __all__ = ["DecoderState", "EncodedSources", "Memory", "TreeDecoderState", "TreeMemory"]
 
@@ -22,6 +23,7 @@ class DecoderState:
         attended: h~ of the last step, if the decoder feeds it back; else None.
         weights: the attention weights of the last step; None before the first step, and without
             attention.
+        stream: what has run the last step, and runs the next one in less time; or None.
 
     Shapes:
         recurrent: each (L, R, H). attended: (R, H). weights: (R, S).
@@ -30,6 +32,7 @@ class DecoderState:
     recurrent: tuple[Tensor, ...]
     attended: Tensor | None = None
     weights: Tensor | None = None
+    stream: Stream | None = field(default=None, repr=False, compare=False)
 
     def rows(self, index: Tensor) -> DecoderState:
         """The state of the rows with these indices, in this order; an index may repeat."""
@@ -37,7 +40,7 @@ class DecoderState:
         attended, weights = (
             None if m is None else m.index_select(0, index) for m in (self.attended, self.weights)
         )
-        return DecoderState(recurrent, attended, weights)
+        return DecoderState(recurrent, attended, weights, self.stream)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from throughtime.cells.cell import Cell
 from throughtime.checks import whole_number
 from throughtime.layers.recurrent import Recurrent
 
-__all__ = ["StepwiseNetwork", "WindowNetwork"]
+__all__ = ["StepwiseNetwork", "WindowLayers", "WindowNetwork"]
 
 
 class StepwiseNetwork(nn.Module):
@@ -54,17 +54,51 @@ class StepwiseNetwork(nn.Module):
         return self.output(h)
 
 
-class WindowNetwork(nn.Module):
-    """A feed-forward network that reads the last ``window`` steps at every step.
+class WindowLayers(nn.Module):
+    """The hidden layers of a feed-forward network that reads the last steps at every step.
 
     The first layer is a convolution over the window, zeros stand before the first step, and
-    rectifiers follow all hidden layers. It remembers nothing that is older than its window, so it
-    shows what a problem needs a memory for.
+    rectifiers follow all layers. It remembers nothing that is older than its window, so it shows
+    what a problem needs a memory for.
+
+    Args:
+        input_size: I, the width of x_t.
+        window: the number of steps that it reads, the present one included.
+        hidden_size, num_layers: H, the units of a layer, and the number of layers.
+
+    Shapes:
+        x: (B, T, I). h: (B, T, H).
+
+    >>> WindowLayers(3, window=4, hidden_size=8)(torch.rand(2, 7, 3)).shape
+    torch.Size([2, 7, 8])
+    """
+
+    def __init__(
+        self, input_size: int, *, window: int = 10, hidden_size: int = 128, num_layers: int = 1
+    ) -> None:
+        super().__init__()
+        sizes = {"input_size": input_size, "window": window}
+        sizes |= {"hidden_size": hidden_size, "num_layers": num_layers}
+        for name, size in sizes.items():
+            setattr(self, name, whole_number(type(self).__name__, name, size))
+        self.first = nn.Conv1d(input_size, hidden_size, window)
+        layers: list[nn.Module] = [nn.ReLU()]
+        for _ in range(num_layers - 1):
+            layers += [nn.Linear(hidden_size, hidden_size), nn.ReLU()]
+        self.rest = nn.Sequential(*layers)
+        self.window = window
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = nn.functional.pad(x.mT, (self.window - 1, 0))  # (B, I, window - 1 + T)
+        return self.rest(self.first(padded).mT)
+
+
+class WindowNetwork(WindowLayers):
+    """A feed-forward network with a linear output that reads the last steps at every step.
 
     Args:
         input_size, output_size: I and O, the widths of x_t and y_t.
-        window: the number of steps that it reads, the present one included.
-        hidden_size, num_layers: the units of a hidden layer, and the number of hidden layers.
+        window, hidden_size, num_layers: see :class:`WindowLayers`.
 
     Shapes:
         x: (B, T, I). lengths: not used. y: (B, T, O).
@@ -82,18 +116,9 @@ class WindowNetwork(nn.Module):
         hidden_size: int = 128,
         num_layers: int = 1,
     ) -> None:
-        super().__init__()
-        sizes = {"input_size": input_size, "output_size": output_size, "window": window}
-        sizes |= {"hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in sizes.items():
-            setattr(self, name, whole_number("WindowNetwork", name, size))
-        self.first = nn.Conv1d(input_size, hidden_size, window)
-        layers: list[nn.Module] = [nn.ReLU()]
-        for _ in range(num_layers - 1):
-            layers += [nn.Linear(hidden_size, hidden_size), nn.ReLU()]
-        self.rest = nn.Sequential(*layers, nn.Linear(hidden_size, output_size))
-        self.window = window
+        super().__init__(input_size, window=window, hidden_size=hidden_size, num_layers=num_layers)
+        self.output_size = whole_number("WindowNetwork", "output_size", output_size)
+        self.rest.append(nn.Linear(hidden_size, output_size))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        padded = nn.functional.pad(x.mT, (self.window - 1, 0))  # (B, I, window - 1 + T)
-        return self.rest(self.first(padded).mT)
+        return super().forward(x)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,74 +16,124 @@ from throughtime.data.music import (
     NUM_KEYS,
     RATE,
     Note,
+    check_sound_font,
     measures,
-    midi_bytes,
+    midi_of_parts,
+    played_by_fluidsynth,
     roll_of_notes,
     synthesise,
     wav_bytes,
 )
 from throughtime.tasks.shown import Picture, Score, Shown, Sound
 
-__all__ = ["check_output", "shown_music", "write_music"]
+__all__ = ["OutputOptions", "shown_music", "write_music"]
 
 _PIXELS_PER_KEY, _MOST_COLUMNS = 4, 1600
 
 
-def check_output(path: str | None, formats: Sequence[str] = ("mid", "wav")) -> None:
-    """Raises a ValueError for a file of music that cannot be written.
+@dataclass
+class OutputOptions:
+    """The file of the music.
 
     Args:
-        path: the value of ``--output``; None is no file.
-        formats: the endings of the names that the task can write.
+        output: file for the music, which ends in .mid or .wav.
+        sound_font: sound font (.sf2 or .sf3) with which the program fluidsynth plays the music for
+            a .wav (default: the synthesiser of this package, which needs none).
     """
-    if path is None:
-        return
-    file = Path(path).expanduser()
-    if file.suffix.removeprefix(".") not in formats:
-        raise ValueError(f"--output: {unknown('ending of a file', file.suffix, _dotted(formats))}")
+
+    FORMATS: ClassVar[Sequence[str]] = ("mid", "wav")
+    """The endings of the names that the task can write."""
+
+    _: KW_ONLY
+    output: str | None = None
+    sound_font: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.output is not None:
+            _check_file(Path(self.output).expanduser(), [f".{name}" for name in self.FORMATS])
+        if self.sound_font is not None:
+            if not self.is_sound:
+                raise ValueError(
+                    "--sound_font: without a sound it would have no effect. Write one with "
+                    "--output and a name that ends in .wav, or leave it out."
+                )
+            check_sound_font(self.sound_font)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the file is a sound."""
+        return (self.output or "").endswith(".wav")
+
+
+def _check_file(file: Path, endings: Sequence[str]) -> None:
+    """Raises a ValueError for a file of music that cannot be written."""
+    if file.suffix not in endings:
+        raise ValueError(f"--output: {unknown('ending of a file', file.suffix, endings)}")
     if file.is_dir() or not file.parent.is_dir():
         place = f"{file} is a folder" if file.is_dir() else f"there is no folder {file.parent}"
         raise ValueError(f"--output: expected a file in a folder that exists, but {place}.")
 
 
-def _dotted(formats: Sequence[str]) -> list[str]:
-    return [f".{name}" for name in formats]
-
-
-def write_music(path: str, notes: Sequence[Note], seconds: float) -> str:
+def write_music(
+    options: OutputOptions,
+    parts: Sequence[Sequence[Note]],
+    seconds: float,
+    *,
+    is_drums: bool = False,
+) -> str:
     """Writes notes into a file, as its ending says, and returns a sentence on it.
 
     A sound is measured as it is written: its length, its peak, clipped samples, silences.
 
     Args:
-        path: a file that :func:`check_output` accepts, ``.mid`` or ``.wav``.
-        notes: the notes.
+        options: the file, ``.mid`` or ``.wav``, and how a sound is played.
+        parts: the notes of each part; each is a track of a MIDI file.
         seconds: the duration of the music.
+        is_drums: whether the keys are the drums of a kit.
     """
-    file = Path(path).expanduser()
-    what = f"{file}: {len(notes):,} {'note' if len(notes) == 1 else 'notes'}"
-    if file.suffix == ".wav":
-        sound = synthesise(notes, seconds)
-        file.write_bytes(wav_bytes(sound))
-        return f"{what}, {measures(sound)}."
-    file.write_bytes(midi_bytes(notes, str(file)))
-    return f"{what}, {seconds:.1f} s."
+    file = Path(options.output or "").expanduser()
+    number = sum(map(len, parts))
+    what = f"{file}: {number:,} {'note' if number == 1 else 'notes'}"
+    if not options.is_sound:
+        file.write_bytes(midi_of_parts(parts, str(file), is_drums=is_drums))
+        return f"{what}, {seconds:.1f} s."
+    if options.sound_font is None:
+        sound = synthesise(_together(parts), seconds)
+    else:
+        midi = midi_of_parts(parts, str(file), is_drums=is_drums)
+        sound = played_by_fluidsynth(midi, options.sound_font)
+    file.write_bytes(wav_bytes(sound))
+    return f"{what}, {measures(sound)}."
 
 
-def shown_music(notes: Sequence[Note], seconds: float, frame_seconds: float) -> list[Shown]:
+def _together(parts: Sequence[Sequence[Note]]) -> list[Note]:
+    return sorted(note for part in parts for note in part)
+
+
+def shown_music(
+    parts: Sequence[Sequence[Note]],
+    seconds: float,
+    frame_seconds: float,
+    title: str = "",
+    *,
+    is_drums: bool = False,
+) -> list[Shown]:
     """The piano roll, the sound and the MIDI file of notes.
 
     Args:
-        notes: the notes.
+        parts: the notes of each part.
         seconds: the duration of the music.
         frame_seconds: the duration of a column of the piano roll.
+        title: what the music is; it stands before the number of notes.
+        is_drums: whether the keys are the drums of a kit.
     """
+    notes = _together(parts)
     sound = torch.from_numpy(synthesise(notes, seconds))
-    title = f"{len(notes)} notes, {seconds:.0f} s"
+    title = f"{title}{': ' if title else ''}{len(notes)} notes, {seconds:.0f} s"
     return [
         _picture(notes, frame_seconds),
         Sound(sound, RATE, title),
-        Score(midi_bytes(notes), "mid", title),
+        Score(midi_of_parts(parts, is_drums=is_drums), "mid", title),
     ]
 
 

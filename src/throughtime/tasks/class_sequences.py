@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from throughtime.data import UNK, Tokeniser, tokeniser_from_json
+from throughtime.data.distortion import Distortion
 from throughtime.data.labelled import Example, Labelled, read_class_folders, read_labelled
 from throughtime.tasks.class_checks import check_missing, check_series, warn_of_unknown
 from throughtime.tasks.classification_settings import ClassificationConfig
@@ -110,6 +111,19 @@ class Sequences(ABC):
     def noisy(self, inputs: Tensor) -> Tensor:
         """The inputs of a training batch, with noise if the settings ask for it."""
         return inputs
+
+    def distorted(
+        self, content: Any, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> Any:
+        """A sequence that is distorted by an amount.
+
+        Raises:
+            ValueError: if sequences of this kind have no distortions.
+        """
+        raise ValueError(
+            f"--robustness {distortion.name}: distorts sounds and series, and the data are texts. "
+            "Leave it out."
+        )
 
     def read(self, path: Path, encoding: str) -> tuple[str, list[Example]]:
         """The kind and the examples of a file, or of a folder if the kind has folders."""
@@ -218,6 +232,11 @@ class _Numbers(Sequences, Generic[Features]):
     def noisy(self, inputs: Tensor) -> Tensor:
         deviation = self.config.input_noise
         return self.features.noisy(inputs, deviation) if deviation > 0 else inputs
+
+    def distorted(
+        self, content: np.ndarray, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> np.ndarray:
+        return self.features.distorted(content, distortion, amount, draw)
 
     def check(self, examples: Sequence[Example], where: str) -> None:
         check_series(self.features, examples, where)

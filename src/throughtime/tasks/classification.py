@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from throughtime.counted import counted
 from throughtime.data import PAD, UNK, RaggedBatches, tokeniser_from_json
+from throughtime.data.distortion import Distortion
 from throughtime.data.labelled import LABELLED_SETS, Example, Labelled, load_labelled
 from throughtime.data.labelled.labelled_batches import LabelledBatch, collate_labelled
 from throughtime.layers.evaluation import evaluating
@@ -30,12 +31,14 @@ from throughtime.tasks.class_figures import (
 from throughtime.tasks.class_predictions import after_each_step, nothing_read, of_the_whole
 from throughtime.tasks.class_sequences import KINDS, Sequences
 from throughtime.tasks.classification_settings import (
+    OF_WINDOW,
     ClassificationConfig,
     JudgingOptions,
     LabellingOptions,
 )
+from throughtime.tasks.robustness import robustness_curves
 from throughtime.tasks.run_data import COUNTS, check_unchanged, first_of, split_of
-from throughtime.tasks.shown import Shown
+from throughtime.tasks.shown import Curves, Shown
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.unknown_tokens import UnknownTokens
@@ -155,7 +158,8 @@ class Classification(BatchTask):
     @property
     def title(self) -> str:
         c = self.config
-        return f"{self.labelled.name}-{c.pooling}-{c.cell}-{c.num_layers}x{c.hidden_size}"
+        network = c.cell if c.network == "recurrent" else f"window-{c.window}"
+        return f"{self.labelled.name}-{c.pooling}-{network}-{c.num_layers}x{c.hidden_size}"
 
     def examples(self, split: str) -> list[Example]:
         """The examples of a split."""
@@ -251,12 +255,16 @@ class Classification(BatchTask):
     def model(self) -> Classifier:
         c = self.config
         options = c.recurrent()
-        if not c.bidirectional:
+        if c.network == "window":
+            options = {name: getattr(c, name) for name in OF_WINDOW}
+        elif not c.bidirectional:
             # It is the default of the model, and the layer GRU-D has no such option.
             del options["bidirectional"]
         return Classifier(
             len(self.labels),
             **self.sequences.model_options,
+            network=c.network,
+            window=c.window,
             pooling=c.pooling,
             embedding_size=c.embedding_size,
             word_dropout=c.word_dropout,
@@ -305,11 +313,35 @@ class Classification(BatchTask):
             examples = self.examples(where)
         scores, targets = self._scores(model, examples, where)
         loss = nn.functional.cross_entropy(scores.double(), targets).item()
-        figures = {"loss": loss, **class_figures(scores, targets, self.labels)}
+        fractions = class_figures(scores, targets, self.labels)
+        figures = {"loss": loss, **fractions}
         if options is not None:
             figures["calibration_error"] = calibration_error(scores, targets)
         outputs = [self.labels[i] for i in scores.argmax(-1)]
-        return Evaluation(figures, {"split": where, "examples": len(examples)}, outputs)
+        about = {"split": where, "examples": len(examples)}
+        curves = self._robustness(model, examples, o.distortions, where, fractions)
+        return Evaluation(figures, about, outputs, curves=curves)
+
+    def _robustness(
+        self,
+        model: nn.Module,
+        examples: Sequence[Example],
+        distortions: Sequence[Distortion],
+        where: str,
+        undistorted: Mapping[str, float],
+    ) -> list[Curves]:
+        """The figures of distorted examples; see :func:`robustness_curves`."""
+
+        def distorted(
+            distortion: Distortion, amount: float, i: int, draw: np.random.Generator
+        ) -> Example:
+            content = self.sequences.distorted(examples[i].content, distortion, amount, draw)
+            return examples[i]._replace(content=content)
+
+        def figures_of(changed: Sequence[Example]) -> dict[str, float]:
+            return class_figures(*self._scores(model, changed, where), self.labels)
+
+        return robustness_curves(distortions, distorted, len(examples), figures_of, undistorted)
 
     def _scores(
         self, model: nn.Module, examples: Sequence[Example], where: str

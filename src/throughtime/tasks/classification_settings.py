@@ -12,10 +12,11 @@ from throughtime.data.splits import Cut
 from throughtime.layers.spec import OPTIONS, default_of
 from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
 from throughtime.tasks.pen_features import PenConfig
+from throughtime.tasks.robustness import RobustnessOptions
 from throughtime.tasks.run_data import absolute
 from throughtime.tasks.sound_features import SoundConfig
 
-__all__ = ["ClassificationConfig", "JudgingOptions", "LabellingOptions", "check_kind"]
+__all__ = ["OF_WINDOW", "ClassificationConfig", "JudgingOptions", "LabellingOptions", "check_kind"]
 
 _OF_TEXTS = {
     *("tokenisation", "lower_case", "min_count", "vocab_size"),
@@ -30,6 +31,8 @@ _WITH_EFFECT = {
 }
 """The settings that have an effect on some kinds of data only."""
 _PLURALS = {"text": "texts", "series": "series", "audio": "sounds", "pen": "ways of a pen"}
+OF_WINDOW = ("hidden_size", "num_layers", "dropout")
+"""The settings of a recurrent network that the feed-forward network has, too."""
 _OF_GRU_D = {
     *("input_size", "hidden_size", "num_layers", "batch_first", "dropout"),
     *("bias", "backend", "save", "strict", "zoneout", "recurrent_dropout"),
@@ -76,6 +79,8 @@ class ClassificationConfig(PenConfig, SoundConfig, NetworkConfig):
             training, after the normalisation.
         train_on_valid: train on the validation split, too, with settings that were found without
             it; its figures then say nothing, and the test split judges.
+        network: recurrent; or window, a feed-forward network that reads the last steps only.
+        window: steps that the network called window reads.
         pooling: how the states become one vector: last, mean, max, attention.
         embedding_size: width of the embeddings (default: hidden_size).
         dropout: probability to drop a unit of embeddings, between layers, and before the scores.
@@ -107,6 +112,8 @@ class ClassificationConfig(PenConfig, SoundConfig, NetworkConfig):
     normalise: bool = True
     input_noise: float = field(default=0.0, metadata=MAY_BE_MISSING)
     train_on_valid: bool = field(default=False, metadata=MAY_BE_MISSING)
+    network: Literal["recurrent", "window"] = field(default="recurrent", metadata=MAY_BE_MISSING)
+    window: int = field(default=10, metadata=MAY_BE_MISSING)
     pooling: Literal["last", "mean", "max", "attention"] = "max"
     bidirectional: bool = True
     hidden_size: int = 128
@@ -121,6 +128,7 @@ class ClassificationConfig(PenConfig, SoundConfig, NetworkConfig):
         super().__post_init__()
         self.data = absolute(self.data, LABELLED_SETS)
         check_range(self, ("longest", "batch_size", "min_count", "vocab_size"), most=2**31 - 1)
+        check_range(self, ("window",), most=10**6)
         check_range(self, ("fold",), least=0, most=9)
         check_range(self, ("times",), most=2**31 - 1)
         self.check_sound()
@@ -132,6 +140,13 @@ class ClassificationConfig(PenConfig, SoundConfig, NetworkConfig):
                 )
         if not 0 <= self.input_noise < math.inf:
             raise ValueError(f"--input_noise: expected 0 or more, got {self.input_noise}.")
+        if self.network == "window":
+            self._check_window()
+        elif self.window != ClassificationConfig.window:
+            raise ValueError(
+                f"--window {self.window}: is of --network window, and --network is recurrent. "
+                "Leave it out."
+            )
         if self.pooling == "last" and self.bidirectional and self.merge != "concat":
             raise ValueError(
                 f"--pooling last: needs both directions side by side, got --merge {self.merge}."
@@ -147,6 +162,19 @@ class ClassificationConfig(PenConfig, SoundConfig, NetworkConfig):
                 )
             if self.times is not None:
                 self._check_gaps()
+
+    def _check_window(self) -> None:
+        """Raises a ValueError for a setting that the feed-forward network does not have."""
+        # The network reads in one direction, and true is the default of the task.
+        without_effect = {"times", *(option.name for option in fields(NetworkConfig))}
+        without_effect -= {"bidirectional", *OF_WINDOW}
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name in without_effect and value != default_of(option):
+                raise ValueError(
+                    f"--{option.name} {value}: is of recurrent layers, and --network window has "
+                    "none. Leave it out."
+                )
 
     def _check_gaps(self) -> None:
         """Raises a ValueError unless the network can read the time between steps."""
@@ -215,8 +243,8 @@ def check_kind(config: Any, kind: str) -> None:
 
 
 @dataclass
-class JudgingOptions:
-    """What is judged, if it is not a split of the run's own data.
+class JudgingOptions(RobustnessOptions):
+    """What is judged, if it is not a split of the run's own data, and how it is distorted.
 
     Args:
         data: a file, or a folder of sounds, with labelled examples of the same classes.
@@ -227,6 +255,7 @@ class JudgingOptions:
     encoding: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.encoding is not None and self.data is None:
             raise ValueError("--encoding is that of the file at --data, which is missing")
 

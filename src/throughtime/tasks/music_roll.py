@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from throughtime.data import RaggedBatches, pad_rows
+from throughtime.data import RaggedBatches
 from throughtime.data.music import (
     FIRST_KEY,
     NUM_KEYS,
     ROLL_SETS,
     Rolls,
-    excerpts_of,
     key_name,
     load_rolls,
     notes_of_roll,
@@ -28,7 +27,8 @@ from throughtime.layers.evaluation import evaluating
 from throughtime.models.decoding import seeded
 from throughtime.models.frame_model import FrameModel
 from throughtime.reading import Entries
-from throughtime.tasks.audible import check_output, shown_music, write_music
+from throughtime.tasks.audible import OutputOptions, shown_music, write_music
+from throughtime.tasks.frame_batches import FrameBatch, frame_batches
 from throughtime.tasks.network import (
     MAY_BE_MISSING,
     NetworkConfig,
@@ -118,46 +118,26 @@ class MusicRollConfig(NetworkConfig):
 
 
 @dataclass
-class PlayingOptions:
+class PlayingOptions(OutputOptions):
     """How a piece of music is written.
 
     Args:
         length: number of frames.
-        output: file for the music, which ends in .mid or .wav.
         seed: seed of the random generator (default: a different piece each time).
         temperature: divisor of the scores: below 1 favours likely keys, above 1 unlikely ones; 0
             always takes the likelier value.
     """
 
     length: int = 128
-    output: str | None = None
     seed: int | None = None
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
         check_range(self, ("length",), most=10**6)
         check_range(self, ("seed",), least=0, most=2**32 - 1)
-        check_output(self.output)
+        super().__post_init__()
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"--temperature: expected 0 or more, got {self.temperature}.")
-
-
-class FrameBatch(NamedTuple):
-    """Rows of frames.
-
-    Args:
-        frames: (B, T + 1, 88) bool: the frame before the first one, and the T frames to predict.
-        lengths: (B), the number of frames to predict of each row.
-    """
-
-    frames: Tensor
-    lengths: Tensor
-
-    @property
-    def is_valid(self) -> Tensor:
-        """(B, T), whether a frame is one of its row."""
-        T = self.frames.shape[1] - 1
-        return torch.arange(T, device=self.lengths.device) < self.lengths[:, None]
 
 
 class MusicRoll(BatchTask):
@@ -250,19 +230,7 @@ class MusicRoll(BatchTask):
     def _batches(
         self, split: str, excerpt: int | None, size: int, **options: Any
     ) -> RaggedBatches[FrameBatch]:
-        pieces = self.pieces(split)
-        places = excerpts_of(list(map(len, pieces)), excerpt)
-
-        def collate(rows: Sequence[int]) -> FrameBatch:
-            frames = []
-            for number, start, end in (places[row] for row in rows):
-                before = pieces[number][start - 1 : start] if start else np.zeros((1, NUM_KEYS))
-                frames.append(np.concatenate([before, pieces[number][start:end]]).astype(bool))
-            padded = pad_rows(list(map(torch.from_numpy, frames)), torch.bool)
-            return FrameBatch(padded.rows, padded.lengths - 1)
-
-        lengths = [end - start for _, start, end in places]
-        return RaggedBatches(lengths, collate, size, by="tokens", **options)
+        return frame_batches(self.pieces(split), excerpt, size, **options)
 
     def _transposed(self, batch: FrameBatch) -> FrameBatch:
         """Moves each row by a random number of semitones; no key leaves the keyboard."""
@@ -356,7 +324,7 @@ class MusicRoll(BatchTask):
     def show(self, model: nn.Module) -> list[Shown]:
         roll = np.stack(list(self.frames(model, self.config.sample_length, 1.0, seed=0)))
         seconds = self.assets["frame_seconds"]
-        return shown_music(notes_of_roll(roll, seconds), len(roll) * seconds, seconds)
+        return shown_music([notes_of_roll(roll, seconds)], len(roll) * seconds, seconds)
 
     def continuation(
         self, model: nn.Module, options: PlayingOptions, say: Callable[[str], None] = _log.info
@@ -367,7 +335,7 @@ class MusicRoll(BatchTask):
             roll[t] = frame
             yield f"{'' if t == 0 else chr(10)}{frame_text(frame)}"
         if o.output is not None:
-            say(write_music(o.output, notes_of_roll(roll, seconds), o.length * seconds))
+            say(write_music(o, [notes_of_roll(roll, seconds)], o.length * seconds))
 
     # The lens.
 

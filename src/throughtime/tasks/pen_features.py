@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from throughtime.data.distortion import Distortion
 from throughtime.data.pen import (
     Trajectory,
     at_equal_distances,
@@ -191,6 +192,20 @@ class PenFeatures:
         """The features (T, I) of the array of a trajectory."""
         values = (self.reading(signal) - np.array(self.mean)) / np.array(self.deviation)
         return torch.from_numpy(values.astype(np.float32))
+
+    def distorted(
+        self, signal: np.ndarray, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> np.ndarray:
+        """A trajectory each of whose strokes is distorted as a series of places."""
+        pen = Trajectory.of_array(signal)
+        strokes = [distortion.of_series(stroke, amount, draw) for stroke in pen.strokes]
+        if sum(map(len, strokes)) < 2:
+            return signal
+        times = None
+        if pen.times is not None:
+            spans = zip(pen.times[pen.firsts], pen.times[pen.lasts], strokes, strict=True)
+            times = [np.linspace(first, last, len(stroke)) for first, last, stroke in spans]
+        return Trajectory.of_strokes(strokes, times).array
 
     def noisy(self, features: Tensor, deviation: float) -> Tensor:
         """Adds normal noise to the features."""

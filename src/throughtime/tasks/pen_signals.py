@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from throughtime.data.distortion import Distortion
 from throughtime.data.pen import Trajectory, svg_of_pen
 from throughtime.data.transcribed import Transcribed, TranscribedSignal
 from throughtime.tasks.pen_features import PenConfig, PenFeatures, moments_of_pens
@@ -55,6 +56,16 @@ class PenSignals(Signals):
 
     def places(self, signal: np.ndarray) -> np.ndarray:
         return self.features.reading.places(signal)
+
+    def distorted(
+        self,
+        signal: TranscribedSignal,
+        distortion: Distortion,
+        amount: float,
+        draw: np.random.Generator,
+    ) -> TranscribedSignal:
+        changed = self.features.distorted(signal.signal, distortion, amount, draw)
+        return signal._replace(signal=changed)
 
     def parse(self, line: str) -> np.ndarray:
         return self.features.parse(line)

@@ -26,7 +26,7 @@ from throughtime.data.music import (
 from throughtime.data.music.events import OFF, SHIFT, STEPS_PER_SECOND, steps_of, stretched
 from throughtime.models.decoding import generate
 from throughtime.reading import Entries
-from throughtime.tasks.audible import check_output, shown_music, write_music
+from throughtime.tasks.audible import OutputOptions, shown_music, write_music
 from throughtime.tasks.network import check_range, forwards_only, free
 from throughtime.tasks.next_token import (
     NextTokenConfig,
@@ -107,12 +107,11 @@ class PerformanceConfig(NextTokenConfig):
 
 
 @dataclass
-class PerformingOptions(SamplingOptions):
+class PerformingOptions(SamplingOptions, OutputOptions):
     """How a performance is written.
 
     Args:
         seconds: its duration.
-        output: file for the music, which ends in .mid or .wav.
         longest: largest number of events.
         seed: seed of the random generator (default: a different piece each time).
         temperature: divisor of the scores: below 1 favours likely events, above 1 unlikely ones; 0
@@ -122,7 +121,6 @@ class PerformingOptions(SamplingOptions):
     """
 
     seconds: float = 30.0
-    output: str | None = None
     longest: int = 20_000
     seed: int | None = None
     _: KW_ONLY
@@ -131,8 +129,8 @@ class PerformingOptions(SamplingOptions):
     def __post_init__(self) -> None:
         check_range(self, ("longest",), most=10**7)
         check_range(self, ("seed",), least=0, most=2**32 - 1)
-        check_output(self.output)
-        super().__post_init__()
+        SamplingOptions.__post_init__(self)
+        OutputOptions.__post_init__(self)
         if not 0 < self.seconds <= 86_400:
             raise ValueError(
                 f"--seconds: expected more than 0 and at most 86400, got {self.seconds}."
@@ -170,6 +168,11 @@ class PerformanceTask(NextTokenTask):
         check_unchanged(self.name, "the pieces", pieces.name, pieces.fingerprint(), self._assets)
         return pieces
 
+    @property
+    def is_drums(self) -> bool:
+        """Whether the keys are the drums of a kit."""
+        return self.config.data == "groove"
+
     def new_assets(self) -> dict[str, Any]:
         pieces = self.performances
         return {
@@ -183,6 +186,11 @@ class PerformanceTask(NextTokenTask):
         return split_of(self.name, self.performances.name, self.performances.splits, split)
 
     def check(self) -> None:
+        if self.is_drums and self.config.transpose:
+            raise ValueError(
+                f"--transpose {self.config.transpose}: the keys of groove are the drums of a kit, "
+                "so a moved excerpt would be played on other drums. Leave it out."
+            )
         self.pieces("valid")
         super().check()
 
@@ -246,7 +254,9 @@ class PerformanceTask(NextTokenTask):
     def show(self, model: nn.Module) -> list[Shown]:
         options = PerformingOptions(self.config.sample_seconds, longest=_SHOWN_EVENTS, seed=0)
         notes = notes_of_events(self.drawn(model, options))
-        return shown_music(notes, _end_of(notes), _COLUMN_SECONDS) if notes else []
+        if not notes:
+            return []
+        return shown_music([notes], _end_of(notes), _COLUMN_SECONDS, is_drums=self.is_drums)
 
     def continuation(
         self, model: nn.Module, options: PerformingOptions, say: Callable[[str], None] = _log.info
@@ -255,9 +265,21 @@ class PerformanceTask(NextTokenTask):
         for event in self.drawn(model, options):
             yield f"{chr(10) if events else ''}{event_name(event)}"
             events.append(event)
+        seconds = sum(map(steps_of, events)) / STEPS_PER_SECOND
+        if seconds < options.seconds:
+            reason = "the piece has ended"
+            if len(events) == options.longest:
+                reason = f"--longest {options.longest} events are written"
+            say(f"{reason} after {seconds:.1f} of {options.seconds:g} s.")
         if options.output is not None:
-            notes = notes_of_events(events)
-            say(write_music(options.output, notes, _end_of(notes)))
+            # The last shift of time may go beyond what was asked for.
+            end = min(seconds, options.seconds)
+            notes = [
+                note._replace(end=min(note.end, end))
+                for note in notes_of_events(events)
+                if note.start < end
+            ]
+            say(write_music(options, [notes], end, is_drums=self.is_drums))
 
     # The lens.
 

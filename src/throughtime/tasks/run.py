@@ -7,6 +7,7 @@ last.ckpt           everything that --resume goes on from
 metrics.csv         losses and gradient norms along the way
 samples.txt         what the model wrote along the way
 shown/              tables, pictures, sounds and scores that it made along the way
+evaluated.json      curves of the last evaluation that measured any
 attention.json      where it looked meanwhile, for some pairs of the last validation
 tensorboard/        the same for TensorBoard
 report.html         curves and samples on one page
@@ -92,6 +93,10 @@ class Run:
     @property
     def shown_folder(self) -> Path:
         return self.folder / "shown"
+
+    @property
+    def evaluated_file(self) -> Path:
+        return self.folder / "evaluated.json"
 
     @property
     def attention_file(self) -> Path:

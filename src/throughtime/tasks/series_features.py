@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from throughtime.data.distortion import Distortion
 from throughtime.data.labelled import missing_place
 from throughtime.layers import time_gaps
 
@@ -123,6 +124,15 @@ class SeriesFeatures:
         is_observed = torch.from_numpy(~np.isnan(steps))
         gaps = time_gaps(torch.from_numpy(times / self.time_step).float(), is_observed)
         return torch.cat([torch.from_numpy(np.nan_to_num(steps)), is_observed.float(), gaps], 1)
+
+    def distorted(
+        self, values: np.ndarray, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> np.ndarray:
+        """A series that is distorted by an amount; noise leaves the time of each step as it is."""
+        changed = distortion.of_series(values, amount, draw)
+        if self.times is not None and distortion.name == "noise":
+            changed[:, self.times] = values[:, self.times]
+        return changed
 
     def noisy(self, features: Tensor, deviation: float) -> Tensor:
         """Adds normal noise to the values (…, I), but not to the marks and the gaps after them."""

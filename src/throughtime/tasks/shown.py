@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Curves", "Drawing", "Picture", "Score", "Shown", "Sound", "Table", "Text", "as_text"]
+__all__ = [
+    "Curves",
+    "Drawing",
+    "Picture",
+    "Score",
+    "Shown",
+    "Sound",
+    "Table",
+    "Text",
+    "as_text",
+    "table_of",
+]
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,15 @@ class Score:
 
 
 Shown = Text | Table | Curves | Picture | Drawing | Sound | Score
+
+
+def table_of(curves: Curves) -> Table:
+    """Curves as a table, with a row for each point."""
+    rows = [
+        [x, *(f"{y:.4f}" for y in values)]
+        for x, *values in zip(curves.x, *curves.y.values(), strict=True)
+    ]
+    return Table([curves.x_name, *curves.y], rows, curves.title)
 
 
 def as_text(item: Shown) -> str:

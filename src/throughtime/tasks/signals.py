@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from throughtime.data.distortion import Distortion
 from throughtime.data.transcribed import Transcribed, TranscribedSignal, read_transcribed
 from throughtime.tasks.rows import Rows
 from throughtime.tasks.shown import Drawing
@@ -89,6 +90,20 @@ class Signals(ABC):
     @abstractmethod
     def places(self, signal: np.ndarray) -> np.ndarray:
         """The index in the signal of the middle of each step, (T) whole numbers."""
+
+    @abstractmethod
+    def distorted(
+        self,
+        signal: TranscribedSignal,
+        distortion: Distortion,
+        amount: float,
+        draw: np.random.Generator,
+    ) -> TranscribedSignal:
+        """A signal that is distorted by an amount.
+
+        Raises:
+            ValueError: if the distortion moves the labels of single steps, and there are any.
+        """
 
     @abstractmethod
     def parse(self, line: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from throughtime.data.audio import SpectralFeatures, read_recording, resampled
 from throughtime.data.audio.augmentation import Augmentation
+from throughtime.data.distortion import Distortion
 from throughtime.tasks.network import MAY_BE_MISSING
 from throughtime.tasks.series_features import moments
 
@@ -171,6 +172,12 @@ class SoundFeatures:
         features = self.normalised(self.spectral(samples))
         num_values = self.spectral.num_values
         return torch.from_numpy(self.augmentation.of_features(features, num_values, draw))
+
+    def distorted(
+        self, samples: np.ndarray, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> np.ndarray:
+        """A sound that is distorted by an amount."""
+        return distortion.of_sound(samples, self.spectral.rate, amount, draw)
 
     def noisy(self, features: Tensor, deviation: float) -> Tensor:
         """Adds normal noise to the features."""

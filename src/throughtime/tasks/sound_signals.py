@@ -12,6 +12,7 @@ from torch import Tensor
 
 from throughtime.data.audio import FeatureStream
 from throughtime.data.audio.live import live_samples
+from throughtime.data.distortion import Distortion
 from throughtime.data.transcribed import Transcribed, TranscribedSignal
 from throughtime.tasks.rows import Rows
 from throughtime.tasks.signals import LiveSignal, Signals
@@ -99,6 +100,21 @@ class SoundSignals(Signals):
     def places(self, signal: np.ndarray) -> np.ndarray:
         spectral = self.features.spectral
         return spectral.hop * np.arange(self.length(signal)) + spectral.frame_size // 2
+
+    def distorted(
+        self,
+        signal: TranscribedSignal,
+        distortion: Distortion,
+        amount: float,
+        draw: np.random.Generator,
+    ) -> TranscribedSignal:
+        if signal.segments and distortion.name == "speed":
+            raise ValueError(
+                "--robustness speed: the data have labels of single frames, which another tempo "
+                "moves. Leave speed out."
+            )
+        changed = self.features.distorted(signal.signal, distortion, amount, draw)
+        return signal._replace(signal=changed)
 
     def parse(self, line: str) -> np.ndarray:
         return self.features.parse(line)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from throughtime.checks import unknown
 from throughtime.reading import Entries
-from throughtime.tasks.shown import Shown, Table
+from throughtime.tasks.shown import Curves, Shown, Table
 from throughtime.tasks.size import check_size
 
 __all__ = [
@@ -127,6 +127,7 @@ class Evaluation:
         signatures: for figures that a library computes, the exact variant of the measure as that
             library names it (sacrebleu's signature of BLEU), by the name of the figure.
         tables: figures in more detail, such as those of each label.
+        curves: figures against a property of the data, such as the amount of noise.
     """
 
     figures: dict[str, float]
@@ -134,6 +135,7 @@ class Evaluation:
     outputs: Sequence[str] = ()
     signatures: dict[str, str] = field(default_factory=dict)
     tables: Sequence[Table] = ()
+    curves: Sequence[Curves] = ()
 
 
 @dataclass

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from throughtime.counted import counted
 from throughtime.data import RaggedBatches, Tokeniser, tokeniser_from_json
+from throughtime.data.distortion import Distortion
 from throughtime.data.tokeniser import SPECIALS, UNK
 from throughtime.data.transcribed import (
     Transcribed,
@@ -35,6 +36,7 @@ from throughtime.tasks.error_rates import error_library, error_rates, names_of_r
 from throughtime.tasks.fused_language import FusionOptions, fused_language
 from throughtime.tasks.pen_signals import PenSignals
 from throughtime.tasks.readouts import READOUTS, Readout, Search
+from throughtime.tasks.robustness import robustness_curves
 from throughtime.tasks.run_data import COUNTS, check_unchanged, split_of
 from throughtime.tasks.shown import Picture, Shown, Table
 from throughtime.tasks.signals import Signals
@@ -341,6 +343,25 @@ class Transcription(BatchTask):
         else:
             where = split or "valid"
             recordings = self.recordings(where)
+        figures, written = self._judged(model, recordings, search)
+        rates = {name: value for name, value in figures.items() if name != "loss"}
+
+        def distorted(
+            distortion: Distortion, amount: float, i: int, draw: np.random.Generator
+        ) -> TranscribedSignal:
+            return self.signals.distorted(recordings[i], distortion, amount, draw)
+
+        def rates_of(changed: Sequence[TranscribedSignal]) -> dict[str, float]:
+            return self._judged(model, changed, search)[0]
+
+        curves = robustness_curves(o.distortions, distorted, len(recordings), rates_of, rates)
+        about = {"split": where, "recordings": len(recordings), "beam_width": search.beam_width}
+        return Evaluation(figures, about, written, curves=curves)
+
+    def _judged(
+        self, model: nn.Module, recordings: Sequence[TranscribedSignal], search: Search
+    ) -> tuple[dict[str, float], list[str]]:
+        """The figures of the recordings, and what the model writes for each of them."""
         total, count, num_wrong, num_labelled = 0.0, 0, 0, 0
         outputs: dict[int, str] = {}
         batches = self._batches(recordings, TOKENS_OF_EVALUATION, by="tokens", is_shuffled=False)
@@ -360,8 +381,7 @@ class Transcription(BatchTask):
         figures |= error_rates(texts, written, self._folding)
         if self.readout.needs_segments:
             figures["frame_error_rate"] = num_wrong / num_labelled
-        about = {"split": where, "recordings": len(texts), "beam_width": search.beam_width}
-        return Evaluation(figures, about, written)
+        return figures, written
 
     def _search(self, options: FusionOptions) -> Search:
         """How the options search for a transcript."""

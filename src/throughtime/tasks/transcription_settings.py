@@ -13,6 +13,7 @@ from throughtime.tasks.fused_language import FusionOptions
 from throughtime.tasks.network import MAY_BE_MISSING, NetworkConfig, check_range
 from throughtime.tasks.pen_features import PenConfig
 from throughtime.tasks.readouts import READOUTS
+from throughtime.tasks.robustness import RobustnessOptions
 from throughtime.tasks.run_data import absolute
 from throughtime.tasks.signals import Signals
 from throughtime.tasks.sound_features import SoundConfig
@@ -185,7 +186,7 @@ class TranscriptionConfig(PenConfig, SoundConfig, NetworkConfig):
 
 
 @dataclass
-class JudgingTranscripts(FusionOptions):
+class JudgingTranscripts(RobustnessOptions, FusionOptions):
     """What is judged, and how.
 
     Args:
@@ -197,6 +198,7 @@ class JudgingTranscripts(FusionOptions):
     encoding: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(self, ("beam_width",), most=10_000)
         self.check_fusion()
         if self.encoding is not None and self.data is None:

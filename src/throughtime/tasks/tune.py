@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,7 +29,7 @@ from throughtime.data.tokeniser import BOS, SPECIALS
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.decoding import Sampling, draw, seeded
 from throughtime.reading import Entries
-from throughtime.tasks.audible import check_output, shown_music, write_music
+from throughtime.tasks.audible import OutputOptions, shown_music, write_music
 from throughtime.tasks.network import check_range, forwards_only, free
 from throughtime.tasks.next_token import (
     NextTokenConfig,
@@ -48,6 +48,10 @@ __all__ = ["TuneConfig", "TuneTask"]
 _log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_TUNES = 1.0
+_TEMPO = 300.0
+"""The eighth notes per minute of tunes that are played."""
+_TEMPERATURES = (0.6, 0.8, 1.0)
+"""The temperatures at which tunes are judged."""
 _COLUMN_SECONDS = 0.1
 
 
@@ -99,23 +103,36 @@ class TuneJudgingOptions:
     Args:
         num_tunes: number of tunes that are drawn at each temperature, and checked: bars that match
             the metre, repeats that match, notes in the key. 0 draws none.
-        temperatures: these temperatures.
-        seed: seed of the random generator.
+        temperatures: these temperatures (default: 0.6, 0.8 and 1).
+        seed: seed of the random generator (default: 0).
     """
 
     num_tunes: int = 0
-    temperatures: list[float] = field(default_factory=lambda: [0.6, 0.8, 1.0])
-    seed: int = 0
+    temperatures: list[float] | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         check_range(self, ("num_tunes",), least=0, most=100_000)
         check_range(self, ("seed",), least=0, most=2**32 - 1)
-        for temperature in self.temperatures:
+        for name in ("temperatures", "seed"):
+            if self.num_tunes == 0 and getattr(self, name) is not None:
+                raise ValueError(
+                    f"--{name} {getattr(self, name)}: no tunes are drawn, so it would have no "
+                    "effect. Give --num_tunes, or leave it out."
+                )
+        if self.temperatures is not None and not self.temperatures:
+            raise ValueError("--temperatures: expected at least one temperature, got none.")
+        for temperature in self.temperatures or ():
             Sampling(temperature)
+            if temperature == 0 and self.num_tunes > 1:
+                raise ValueError(
+                    f"--temperatures: at 0 all {self.num_tunes} tunes are the same. Give "
+                    "temperatures above 0, or --num_tunes 1."
+                )
 
 
 @dataclass
-class ComposingOptions(SamplingOptions):
+class ComposingOptions(SamplingOptions, OutputOptions):
     """How tunes are written.
 
     Args:
@@ -123,28 +140,37 @@ class ComposingOptions(SamplingOptions):
         metre: metre with which a tune begins, such as 6/8 (default: the model chooses).
         key: key with which it begins, such as G or Ador (default: the model chooses).
         prime: first notes and bars, in ABC with a unit of an eighth; needs metre and key.
-        output: file for the tunes, which ends in .abc, .mid or .wav.
-        tempo: eighth notes per minute, for .mid and .wav.
+        output: file for the tunes, which ends in .abc, .mid or .wav (default: none).
+        tempo: eighth notes per minute, for .mid and .wav (default: 300).
         longest: largest number of tokens of a tune.
         seed: seed of the random generator (default: different tunes each time).
     """
+
+    FORMATS: ClassVar = ("abc", "mid", "wav")
 
     num_tunes: int = 1
     metre: str | None = None
     key: str | None = None
     prime: str = ""
-    output: str | None = None
-    tempo: float = 300.0
+    tempo: float | None = None
     longest: int = 1000
     seed: int | None = None
 
     def __post_init__(self) -> None:
         check_range(self, ("num_tunes", "longest"), most=100_000)
         check_range(self, ("seed",), least=0, most=2**32 - 1)
-        check_output(self.output, ("abc", "mid", "wav"))
-        super().__post_init__()
-        if not 1 <= self.tempo <= 10_000:
-            raise ValueError(f"--tempo: expected 1 to 10,000 eighths a minute, got {self.tempo}.")
+        SamplingOptions.__post_init__(self)
+        OutputOptions.__post_init__(self)
+        if self.tempo is not None:
+            if not 1 <= self.tempo <= 10_000:
+                raise ValueError(
+                    f"--tempo: expected 1 to 10,000 eighths a minute, got {self.tempo}."
+                )
+            if self.output is None or self.output.endswith(".abc"):
+                raise ValueError(
+                    f"--tempo {self.tempo:g}: tokens have no tempo, so it would have no effect. "
+                    "Write a .mid or a .wav with --output, or leave it out."
+                )
         if self.key is not None and self.metre is None:
             raise ValueError("--key: a tune begins with its metre; give --metre, too.")
         if self.prime and self.key is None:
@@ -293,8 +319,9 @@ class TuneTask(NextTokenTask):
     ) -> Table:
         """The share of valid tunes among those of a split, and among drawn ones."""
         sets = {f"the split {split}": [tune.tokens for tune in tunes]}
-        for temperature in options.temperatures:
-            how = ComposingOptions(options.num_tunes, seed=options.seed, temperature=temperature)
+        for temperature in options.temperatures or _TEMPERATURES:
+            seed = options.seed or 0
+            how = ComposingOptions(options.num_tunes, seed=seed, temperature=temperature)
             sets[f"temperature {temperature:g}"] = self.drawn(model, how)
         known = {tune.tokens for tune in self.items("train")}
         rows = []
@@ -317,12 +344,17 @@ class TuneTask(NextTokenTask):
                 f"expected tokens that occur in the training tunes, got {unknown[0]!r}. Choose "
                 "another metre, key or prime."
             )
+        if len(prime) > options.longest:
+            raise ValueError(
+                f"--longest {options.longest}: expected at least the {len(prime)} tokens with "
+                "which the tune begins (metre, key and prime). Raise it."
+            )
         N = options.num_tunes
         tokens = torch.tensor([[BOS, *ids]], device=device).expand(N, -1)
         columns: list[Tensor] = []
         is_over = torch.zeros(N, dtype=torch.bool)
         state = None
-        for _ in range(max(0, options.longest - len(ids))):
+        for _ in range(options.longest - len(ids)):
             with evaluating(model):
                 scores, state = model(tokens, state)
             scores = scores[:, -1].float().cpu()
@@ -341,9 +373,9 @@ class TuneTask(NextTokenTask):
     def show(self, model: nn.Module) -> list[Shown]:
         options = ComposingOptions(seed=0, temperature=self.config.sample_temperature)
         (tokens,) = self.drawn(model, options)
-        notes, seconds = _played([tokens], 0.2)
+        notes, seconds = _played([tokens], 60 / _TEMPO)
         shown: list[Shown] = [Text(abc_text(tokens))]
-        return shown + (shown_music(notes, seconds, _COLUMN_SECONDS) if notes else [])
+        return shown + (shown_music([notes], seconds, _COLUMN_SECONDS) if notes else [])
 
     def continuation(
         self, model: nn.Module, options: ComposingOptions, say: Callable[[str], None] = _log.info
@@ -363,8 +395,8 @@ class TuneTask(NextTokenTask):
             Path(options.output).expanduser().write_text("\n\n".join(texts) + "\n", "utf-8")
             say(f"{options.output}: {number}.")
             return
-        notes, seconds = _played(drawn, 60 / options.tempo)
-        say(write_music(options.output, notes, seconds))
+        notes, seconds = _played(drawn, 60 / (options.tempo or _TEMPO))
+        say(write_music(options, [notes], seconds))
 
     # The lens.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from throughtime.data.music.abc_tokens import BARS, duration_of
+from throughtime.data.music.abc_tokens import BARS, duration_of, is_ending
 from throughtime.data.music.notes import Note
 
 __all__ = ["Tone", "TuneScore", "score_of"]
@@ -50,8 +50,8 @@ class _Bar:
         tones: what sounds in it.
         opens, closes: whether a repeated part begins or ends with it.
         is_edge: whether it lies beside a repeat, a double bar, or an end, where it may be shorter.
-        ending: the number of the ending of a repeat to which it belongs; None if it is always
-            played.
+        endings: the numbers of the times at which it is played in a repeat, if it belongs to an
+            ending; empty if it is played each time.
     """
 
     number: int
@@ -60,7 +60,7 @@ class _Bar:
     opens: bool = False
     closes: bool = False
     is_edge: bool = False
-    ending: int | None = None
+    endings: tuple[int, ...] = ()
 
     @property
     def duration(self) -> Fraction:
@@ -109,15 +109,17 @@ class TuneScore:
             bar = self.bars[place]
             if bar.opens and place != start:
                 start, turn = place, 1
-            if bar.ending is not None and bar.ending != turn:
+            if bar.endings and turn not in bar.endings:
                 place += 1
                 continue
             played.append(bar)
             following = self.bars[place + 1] if place + 1 < len(self.bars) else None
-            if bar.closes and turn == 1:
-                place, turn = start, 2
+            # A part is played twice, or as often as its endings say.
+            endings = {number for own in self.bars[start : place + 2] for number in own.endings}
+            if bar.closes and (turn == 1 or turn + 1 in endings):
+                place, turn = start, turn + 1
                 continue
-            if bar.closes or (bar.ending is not None and (not following or not following.ending)):
+            if bar.closes or (bar.endings and (not following or not following.endings)):
                 start, turn = place + 1, 1
             place += 1
         return played
@@ -146,7 +148,7 @@ class _Reader:
         self.in_bar: dict[str, int] = {}
         self.metre: Fraction | None = None
         self.bars = [_Bar(1, None, is_edge=True)]
-        self.ending: int | None = None
+        self.endings: tuple[int, ...] = ()
         self.is_open = False
         # Of a tuplet: how many tones are left of it, and the factor of their durations.
         self.num_left, self.factor = 0, Fraction(1)
@@ -206,8 +208,8 @@ class _Reader:
             self._read_duration(duration, before)
         elif token in BARS:
             self._read_bar(token)
-        elif re.fullmatch(r"\[[1-9]", token):
-            self._read_ending(int(token[1:]))
+        elif is_ending(token):
+            self._read_ending(tuple(map(int, token[1:].split(","))))
         elif token.startswith("("):
             self._read_tuplet(token)
         elif token == "[" and self.chord is None:
@@ -317,7 +319,7 @@ class _Reader:
             self.is_open = False
         self.is_open = self.is_open or opens
         if is_edge:
-            self.ending = None
+            self.endings = ()
         if bar.tones:
             bar.closes, bar.is_edge = closes, bar.is_edge or is_edge
             self.bars.append(_Bar(bar.number + 1, self.metre))
@@ -330,15 +332,16 @@ class _Reader:
                 self.bars[-2].is_edge = True
         bar.opens = bar.opens or opens
         bar.is_edge = bar.is_edge or is_edge
-        bar.ending = self.ending
+        bar.endings = self.endings
 
-    def _read_ending(self, number: int) -> None:
+    def _read_ending(self, numbers: tuple[int, ...]) -> None:
+        first = min(numbers)
         if self.bars[-1].tones:
-            self.problem(f"the ending {number} begins within a bar")
+            self.problem(f"the ending {first} begins within a bar")
         before = self.bars[-2] if len(self.bars) > 1 else None
-        if number > 1 and not (before and before.ending == number - 1 and before.closes):
-            self.problem(f"the ending {number} follows no ending {number - 1}")
-        self.ending = self.bars[-1].ending = number
+        if first > 1 and not (before and first - 1 in before.endings and before.closes):
+            self.problem(f"the ending {first} follows no ending {first - 1}")
+        self.endings = self.bars[-1].endings = numbers
         self.bars[-1].is_edge = True
         if before is not None:
             before.is_edge = True

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-__all__ = ["BARS", "ABCError", "Tune", "abc_text", "duration_of", "tunes_of"]
+__all__ = ["BARS", "ABCError", "Tune", "abc_text", "duration_of", "is_ending", "tunes_of"]
 
 UNIT = Fraction(1, 8)
 """The note length that a duration of 1 means in tokens: an eighth note."""
@@ -27,7 +27,7 @@ _PART = re.compile(
     (?P<inline>\[[A-Za-z]:[^\]]*\])
   | (?P<ignored>"[^"]*"|![^!\n]*!|!|\+[^+\n]*\+|\{[^}]*\}|\[\|\]|[\s`~.H-Wh-wy*\\$)]|\((?!\d))
   | (?P<bar>\[\||\|\]|:*\|+:*|::+|:\|:?)
-  | (?P<ending>\[?(?P<number>[1-9])(?=[^/\d]|$))
+  | (?P<ending>\[?(?P<numbers>[1-9](?:[,-][1-9])*)(?=[^/\d]|$))
   | (?P<tuplet>\((?P<p>\d)(?::(?P<q>\d?))?(?::(?P<r>\d?))?)
   | (?P<pitch>(?P<accidental>\^\^|__|[\^_=])?(?P<letter>[A-Ga-g])(?P<octave>[,']*))
   | (?P<rest>[zx])
@@ -88,6 +88,15 @@ def duration_of(token: str) -> Fraction | None:
     return Fraction(token) if re.fullmatch(r"[1-9]\d*(/[1-9]\d*)?", token) else None
 
 
+def is_ending(token: str) -> bool:
+    """Whether a token begins an ending of a repeat, which is for one or more of its times.
+
+    >>> is_ending("[1"), is_ending("[1,3"), is_ending("[")
+    (True, True, False)
+    """
+    return re.fullmatch(r"\[[1-9](,[1-9])*", token) is not None
+
+
 def abc_text(tokens: Sequence[str], number: int = 1, title: str = "") -> str:
     """A tune as ABC.
 
@@ -111,7 +120,7 @@ def abc_text(tokens: Sequence[str], number: int = 1, title: str = "") -> str:
         is_bar = token in BARS
         if token[:2] in ("M:", "K:"):
             body.append(f"[{token}]")
-        elif re.fullmatch(r"\[[1-9]", token) or is_bar:
+        elif is_ending(token) or is_bar:
             body.append(f" {token}{' ' if is_bar else ''}")
         else:
             body.append(token)
@@ -194,7 +203,7 @@ def _parts(place: str, line: str, unit: Fraction) -> tuple[list[str], Fraction]:
         elif kind == "bar":
             tokens.append(_bar(part[0]))
         elif kind == "ending":
-            tokens.append(f"[{part['number']}")
+            tokens.append(_ending(part["numbers"]))
         elif kind == "tuplet":
             p, q, r = part["p"], part["q"], part["r"]
             tokens.append(f"({p}" if not q and not r else f"({p}:{q or ''}:{r or ''}")
@@ -228,6 +237,15 @@ def _inline(place: str, text: str, unit: Fraction) -> tuple[list[str], Fraction]
     if name == "L":
         return [], _unit(place, value)
     return [{"M": _metre, "K": _key}[name](place, value)] if name in "MK" else [], unit
+
+
+def _ending(numbers: str) -> str:
+    """The token of an ending such as 1, 1,3 or 1-3, with each number once and in order."""
+    times: set[int] = set()
+    for part in numbers.split(","):
+        first, last = int(part[0]), int(part[-1])
+        times |= set(range(min(first, last), max(first, last) + 1))
+    return f"[{','.join(map(str, sorted(times)))}"
 
 
 def _bar(text: str) -> str:

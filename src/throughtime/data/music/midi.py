@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from throughtime.data.files import read_once
 from throughtime.data.music.notes import Note
 from throughtime.data.split_files import split_name
 from throughtime.data.subwords import MissingLibraryError
 
-__all__ = ["MIDI_SUFFIXES", "midi_bytes", "midi_splits", "read_midi"]
+__all__ = [
+    "MIDI_SUFFIXES",
+    "midi_bytes",
+    "midi_of_parts",
+    "midi_splits",
+    "pieces_of_files",
+    "read_midi",
+    "read_parts",
+]
+
+Piece = TypeVar("Piece")
 
 MIDI_SUFFIXES = (".mid", ".midi")
 _DRUMS, _PEDAL = 9, 64
+_CHANNELS = tuple(channel for channel in range(16) if channel != _DRUMS)
 _TICKS_PER_BEAT, _TEMPO = 480, 500_000
 _TICKS_PER_SECOND = 1_000_000 * _TICKS_PER_BEAT // _TEMPO
 
@@ -51,6 +63,37 @@ def read_midi(
             place.
         MissingLibraryError: if mido is not installed.
     """
+    sounding, end = _Sounding(is_pedalled), 0.0
+    for end, _, message in _messages(where, content):
+        if not skip_drums or getattr(message, "channel", None) != _DRUMS:
+            sounding.read(message, end)
+    return sounding.finished(end)
+
+
+def read_parts(where: str, content: bytes) -> list[list[Note]]:
+    """The notes of each part of a MIDI file: of each channel of each track that has notes.
+
+    Notes end as in :func:`read_midi`. Parts are in the order of tracks, and those of a track in the
+    order of channels; drums are left out.
+
+    Args:
+        where, content: see :func:`read_midi`.
+
+    Raises:
+        ValueError, MissingLibraryError: as :func:`read_midi` does.
+    """
+    parts: dict[tuple[int, int], _Sounding] = {}
+    end = 0.0
+    for end, track, message in _messages(where, content):
+        channel = getattr(message, "channel", _DRUMS)
+        if channel != _DRUMS:
+            parts.setdefault((track, channel), _Sounding()).read(message, end)
+    notes = [parts[place].finished(end) for place in sorted(parts)]
+    return [part for part in notes if part]
+
+
+def _messages(where: str, content: bytes) -> Iterator[tuple[float, int, Any]]:
+    """The messages of all tracks in the order of time: second, number of the track, message."""
     mido, file = _mido(where), io.BytesIO(content)
     try:
         midi = mido.MidiFile(file=file, clip=True)
@@ -72,11 +115,12 @@ def read_midi(
             f"{where}: expected ticks per beat, got a division of {midi.ticks_per_beat} (a time "
             "code of frames, or none). Write the file with ticks per beat."
         )
-    sounding = _Sounding(is_pedalled)
-    tempo, tick, seconds = _TEMPO, 0, 0.0
-    for message in midi.merged_track:
-        tick += message.time
-        seconds += message.time * tempo / (1e6 * midi.ticks_per_beat)
+    tempo, now, seconds = _TEMPO, 0, 0.0
+    tracks = (_track(number, messages) for number, messages in enumerate(midi.tracks))
+    # A merge keeps the order of tracks where messages have the same tick.
+    for tick, track, message in merge(*tracks, key=lambda item: item[0]):
+        seconds += (tick - now) * tempo / (1e6 * midi.ticks_per_beat)
+        now = tick
         if message.type == "set_tempo":
             tempo = message.tempo
             if tempo == 0:
@@ -84,17 +128,21 @@ def read_midi(
                     f"{where}: expected a tempo of at least 1 microsecond per beat, got 0 at tick "
                     f"{tick:,}."
                 )
-        elif message.type in ("note_on", "note_off", "control_change"):
-            if skip_drums and message.channel == _DRUMS:
-                continue
-            sounding.read(message, seconds)
-    return sounding.finished(seconds)
+        yield seconds, track, message
+
+
+def _track(number: int, messages: Any) -> Iterator[tuple[int, int, Any]]:
+    """The messages of a track, each with its tick and the number of the track."""
+    tick = 0
+    for message in messages:
+        tick += message.time
+        yield tick, number, message
 
 
 class _Sounding:
-    """The notes of a file as its messages are read."""
+    """The notes of a file, or of a part of it, as its messages are read."""
 
-    def __init__(self, is_pedalled: bool) -> None:
+    def __init__(self, is_pedalled: bool = False) -> None:
         self.is_pedalled = is_pedalled
         self.notes: list[Note] = []
         # By channel and key: when the note began and its velocity, while the key is down and while
@@ -104,6 +152,9 @@ class _Sounding:
         self.pedals: set[int] = set()
 
     def read(self, message: Any, now: float) -> None:
+        """Reads a message; those that neither begin nor end a note mean nothing."""
+        if message.type not in ("note_on", "note_off", "control_change"):
+            return
         channel = message.channel
         if message.type == "control_change":
             if not self.is_pedalled or message.control != _PEDAL:
@@ -146,48 +197,101 @@ def midi_bytes(notes: Sequence[Note], where: str = "midi_bytes") -> bytes:
 
     Times are rounded to ticks of 1/960 second; a note lasts at least one tick.
     """
+    return midi_of_parts([notes], where)
+
+
+def midi_of_parts(
+    parts: Sequence[Sequence[Note]], where: str = "midi_of_parts", *, is_drums: bool = False
+) -> bytes:
+    """A MIDI file with a track for the notes of each part, which :func:`read_parts` reads again.
+
+    It is of type 1 if there are several parts; see :func:`midi_bytes`.
+
+    Args:
+        parts: the notes of each part.
+        where: the name of the file, for messages.
+        is_drums: whether the keys are the drums of a kit; all parts are then on channel 10.
+
+    Raises:
+        ValueError: if there are more parts than channels, of which one is for drums.
+    """
     mido = _mido(where)
+    channels = (_DRUMS,) * len(parts) if is_drums else _CHANNELS
+    if len(parts) > len(channels):
+        raise ValueError(
+            f"{where}: expected at most {len(_CHANNELS)} parts, one for each channel of MIDI, got "
+            f"{len(parts)}."
+        )
+    tracks = [
+        _written(mido, notes, channel) for notes, channel in zip(parts, channels, strict=False)
+    ]
+    tracks[0].insert(0, mido.MetaMessage("set_tempo", tempo=_TEMPO))
+    kind = 0 if len(tracks) == 1 else 1
+    midi = mido.MidiFile(type=kind, ticks_per_beat=_TICKS_PER_BEAT, tracks=tracks)
+    file = io.BytesIO()
+    midi.save(file=file)
+    return file.getvalue()
+
+
+def _written(mido: Any, notes: Sequence[Note], channel: int) -> Any:
+    """A track with these notes."""
     events = []
     for start, end, key, velocity in notes:
         first = round(start * _TICKS_PER_SECOND)
         last = max(first + 1, round(end * _TICKS_PER_SECOND))
         # At the same tick notes end before others begin.
         events += [(first, 1, key, velocity), (last, 0, key, 0)]
-    track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=_TEMPO)])
+    track = mido.MidiTrack()
     now = 0
     for tick, is_on, key, velocity in sorted(events):
         kind = "note_on" if is_on else "note_off"
-        track.append(mido.Message(kind, note=key, velocity=velocity, time=tick - now))
+        track.append(
+            mido.Message(kind, note=key, velocity=velocity, time=tick - now, channel=channel)
+        )
         now = tick
-    midi = mido.MidiFile(type=0, ticks_per_beat=_TICKS_PER_BEAT, tracks=[track])
-    file = io.BytesIO()
-    midi.save(file=file)
-    return file.getvalue()
+    return track
 
 
 def midi_splits(
     path: Path, *, is_pedalled: bool = False, skip_drums: bool = False
 ) -> dict[str, list[list[Note]]]:
-    """The pieces of a MIDI file or of a folder of MIDI files, by split.
+    """The notes of the pieces of a MIDI file or of a folder of MIDI files, by split.
 
     Args:
+        path: see :func:`pieces_of_files`.
         is_pedalled, skip_drums: see :func:`read_midi`.
-        path: a file, which is a single piece; a folder with the folders train, valid and test (the
-            last two may be missing); or another folder, all whose files are read, also those in
-            folders in it, as the split "all".
 
     Raises:
         FileNotFoundError: if the folder has no MIDI file.
         ValueError: as :func:`read_midi` does, and for a file without any note.
     """
 
-    def piece(file: Path) -> list[Note]:
-        content = read_once(file)
-        notes = read_midi(str(file), content, is_pedalled=is_pedalled, skip_drums=skip_drums)
+    def piece(where: str, content: bytes) -> list[Note]:
+        notes = read_midi(where, content, is_pedalled=is_pedalled, skip_drums=skip_drums)
         if not notes:
             what = "note that is no drum" if skip_drums else "note"
-            raise ValueError(f"{file}: expected at least one {what}, got none.")
+            raise ValueError(f"{where}: expected at least one {what}, got none.")
         return notes
+
+    return pieces_of_files(path, piece)
+
+
+def pieces_of_files(path: Path, read: Callable[[str, bytes], Piece]) -> dict[str, list[Piece]]:
+    """The pieces of a MIDI file or of a folder of MIDI files, by split.
+
+    Args:
+        read: reads a piece from the name of a file, for messages, and its bytes.
+        path: a file, which is a single piece; a folder with the folders train, valid and test (the
+            last two may be missing); or another folder, all whose files are read, also those in
+            folders in it, as the split "all".
+
+    Raises:
+        FileNotFoundError: if the folder has no MIDI file.
+        ValueError: as ``read`` does.
+    """
+
+    def piece(file: Path) -> Piece:
+        return read(str(file), read_once(file))
 
     if not path.is_dir():
         return {"all": [piece(path)]}

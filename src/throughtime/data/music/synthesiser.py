@@ -12,12 +12,12 @@ import numpy as np
 
 from throughtime.data.music.notes import Note
 
-__all__ = ["RATE", "SoundMeasures", "measures", "synthesise", "wav_bytes"]
+__all__ = ["PEAK", "RATE", "SoundMeasures", "measures", "synthesise", "wav_bytes"]
 
 RATE = 22_050
 """The sampling rate of the sounds in Hz."""
 
-_PEAK = 0.89
+PEAK = 0.89
 """The largest amplitude of a sound: -1 dB."""
 
 _ATTACK, _RELEASE = 0.008, 0.12
@@ -51,7 +51,7 @@ def synthesise(notes: Sequence[Note], seconds: float | None = None) -> np.ndarra
         tone = tone[: max(0, len(sound) - first)]
         sound[first : first + len(tone)] += tone
     peak = np.abs(sound).max(initial=0.0)
-    return (sound * (_PEAK / peak if peak > 0 else 1.0)).astype(np.float32)
+    return (sound * (PEAK / peak if peak > 0 else 1.0)).astype(np.float32)
 
 
 def _tone(key: int, velocity: int, seconds: float) -> np.ndarray:
@@ -74,10 +74,14 @@ def _tone(key: int, velocity: int, seconds: float) -> np.ndarray:
 
 
 def wav_bytes(sound: np.ndarray) -> bytes:
-    """A WAV file of one channel with 16 bits per sample."""
+    """A WAV file with 16 bits per sample.
+
+    Args:
+        sound: (N), or (N, 2) for left and right.
+    """
     file = io.BytesIO()
     with wave.open(file, "wb") as wav:
-        wav.setnchannels(1)
+        wav.setnchannels(1 if sound.ndim == 1 else sound.shape[1])
         wav.setsampwidth(2)
         wav.setframerate(RATE)
         wav.writeframes((np.clip(sound, -1, 1) * 32767).round().astype("<i2").tobytes())
@@ -111,8 +115,8 @@ class SoundMeasures:
 
 
 def measures(sound: np.ndarray) -> SoundMeasures:
-    """Measures a sound (N), at :data:`RATE`."""
-    amplitude = np.abs(sound)
+    """Measures a sound (N), or (N, 2) for left and right, at :data:`RATE`."""
+    amplitude = np.abs(sound.reshape(len(sound), -1)).max(1)
     # The waves themselves pass through 0; a gap of 20 ms does not belong to a wave.
     is_loud = np.flatnonzero(amplitude >= _SILENCE)
     edges = np.concatenate([[-1], is_loud, [len(sound)]])

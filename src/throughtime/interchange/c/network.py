@@ -37,7 +37,8 @@ class Network:
         fields: the recurrent states by name: their width, and the statements that give ``state->``
             their initial value.
         step, reset: the statements of the two functions.
-        inputs: the further inputs by name, with their width.
+        inputs: the further inputs that the program passes, by name, with their width.
+        read: the arrays that the layers read as their further inputs, by name.
         scratch: the number of numbers that a step uses in passing.
         multiplications, operations: of one step: the multiplications of the products with matrices,
             each with an addition; the other additions, multiplications and divisions.
@@ -53,6 +54,7 @@ class Network:
     step: list[str] = field(default_factory=list)
     reset: list[str] = field(default_factory=list)
     inputs: dict[str, int] = field(default_factory=dict)
+    read: dict[str, str] = field(default_factory=dict)
     scratch: int = 0
     multiplications: int = 0
     operations: int = 0
@@ -60,13 +62,17 @@ class Network:
 
     def __post_init__(self) -> None:
         layer = self.model.recurrent
-        for name in further_inputs(self.who, layer.equations):
-            self.inputs[name] = layer.equations.input_specs[name].size or layer.hidden_size
-        if self.model.embedding is not None and self.inputs:
-            raise ValueError(
-                f"{self.who}: a model of tokens gives its cell nothing else, and "
-                f"{layer.cell.title} also reads {', '.join(self.inputs)}."
-            )
+        widths = {
+            name: layer.equations.input_specs[name].size or layer.hidden_size
+            for name in further_inputs(self.who, layer.equations)
+        }
+        constants = self.model.constants(self.who, list(widths))
+        self.inputs = {name: width for name, width in widths.items() if name not in constants}
+        self.read = {name: f"u_{identifier(name)}" for name in widths}
+        for name, value in constants.items():
+            self.read[name] = self._buffer(widths[name])
+            filled = f"{_at(self.read[name])} = {number(value, self.real)};"
+            self.step.append(self._loop(widths[name], filled))
         source = "x"
         if self.model.embedding is not None:
             source = self._embedding(self.model.embedding)
@@ -154,7 +160,7 @@ class Network:
             target = "y" if is_last else self._buffer(layer.output_size)
             arguments = [
                 source,
-                *(f"u_{identifier(name)}" for name in self.inputs),
+                *self.read.values(),
                 *(f"state->{identifier(name)}_l{l}" for name in layer.state_sizes),
                 *(target, f"state->scratch + {shared}"),
                 *self.weight_names,
@@ -209,7 +215,7 @@ class Network:
             if _is_read(pointer, text):
                 place = self.arrays.vector(f"{pointer}{suffix}", value)
                 pointers.append(f"const {real} *const {pointer} = {place};")
-        read = ["x", *(f"u_{identifier(name)}" for name in self.inputs)]
+        read = ["x", *(f"u_{identifier(name)}" for name in self.read)]
         changed = [*(f"s_{identifier(name)}" for name in layer.state_sizes), "y", "scratch"]
         parameters = [f"const {real} *restrict {name}" for name in read]
         parameters += [f"{real} *restrict {name}" for name in changed]

@@ -15,7 +15,7 @@ from throughtime.interchange.c.arrays import Arrays
 from throughtime.interchange.c.network import Network
 from throughtime.interchange.c.text import header_text, source_text
 from throughtime.interchange.computed_weights import with_plain_weights
-from throughtime.interchange.streamed import streamed
+from throughtime.interchange.streamed import refuse_replaced, streamed
 from throughtime.layers.evaluation import evaluating
 from throughtime.written import written_whole
 
@@ -50,8 +50,7 @@ def save_c(
 
     Args:
         module: a ``Recurrent``, ``RNN``, ``LSTM`` or ``GRU`` of one direction with any cell whose
-            step can be traced; or a ``LanguageModel``, ``StepwiseNetwork``, ``Classifier`` or
-            ``Tagger`` that can run step by step.
+            step can be traced; or a model that can run step by step: see docs/live.md.
         folder: the folder for NAME.c and NAME.h; it is created.
         name: what the files are called, and what all names in them begin with.
         weights: ``float`` and ``double`` are the type of all numbers. ``int8`` stores each matrix
@@ -97,10 +96,11 @@ def _check_name(name: str) -> None:
 
 def _contents(module: nn.Module, name: str, weights: str, binary: bool) -> Mapping[str, bytes]:
     """The contents of the files by their endings."""
-    parts = streamed("save_c", module)
+    streamed("save_c", module)
     # In training mode a step may draw random numbers.
     with evaluating(module):
         plain = with_plain_weights("save_c", module)
+        refuse_replaced("save_c", module)
         _check_weights(plain)
         parts = streamed("save_c", plain)
         real = "double" if weights == "double" else "float"

@@ -16,16 +16,18 @@ from torch import Tensor
 from throughtime.kernels import reference
 from throughtime.kernels.cpp.identity import cell_of
 from throughtime.kernels.cpp.operators import call_of, recurrence, recurrence_backward
+from throughtime.kernels.cpp.training import TrainingPlan
 from throughtime.kernels.samples import as_rows, one_by_one
 from throughtime.kernels.transforms import (
     alive,
     gradients_of,
     has_tangent,
     is_batched,
+    is_intercepted,
     is_transformed,
 )
 
-__all__ = ["Form", "apply"]
+__all__ = ["Form", "apply", "apply_plan"]
 
 _LENGTHS, _RESETS = 0, 1
 _NUM_VARYING = 3
@@ -242,3 +244,76 @@ def apply(form: Form, varying: Sequence[Tensor | None], tensors: Sequence[Tensor
         tensors: the tensors that can have a gradient, in the order of ``Call.tensors``.
     """
     return _Recurrence.apply(form, *varying, *tensors)
+
+
+class _Planned(torch.autograd.Function):
+    """A training step by a plan; its arguments are the plan, a :class:`Form`, a seed and tensors.
+
+    It has no method ``setup_context``, which takes longer than a short sequence. Transforms of
+    PyTorch need one, so they must not be active.
+    """
+
+    @staticmethod
+    def forward(ctx, plan: TrainingPlan, form: Form, seed: Tensor | None, *tensors):
+        ctx.plan, ctx.form, ctx.seed = plan, form, 0 if seed is None else int(seed)
+        output, last, kept = plan.forward(tensors, ctx.seed)
+        ctx.save_for_backward(*tensors, seed, kept)
+        ctx.set_materialize_grads(False)
+        return output, *last
+
+    @staticmethod
+    def backward(ctx, *gradients):  # type: ignore[override]
+        *tensors, seed, kept = ctx.saved_tensors
+        d_output, *d_last = gradients
+        values = (*tensors, *gradients)
+        may_be_derived = torch.is_grad_enabled() or is_intercepted()
+        if may_be_derived or has_tangent(values) or is_batched(gradients):
+            results = _derived_again(ctx, tensors, seed, kept, gradients)
+        else:
+            needed = ctx.needs_input_grad[_NUM_VARYING:]
+            results = ctx.plan.backward(tensors, kept, ctx.seed, d_output, d_last, needed)
+        return None, None, None, *results
+
+
+def _derived_again(
+    ctx: Any, tensors: list[Tensor], seed: Tensor | None, kept: Tensor, gradients: tuple[Any, ...]
+) -> list[Any]:
+    """The gradients of a :class:`_Planned` as those of a :class:`_Recurrence`.
+
+    They can be differentiated again, and other code can intercept their computation.
+    """
+    form, (T, B, _) = ctx.form, tensors[0].shape
+    # The last states of a plan have a dimension for the layers.
+    gradients = (gradients[0], *(None if d is None else d.squeeze(0) for d in gradients[1:]))
+    H = tensors[form.places_of_weights.stop - _NUM_VARYING].shape[-1]
+    varying, of_input = (None, None, seed), ctx.needs_input_grad[_NUM_VARYING]
+    is_compiling = torch.compiler.is_compiling()
+    if not is_compiling and (has_tangent((*tensors, *gradients)) or is_batched(gradients)):
+        results = _by_reference(form, of_input, *varying, *tensors, *gradients)
+        return _with_nones(results, tensors, of_input)
+    arrays = ctx.plan.views(kept, T, B)
+    names = ctx.plan.names_of_operator(T, B)
+    own = arrays[ctx.plan.output]
+    arrays["own"] = own
+    values = (own[..., :H], *(arrays[name] for name in names), *gradients)
+    # See _Recurrence.backward.
+    is_derivable = not is_compiling and (torch.is_grad_enabled() or is_transformed())
+    derive = _RecurrenceBackward.apply if is_derivable else _RecurrenceBackward.forward
+    results = derive(form, of_input, *varying, *tensors, *values)
+    return _with_nones(results, tensors, of_input)
+
+
+def apply_plan(
+    plan: TrainingPlan, form: Form, seed: Tensor | None, tensors: Sequence[Tensor | None]
+) -> tuple[Tensor, ...]:
+    """Runs a training step by a plan; returns the output (T, B, H) and the last states (1, B, H).
+
+    No transform of PyTorch, tracer or dispatch mode may be active.
+
+    Args:
+        plan: the plan.
+        form: the constants of the call.
+        seed: the seed of the random numbers that the cell draws, or None.
+        tensors: the tensors that can have a gradient, in the order of ``Call.tensors``.
+    """
+    return _Planned.apply(plan, form, seed, *tensors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["chunks", "num_chunks"]
+__all__ = ["chunks", "num_chunks", "rows_of_a_chunk"]
 
 # The products of a chunk should still be in the processor's cache when the kernel reads them, which
 # limits its size. A matrix product with few rows is slow, which requires a least number of rows.
@@ -29,9 +29,14 @@ def num_chunks(T: int, B: int, bytes_of_a_row: int, save: str | None) -> int:
     return -(-T // _steps_of_a_chunk(B, bytes_of_a_row, save))
 
 
-def _steps_of_a_chunk(B: int, bytes_of_a_row: int, save: str | None) -> int:
+def rows_of_a_chunk(bytes_of_a_row: int) -> int:
+    """The number of rows, over all steps, of a chunk of which all gates are saved."""
     # bytes_of_a_row is 0 if the step has no products with the input.
-    rows = max(_BYTES_OF_A_CHUNK // max(bytes_of_a_row, 1), _FEWEST_ROWS)
+    return max(_BYTES_OF_A_CHUNK // max(bytes_of_a_row, 1), _FEWEST_ROWS)
+
+
+def _steps_of_a_chunk(B: int, bytes_of_a_row: int, save: str | None) -> int:
+    rows = rows_of_a_chunk(bytes_of_a_row)
     # The backward pass runs such a chunk again, in scratch memory for all its steps: shorter
     # chunks need less of it, and are hardly slower.
     rows = -(-_FEWEST_ROWS // 2) if save == "states" else rows

@@ -17,19 +17,10 @@
 #include "gemm_few.hpp"
 #include "gemm_pack.hpp"
 #include "gemm_tile.hpp"
+#include "thread_memory.hpp"
 
 #ifdef _OPENMP
 extern "C" int omp_get_thread_num(void);
-#endif
-
-#ifdef __GLIBC__
-// Compilers call it to register the destructor of a thread_local. It is a function of the C++ runtime,
-// which `zig cc` does not link, so it is defined here as C++ runtimes define it: by glibc's own.
-extern "C" int __cxa_thread_atexit_impl(void (*)(void*), void*, void*);
-extern "C" __attribute__((weak, visibility("hidden"))) int __cxa_thread_atexit(
-    void (*destructor)(void*), void* object, void* library) {
-    return __cxa_thread_atexit_impl(destructor, object, library);
-}
 #endif
 
 namespace throughtime {
@@ -180,30 +171,6 @@ TT_INLINE void run(Q& q, int threads) {
     q.work(0);
 }
 
-// Memory that a calling thread keeps for its next product: writing to fresh memory for the first
-// time takes as long as several copies.
-struct Scratch {
-    static constexpr int64_t KEPT = 32 << 20;
-    char* data = nullptr;
-    int64_t size = 0;
-
-    char* get(int64_t bytes) {
-        if (bytes > size) {
-            free(data);
-            size = up(bytes, 1 << 16);
-            data = (char*)aligned_alloc(64, size);
-            if (!data) size = 0;
-        }
-        return data;
-    }
-    void trim() {
-        if (size <= KEPT) return;
-        free(data);
-        data = nullptr;
-        size = 0;
-    }
-    ~Scratch() { free(data); }
-};
 static thread_local Scratch scratch_of_thread;
 
 // Returns 0, or 1 if memory could not be allocated. The bias has type S, or the type of the sums if

@@ -60,6 +60,9 @@ struct Step {
     uint8_t flag;          // of all rows, if flags is null
     char* sums;            // of the thread's group
     const uint64_t* keys;  // of each stream of random numbers
+    bool turns;            // whether tiles are run through from the last to the first: every other
+                           // step does so, because the weights that a step reads last are still in
+                           // the first cache when the next one begins
 };
 
 TT_INLINE int64_t original(const Step& s, int64_t row) {
@@ -479,7 +482,8 @@ void stage(const Step& s, const Share& share, int64_t active, const char* weight
     if (rows > 0) {
         // Blocks of nearly equal size: 16 rows are 6, 5, 5 and not 6, 6, 4.
         const int64_t blocks = (rows + Stage::ROWS - 1) / Stage::ROWS;
-        for (int64_t t = first; t < last; ++t) {
+        for (int64_t i = 0; i < last - first; ++i) {
+            const int64_t t = s.turns ? last - 1 - i : first + i;
             const auto* panel = (const typename Stage::Q*)(weights + t * size);
             for (int64_t b = 0, row = 0; b < blocks; ++b) {
                 const int64_t end = (b + 1) * rows / blocks;
@@ -497,11 +501,12 @@ void stage(const Step& s, const Share& share, int64_t active, const char* weight
 template <class Program> void walk(const Context& c, const Share& share) {
     char* view[Program::VIEWS + 1];
     uint64_t keys[Program::STREAMS + 1];
-    Step s{&c, view, nullptr, 0, nullptr, keys};
+    Step s{&c, view, nullptr, 0, nullptr, keys, false};
     s.sums = c.sums + share.group * Program::SUMS * c.width * int64_t(sizeof(typename Program::T));
     const int64_t ahead = c.reverse ? -1 : 1;
     for (int64_t i = 0; i < c.count; ++i) {
         const int64_t t = c.begin + i * c.direction, at = t + c.offset;
+        s.turns = t & 1;
         Program::look(c, t, t - ahead, t + ahead, view);
         Program::draw(c, at, keys);
         if (c.flags) {

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels.call import Call
-from throughtime.kernels.cpp import gemm
+from throughtime.kernels.cpp import gemm, training_code
 from throughtime.kernels.cpp.backward import Backward
 from throughtime.kernels.cpp.build import CompileError, prebuild
 from throughtime.kernels.cpp.forward import STORAGE, Forward, KeptArrays
+from throughtime.kernels.cpp.training import TrainingPlan
 from throughtime.kernels.cpp.weight_gradients import Gradients
 from throughtime.kernels.graph.program import Program
 
@@ -27,16 +28,17 @@ class Kernel:
         storage: the type of stored values: ``float``, ``double`` or ``bfloat16``.
 
     Attributes:
-        forward_code: the forward direction.
+        forward_code, backward_code: the two directions.
         last_use: increases each time :func:`kernel` returns a kernel; the time of the last one.
     """
 
     def __init__(self, program: Program, storage: str) -> None:
         self.program, self.storage, self.last_use = program, storage, next(_clock)
         self.forward_code = Forward(program, storage)
-        self._backward = Backward(self.forward_code)
+        self.backward_code = Backward(self.forward_code)
         self.dtype, self.compute = self.forward_code.dtype, self.forward_code.compute
         self._with_weights: dict[str, Forward] = {}
+        self._plans: dict[tuple[int, int, bool], TrainingPlan] = {}
         self._built: set[bool] = set()
         self._refused: CompileError | None = None
 
@@ -53,14 +55,16 @@ class Kernel:
             raise self._refused
         if trains not in self._built:
             texts = [self.forward_code.source.text]
-            texts += [self._backward.source.text] if trains else []
+            texts += [self.backward_code.source.text] if trains else []
             results = {self.compute, self.dtype} if trains else {self.compute}
             texts += [gemm.source(self.dtype, result) for result in results]
+            if trains and self.has_plans:
+                texts.append(training_code.source(self.storage))
             try:
                 # prebuild runs all compilers at the same time; after it each library is only
                 # loaded. One after the other, a user would wait for the sum of their times.
                 prebuild([(text, ()) for text in texts])
-                _ = self.forward_code.library, trains and self._backward.library
+                _ = self.forward_code.library, trains and self.backward_code.library
                 for result in results:
                     gemm.function(self.dtype, result)
             except CompileError as error:
@@ -69,6 +73,19 @@ class Kernel:
                 raise
             # The libraries of a call without a backward call are among those of one with it.
             self._built.update({trains, False})
+
+    @property
+    def has_plans(self) -> bool:
+        """Whether training steps can be run by a :meth:`plan`."""
+        return self.dtype is self.compute and not self.program.others
+
+    def plan(self, features: int, units: int, reverse: bool) -> TrainingPlan:
+        """The plan of training steps of a layer with these sizes."""
+        key = (features, units, reverse)
+        if key not in self._plans:
+            self.build(True)
+            self._plans[key] = TrainingPlan(self.forward_code, self.backward_code, *key)
+        return self._plans[key]
 
     def with_weights(self, weights: str | None) -> Forward:
         """The forward direction with packed weights of another type; see :func:`emit`."""
@@ -115,7 +132,7 @@ class Kernel:
     ) -> Gradients:
         """The gradients of all arguments of a forward call; see :meth:`Backward.run`."""
         self.build(True)
-        return self._backward.run(call, kept, d_output, d_last, of_input)
+        return self.backward_code.run(call, kept, d_output, d_last, of_input)
 
 
 MOST_KERNELS = 256

@@ -24,7 +24,7 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, zero: bool = False) -> Ten
     """A new tensor, filled with zeros if ``zero``, else uninitialized."""
     if zero:
         return torch.zeros(shape, dtype=dtype)
-    return _on_large_pages(torch.empty(shape, dtype=dtype))
+    return on_large_pages(torch.empty(shape, dtype=dtype))
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def zeros_on_large_pages(size: int) -> Tensor:
     return whole[begin : begin + size]
 
 
-def _on_large_pages(fresh: Tensor) -> Tensor:
+def on_large_pages(fresh: Tensor) -> Tensor:
     """Asks the system to back the tensor's memory by large pages; returns the tensor.
 
     The first write to each page is slow: with small pages these writes take as long as several

@@ -98,7 +98,7 @@ class WeightGradients:
             is_first: whether the chunk is the first of the backward call. It then overwrites dR,
                 unless dR needs zeros.
         """
-        for value, products in self._products.items():
+        for value, products in self.products.items():
             if value.op == "state":
                 parts = walk.rows.before(
                     states[f"state:{value.name}"], initial[f"initial_state:{value.name}"], t0, n
@@ -158,7 +158,7 @@ class WeightGradients:
         return sorted(used) != sorted(self.blocks) or self.program.cell.narrow is not None
 
     @cached_property
-    def _products(self) -> dict[Node, list[_Product]]:
+    def products(self) -> dict[Node, list[_Product]]:
         """For each operand, the products by which it enters the gradient of R.
 
         Consecutive slots with consecutive blocks form one product: one large product is faster

@@ -1,0 +1,77 @@
+"""--robustness: the figures of transcribed sounds and pens against the amount of a distortion."""
+
+import numpy as np
+import pytest
+import torch
+
+from throughtime.data.distortion import DISTORTIONS
+from throughtime.data.pen import Trajectory
+from throughtime.data.transcribed import Segment, TranscribedSignal
+from throughtime.tasks.pen_signals import PenSignals
+from throughtime.tasks.transcription import Transcription
+from throughtime.tasks.transcription_settings import JudgingTranscripts, TranscriptionConfig
+
+from ..data.sounds import as_file, tone
+
+
+@pytest.fixture
+def task(tmp_path):
+    for split in ("train", "valid"):
+        for i in range(3):
+            (tmp_path / f"{split}{i}.wav").write_bytes(as_file(tone(0.3, hertz=300.0 + 400 * i)))
+        lines = [f"{split}{i}.wav\t{'abc'[i]}\n" for i in range(3)]
+        (tmp_path / f"{split}.tsv").write_text("".join(lines))
+    return Transcription(TranscriptionConfig(data=str(tmp_path), hidden_size=8, num_filters=20))
+
+
+def test_the_error_rates_stand_against_each_amount(task):
+    torch.manual_seed(0)
+    model = task.model()
+    evaluation = task.evaluate(model, "valid", JudgingTranscripts(robustness="gap,speed"))
+    gap, speed = evaluation.curves
+    assert (gap.title, speed.title) == ("gap", "speed")
+    assert gap.y.keys() == {"word_error_rate", "character_error_rate"}
+    assert gap.x[0] == speed.x[4] == "none"
+    for name, values in gap.y.items():
+        assert values[0] == speed.y[name][4] == evaluation.figures[name]
+    assert not task.evaluate(model, "valid").curves
+
+
+def test_a_tempo_that_moves_the_labels_of_frames_is_refused(task):
+    labelled = TranscribedSignal("a", tone(0.3), (Segment(0, 100, "a"),))
+    draw = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="--robustness speed: the data have labels of single fr"):
+        task.signals.distorted(labelled, DISTORTIONS["speed"], 0.5, draw)
+    assert task.signals.distorted(labelled, DISTORTIONS["gap"], 0.5, draw).segments
+
+
+@pytest.mark.parametrize("name", DISTORTIONS)
+@pytest.mark.parametrize("has_times", [False, True])
+def test_the_strokes_of_a_pen_are_distorted_one_by_one(name, has_times):
+    strokes = [np.cumsum(np.ones((n, 2)), 0) for n in (12, 1, 7)]
+    times = [start + np.arange(len(s)) for start, s in zip((0, 20, 30), strokes, strict=True)]
+    pen = Trajectory.of_strokes(strokes, times if has_times else None)
+    signals = PenSignals(
+        TranscriptionConfig(data="pen-lines"), {"mean": [0.0] * 3, "deviation": [1.0] * 3}
+    )
+    draw = np.random.default_rng(0)
+    written = TranscribedSignal("ab", pen.array)
+    changed = signals.distorted(written, DISTORTIONS[name], 0.5, draw)
+    after = Trajectory.of_array(changed.signal)
+    assert (changed.text, len(after.strokes)) == ("ab", 3)
+    if has_times:
+        assert after.times[after.lasts[0]] <= 11 < 20 <= after.times[after.firsts[2]]
+    lengths = [len(stroke) for stroke in after.strokes]
+    assert lengths[1] == (2 if name == "speed" else 1)
+    if name == "rate":
+        assert lengths == [6, 1, 4]
+
+
+def test_a_pen_that_would_lose_all_points_but_one_stays_as_it_is():
+    signals = PenSignals(
+        TranscriptionConfig(data="pen-lines"), {"mean": [0.0] * 3, "deviation": [1.0] * 3}
+    )
+    signal = TranscribedSignal("i", Trajectory.of_strokes([[[0, 0], [0, 1]]]).array)
+    draw = np.random.default_rng(0)
+    changed = signals.distorted(signal, DISTORTIONS["gap"], 1.0, draw)
+    assert np.array_equal(changed.signal, signal.signal)
