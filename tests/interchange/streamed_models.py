@@ -50,6 +50,12 @@ WHOLE = {
         lambda: Classifier(4, input_size=3, hidden_size=6, cell="gru-d"),
         "GRUD.*cannot be exported",
     ),
+    "window": (
+        lambda: Classifier(
+            4, input_size=3, hidden_size=6, network="window", window=3, pooling="mean"
+        ),
+        "network=window reads the steps of a window",
+    ),
     "crf": (lambda: tagger(output="crf"), "output=crf chooses the labels of all words together"),
     "letters": (
         lambda: tagger(letter_feature="recurrent", num_letters=5),

@@ -21,6 +21,7 @@ AMPLIFYING = {
     "antisymmetric": "its state matrix turns errors and does not damp them, so that they add up",
     "antisymmetric-gated": "likewise",
     "gru-layer-norm": "it divides by the deviation of a row of six units, which may be near zero",
+    "lstm-layer-norm": "likewise",
     "br": "it has two stable states, and leaves the threshold between them by what rounding adds",
     "nbr": "likewise",
 }
@@ -29,7 +30,7 @@ AMPLIFYING = {
 Of the same file, the ratio of its largest error to that of the float32 layer is from 0.3 to 3.5
 over 16 sequences, and up to 12 over four; that of the geometric means over 16 is from 0.7 to 1.5
 (six draws of weights, three compilers). So their errors are compared by these means, and not by
-the largest ones.
+the largest ones. In double they may exceed 1e-12 as far as the float32 layer's errors show.
 """
 
 
@@ -83,15 +84,17 @@ def library(request, headers, tmp_path_factory):
 @pytest.mark.parametrize("cell", tt.cells.names())
 def test_a_thousand_steps(cell, results, library):
     _, inputs, double, single = results[cell]
+    of_layer = (single - double).abs().amax((0, 2))
+    # Rounding in double is 2^-29 of that in float, and is amplified alike.
+    amplified = 16 * of_layer.max() * 2**-29 if cell in AMPLIFYING else 0.0
     errors = torch.zeros(ROWS)
     for row in range(ROWS):
         arrays = [value[:, row].numpy() for value in inputs]
         wanted = double[:, row]
         got = ran(library, name_of(cell, "double"), arrays, H, np.float64)
-        assert (got - wanted).abs().max() <= 1e-12 * wanted.abs().max()
+        assert (got - wanted).abs().max() <= max(1e-12 * wanted.abs().max(), amplified)
         narrow = ran(library, name_of(cell, "float"), arrays, H, np.float32).double()
         errors[row] = (narrow - wanted).abs().max()
-    of_layer = (single - double).abs().amax((0, 2))
     if cell in AMPLIFYING:
         assert errors.log().mean().exp() <= 2 * of_layer.log().mean().exp() + 1e-6
     else:

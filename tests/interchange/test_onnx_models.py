@@ -93,6 +93,8 @@ VARIANTS = {
     "two cells": lambda: tree(sibling_cell="gru", num_layers=2, attention="additive"),
     "gaps, both directions": lambda: Classifier(
         4, input_size=3, hidden_size=6, cell="cfc", has_gaps=True, bidirectional=True),
+    "window of the last step": lambda: Classifier(
+        4, vocab_size=9, hidden_size=6, network="window", window=3, pooling="last"),
     "mean": lambda: Classifier(
         4, vocab_size=9, hidden_size=6, pooling="mean", bidirectional=True, cell="ltc"),
     "allowed labels": lambda: Tagger(9, 4, letter_feature="none", hidden_size=6, allowed=ALLOWED),

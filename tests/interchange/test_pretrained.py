@@ -76,6 +76,9 @@ MODELS = {
         word_dropout=0.1,
     ),
     "series": lambda: Classifier(3, input_size=2, hidden_size=4, pooling="last"),
+    "series by window": lambda: Classifier(
+        3, input_size=2, hidden_size=4, network="window", window=5
+    ),
     "gru-d": lambda: Classifier(3, input_size=2, cell="gru-d", hidden_size=4, zoneout=0.1),
     "tagger": lambda: Tagger(
         7, 3, letter_feature="none", hidden_size=4, num_intents=2, allowed=IOB2, dropout=0.3

@@ -171,6 +171,11 @@ def _classifier(model: Classifier) -> Streamed | str:
             'Classifier: pooling="attention" weighs the states of all steps, which a program that '
             'runs step by step does not keep. Train with pooling="last", "mean" or "max".'
         )
+    if model.recurrent is None:
+        return (
+            "Classifier: network=window reads the steps of a window, and has no state. Use a "
+            "recurrent network; or --to onnx, whose file reads whole sequences."
+        )
     writes = "the score of each class, after the steps until now"
     layer = model.recurrent
     layer = layer.layer if isinstance(layer, GappedRecurrent) else layer

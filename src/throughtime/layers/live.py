@@ -85,7 +85,7 @@ class Live:
         known, memory = self._planned, self._memory
         if not self.has_states or self.is_single or known is None or memory is None:
             return False
-        if memory.plan is not known.plan or not fits(state, known, memory.rows):
+        if memory.plan is not known.plan or not fits(state, known.network.recurrent, memory.rows):
             return False
         memory.states = (state,) if isinstance(state, Tensor) else state
         return True

@@ -114,6 +114,7 @@ class Planned:
         weights: the type of packed weights; see :data:`throughtime.kernels.cpp.plan.WEIGHTS`.
 
     Attributes:
+        layer: the recurrent layers of the module.
         plan: the plan, or None.
         why: the reasons why there is no plan.
         like: a tensor of the device and dtype of the outputs.
@@ -125,7 +126,7 @@ class Planned:
 
     def __init__(self, module: nn.Module, network: Network, weights: str | None) -> None:
         self.network, layer = network, network.recurrent
-        self._layer, self._spec, self._key = layer, layer.spec, _key(layer)
+        self.layer, self._spec, self._key = layer, layer.spec, _key(layer)
         self._num_steps = _optimizer_steps[0]
         self._hooks: list[Mapping[int, Any]] = [
             every_module._global_forward_hooks,
@@ -195,7 +196,7 @@ class Planned:
 
         A write that PyTorch does not count is noticed by :meth:`has_equal_bytes` only.
         """
-        layer = self._layer
+        layer = self.layer
         if self._num_steps != _optimizer_steps[0]:
             return False
         if layer.spec is not self._spec or _key(layer) != self._key:

@@ -101,6 +101,7 @@ class Classifier(nn.Module):
         assert input_size is not None
         if network not in ("recurrent", "window"):
             raise unknown("network", network, ("recurrent", "window"))
+        self.network, self.window = network, window
         self.recurrent = self.window_layers = None
         if network == "window":
             if options or has_gaps:

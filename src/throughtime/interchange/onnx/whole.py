@@ -32,7 +32,7 @@ from throughtime.models.classifier import Classifier
 from throughtime.models.cloze import Cloze
 from throughtime.models.letters import LetterFeature
 from throughtime.models.marked import GappedRecurrent, MarkedGRUD
-from throughtime.models.stepwise import WindowNetwork
+from throughtime.models.stepwise import WindowLayers, WindowNetwork
 from throughtime.models.tagger import Spelling, Tagger
 from throughtime.models.transcriber import Transcriber, num_steps
 
@@ -145,6 +145,23 @@ def _mean(graph: GraphWriter, h: str, lengths: str) -> str:
     return graph.node("Div", [total, count], "mean_of_steps")
 
 
+def _window(graph: GraphWriter, layers: WindowLayers, x: str) -> str:
+    """The layers of a feed-forward network on x (B, T, I)."""
+    x = graph.node("Transpose", [x], "signal", perm=[0, 2, 1])
+    first = layers.first
+    assert first.bias is not None
+    weights = [graph.weight(f"first_{n}", p) for n, p in first.named_parameters()]
+    x = graph.node("Conv", [x, *weights], "filtered", pads=[first.kernel_size[0] - 1, 0])
+    x = graph.node("Transpose", [x], "filtered_steps", perm=[0, 2, 1])
+    for i, part in enumerate(layers.rest):
+        if isinstance(part, nn.Linear):
+            x = linear(graph, x, part, f"layer_{i}")
+        else:
+            assert isinstance(part, nn.ReLU)
+            x = graph.node("Relu", [x], f"rectified_{i}")
+    return x
+
+
 class _ClassifierFile(Whole):
     """tokens (B, T) or input (B, T, I), lengths (B) -> scores (B, K)."""
 
@@ -159,7 +176,13 @@ class _ClassifierFile(Whole):
         lengths = file.input("lengths", ["batch"], torch.int32)
         if model.embedding is not None:
             x = looked_up(graph, model.embedding.weight, x, "embedded")
-        h = _recurrent(graph, model.recurrent, x, lengths, "Classifier")
+        if model.window_layers is not None:
+            h = _window(graph, model.window_layers, x)
+            # The layers write over the end of a row.
+            h = masked(graph, h, valid_steps(graph, h, lengths), 0.0, "within_the_row")
+        else:
+            assert model.recurrent is not None
+            h = _recurrent(graph, model.recurrent, x, lengths, "Classifier")
         pooled = linear(graph, self._pooled(graph, h, lengths), model.output, "class_scores")
         file.output("scores", pooled, ["batch", model.num_classes])
 
@@ -355,19 +378,8 @@ class _WindowFile(Whole):
 
     def write(self, file: GraphFile) -> None:
         model, graph = self.module, file.graph
-        first = model.first
-        x = file.input("input", ["batch", "time", first.in_channels])
-        x = graph.node("Transpose", [x], "signal", perm=[0, 2, 1])
-        assert first.bias is not None
-        weights = [graph.weight(f"first_{n}", p) for n, p in first.named_parameters()]
-        x = graph.node("Conv", [x, *weights], "filtered", pads=[first.kernel_size[0] - 1, 0])
-        x = graph.node("Transpose", [x], "filtered_steps", perm=[0, 2, 1])
-        for i, part in enumerate(model.rest):
-            if isinstance(part, nn.Linear):
-                x = linear(graph, x, part, f"layer_{i}")
-            else:
-                assert isinstance(part, nn.ReLU)
-                x = graph.node("Relu", [x], f"rectified_{i}")
+        x = file.input("input", ["batch", "time", model.first.in_channels])
+        x = _window(graph, model, x)
         last = model.rest[-1]
         assert isinstance(last, nn.Linear)
         file.output("output", x, ["batch", "time", last.out_features])

@@ -159,6 +159,7 @@ template <class S> struct TrainingCall {
     char *packed, *partials;
     S *parameters, *spill, *zeros, *inputs, *bias, *hoisted;
     S *d_output, *d_last, *d_state, *d_initial, *d_inputs, *d_slots, *sums;
+    S* spread;  // W with its blocks in the order of the slots, and padded
     bool has_d_output = false;
 
     TrainingCall(const Training& p, const int64_t* numbers, bool is_backward)
@@ -169,6 +170,8 @@ template <class S> struct TrainingCall {
         kept_memory = (S*)further()[0];
     }
 
+    // Whether W has its blocks in the order of the slots, without padding.
+    bool is_plain() const { return p.input_products == 1 && H == W; }
     int64_t num_tensors() const { return PARAMETER + p.parameters + p.states + p.further; }
     const S* tensor(int64_t i) const { return (const S*)tensors[i]; }
     // What follows the tensors: the kept arrays first.
@@ -217,6 +220,7 @@ template <class S> struct TrainingCall {
             d_initial = take(p.states * of_state);
             d_inputs = take(p.inputs * all);
             sums = take(head.groups * p.sums * W);
+            spread = take(is_plain() ? 0 : p.hoisted * W * p.features);
             // One step more at each end.
             d_slots = take((T + 2) * B * p.slots * W);
         } else {
@@ -372,16 +376,22 @@ template <class S> struct TrainingCall {
         int failed = 0;
         if (dW) clear(dW, p.zeros_of_input);
         if (dx && p.input_products == 0) clear(dx, rows * I);
+        if (dx && !is_plain()) clear(spread, p.hoisted * W * I);
         for (int64_t i = 0; i < p.input_products; ++i) {
             const InputProduct& one = p.input_product[i];
             const int64_t place = one.row * I;
             if (dW)
                 failed |= product(one.count, I, rows, d + one.column, 1, width, tensor(X), I, 1,
                                   dW + place, I, nullptr, false);
-            if (dx)
-                failed |= product(rows, I, one.count, d + one.column, width, 1,
-                                  tensor(WEIGHT_IH) + place, I, 1, dx, I, nullptr, i > 0);
+            if (dx && !is_plain())
+                memcpy(spread + one.column * I, tensor(WEIGHT_IH) + place,
+                       size_t(one.count * I) * sizeof(S));
         }
+        // One product, so that the order of the sum is that of a general call.
+        if (dx && p.input_products > 0)
+            failed |= product(rows, I, p.hoisted * W, d, width, 1,
+                              is_plain() ? tensor(WEIGHT_IH) + p.input_product[0].row * I : spread,
+                              I, 1, dx, I, nullptr, false);
         if (dR) clear(dR, p.zeros_of_recurrent);
         for (int64_t i = 0; dR && i < p.recurrent_products; ++i) {
             const RecurrentProduct& one = p.recurrent_product[i];
