@@ -130,7 +130,7 @@ def test_lines_that_are_too_short_or_without_times_are_named(folder):
     ("options", "message"),
     [
         ({"augment_noise": 10.0}, "--augment_noise 10.0: is of audio"),
-        ({"normalise_by": "speaker"}, "--normalise_by speaker: is of sounds"),
+        ({"normalise_by": "recording"}, "--normalise_by recording: is of sounds"),
         ({"pen_points": "original", "pen_step": 1.0}, "--pen_step 1.0: would have no effect"),
         ({"pen_step": 0.0}, "--pen_step: expected more than 0, got 0"),
     ],
