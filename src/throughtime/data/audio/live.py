@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import cache
 from typing import BinaryIO
 
 import numpy as np
@@ -162,6 +163,7 @@ def _named(layout: tuple[int, int, int, int] | None) -> str:
     return f"format {kind} with {num_channels} channel(s) of {bits} bits"
 
 
+@cache
 def _mu_law() -> np.ndarray:
     """The sample of each byte of mu-law, from -1 to 1.
 
@@ -174,6 +176,7 @@ def _mu_law() -> np.ndarray:
     return np.where(byte & 128, -magnitude, magnitude) / 2.0**15
 
 
+@cache
 def _a_law() -> np.ndarray:
     """The sample of each byte of A-law, from -1 to 1; every other bit is inverted.
 
@@ -185,7 +188,8 @@ def _a_law() -> np.ndarray:
     return np.where(byte & 128, magnitude, -magnitude) / 2.0**15
 
 
-_COMPANDED = {_MU_LAW: _mu_law(), _A_LAW: _a_law()}
+# Functions, so that the help of a command, which imports this file, computes nothing.
+_COMPANDED = {_MU_LAW: _mu_law, _A_LAW: _a_law}
 
 
 def _decoded(content: bytes, kind: int, bits: int) -> np.ndarray:
@@ -193,7 +197,7 @@ def _decoded(content: bytes, kind: int, bits: int) -> np.ndarray:
     if kind == _FLOAT:
         return np.frombuffer(content, f"<f{bits // 8}").astype(np.float64)
     if kind in _COMPANDED:
-        return _COMPANDED[kind][np.frombuffer(content, np.uint8)]
+        return _COMPANDED[kind]()[np.frombuffer(content, np.uint8)]
     if bits == 8:
         return np.frombuffer(content, np.uint8).astype(np.float64) / 128 - 1
     if bits == 24:
