@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +33,7 @@ from throughtime.tasks.class_checks import warn_of_unknown_texts
 from throughtime.tasks.drawing_options import MOST_DRAWN
 from throughtime.tasks.error_rates import error_library, error_rates, names_of_rates
 from throughtime.tasks.fused_language import FusionOptions, fused_language
+from throughtime.tasks.live_transcript import live_transcript
 from throughtime.tasks.pen_signals import PenSignals
 from throughtime.tasks.readouts import READOUTS, Readout, Search
 from throughtime.tasks.robustness import robustness_curves
@@ -473,52 +473,4 @@ class Transcription(BatchTask):
                 "--stream: the model was trained with --bidirectional true, and reads a sound "
                 "from its end, too. Train one with --bidirectional false, or predict from files."
             )
-        live, reader = self.signals.live(stream, options), model.stream()
-        device = next(model.parameters()).device
-        symbols: list[int] = []
-        before = BLANK
-        num_samples, busy = 0, 0.0
-
-        def written(row: Tensor, is_end: bool) -> str:
-            nonlocal before, symbols
-            scores = reader.read(row.to(device), is_end=is_end)
-            text = ""
-            for symbol in scores.argmax(-1).tolist():
-                if symbol not in (BLANK, before):
-                    # What one symbol adds to a text may depend on the symbol before it.
-                    last, symbols = symbols[-1:], [*symbols[-1:], symbol]
-                    text += self.text_of(symbols).removeprefix(self.text_of(last))
-                before = symbol
-            return text
-
-        pieces, problem = iter(live.pieces), None
-        while True:
-            try:
-                samples = next(pieces)
-            except StopIteration:
-                break
-            except ValueError as error:
-                # What was heard before a sound breaks off is written first.
-                problem = error
-                break
-            begin = time.perf_counter()
-            num_samples += len(samples)
-            text = written(live.push(samples), False)
-            busy += time.perf_counter() - begin
-            if text:
-                yield text
-        if problem is not None and not num_samples:
-            raise problem
-        begin = time.perf_counter()
-        text = written(live.finish(), True)
-        busy += time.perf_counter() - begin
-        yield text + "\n"
-        seconds = num_samples / live.rate
-        latency = 1000 * live.latency(self.config.stack * 2**self.config.pyramid)
-        factor = f"{busy / seconds:.4f}" if seconds else "unknown"
-        say(
-            f"{seconds:.2f} s of sound; latency {latency:.0f} ms of sound (a frame, and the "
-            f"frames that must follow it); real-time factor {factor} ({busy:.3f} s computing)"
-        )
-        if problem is not None:
-            raise problem
+        yield from live_transcript(model, self.signals.live(stream, options), self.text_of, say)
