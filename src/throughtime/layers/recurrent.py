@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.cells.cell import Cell
-from throughtime.kernels import Explanation, dispatch
+from throughtime.kernels import Call, Explanation, dispatch
 from throughtime.kernels.graph.random import new_seed
 from throughtime.layers.incoming import prepared
 from throughtime.layers.planning import Network
@@ -184,6 +184,8 @@ class Recurrent(Stack):
             or in the layout of the input; zero past a row's end, and without a gradient.
         """
         is_usual = lengths is None and resets is None and inputs is None and not return_trace
+        # `throughtime.inspection.measures.unrolled` replaces the method of an object.
+        is_usual = is_usual and "_run_call" not in self.__dict__
         if is_usual and not torch.compiler.is_compiling():
             results = None
             if not torch.is_grad_enabled():
@@ -262,12 +264,18 @@ class Recurrent(Stack):
         """
         seed = new_seed(x.device) if self.equations.drawn_inputs else None
         call = self._call(incoming, x, layer, direction, seed)
-        if recording is None:
-            output, states = dispatch.run(call, self.backend, self.strict)
-        else:
-            output, states, values = dispatch.run_and_record(call, self.backend, self.strict)
-            recording |= self._narrowed(values, self._suffixes(layer)[direction])
+        output, states = self._run_call(call, self._suffixes(layer)[direction], recording)
         return output, tuple(s.unsqueeze(0) for s in states)
+
+    def _run_call(
+        self, call: Call, suffix: str, recording: dict[str, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Runs a call of one layer; ``suffix`` is added to the names of its recorded values."""
+        if recording is None:
+            return dispatch.run(call, self.backend, self.strict)
+        output, states, values = dispatch.run_and_record(call, self.backend, self.strict)
+        recording |= self._narrowed(values, suffix)
+        return output, states
 
     def _narrowed(self, values: Mapping[str, Tensor], suffix: str) -> dict[str, Tensor]:
         """The values of a layer without the units that a projection leaves zero.

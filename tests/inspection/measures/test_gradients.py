@@ -101,7 +101,7 @@ def test_every_cell_runs_unrolled_with_the_same_output(name):
         norms = gradient_norms(losses, nodes, [5, 6], 3)
     assert torch.isfinite(norms).all()
     assert norms[1] > 0
-    assert "_run" not in vars(layer)
+    assert "_run_call" not in vars(layer)
 
 
 def test_initialisations_keep_or_lose_the_gradient_as_the_notes_say():

@@ -62,10 +62,10 @@ def unrolled(model: nn.Module) -> Iterator[States]:
     """
     states = States()
     layers = [(path, m) for path, m in model.named_modules() if isinstance(m, Recurrent)]
-    hooks, before = [], [vars(module).get("_run") for _, module in layers]
+    hooks, before = [], [vars(module).get("_run_call") for _, module in layers]
     for path, module in layers:
         # Of this object only: its class keeps its method.
-        vars(module)["_run"] = _stepwise(path, module, states)
+        vars(module)["_run_call"] = _stepwise(path, module, states)
         hooks.append(module.register_forward_hook(_outputs_of(path, module, states)))
     try:
         with with_gradients():
@@ -76,9 +76,9 @@ def unrolled(model: nn.Module) -> Iterator[States]:
         for (_, module), run in zip(layers, before, strict=True):
             # Inside another context of the same model there was one already.
             if run is None:
-                del vars(module)["_run"]
+                del vars(module)["_run_call"]
             else:
-                vars(module)["_run"] = run
+                vars(module)["_run_call"] = run
 
 
 def _stepwise(path: str, module: Recurrent, states: States):

@@ -39,7 +39,7 @@ from throughtime.models.transcriber import Transcriber, num_steps
 __all__ = ["WHOLE", "Whole"]
 
 _LENGTHS = torch.tensor([7, 1, 4])
-_ROWS, _STEPS = len(_LENGTHS), 7
+_ROWS, _STEPS = 3, 7
 
 Values = dict[str, Tensor]
 """Inputs or outputs of a file by name."""
