@@ -119,8 +119,8 @@ def test_a_model_comes_back_as_it_was(name, tmp_path):
     elif isinstance(model, EncoderTreeDecoder):
         source = torch.randint(7, (2, 5)) if model.source == "sequence" else TREES
         inputs = [source, None, TREES]
-    elif name in ("series", "gru-d"):
-        inputs = [torch.randn(2, 5, 2 if name == "series" else 6), torch.tensor([5, 2])]
+    elif name in ("series", "series by window", "gru-d"):
+        inputs = [torch.randn(2, 5, 6 if name == "gru-d" else 2), torch.tensor([5, 2])]
     elif name == "spelling":
         letters = Spelling(torch.randint(1, 7, (3, 4)), [4, 1, 2], torch.randint(3, (2, 5)))
         inputs = [torch.randint(7, (2, 5)), [5, 2], letters]

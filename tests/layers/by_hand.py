@@ -4,20 +4,24 @@ Only the weights of a layer, and the random numbers, which ``tests/kernels/graph
 tests, come from the package. The loops run row by row and step by step, in float64.
 """
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 import torch
 
 from throughtime.kernels.graph.random import uniform
-from throughtime.layers import recurrent
+from throughtime.layers import recurrent, small_training
 
 
 @contextmanager
 def seeds(*integers):
     """Sets the seeds that the calls in the context use, one for each layer and direction."""
     numbers = [torch.tensor(n) for n in integers]
-    with mock.patch.object(recurrent, "new_seed", side_effect=numbers) as draw:
+    draw = mock.Mock(side_effect=numbers)
+    modules = (recurrent, small_training)
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(mock.patch.object(module, "new_seed", draw))
         yield
     assert draw.call_count == len(numbers), "not all seeds were used"
 

@@ -24,9 +24,11 @@ from throughtime.models.key_heads import KEY_HEADS, IndependentKeys
 from throughtime.models.language_model import LanguageModel
 from throughtime.models.marked import GappedRecurrent, MarkedGRUD
 from throughtime.models.one_network import OneNetwork
+from throughtime.models.performer_model import PerformerModel
 from throughtime.models.stepwise import StepwiseNetwork, WindowNetwork
 from throughtime.models.tagger import Tagger
 from throughtime.models.transcriber import Transcriber
+from throughtime.models.verifier import Verifier
 
 __all__ = ["Streamed", "outputs_of", "parts_of", "refuse_replaced", "streamed", "streams"]
 
@@ -270,6 +272,9 @@ _WHOLE: dict[type[nn.Module], str] = {
     "an encoder and a decoder.",
     EncoderTreeDecoder: "it reads a whole source before it writes, and a tree has no order of "
     "steps with one state; a program that runs step by step has one state of a fixed size.",
+    PerformerModel: "it draws the performers of a step one after the other, or as one symbol for "
+    "all of them, which is more than layers with a linear output. Use `throughtime generate`.",
+    Verifier: "it compares the vectors of two whole sequences. Use `throughtime predict`.",
     WindowNetwork: "it has no recurrent layer: it reads the steps of a window, and has no state. "
     "Train with network=recurrent.",
 }

@@ -102,6 +102,7 @@ class Classifier(nn.Module):
         if network not in ("recurrent", "window"):
             raise unknown("network", network, ("recurrent", "window"))
         self.network, self.window = network, window
+        self.cell = get(cell) if isinstance(cell, str) else cell
         self.recurrent = self.window_layers = None
         if network == "window":
             if options or has_gaps:
@@ -112,7 +113,7 @@ class Classifier(nn.Module):
             self.window_layers = WindowLayers(
                 input_size, window=window, hidden_size=hidden_size, num_layers=num_layers
             )
-        elif "decay" in (get(cell) if isinstance(cell, str) else cell).given_inputs:
+        elif "decay" in self.cell.given_inputs:
             if vocab_size is not None or num_layers != 1:
                 raise ValueError(
                     "Classifier: gru-d is one layer that reads features, got "
@@ -130,9 +131,10 @@ class Classifier(nn.Module):
                 **options,
             )
             self.recurrent = GappedRecurrent(layer) if has_gaps else layer
-        self.cell = None if self.recurrent is None else self.recurrent.cell
         self.has_gaps, self.dropout = has_gaps, Dropout(dropout)
-        size = hidden_size if self.recurrent is None else self.recurrent.output_size
+        size = hidden_size
+        if self.recurrent is not None:
+            self.cell, size = self.recurrent.cell, self.recurrent.output_size
         if pooling == "last" and options.get("bidirectional") and size % 2:
             raise ValueError("Classifier: pooling=last needs both directions side by side.")
         self.attention = (

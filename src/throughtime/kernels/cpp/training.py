@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -48,6 +47,9 @@ class _Sizes(NamedTuple):
     shapes: list[tuple[int, ...]]
 
 
+_MOST_SIZES = 16
+
+
 class TrainingPlan:
     """Runs training steps of one layer in one direction, whatever its weights are.
 
@@ -82,7 +84,7 @@ class TrainingPlan:
         self._code = code_of(STORAGE[forward.dtype])
         self._tables = TrainingTables(forward, backward, features, units, reverse)
         self._address = ctypes.addressof(self._tables.fields)
-        self._sizes = lru_cache(16)(self._sizes_of)
+        self._recent_sizes: dict[tuple[int, int], _Sizes] = {}
         self._arrays: dict[int, type[ctypes.Array[ctypes.c_int64]]] = {}
 
     def forward(
@@ -173,8 +175,16 @@ class TrainingPlan:
             addresses.append(tensor.data_ptr())
         return addresses, copies
 
+    def _sizes(self, T: int, B: int) -> _Sizes:
+        """The sizes of a call of T steps and B rows; those of the last calls are kept."""
+        sizes = self._recent_sizes.get((T, B))
+        if sizes is None:
+            if len(self._recent_sizes) >= _MOST_SIZES:
+                self._recent_sizes.clear()
+            sizes = self._recent_sizes[T, B] = self._sizes_of(T, B)
+        return sizes
+
     def _sizes_of(self, T: int, B: int) -> _Sizes:
-        """The sizes of a call of T steps and B rows."""
         kept = sum(T * one.values + (one.state >= 0) for one in self._tables.kept) * B * self._width
         num_further = len(self.cell.given_inputs)
         shapes = [(T, B, self._features), *self._shapes]
