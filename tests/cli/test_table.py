@@ -119,6 +119,7 @@ def test_a_killed_table_goes_on_and_shows_the_figures_of_each_split(folder, capf
     assert sum(",valid," in row for row in rows) == 2
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_told_and_the_others_go_on(folder, capfd):
     path = folder / "recipes" / "tables" / "counting.yaml"
     path.write_text(

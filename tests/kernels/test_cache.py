@@ -289,7 +289,6 @@ def test_kernels_that_were_not_used_for_longest_leave_the_memory(few_kernels):
     # Each kernel has two libraries. The two outputs that live on keep theirs.
     sources = [Path(place).with_suffix(".cpp").read_text() for place in loaded(few_kernels)]
     assert sum("// Scaled, " in source for source in sources) == 2 * (2 + 2)
-    del third
     assert len(recurrence._kernels) == 2
     check(*first)
 

@@ -17,6 +17,7 @@ import throughtime as tt
 from throughtime.kernels.cpp import backend as cpp
 from throughtime.layers.spec import OPTIONS
 
+from ..few import one_of
 from ..kernels.noted import noted_runs
 
 I, H, T, B = 4, 4, 6, 5
@@ -194,7 +195,7 @@ def arguments(name="both"):
 
 
 @needs_compiler
-@every_cell
+@pytest.mark.parametrize("name", one_of(4, CELLS))
 def test_every_cell_runs_with_all_options_that_change_its_kernel(name):
     """In training, with ragged rows and resets, together with options that keep the kernel."""
     options = combined(name)

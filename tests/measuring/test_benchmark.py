@@ -17,19 +17,15 @@ from throughtime.measuring import benchmark, own_process, settings
 from throughtime.measuring.benchmark import Point, Setup, Size
 from throughtime.measuring.peers import Loop
 
+from ..few import one_of
+
 TINY = Size(3, 17)
 # The reference replaces our own layer if the test needs no compiled kernel.
 QUICK = Setup(steps=6, rounds=1, backend="reference", peers=("loop",))
 
 
 # That every cell computes what a loop does is tested in tests/kernels; a part is enough by default.
-SOME_CELLS = [
-    name if number % 6 == 0 else pytest.param(name, marks=pytest.mark.slow)
-    for number, name in enumerate(cells.names())
-]
-
-
-@pytest.mark.parametrize("cell", SOME_CELLS)
+@pytest.mark.parametrize("cell", one_of(16, cells.names()))
 def test_every_cell_has_a_time_beside_a_loop_that_computes_the_same(cell):
     for point in benchmark.measure(cell, TINY, benchmark.MODES, QUICK):
         assert point.errors == {}
