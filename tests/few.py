@@ -6,15 +6,20 @@ from typing import Any
 import pytest
 
 
-def one_of(number: int, names: Iterable[str], start: int = 0) -> list[Any]:
-    """The names as parameters; all but every ``number``-th one are slow.
+def one_of(number: int, values: Iterable[Any], start: int = 0) -> list[Any]:
+    """The values as parameters; all but every ``number``-th one are slow.
 
     Args:
-        number: how many names there are for each one that runs by default.
-        names: the names.
+        number: how many values there are for each one that runs by default.
+        values: the values, or parameters with marks of their own.
         start: the index of the first one that runs by default.
     """
     return [
-        name if place % number == start else pytest.param(name, marks=pytest.mark.slow)
-        for place, name in enumerate(names)
+        value if place % number == start else _slow(value) for place, value in enumerate(values)
     ]
+
+
+def _slow(value: Any) -> Any:
+    if not hasattr(value, "marks"):
+        return pytest.param(value, marks=pytest.mark.slow)
+    return pytest.param(*value.values, marks=[*value.marks, pytest.mark.slow], id=value.id)

@@ -59,6 +59,7 @@ def recipe(path):
     is_slow = path.stem.startswith("algolisp") or path.parent.name == "performance"
     is_slow |= name in ("tune/folk-rnn", "tune/oneill", "char-lm/tinyshakespeare-2x512")
     is_slow |= name in ("transcription/pen-lines", "tagging/ewt-upos", "pronunciation/cmudict")
+    is_slow |= path.stem.startswith("fsdd-strings-") or name == "verification/signatures"
     is_slow |= path.stem.startswith(("conll2002", "conll2003", "multi30k-de-en-", "multi30k-en-"))
     marks = [pytest.mark.slow] if is_slow else []
     return pytest.param(path, marks=marks, id=name)
