@@ -18,7 +18,6 @@ Writes results/music.json.
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from throughtime.data import RaggedBatch, SymbolTokeniser, pad_rows
 from throughtime.data.music import NUM_EVENTS, NUM_KEYS
 from throughtime.measuring.machine import write_results
+from throughtime.measuring.training_steps import Contender, check_same, seconds_of_steps
 from throughtime.tasks.frame_batches import FrameBatch
 from throughtime.tasks.music_roll import MusicRoll, MusicRollConfig
 from throughtime.tasks.performance import PerformanceConfig, PerformanceTask
@@ -159,25 +159,9 @@ def measured(name: str, rounds: int) -> dict[str, Any]:
         counts.append(loss.count)
         return loss.mean
 
-    losses: dict[str, Callable[[Any], Tensor]] = {"ours": ours, "torch.nn": plain}
-    modules = {"ours": model, "torch.nn": plain}
-    check(losses, modules, batches[0])
-    steps = {
-        kind: torch.optim.AdamW(module.parameters(), 1e-3, fused=kind == "ours" or None)
-        for kind, module in modules.items()
-    }
-    seconds: dict[str, list[float]] = {kind: [] for kind in modules}
-    for turn in range(rounds + 1):
-        for batch in batches:
-            for kind, module in modules.items():
-                begun = time.process_time()
-                steps[kind].zero_grad()
-                losses[kind](batch).backward()
-                nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-                steps[kind].step()
-                # The first round warms up.
-                if turn > 0:
-                    seconds[kind].append(time.process_time() - begun)
+    contenders = {"ours": Contender(model, ours), "torch.nn": Contender(plain, plain)}
+    check_same(contenders, batches[0])
+    seconds = seconds_of_steps(contenders, batches, rounds)
     medians = {kind: statistics.median(times) for kind, times in seconds.items()}
     return {
         f"{task.unit}_per_second": {
@@ -186,24 +170,6 @@ def measured(name: str, rounds: int) -> dict[str, Any]:
         "ratio": round(medians["torch.nn"] / medians["ours"], 2),
         "milliseconds": {kind: round(1000 * value, 2) for kind, value in medians.items()},
     }
-
-
-def check(
-    losses: dict[str, Callable[[Any], Tensor]], modules: dict[str, nn.Module], batch: Any
-) -> None:
-    """Both models must have the same loss and the same norm of the gradients."""
-    values, norms = [], []
-    for kind, module in modules.items():
-        module.eval()
-        loss = losses[kind](batch)
-        loss.backward()
-        values.append(loss.item())
-        squares = [p.grad.square().sum() for p in module.parameters() if p.grad is not None]
-        norms.append(torch.stack(squares).sum().sqrt().item())
-        module.zero_grad()
-        module.train()
-    assert abs(values[0] / values[1] - 1) < 1e-5, values
-    assert abs(norms[0] / norms[1] - 1) < 1e-3, norms
 
 
 def main() -> None:

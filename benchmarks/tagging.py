@@ -26,6 +26,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.data.tagged_batches import CodedSentence, TaggedBatch, collate_tagged
 from throughtime.measuring.machine import write_results
+from throughtime.measuring.training_steps import Contender, check_same, seconds_of_steps
 from throughtime.models.tagger import Tagger
 from throughtime.tasks.labelling import losses_of, scores_of
 
@@ -110,19 +111,6 @@ def copy_weights(model: Tagger, plain: Plain) -> None:
         getattr(plain, name).load_state_dict(module.state_dict())
 
 
-def check(models: dict[str, nn.Module], batch: TaggedBatch, spelled: tuple[Tensor, Tensor]) -> None:
-    losses, norms = [], []
-    for model in models.values():
-        loss = loss_of(model.eval(), batch, spelled)
-        loss.backward()
-        losses.append(loss.item())
-        norms.append(torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item())
-        model.zero_grad()
-        model.train()
-    assert abs(losses[0] / losses[1] - 1) < 1e-5, losses
-    assert abs(norms[0] / norms[1] - 1) < 1e-3, norms
-
-
 def batches(count: int) -> list[tuple[TaggedBatch, tuple[Tensor, Tensor]]]:
     """Sentences whose words are as frequent and as long as those of a text."""
     draw = torch.Generator().manual_seed(0)
@@ -166,25 +154,17 @@ def main() -> None:
     assert isinstance(model, Tagger)
     assert isinstance(plain, Plain)
     copy_weights(model, plain)
-    check(models, *drawn[0])
-    steps = {
-        name: torch.optim.AdamW(module.parameters(), 1e-3, fused=name == "ours" or None)
+    contenders = {
+        name: Contender(module, lambda drawn, module=module: loss_of(module, *drawn))
         for name, module in models.items()
     }
-    seconds: dict[str, list[float]] = {name: [] for name in (*models, "our CRF")}
+    check_same(contenders, drawn[0])
+    seconds = seconds_of_steps(contenders, drawn, rounds)
     for turn in range(rounds + 1):
-        for batch, spelled in drawn:
-            for name, module in models.items():
-                begun = time.process_time()
-                steps[name].zero_grad()
-                loss_of(module, batch, spelled).backward()
-                nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-                steps[name].step()
-                # The first round warms up.
-                if turn > 0:
-                    seconds[name].append(time.process_time() - begun)
-            if turn > 0:
-                seconds["our CRF"].append(crf_step(model, batch))
+        times = [crf_step(model, batch) for batch, _ in drawn]
+        # The first round warms up.
+        if turn > 0:
+            seconds.setdefault("our CRF", []).extend(times)
     words = statistics.mean(int(batch.lengths.sum()) for batch, _ in drawn)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     result = {

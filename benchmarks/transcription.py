@@ -17,7 +17,6 @@ Writes results/transcription.json.
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
 
 import torch
@@ -26,6 +25,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.data.transcribed import TranscribedBatch, collate_transcribed
 from throughtime.measuring.machine import write_results
+from throughtime.measuring.training_steps import Contender, check_same, seconds_of_steps
 from throughtime.models.transcriber import Transcriber, joined, num_steps
 from throughtime.tasks.readouts import CTC
 from throughtime.tasks.transcription_settings import TranscriptionConfig
@@ -76,19 +76,6 @@ def batches(count: int) -> list[TranscribedBatch]:
     return drawn
 
 
-def check(models: dict[str, nn.Module], batch: TranscribedBatch, readout: CTC) -> None:
-    losses, norms = [], []
-    for model in models.values():
-        loss = loss_of(model.eval(), batch, readout)
-        loss.backward()
-        losses.append(loss.item())
-        norms.append(torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item())
-        model.zero_grad()
-        model.train()
-    assert abs(losses[0] / losses[1] - 1) < 1e-5, losses
-    assert abs(norms[0] / norms[1] - 1) < 1e-3, norms
-
-
 def measured(cell: str, rounds: int) -> dict[str, object]:
     config = TranscriptionConfig(
         cell=cell, hidden_size=H, stack=STACK, dropout=0.3, bidirectional=True
@@ -97,32 +84,20 @@ def measured(cell: str, rounds: int) -> dict[str, object]:
     model = readout.model(FEATURES)
     plain.recurrent.load_state_dict(model.blocks[0].state_dict())
     plain.output.load_state_dict(model.output.state_dict())
-    models: dict[str, nn.Module] = {"ours": model, "torch.nn": plain}
-    drawn = batches(8)
-    check(models, drawn[0], readout)
-    optimizers = {
-        name: torch.optim.AdamW(module.parameters(), 1e-3, fused=name == "ours" or None)
-        for name, module in models.items()
+    contenders = {
+        name: Contender(module, lambda batch, module=module: loss_of(module, batch, readout))
+        for name, module in {"ours": model, "torch.nn": plain}.items()
     }
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for turn in range(rounds + 1):
-        for batch in drawn:
-            for name, module in models.items():
-                begun = time.process_time()
-                optimizers[name].zero_grad()
-                loss_of(module, batch, readout).backward()
-                nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-                optimizers[name].step()
-                # The first round warms up.
-                if turn > 0:
-                    seconds[name].append(time.process_time() - begun)
+    drawn = batches(8)
+    check_same(contenders, drawn[0])
+    seconds = seconds_of_steps(contenders, drawn, rounds)
     # The batches have different lengths, so each is compared with itself.
     ratios = [b / a for a, b in zip(seconds["ours"], seconds["torch.nn"], strict=True)]
     frames = statistics.mean(int(batch.lengths.sum()) for batch in drawn)
     means = {name: statistics.mean(times) for name, times in seconds.items()}
     return {
         "cell": cell,
-        "frames_per_second": {name: round(frames / means[name]) for name in models},
+        "frames_per_second": {name: round(frames / means[name]) for name in seconds},
         "ratio": round(statistics.median(ratios), 2),
         "milliseconds": {name: round(1000 * value, 2) for name, value in means.items()},
     }

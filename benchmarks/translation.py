@@ -24,6 +24,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.data import PairBatch, PairBatches
 from throughtime.measuring.machine import write_results
+from throughtime.measuring.training_steps import Contender, check_same, seconds_of_steps
 from throughtime.models import EncoderDecoder
 from throughtime.tasks.linear_cross_entropy import linear_cross_entropy
 
@@ -101,19 +102,6 @@ def copy_weights(model: EncoderDecoder, plain: Plain) -> None:
         to.load_state_dict(own.state_dict())
 
 
-def check(model: EncoderDecoder, plain: Plain, batch: PairBatch) -> None:
-    losses, norms = [], []
-    for one in (model.eval(), plain.eval()):
-        loss = loss_of(one, batch)
-        loss.backward()
-        losses.append(loss.item())
-        norms.append(torch.cat([p.grad.flatten() for p in one.parameters()]).norm().item())
-        one.zero_grad()
-        one.train()
-    assert abs(losses[0] / losses[1] - 1) < 1e-5, losses
-    assert abs(norms[0] / norms[1] - 1) < 1e-3, norms
-
-
 def batches(count: int) -> list[PairBatch]:
     """Pairs of random tokens, as long as captions are."""
     draw = torch.Generator().manual_seed(0)
@@ -133,23 +121,17 @@ def main() -> None:
     for cell, kind in CELLS.items():
         models = {"ours": ours(cell), "torch.nn": Plain(kind)}
         copy_weights(models["ours"], models["torch.nn"])
-        check(models["ours"], models["torch.nn"], given[0])
-        steps = {
-            name: torch.optim.AdamW(model.parameters(), 1e-3, fused=name == "ours" or None)
+        contenders = {
+            name: Contender(model, lambda batch, model=model: loss_of(model, batch))
             for name, model in models.items()
         }
-        speeds: dict[str, list[float]] = {name: [] for name in models}
-        for turn in range(rounds + 1):
-            for batch in given:
-                for name, model in models.items():
-                    begun = time.perf_counter()
-                    steps[name].zero_grad()
-                    loss_of(model, batch).backward()
-                    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                    steps[name].step()
-                    seconds = time.perf_counter() - begun
-                    if turn > 0:
-                        speeds[name].append(int(batch.target_lengths.sum()) / seconds)
+        check_same(contenders, given[0])
+        seconds = seconds_of_steps(contenders, given, rounds, clock=time.perf_counter)
+        tokens = [int(batch.target_lengths.sum()) for batch in given] * rounds
+        speeds = {
+            name: [n / one for n, one in zip(tokens, times, strict=True)]
+            for name, times in seconds.items()
+        }
         medians = {name: round(statistics.median(values)) for name, values in speeds.items()}
         result[cell] = {
             "target tokens a second": medians,

@@ -16,7 +16,6 @@ Writes results/trees.json.
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
 
 import torch
@@ -24,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime.measuring.machine import write_results
+from throughtime.measuring.training_steps import Contender, check_same, seconds_of_steps
 from throughtime.models import EncoderTreeDecoder, Trees
 
 RESULT = Path(__file__).parent / "results" / "trees.json"
@@ -165,19 +165,6 @@ def loss_of(model: nn.Module, source: Tensor, trees: list[tuple[list[int], list[
     return -model(source, trees).mean()
 
 
-def check(models: dict[str, nn.Module], batch: tuple[Tensor, list]) -> None:
-    losses, norms = [], []
-    for model in models.values():
-        loss = loss_of(model, *batch)
-        loss.backward()
-        losses.append(loss.item())
-        grads = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-        norms.append(torch.cat(grads).norm().item())
-        model.zero_grad()
-    assert abs(losses[0] / losses[1] - 1) < 1e-5, losses
-    assert abs(norms[0] / norms[1] - 1) < 1e-3, norms
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=2)
@@ -189,20 +176,13 @@ def main() -> None:
         ours = EncoderTreeDecoder(WORDS, LABELS, topology=topology, hidden_size=H, embedding_size=E)
         models: dict[str, nn.Module] = {"ours": ours, "recursive": Plain(topology)}
         copy_weights(ours, models["recursive"])
-        check(models, drawn[0])
+        contenders = {
+            name: Contender(model, lambda drawn, model=model: loss_of(model, *drawn))
+            for name, model in models.items()
+        }
+        check_same(contenders, drawn[0])
         steps = {name: torch.optim.Adam(m.parameters(), 1e-3) for name, m in models.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in models}
-        for turn in range(rounds + 1):
-            for source, trees in drawn:
-                for name, model in models.items():
-                    begun = time.process_time()
-                    steps[name].zero_grad()
-                    loss_of(model, source, trees).backward()
-                    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                    steps[name].step()
-                    # The first round warms up.
-                    if turn > 0:
-                        seconds[name].append(time.process_time() - begun)
+        seconds = seconds_of_steps(contenders, drawn, rounds, steps)
         nodes = statistics.mean(sum(len(labels) for labels, _ in trees) for _, trees in drawn)
         medians = {name: statistics.median(times) for name, times in seconds.items()}
         results[topology] = {
