@@ -14,6 +14,8 @@ from throughtime.models.key_heads import KEY_HEADS
 from throughtime.tasks.loading import load_run
 from throughtime.tasks.music_roll import FrameBatch, MusicRoll, MusicRollConfig, PlayingOptions
 
+from .learning import learned_by_heart
+
 
 def melody(number, T=12):
     """A scale over a held bass."""
@@ -105,19 +107,10 @@ def test_transposition_moves_whole_rows_and_keeps_them_on_the_keyboard(path):
 
 @pytest.mark.parametrize("head", KEY_HEADS)
 def test_eight_pieces_are_learned_by_heart(path, head):
-    torch.manual_seed(0)
     task = task_of(path, head=head, cell="gru", hidden_size=48, batch_frames=1000)
     task.check()
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
     batch = next(iter(task._batches("train", None, 1000, is_shuffled=False)))
-    for _ in range(800):
-        loss = task.loss(model, batch).mean
-        if loss < 0.3:
-            break
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    model = learned_by_heart(task, batch, 800, 0.3)
     # Each first frame, which is not counted, tells how its piece goes on.
     figures = task.evaluate(model, "train").figures
     assert figures["loss"] < 0.3

@@ -16,6 +16,8 @@ from throughtime.tasks.loading import load_run
 from throughtime.tasks.performer_settings import EnsembleOptions, PerformersConfig
 from throughtime.tasks.performers import PerformersTask
 
+from .learning import learned_by_heart
+
 
 def canon(number, T=12):
     """Three voices: the second one follows the first, and the third one holds its key."""
@@ -80,19 +82,10 @@ def test_the_loss_sums_over_performers_and_counts_each_step_of_a_piece(path, cod
 
 @pytest.mark.parametrize("coding", STEP_CODINGS)
 def test_eight_canons_are_learned_by_heart(path, coding):
-    torch.manual_seed(0)
     task = task_of(path, coding=coding, cell="gru", hidden_size=48, batch_steps=1000)
     task.check()
-    model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
     batch = next(iter(task._batches("train", None, 1000, is_shuffled=False)))
-    for _ in range(300):
-        loss = task.loss(model, batch).mean
-        if loss < 0.45:
-            break
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    model = learned_by_heart(task, batch, 300, 0.45)
     figures = task.evaluate(model, "train").figures
     assert figures["loss"] < 0.5
     assert figures["accuracy"] > 0.9

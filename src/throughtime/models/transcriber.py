@@ -50,13 +50,13 @@ class _Layers(nn.Module, ABC):
         self,
         input_size: int,
         *,
-        cell: Cell | str,
-        hidden_size: int,
-        num_layers: int,
-        stack: int,
-        pyramid: int,
-        dropout: float,
-        reset_rate: float,
+        cell: Cell | str = "lstm",
+        hidden_size: int = 128,
+        num_layers: int = 1,
+        stack: int = 1,
+        pyramid: int = 0,
+        dropout: float = 0.0,
+        reset_rate: float = 0.0,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -120,23 +120,6 @@ class SignalEncoder(_Layers):
     (torch.Size([2, 3, 8]), [3, 1])
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        *,
-        cell: Cell | str = "lstm",
-        hidden_size: int = 128,
-        num_layers: int = 1,
-        stack: int = 1,
-        pyramid: int = 0,
-        dropout: float = 0.0,
-        reset_rate: float = 0.0,
-        **options: Any,
-    ) -> None:
-        sizes: dict[str, Any] = {"hidden_size": hidden_size, "num_layers": num_layers}
-        sizes |= {"stack": stack, "pyramid": pyramid, "dropout": dropout, "reset_rate": reset_rate}
-        super().__init__(input_size, cell=cell, **sizes, **options)
-
     def forward(self, x: Tensor, lengths: Tensor | list[int] | None) -> tuple[Tensor, Tensor]:
         """The values to attend to, and how many of each row are valid."""
         B, T, _ = x.shape
@@ -176,24 +159,9 @@ class Transcriber(_Layers):
     torch.Size([2, 3, 5])
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        input_size: int,
-        *,
-        cell: Cell | str = "lstm",
-        hidden_size: int = 128,
-        num_layers: int = 1,
-        stack: int = 1,
-        pyramid: int = 0,
-        dropout: float = 0.0,
-        reset_rate: float = 0.0,
-        **options: Any,
-    ) -> None:
+    def __init__(self, num_classes: int, input_size: int, **layers: Any) -> None:
         num_classes = whole_number("Transcriber", "num_classes", num_classes)
-        sizes: dict[str, Any] = {"hidden_size": hidden_size, "num_layers": num_layers}
-        sizes |= {"stack": stack, "pyramid": pyramid, "dropout": dropout, "reset_rate": reset_rate}
-        super().__init__(input_size, cell=cell, **sizes, **options)
+        super().__init__(input_size, **layers)
         self.num_classes = num_classes
         self.output = nn.Linear(self.output_size, num_classes)
 

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from throughtime.counted import counted
 from throughtime.data import PAD, UNK, RaggedBatches, tokeniser_from_json
 from throughtime.data.distortion import Distortion
 from throughtime.data.labelled import LABELLED_SETS, Example, Labelled, load_labelled
-from throughtime.data.labelled.labelled_batches import LabelledBatch, collate_labelled
+from throughtime.data.labelled.labelled_batches import LabelledBatch
 from throughtime.layers.evaluation import evaluating
 from throughtime.models.classifier import Classifier
 from throughtime.reading import Each, Entries, Maybe
@@ -37,6 +36,7 @@ from throughtime.tasks.classification_settings import (
     LabellingOptions,
 )
 from throughtime.tasks.robustness import robustness_curves
+from throughtime.tasks.rows import labelled_batches, outputs_of
 from throughtime.tasks.run_data import COUNTS, check_unchanged, first_of, split_of
 from throughtime.tasks.shown import Curves, Shown
 from throughtime.tasks.small_data import defaults_for
@@ -242,13 +242,7 @@ class Classification(BatchTask):
         """The batches of examples; if they are sounds, ``is_changed`` changes them at random."""
         targets = self.targets(examples, where)
         rows = self.sequences.rows(examples, self.config.data_seed if is_changed else None)
-
-        def collate(indices: Sequence[int]) -> LabelledBatch:
-            chosen = [rows.row(batches.epoch, i) for i in indices]
-            return collate_labelled(chosen, targets[list(indices)])
-
-        batches = RaggedBatches(rows.lengths, collate, size, **options)
-        return batches
+        return labelled_batches(rows, targets, size, **options)
 
     # The model and its loss.
 
@@ -351,16 +345,7 @@ class Classification(BatchTask):
         batches = self._batches(
             examples, where, TOKENS_OF_EVALUATION, by="tokens", is_shuffled=False
         )
-        order = [i for indices in batches.order(0) for i in indices]
-        device = next(model.parameters()).device
-        with evaluating(model):
-            parts = [
-                model(batch.inputs.to(device), batch.lengths).cpu()
-                for batch in counted("scoring", batches)
-            ]
-        scores = torch.empty(len(examples), len(self.labels))
-        scores[order] = torch.cat(parts).float()
-        return scores, targets
+        return outputs_of(model, batches, "scoring"), targets
 
     def show(self, model: nn.Module) -> list[Shown]:
         examples = self.examples("valid")

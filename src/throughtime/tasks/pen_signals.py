@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from throughtime.data.distortion import Distortion
 from throughtime.data.pen import Trajectory, svg_of_pen
 from throughtime.data.transcribed import Transcribed, TranscribedSignal
 from throughtime.tasks.pen_features import PenConfig, PenFeatures, moments_of_pens
@@ -20,7 +19,7 @@ from throughtime.tasks.signals import Signals
 __all__ = ["PenSignals"]
 
 
-class PenSignals(Signals):
+class PenSignals(Signals[PenFeatures]):
     """Trajectories, which are read point by point."""
 
     kind = "pen"
@@ -43,32 +42,12 @@ class PenSignals(Signals):
         mean, deviation = moments_of_pens(data.name, config.pen_reading, pens, config.normalise)
         return {"mean": mean, "deviation": deviation}
 
-    @property
-    def size(self) -> int:
-        return self.features.size
-
-    def length(self, signal: np.ndarray) -> int:
-        return self.features.length(signal)
-
     def rows(self, signals: Sequence[TranscribedSignal], seed: int | None = None) -> Rows:
         rows = [self.features.of_series(one.signal) for one in signals]
         return Rows([len(row) for row in rows], lambda epoch, i: rows[i])
 
     def places(self, signal: np.ndarray) -> np.ndarray:
         return self.features.reading.places(signal)
-
-    def distorted(
-        self,
-        signal: TranscribedSignal,
-        distortion: Distortion,
-        amount: float,
-        draw: np.random.Generator,
-    ) -> TranscribedSignal:
-        changed = self.features.distorted(signal.signal, distortion, amount, draw)
-        return signal._replace(signal=changed)
-
-    def parse(self, line: str) -> np.ndarray:
-        return self.features.parse(line)
 
     def picture(self, row: Tensor) -> Tensor:
         return self.features.picture(row)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple
+from typing import Any, BinaryIO, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from throughtime.data.distortion import Distortion
 from throughtime.data.transcribed import Transcribed, TranscribedSignal, read_transcribed
+from throughtime.tasks.pen_features import PenFeatures
 from throughtime.tasks.rows import Rows
 from throughtime.tasks.shown import Drawing
+from throughtime.tasks.sound_features import SoundFeatures
 
 __all__ = ["LiveSignal", "Signals"]
 
@@ -37,7 +39,10 @@ class LiveSignal(NamedTuple):
     latency: Callable[[int], float]
 
 
-class Signals(ABC):
+Features = TypeVar("Features", SoundFeatures, PenFeatures)
+
+
+class Signals(ABC, Generic[Features]):
     """How signals of one kind become the features that a network reads.
 
     Args:
@@ -50,12 +55,14 @@ class Signals(ABC):
         times_change: the settings by which a training changes how long the parts of a signal are;
             the labels of single steps are then not known.
         is_drawn: whether signals of this kind can be drawn as lines; see :meth:`drawing`.
+        features: what turns a signal into features.
     """
 
     kind: ClassVar[str]
     settings: ClassVar[frozenset[str]] = frozenset()
     times_change: ClassVar[tuple[str, ...]] = ()
     is_drawn: ClassVar[bool] = False
+    features: Features
 
     def __init__(self, config: Any, assets: Mapping[str, Any]) -> None:
         self.config, self.assets = config, assets
@@ -69,13 +76,13 @@ class Signals(ABC):
         """
 
     @property
-    @abstractmethod
     def size(self) -> int:
         """I, the number of features of a step."""
+        return self.features.size
 
-    @abstractmethod
     def length(self, signal: np.ndarray) -> int:
         """T, the number of steps of a signal."""
+        return self.features.length(signal)
 
     @abstractmethod
     def rows(self, signals: Sequence[TranscribedSignal], seed: int | None = None) -> Rows:
@@ -91,7 +98,6 @@ class Signals(ABC):
     def places(self, signal: np.ndarray) -> np.ndarray:
         """The index in the signal of the middle of each step, (T) whole numbers."""
 
-    @abstractmethod
     def distorted(
         self,
         signal: TranscribedSignal,
@@ -104,8 +110,14 @@ class Signals(ABC):
         Raises:
             ValueError: if the distortion moves the labels of single steps, and there are any.
         """
+        if signal.segments and distortion.name == "speed":
+            raise ValueError(
+                "--robustness speed: the data have labels of single frames, which another tempo "
+                "moves. Leave speed out."
+            )
+        changed = self.features.distorted(signal.signal, distortion, amount, draw)
+        return signal._replace(signal=changed)
 
-    @abstractmethod
     def parse(self, line: str) -> np.ndarray:
         """The signal of a line of the input.
 
@@ -113,6 +125,7 @@ class Signals(ABC):
             ValueError: for a line that is no signal of this kind.
             OSError: for a file that cannot be read.
         """
+        return self.features.parse(line)
 
     @abstractmethod
     def picture(self, row: Tensor) -> Tensor:

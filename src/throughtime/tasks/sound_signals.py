@@ -12,7 +12,6 @@ from torch import Tensor
 
 from throughtime.data.audio import FeatureStream
 from throughtime.data.audio.live import live_samples
-from throughtime.data.distortion import Distortion
 from throughtime.data.transcribed import Transcribed, TranscribedSignal
 from throughtime.tasks.rows import Rows
 from throughtime.tasks.signals import LiveSignal, Signals
@@ -21,7 +20,7 @@ from throughtime.tasks.sound_features import SoundConfig, SoundFeatures, moments
 __all__ = ["SoundSignals"]
 
 
-class SoundSignals(Signals):
+class SoundSignals(Signals[SoundFeatures]):
     """Sounds, which are read as the features of their frames.
 
     With ``normalise_by speaker`` the features of a recording are normalised by the mean and the
@@ -49,13 +48,6 @@ class SoundSignals(Signals):
             data.name, config.spectral(data.rate), sounds, config.normalise
         )
         return {"mean": mean, "deviation": deviation}
-
-    @property
-    def size(self) -> int:
-        return self.features.size
-
-    def length(self, signal: np.ndarray) -> int:
-        return self.features.length(signal)
 
     def rows(self, signals: Sequence[TranscribedSignal], seed: int | None = None) -> Rows:
         groups = self._groups(signals)
@@ -100,24 +92,6 @@ class SoundSignals(Signals):
     def places(self, signal: np.ndarray) -> np.ndarray:
         spectral = self.features.spectral
         return spectral.hop * np.arange(self.length(signal)) + spectral.frame_size // 2
-
-    def distorted(
-        self,
-        signal: TranscribedSignal,
-        distortion: Distortion,
-        amount: float,
-        draw: np.random.Generator,
-    ) -> TranscribedSignal:
-        if signal.segments and distortion.name == "speed":
-            raise ValueError(
-                "--robustness speed: the data have labels of single frames, which another tempo "
-                "moves. Leave speed out."
-            )
-        changed = self.features.distorted(signal.signal, distortion, amount, draw)
-        return signal._replace(signal=changed)
-
-    def parse(self, line: str) -> np.ndarray:
-        return self.features.parse(line)
 
     def picture(self, row: Tensor) -> Tensor:
         values = row[:, : self.features.spectral.num_values].T.flip(0)  # (values, T)

@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from throughtime.counted import counted
 from throughtime.data import RaggedBatches
 from throughtime.data.labelled import Example
-from throughtime.data.labelled.labelled_batches import LabelledBatch, collate_labelled
+from throughtime.data.labelled.labelled_batches import LabelledBatch
 from throughtime.data.pen import Trajectory, svg_of_pen
 from throughtime.data.persons import PERSON_SETS, Persons, load_persons
-from throughtime.layers.evaluation import evaluating
 from throughtime.models.verifier import Verifier
 from throughtime.reading import Each, Entries, Maybe
 from throughtime.tasks.beginnings import TOKENS_OF_EVALUATION
@@ -28,6 +26,7 @@ from throughtime.tasks.class_sequences import KINDS, Sequences
 from throughtime.tasks.classification_settings import JudgingOptions, check_kind
 from throughtime.tasks.drawing_options import MOST_DRAWN
 from throughtime.tasks.error_tradeoff import Tradeoff, tradeoff
+from throughtime.tasks.rows import labelled_batches, outputs_of
 from throughtime.tasks.run_data import COUNTS, check_unchanged, split_of
 from throughtime.tasks.shown import Curves, Drawing, Shown, Table
 from throughtime.tasks.small_data import defaults_for
@@ -183,14 +182,8 @@ class Verification(BatchTask):
         c, examples = self.config, self.examples(split)
         targets = class_numbers(self.assets["persons"], examples, split)
         rows = self.sequences.rows(examples, c.data_seed if split == "train" else None)
-
-        def collate(indices: Sequence[int]) -> LabelledBatch:
-            chosen = [rows.row(batches.epoch, i) for i in indices]
-            return collate_labelled(chosen, targets[list(indices)])
-
         options = {"seed": c.data_seed, "by": "rows", **share._asdict()}
-        batches = RaggedBatches(rows.lengths, collate, c.batch_size, **options)
-        return batches
+        return labelled_batches(rows, targets, c.batch_size, **options)
 
     # The model and its loss.
 
@@ -267,27 +260,10 @@ class Verification(BatchTask):
     def _vectors(self, model: nn.Module, examples: Sequence[Example]) -> Tensor:
         """The unit vectors of examples, in their order: (N, vector_size)."""
         rows = self.sequences.rows(examples, None)
-        batches = RaggedBatches(
-            *(
-                rows.lengths,
-                lambda indices: collate_labelled(
-                    [rows.row(0, i) for i in indices], torch.zeros(len(indices))
-                ),
-            ),
-            TOKENS_OF_EVALUATION,
-            by="tokens",
-            is_shuffled=False,
-        )
-        order = [i for indices in batches.order(0) for i in indices]
-        device = next(model.parameters()).device
-        with evaluating(model):
-            parts = [
-                model(batch.inputs.to(device), batch.lengths).cpu()
-                for batch in counted("reading", batches)
-            ]
-        vectors = torch.empty(len(examples), self.config.vector_size)
-        vectors[order] = torch.cat(parts).float()
-        return vectors
+        no_targets = torch.zeros(len(examples), dtype=torch.int64)
+        options = {"by": "tokens", "is_shuffled": False}
+        batches = labelled_batches(rows, no_targets, TOKENS_OF_EVALUATION, **options)
+        return outputs_of(model, batches, "reading")
 
     def show(self, model: nn.Module) -> list[Shown]:
         examples, texts = self.examples("valid"), self.persons.texts["valid"]
