@@ -137,7 +137,8 @@ class TrainingPlan:
         addresses, copies = self._addresses((*tensors, kept), sizes)
         strides = (0, 0, 0)
         if d_output is not None:
-            d_output, strides = d_output.resolve_neg(), d_output.stride()
+            d_output = d_output.resolve_neg()
+            strides = d_output.stride()
         d_last = [None if d is None else d.resolve_neg().contiguous() for d in d_last]
         gradients = [
             on_large_pages(t.new_empty(t.shape)) if is_needed and t is not None else None
