@@ -337,6 +337,17 @@ def test_the_plans_do_not_keep_a_layer_alive():
         gc.enable()
 
 
+def test_layers_of_one_form_share_a_plan_which_ends_with_them():
+    layers = [layer_of(), layer_of(forget_bias=1.0)]
+    for layer in layers:
+        step(layer, sequence())
+    plans = {weakref.ref(layer._training._bound.runs[0][0].plan) for layer in layers}
+    assert len(plans) == 1
+    del layer, layers
+    gc.collect()
+    assert plans.pop()() is None
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_calls_without_gradients_that_no_other_plan_runs(ran, mode):
     layer, x = layer_of("gru", bidirectional=True, num_layers=2), sequence().detach()

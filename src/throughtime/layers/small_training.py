@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from throughtime.kernels import BACKENDS, Call, dispatch
 from throughtime.kernels.cpp.autograd import Form, apply_plan
+from throughtime.kernels.cpp.backend import FEW_STEPS
 from throughtime.kernels.cpp.identity import identity, kernel_of
 from throughtime.kernels.cpp.training import TrainingPlan
 from throughtime.kernels.graph.cell_keys import cell_key
@@ -33,9 +34,6 @@ from throughtime.layers.sequence import Layout
 from throughtime.layers.stack import Incoming, Stack
 
 __all__ = ["SmallTraining"]
-
-_FEWEST_STEPS = 3
-"""Fewer steps are run by the reference; see ``rank`` in kernels/cpp/backend.py."""
 
 _PLAIN = (Tensor, nn.Parameter)
 """Types of which every tensor on the CPU has memory; see ``is_direct``."""
@@ -80,7 +78,7 @@ class SmallTraining:
             return None
         time = 1 if layer.batch_first else 0
         T, B = x.shape[time], x.shape[1 - time]
-        if T < _FEWEST_STEPS or B == 0 or x.shape[2] != layer.input_size:
+        if T <= FEW_STEPS or B == 0 or x.shape[2] != layer.input_size:
             return None
         if hx is not None and not fits(hx, layer, B):
             return None
