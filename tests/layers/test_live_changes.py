@@ -269,3 +269,27 @@ def test_a_model_with_other_recurrent_layers_is_called():
     model, tokens = LanguageModel(11, hidden_size=9).eval(), torch.randint(11, (2, 6))
     model.recurrent = nn.LSTM(11, 9, 2, batch_first=True)
     torch.testing.assert_close(model.stream().read(tokens), model(tokens)[0])
+
+
+def test_a_state_goes_on_in_the_dtype_of_the_weights():
+    layer, x = tt.LSTM(4, 8), torch.randn(3, 2, 4, dtype=torch.float64)
+    stream = layer.stream()
+    _, state = stream.advance(x[0].float(), None)
+    layer.double()
+    state = tuple(part.double() + 1e-10 for part in state)
+    for v in x[1:]:
+        expected, _ = layer(v.unsqueeze(0), state)
+        y, state = stream.advance(v, state)
+        torch.testing.assert_close(y, expected.squeeze(0).detach())
+
+
+def test_a_state_keeps_its_graph_where_gradients_are_recorded():
+    layer, x = tt.GRU(4, 8, dtype=torch.float64), torch.randn(2, 3, 4, dtype=torch.float64)
+    stream = layer.stream()
+    _, state = stream.advance(x[0], None)
+    state = (2 * state).requires_grad_()
+    with with_gradients():
+        y, _ = stream.advance(x[1], state)
+    (ours,) = torch.autograd.grad(y.sum(), state)
+    (expected,) = torch.autograd.grad(layer(x[1:], state)[0].sum(), state)
+    torch.testing.assert_close(ours, expected)

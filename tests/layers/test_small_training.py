@@ -16,54 +16,10 @@ import throughtime as tt
 from throughtime.checks import ShapeError
 from throughtime.kernels.cpp import chunks
 from throughtime.kernels.cpp.build import missing
-from throughtime.kernels.cpp.training import TrainingPlan
+
+from .training_steps import B, H, I, T, equals_the_reference, layer_of, sequence, step
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
-T, B, I, H = 5, 3, 4, 7
-
-
-@pytest.fixture
-def ran(monkeypatch):
-    """The runs of plans, in order."""
-    runs = []
-    for name in ("forward", "backward"):
-        method = getattr(TrainingPlan, name)
-
-        def noted(*args, _method=method, _name=name):
-            runs.append(_name)
-            return _method(*args)
-
-        monkeypatch.setattr(TrainingPlan, name, noted)
-    return runs
-
-
-def layer_of(cell="lstm", **options):
-    torch.manual_seed(0)
-    return tt.Recurrent(cell, I, H, dtype=torch.float64, **options)
-
-
-def sequence(*shape):
-    return torch.randn(*(shape or (T, B)), I, dtype=torch.float64, requires_grad=True)
-
-
-def step(layer, x, hx=None):
-    """All results and gradients of a training step, from the output and the last states."""
-    torch.manual_seed(3)
-    output, states = layer(x, hx)
-    results = [output, *(states if isinstance(states, tuple) else (states,))]
-    loss = sum((r * torch.linspace(-1, 2, r.numel()).view_as(r)).sum() for r in results)
-    leaves = [v for v in (x, *(hx or ()), *layer.parameters()) if v.requires_grad]
-    return [*results, *torch.autograd.grad(loss, leaves, allow_unused=True)]
-
-
-def by_reference(layer, x, hx=None):
-    exact = copy.deepcopy(layer)
-    exact.backend = "reference"
-    return step(exact, x, hx)
-
-
-def equals_the_reference(layer, x, hx=None):
-    torch.testing.assert_close(step(layer, x, hx), by_reference(layer, x, hx))
 
 
 @pytest.mark.parametrize(
@@ -379,6 +335,17 @@ def test_the_plans_do_not_keep_a_layer_alive():
         assert weight() is None
     finally:
         gc.enable()
+
+
+def test_layers_of_one_form_share_a_plan_which_ends_with_them():
+    layers = [layer_of(), layer_of(forget_bias=1.0)]
+    for layer in layers:
+        step(layer, sequence())
+    plans = {weakref.ref(layer._training._bound.runs[0][0].plan) for layer in layers}
+    assert len(plans) == 1
+    del layer, layers
+    gc.collect()
+    assert plans.pop()() is None
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

@@ -85,9 +85,15 @@ class Live:
         known, memory = self._planned, self._memory
         if not self.has_states or self.is_single or known is None or memory is None:
             return False
-        if memory.plan is not known.plan or not fits(state, known.network.recurrent, memory.rows):
+        # A plan copies the state: the module runs a call whose gradients are recorded.
+        if records_gradients() or memory.plan is not known.plan:
             return False
-        memory.states = (state,) if isinstance(state, Tensor) else state
+        if not fits(state, known.network.recurrent, memory.rows):
+            return False
+        states = (state,) if isinstance(state, Tensor) else state
+        if states[0].dtype is not memory.plan.dtype:
+            return False
+        memory.states = states
         return True
 
     def reset_rows(self, rows: Tensor) -> None:

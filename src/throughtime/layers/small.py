@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from throughtime.kernels.cpp.backend import FEW_STEPS
 from throughtime.kernels.cpp.plan_memory import Memory
 from throughtime.kernels.graph.random import new_seed
 from throughtime.layers.planning import Network, Planned, fits, is_plain, planned
@@ -22,8 +23,6 @@ from throughtime.layers.stack import Stack
 __all__ = ["Small"]
 
 _MOST_ROWS = 16
-_FEWEST_STEPS = 3
-"""Fewer steps are run by the reference; see ``rank`` in kernels/cpp/backend.py."""
 _MOST_BYTES = 1 << 21
 """The largest packed weights that a layer keeps besides its own."""
 _MOST_PRODUCTS = 1 << 25
@@ -92,7 +91,7 @@ class Small:
             or known.has_inputs
             or (layer.training and not known.runs_in_training)
             or not 0 < rows <= _MOST_ROWS
-            or steps < _FEWEST_STEPS
+            or steps <= FEW_STEPS
             or plan.size > _MOST_BYTES
             or steps * rows * plan.size > _MOST_PRODUCTS * plan.dtype.itemsize
             or (hx is not None and not fits(hx, layer, rows))

@@ -9,23 +9,25 @@ call whether it still holds. The weights are read in each call. A call without g
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from weakref import ref
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from throughtime.kernels import BACKENDS, Call, dispatch
 from throughtime.kernels.cpp.autograd import Form, apply_plan
+from throughtime.kernels.cpp.backend import FEW_STEPS
 from throughtime.kernels.cpp.identity import identity, kernel_of
 from throughtime.kernels.cpp.training import TrainingPlan
 from throughtime.kernels.graph.cell_keys import cell_key
 from throughtime.kernels.graph.folded import fold, folds_of
 from throughtime.kernels.graph.random import new_seed
 from throughtime.kernels.transforms import is_direct
+from throughtime.layers.evaluation import evaluating
 from throughtime.layers.incoming import initial
 from throughtime.layers.planning import Network, fits, is_plain
 from throughtime.layers.sequence import Layout
@@ -33,8 +35,8 @@ from throughtime.layers.stack import Incoming, Stack
 
 __all__ = ["SmallTraining"]
 
-_FEWEST_STEPS = 3
-"""Fewer steps are run by the reference; see ``rank`` in kernels/cpp/backend.py."""
+_PLAIN = (Tensor, nn.Parameter)
+"""Types of which every tensor on the CPU has memory; see ``is_direct``."""
 
 RunLayer = Callable[[Tensor, int, int], tuple[Tensor, tuple[Tensor, ...]]]
 """Runs layer and direction on x; returns the output (T, B, H) and the states (1, B, H)."""
@@ -76,17 +78,17 @@ class SmallTraining:
             return None
         time = 1 if layer.batch_first else 0
         T, B = x.shape[time], x.shape[1 - time]
-        if T < _FEWEST_STEPS or B == 0 or x.shape[2] != layer.input_size:
+        if T <= FEW_STEPS or B == 0 or x.shape[2] != layer.input_size:
             return None
         if hx is not None and not fits(hx, layer, B):
             return None
         # Another thread may replace self._bound meanwhile.
         bound = self._bound
-        if bound is None or not bound.is_current(layer):
+        if bound is None or bound.dtype is not x.dtype or not bound.is_current(layer):
             if x.dtype is not layer.dtype:
                 return None
             bound = self._bound = _Bound(layer, x, describe().refusal)
-        if bound.runs is None or x.dtype is not bound.dtype or T * B > bound.most_rows:
+        if bound.runs is None or T * B > bound.most_rows:
             return None
         x = bound.layout.time_first(x.resolve_neg() if x.is_neg() else x)
         state = (hx,) if isinstance(hx, Tensor) else hx
@@ -102,18 +104,15 @@ class SmallTraining:
 
 @dataclass(frozen=True)
 class _Weight:
-    """A weight where the layer has it.
+    """The place of a weight, which is read in each call: another tensor may stand there then.
 
     Args:
-        space, name: the dict that contains it, and its name.
-        value: the weight.
-        address, shape: those of its memory, which an assignment to ``.data`` may change.
+        space, name: the dict of the layer that contains it, and its name there.
+        shape: its shape.
     """
 
     space: Mapping[str, Any]
     name: str
-    value: Tensor
-    address: int
     shape: torch.Size
 
 
@@ -123,13 +122,14 @@ class _Run:
 
     Args:
         plan, form: the plan, and the constants of its calls.
-        weights: the weights in the order of ``Call.tensors``; None if some are computed for each
+        weights: the places of the weights in the order of ``Call.tensors``, None for a weight that
+            the cell does not have. None instead of them if some weights are computed for each
             call: by an option, the cell or a parametrization.
     """
 
     plan: TrainingPlan
     form: Form
-    weights: tuple[Tensor | None, ...] | None
+    weights: tuple[_Weight | None, ...] | None
 
 
 class _Bound:
@@ -158,7 +158,7 @@ class _Bound:
         self.runs = self._runs(layer, x, why)
 
     def is_current(self, layer: Stack) -> bool:
-        """Whether the layer has the same options and weights as when the runs were made."""
+        """Whether the layer has the same options, and weights as the runs read them."""
         # A shallow copy of a layer shares this object, but not the options.
         if (
             self._layer() is not layer
@@ -168,10 +168,12 @@ class _Bound:
         ):
             return False
         for weight in self._weights:
-            value = weight.value
-            if weight.space.get(weight.name) is not value or value.data_ptr() != weight.address:
+            value: Any = weight.space.get(weight.name)
+            if type(value) not in _PLAIN and not (
+                isinstance(value, Tensor) and is_direct((value,))
+            ):
                 return False
-            if value.shape != weight.shape or value.dtype is not self.dtype:
+            if value.shape != weight.shape or value.dtype is not self.dtype or not value.is_cpu:
                 return False
         return True
 
@@ -181,19 +183,23 @@ class _Bound:
             return None
         first = self.layout.time_first(x)
         incoming = Incoming(first, None, None, self.layout, self.initial(layer, first), ())
-        # weight_drop draws random numbers; a call draws them again.
-        keeps_generator = torch.random.fork_rng([]) if layer._drops_weights else nullcontext()
-        with keeps_generator:
+        # Some weights are computed here, and computed again by the call itself. So this must draw
+        # none of the caller's random numbers, change no buffer of a parametrization, and save no
+        # tensor for the backward pass, which a checkpoint would count.
+        with torch.random.fork_rng([]), ExitStack() as modes:
+            for part in layer.children():
+                modes.enter_context(evaluating(part))
+            modes.enter_context(torch.no_grad())
             calls = [
                 [self._call(layer, incoming, number, d) for d in range(layer.num_directions)]
                 for number in range(layer.num_layers)
             ]
-            for call in (call for of_layer in calls for call in of_layer):
-                chosen = dispatch.chosen(call, layer.backend, layer.strict)
-                if chosen is not BACKENDS["cpp"] or not is_direct(call.tensors):
-                    return None
-                if not kernel_of(call.cell, self.dtype).has_plans:
-                    return None
+        for call in (call for of_layer in calls for call in of_layer):
+            chosen = dispatch.chosen(call, layer.backend, layer.strict)
+            if chosen is not BACKENDS["cpp"] or not is_direct(call.tensors):
+                return None
+            if not kernel_of(call.cell, self.dtype).has_plans:
+                return None
         runs = [
             [
                 self._run_of(layer, call, layer._suffixes(number)[d])
@@ -221,8 +227,8 @@ class _Bound:
         form = Form(identity(cell), call.reverse, "gates", *counts)
         return _Run(plan, form, self._direct(layer, call, suffix) if folded is call else None)
 
-    def _direct(self, layer: Stack, call: Call, suffix: str) -> tuple[Tensor | None, ...] | None:
-        """The weights of a call if the layer has them in this form; notes where they are."""
+    def _direct(self, layer: Stack, call: Call, suffix: str) -> tuple[_Weight | None, ...] | None:
+        """The places of a call's weights, which are noted; None if some are computed."""
         w = call.weights
         named = {
             "weight_ih": w.weight_ih,
@@ -231,17 +237,18 @@ class _Bound:
             "bias_hh": w.bias_hh,
             **w.parameters,
         }
-        weights = []
+        weights: list[_Weight | None] = []
         for name, value in named.items():
             if value is None:
+                weights.append(None)
                 continue
             name += suffix
             space = next((s for s in (layer._parameters, layer._buffers) if name in s), {})
-            if space.get(name) is not value or value.is_neg():
+            if space.get(name) is not value:
                 return None
-            weights.append(_Weight(space, name, value, value.data_ptr(), value.shape))
-        self._weights += weights
-        return tuple(named.values())
+            weights.append(_Weight(space, name, value.shape))
+        self._weights += [weight for weight in weights if weight is not None]
+        return tuple(weights)
 
     def initial(self, layer: Stack, x: Tensor) -> tuple[Tensor, ...]:
         """The initial states of a call without ``hx``; x is (T, B, I)."""
@@ -276,6 +283,7 @@ class _Bound:
             tensors = fold(call, cell, folds_of(cell)).tensors
         else:
             row = number * self._spec.num_directions + direction
-            tensors = (x, *run.weights, *[s[row] for s in state])
+            weights = [None if w is None else w.space[w.name] for w in run.weights]
+            tensors = (x, *weights, *[s[row] for s in state])
         output, *states = apply_plan(run.plan, run.form, seed, tensors)
         return output, tuple(states)

@@ -23,7 +23,7 @@ from throughtime.kernels.transforms import (
     gradients_of,
     has_tangent,
     is_batched,
-    is_intercepted,
+    is_direct,
     is_transformed,
 )
 
@@ -101,8 +101,9 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx, d_output, *d_rest):  # type: ignore[override]
         form = ctx.form
-        arguments = ctx.saved_tensors[: form.num_arguments]
-        output, *others = ctx.saved_tensors[form.num_arguments :]
+        # Read once: a checkpoint computes the saved tensors, and frees each as it is read.
+        saved = ctx.saved_tensors
+        arguments, (output, *others) = saved[: form.num_arguments], saved[form.num_arguments :]
         of_input = ctx.needs_input_grad[1 + _NUM_VARYING]
         tensors, gradients = arguments[_NUM_VARYING:], (d_output, *d_rest[: form.num_states])
         if torch.compiler.is_compiling():
@@ -246,6 +247,10 @@ def apply(form: Form, varying: Sequence[Tensor | None], tensors: Sequence[Tensor
     return _Recurrence.apply(form, *varying, *tensors)
 
 
+_NUM_LEADING = 3
+"""The number of arguments of :class:`_Planned` before the tensors."""
+
+
 class _Planned(torch.autograd.Function):
     """A training step by a plan; its arguments are the plan, a :class:`Form`, a seed and tensors.
 
@@ -265,14 +270,14 @@ class _Planned(torch.autograd.Function):
     def backward(ctx, *gradients):  # type: ignore[override]
         *tensors, seed, kept = ctx.saved_tensors
         d_output, *d_last = gradients
-        values = (*tensors, *gradients)
-        may_be_derived = torch.is_grad_enabled() or is_intercepted()
+        values = (*tensors, kept, *gradients)
+        may_be_derived = torch.is_grad_enabled() or not is_direct(values)
         if may_be_derived or has_tangent(values) or is_batched(gradients):
             results = _derived_again(ctx, tensors, seed, kept, gradients)
         else:
-            needed = ctx.needs_input_grad[_NUM_VARYING:]
+            needed = ctx.needs_input_grad[_NUM_LEADING:]
             results = ctx.plan.backward(tensors, kept, ctx.seed, d_output, d_last, needed)
-        return None, None, None, *results
+        return *(None,) * _NUM_LEADING, *results
 
 
 def _derived_again(
@@ -286,7 +291,7 @@ def _derived_again(
     # The last states of a plan have a dimension for the layers.
     gradients = (gradients[0], *(None if d is None else d.squeeze(0) for d in gradients[1:]))
     H = tensors[form.places_of_weights.stop - _NUM_VARYING].shape[-1]
-    varying, of_input = (None, None, seed), ctx.needs_input_grad[_NUM_VARYING]
+    varying, of_input = (None, None, seed), ctx.needs_input_grad[_NUM_LEADING]
     is_compiling = torch.compiler.is_compiling()
     if not is_compiling and (has_tangent((*tensors, *gradients)) or is_batched(gradients)):
         results = _by_reference(form, of_input, *varying, *tensors, *gradients)

@@ -26,6 +26,7 @@ from throughtime.kernels.graph.trace import trace
 from throughtime.kernels.transforms import has_tangent, is_functionalized, is_transformed
 
 __all__ = [
+    "FEW_STEPS",
     "IS_KERNEL",
     "IS_TRACEABLE",
     "compiled_identity",
@@ -40,7 +41,8 @@ __all__ = [
 
 IS_KERNEL = True
 IS_TRACEABLE = False
-_FEW_STEPS = 2
+FEW_STEPS = 2
+"""So few steps are run sooner by the reference; see :func:`rank`."""
 
 
 def missing() -> list[str]:
@@ -212,7 +214,7 @@ def rank(call: Call) -> tuple[int, str]:
     compiled kernels do not.
     """
     # torch.jit.trace would unroll the reference's loop for this one number of steps.
-    if call.x.shape[0] <= _FEW_STEPS and not torch._C._is_tracing():
+    if call.x.shape[0] <= FEW_STEPS and not torch._C._is_tracing():
         return 30, "cpp could, but so few steps are done sooner without"
     if call.x.dtype is torch.bfloat16 and call.cell.torch_equivalent == "LSTM" and has_amx():
         return 15, "cpp could, but has no use of this processor's AMX"

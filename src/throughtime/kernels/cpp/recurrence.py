@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -38,7 +39,9 @@ class Kernel:
         self.backward_code = Backward(self.forward_code)
         self.dtype, self.compute = self.forward_code.dtype, self.forward_code.compute
         self._with_weights: dict[str, Forward] = {}
-        self._plans: dict[tuple[int, int, bool], TrainingPlan] = {}
+        # A plan is kept by the layers, and the backward passes to come, that use it.
+        self._plans: WeakValueDictionary[tuple[int, int, bool], TrainingPlan]
+        self._plans = WeakValueDictionary()
         self._built: set[bool] = set()
         self._refused: CompileError | None = None
 
@@ -77,15 +80,18 @@ class Kernel:
     @property
     def has_plans(self) -> bool:
         """Whether training steps can be run by a :meth:`plan`."""
-        return self.dtype is self.compute and not self.program.others
+        has_further_inputs = bool(self.program.cell.given_inputs)
+        return self.dtype is self.compute and not (self.program.others or has_further_inputs)
 
     def plan(self, features: int, units: int, reverse: bool) -> TrainingPlan:
         """The plan of training steps of a layer with these sizes."""
         key = (features, units, reverse)
-        if key not in self._plans:
+        plan = self._plans.get(key)
+        if plan is None:
             self.build(True)
-            self._plans[key] = TrainingPlan(self.forward_code, self.backward_code, *key)
-        return self._plans[key]
+            plan = TrainingPlan(self.forward_code, self.backward_code, *key)
+            self._plans[key] = plan
+        return plan
 
     def with_weights(self, weights: str | None) -> Forward:
         """The forward direction with packed weights of another type; see :func:`emit`."""

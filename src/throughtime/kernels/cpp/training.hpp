@@ -2,7 +2,8 @@
 // gradients of all weights in another.
 //
 // It does what forward.py and backward.py do, for a sequence of one chunk whose rows all have all
-// steps. There these few microseconds of arithmetic would be the smaller part of the time.
+// steps, and for cells whose only input is x. Such a call takes a few microseconds, and its
+// preparation in Python would take most of the time.
 #pragma once
 
 #include "recurrence.hpp"
@@ -16,7 +17,7 @@ enum Kind : int64_t {
     FIXED,       // memory that never changes
     KEPT,        // an array that the forward call writes for the backward call
     INITIAL,     // an initial state
-    INPUT,       // an input that the equations read unit by unit, for all steps
+    INPUT,       // x, if the equations read it unit by unit, for all steps
     HOISTED,     // the products with the input
     BIAS,        // the bias of all slots
     PARAMETERS,  // the per-unit parameters
@@ -26,7 +27,7 @@ enum Kind : int64_t {
     D_LAST,     // the gradient of a last state
     D_STATE,    // the gradient of a state at one step
     D_INITIAL,  // the gradient of an initial state
-    D_INPUT,
+    D_INPUT,    // the part of the gradient of x that those equations give
     D_SLOTS,
 };
 
@@ -75,11 +76,10 @@ struct SumTerm {
 struct Training {
     Direction forward, backward;
     const void* matmul;
-    int64_t units, width, narrow, features;  // H, H with padding, P of a projection, I
-    int64_t reverse, slots, hoisted, sums;   // hoisted: the slots with a block of W
-    int64_t parameters, states, further, inputs;  // tensors of the call; inputs that are read
-    const int64_t* tensor_of_input;               // of each input that is read
-    int64_t kept_arrays, output;                  // output: the number of its array
+    int64_t units, width, narrow, features;   // H, H with padding, P of a projection, I
+    int64_t reverse, slots, hoisted, sums;    // hoisted: the slots with a block of W
+    int64_t parameters, states, reads_x;      // reads_x: whether the equations read x unit by unit
+    int64_t kept_arrays, output;              // output: the number of its array
     const Kept* kept;
     int64_t input_products;
     const InputProduct* input_product;
@@ -157,8 +157,8 @@ template <class S> struct TrainingCall {
     // Scratch memory.
     Context* context;
     char *packed, *partials;
-    S *parameters, *spill, *zeros, *inputs, *bias, *hoisted;
-    S *d_output, *d_last, *d_state, *d_initial, *d_inputs, *d_slots, *sums;
+    S *parameters, *spill, *zeros, *input, *bias, *hoisted;
+    S *d_output, *d_last, *d_state, *d_initial, *d_input, *d_slots, *sums;
     S* spread;  // W with its blocks in the order of the slots, and padded
     bool has_d_output = false;
 
@@ -167,15 +167,15 @@ template <class S> struct TrainingCall {
           tensors(numbers + sizeof(Numbers) / sizeof(int64_t)),
           direction(is_backward ? p.backward : p.forward), side(is_backward), T(call.steps),
           B(call.rows), H(p.units), W(p.width), of_state(B * W) {
-        kept_memory = (S*)further()[0];
+        kept_memory = (S*)after_tensors()[0];
     }
 
     // Whether W has its blocks in the order of the slots, without padding.
-    bool is_plain() const { return p.input_products == 1 && H == W; }
-    int64_t num_tensors() const { return PARAMETER + p.parameters + p.states + p.further; }
+    bool is_in_order() const { return p.input_products == 1 && H == W; }
+    int64_t first_state() const { return PARAMETER + p.parameters; }
     const S* tensor(int64_t i) const { return (const S*)tensors[i]; }
-    // What follows the tensors: the kept arrays first.
-    const int64_t* further() const { return tensors + num_tensors(); }
+    // The addresses and strides that follow the tensors: those of the kept arrays come first.
+    const int64_t* after_tensors() const { return tensors + first_state() + p.states; }
 
     // The kept array at the first step.
     S* kept(int64_t number) const {
@@ -209,7 +209,7 @@ template <class S> struct TrainingCall {
         context = (Context*)cutter.bytes(
             int64_t(sizeof(Context)) + direction.arrays * int64_t(sizeof(Array)));
         parameters = take(p.parameters * W);
-        inputs = take(p.inputs * all);
+        input = take(p.reads_x * all);
         spill = take(B * direction.spilled * W);
         zeros = take(of_state);
         partials = cutter.bytes(direction.partials_size(&head));
@@ -218,9 +218,9 @@ template <class S> struct TrainingCall {
             d_last = take(p.states * of_state);
             d_state = take(p.states * of_state);
             d_initial = take(p.states * of_state);
-            d_inputs = take(p.inputs * all);
+            d_input = take(p.reads_x * all);
             sums = take(head.groups * p.sums * W);
-            spread = take(is_plain() ? 0 : p.hoisted * W * p.features);
+            spread = take(is_in_order() ? 0 : p.hoisted * W * p.features);
             // One step more at each end.
             d_slots = take((T + 2) * B * p.slots * W);
         } else {
@@ -248,7 +248,7 @@ template <class S> struct TrainingCall {
     }
 
     Array array(const Source& source) const {
-        const int64_t n = source.number, all = T * of_state;
+        const int64_t n = source.number;
         const auto fixed = [](const void* base) { return Array{(char*)base, 0, 0}; };
         const auto over_time = [](const void* base, int64_t time) {
             return Array{(char*)base, time, -1};
@@ -257,7 +257,7 @@ template <class S> struct TrainingCall {
             case FIXED: return fixed(source.fixed);
             case KEPT: return over_time(kept(n), p.kept[n].values * of_state);
             case INITIAL: return fixed(initial(n));
-            case INPUT: return over_time(inputs + n * all, of_state);
+            case INPUT: return over_time(input, of_state);
             case HOISTED: return over_time(hoisted, B * p.hoisted * W);
             case BIAS: return fixed(bias);
             case PARAMETERS: return fixed(parameters);
@@ -266,7 +266,7 @@ template <class S> struct TrainingCall {
             case D_LAST: return fixed(d_last + n * of_state);
             case D_STATE: return fixed(d_state + n * of_state);
             case D_INITIAL: return fixed(d_initial + n * of_state);
-            case D_INPUT: return over_time(d_inputs + n * all, of_state);
+            case D_INPUT: return over_time(d_input, of_state);
             case D_SLOTS: return over_time(d_slots + B * p.slots * W, B * p.slots * W);
             default: return fixed(zeros);
         }
@@ -276,8 +276,7 @@ template <class S> struct TrainingCall {
     void run_kernel(int64_t begin, int64_t count, int64_t step) {
         for (int64_t i = 0; i < p.parameters; ++i)
             widen_rows(tensor(PARAMETER + i), 1, H, parameters + i * W, W);
-        for (int64_t i = 0; i < p.inputs; ++i)
-            widen_rows(tensor(p.tensor_of_input[i]), T * B, H, inputs + i * T * of_state, W);
+        if (p.reads_x) widen_rows(tensor(X), T * B, H, input, W);
         clear(zeros, of_state);
         memset((void*)context, 0, sizeof(Context));
         fill(*context);
@@ -315,11 +314,10 @@ template <class S> struct TrainingCall {
                         hoisted + one.column, slots, bias + one.column, false))
                 return 1;
         }
-        const int64_t first_state = PARAMETER + p.parameters;
         for (int64_t i = 0; i < p.states; ++i)
-            widen_rows(tensor(first_state + i), B, H, initial(i), W);
+            widen_rows(tensor(first_state() + i), B, H, initial(i), W);
         run_kernel(p.reverse ? T - 1 : 0, T, p.reverse ? -1 : 1);
-        const int64_t* results = further() + 1;
+        const int64_t* results = after_tensors() + 1;
         narrow_rows(kept(p.output), rows, W, (S*)results[0], H);
         for (int64_t i = 0; i < p.kept_arrays; ++i)
             if (p.kept[i].state >= 0)
@@ -332,14 +330,14 @@ template <class S> struct TrainingCall {
     // Copies the gradients of the results, of which null pointers stand for zero.
     void read_gradients() {
         // The gradient of the output, with its strides; those of the last states, (B, H).
-        const int64_t* given = further() + 1;
-        const S* from = (const S*)given[0];
+        const int64_t* d_results = after_tensors() + 1;
+        const S* from = (const S*)d_results[0];
         has_d_output = from != nullptr;
         S* to = d_output;
         for (int64_t t = 0; from && t < T; ++t)
             for (int64_t b = 0; b < B; ++b, to += W) {
-                const S* row = from + t * given[1] + b * given[2];
-                const int64_t stride = given[3];
+                const S* row = from + t * d_results[1] + b * d_results[2];
+                const int64_t stride = d_results[3];
                 if (stride == 1) {
                     widen_rows(row, 1, H, to, W);
                 } else {
@@ -347,7 +345,7 @@ template <class S> struct TrainingCall {
                 }
             }
         for (int64_t i = 0; i < p.states; ++i) {
-            const S* last = (const S*)given[4 + i];
+            const S* last = (const S*)d_results[4 + i];
             if (last) widen_rows(last, B, H, d_last + i * of_state, W);
             else clear(d_last + i * of_state, of_state);
         }
@@ -361,10 +359,10 @@ template <class S> struct TrainingCall {
         clear(sums, call.groups[1] * p.sums * W);
         // The kernel takes one step more, in which it completes the gradients of the initial states.
         run_kernel(p.reverse ? 0 : T - 1, T + 1, p.reverse ? 1 : -1);
-        const int64_t* gradients = further() + 5 + p.states;
+        const int64_t* gradients = after_tensors() + 5 + p.states;
         const int failed = of_matrices(gradients);
         of_vectors(gradients);
-        of_sequences(gradients);
+        of_states(gradients);
         memory_of_thread().trim();
         return failed;
     }
@@ -376,22 +374,25 @@ template <class S> struct TrainingCall {
         int failed = 0;
         if (dW) clear(dW, p.zeros_of_input);
         if (dx && p.input_products == 0) clear(dx, rows * I);
-        if (dx && !is_plain()) clear(spread, p.hoisted * W * I);
+        if (dx && !is_in_order()) clear(spread, p.hoisted * W * I);
         for (int64_t i = 0; i < p.input_products; ++i) {
             const InputProduct& one = p.input_product[i];
             const int64_t place = one.row * I;
             if (dW)
                 failed |= product(one.count, I, rows, d + one.column, 1, width, tensor(X), I, 1,
                                   dW + place, I, nullptr, false);
-            if (dx && !is_plain())
+            if (dx && !is_in_order())
                 memcpy(spread + one.column * I, tensor(WEIGHT_IH) + place,
                        size_t(one.count * I) * sizeof(S));
         }
         // One product, so that the order of the sum is that of a general call.
         if (dx && p.input_products > 0)
             failed |= product(rows, I, p.hoisted * W, d, width, 1,
-                              is_plain() ? tensor(WEIGHT_IH) + p.input_product[0].row * I : spread,
+                              is_in_order() ? tensor(WEIGHT_IH) + p.input_product[0].row * I
+                                            : spread,
                               I, 1, dx, I, nullptr, false);
+        for (int64_t row = 0; dx && p.reads_x && row < rows; ++row)
+            for (int64_t u = 0; u < H; ++u) dx[row * H + u] += d_input[row * W + u];
         if (dR) clear(dR, p.zeros_of_recurrent);
         for (int64_t i = 0; dR && i < p.recurrent_products; ++i) {
             const RecurrentProduct& one = p.recurrent_product[i];
@@ -420,21 +421,10 @@ template <class S> struct TrainingCall {
         }
     }
 
-    void of_sequences(const int64_t* gradients) const {
-        const int64_t first_state = PARAMETER + p.parameters, rows = T * B;
-        for (int64_t i = 0; i < p.states; ++i)
-            if (gradients[first_state + i])
-                narrow_rows(
-                    d_initial + i * of_state, B, W, (S*)gradients[first_state + i], H);
-        for (int64_t i = 0; i < p.further; ++i) {
-            S* to = (S*)gradients[first_state + p.states + i];
-            if (to) clear(to, rows * H);
-        }
-        for (int64_t i = 0; i < p.inputs; ++i) {
-            S* to = (S*)gradients[p.tensor_of_input[i]];
-            const S* from = d_inputs + i * T * of_state;
-            for (int64_t row = 0; to && row < rows; ++row)
-                for (int64_t u = 0; u < H; ++u) to[row * H + u] += from[row * W + u];
+    void of_states(const int64_t* gradients) const {
+        for (int64_t i = 0; i < p.states; ++i) {
+            S* to = (S*)gradients[first_state() + i];
+            if (to) narrow_rows(d_initial + i * of_state, B, W, to, H);
         }
     }
 };

@@ -54,7 +54,8 @@ class TrainingPlan:
     """Runs training steps of one layer in one direction, whatever its weights are.
 
     Args:
-        forward, backward: the directions of the layer's cell, for float32 or float64.
+        forward, backward: the directions of the layer's cell, for float32 or float64. Its only
+            input is x.
         features, units: I, H.
         reverse: whether time runs from the last step to the first.
 
@@ -85,7 +86,6 @@ class TrainingPlan:
         self._tables = TrainingTables(forward, backward, features, units, reverse)
         self._address = ctypes.addressof(self._tables.fields)
         self._recent_sizes: dict[tuple[int, int], _Sizes] = {}
-        self._arrays: dict[int, type[ctypes.Array[ctypes.c_int64]]] = {}
 
     def forward(
         self, tensors: Sequence[Tensor | None], seed: int
@@ -137,7 +137,8 @@ class TrainingPlan:
         addresses, copies = self._addresses((*tensors, kept), sizes)
         strides = (0, 0, 0)
         if d_output is not None:
-            d_output, strides = d_output.resolve_neg(), d_output.stride()
+            d_output = d_output.resolve_neg()
+            strides = d_output.stride()
         d_last = [None if d is None else d.resolve_neg().contiguous() for d in d_last]
         gradients = [
             on_large_pages(t.new_empty(t.shape)) if is_needed and t is not None else None
@@ -186,9 +187,7 @@ class TrainingPlan:
 
     def _sizes_of(self, T: int, B: int) -> _Sizes:
         kept = sum(T * one.values + (one.state >= 0) for one in self._tables.kept) * B * self._width
-        num_further = len(self.cell.given_inputs)
-        shapes = [(T, B, self._features), *self._shapes]
-        shapes += [(B, self._units)] * self._num_states + [(T, B, self._units)] * num_further
+        shapes = [(T, B, self._features), *self._shapes, *[(B, self._units)] * self._num_states]
         return _Sizes(T, B, (kept,), [*shapes, (kept,)])
 
     def _run(
@@ -207,11 +206,7 @@ class TrainingPlan:
             ]
             threads = tuple(chain.from_iterable(zip(*splits, strict=True)))
         values = (sizes.steps, sizes.rows, seed, most, *threads, *addresses)
-        count = len(values)
-        kind = self._arrays.get(count)
-        if kind is None:
-            kind = self._arrays.setdefault(count, ctypes.c_int64 * count)
-        if function(self._address, kind(*values)):
+        if function(self._address, (ctypes.c_int64 * len(values))(*values)):
             raise MemoryError(
                 f"no memory for a training step of {sizes.steps} steps and {sizes.rows} rows."
             )

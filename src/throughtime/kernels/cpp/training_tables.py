@@ -73,9 +73,6 @@ class TrainingTables:
         """The struct that training.hpp reads."""
         forward, backward, H = self._forward, self._backward, self._units
         program, cell = forward.program, forward.program.cell
-        further = list(cell.given_inputs)
-        first = _PARAMETER + len(cell.parameter_specs) + len(program.states)
-        inputs = [0 if n == "x" else first + further.index(n) for n in program.inputs]
         products, recurrent = self._input_products(), self._recurrent_products()
         gates, blocks = len(cell.gates), len(cell.recurrent_block_names)
         names = [kept.name for kept in self.kept]
@@ -95,9 +92,7 @@ class TrainingTables:
             sums=len(backward.source.sums),
             parameters=len(cell.parameter_specs),
             states=len(program.states),
-            further=len(further),
-            inputs=len(inputs),
-            tensor_of_input=self._numbers([(i,) for i in inputs]),
+            reads_x=len(program.inputs),
             kept_arrays=len(self.kept),
             output=names.index(forward.output),
             kept=self._numbers([kept[1:] for kept in self.kept]),
@@ -133,8 +128,7 @@ class TrainingTables:
     def _source(self, source: Source, name: str) -> SourceFields:
         """Which memory an array of a kernel is."""
         kind, _, rest = name.partition(":")
-        program = self._forward.program
-        states, arrays = list(program.states), [kept.name for kept in self.kept]
+        states, arrays = list(self._forward.program.states), [kept.name for kept in self.kept]
         if name in arrays:
             return _fields("KEPT", arrays.index(name))
         if kind in ("sizes", "table"):
@@ -146,8 +140,6 @@ class TrainingTables:
             )
             self._memory.append(tensor)
             return _fields("FIXED", 0, tensor.data_ptr())
-        if kind in ("input", "d_input"):
-            return _fields(kind.upper(), program.inputs.index(rest))
         if kind == "initial_state":
             return _fields("INITIAL", states.index(rest))
         if kind in ("d_last", "d_state", "d_initial"):
