@@ -65,6 +65,11 @@ class PenSignals(Signals):
         draw: np.random.Generator,
     ) -> TranscribedSignal:
         changed = self.features.distorted(signal.signal, distortion, amount, draw)
+        if signal.segments and len(changed) != len(signal.signal):
+            raise ValueError(
+                f"--robustness {distortion.name}: the data have labels of single points, which "
+                f"another number of points moves. Leave {distortion.name} out."
+            )
         return signal._replace(signal=changed)
 
     def parse(self, line: str) -> np.ndarray:
