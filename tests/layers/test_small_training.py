@@ -18,6 +18,7 @@ from throughtime.kernels.cpp import chunks
 from throughtime.kernels.cpp.build import missing
 from throughtime.kernels.cpp.training import TrainingPlan
 
+# Without a compiler there are no kernels to test.
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 T, B, I, H = 5, 3, 4, 7
 
