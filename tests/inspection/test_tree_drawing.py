@@ -96,6 +96,7 @@ def test_parents_that_are_none_are_named(tmp_path, parents):
 
 
 @pytest.mark.slow
+# `make test` installs no browser.
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 400)])
 def test_a_browser_shades_what_a_node_attends_to(tmp_path, scheme, width):

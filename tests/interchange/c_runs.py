@@ -17,6 +17,7 @@ def compiler(name="gcc"):
     """The path of a compiler; skips the test if it is missing."""
     path = shutil.which(name)
     if path is None:
+        # A compiler is a program of the system, which pip cannot install.
         pytest.skip(f"{name} is not installed")
     return path
 

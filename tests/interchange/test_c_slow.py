@@ -181,6 +181,7 @@ def test_other_processors_compute_the_same(processor, source, tmp_path):
     command, flags, emulator = PROCESSORS[processor]
     built([source[0]], tmp_path / "there", ["-O2", *flags], command)
     if shutil.which(emulator) is None:
+        # The program of another processor cannot run here without the emulator.
         pytest.skip(f"{emulator} is not installed; the file has been compiled only")
     done = subprocess.run([emulator, tmp_path / "there"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -191,6 +192,7 @@ def test_a_cortex_m4f_computes_the_same(source, tmp_path):
     compiler(cortex_m4.COMMAND)
     program = cortex_m4.program(source[0], tmp_path)
     if shutil.which(cortex_m4.EMULATOR) is None:
+        # The program of a microcontroller cannot run here without the emulator.
         pytest.skip(f"{cortex_m4.EMULATOR} is not installed; the file has been compiled only")
     agrees(cortex_m4.output_of(program), source[1])
 

@@ -6,6 +6,7 @@ import torch
 from throughtime.kernels.cpp.build import missing
 from throughtime.kernels.cpp.fingerprint import Fingerprint
 
+# Without a compiler there are no kernels to test.
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 
 

@@ -12,6 +12,7 @@ from throughtime.models import LanguageModel
 
 from .streams import is_planned, stepped
 
+# Without a compiler there are no kernels to test.
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 
 

@@ -19,6 +19,7 @@ from throughtime.kernels.cpp.build import missing
 
 from .training_steps import B, H, I, T, equals_the_reference, layer_of, sequence, step
 
+# Without a compiler there are no kernels to test.
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 
 

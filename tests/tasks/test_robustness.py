@@ -40,7 +40,7 @@ def test_the_error_rates_stand_against_each_amount(task):
 def test_a_tempo_that_moves_the_labels_of_frames_is_refused(task):
     labelled = TranscribedSignal("a", tone(0.3), (Segment(0, 100, "a"),))
     draw = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="--robustness speed: the data have labels of single fr"):
+    with pytest.raises(ValueError, match="--robustness speed: the data have labels of single st"):
         task.signals.distorted(labelled, DISTORTIONS["speed"], 0.5, draw)
     assert task.signals.distorted(labelled, DISTORTIONS["gap"], 0.5, draw).segments
 
@@ -75,3 +75,29 @@ def test_a_pen_that_would_lose_all_points_but_one_stays_as_it_is():
     draw = np.random.default_rng(0)
     changed = signals.distorted(signal, DISTORTIONS["gap"], 1.0, draw)
     assert np.array_equal(changed.signal, signal.signal)
+
+
+def test_labels_that_are_not_judged_do_not_hinder_a_distortion(task, tmp_path):
+    for split in ("train", "valid"):
+        (tmp_path / f"{split}.seg").write_text("0 1000 a\n")
+        lines = [f"{split}{i}.wav\t{'abc'[i]}\t\t{split}.seg\n" for i in range(3)]
+        (tmp_path / f"{split}.tsv").write_text("".join(lines))
+    options = JudgingTranscripts(robustness="speed")
+    assert task.recordings("valid")[0].segments
+    assert len(task.evaluate(task.model(), "valid", options).curves[0].x) == 9
+    frames = Transcription(TranscriptionConfig(data=str(tmp_path), readout="frames", hidden_size=8))
+    with pytest.raises(ValueError, match="--robustness speed: the data have labels of single st"):
+        frames.evaluate(frames.model(), "valid", options)
+
+
+def test_points_that_are_lost_move_the_labels_of_a_pen():
+    signals = PenSignals(
+        TranscriptionConfig(data="pen-lines"), {"mean": [0.0] * 3, "deviation": [1.0] * 3}
+    )
+    pen = Trajectory.of_strokes([np.cumsum(np.ones((12, 2)), 0)]).array
+    labelled = TranscribedSignal("a", pen, (Segment(0, 12, "a"),))
+    for name in ("rate", "speed", "gap"):
+        with pytest.raises(ValueError, match=f"--robustness {name}: the data have labels of singl"):
+            signals.distorted(labelled, DISTORTIONS[name], 0.5, np.random.default_rng(0))
+    noisy = signals.distorted(labelled, DISTORTIONS["noise"], 10, np.random.default_rng(0))
+    assert len(noisy.signal) == 12

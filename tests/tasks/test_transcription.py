@@ -17,7 +17,11 @@ from throughtime.tasks.error_rates import error_rates
 from throughtime.tasks.run import Run
 from throughtime.tasks.shown import Picture, Table
 from throughtime.tasks.transcription import Transcription
-from throughtime.tasks.transcription_settings import TranscribingOptions, TranscriptionConfig
+from throughtime.tasks.transcription_settings import (
+    JudgingTranscripts,
+    TranscribingOptions,
+    TranscriptionConfig,
+)
 
 from ..data.mirror import needs_files
 from ..data.sounds import as_file, tone
@@ -164,6 +168,16 @@ def test_a_stream_needs_a_model_that_reads_in_one_direction(folder):
     heard = task.heard(task.model(), io.BytesIO(), TranscribingOptions(stream=True), print)
     with pytest.raises(ValueError, match="was trained with --bidirectional true"):
         next(heard)
+
+
+def test_a_file_of_recordings_that_is_missing_or_a_folder_is_named(folder):
+    task = task_of(folder)
+    model = task.model()
+    gone = JudgingTranscripts(data=str(folder / "gone.tsv"))
+    with pytest.raises(FileNotFoundError, match=r"gone.tsv: no such file"):
+        task.evaluate(model, None, gone)
+    with pytest.raises(ValueError, match="expected a file or a pipe, got a folder"):
+        task.evaluate(model, None, JudgingTranscripts(data=str(folder)))
 
 
 def test_what_was_heard_before_a_sound_breaks_off_is_written(folder, tmp_path, capsys, monkeypatch):

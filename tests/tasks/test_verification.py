@@ -16,7 +16,7 @@ from throughtime.tasks.classification_settings import JudgingOptions
 from throughtime.tasks.error_tradeoff import tradeoff
 from throughtime.tasks.run import Run
 from throughtime.tasks.shown import Curves, Drawing
-from throughtime.tasks.verification import Verification, VerificationConfig
+from throughtime.tasks.verification import Verification, VerificationConfig, _distances
 
 from ..data.mirror import needs_files
 from ..data.sounds import as_file, tone
@@ -153,6 +153,28 @@ def test_an_evaluation_uses_the_threshold_of_the_validation(signatures):
     assert any(isinstance(item, Drawing) and item.svg.startswith("<svg") for item in shown)
 
 
+def test_the_error_rate_stands_against_each_amount_of_a_distortion(signatures):
+    torch.manual_seed(0)
+    task = task_of()
+    model = task.model()
+    evaluation = task.evaluate(model, "valid", JudgingOptions(robustness="gap,noise"))
+    gap, noise = evaluation.curves
+    assert (gap.title, noise.title, list(gap.y)) == ("gap", "noise", ["equal_error_rate"])
+    rates = noise.y["equal_error_rate"]
+    assert rates[0] == gap.y["equal_error_rate"][0] == evaluation.figures["equal_error_rate"]
+    assert len(set(rates)) > 2
+    # Each amount has the threshold of its own; that of the model stays.
+    assert float(model.threshold) == pytest.approx(evaluation.figures["threshold"])
+
+
+def test_the_distance_of_equal_vectors_is_not_below_zero():
+    vectors = torch.nn.functional.normalize(torch.randn(2000, 7), dim=1)
+    assert (1 - vectors @ vectors.T).min() < 0
+    distances = _distances(vectors, vectors)
+    assert distances.min() == 0
+    assert torch.allclose(distances, 1 - vectors @ vectors.T, atol=1e-6)
+
+
 def test_a_batch_of_signatures_can_be_learned(signatures):
     torch.manual_seed(0)
     task = task_of(hidden_size=16)
@@ -287,7 +309,7 @@ def test_the_commands_judge_signatures_of_own_files(tmp_path, capsys):
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == len(files)
     threshold = f"{figures['threshold']:.4f}"
-    assert lines[0] == ["0.0000", threshold, "same"] or lines[0][0] == "-0.0000"
+    assert lines[0] == ["0.0000", threshold, "same"]
     for distance, limit, answer in lines:
         assert limit == threshold
         assert (answer == "same") == (float(distance) <= float(limit))
@@ -304,3 +326,10 @@ def test_the_commands_judge_signatures_of_own_files(tmp_path, capsys):
     assert main(["evaluate", str(run.folder), f"--data={data / 'test'}", "--json"]) == 0
     judged = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert judged["equal_error_rate"] == figures["equal_error_rate"]
+    for name, message in (
+        ("gone", "gone: no such file"),
+        ("gone.csv", "gone.csv: no such file"),
+        ("test/test-0", r"test-0: expected a folder of files (.wav, .flac, .csv, .xml"),
+    ):
+        assert main(["evaluate", str(run.folder), f"--data={data / name}"]) == 1
+        assert message in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from throughtime.inspection.metrics import read_metrics
 from throughtime.reading import ReadError
 from throughtime.tasks.char_lm import CharLM, CharLMConfig
 from throughtime.tasks.run import Run
@@ -32,6 +33,20 @@ def written(run, steps, start=0):
         journal.record(step, step / 10, 1.0, "train", {"loss": step / 7})
         journal.show(step, [Text(f"=== text of {step}\n")])
     journal.close()
+
+
+def test_a_column_of_an_earlier_version_stays_beside_the_one_that_replaces_it(run):
+    earlier = Journal(run, ["loss", "recordings_per_second"], 0)
+    for step in (1, 2, 3):
+        earlier.record(step, 0.1, 1.0, "train", {"loss": 0.5, "recordings_per_second": 7.0})
+    earlier.close()
+    later = Journal(run, ["loss", "symbols_per_second"], 2)
+    later.record(3, 0.1, 1.0, "train", {"loss": 0.25, "symbols_per_second": 30.0})
+    later.close()
+    columns, table = read_metrics(run.metrics_file)
+    assert {"recordings_per_second", "symbols_per_second"} <= set(columns)
+    speeds = [(row["recordings_per_second"], row["symbols_per_second"]) for row in table]
+    assert speeds == [("7", ""), ("7", ""), ("", "30")]
 
 
 def test_a_resumed_journal_forgets_what_came_after_the_checkpoint(run):

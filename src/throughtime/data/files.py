@@ -52,8 +52,13 @@ def read_once(path: Path) -> bytes:
     """The whole content of a file or a pipe; a pipe is empty afterwards.
 
     Raises:
-        ValueError: for a device or a socket, which may have no end.
+        FileNotFoundError: if there is no such file.
+        ValueError: for a folder; for a device or a socket, which may have no end.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file.")
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a file or a pipe, got a folder.")
     if not (path.is_file() or path.is_fifo()):
         raise ValueError(
             f"{path}: expected a file or a pipe, got a device or a socket, which may have no end. "

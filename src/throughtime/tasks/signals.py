@@ -110,12 +110,12 @@ class Signals(ABC, Generic[Features]):
         Raises:
             ValueError: if the distortion moves the labels of single steps, and there are any.
         """
-        if signal.segments and distortion.name == "speed":
-            raise ValueError(
-                "--robustness speed: the data have labels of single frames, which another tempo "
-                "moves. Leave speed out."
-            )
         changed = self.features.distorted(signal.signal, distortion, amount, draw)
+        if signal.segments and len(changed) != len(signal.signal):
+            raise ValueError(
+                f"--robustness {distortion.name}: the data have labels of single steps, and a "
+                f"signal of another length moves them. Leave {distortion.name} out."
+            )
         return signal._replace(signal=changed)
 
     def parse(self, line: str) -> np.ndarray:

@@ -349,7 +349,11 @@ class Transcription(BatchTask):
         def distorted(
             distortion: Distortion, amount: float, i: int, draw: np.random.Generator
         ) -> TranscribedSignal:
-            return self.signals.distorted(recordings[i], distortion, amount, draw)
+            one = recordings[i]
+            if not self.readout.needs_segments:
+                # What is not judged may be moved.
+                one = one._replace(segments=())
+            return self.signals.distorted(one, distortion, amount, draw)
 
         def rates_of(changed: Sequence[TranscribedSignal]) -> dict[str, float]:
             return self._judged(model, changed, search)[0]
@@ -468,9 +472,10 @@ class Transcription(BatchTask):
                 f"--stream: the model was trained with --readout {self.readout.name}, which needs "
                 "the whole recording. Train one with --readout ctc, or predict from files."
             )
+        live = self.signals.live(stream, options)
         if self.config.bidirectional:
             raise ValueError(
                 "--stream: the model was trained with --bidirectional true, and reads a sound "
                 "from its end, too. Train one with --bidirectional false, or predict from files."
             )
-        yield from live_transcript(model, self.signals.live(stream, options), self.text_of, say)
+        yield from live_transcript(model, live, self.text_of, say)

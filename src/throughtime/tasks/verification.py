@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.data import RaggedBatches
+from throughtime.data.distortion import Distortion
 from throughtime.data.labelled import Example
 from throughtime.data.labelled.labelled_batches import LabelledBatch
 from throughtime.data.pen import Trajectory, svg_of_pen
@@ -26,6 +27,7 @@ from throughtime.tasks.class_sequences import KINDS, Sequences
 from throughtime.tasks.classification_settings import JudgingOptions, check_kind
 from throughtime.tasks.drawing_options import MOST_DRAWN
 from throughtime.tasks.error_tradeoff import Tradeoff, tradeoff
+from throughtime.tasks.robustness import robustness_curves
 from throughtime.tasks.rows import labelled_batches, outputs_of
 from throughtime.tasks.run_data import COUNTS, check_unchanged, split_of
 from throughtime.tasks.shown import Curves, Drawing, Shown, Table
@@ -221,6 +223,19 @@ class Verification(BatchTask):
             examples, texts = self.examples(where), self.persons.texts[where]
         curve, other = self._tradeoffs(model, examples, texts)
         rate, threshold = curve.equal_error
+
+        def distorted(
+            distortion: Distortion, amount: float, i: int, draw: np.random.Generator
+        ) -> Example:
+            content = self.sequences.distorted(examples[i].content, distortion, amount, draw)
+            return examples[i]._replace(content=content)
+
+        def rate_of(changed: Sequence[Example]) -> dict[str, float]:
+            curve, _ = self._tradeoffs(model, changed, texts)
+            return {"equal_error_rate": curve.equal_error[0]}
+
+        plain = {"equal_error_rate": rate}
+        curves = robustness_curves(o.distortions, distorted, len(examples), rate_of, plain)
         if where == "valid":
             # It is part of the model, so that a trained model needs no data for a decision.
             model.threshold.fill_(threshold)  # pyright: ignore
@@ -232,7 +247,8 @@ class Verification(BatchTask):
             figures["threshold"] = own
             if other is not None:
                 figures["equal_error_rate_other_texts"] = other.equal_error[0]
-        return Evaluation(figures, {"split": where, "examples": len(examples)})
+        about = {"split": where, "examples": len(examples)}
+        return Evaluation(figures, about, curves=curves)
 
     def _tradeoffs(
         self, model: nn.Module, examples: Sequence[Example], texts: Sequence[str]
@@ -249,7 +265,7 @@ class Verification(BatchTask):
         vectors = self._vectors(model, examples).double()
         is_same_person, is_same_text = _pairs(examples, texts)
         first, second = np.triu_indices(len(examples), 1)
-        distances = (1 - vectors @ vectors.T).numpy()[first, second]
+        distances = _distances(vectors, vectors).numpy()[first, second]
         genuine = distances[is_same_person & is_same_text]
         others = distances[~is_same_person & ~is_same_text]
         return (
@@ -318,7 +334,7 @@ class Verification(BatchTask):
                     first, text = vector, "reference"
                     prediction = Prediction([], {"reference": name})
                 else:
-                    distance = float(1 - first @ vector)
+                    distance = float(_distances(first[None], vector[None]))
                     is_same = distance <= threshold
                     text = f"{distance:.4f}\t{threshold:.4f}\t{'same' if is_same else 'different'}"
                     record = {"distance": distance, "threshold": threshold, "is_same": is_same}
@@ -334,6 +350,11 @@ class Verification(BatchTask):
         if path is not None:
             svg = _drawing(drawn).svg
             written_whole(path, lambda partial: partial.write_text(svg, encoding="utf-8"))
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """1 - a_n · b_m of unit vectors (N, D) and (M, D); not below 0, where rounding could put it."""
+    return (1 - a @ b.T).clamp_min(0)
 
 
 def _drawing(drawn: Sequence[tuple[Any, str]]) -> Drawing:

@@ -96,6 +96,15 @@ def test_a_high_rate_and_many_channels_are_read():
     assert np.abs(samples - expected)[200:-200].max() < 0.06
 
 
+@pytest.mark.parametrize("rate", [0, 1, 2**31 - 1])
+def test_a_header_of_an_impossible_rate_is_refused(rate):
+    content = bytearray(as_file(tone()))
+    content[24:28] = rate.to_bytes(4, "little")
+    message = f"standard input: expected 1,000 to 768,000 samples per second, got {rate:,}"
+    with pytest.raises(ValueError, match=message):
+        heard(bytes(content))
+
+
 @pytest.mark.parametrize(
     ("content", "raw_rate", "message"),
     [

@@ -101,6 +101,7 @@ def test_the_program_itself_plays_the_notes():
     if os.environ.get("THROUGHTIME_SOUND_FONT"):
         fonts.insert(0, Path(os.environ["THROUGHTIME_SOUND_FONT"]))
     if shutil.which("fluidsynth") is None or not fonts:
+        # A sound font is too large for the repository; the other tests use a program of their own.
         pytest.skip("the program fluidsynth and a sound font are needed")
     sound = played_by_fluidsynth(midi_bytes(NOTES), str(fonts[0]))
     found = measures(sound)

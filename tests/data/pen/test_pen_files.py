@@ -256,6 +256,12 @@ def test_csv_has_its_columns_in_any_order(tmp_path):
         ("a.csv", "x,y,pen_up\n1,2,0\n1,2\n", "a.csv, line 3: expected 3 columns, got 2"),
         ("a.csv", "x,y,pen_up\n1,2,0\n1,b,1\n", "a.csv, line 3: expected numbers"),
         ("a.csv", "x,y,pen_up\n1,2,0\n1,nan,1\n", "a.csv: point 2 .* finite numbers"),
+        (
+            "a.csv",
+            'x,y,pen_up\n"1,2,0\n' + "1,2,1\n" * 30_000,
+            "a.csv, line .*: not CSV: field lar",
+        ),
+        ("a.csv", "x" * 200_000, "a.csv, line 1: not CSV: field larger"),
         ("a.txt", "1 2", "a.txt: expected a file of a pen, which ends with .csv, .xml"),
         ("a.dat", UNIPEN.replace("WORD 0-2", "CHARACTER 0-2"), "expected one segment, got 3"),
     ],

@@ -64,6 +64,22 @@ def test_malformed_segments_are_refused(folder, content, message):
         read_transcribed(folder / "all.tsv", "audio", 8000)
 
 
+def test_segments_in_other_units_are_told(folder, caplog):
+    lines = [f"{i}.wav\ta b\t\t{i}.seg\n" for i in range(3)] + ["3.wav\tb\n"]
+    (folder / "all.tsv").write_text("".join(lines))
+    for i, ends in enumerate([(300, 800), (37, 100), (37, 100)]):
+        (folder / f"{i}.seg").write_text(f"0 {ends[0]} a\n{ends[0]} {ends[1]} b\n")
+    read_transcribed(folder / "all.tsv", "audio", 8000)
+    assert "all.tsv: the segments of 2 of 3 recordings end before a quarter" in caplog.text
+    caplog.clear()
+    (folder / "1.seg").write_text("0 100 a\n100 200 b\n")
+    read_transcribed(folder / "all.tsv", "audio", 8000)
+    assert not caplog.text
+    (folder / "1.seg").write_text("0.0125 0.1 a\n")
+    with pytest.raises(ValueError, match=r"whole numbers and a symbol.*The numbers count samples"):
+        read_transcribed(folder / "all.tsv", "audio", 8000)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from throughtime.data.audio.recordings import LEAST_RATE, MOST_RATE
 from throughtime.data.subwords import MissingLibraryError
 
 __all__ = ["RAW_FORMATS", "live_samples"]
@@ -150,6 +151,11 @@ def _header(source: _Bytes) -> tuple[int, int, int, int, int | None]:
         raise ValueError(
             f"standard input: expected a WAV file with samples of 8 to 32 bits, floating-point "
             f"numbers, mu-law or A-law, got {_named(layout)}. Convert it first."
+        )
+    if not LEAST_RATE <= layout[3] <= MOST_RATE:
+        raise ValueError(
+            f"standard input: expected {LEAST_RATE:,} to {MOST_RATE:,} samples per second, got "
+            f"{layout[3]:,}."
         )
     # A program that writes to a pipe does not know the size when it writes the header.
     return *layout, None if size in (0, 0xFFFFFFFF, 0x7FFFFFFF) else size

@@ -14,12 +14,13 @@ import numpy as np
 from throughtime.data.files import read_once
 from throughtime.data.subwords import MissingLibraryError
 
-__all__ = ["SOUND_SUFFIXES", "Recording", "read_recording", "resampled"]
+__all__ = ["LEAST_RATE", "MOST_RATE", "SOUND_SUFFIXES", "Recording", "read_recording", "resampled"]
 
 SOUND_SUFFIXES = (".wav", ".flac")
 """The endings of the sound files that a folder is searched for."""
 
-_LEAST_RATE, _MOST_RATE = 1000, 768_000
+LEAST_RATE, MOST_RATE = 1000, 768_000
+"""The numbers of samples per second that are read."""
 _SPHERE_SIZES = (b"sample_count", b"sample_n_bytes", b"channel_count")
 _MOST_SPHERE_HEADER = 65_536
 _UNKNOWN_SIZES = (0xFFFFFFFF, 0x7FFFFFFF)
@@ -78,9 +79,9 @@ def read_recording(file: Path | bytes, name: str = "") -> Recording:
         raise _ends_early(where, f"{expected:,} samples", f"{N:,}")
     if not N:
         raise ValueError(f"{where}: expected a sound, got a file with no samples. Leave it out.")
-    if not _LEAST_RATE <= rate <= _MOST_RATE:
+    if not LEAST_RATE <= rate <= MOST_RATE:
         raise ValueError(
-            f"{where}: expected {_LEAST_RATE:,} to {_MOST_RATE:,} samples per second, got {rate:,}."
+            f"{where}: expected {LEAST_RATE:,} to {MOST_RATE:,} samples per second, got {rate:,}."
         )
     is_wrong = ~np.isfinite(samples)
     if is_wrong.any():

@@ -78,6 +78,11 @@ def read_class_folders(
         if path.is_dir() and not path.name.startswith((".", "_"))
         for kind in _kinds(path)
     }
+    if not kinds:
+        endings = ", ".join(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+        raise ValueError(
+            f"{folder}: expected a folder of files ({endings}) for each class, got none."
+        )
     if len(kinds) > 1:
         named = " and ".join(f"{kind} in {path}" for kind, path in kinds.items())
         raise ValueError(f"{folder}: expected sounds or ways of a pen, got both: {named}.")

@@ -123,6 +123,8 @@ def read_own(
 
 def read_labelled(path: Path, encoding: str = "utf-8") -> tuple[str, list[Example]]:
     """The kind ("text" or "series") and the examples of one file, in their order."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file.")
     if path.suffix not in _SUFFIXES:
         raise ValueError(
             f"{path}: expected a file that ends with {', '.join(_SUFFIXES)}, got "

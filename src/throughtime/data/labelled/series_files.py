@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import struct
 
 import numpy as np
 
+from throughtime.data.csv_rows import csv_rows
 from throughtime.data.labelled.example import Example
 
 __all__ = ["NotSeries", "csv_series", "idx_images", "missing_place", "ts_series"]
@@ -94,8 +93,8 @@ def csv_series(text: str, where: str) -> list[Example]:
     Raises:
         NotSeries: for a malformed row, with its line, what was expected and what was found.
     """
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = next(rows, [])
+    rows = csv_rows(text, where)
+    _, header = next(rows, ("", []))
     if not {"series", "label"} < set(header):
         raise NotSeries(
             f"{where}, line 1: expected a header with the columns series and label and a column "
@@ -106,10 +105,7 @@ def csv_series(text: str, where: str) -> list[Example]:
     steps: dict[str, list[list[float]]] = {}
     labels: dict[str, str] = {}
     last = None
-    for row in rows:
-        place = f"{where}, line {rows.line_num}"
-        if not row:
-            continue
+    for place, row in rows:
         if len(row) != len(header):
             raise NotSeries(f"{place}: expected {len(header)} columns, got {len(row)}.")
         name, label = row[at_series], row[at_label]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Iterator
 
+from throughtime.data.csv_rows import csv_rows
 from throughtime.data.labelled.example import Example
 
 __all__ = ["csv_texts", "phrases", "tsv_texts", "with_label_first"]
@@ -39,8 +38,8 @@ def csv_texts(text: str, where: str) -> list[Example]:
     Raises:
         ValueError: for a header without these columns, and a row of another number of columns.
     """
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = [name.strip().lower() for name in next(rows, [])]
+    rows = csv_rows(text, where)
+    header = [name.strip().lower() for name in next(rows, ("", []))[1]]
     if not {"label", "text"} <= set(header):
         raise ValueError(
             f"{where}, line 1: expected a header with the columns label and text, got "
@@ -48,19 +47,13 @@ def csv_texts(text: str, where: str) -> list[Example]:
         )
     at_label, at_text = header.index("label"), header.index("text")
     examples = []
-    try:
-        for row in rows:
-            place = f"{where}, line {rows.line_num}"
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise ValueError(f"{place}: expected {len(header)} columns, got {len(row)}.")
-            if not row[at_label].strip() or not row[at_text].strip():
-                raise ValueError(f"{place}: expected a label and a text, got an empty cell.")
-            content = " ".join(row[at_text].split())
-            examples.append(Example(row[at_label].strip(), content))
-    except csv.Error as error:
-        raise ValueError(f"{where}, line {rows.line_num}: not CSV: {error}.") from error
+    for place, row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"{place}: expected {len(header)} columns, got {len(row)}.")
+        if not row[at_label].strip() or not row[at_text].strip():
+            raise ValueError(f"{place}: expected a label and a text, got an empty cell.")
+        content = " ".join(row[at_text].split())
+        examples.append(Example(row[at_label].strip(), content))
     return examples
 
 

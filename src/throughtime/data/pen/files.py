@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
 
+from throughtime.data.csv_rows import csv_rows
 from throughtime.data.files import read_once
 from throughtime.data.line_ends import with_line_feeds
 from throughtime.data.pen.iam import read_iam_strokes
@@ -57,16 +56,16 @@ def _csv_trajectory(path: Path) -> Trajectory:
     text = with_line_feeds(decoded(read_once(path), "utf-8", path))
     if not text.strip():
         raise ValueError(f"{path}: expected the points of a pen, got an empty file.")
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = [name.strip() for name in next(rows)]
+    rows = csv_rows(text, str(path))
+    place, names = next(rows)
+    header = [name.strip() for name in names]
     if sorted(header) not in (sorted(_COLUMNS), sorted([*_COLUMNS, "time"])):
         raise ValueError(
-            f"{path}, line 1: expected the columns {', '.join(_COLUMNS)} and perhaps time, got "
+            f"{place}: expected the columns {', '.join(_COLUMNS)} and perhaps time, got "
             f"{', '.join(header)[:80]!r}."
         )
     points = []
-    for row in rows:
-        where = f"{path}, line {rows.line_num}"
+    for where, row in rows:
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(header):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from throughtime.data.transcribed.signals import Transcribed, TranscribedSignal
 from throughtime.data.transcribed.timit import is_timit, read_timit
 
 __all__ = ["CORPORA", "Corpus", "load_transcribed", "read_transcribed"]
+
+_log = logging.getLogger(__name__)
 
 
 class Corpus(NamedTuple):
@@ -191,7 +194,22 @@ def _read(file: Path, encoding: str) -> list[_Read]:
         signals.append(_Read(transcribed, kind, rate, paths[0]))
     if not signals:
         raise ValueError(f"{file}: expected recordings and transcripts, got an empty file.")
+    _warn_of_early_ends(file, [one.transcribed for one in signals if one.transcribed.segments])
     return signals
+
+
+def _warn_of_early_ends(file: Path, signals: Sequence[TranscribedSignal]) -> None:
+    """Warns if the segments of most signals end so early that they may be counted in other units.
+
+    Places in milliseconds or frames are whole numbers, too, and smaller than those in samples.
+    """
+    num_early = sum(4 * one.segments[-1].end < len(one.signal) for one in signals)
+    if 2 * num_early > len(signals):
+        _log.warning(
+            "%s: the segments of %d of %d recordings end before a quarter of the recording. Their "
+            "places should be counted in samples (of a pen, in points).",
+            *(file, num_early, len(signals)),
+        )
 
 
 def _signal_of(path: Path) -> tuple[str, np.ndarray, int | None]:

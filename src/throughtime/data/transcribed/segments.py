@@ -38,7 +38,8 @@ def read_segments(
         is_whole = [column.isascii() and column.isdigit() for column in columns[:2]]
         if len(columns) < 3 or not all(is_whole):
             raise ValueError(
-                f"{where}: expected two whole numbers and a symbol, got {line[:60]!r}."
+                f"{where}: expected two whole numbers and a symbol, got {line[:60]!r}. The numbers "
+                "count samples (of a pen, points) from 0."
             )
         begin, end = int(columns[0]), int(columns[1])
         if not before <= begin < end:
