@@ -146,6 +146,7 @@ def test_a_training_that_fails_is_told_and_the_others_go_on(folder, capfd):
         ("figures: [right_to, accuracy]", "figures: {test: [accuracy]}", "split: the figures are"),
         ("published: {right_to: 9}", "published: {right_too: 9}", 'did you mean "right_to"'),
         ("runs:", "runs: 3\nother:", "expected no entry .other."),
+        ("runs:", "evaluate: {robustness: gap}\nruns:", "evaluate: a <GRU>: .*robustness"),
     ],
 )
 def test_a_table_with_a_fault_is_refused_with_its_place(folder, capsys, before, after, message):
@@ -175,3 +176,27 @@ def test_mean_deviation_best_and_published_stand_beside_each_other(tmp_path):
     page = (tmp_path / "t.html").read_text()
     assert "2 ± 1.414" in page
     assert "<td>LSTM</td><td>1</td><td>3</td>" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("robustnes: gap", "evaluate: speech: expected no entry.*robustnes"),
+        ("robustness: 3", "evaluate: speech.robustness: expected"),
+        ("robustness: gaps", 'evaluate: speech: --robustness: .*did you mean "gap"'),
+        ("beam_width: 3", "evaluate: speech: expected no entry.*beam_width"),
+        ("split: valid", "evaluate: speech: expected no entry.*split"),
+    ],
+)
+def test_options_of_the_evaluation_are_checked_before_the_trainings(
+    folder, capsys, options, message
+):
+    (folder / "recipes" / "classification").mkdir()
+    (folder / "recipes" / "classification" / "small.yaml").write_text("task: classification\n")
+    path = folder / "recipes" / "tables" / "counting.yaml"
+    row = "speech: {recipe: classification/small}"
+    path.write_text(f"about: {{}}\nover: {{seed: [1]}}\nfigures: [accuracy]\nruns:\n  {row}\n"
+                    f"evaluate: {{{options}}}\n")  # fmt: skip
+    assert main(["table", "counting"]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not (folder / "runs").exists()
