@@ -19,7 +19,7 @@ from throughtime.models.encoder_decoder import EncoderDecoder
 from throughtime.models.encoder_tree_decoder import EncoderTreeDecoder
 from throughtime.models.search import greedy_search
 from throughtime.models.tagger import Tagger
-from throughtime.models.transcriber import Transcriber
+from throughtime.models.transcriber import SignalEncoder, Transcriber
 from throughtime.models.tree_search import tree_search
 from throughtime.models.writer import Writer
 
@@ -220,6 +220,12 @@ def test_an_encoder_of_your_own_is_refused(tmp_path):
     model = EncoderDecoder(None, 8, hidden_size=6, encoder=Mine())
     with pytest.raises(ValueError, match="the encoder is a Mine of your own"):
         save_onnx(model, tmp_path / "a.onnx")
+
+
+def test_an_encoder_of_signals_is_refused(tmp_path):
+    encoder = SignalEncoder(5, hidden_size=6)
+    with pytest.raises(ValueError, match="SignalEncoder, which reads the features of a signal"):
+        save_onnx(EncoderDecoder(None, 8, hidden_size=6, encoder=encoder), tmp_path / "a.onnx")
 
 
 def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, monkeypatch):
