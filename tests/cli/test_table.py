@@ -10,7 +10,9 @@ import time
 import pytest
 
 from throughtime.cli.main import main
+from throughtime.cli.table import read_table, trainings_of
 from throughtime.inspection.table import Row, in_lines, write_table
+from throughtime.inspection.table_curves import curves_html
 from throughtime.tasks.task import Figure
 
 RECIPE = """
@@ -146,6 +148,7 @@ def test_a_training_that_fails_is_told_and_the_others_go_on(folder, capfd):
         ("figures: [right_to, accuracy]", "figures: {test: [accuracy]}", "split: the figures are"),
         ("published: {right_to: 9}", "published: {right_too: 9}", 'did you mean "right_to"'),
         ("runs:", "runs: 3\nother:", "expected no entry .other."),
+        ("runs:", "evaluate: {robustness: gap}\nruns:", "evaluate: a <GRU>: .*robustness"),
     ],
 )
 def test_a_table_with_a_fault_is_refused_with_its_place(folder, capsys, before, after, message):
@@ -175,3 +178,71 @@ def test_mean_deviation_best_and_published_stand_beside_each_other(tmp_path):
     page = (tmp_path / "t.html").read_text()
     assert "2 ± 1.414" in page
     assert "<td>LSTM</td><td>1</td><td>3</td>" in page
+
+
+def test_curves_of_a_row_are_the_mean_of_its_trainings(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "throughtime.inspection.table_curves.curves_svg",
+        lambda entry: drawn.append(entry) or "<svg>",
+    )
+    about = {"x": ["none", "1"], "x_name": "amount", "y_name": ""}
+    values = [[0.0, 0.3], [0.0, 0.3], [0.6, 0.9]]
+    gap = [{**about, "title": "gap", "y": {"error_rate": y, "loss": [1, 1]}} for y in values]
+    rows = [Row("LSTM", {}, curves={"gap": gap}), Row("GRU", {}, curves={"gap": gap[2:]})]
+    html = "".join(curves_html([*rows, Row("failed", {})], ["error_rate"]))
+    (entry,) = drawn
+    assert entry == {**about, "y": entry["y"], "y_name": "error rate"}
+    assert entry["y"] == {"LSTM": pytest.approx([0.2, 0.5]), "GRU": [0.6, 0.9]}
+    assert "gap: error rate, mean of the trainings" in html
+    assert curves_html([Row("failed", {})], ["error_rate"]) == []
+
+
+def test_a_changed_evaluation_is_noticed_like_a_changed_recipe(folder):
+    (folder / "recipes" / "classification").mkdir()
+    recipe = folder / "recipes" / "classification" / "small.yaml"
+    recipe.write_text("about: {ours: 1}\ntask: classification\n")
+    path = folder / "recipes" / "tables" / "counting.yaml"
+    text = "about: {}\nover: {seed: [1]}\nfigures: [accuracy]\n"
+    text += "runs: {a: {recipe: classification/small}}\n"
+
+    def training(more):
+        path.write_text(text + more)
+        (one,) = trainings_of(path, read_table(path), folder / "runs")
+        return one
+
+    one = training("evaluate: {robustness: gap}\n")
+    one.folder.mkdir(parents=True)
+    content = {"identity": one.identity, "figures": {"accuracy": 0.5}}
+    one.result_file.write_text(json.dumps(content))
+    # What a recipe tells about itself has no influence.
+    recipe.write_text("about: {ours: 2}\ntask: classification\n")
+    assert training("evaluate: {robustness: gap}\n").result() == {"accuracy": 0.5}
+    assert one.evaluate_command(None)[-2:] == ["--robustness", "gap"]
+    for changed in ("evaluate: {robustness: noise}\n", "", "split: test\n"):
+        with pytest.raises(ValueError, match="has changed since this run was trained"):
+            training(changed).result()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("robustnes: gap", "evaluate: speech: expected no entry.*robustnes"),
+        ("robustness: 3", "evaluate: speech.robustness: expected"),
+        ("robustness: gaps", 'evaluate: speech: --robustness: .*did you mean "gap"'),
+        ("beam_width: 3", "evaluate: speech: expected no entry.*beam_width"),
+        ("split: valid", "evaluate: speech: expected no entry.*split"),
+    ],
+)
+def test_options_of_the_evaluation_are_checked_before_the_trainings(
+    folder, capsys, options, message
+):
+    (folder / "recipes" / "classification").mkdir()
+    (folder / "recipes" / "classification" / "small.yaml").write_text("task: classification\n")
+    path = folder / "recipes" / "tables" / "counting.yaml"
+    row = "speech: {recipe: classification/small}"
+    path.write_text(f"about: {{}}\nover: {{seed: [1]}}\nfigures: [accuracy]\nruns:\n  {row}\n"
+                    f"evaluate: {{{options}}}\n")  # fmt: skip
+    assert main(["table", "counting"]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not (folder / "runs").exists()

@@ -10,9 +10,11 @@ from throughtime.models.encoder_tree_decoder import EncoderTreeDecoder
 from throughtime.models.frame_model import FrameModel
 from throughtime.models.language_model import LanguageModel
 from throughtime.models.one_network import OneNetwork
+from throughtime.models.performer_model import PerformerModel
 from throughtime.models.stepwise import StepwiseNetwork, WindowNetwork
 from throughtime.models.tagger import Tagger
 from throughtime.models.transcriber import Transcriber
+from throughtime.models.verifier import Verifier
 
 
 def tagger(**options):
@@ -34,6 +36,7 @@ MODELS = {
     "cloze": lambda: Cloze(9, hidden_size=6, embedding_size=5, bidirectional=False, tied=True),
     "network": lambda: OneNetwork(9, 8, hidden_size=6),
     "frames": lambda: FrameModel(7, hidden_size=6),
+    "performers": lambda: PerformerModel([3, 4], coding="product", hidden_size=6),
     "joined": lambda: Transcriber(5, 4, hidden_size=6, stack=2),
 }
 
@@ -55,6 +58,10 @@ WHOLE = {
             4, input_size=3, hidden_size=6, network="window", window=3, pooling="mean"
         ),
         "network=window reads the steps of a window",
+    ),
+    "a person": (
+        lambda: Verifier(3, vector_size=5, input_size=3, hidden_size=6),
+        "Verifier: its vector has the length one only after the last step",
     ),
     "crf": (lambda: tagger(output="crf"), "output=crf chooses the labels of all words together"),
     "letters": (
@@ -98,6 +105,10 @@ REFUSED = {
         'unknown class of module "Mine"',
     ),
     "a matrix for a state": (lambda: tt.MatrixLSTM(3, 4), 'unknown class of module "MatrixLSTM"'),
+    "several integers": (
+        lambda: PerformerModel([3, 4], coding="any-order", hidden_size=6),
+        "PerformerModel: coding=any-order reads and writes several integers in a step",
+    ),
     "keys one by one": (
         lambda: FrameModel(7, hidden_size=6, head="nade"),
         "FrameModel: head=nade draws the keys of a frame one after the other",

@@ -15,6 +15,7 @@ from throughtime.models.cloze import Cloze
 from throughtime.models.frame_model import FrameModel
 from throughtime.models.language_model import LanguageModel
 from throughtime.models.one_network import OneNetwork
+from throughtime.models.performer_model import PerformerModel
 from throughtime.models.stepwise import StepwiseNetwork
 from throughtime.models.tagger import Tagger
 from throughtime.models.transcriber import Transcriber
@@ -162,6 +163,9 @@ def expected(module, x):
             rows = [module.step(torch.tensor([1]), module.encode(x[None, :t]).state, None)[0]
                     for t in range(1, len(x))]  # fmt: skip
             return torch.cat(rows), []
+        if isinstance(module, PerformerModel):
+            h, _ = module(module.coding.radix.decode(x)[None])
+            return module.coding.scores(h)[0], []
         if isinstance(module, FrameModel):
             return module.head.scores(module(x[None])[0])[0], []
         if isinstance(module, Transcriber):
@@ -177,6 +181,8 @@ def input_of(module):
         # A sentence of a Cloze begins with its begin token.
         tokens[0] = module.bos if isinstance(module, Cloze) else tokens[0]
         return tokens
+    if isinstance(module, PerformerModel):
+        return torch.randint(module.coding.radix.num_symbols, (T,))
     if isinstance(module, Transcriber):
         return torch.randn(T, module.blocks[0].input_size, dtype=torch.float64)
     if getattr(module, "has_gaps", False):

@@ -1,13 +1,19 @@
 """--robustness: the figures of transcribed sounds and pens against the amount of a distortion."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from throughtime.cli.main import main
 from throughtime.data.distortion import DISTORTIONS
 from throughtime.data.pen import Trajectory
 from throughtime.data.transcribed import Segment, TranscribedSignal
+from throughtime.inspection.report import write_report
+from throughtime.reading import ReadError
 from throughtime.tasks.pen_signals import PenSignals
+from throughtime.tasks.run import Run
 from throughtime.tasks.transcription import Transcription
 from throughtime.tasks.transcription_settings import JudgingTranscripts, TranscriptionConfig
 
@@ -101,3 +107,33 @@ def test_points_that_are_lost_move_the_labels_of_a_pen():
             signals.distorted(labelled, DISTORTIONS[name], 0.5, np.random.default_rng(0))
     noisy = signals.distorted(labelled, DISTORTIONS["noise"], 10, np.random.default_rng(0))
     assert len(noisy.signal) == 12
+
+
+def test_the_curves_stand_in_the_report_or_a_warning_says_why_not(task, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ["transcription", "--data", task.config.data, "--hidden_size", "4", "--epochs", "1"]
+    assert main(["train", *words, "--num_filters", "20", "--run", str(run)]) == 0
+    evaluate = ["evaluate", str(run), "--robustness", "gap", "--json"]
+    capsys.readouterr()
+    assert main(evaluate) == 0
+    out, err = capsys.readouterr()
+    (curves,) = json.loads(out)["curves"]
+    assert curves["title"] == "gap"
+    assert "Warning" not in err
+    report, kept = (run / "report.html").read_text(), run / "evaluated.json"
+    assert "<h2>Evaluated</h2>" in report
+    content = json.loads(kept.read_text())
+    assert content["curves"] == [curves]
+
+    content["curves"][0]["x"].pop()
+    kept.write_text(json.dumps(content))
+    with pytest.raises(ReadError, match=r"evaluated\.json: curves\[0\]: expected 6 values"):
+        write_report(Run(run))
+    # A folder in the place of the file cannot be replaced.
+    kept.unlink()
+    kept.mkdir()
+    assert main(evaluate) == 0
+    again, err = capsys.readouterr()
+    assert json.loads(again) == json.loads(out)
+    assert f"Warning: the curves are not in the report of {run}" in err
+    assert (run / "report.html").read_text() == report

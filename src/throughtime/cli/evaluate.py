@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +17,7 @@ from throughtime.cli.parser import Parser
 from throughtime.inspection.report import write_report
 from throughtime.inspection.shown_files import write_evaluated
 from throughtime.reading import path_of
-from throughtime.tasks.run import written_whole
+from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.shown import as_text, table_of
 from throughtime.tasks.task import Evaluation, Figure, NoOptions, Task
 from throughtime.tasks.uses import Predicts
@@ -69,11 +70,21 @@ def main(argv: Sequence[str]) -> int:
         written_whole(
             outputs, lambda path: path.write_text(text, encoding="utf-8", errors="backslashreplace")
         )
+    print(_in_json(evaluation) if args["json"] else _in_lines(evaluation, task.figures))
     if evaluation.curves:
+        _keep_curves(run, evaluation)
+    return 0
+
+
+def _keep_curves(run: Run, evaluation: Evaluation) -> None:
+    """Shows the curves of an evaluation in the report, or warns if the run cannot be written."""
+    try:
         write_evaluated(run, evaluation)
         write_report(run)
-    print(_in_json(evaluation) if args["json"] else _in_lines(evaluation, task.figures))
-    return 0
+    except (OSError, ValueError) as error:
+        print(
+            f"Warning: the curves are not in the report of {run.folder}: {error}", file=sys.stderr
+        )
 
 
 def _evaluated(task: Task, model: nn.Module, split: str | None, options: Any) -> Evaluation:

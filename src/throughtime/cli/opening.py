@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from throughtime.cli.parser import Parser
+from throughtime.reading import Entries, kinds_of, typed
 from throughtime.tasks.run import Run
 from throughtime.tasks.task import Task
 
-__all__ = ["open_run", "options_of"]
+__all__ = ["check_options", "open_run", "options_of"]
 
 
 def open_run(
@@ -61,3 +62,18 @@ def options_of(parser: Parser, kind: type, args: Mapping[str, Any]) -> Any:
         return kind(**{name: args[name] for name in names})
     except ValueError as error:
         parser.error(str(error))
+
+
+def check_options(where: str, kind: type, values: Mapping[str, Any]) -> None:
+    """Raises a ValueError if values are no options of a task.
+
+    Args:
+        where: what names the values, with which the message begins.
+        kind: the dataclass of the options.
+        values: the values by name.
+    """
+    options = typed(where, values, Entries({}, kinds_of(kind)))
+    try:
+        kind(**options)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -18,6 +18,7 @@ from typing import Any
 
 from throughtime import tasks
 from throughtime.checks import nearest, unknown
+from throughtime.cli.opening import check_options
 from throughtime.cli.parser import Parser
 from throughtime.cli.table_search import SEARCH, check_search, drawn_settings
 from throughtime.inspection.metrics import read_metrics
@@ -350,14 +351,16 @@ def trainings_of(path: Path, table: Mapping[str, Any], folder: Path) -> list[_Tr
         folder: where the runs lie.
 
     Raises:
-        ValueError: for a recipe or a task that does not exist.
+        ValueError: for a recipe or a task that does not exist, and for options that the evaluation
+            of the task of a row does not have.
     """
     trainings = []
     for number, (row, entry) in enumerate(table["runs"].items(), 1):
         recipe = path.parent.parent / f"{entry['recipe']}.yaml"
         if not recipe.is_file():
             raise ValueError(f"{path}: runs: {row}: recipe: there is no file {recipe}.")
-        tasks.get(recipe.parent.name)
+        kind = tasks.get(recipe.parent.name).EvaluationOptions
+        check_options(f"{path}: evaluate: {row}", kind, table.get("evaluate", {}))
         for name, settings in _repeated(table, row):
             trainings.append(
                 _Training(

@@ -20,7 +20,17 @@ from typing import Any
 import numpy as np
 
 from throughtime.inspection.charts import svg_of
-from throughtime.reading import Each, Entries, Whole, json_of, json_value, shown, text_of, typed
+from throughtime.reading import (
+    Each,
+    Entries,
+    ReadError,
+    Whole,
+    json_of,
+    json_value,
+    shown,
+    text_of,
+    typed,
+)
 from throughtime.tasks.run import Run, written_whole
 from throughtime.tasks.shown import Curves, Drawing, Picture, Score, Shown, Sound, Table, Text
 from throughtime.tasks.task import Evaluation
@@ -127,7 +137,8 @@ def evaluated_html(run: Run) -> list[str]:
         f"{name.replace('_', ' ')}: {value}" for name, value in content["about"].items()
     )
     parts = ["<h2>Evaluated</h2>", f"<p>{html.escape(about)}</p>"]
-    for entry in content["curves"]:
+    for number, entry in enumerate(content["curves"]):
+        _check_points(f"{where}: curves[{number}]", entry)
         caption = f"<figcaption>{html.escape(entry['title'])}</figcaption>"
         parts.append(f"<figure>{caption}{curves_svg(entry)}</figure>")
     return parts
@@ -205,8 +216,22 @@ def _entries(run: Run) -> list[dict[str, Any]]:
         where = f"{_index(run)}, line {number}"
         value = json_value(where, line)
         kind = typed(where, value, Entries({"kind": _kind}, others=Any))["kind"]
-        entries.append(typed(where, value, _KINDS[kind]))
+        entry = typed(where, value, _KINDS[kind])
+        if kind == "Curves":
+            _check_points(where, entry)
+        entries.append(entry)
     return entries
+
+
+def _check_points(where: str, entry: Mapping[str, Any]) -> None:
+    """Raises a ReadError for a curve that has not one value for each point."""
+    for name, y in entry["y"].items():
+        if len(y) != len(entry["x"]):
+            raise ReadError(
+                where,
+                f"expected {len(entry['x'])} values in the curve {shown(name)}, one for each "
+                f"point, got {len(y)}.",
+            )
 
 
 def _kind(value: object) -> str:

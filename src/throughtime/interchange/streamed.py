@@ -25,6 +25,7 @@ from throughtime.models.language_model import LanguageModel
 from throughtime.models.marked import GappedRecurrent, MarkedGRUD
 from throughtime.models.one_network import OneNetwork
 from throughtime.models.performer_model import PerformerModel
+from throughtime.models.step_codings import STEP_CODINGS, ProductCoding
 from throughtime.models.stepwise import StepwiseNetwork, WindowNetwork
 from throughtime.models.tagger import Tagger
 from throughtime.models.transcriber import Transcriber
@@ -253,6 +254,23 @@ def _transcriber(model: Transcriber) -> Streamed | str:
     return Streamed(block, head=model.output, writes=f"the score of each symbol{side}")
 
 
+def _performer_model(model: PerformerModel) -> Streamed | str:
+    coding = model.coding
+    if not isinstance(coding, ProductCoding):
+        name = next(name for name, kind in STEP_CODINGS.items() if type(coding) is kind)
+        return (
+            f"PerformerModel: coding={name} reads and writes several integers in a step, but a "
+            f"program that runs step by step reads one token and writes its scores. Train with "
+            f"coding=product."
+        )
+    sizes = " x ".join(map(str, coding.sizes))
+    writes = (
+        f"the score of each symbol as the next step. A symbol stands for one combination of the "
+        f"performers' {sizes} values, and those of the last performer change fastest"
+    )
+    return Streamed(model.recurrent, coding.embedding, coding.scores, writes=writes)
+
+
 _PARTS: dict[type[nn.Module], Callable[[Any], Streamed | str]] = {
     **dict.fromkeys((Recurrent, RNN, LSTM, GRU), Streamed),
     LanguageModel: _language_model,
@@ -262,6 +280,7 @@ _PARTS: dict[type[nn.Module], Callable[[Any], Streamed | str]] = {
     Cloze: _cloze,
     OneNetwork: _one_network,
     FrameModel: _frame_model,
+    PerformerModel: _performer_model,
     Transcriber: _transcriber,
 }
 
@@ -272,9 +291,8 @@ _WHOLE: dict[type[nn.Module], str] = {
     "an encoder and a decoder.",
     EncoderTreeDecoder: "it reads a whole source before it writes, and a tree has no order of "
     "steps with one state; a program that runs step by step has one state of a fixed size.",
-    PerformerModel: "it draws the performers of a step one after the other, or as one symbol for "
-    "all of them, which is more than layers with a linear output. Use `throughtime generate`.",
-    Verifier: "it compares the vectors of two whole sequences. Use `throughtime predict`.",
+    Verifier: "its vector has the length one only after the last step, and is compared with the "
+    "vector of another sequence. --to onnx writes a file that reads whole sequences.",
     WindowNetwork: "it has no recurrent layer: it reads the steps of a window, and has no state. "
     "Train with network=recurrent.",
 }
@@ -285,8 +303,9 @@ def outputs_of(module: nn.Module, steps: Tensor) -> Tensor:
 
     Args:
         module: one of the classes that have parts.
-        steps: tokens (B, T), or features in the layout of the module. A Transcriber reads the
-            features of the steps that it joins side by side.
+        steps: tokens (B, T), of a PerformerModel the symbols of its coding; or features in the
+            layout of the module. A Transcriber reads the features of the steps that it joins side
+            by side.
 
     Returns:
         The outputs of all steps in the layout of the module; of a classifier (B, K).
@@ -300,6 +319,10 @@ def outputs_of(module: nn.Module, steps: Tensor) -> Tensor:
         if isinstance(module, FrameModel):
             assert isinstance(module.head, IndependentKeys)
             return module.head.scores(module(steps)[0])
+        if isinstance(module, PerformerModel):
+            coding = module.coding
+            assert isinstance(coding, ProductCoding)
+            return coding.scores(module(coding.radix.decode(steps))[0])
         if isinstance(module, (Cloze, OneNetwork)):
             hidden, _ = module.recurrent(module.embedding(steps))
             hidden = module.projection(hidden) if isinstance(module, Cloze) else hidden

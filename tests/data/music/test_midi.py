@@ -118,6 +118,10 @@ WHOLE = file_of([on(60, 0), off(60, 480)])
         (WHOLE[:-9], r"cannot be read after byte 26 of 26 \(EOFError: it ends too early\)"),
         (file_of([on(60, 0), off(60, 9)], type=2), "got type 2, whose tracks have no common time"),
         (file_of([mido.MetaMessage("set_tempo", tempo=0, time=7)]), "got 0 at tick 7"),
+        (
+            file_of([on(60, 5), off(60, 2**28 - 1)], ticks=1),
+            "at most 24 hours, got 37,283 hours at tick 268,435,460",
+        ),
         (file_of([], ticks=-6113), "got a division of -6113"),
         (file_of([], ticks=0), "got a division of 0"),
     ],

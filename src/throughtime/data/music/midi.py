@@ -29,6 +29,7 @@ MIDI_SUFFIXES = (".mid", ".midi")
 _DRUMS, _PEDAL = 9, 64
 _CHANNELS = tuple(channel for channel in range(16) if channel != _DRUMS)
 _TICKS_PER_BEAT, _TEMPO = 480, 500_000
+_MOST_SECONDS = 24 * 3600
 _TICKS_PER_SECOND = 1_000_000 * _TICKS_PER_BEAT // _TEMPO
 
 
@@ -59,8 +60,8 @@ def read_midi(
         skip_drums: whether the notes of channel 10, which are drums, are left out.
 
     Raises:
-        ValueError: for a damaged file, one of type 2, and one without a usable time, with its
-            place.
+        ValueError: for a damaged file, one of type 2, one without a usable time, and one of more
+            than 24 hours, with its place.
         MissingLibraryError: if mido is not installed.
     """
     sounding, end = _Sounding(is_pedalled), 0.0
@@ -121,6 +122,12 @@ def _messages(where: str, content: bytes) -> Iterator[tuple[float, int, Any]]:
     for tick, track, message in merge(*tracks, key=lambda item: item[0]):
         seconds += (tick - now) * tempo / (1e6 * midi.ticks_per_beat)
         now = tick
+        # A damaged time would be read as more frames or events than memory can hold.
+        if seconds > _MOST_SECONDS:
+            raise ValueError(
+                f"{where}: expected music of at most 24 hours, got {seconds / 3600:,.0f} hours at "
+                f"tick {tick:,}. Cut it into pieces, or write its times anew."
+            )
         if message.type == "set_tempo":
             tempo = message.tempo
             if tempo == 0:

@@ -29,6 +29,7 @@ from throughtime.models.bridge import Bridge
 from throughtime.models.encoder_decoder import EncoderDecoder
 from throughtime.models.memory import EncodedSources, Memory
 from throughtime.models.search import log_probabilities
+from throughtime.models.transcriber import SignalEncoder
 
 __all__ = ["Pair"]
 
@@ -50,6 +51,12 @@ class Pair(Form):
     ends = ("_encoder", "_decoder")
 
     def __init__(self, module: EncoderDecoder) -> None:
+        if isinstance(module.encoder, SignalEncoder):
+            raise ValueError(
+                "save_onnx: EncoderDecoder: the encoder is a SignalEncoder, which reads the "
+                "features of a signal; only encoders of tokens are written. Train with "
+                "--readout ctc or frames, whose models are written."
+            )
         if not isinstance(module.encoder, Recurrent):
             raise ValueError(
                 f"save_onnx: the encoder is a {type(module.encoder).__name__} of your own, which "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -35,6 +36,7 @@ from throughtime.models.marked import GappedRecurrent, MarkedGRUD
 from throughtime.models.stepwise import WindowLayers, WindowNetwork
 from throughtime.models.tagger import Spelling, Tagger
 from throughtime.models.transcriber import Transcriber, num_steps
+from throughtime.models.verifier import Verifier
 
 __all__ = ["WHOLE", "Whole"]
 
@@ -59,7 +61,11 @@ class Whole(Form):
         """The model of ONNX."""
         file = GraphFile(self.module)
         self.write(file)
-        return {"": file.model(str(self.module), {})}
+        return {"": file.model(str(self.module), self.metadata())}
+
+    def metadata(self) -> Mapping[str, Any]:
+        """What the metadata of the file tells, by name."""
+        return {}
 
     @abstractmethod
     def write(self, file: GraphFile) -> None:
@@ -168,6 +174,10 @@ class _ClassifierFile(Whole):
     module: Classifier
 
     def write(self, file: GraphFile) -> None:
+        file.output("scores", self.scores(file), ["batch", self.module.num_classes])
+
+    def scores(self, file: GraphFile) -> str:
+        """Declares the inputs, and writes the nodes of the scores (B, K)."""
         model, graph = self.module, file.graph
         if model.embedding is not None:
             x = file.input("tokens", ["batch", "time"], torch.int64)
@@ -183,8 +193,7 @@ class _ClassifierFile(Whole):
         else:
             assert model.recurrent is not None
             h = _recurrent(graph, model.recurrent, x, lengths, "Classifier")
-        pooled = linear(graph, self._pooled(graph, h, lengths), model.output, "class_scores")
-        file.output("scores", pooled, ["batch", model.num_classes])
+        return linear(graph, self._pooled(graph, h, lengths), model.output, "class_scores")
 
     @property
     def _width(self) -> int:
@@ -216,6 +225,33 @@ class _ClassifierFile(Whole):
             name, x = "input", self.features(self._width, generator)
         scores = model(x.to(self.device), _LENGTHS)
         return {name: x, "lengths": _LENGTHS.int()}, {"scores": scores}
+
+
+class _VerifierFile(Whole):
+    """input (B, T, I), lengths (B) -> vector (B, E), of length one."""
+
+    module: Verifier
+
+    def __init__(self, module: Verifier) -> None:
+        super().__init__(module)
+        self.reader = _ClassifierFile(module.reader)
+
+    def write(self, file: GraphFile) -> None:
+        graph, scores = file.graph, self.reader.scores(file)
+        length = graph.node("ReduceL2", [scores], "length", axes=[1], keepdims=1)
+        # As nn.functional.normalize, which leaves the vector of zeros as it is.
+        length = graph.node("Max", [length, graph.number(1e-12)], "length_above_zero")
+        vector = graph.node("Div", [scores, length], "unit_vector")
+        file.output("vector", vector, ["batch", self.module.reader.num_classes])
+
+    def metadata(self) -> Mapping[str, Any]:
+        threshold = self.module.threshold.item()
+        return {"threshold": None if math.isnan(threshold) else threshold}
+
+    def example(self, generator: torch.Generator) -> tuple[Values, Values]:
+        inputs, _ = self.reader.example(generator)
+        vector = self.module(inputs["input"].to(self.device), _LENGTHS)
+        return inputs, {"vector": vector}
 
 
 class _TaggerFile(Whole):
@@ -391,6 +427,7 @@ class _WindowFile(Whole):
 
 WHOLE: dict[type[nn.Module], type[Whole]] = {
     Classifier: _ClassifierFile,
+    Verifier: _VerifierFile,
     Tagger: _TaggerFile,
     Cloze: _ClozeFile,
     Transcriber: _TranscriberFile,
