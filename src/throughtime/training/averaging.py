@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 __all__ = ["averaged"]
 
@@ -34,7 +34,7 @@ def averaged(model: nn.Module, decay: float, device: torch.device | None = None)
 
     def update(averages: list[Tensor], weights: list[Tensor], num_averaged: Tensor) -> None:
         n = int(num_averaged)
-        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averages, weights, num_averaged)
 
     # PyTorch names other types of lists, which may hold None; here all are tensors.
     return AveragedModel(model, device, multi_avg_fn=update)  # type: ignore[arg-type]
