@@ -98,7 +98,7 @@ def write_music(
         file.write_bytes(midi_of_parts(parts, str(file), is_drums=is_drums))
         return f"{what}, {seconds:.1f} s."
     if options.sound_font is None:
-        sound = synthesise(_together(parts), seconds)
+        sound = synthesise(_together(parts), seconds, is_drums=is_drums)
     else:
         midi = midi_of_parts(parts, str(file), is_drums=is_drums)
         sound = played_by_fluidsynth(midi, options.sound_font)
@@ -128,7 +128,7 @@ def shown_music(
         is_drums: whether the keys are the drums of a kit.
     """
     notes = _together(parts)
-    sound = torch.from_numpy(synthesise(notes, seconds))
+    sound = torch.from_numpy(synthesise(notes, seconds, is_drums=is_drums))
     title = f"{title}{': ' if title else ''}{len(notes)} notes, {seconds:.0f} s"
     return [
         _picture(notes, frame_seconds),
