@@ -16,8 +16,8 @@ V, I, H, T, B = 7, 3, 5, 6, 4
 
 
 @pytest.fixture(autouse=True)
-def few_steps_suffice(monkeypatch):
-    monkeypatch.setattr(table_rows, "FEWEST_STEPS", 1)
+def little_is_enough(monkeypatch):
+    monkeypatch.setattr(table_rows, "LEAST_SAVED", 1)
 
 
 def operands(layer, dtype=torch.float64):
@@ -98,7 +98,7 @@ def test_the_usual_way_is_taken_where_it_is_the_faster_or_the_only_one(monkeypat
     for options in ({"save": "states"}, {"backend": "reference"}, {"dtype": torch.bfloat16}):
         other = tt.Recurrent("lstm", I, H, **options)
         assert on_rows(other, table.to(other.dtype), rows) is None
-    monkeypatch.setattr(table_rows, "FEWEST_STEPS", T * B + 1)
+    monkeypatch.setattr(table_rows, "LEAST_SAVED", (T * B - V) * I * 4 * H + 1)
     assert on_rows(layer, table, rows) is None
 
 

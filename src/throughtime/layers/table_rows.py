@@ -30,8 +30,8 @@ from throughtime.layers.recurrent import Recurrent, RecurrentState
 
 __all__ = ["on_rows"]
 
-FEWEST_STEPS = 1024
-"""With fewer steps, over all sequences of a batch, the product takes too little time to matter."""
+LEAST_SAVED = 60_000_000
+"""To look up rows takes time of its own, which is not gained if fewer multiplications are saved."""
 
 
 def on_rows(
@@ -69,11 +69,13 @@ def on_rows(
 
 
 def _is_faster(layer: Recurrent, table: Tensor, rows: Tensor) -> bool:
-    """Whether the rows repeat so often that it is faster to multiply the table."""
+    """Whether the rows repeat so often that to multiply the table is faster."""
     if rows.dim() != 2 or rows.shape[1 if layer.batch_first else 0] <= FEW_STEPS:
         return False
     # The products of all steps are kept for the backward pass, which save="states" is to avoid.
-    return rows.numel() >= max(FEWEST_STEPS, 2 * table.shape[0]) and layer.save == "gates"
+    V, I = table.shape
+    saved = (rows.numel() - V) * I * len(layer.cell.gates) * layer.hidden_size
+    return saved >= LEAST_SAVED and layer.save == "gates"
 
 
 def _can_run(layer: Recurrent, cell: Cell, tensors: tuple[Tensor, Tensor]) -> bool:
