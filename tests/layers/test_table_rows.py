@@ -164,3 +164,17 @@ def test_an_embedding_that_does_more_than_to_read_rows_is_called(calls):
     model.recurrent = nn.LSTM(V, H, batch_first=True)
     model(tokens)
     assert calls == []
+
+
+# PyTorch warns of its own tracing of an autograd.Function.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.slow
+def test_a_language_model_compiles_as_one_graph(calls):
+    torch.manual_seed(0)
+    model, tokens = LanguageModel(V, hidden_size=H, num_layers=1), torch.randint(V, (B, T))
+    expected, _ = model(tokens)
+    scores, _ = torch.compile(model, fullgraph=True, backend="aot_eager")(tokens)
+    torch.testing.assert_close(scores, expected)
+    scores.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert calls == [True]

@@ -189,9 +189,9 @@ class Recurrent(Stack):
             or in the layout of the input; zero past a row's end, and without a gradient.
         """
         is_usual = lengths is None and resets is None and inputs is None and not return_trace
+        is_usual = is_usual and not torch.compiler.is_compiling()
         # An object may have methods of its own; see `throughtime.inspection.measures.unrolled`.
-        is_usual = is_usual and _COMPUTING.keys().isdisjoint(vars(self))
-        if is_usual and not torch.compiler.is_compiling():
+        if is_usual and _COMPUTING.keys().isdisjoint(vars(self)):
             results = None
             if not torch.is_grad_enabled():
                 results = self._small.run(self, self.network, input, hx)

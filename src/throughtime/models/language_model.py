@@ -181,7 +181,7 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, RecurrentState]:
         """The scores of the token that follows each token, and the final recurrent state."""
         results = None
-        if self._reads_rows():
+        if not torch.compiler.is_compiling() and self._reads_rows():
             results = on_rows(self.recurrent, self.embedding.weight, tokens, state)
         hidden, last = results or self.recurrent(self.embedding(tokens), state)  # (B, T, H)
         return self.scores(self.dropout(hidden)), last  # (B, T, V)
