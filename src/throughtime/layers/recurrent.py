@@ -185,8 +185,12 @@ class Recurrent(Stack):
         """
         is_usual = lengths is None and resets is None and inputs is None and not return_trace
         # An object may have methods of its own; see `throughtime.inspection.measures.unrolled`.
-        is_usual = is_usual and _COMPUTING.keys().isdisjoint(vars(self))
-        if is_usual and not torch.compiler.is_compiling():
+        # torch.compile cannot trace this question, so it is asked last.
+        if (
+            is_usual
+            and not torch.compiler.is_compiling()
+            and _COMPUTING.keys().isdisjoint(vars(self))
+        ):
             results = None
             if not torch.is_grad_enabled():
                 results = self._small.run(self, self.network, input, hx)
