@@ -313,7 +313,7 @@ def apply_plan(
 ) -> tuple[Tensor, ...]:
     """Runs a training step by a plan; returns the output (T, B, H) and the last states (1, B, H).
 
-    No transform of PyTorch, tracer or dispatch mode may be active.
+    ``is_direct`` must be true of the tensors.
 
     Args:
         plan: the plan.
@@ -321,4 +321,8 @@ def apply_plan(
         seed: the seed of the random numbers that the cell draws, or None.
         tensors: the tensors that can have a gradient, in the order of ``Call.tensors``.
     """
-    return _Planned.apply(plan, form, seed, *tensors)
+    return _apply_without_transforms(plan, form, seed, *tensors)
+
+
+# `_Planned.apply` without its support of torch.func, which takes as long as the kernel.
+_apply_without_transforms = super(torch.autograd.Function, _Planned).apply  # type: ignore[misc]
