@@ -73,6 +73,9 @@ class Memory:
         others = {"hoisted": take((self.chunk, B, layer.input.outputs), code.compute)}
         if layer.is_residual:
             others["sum"] = take((self.chunk, B, W), code.dtype)
+        steps_ahead = self.plan.runner.steps_ahead
+        if steps_ahead and layer.computes_ahead(B):
+            others["columns"] = take((layer.input.inputs, steps_ahead), code.dtype)
         source, library = code.library.source, code.library
         partials = 0
         if source.reductions:
@@ -149,6 +152,8 @@ class Memory:
         fields.x, fields.x_width = x.fields(), x_width
         fields.input, fields.hoisted = layer.input.fields(), arrays["hoisted"].fields()
         fields.output = output.fields()
+        if "columns" in others:
+            fields.columns = others["columns"].data_ptr()
         if layer.is_residual:
             output = arrays["sum"]
             fields.sum = output.fields()
@@ -262,4 +267,4 @@ def _chunk(plan: Plan, rows: int) -> int:
     return chunk
 
 
-_MOST_STEPS, _CACHED = 32, 1 << 16
+_MOST_STEPS, _CACHED = 64, 1 << 18
