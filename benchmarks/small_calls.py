@@ -80,7 +80,7 @@ def inference(layer: nn.Module, x: Tensor) -> Callable[[], None]:
 
 def outside(call: Callable[[], None]) -> Callable[[], None]:
     """The call without its kernels: the compiled functions that it calls do nothing."""
-    code, runner = code_of("float"), runner_of("float")
+    code, runner = code_of("float"), runner_of("float", None)
     compiled = code.forward, code.backward, runner.piece
 
     def nothing(*_: Any) -> int:
