@@ -125,7 +125,10 @@ def measured(cell: str, hidden: int, steps: int, rounds: int) -> dict[str, Any]:
         if mode == "training":
             contenders["nothing"] = call(Nothing(layer), x)
         times = alternate(contenders, rounds)
-        us = {name: round(1e6 * statistics.median(t), 1) for name, t in times.items()}
+        us = {
+            name: round(1e6 * statistics.median(t.processor for t in blocks), 1)
+            for name, blocks in times.items()
+        }
         row[mode] = us
         if "torch" in us:
             row[f"{mode}_ratio"] = round(us["torch"] / us["ours"], 2)
