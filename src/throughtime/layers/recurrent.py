@@ -189,9 +189,13 @@ class Recurrent(Stack):
             or in the layout of the input; zero past a row's end, and without a gradient.
         """
         is_usual = lengths is None and resets is None and inputs is None and not return_trace
-        is_usual = is_usual and not torch.compiler.is_compiling()
         # An object may have methods of its own; see `throughtime.inspection.measures.unrolled`.
-        if is_usual and _COMPUTING.keys().isdisjoint(vars(self)):
+        # torch.compile cannot trace this question, so it is asked last.
+        if (
+            is_usual
+            and not torch.compiler.is_compiling()
+            and _COMPUTING.keys().isdisjoint(vars(self))
+        ):
             results = None
             if not torch.is_grad_enabled():
                 results = self._small.run(self, self.network, input, hx)
@@ -214,30 +218,31 @@ class Recurrent(Stack):
             incoming: the checked arguments of the whole layer.
             run: runs one layer in one direction.
         """
-        output, last = self._through_layers(incoming.x, run)
+        output, rows = self._through_layers(incoming.x, run)
         if output.requires_grad:
             # The caller may write into the result, and the backward pass reads the output again.
             output = output.clone()
         layout = incoming.layout
-        state = tuple(layout.without_batch(torch.cat(s), 1) for s in last)
+        last = [torch.cat(s) for s in zip(*rows, strict=True)]
+        state = tuple(layout.without_batch(s, 1) for s in last)
         return layout.restored(output), state[0] if len(state) == 1 else state
 
-    def _through_layers(self, x: Tensor, run: RunLayer) -> tuple[Tensor, list[list[Tensor]]]:
-        """The output of the last layer, and for each state its last values in all layers.
+    def _through_layers(self, x: Tensor, run: RunLayer) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        """The output of the last layer, and for each layer and direction its last states.
 
         Args:
             x: the input, (T, B, I).
             run: runs one layer in one direction.
         """
-        spec = self.spec
+        spec, D = self.spec, self.spec.num_directions
         last: list[tuple[Tensor, ...]] = []
         # One input for each direction; they are equal unless the directions are independent.
-        inputs = [x] * spec.num_directions
+        inputs = [x] * D
         for layer in range(spec.num_layers):
             if layer > 0:
                 inputs = self._dropped(inputs)
             outputs = []
-            for direction in range(spec.num_directions):
+            for direction in range(D):
                 output, states = run(inputs[direction], layer, direction)
                 if spec.proj_size:
                     output = output[..., : spec.proj_size]
@@ -245,16 +250,15 @@ class Recurrent(Stack):
                     states = tuple(s[..., :n] for s, n in zip(states, sizes, strict=True))
                 outputs.append(output)
                 last.append(states)
-            is_apart = spec.independent and layer + 1 < spec.num_layers
-            merged = self.MERGES[spec.merge]
             if spec.bidirectional and not spec.independent:
-                outputs = [merged(outputs)]
+                outputs = [self.MERGES[spec.merge](outputs)]
             if spec.residual and layer > 0:
                 outputs = [y + x for x, y in zip(inputs, outputs, strict=False)]
+            is_apart = spec.independent and layer + 1 < spec.num_layers
             if spec.independent and not is_apart:
-                outputs = [merged(outputs)]
-            inputs = outputs if is_apart else outputs * spec.num_directions
-        return inputs[0], [list(rows) for rows in zip(*last, strict=True)]
+                outputs = [self.MERGES[spec.merge](outputs)]
+            inputs = outputs if is_apart else outputs * D
+        return inputs[0], last
 
     def _run(
         self,
