@@ -32,7 +32,7 @@ torch.nn, called with one step; and our own layer, called with one step."""
 
 _CHECKED_STEPS, _TOLERANCE, _TOLERANCE_OF_SMALLER = 20, 1e-4, 0.05
 # Shorter than the time for which a system lets another process have the core.
-_BLOCK_SECONDS = 0.001
+_SHORT_BLOCK = 0.001
 
 Step = Callable[[Any], Any]
 
@@ -108,7 +108,7 @@ def measure(
             point.errors[name] = f"the outputs differ from the reference by {error:.1e}"
             continue
         steps[name] = lambda step=step, v=inputs[0]: step(v)
-    times = alternate(steps, rounds)
+    times = alternate(steps, rounds, _SHORT_BLOCK)
     processor = {k: statistics.median(t.processor for t in v) for k, v in times.items()}
     wall = {k: sorted(t.wall for t in v)[len(v) // 10] for k, v in times.items()}
     point.us, point.ratios = _compared(processor)
@@ -197,12 +197,20 @@ class Times(NamedTuple):
     wall: float
 
 
-def alternate(steps: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[Times]]:
-    """The times of a step in each block; the contenders run their blocks in turn."""
+def alternate(
+    steps: Mapping[str, Callable[[], Any]], rounds: int, seconds: float = 0.004
+) -> dict[str, list[Times]]:
+    """The times of a step in each block; the contenders run their blocks in turn.
+
+    Args:
+        steps: runs a step of each contender.
+        rounds: the number of blocks of each.
+        seconds: the length of a block.
+    """
     names, sizes = list(steps), {}
     for name, step in steps.items():
         begin, count = time.perf_counter(), 0
-        while time.perf_counter() - begin < _BLOCK_SECONDS:
+        while time.perf_counter() - begin < seconds:
             step()
             count += 1
         sizes[name] = max(count, 3)
