@@ -174,7 +174,7 @@ def source_text(name: str, network: Network) -> str:
             function_text(_step(name, network), _with_weights(network, step)),
         ]
     )
-    library = functions(body, f"{name}_", real, "int8_t" if arrays.is_int8 else real)
+    library = functions(body, f"{name}_", real, arrays.weight)
     lines = [
         f"/* See {name}.h. */",
         f'#include "{name}.h"',

@@ -3,9 +3,10 @@
    `real` stands for float or double, R(0.5) for a number of that type, R(log1p) for the function of
    math.h for that type, EITHER(a, b) for a if the type is float and for b if it is double, BITS for
    the unsigned integer of its size, `weight` for the type of the stored matrices, and my_ for the
-   prefix of all names of the file. A blank line separates the functions. A line `float:` or
-   `double:` begins one that only that type has. The errors in units in the last place (ulp) are
-   measured in the tests. */
+   prefix of all names of the file. A loop with HEIGHT is written once for each height of a block
+   (BLOCKS in c_functions.py). A blank line separates the functions. A line `float:` or `double:`
+   begins one that only that type has. The errors in units in the last place (ulp) are measured in the
+   tests. */
 
 /* The bits of a number, and the number of some bits. */
 static inline BITS my_bits_of(real x)
@@ -151,36 +152,36 @@ static inline real my_row_max(int n, const real *restrict a)
     return most;
 }
 
-/* y += W x for a block of at most 256 rows, stored column by column: the inner loop runs over the
-   rows, whose sums do not depend on each other, so that a compiler can compute them side by side. */
+/* y += W x for a block of rows, stored column by column: the inner loop runs over the rows, whose
+   sums do not depend on each other, so that a compiler can compute them side by side. The four
+   products stand in the order in which their weights lie in memory, which is then read from its
+   beginning to its end. */
 static inline void my_block(int rows, int columns, const weight *restrict w,
                             const real *restrict x, real *restrict y)
 {
     int i, j = 0;
-    for (; j + 8 <= columns; j += 8) {
-        const weight *a = w + (size_t)j * (size_t)rows, *b = a + rows, *c = b + rows, *d = c + rows;
-        const weight *e = d + rows, *f = e + rows, *g = f + rows, *h = g + rows;
+    for (; j + 4 <= columns; j += 4) {
         for (i = 0; i < rows; ++i)
-            y[i] += (((real)a[i] * x[j] + (real)b[i] * x[j + 1])
-                + ((real)c[i] * x[j + 2] + (real)d[i] * x[j + 3]))
-                + (((real)e[i] * x[j + 4] + (real)f[i] * x[j + 5])
-                + ((real)g[i] * x[j + 6] + (real)h[i] * x[j + 7]));
+            y[i] += (real)w[i] * x[j] + (real)w[rows + i] * x[j + 1]
+                + (real)w[2 * rows + i] * x[j + 2] + (real)w[3 * rows + i] * x[j + 3];
+        w += 4 * rows;
     }
     for (; j < columns; ++j) {
-        const weight *a = w + (size_t)j * (size_t)rows;
         for (i = 0; i < rows; ++i)
-            y[i] += (real)a[i] * x[j];
+            y[i] += (real)w[i] * x[j];
+        w += rows;
     }
 }
 
-/* y += W x for a W that is stored block by block, so that memory is read from its beginning to its
-   end. Whole blocks are a call of their own, in which the number of rows is known. */
+/* y += W x for a W that is stored in blocks of rows: as many of the first height as fit, then of the
+   next one, then a block of the rest. The compiler knows the heights but that of the rest, and can
+   keep the sums of a block in registers. */
 static void my_product(int rows, int columns, const weight *restrict w, const real *restrict x,
                        real *restrict y)
 {
     int first = 0;
-    for (; first + 256 <= rows; first += 256)
-        my_block(256, columns, w + (size_t)first * (size_t)columns, x, y + first);
+    for (; first + HEIGHT <= rows; first += HEIGHT)
+        my_block(HEIGHT, columns, w + (size_t)first * (size_t)columns, x, y + first);
     if (first < rows)
         my_block(rows - first, columns, w + (size_t)first * (size_t)columns, x, y + first);
 }

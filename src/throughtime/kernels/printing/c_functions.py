@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
-__all__ = ["BLOCK", "functions"]
+__all__ = ["BLOCKS", "functions"]
 
-BLOCK = 256
-"""The number of rows of a block of a stored matrix; see ``my_product`` in ``arithmetic.c``."""
+BLOCKS = {"float": (32, 8), "double": (16, 8), "int8_t": (128, 32, 8)}
+"""The heights of the blocks of a stored matrix, by the type of its weights: a matrix has as many
+blocks of the first height as fit, then as many of the next one, then one block of what is left. See
+``my_product`` in ``arithmetic.c``.
+
+The first height makes a column 128 bytes long: its sums fit into registers, and memory is read
+almost from its beginning to its end. Higher blocks of floats take twice as long where the weights do
+not fit into the caches. The other heights serve matrices of few rows: most compilers make vector
+instructions only of a loop whose length they know.
+"""
 
 
 def functions(text: str, prefix: str, real: str, weight: str) -> str:
@@ -53,5 +61,8 @@ def _typed(part: str, prefix: str, real: str, weight: str) -> str:
     part = re.sub(r"\bR\(([\w.]+)\)", rf"\g<1>{letter}", part)
     part = re.sub(r"\breal\b", real, part)
     part = re.sub(r"\bweight\b", weight, part)
+    for loop in re.findall(r"    for \(.*\bHEIGHT\b.*\n.*\n", part):
+        written = [re.sub(r"\bHEIGHT\b", str(height), loop) for height in BLOCKS[weight]]
+        part = part.replace(loop, "".join(written))
     part = re.sub(r"\bBITS\b", "uint32_t" if real == "float" else "uint64_t", part)
     return re.sub(r"\bmy_", prefix, part)
