@@ -57,8 +57,8 @@ class Arrays:
         Args:
             name: its name.
             value: (rows, columns).
-            in_blocks: whether it is stored in blocks of rows, each of them column by column;
-                otherwise row by row.
+            in_blocks: whether it is stored in blocks of rows, each of them column by column, and
+                what is left row by row; otherwise it is wholly stored row by row.
 
         Returns:
             The expressions of the matrix, and of the scales of its rows; the latter is empty if it
@@ -74,14 +74,13 @@ class Arrays:
 
     def _arranged(self, matrix: Tensor, in_blocks: bool) -> Tensor:
         """The numbers of a matrix in the order in which they are stored; see :meth:`matrix`."""
-        if not in_blocks:
-            return matrix.flatten()
-        heights: list[int] = []
-        rest = len(matrix)
-        for height in BLOCKS[self.weight]:
-            heights += [height] * (rest // height)
-            rest %= height
-        return torch.cat([block.T.flatten() for block in matrix.split([*heights, rest])])
+        parts: list[Tensor] = []
+        if in_blocks:
+            for height in BLOCKS[self.weight]:
+                whole = len(matrix) // height * height
+                parts += [block.T.flatten() for block in matrix[:whole].split(height)]
+                matrix = matrix[whole:]
+        return torch.cat([*parts, matrix.flatten()])
 
     def _add(
         self, arrays: list[tuple[str, np.ndarray]], base: str, name: str, array: np.ndarray

@@ -2,11 +2,11 @@
 
    `real` stands for float or double, R(0.5) for a number of that type, R(log1p) for the function of
    math.h for that type, EITHER(a, b) for a if the type is float and for b if it is double, BITS for
-   the unsigned integer of its size, `weight` for the type of the stored matrices, and my_ for the
-   prefix of all names of the file. A loop with HEIGHT is written once for each height of a block
-   (BLOCKS in c_functions.py). A blank line separates the functions. A line `float:` or `double:`
-   begins one that only that type has. The errors in units in the last place (ulp) are measured in the
-   tests. */
+   the unsigned integer of its size, INT for the signed one, `weight` for the type of the stored matrices, and my_ for the
+   prefix of all names of the file. A function with HEIGHT in its name, or a loop with HEIGHT in
+   another one, is written once for each height of a block (BLOCKS in c_functions.py). A blank line
+   separates the functions. A line `float:` or `double:` begins one that only that type has. The errors
+   in units in the last place (ulp) are measured in the tests. */
 
 /* The bits of a number, and the number of some bits. */
 static inline BITS my_bits_of(real x)
@@ -21,6 +21,17 @@ static inline real my_of_bits(BITS b)
     union { real value; BITS word; } u;
     u.word = b;
     return u.value;
+}
+
+/* x, but at least low (below 0) and at most high (above 0); NaN stays NaN. The bits of numbers above 0
+   are in their order, also as signed integers; those of numbers below 0 are in the reverse order as
+   unsigned integers. A comparison of floating-point numbers might raise an exception, for which some
+   compilers leave a loop without vector instructions. */
+static inline real my_clamp(real x, real low, real high)
+{
+    const INT bits = (INT)my_bits_of(x), most = (INT)my_bits_of(high);
+    const BITS below = (BITS)(bits < most ? bits : most), least = my_bits_of(low);
+    return my_of_bits((below < least ? below : least) | ((BITS)0 - (BITS)(x != x)));
 }
 
 /* A choice between two values that are both computed, so that a loop with it has no branch. */
@@ -52,13 +63,12 @@ static inline double my_expm1_reduced(double r)
     return r + z * (even + r * odd);
 }
 
-/* e^x with an error of at most 2 ulp. Adding 1.5 * 2^23 (in double 1.5 * 2^52) rounds x / ln(2) to
-   a whole number n, which is then in the low bits; e^x is 2^n times e^(x - n ln(2)). 2^n has two
-   factors, because n reaches from below the smallest numbers to above the largest one. */
-static inline real my_exp(real x)
+/* e^a for a between -104 and 89 (in double -746 and 710). Adding 1.5 * 2^23 (in double 1.5 * 2^52)
+   rounds a / ln(2) to a whole number n, which is then in the low bits; e^a is 2^n times
+   e^(a - n ln(2)). 2^n has two factors, because n reaches from below the smallest numbers to above the
+   largest one. */
+static inline real my_exp_of_clamped(real a)
 {
-    const real above = x < EITHER(-104.0f, -746.0) ? EITHER(-104.0f, -746.0) : x;
-    const real a = above > EITHER(89.0f, 710.0) ? EITHER(89.0f, 710.0) : above;
     const real shift = EITHER(12582912.0f + 254.0f, 6755399441055744.0 + 2046.0);
     const BITS whole = my_bits_of(a * R(1.44269504088896340736) + shift);
     const BITS half = whole >> 1;
@@ -69,10 +79,16 @@ static inline real my_exp(real x)
     return p * my_of_bits(half << EITHER(23, 52)) * my_of_bits((whole - half) << EITHER(23, 52));
 }
 
+/* e^x with an error of at most 2 ulp. */
+static inline real my_exp(real x)
+{
+    return my_exp_of_clamped(my_clamp(x, EITHER(-104.0f, -746.0), EITHER(89.0f, 710.0)));
+}
+
 /* tanh(x) with an error of at most 3 ulp: t / (t + 2), where t = e^2|x| - 1 is precise near 0. */
 static inline real my_tanh(real x)
 {
-    const real most = EITHER(20.0f, 40.0), size = R(fabs)(x), a = size > most ? most : size;
+    const real most = EITHER(20.0f, 40.0), a = R(fabs)(my_clamp(x, -most, most));
     const real shift = EITHER(12582912.0f + 127.0f, 6755399441055744.0 + 1023.0);
     const BITS whole = my_bits_of(a * R(2.88539008177792681) + shift);
     const real n = (real)((int32_t)(whole - my_bits_of(shift)));
@@ -85,7 +101,7 @@ static inline real my_tanh(real x)
 /* 1 / (1 + e^-x) with an error of at most 3 ulp, also for large negative x. */
 static inline real my_sigmoid(real x)
 {
-    const real e = my_exp(x > R(40.0) ? R(40.0) : x);
+    const real e = my_exp_of_clamped(my_clamp(x, EITHER(-104.0f, -746.0), R(40.0)));
     return e / (e + R(1.0));
 }
 
@@ -132,15 +148,15 @@ static inline real my_remainder(real a, real b)
 /* The sum of n numbers, as eight partial sums that a compiler can compute side by side. */
 static inline real my_row_sum(int n, const real *restrict a)
 {
-    real part[8] = {R(0.0)};
+    real part[8] = {R(0.0)}, rest = R(0.0);
     int i, k = 0;
     for (; k + 8 <= n; k += 8)
         for (i = 0; i < 8; ++i)
             part[i] += a[k + i];
-    for (i = 0; k + i < n; ++i)
-        part[i] += a[k + i];
+    for (; k < n; ++k)
+        rest += a[k];
     return ((part[0] + part[4]) + (part[1] + part[5]))
-        + ((part[2] + part[6]) + (part[3] + part[7]));
+        + ((part[2] + part[6]) + (part[3] + part[7])) + rest;
 }
 
 static inline real my_row_max(int n, const real *restrict a)
@@ -152,40 +168,6 @@ static inline real my_row_max(int n, const real *restrict a)
     return most;
 }
 
-/* y += W x for a block of rows, stored column by column: the inner loop runs over the rows, whose
-   sums do not depend on each other, so that a compiler can compute them side by side. The four
-   products stand in the order in which their weights lie in memory, which is then read from its
-   beginning to its end. */
-static inline void my_block(int rows, int columns, const weight *restrict w,
-                            const real *restrict x, real *restrict y)
-{
-    int i, j = 0;
-    for (; j + 4 <= columns; j += 4) {
-        for (i = 0; i < rows; ++i)
-            y[i] += (real)w[i] * x[j] + (real)w[rows + i] * x[j + 1]
-                + (real)w[2 * rows + i] * x[j + 2] + (real)w[3 * rows + i] * x[j + 3];
-        w += 4 * rows;
-    }
-    for (; j < columns; ++j) {
-        for (i = 0; i < rows; ++i)
-            y[i] += (real)w[i] * x[j];
-        w += rows;
-    }
-}
-
-/* y += W x for a W that is stored in blocks of rows: as many of the first height as fit, then of the
-   next one, then a block of the rest. The compiler knows the heights but that of the rest, and can
-   keep the sums of a block in registers. */
-static void my_product(int rows, int columns, const weight *restrict w, const real *restrict x,
-                       real *restrict y)
-{
-    int first = 0;
-    for (; first + HEIGHT <= rows; first += HEIGHT)
-        my_block(HEIGHT, columns, w + (size_t)first * (size_t)columns, x, y + first);
-    if (first < rows)
-        my_block(rows - first, columns, w + (size_t)first * (size_t)columns, x, y + first);
-}
-
 /* y += W x for a W that is stored row by row. Each sum has sixteen parts, which a compiler can
    compute side by side. */
 static void my_product_by_rows(int rows, int columns, const weight *restrict w,
@@ -193,15 +175,51 @@ static void my_product_by_rows(int rows, int columns, const weight *restrict w,
 {
     int i, j, l;
     for (i = 0; i < rows; ++i) {
-        const weight *restrict a = w + (size_t)i * (size_t)columns;
-        real part[16] = {R(0.0)}, sum = R(0.0);
+        real part[16] = {R(0.0)}, rest = R(0.0);
         for (j = 0; j + 16 <= columns; j += 16)
             for (l = 0; l < 16; ++l)
-                part[l] += (real)a[j + l] * x[j + l];
+                part[l] += (real)w[j + l] * x[j + l];
         for (; j < columns; ++j)
-            part[j % 16] += (real)a[j] * x[j];
-        for (l = 0; l < 16; ++l)
-            sum += part[l];
-        y[i] += sum;
+            rest += (real)w[j] * x[j];
+        for (l = 0; l < 8; ++l)
+            part[l] += part[l + 8];
+        y[i] += ((part[0] + part[4]) + (part[1] + part[5]))
+            + ((part[2] + part[6]) + (part[3] + part[7])) + rest;
+        w += columns;
     }
+}
+
+/* y += W x for a block of HEIGHT rows, which is stored column by column. */
+static inline void my_block_HEIGHT(int columns, const weight *restrict w, const real *restrict x,
+                                   real *restrict y)
+{
+    int i, j;
+    for (j = 0; j + 4 <= columns; j += 4) {
+#if defined(__GNUC__) && __GNUC__ >= 8
+#pragma GCC unroll 8
+#endif
+        for (i = 0; i < HEIGHT; ++i)
+            y[i] += (real)w[i] * x[j] + (real)w[HEIGHT + i] * x[j + 1]
+                + (real)w[2 * HEIGHT + i] * x[j + 2] + (real)w[3 * HEIGHT + i] * x[j + 3];
+        w += 4 * HEIGHT;
+    }
+    for (; j < columns; ++j) {
+        for (i = 0; i < HEIGHT; ++i)
+            y[i] += (real)w[i] * x[j];
+        w += HEIGHT;
+    }
+}
+
+/* y += W x for a W that is stored in blocks of rows, and what is left of it row by row. The sums of a
+   block do not depend on each other, so that a compiler can compute them side by side and, as it
+   knows how many there are, in registers. The products of a sum stand in the order of their weights in
+   memory, because compilers then read memory in that order, from its beginning to its end. */
+static void my_product(int rows, int columns, const weight *restrict w, const real *restrict x,
+                       real *restrict y)
+{
+    int first = 0;
+    for (; first + HEIGHT <= rows; first += HEIGHT)
+        my_block_HEIGHT(columns, w + (size_t)first * (size_t)columns, x, y + first);
+    if (first < rows)
+        my_product_by_rows(rows - first, columns, w + (size_t)first * (size_t)columns, x, y + first);
 }
