@@ -47,9 +47,14 @@ class Arrays:
 
     def vector(self, name: str, value: Tensor) -> str:
         """Adds an array of numbers."""
-        kind = np.float32 if self.real == "float" else np.float64
-        array = np.ascontiguousarray(value.detach().cpu().to(torch.float64).numpy()).astype(kind)
-        return self._add(self._reals, "weights", name, array.reshape(-1))
+        dtype = torch.float32 if self.real == "float" else torch.float64
+        array = value.detach().cpu().to(dtype)
+        if array.isinf().any() and not value.isinf().any():
+            raise ValueError(
+                f"save_c: {name} has a value of {float(value.abs().max()):.3g}, which no float can "
+                f'hold. Choose "double" as the type of the weights.'
+            )
+        return self._add(self._reals, "weights", name, array.numpy().reshape(-1))
 
     def matrix(self, name: str, value: Tensor, in_blocks: bool = True) -> tuple[str, str]:
         """Adds a matrix.

@@ -34,10 +34,12 @@ static inline real my_clamp(real x, real low, real high)
     return my_of_bits((below < least ? below : least) | ((BITS)0 - (BITS)(x != x)));
 }
 
-/* A choice between two values that are both computed, so that a loop with it has no branch. */
+/* A choice between two values that are both computed. It chooses between their bits, so that a loop
+   with it has no branch. */
 static inline real my_select(int mask, real yes, real no)
 {
-    return mask ? yes : no;
+    const BITS chosen = (BITS)0 - (BITS)(mask != 0);
+    return my_of_bits((my_bits_of(yes) & chosen) | (my_bits_of(no) & ~chosen));
 }
 
 float:
@@ -105,37 +107,62 @@ static inline real my_sigmoid(real x)
     return e / (e + R(1.0));
 }
 
+float:
+/* log(1 + e) for e between 0 and 1: the series of 2 atanh(s) with s = e / (2 + e), at most 1/3. */
+static inline float my_log1p_of_fraction(float e)
+{
+    const float s = e / (e + 2.0f), z = s * s;
+    const float sum = 0.333333333f + z * (0.2f + z * (0.142857143f + z * (0.111111111f
+        + z * (0.0909090909f + z * (0.0769230769f + z * 0.0666666667f)))));
+    return 2.0f * s + 2.0f * s * z * sum;
+}
+
+double:
+/* log(1 + e) for e between 0 and 1: the series of 2 atanh(s) with s = e / (2 + e), at most 1/3. */
+static inline double my_log1p_of_fraction(double e)
+{
+    const double s = e / (e + 2.0), z = s * s;
+    double sum = 1.0 / 35.0;
+    sum = 1.0 / 29.0 + z * (1.0 / 31.0 + z * (1.0 / 33.0 + z * sum));
+    sum = 1.0 / 23.0 + z * (1.0 / 25.0 + z * (1.0 / 27.0 + z * sum));
+    sum = 1.0 / 17.0 + z * (1.0 / 19.0 + z * (1.0 / 21.0 + z * sum));
+    sum = 1.0 / 11.0 + z * (1.0 / 13.0 + z * (1.0 / 15.0 + z * sum));
+    sum = 1.0 / 5.0 + z * (1.0 / 7.0 + z * (1.0 / 9.0 + z * sum));
+    return 2.0 * s + 2.0 * s * z * (1.0 / 3.0 + z * sum);
+}
+
 /* log(1 + e^x). Beyond 20, PyTorch takes the function for the identity. */
 static inline real my_softplus(real x)
 {
-    return x > R(20.0) ? x : R(log1p)(my_exp(x > R(20.0) ? R(20.0) : x));
+    const real e = my_select(x > R(20.0), R(0.0), my_exp(-R(fabs)(x)));
+    return my_clamp(x, R(-0.0), (real)INFINITY) + my_log1p_of_fraction(e);
 }
 
 static inline real my_log_sigmoid(real x)
 {
-    return (x > R(0.0) ? R(0.0) : x) - R(log1p)(my_exp(-R(fabs)(x)));
+    return my_clamp(x, -(real)INFINITY, R(0.0)) - my_log1p_of_fraction(my_exp(-R(fabs)(x)));
 }
 
 /* NaN stays NaN in this function and in those below, as in PyTorch. */
 static inline real my_relu(real x)
 {
-    return x <= R(0.0) ? R(0.0) : x;
+    return my_select(x <= R(0.0), R(0.0), x);
 }
 
 static inline real my_maximum(real a, real b)
 {
-    return ((a > b) | (a != a)) ? a : b;
+    return my_select((a > b) | (a != a), a, b);
 }
 
 static inline real my_minimum(real a, real b)
 {
-    return ((a < b) | (a != a)) ? a : b;
+    return my_select((a < b) | (a != a), a, b);
 }
 
 /* 0 for NaN. */
 static inline real my_sign(real x)
 {
-    return (x > R(0.0) ? R(1.0) : R(0.0)) - (x < R(0.0) ? R(1.0) : R(0.0));
+    return (real)((x > R(0.0)) - (x < R(0.0)));
 }
 
 /* The remainder with the sign of b. */

@@ -72,7 +72,7 @@ def _of_each_height(part: str, heights: Sequence[int]) -> list[str]:
 def _typed(part: str, prefix: str, real: str, weight: str) -> str:
     letter = "f" if real == "float" else ""
     part = re.sub(r"\bEITHER\((.+?), (.+?)\)", r"\1" if real == "float" else r"\2", part)
-    part = re.sub(r"\bR\(([\w.]+)\)", rf"\g<1>{letter}", part)
+    part = re.sub(r"\bR\(([-\w.]+)\)", rf"\g<1>{letter}", part)
     part = re.sub(r"\breal\b", real, part)
     part = re.sub(r"\bweight\b", weight, part)
     bits = 32 if real == "float" else 64
