@@ -36,7 +36,7 @@ _HEADERS = frozenset(
     "stdbool stddef stdint stdio stdlib string tgmath time wchar wctype".split()
 )
 # What the names of matrices, parameters, states and inputs inside the functions begin with.
-_INSIDE = frozenset("W R p s u wide".split())
+_INSIDE = frozenset("W R p s u".split())
 
 
 def save_c(
