@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import throughtime as tt
 from throughtime.layers.dropout import Dropout, dropout
 
 
@@ -110,3 +111,17 @@ def test_vmap_asks_how_samples_draw():
     with pytest.raises(RuntimeError, match="randomness error mode"):
         drawn("error")
     assert torch.equal(torch.vmap(Dropout(0.5).eval())(x), x)
+
+
+def test_layers_of_a_cell_draw_these_numbers_and_those_named_as_in_torch_nn_draw_its_own():
+    x = torch.ones(50, 4, 3)
+    for layer, draw in (
+        (tt.Recurrent("lstm", 3, 3, 2, dropout=0.5), dropout),
+        (tt.LSTM(3, 3, 2, dropout=0.5), F.dropout),
+    ):
+        seen = []
+        torch.manual_seed(4)
+        between = draw(layer_output := torch.ones(50, 4, 3), 0.5)
+        torch.manual_seed(4)
+        layer._through_layers(x, lambda x, *_, seen=seen: (seen.append(x) or layer_output, ()))
+        assert torch.equal(seen[1], between)

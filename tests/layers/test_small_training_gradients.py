@@ -216,3 +216,49 @@ def test_the_last_states_of_one_layer_alone():
         return [torch.zeros(()) if g is None or not g.any() else g for g in grads]
 
     torch.testing.assert_close(derived(layer), derived(exact))
+
+
+def wrapper_of(tensor):
+    """A tensor that torch.func.grad has wrapped, whose transform has ended."""
+    wrappers = []
+    torch.func.grad(lambda t: (wrappers.append(t * 1), t.sum())[1])(tensor.detach())
+    return wrappers[0]
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
+def test_wrappers_of_ended_transforms(mode):
+    layer, x = layer_of(), sequence().detach()
+    states = [torch.randn(1, B, H, dtype=torch.float64) for _ in range(2)]
+    weights = dict(layer.named_parameters())
+    wrapped = {name: wrapper_of(value) for name, value in weights.items()}
+    with mode():
+        for _ in range(3):
+            expected = layer(x, states)[0]
+            torch.testing.assert_close(layer(wrapper_of(x), states)[0], expected)
+            torch.testing.assert_close(layer(x, [wrapper_of(s) for s in states])[0], expected)
+            ours = torch.func.functional_call(layer, wrapped, (x, states))[0]
+            torch.testing.assert_close(ours, expected)
+
+
+class Changing(nn.Module):
+    """A parametrization that later returns another type of tensor."""
+
+    kind = staticmethod(torch.clone)
+
+    def forward(self, weight):
+        return self.kind(weight)
+
+
+def test_a_parametrization_that_returns_another_type_of_tensor(ran):
+    layer, x = layer_of(num_layers=2).requires_grad_(False), sequence().detach()
+    change = Changing()
+    register_parametrization(layer, "weight_hh_l1", change)
+    expected, _ = layer(x)
+    assert ran == ["forward"] * 2
+    change.kind = lambda weight: TwoTensor(weight.clone(), 2 * weight)
+    ours, _ = layer(x)
+    assert isinstance(ours, TwoTensor)
+    torch.testing.assert_close(ours.a, expected)
+    layer.parametrizations.weight_hh_l1.original.mul_(2)
+    change.kind = torch.clone
+    torch.testing.assert_close(layer(x)[0], ours.b)

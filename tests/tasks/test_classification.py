@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from throughtime.cli.main import main
+from throughtime.data.distortion import DISTORTIONS
 from throughtime.inspection.recording import record
 from throughtime.models.marked import GappedRecurrent, MarkedGRUD
 from throughtime.tasks.beginnings import probabilities_of_beginnings
@@ -202,6 +203,24 @@ def irregular(path, missing=0.3, label="ab"):
 
 
 GRU_D = {"cell": "gru-d", "bidirectional": False}
+
+
+def test_the_times_of_a_distorted_series_stay_those_of_its_steps():
+    features = SeriesFeatures([0.0] * 2, [1.0] * 2, "mean", times=1)
+    series = np.array([[5.0, 10], [7, 11], [1, 14], [4, 20]])
+
+    def times(name, amount):
+        draw = np.random.default_rng(3)
+        changed = features.distorted(series, DISTORTIONS[name], amount, draw)
+        assert series[:, 1].tolist() == [10, 11, 14, 20]
+        assert name != "noise" or (changed[:, 0] != series[:, 0]).all()
+        return changed[:, 1].tolist()
+
+    assert times("noise", 0) == [10, 11, 14, 20]
+    assert times("rate", 0.5) == [10, 20]
+    assert times("speed", 2) == [10, 15]
+    assert times("speed", 0.5)[::7] == [10, 30]
+    assert set(times("gap", 0.5)) < {10, 11, 14, 20}
 
 
 def test_gru_d_reads_missing_values_and_the_gaps_between_times(tmp_path):

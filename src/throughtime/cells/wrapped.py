@@ -17,7 +17,15 @@ from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_
 
 from throughtime.cells.cell import Cell, Input, Narrow
 
-__all__ = ["ACTIVATIONS", "Activated", "Projected", "RecurrentDropout", "Wrapped", "Zoneout"]
+__all__ = [
+    "ACTIVATIONS",
+    "Activated",
+    "GivenProducts",
+    "Projected",
+    "RecurrentDropout",
+    "Wrapped",
+    "Zoneout",
+]
 
 
 class Wrapped(Cell):
@@ -165,6 +173,31 @@ class Projected(Wrapped):
     def transform(self, R: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         cell_blocks = {name: R[name] for name in self.cell.recurrent_block_names}
         return {**self.cell.transform(cell_blocks), self.block: R[self.block]}
+
+
+class GivenProducts(Wrapped):
+    r"""The products of x with the blocks of W, with their biases, are further inputs of the step:
+
+        W.i(x) becomes w_i
+
+    The caller computes w_i for all steps. If x is a row of a small table, w_i is a row of the
+    product of the table with block i.
+
+    Args:
+        cell: the wrapped cell, which uses x in products with W only.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        products = {self.free(f"w_{gate}"): Input() for gate in cell.gates}
+        self.inputs = {**cell.input_specs, **products}
+
+    def step(self, x, W, R, s, p, u: Any = None):
+        def given(gate: str) -> Callable[[Any], Any]:
+            return lambda _: getattr(u, self.free(f"w_{gate}"))
+
+        blocks = {gate: given(gate) for gate in self.gates}
+        return self.inner(x, SimpleNamespace(**blocks), R, s, p, u)
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {

@@ -11,15 +11,18 @@ from torch._C._functorch import (
     TransformType,
     get_dynamic_layer_stack_depth,
     get_interpreter_stack,
+    is_functorch_wrapped_tensor,
     is_legacy_batchedtensor,
     unwrap_if_dead,
 )
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 __all__ = [
     "alive",
     "gradients_of",
     "has_tangent",
+    "have_memory",
     "is_batched",
     "is_direct",
     "is_functionalized",
@@ -36,18 +39,29 @@ def is_transformed() -> bool:
 def is_direct(tensors: Iterable[Tensor | None]) -> bool:
     """Whether a kernel may read the tensors by their addresses, past PyTorch's dispatcher.
 
-    False for meta and fake tensors, which have no memory. False under compilation, tracing,
-    transforms, dispatch modes and for subclasses of Tensor: these intercept each operation in the
-    dispatcher, and would miss such a call.
+    False for meta and fake tensors and the wrappers of transforms, which have no memory. False
+    under compilation, tracing, transforms, dispatch modes and for subclasses of Tensor: these
+    intercept each operation in the dispatcher, and would miss such a call.
     """
-    return not (
-        is_intercepted()
-        or any(
-            t.device.type != "cpu" or torch._C._dispatch_keys(t).has(torch._C.DispatchKey.Python)
-            for t in tensors
-            if t is not None
-        )
-    )
+    return not is_intercepted() and have_memory(tensors)
+
+
+def have_memory(tensors: Iterable[Tensor | None]) -> bool:
+    """Whether :func:`is_direct` is true of the tensors while nothing intercepts operations."""
+    for t in tensors:
+        # A tensor of these types cannot have the Python key, and reading its keys takes long.
+        if type(t) is Tensor or type(t) is Parameter:
+            is_readable = t.is_cpu and not is_functorch_wrapped_tensor(t)
+        else:
+            is_readable = t is None or _is_readable(t)
+        if not is_readable:
+            return False
+    return True
+
+
+def _is_readable(tensor: Tensor) -> bool:
+    keys = torch._C._dispatch_keys(tensor)
+    return tensor.device.type == "cpu" and not keys.has(torch._C.DispatchKey.Python)
 
 
 def is_intercepted() -> bool:

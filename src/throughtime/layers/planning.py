@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd import forward_ad
 from torch.nn.modules import module as every_module
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -258,6 +259,7 @@ def is_plain(x: Tensor) -> bool:
         or torch._C._is_any_autocast_enabled()
         or forward_ad._current_level >= 0
         or x.layout is not torch.strided
+        or is_functorch_wrapped_tensor(x)
     )
 
 

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from throughtime.cells.cell import Cell
 from throughtime.kernels import Call, Explanation, dispatch
 from throughtime.kernels.graph.random import new_seed
+from throughtime.layers.dropout import dropout
 from throughtime.layers.incoming import prepared
 from throughtime.layers.planning import Network
 from throughtime.layers.small import Small
@@ -104,6 +105,10 @@ class Recurrent(Stack):
     (torch.Size([7, 2, 5]), torch.Size([2, 2, 5]))
     """
 
+    _draws_as_torch: ClassVar[bool] = False
+    """Whether dropout between layers draws the numbers that torch.nn draws with an equal seed; on a
+    CPU that takes five times as long."""
+
     MERGES: ClassVar[dict[str, Callable[[list[Tensor]], Tensor]]] = {
         "concat": lambda outputs: torch.cat(outputs, -1),
         "sum": lambda outputs: outputs[0] + outputs[1],
@@ -185,8 +190,12 @@ class Recurrent(Stack):
         """
         is_usual = lengths is None and resets is None and inputs is None and not return_trace
         # An object may have methods of its own; see `throughtime.inspection.measures.unrolled`.
-        is_usual = is_usual and _COMPUTING.keys().isdisjoint(vars(self))
-        if is_usual and not torch.compiler.is_compiling():
+        # torch.compile cannot trace this question, so it is asked last.
+        if (
+            is_usual
+            and not torch.compiler.is_compiling()
+            and _COMPUTING.keys().isdisjoint(vars(self))
+        ):
             results = None
             if not torch.is_grad_enabled():
                 results = self._small.run(self, self.network, input, hx)
@@ -197,34 +206,43 @@ class Recurrent(Stack):
                 return output, last[0] if len(last) == 1 else tuple(last)
         incoming = prepared(self, input, hx, lengths, resets, inputs)
         recording: dict[str, Tensor] | None = {} if return_trace else None
-        run = partial(self._run, incoming, recording)
-        output, last = self._through_layers(incoming.x, run)
+        results = self._completed(incoming, partial(self._run, incoming, recording))
+        if recording is None:
+            return results
+        return *results, {name: incoming.layout.restored(v) for name, v in recording.items()}
+
+    def _completed(self, incoming: Incoming, run: RunLayer) -> tuple[Tensor, RecurrentState]:
+        """The output and the last states of all layers, in the layout of the caller.
+
+        Args:
+            incoming: the checked arguments of the whole layer.
+            run: runs one layer in one direction.
+        """
+        output, rows = self._through_layers(incoming.x, run)
         if output.requires_grad:
             # The caller may write into the result, and the backward pass reads the output again.
             output = output.clone()
         layout = incoming.layout
-        state = tuple(layout.without_batch(torch.cat(s), 1) for s in last)
-        results = (layout.restored(output), state[0] if len(state) == 1 else state)
-        if recording is None:
-            return results
-        return *results, {name: layout.restored(v) for name, v in recording.items()}
+        last = [torch.cat(s) for s in zip(*rows, strict=True)]
+        state = tuple(layout.without_batch(s, 1) for s in last)
+        return layout.restored(output), state[0] if len(state) == 1 else state
 
-    def _through_layers(self, x: Tensor, run: RunLayer) -> tuple[Tensor, list[list[Tensor]]]:
-        """The output of the last layer, and for each state its last values in all layers.
+    def _through_layers(self, x: Tensor, run: RunLayer) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        """The output of the last layer, and for each layer and direction its last states.
 
         Args:
             x: the input, (T, B, I).
             run: runs one layer in one direction.
         """
-        spec = self.spec
+        spec, D = self.spec, self.spec.num_directions
         last: list[tuple[Tensor, ...]] = []
         # One input for each direction; they are equal unless the directions are independent.
-        inputs = [x] * spec.num_directions
+        inputs = [x] * D
         for layer in range(spec.num_layers):
             if layer > 0:
                 inputs = self._dropped(inputs)
             outputs = []
-            for direction in range(spec.num_directions):
+            for direction in range(D):
                 output, states = run(inputs[direction], layer, direction)
                 if spec.proj_size:
                     output = output[..., : spec.proj_size]
@@ -232,16 +250,15 @@ class Recurrent(Stack):
                     states = tuple(s[..., :n] for s, n in zip(states, sizes, strict=True))
                 outputs.append(output)
                 last.append(states)
-            is_apart = spec.independent and layer + 1 < spec.num_layers
-            merged = self.MERGES[spec.merge]
             if spec.bidirectional and not spec.independent:
-                outputs = [merged(outputs)]
+                outputs = [self.MERGES[spec.merge](outputs)]
             if spec.residual and layer > 0:
                 outputs = [y + x for x, y in zip(inputs, outputs, strict=False)]
+            is_apart = spec.independent and layer + 1 < spec.num_layers
             if spec.independent and not is_apart:
-                outputs = [merged(outputs)]
-            inputs = outputs if is_apart else outputs * spec.num_directions
-        return inputs[0], [list(rows) for rows in zip(*last, strict=True)]
+                outputs = [self.MERGES[spec.merge](outputs)]
+            inputs = outputs if is_apart else outputs * D
+        return inputs[0], last
 
     def _run(
         self,
@@ -298,8 +315,8 @@ class Recurrent(Stack):
             masks = [F.dropout(x.new_ones(1, *x.shape[1:]), self.dropout) for x in sources]
             dropped = [x * mask for x, mask in zip(sources, masks, strict=True)]
         else:
-            # F.dropout draws the numbers that torch.nn draws with an equal seed.
-            dropped = [F.dropout(x, self.dropout) for x in sources]
+            draw = F.dropout if self._draws_as_torch else dropout
+            dropped = [draw(x, self.dropout) for x in sources]
         return dropped if self.independent else dropped * self.num_directions
 
     def stream(self, weights: str | None = None) -> Stream:

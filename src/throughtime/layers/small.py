@@ -36,7 +36,6 @@ class Small:
         self._lock = threading.Lock()
         self._planned: Planned | None = None
         self._memory: Memory | None = None
-        self._initial: tuple[Tensor, ...] = ()
         # The weights of the last call that went another way, how often they have been the same
         # since, and how often they must be before a plan is made.
         self._weights: list[tuple[int, int]] = []
@@ -105,12 +104,17 @@ class Small:
         memory = self._memory
         if memory is None or memory.rows != rows:
             memory = Memory(plan, rows, list(layer.state_sizes.values()))
-            self._memory, self._initial = memory, known.network.initial(rows)
-        states = self._initial if hx is None else (hx,) if isinstance(hx, Tensor) else hx
-        memory.states = states
+            memory.states = known.network.initial(rows)
+            memory.note_states()
+            self._memory = memory
+        if hx is None:
+            memory.restore_states()
+        else:
+            memory.states = (hx,) if isinstance(hx, Tensor) else hx
         if x.is_neg() or not x.is_contiguous():
             x = x.resolve_neg().contiguous()
-        y = known.like.new_empty((*x.shape[:2], plan.output_size))
+        first, second, _ = x.shape
+        y = known.like.new_empty(first, second, plan.output_size)
         if plan.draws:
             memory.set_seeds([int(new_seed(x.device)) for _ in plan.layers])
         memory.piece(x, y, time)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from throughtime.kernels import BACKENDS, Call, dispatch
 from throughtime.kernels.cpp.autograd import Form, apply_plan
@@ -26,7 +26,7 @@ from throughtime.kernels.cpp.training import TrainingPlan
 from throughtime.kernels.graph.cell_keys import cell_key
 from throughtime.kernels.graph.folded import fold, folds_of
 from throughtime.kernels.graph.random import new_seed
-from throughtime.kernels.transforms import is_direct
+from throughtime.kernels.transforms import have_memory, is_direct
 from throughtime.layers.evaluation import evaluating
 from throughtime.layers.incoming import initial
 from throughtime.layers.planning import Network, fits, is_plain
@@ -35,8 +35,8 @@ from throughtime.layers.stack import Incoming, Stack
 
 __all__ = ["SmallTraining"]
 
-_PLAIN = (Tensor, nn.Parameter)
-"""Types of which every tensor on the CPU has memory; see ``is_direct``."""
+Rows = Sequence[Tensor]
+"""A state of all layers and directions, one tensor (B, size) for each."""
 
 RunLayer = Callable[[Tensor, int, int], tuple[Tensor, tuple[Tensor, ...]]]
 """Runs layer and direction on x; returns the output (T, B, H) and the states (1, B, H)."""
@@ -58,7 +58,7 @@ class SmallTraining:
         self,
         layer: Stack,
         describe: Callable[[], Network],
-        through: Callable[[Tensor, RunLayer], tuple[Tensor, list[list[Tensor]]]],
+        through: Callable[[Tensor, RunLayer], tuple[Tensor, list[tuple[Tensor, ...]]]],
         x: Any,
         hx: Any,
     ) -> tuple[Tensor, list[Tensor]] | None:
@@ -76,34 +76,39 @@ class SmallTraining:
         """
         if type(x) is not Tensor or x.dim() != 3 or not is_plain(x):
             return None
-        time = 1 if layer.batch_first else 0
-        T, B = x.shape[time], x.shape[1 - time]
-        if T <= FEW_STEPS or B == 0 or x.shape[2] != layer.input_size:
+        spec = layer.spec
+        T, B, features = x.shape
+        if spec.batch_first:
+            T, B = B, T
+        if T <= FEW_STEPS or B == 0 or features != spec.input_size:
             return None
         if hx is not None and not fits(hx, layer, B):
             return None
         # Another thread may replace self._bound meanwhile.
         bound = self._bound
-        if bound is None or bound.dtype is not x.dtype or not bound.is_current(layer):
+        weights = None if bound is None or bound.dtype is not x.dtype else bound.weights(layer)
+        if bound is None or weights is None:
             if x.dtype is not layer.dtype:
                 return None
             bound = self._bound = _Bound(layer, x, describe().refusal)
-        if bound.runs is None or T * B > bound.most_rows:
+            weights = bound.weights(layer)
+        if bound.runs is None or weights is None or T * B > bound.most_rows:
             return None
         x = bound.layout.time_first(x.resolve_neg() if x.is_neg() else x)
-        state = (hx,) if isinstance(hx, Tensor) else hx
-        if state is None:
+        if hx is None:
             state = bound.initial(layer, x)
-        output, last = through(x, partial(bound.run, layer, state))
+        else:
+            state = [s.unbind() for s in ((hx,) if isinstance(hx, Tensor) else hx)]
+        output, rows = through(x, partial(bound.run, layer, weights, state))
+        if len(rows) == 1 and not spec.proj_size:
+            return bound.layout.restored(output), [*rows[0]]
         # A projection leaves views of wider rows.
-        if layer.proj_size:
+        if spec.proj_size:
             output = output.contiguous()
-        are_whole = layer.num_layers * layer.num_directions == 1 and not layer.proj_size
-        return bound.layout.restored(output), [r[0] if are_whole else torch.cat(r) for r in last]
+        return bound.layout.restored(output), [torch.cat(r) for r in zip(*rows, strict=True)]
 
 
-@dataclass(frozen=True)
-class _Weight:
+class _Weight(NamedTuple):
     """The place of a weight, which is read in each call: another tensor may stand there then.
 
     Args:
@@ -152,13 +157,18 @@ class _Bound:
         self._key = cell_key(layer.equations)
         self._draws = bool(layer.equations.drawn_inputs)
         self.dtype, self.layout = layer.dtype, Layout(layer.batch_first)
-        self._weights: list[_Weight] = []
-        self._initial: dict[int, tuple[Tensor, ...]] = {}
+        self._num_directions = layer.num_directions
+        self._initial: dict[int, Sequence[Rows]] = {}
         self.most_rows = 0
         self.runs = self._runs(layer, x, why)
+        self._weights = [run.weights or () for of_layer in self.runs or () for run in of_layer]
 
-    def is_current(self, layer: Stack) -> bool:
-        """Whether the layer has the same options, and weights as the runs read them."""
+    def weights(self, layer: Stack) -> list[list[Tensor | None]] | None:
+        """The weights that each run reads now; an empty list for a run that computes some.
+
+        Returns:
+            None if the layer has other options, or weights that the runs cannot read.
+        """
         # A shallow copy of a layer shares this object, but not the options.
         if (
             self._layer() is not layer
@@ -166,23 +176,34 @@ class _Bound:
             or self._mode is not layer.training
             or cell_key(layer.equations) != self._key
         ):
-            return False
-        for weight in self._weights:
-            value: Any = weight.space.get(weight.name)
-            if type(value) not in _PLAIN and not (
-                isinstance(value, Tensor) and is_direct((value,))
-            ):
-                return False
-            if value.shape != weight.shape or value.dtype is not self.dtype or not value.is_cpu:
-                return False
-        return True
+            return None
+        dtype, all_values = self.dtype, []
+        for places in self._weights:
+            values: list[Any] = []
+            for place in places:
+                if place is None:
+                    values.append(None)
+                    continue
+                space, name, shape = place
+                value = space.get(name)
+                if (
+                    not isinstance(value, Tensor)
+                    or value.shape != shape
+                    or value.dtype is not dtype
+                ):
+                    return None
+                values.append(value)
+            if not have_memory(values):
+                return None
+            all_values.append(values)
+        return all_values
 
     def _runs(self, layer: Stack, x: Tensor, why: str) -> list[list[_Run]] | None:
         # Inputs with a default and save="states" are left to the usual way.
         if why or layer.cell.given_inputs or layer.save != "gates":
             return None
         first = self.layout.time_first(x)
-        incoming = Incoming(first, None, None, self.layout, self.initial(layer, first), ())
+        incoming = self._incoming(first, self.initial(layer, first))
         # Some weights are computed here, and computed again by the call itself. So this must draw
         # none of the caller's random numbers, change no buffer of a parametrization, and save no
         # tensor for the backward pass, which a checkpoint would count.
@@ -247,43 +268,57 @@ class _Bound:
             if space.get(name) is not value:
                 return None
             weights.append(_Weight(space, name, value.shape))
-        self._weights += [weight for weight in weights if weight is not None]
         return tuple(weights)
 
-    def initial(self, layer: Stack, x: Tensor) -> tuple[Tensor, ...]:
+    def _incoming(self, x: Tensor, state: Sequence[Rows]) -> Incoming:
+        """The arguments of a call that has x (T, B, I) and initial states alone."""
+        # Of each state s the call of a layer reads s[row].
+        rows: Any = tuple(state)
+        return Incoming(x, None, None, self.layout, rows, ())
+
+    def initial(self, layer: Stack, x: Tensor) -> Sequence[Rows]:
         """The initial states of a call without ``hx``; x is (T, B, I)."""
         if self._spec.learned_state:
-            return initial(layer, x, None, self.layout)
+            return [s.unbind() for s in initial(layer, x, None, self.layout)]
         rows = x.shape[1]
         state = self._initial.get(rows)
         if state is None:
             # A later call saves them for its backward pass, which excludes inference tensors.
             with torch.inference_mode(False):
-                state = initial(layer, x, None, self.layout)
+                state = [s.unbind() for s in initial(layer, x, None, self.layout)]
             self._initial = {rows: state}
         return state
 
     def run(
-        self, layer: Stack, state: Sequence[Tensor], x: Tensor, number: int, direction: int
+        self,
+        layer: Stack,
+        weights: list[list[Tensor | None]],
+        state: Sequence[Rows],
+        x: Tensor,
+        number: int,
+        direction: int,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Runs one layer in one direction.
 
         Args:
             layer: the layer.
-            state: the initial states of all layers, each (L*D, B, size).
+            weights: the result of :meth:`weights`.
+            state: the initial states.
             x, number, direction: see :data:`RunLayer`.
         """
         assert self.runs is not None
         run = self.runs[number][direction]
         seed = new_seed(x.device) if self._draws else None
         if run.weights is None:
-            incoming = Incoming(x, None, None, self.layout, tuple(state), ())
-            call = layer._call(incoming, x, number, direction, seed)
+            call = layer._call(self._incoming(x, state), x, number, direction, seed)
             cell = run.plan.cell
             tensors = fold(call, cell, folds_of(cell)).tensors
+            # A parametrization may return tensors of any type.
+            if not have_memory(tensors):
+                output, last = dispatch.run(call, layer.backend, layer.strict)
+                return output, tuple(s.unsqueeze(0) for s in last)
         else:
-            row = number * self._spec.num_directions + direction
-            weights = [None if w is None else w.space[w.name] for w in run.weights]
-            tensors = (x, *weights, *[s[row] for s in state])
-        output, *states = apply_plan(run.plan, run.form, seed, tensors)
-        return output, tuple(states)
+            row = number * self._num_directions + direction
+            tensors = (x, *weights[row], *[s[row] for s in state])
+        results = apply_plan(run.plan, run.form, seed, tensors)
+        return results[0], results[1:]

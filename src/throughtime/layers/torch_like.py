@@ -26,6 +26,8 @@ class _TorchLike(Recurrent):
     Those with an underscore are included, because other libraries read them.
     """
 
+    _draws_as_torch = True
+
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
         """The parameters, one list for each layer and direction."""

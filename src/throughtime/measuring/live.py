@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from throughtime.checks import unknown
 from throughtime.interchange.onnx import save_onnx
 from throughtime.layers import Recurrent
 
-__all__ = ["PEERS", "Point", "alternate", "measure"]
+__all__ = ["PEERS", "Point", "Times", "alternate", "measure"]
 
 PEERS = ("onnxruntime", "torch", "module")
 """The peers of a stream: ONNX Runtime with the file that ``save_onnx`` writes; the layer of
@@ -42,8 +42,9 @@ class Point:
 
     Args:
         cell, hidden, layers, batch: the cell's name, H, L and B.
-        us: the median time of a step of ``ours`` and of each peer; microseconds.
+        us: the median processor's time of a step of ``ours`` and of each peer; microseconds.
         ratios: our time divided by that of each peer.
+        wall_us, wall_ratios: the same of the time on the wall, in which other processes may run.
         error: the norm of the difference between our outputs and those of the reference in
             float64, divided by the norm of the latter.
         errors: for each contender whose outputs differ too much from the reference, by how much.
@@ -56,6 +57,8 @@ class Point:
     batch: int
     us: dict[str, float] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
+    wall_us: dict[str, float] = field(default_factory=dict)
+    wall_ratios: dict[str, float] = field(default_factory=dict)
     error: float = float("nan")
     errors: dict[str, str] = field(default_factory=dict)
 
@@ -104,10 +107,17 @@ def measure(
             continue
         steps[name] = lambda step=step, v=inputs[0]: step(v)
     times = alternate(steps, rounds)
-    point.us = {name: 1e6 * statistics.median(t) for name, t in times.items()}
-    if "ours" in point.us:
-        point.ratios = {k: point.us["ours"] / t for k, t in point.us.items() if k != "ours"}
+    point.us, point.ratios = _medians(times, 0)
+    point.wall_us, point.wall_ratios = _medians(times, 1)
     return point
+
+
+def _medians(
+    times: Mapping[str, Sequence[Times]], clock: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The medians of a step by one of the clocks; microseconds, and ours by those of the peers."""
+    us = {name: 1e6 * statistics.median(t[clock] for t in blocks) for name, blocks in times.items()}
+    return us, {k: us["ours"] / t for k, t in us.items() if k != "ours" and "ours" in us}
 
 
 def _makers(layer: Recurrent, x: Tensor) -> Mapping[str, Callable[[], tuple[Any, Step] | None]]:
@@ -172,12 +182,21 @@ def _onnxruntime(layer: Recurrent, x: Tensor) -> tuple[Any, Step] | None:
     return [v.numpy() for v in x.unsqueeze(1)], step
 
 
-def alternate(steps: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """The time of a step in each block, in seconds; the contenders run their blocks in turn.
+class Times(NamedTuple):
+    """The time of a step in a block, in seconds.
 
-    It is the processor's time of this thread, on which all contenders run: while another process
-    has the core, no time is counted.
+    Args:
+        processor: the processor's time of this thread, on which all contenders run: while another
+            process has the core, no time is counted.
+        wall: the time on the wall.
     """
+
+    processor: float
+    wall: float
+
+
+def alternate(steps: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[Times]]:
+    """The times of a step in each block; the contenders run their blocks in turn."""
     names, sizes = list(steps), {}
     for name, step in steps.items():
         begin, count = time.perf_counter(), 0
@@ -185,7 +204,7 @@ def alternate(steps: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, 
             step()
             count += 1
         sizes[name] = max(count, 3)
-    times: dict[str, list[float]] = {name: [] for name in names}
+    times: dict[str, list[Times]] = {name: [] for name in names}
     for i in range(rounds):
         for k in range(len(names)):
             name = names[(i + k) % len(names)]
@@ -193,8 +212,9 @@ def alternate(steps: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, 
             # The first steps of a block load the weights, which another contender has displaced.
             step()
             step()
-            begin = time.thread_time()
+            begin, wall = time.thread_time(), time.perf_counter()
             for _ in range(size):
                 step()
-            times[name].append((time.thread_time() - begin) / size)
+            processor, wall = time.thread_time() - begin, time.perf_counter() - wall
+            times[name].append(Times(processor / size, wall / size))
     return times

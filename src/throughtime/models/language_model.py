@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as every_module
 
 from throughtime.cells.cell import Cell
 from throughtime.checks import whole_number
@@ -14,8 +15,18 @@ from throughtime.layers.dropout import Dropout
 from throughtime.layers.planning import Network
 from throughtime.layers.recurrent import Recurrent, RecurrentState
 from throughtime.layers.stream import Stream
+from throughtime.layers.table_rows import on_rows
 
 __all__ = ["LanguageModel", "OneHot"]
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _is_observed(part: nn.Module) -> bool:
+    """Whether a hook, or a forward that replaces the module's own, must see its calls."""
+    has_hooks = any(getattr(part, name) for name in _HOOKS)
+    return has_hooks or bool(every_module._has_any_global_hook()) or "forward" in vars(part)
 
 
 class OneHot(nn.Module):
@@ -154,9 +165,23 @@ class LanguageModel(nn.Module):
             refusal = "the dropout is another module"
         return Network(self.recurrent, self.embedding, self.scores, refusal)
 
+    def _reads_rows(self) -> bool:
+        """Whether the recurrent layers read rows of the embedding's weight, unseen by others."""
+        embedding, recurrent = self.embedding, self.recurrent
+        is_plain = type(embedding) is OneHot or (
+            type(embedding) is nn.Embedding
+            and (embedding.max_norm, embedding.padding_idx) == (None, None)
+            and not (embedding.sparse or embedding.scale_grad_by_freq)
+        )
+        is_seen = _is_observed(embedding) or _is_observed(recurrent)
+        return is_plain and isinstance(recurrent, Recurrent) and not is_seen
+
     def forward(
         self, tokens: Tensor, state: RecurrentState | None = None
     ) -> tuple[Tensor, RecurrentState]:
         """The scores of the token that follows each token, and the final recurrent state."""
-        hidden, last = self.recurrent(self.embedding(tokens), state)  # (B, T, H)
+        results = None
+        if self._reads_rows():
+            results = on_rows(self.recurrent, self.embedding.weight, tokens, state)
+        hidden, last = results or self.recurrent(self.embedding(tokens), state)  # (B, T, H)
         return self.scores(self.dropout(hidden)), last  # (B, T, V)

@@ -17,6 +17,7 @@ from throughtime.data.music import (
     RATE,
     Note,
     check_sound_font,
+    key_name,
     measures,
     midi_of_parts,
     played_by_fluidsynth,
@@ -98,7 +99,7 @@ def write_music(
         file.write_bytes(midi_of_parts(parts, str(file), is_drums=is_drums))
         return f"{what}, {seconds:.1f} s."
     if options.sound_font is None:
-        sound = synthesise(_together(parts), seconds)
+        sound = synthesise(_together(parts), seconds, is_drums=is_drums)
     else:
         midi = midi_of_parts(parts, str(file), is_drums=is_drums)
         sound = played_by_fluidsynth(midi, options.sound_font)
@@ -128,24 +129,34 @@ def shown_music(
         is_drums: whether the keys are the drums of a kit.
     """
     notes = _together(parts)
-    sound = torch.from_numpy(synthesise(notes, seconds))
+    sound = torch.from_numpy(synthesise(notes, seconds, is_drums=is_drums))
     title = f"{title}{': ' if title else ''}{len(notes)} notes, {seconds:.0f} s"
     return [
-        _picture(notes, frame_seconds),
+        _picture(notes, frame_seconds, is_drums),
         Sound(sound, RATE, title),
         Score(midi_of_parts(parts, is_drums=is_drums), "mid", title),
     ]
 
 
-def _picture(notes: Sequence[Note], frame_seconds: float) -> Picture:
-    """The piano roll as a picture: time to the right, pitch upwards, the keys C as grey lines."""
+def _picture(notes: Sequence[Note], frame_seconds: float, is_drums: bool) -> Picture:
+    """The piano roll as a picture, and in its title what lies where.
+
+    The keys C are grey lines, unless the keys are drums.
+    """
     roll = roll_of_notes(notes, frame_seconds)
     keys = np.flatnonzero(roll.any(0)) if roll.any() else np.array([0, NUM_KEYS - 1])
     low, high = max(0, keys.min() - 2), min(NUM_KEYS, keys.max() + 3)
     pixels = np.ones((NUM_KEYS, max(1, len(roll))), np.float32)
-    pixels[[key for key in range(NUM_KEYS) if (key + FIRST_KEY) % 12 == 0]] = 0.85
+    if not is_drums:
+        pixels[[key for key in range(NUM_KEYS) if (key + FIRST_KEY) % 12 == 0]] = 0.85
     pixels[roll.T[:, : pixels.shape[1]]] = 0.1
     pixels = pixels[low:high][::-1]
     width = max(1, min(_PIXELS_PER_KEY * 2, _MOST_COLUMNS // pixels.shape[1]))
     pixels = pixels.repeat(_PIXELS_PER_KEY, 0).repeat(width, 1)
-    return Picture(torch.from_numpy(pixels.copy()), "Piano roll: time to the right, pitch upwards")
+    lowest, highest = FIRST_KEY + low, FIRST_KEY + high - 1
+    if is_drums:
+        upwards = f"the drums {lowest} to {highest} of General MIDI upwards"
+    else:
+        upwards = f"{key_name(lowest)} to {key_name(highest)} upwards, the keys C in grey"
+    title = f"Piano roll: {len(roll) * frame_seconds:.0f} s to the right, {upwards}"
+    return Picture(torch.from_numpy(pixels.copy()), title)

@@ -128,10 +128,18 @@ class SeriesFeatures:
     def distorted(
         self, values: np.ndarray, distortion: Distortion, amount: float, draw: np.random.Generator
     ) -> np.ndarray:
-        """A series that is distorted by an amount; noise leaves the time of each step as it is."""
+        """A series that is distorted by an amount.
+
+        Noise leaves the time of each step as it is. With another speed, the time from the first
+        step is divided by the amount.
+        """
         changed = distortion.of_series(values, amount, draw)
-        if self.times is not None and distortion.name == "noise":
-            changed[:, self.times] = values[:, self.times]
+        if self.times is not None:
+            times = values[:, self.times]
+            if distortion.name == "noise":
+                changed[:, self.times] = times
+            elif distortion.name == "speed":
+                changed[:, self.times] = times[0] + (changed[:, self.times] - times[0]) / amount
         return changed
 
     def noisy(self, features: Tensor, deviation: float) -> Tensor:

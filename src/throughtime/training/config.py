@@ -80,6 +80,8 @@ class GradientConfig(LoopConfig):
             of all steps).
         weight_decay: fraction of each weight that a step removes, times the learning rate.
         clip_norm: largest norm of the gradient; a longer one is scaled down to it.
+        average: decay of an average of the weights over the steps, such as 0.999; the model that is
+            validated and kept then has the averaged weights (default: no average).
         seed: seed of the weights and of dropout.
         validate_every: steps between validations (default: an epoch).
         patience: number of validations without a new best one after which the training ends
@@ -113,11 +115,17 @@ class GradientConfig(LoopConfig):
     warmup_steps: int | None = None
     weight_decay: float = 0.01
     clip_norm: float = _free(1.0)
+    average: float | None = None
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = _free("auto")
     devices: int = 1
     num_nodes: int = 1
     strategy: Literal["auto", "ddp"] = _free("auto")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.average is not None and not 0 <= self.average < 1:
+            raise ValueError(f"--average: expected 0 to below 1, got {self.average}.")
 
     def warmup(self, total_steps: int) -> int:
         """The number of steps of the warm-up: ``warmup_steps``, or its default.

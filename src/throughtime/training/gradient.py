@@ -22,6 +22,7 @@ from throughtime.layers.evaluation import evaluating
 from throughtime.reading import shown
 from throughtime.tasks.task import Batches, BatchTask, Loss, Share
 from throughtime.training import checkpoint
+from throughtime.training.averaging import averaged
 from throughtime.training.checkpoint_kinds import adam_kind, adam_state, load_adam_state, model_kind
 from throughtime.training.companions import companions
 from throughtime.training.config import GradientConfig
@@ -68,6 +69,13 @@ class GradientLearner(Learner):
 
     The learning rate rises over the warm-up (:meth:`GradientConfig.warmup`) and falls with the
     progress u of the training: by (1 + cos(pi u)) / 2, by 1 - u, or not at all.
+
+    With the setting ``average``, the model that is validated and kept has the average of the
+    weights over the steps; see :func:`throughtime.training.averaging.averaged`.
+
+    Attributes:
+        trained: the model whose weights the optimizer changes; ``model`` itself, unless ``model``
+            has their average.
     """
 
     columns = ("gradient_norm", "learning_rate")
@@ -86,11 +94,15 @@ class GradientLearner(Learner):
                 self.fabric.global_rank, self.fabric.world_size, self.fabric.device
             )
             torch.manual_seed(config.seed)
-            self.model = task.model()
+            self.model = self.trained = task.model()
             if config.precision == "64-true":
                 # Before a checkpoint is loaded, which would otherwise be rounded.
-                self.model.double()
-            parameters = list(self.model.parameters())
+                self.trained.double()
+            self.average = None
+            if config.average is not None:
+                self.average = averaged(self.trained, config.average, self.fabric.device)
+                self.model = self.average.module
+            parameters = list(self.trained.parameters())
             self.optimizer = torch.optim.AdamW(
                 parameters,
                 config.learning_rate,
@@ -98,7 +110,7 @@ class GradientLearner(Learner):
                 weight_decay=config.weight_decay,
                 fused=True,
             )
-            self._loss_of_batch = _LossOfBatch(task, self.model)
+            self._loss_of_batch = _LossOfBatch(task, self.trained)
             self._wrapped, self._optimizer = self.fabric.setup(self._loss_of_batch, self.optimizer)
         # Dropout draws other units in each process.
         torch.manual_seed(config.seed + self.processes.rank)
@@ -131,12 +143,14 @@ class GradientLearner(Learner):
         # Fabric averages the gradients, but the processes may have different counts.
         mean = total / self.processes.mean(loss.count)
         self.fabric.backward(mean)
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        parameters = [p for p in self.trained.parameters() if p.grad is not None]
         norm = clip_norm_(parameters, self.config.clip_norm)
         value = float(mean.detach())
         if not math.isfinite(norm):
             raise Diverged(f"the loss is {value:g} and the norm of its gradient {norm:g}")
         self._optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.trained)
         self.carried = _map(torch.Tensor.detach, loss.carried)
         self.num_steps += 1
         return StepReport(
@@ -170,14 +184,15 @@ class GradientLearner(Learner):
 
     @property
     def _parameters(self) -> dict[str, nn.Parameter]:
-        return dict(self.model.named_parameters())
+        return dict(self.trained.named_parameters())
 
     def state_dict(self) -> dict[str, Any]:
-        return {
+        state = {
             "steps_per_epoch": self.steps_per_epoch,
-            "model": self.model.state_dict(),
+            "model": self.trained.state_dict(),
             "optimizer": adam_state(self.optimizer, self._parameters),
         }
+        return state if self.average is None else {**state, "average": self.average.state_dict()}
 
     def own_state(self) -> dict[str, Any]:
         # Only the leaves, because a checkpoint cannot hold the types of a task.
@@ -186,9 +201,11 @@ class GradientLearner(Learner):
     def state_kinds(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         kinds = {
             "steps_per_epoch": self._check_steps_per_epoch,
-            "model": model_kind(self.model),
+            "model": model_kind(self.trained),
             "optimizer": adam_kind(self._parameters, step),
         }
+        if self.average is not None:
+            kinds["average"] = model_kind(self.average)
         return kinds, {"carried": list}
 
     def _check_steps_per_epoch(self, value: object) -> object:
@@ -200,8 +217,15 @@ class GradientLearner(Learner):
         return value
 
     def load_state_dict(self, state: dict[str, Any], own: dict[str, Any], step: int) -> None:
+        num_averaged = step if self.average is None else int(state["average"]["n_averaged"])
+        if num_averaged != step:
+            raise ValueError(
+                f"average: expected the average of {step} steps, got that of {num_averaged}"
+            )
         carried = self._carried_like(own["carried"], step)
-        self.model.load_state_dict(state["model"])
+        self.trained.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         load_adam_state(self.optimizer, self._parameters, state["optimizer"])
         self.carried = carried
         self._seek(step)
@@ -210,7 +234,7 @@ class GradientLearner(Learner):
         """The saved tensors as a carried state, after a trial on the next batch."""
         before = checkpoint.random_state()
         try:
-            with evaluating(self.model), self.fabric.autocast():
+            with evaluating(self.trained), self.fabric.autocast():
                 return self._tried(leaves, step)
         finally:
             checkpoint.set_random_state(before)
@@ -220,14 +244,14 @@ class GradientLearner(Learner):
             # An epoch starts without a carried state.
             return None
         self._seek(0)
-        first = self.task.loss(self.model, self._next_batch(), None, 0.0)
+        first = self.task.loss(self.trained, self._next_batch(), None, 0.0)
         expected, structure = tree_flatten(first.carried)
         if list(map(_kind, leaves)) != list(map(_kind, expected)):
             raise ValueError("carried: expected the tensors that the loss of a batch carries on")
         carried = _moved(tree_unflatten(leaves, structure), self.fabric.device)
         self._seek(step)
         try:
-            total = self.task.loss(self.model, self._next_batch(), carried, 0.0).total
+            total = self.task.loss(self.trained, self._next_batch(), carried, 0.0).total
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ValueError(f"carried: the next batch cannot go on from it: {error}") from error
         if not bool(torch.isfinite(total)):

@@ -246,3 +246,22 @@ def test_own_files_come_in_splits_or_are_cut(tmp_path, caplog):
     assert load_tunes(str(tmp_path), encoding="latin-1").cut is None
     with pytest.raises(FileNotFoundError, match='did you mean "oneill"'):
         load_tunes("oneil")
+
+
+@pytest.mark.parametrize(
+    ("metre", "melody"),
+    [
+        ("6/8", "G | GAB c2d | e>fg d3 | z2G [GB]AG |"),
+        ("4/4", "GABc d2e2 | (3GABc2 d>ef2 | G4- GABc |"),
+        ("2/2", "g | dGBG AGEG | G2B2 c4 ||"),
+        ("3/4", "GA Bc d2 | e3f g2 | A6 |"),
+        ("2/4", "G1/2A1/2B1/2c1/2 d2 | (3GAB c2 |"),
+        ("3/8", "GAB | [1c2d :| [2c3 |]"),
+        ("none", "GABcdefg | GABc |"),
+    ],
+)
+def test_tunes_are_written_with_a_beam_for_each_beat(metre, melody):
+    (tune,) = tunes_of("here", f"X:1\nM:{metre}\nL:1/8\nK:G\n{melody.replace(' ', '')}")
+    text = abc_text(tune.tokens)
+    assert text.splitlines()[-1] == melody
+    assert next(tunes_of("again", text)).tokens == tune.tokens

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from throughtime.data.music import RATE, Note, measures, synthesise, wav_bytes
+from throughtime.data.music.drums import drum
 
 CHORDS = [Note(t, t + 0.5, key) for t in (0.0, 0.5, 1.0) for key in (48, 60, 64, 67)]
 
@@ -51,3 +52,48 @@ def test_a_wav_file_holds_the_sound():
         assert (file.getnchannels(), file.getframerate()) == (1, RATE)
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
     np.testing.assert_allclose(samples / 32767, sound, atol=1e-4)
+
+
+def centre_of(sound):
+    """The mean frequency of a sound in Hz, weighted by the energy."""
+    energy = np.abs(np.fft.rfft(sound)) ** 2
+    return (energy * np.fft.rfftfreq(len(sound), 1 / RATE)).sum() / energy.sum()
+
+
+KICK, SNARE, CLOSED, OPEN, CRASH, LOW_TOM, HIGH_TOM = 36, 38, 42, 46, 49, 41, 50
+
+
+def test_a_kick_is_low_a_snare_in_the_middle_and_a_hi_hat_high():
+    kick, snare, hat = (centre_of(drum(key, RATE)) for key in (KICK, SNARE, CLOSED))
+    assert kick < 150 < 1000 < snare < hat
+    assert hat > 5000
+    assert centre_of(drum(LOW_TOM, RATE)) < centre_of(drum(HIGH_TOM, RATE)) < 1000
+
+
+def test_drums_ring_for_their_own_time_and_end():
+    lengths = [len(drum(key, RATE)) / RATE for key in (CLOSED, OPEN, CRASH)]
+    assert lengths == sorted(lengths)
+    assert lengths[0] < 0.3
+    for key in range(128):
+        sound = drum(key, RATE)
+        assert 0.3 < np.abs(sound).max() < 1.2
+        assert np.abs(sound[-20:]).max() < 1e-3
+        assert not np.array_equal(sound, drum((key + 1) % 128, RATE))
+
+
+@pytest.mark.parametrize("end", [0.1, 1.0])
+def test_a_piece_of_drums_is_as_long_as_asked_and_ends_softly(end):
+    notes = [Note(t / 4, t / 4 + end, key) for t in range(4) for key in (KICK, SNARE, CRASH)]
+    sound = synthesise(notes, 1.0, is_drums=True)
+    m = measures(sound)
+    assert (m.clipped, m.peak) == (0, pytest.approx(0.89, abs=1e-6))
+    assert m.seconds == pytest.approx(1.12, abs=2 / RATE)
+    assert m.last < 0.02
+    np.testing.assert_array_equal(sound, synthesise(notes, 1.0, is_drums=True))
+    assert not np.allclose(sound, synthesise(notes, 1.0))
+
+
+def test_a_softer_stroke_is_softer():
+    loud, soft = (Note(0.0, 0.1, SNARE, velocity) for velocity in (127, 32))
+    sound = synthesise([loud, soft._replace(start=2.0, end=2.1)], is_drums=True)
+    assert np.abs(sound[2 * RATE :]).max() == pytest.approx((32 / 127) ** 1.5 * 0.89, rel=1e-3)

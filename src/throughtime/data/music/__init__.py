@@ -1,7 +1,8 @@
 """Music: notes, piano rolls, MIDI files, and sounds."""
 
 from throughtime.data.music.abc_score import TuneScore, score_of
-from throughtime.data.music.abc_tokens import ABCError, Tune, abc_text, tunes_of
+from throughtime.data.music.abc_tokens import ABCError, Tune, tunes_of
+from throughtime.data.music.abc_writing import abc_text
 from throughtime.data.music.events import (
     NUM_EVENTS,
     EventReader,

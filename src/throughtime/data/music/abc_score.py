@@ -74,10 +74,12 @@ class TuneScore:
     Args:
         bars: its bars.
         problems: what a player would stumble over; none for a valid tune.
+        beats: the places of the tokens with which a beat begins that is not the first of its bar.
     """
 
     bars: list[_Bar]
     problems: list[str]
+    beats: list[int]
 
     def notes(self, seconds_per_eighth: float = 0.2) -> list[Note]:
         """The notes of the tune with its repeats played, each with a small gap after it."""
@@ -140,13 +142,28 @@ def score_of(tokens: Sequence[str]) -> TuneScore:
     return _Reader(tokens).read()
 
 
+def _beat(metre: str) -> Fraction:
+    """The eighth notes that are beamed together in a metre such as ``6/8``.
+
+    >>> [int(_beat(metre)) for metre in ("6/8", "9/8", "4/4", "2/2", "3/4", "2/4", "3/8")]
+    [3, 3, 4, 4, 2, 2, 3]
+    """
+    count, unit = map(int, metre.split("/"))
+    if unit >= 8:
+        return Fraction(3 if count % 3 == 0 else count, unit) * 8
+    return Fraction(4 if unit < 4 or count == 4 else 2)
+
+
 class _Reader:
     def __init__(self, tokens: Sequence[str]) -> None:
         self.tokens = tokens
         self.problems: list[str] = []
         self.key: dict[str, int] = {}
         self.in_bar: dict[str, int] = {}
+        # The length of a bar, and of a beat, in eighth notes.
         self.metre: Fraction | None = None
+        self.beat: Fraction | None = None
+        self.beats: list[int] = []
         self.bars = [_Bar(1, None, is_edge=True)]
         self.endings: tuple[int, ...] = ()
         self.is_open = False
@@ -165,6 +182,8 @@ class _Reader:
         if fields != ["M:", "K:"]:
             self.problems.append("a tune begins with a metre and a key")
         for place, token in enumerate(self.tokens):
+            if self._begins_beat(token):
+                self.beats.append(place)
             self._read(token, self.tokens[place - 1] if place else "")
         self._end_of_bar()
         if self.is_open:
@@ -181,7 +200,15 @@ class _Reader:
             self.problems.append(
                 f"{self.num_foreign} of {self.num_notes} notes are foreign to the key"
             )
-        return TuneScore(self.bars, self.problems)
+        return TuneScore(self.bars, self.problems, self.beats)
+
+    def _begins_beat(self, token: str) -> bool:
+        """Whether a token begins a tone or a tuplet, and a beat within a bar with it."""
+        is_inside = self.chord is not None or self.num_left or self.broken is not None
+        position = self.bars[-1].duration
+        if is_inside or self.beat is None or position == 0 or position % self.beat:
+            return False
+        return token in ("z", "[") or token[0] == "(" or _PITCH.fullmatch(token) is not None
 
     def _check_length(self, bar: _Bar) -> None:
         if bar.metre is None or bar.duration == bar.metre:
@@ -196,6 +223,7 @@ class _Reader:
         if token.startswith("M:"):
             value = token[2:]
             self.metre = None if value == "none" else Fraction(value) * 8
+            self.beat = None if value == "none" else _beat(value)
             if not self.bars[-1].tones:
                 self.bars[-1].metre = self.metre
         elif token.startswith("K:"):

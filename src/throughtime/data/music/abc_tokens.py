@@ -1,4 +1,4 @@
-"""Reads tunes in ABC notation as tokens, and writes tokens as ABC."""
+"""Reads tunes in ABC notation as tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-__all__ = ["BARS", "ABCError", "Tune", "abc_text", "duration_of", "is_ending", "tunes_of"]
+__all__ = ["BARS", "ABCError", "Tune", "duration_of", "is_ending", "tunes_of"]
 
 UNIT = Fraction(1, 8)
 """The note length that a duration of 1 means in tokens: an eighth note."""
@@ -95,38 +95,6 @@ def is_ending(token: str) -> bool:
     (True, True, False)
     """
     return re.fullmatch(r"\[[1-9](,[1-9])*", token) is not None
-
-
-def abc_text(tokens: Sequence[str], number: int = 1, title: str = "") -> str:
-    """A tune as ABC.
-
-    Args:
-        tokens: the tokens of a tune; fields in its middle are written in brackets.
-        number: the number of the tune in its file.
-        title: its title.
-
-    >>> print(abc_text(["M:6/8", "K:Gmaj", "|:", "G", "3", ":|"], 7, "A song"))
-    X:7
-    T:A song
-    M:6/8
-    L:1/8
-    K:Gmaj
-    |: G3 :|
-    """
-    num_fields = next((n for n, t in enumerate(tokens) if t[:2] not in ("M:", "K:")), len(tokens))
-    fields = {token[0]: token for token in tokens[:num_fields]}
-    body: list[str] = []
-    for token in tokens[num_fields:]:
-        is_bar = token in BARS
-        if token[:2] in ("M:", "K:"):
-            body.append(f"[{token}]")
-        elif is_ending(token) or is_bar:
-            body.append(f" {token}{' ' if is_bar else ''}")
-        else:
-            body.append(token)
-    head = [f"X:{number}", f"T:{title}", fields.get("M", "M:none"), "L:1/8"]
-    melody = " ".join("".join(body).split())
-    return "\n".join([*head, fields.get("K", "K:Cmaj"), melody])
 
 
 def _tune(where: str, lines: Sequence[str], first: int) -> Tune:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from throughtime.data.music.drums import drum
 from throughtime.data.music.notes import Note
 
 __all__ = ["PEAK", "RATE", "SoundMeasures", "measures", "synthesise", "wav_bytes"]
@@ -28,17 +29,22 @@ _SILENCE = 1e-3
 _LEAST_GAP = 0.02
 
 
-def synthesise(notes: Sequence[Note], seconds: float | None = None) -> np.ndarray:
-    """The sound of notes, like plucked strings.
+def synthesise(
+    notes: Sequence[Note], seconds: float | None = None, *, is_drums: bool = False
+) -> np.ndarray:
+    """The sound of notes, like plucked strings, or like the drums of a kit.
 
-    A note is a sum of harmonic partials; the higher ones are weaker and decay sooner. It rises
-    within 8 ms, and after its end it fades within 120 ms. The sum of all notes is scaled to a peak
-    of -1 dB, so that nothing is clipped.
+    A note of a string is a sum of harmonic partials; the higher ones are weaker and decay sooner.
+    It rises within 8 ms, and after its end it fades within 120 ms. A stroke on a drum rings for a
+    time of its own, whatever its end is. The sum of all notes is scaled to a peak of -1 dB, so that
+    nothing is clipped.
 
     Args:
         notes: the notes.
         seconds: the duration of the music, after which the last notes fade; None is the end of the
             last note.
+        is_drums: whether the keys are the drums of a kit; see
+            :func:`throughtime.data.music.drums.drum`.
 
     Returns:
         (N) float32 from -1 to 1, at :data:`RATE`, of ``seconds`` and the time of fading.
@@ -46,16 +52,20 @@ def synthesise(notes: Sequence[Note], seconds: float | None = None) -> np.ndarra
     seconds = max((note.end for note in notes), default=0.0) if seconds is None else seconds
     sound = np.zeros(math.ceil((seconds + _RELEASE) * RATE))
     for note in notes:
-        tone = _tone(note.key, note.velocity, note.end - note.start)
+        tone = drum(note.key, RATE) if is_drums else _string(note.key, note.end - note.start)
         first = round(note.start * RATE)
         tone = tone[: max(0, len(sound) - first)]
-        sound[first : first + len(tone)] += tone
+        sound[first : first + len(tone)] += tone * (note.velocity / 127) ** 1.5
+    if is_drums:
+        # Drums still ring at the end.
+        last = min(len(sound), round(_RELEASE * RATE))
+        sound[len(sound) - last :] *= np.linspace(1, 0, last)
     peak = np.abs(sound).max(initial=0.0)
     return (sound * (PEAK / peak if peak > 0 else 1.0)).astype(np.float32)
 
 
-def _tone(key: int, velocity: int, seconds: float) -> np.ndarray:
-    """One note with its release."""
+def _string(key: int, seconds: float) -> np.ndarray:
+    """One note of a string, struck as hard as possible, with its release."""
     frequency = 440.0 * 2 ** ((key - 69) / 12)
     time = np.arange(round((seconds + _RELEASE) * RATE)) / RATE
     tone = np.zeros(len(time))
@@ -70,7 +80,7 @@ def _tone(key: int, velocity: int, seconds: float) -> np.ndarray:
     # A floor below the decay keeps long notes audible to their end.
     tone += 0.12 * np.sin(2 * np.pi * frequency * time)
     fade = np.clip((seconds + _RELEASE - time) / _RELEASE, 0, 1)
-    return tone * np.clip(time / _ATTACK, 0, 1) * fade * (velocity / 127) ** 1.5
+    return tone * np.clip(time / _ATTACK, 0, 1) * fade
 
 
 def wav_bytes(sound: np.ndarray) -> bytes:

@@ -247,21 +247,18 @@ def apply(form: Form, varying: Sequence[Tensor | None], tensors: Sequence[Tensor
     return _Recurrence.apply(form, *varying, *tensors)
 
 
-_NUM_LEADING = 3
-"""The number of arguments of :class:`_Planned` before the tensors."""
-
-
 class _Planned(torch.autograd.Function):
-    """A training step by a plan; its arguments are the plan, a :class:`Form`, a seed and tensors.
+    """A training step by a plan; its arguments are a tuple of plan, form and seed, and tensors.
 
     It has no method ``setup_context``, which takes longer than a short sequence. Transforms of
     PyTorch need one, so they must not be active.
     """
 
     @staticmethod
-    def forward(ctx, plan: TrainingPlan, form: Form, seed: Tensor | None, *tensors):
-        ctx.plan, ctx.form, ctx.seed = plan, form, 0 if seed is None else int(seed)
-        output, last, kept = plan.forward(tensors, ctx.seed)
+    def forward(ctx, constants, *tensors):
+        ctx.plan, ctx.form, seed = constants
+        ctx.seed = 0 if seed is None else int(seed)
+        output, last, kept = ctx.plan.forward(tensors, ctx.seed)
         ctx.save_for_backward(*tensors, seed, kept)
         ctx.set_materialize_grads(False)
         return output, *last
@@ -275,9 +272,9 @@ class _Planned(torch.autograd.Function):
         if may_be_derived or has_tangent(values) or is_batched(gradients):
             results = _derived_again(ctx, tensors, seed, kept, gradients)
         else:
-            needed = ctx.needs_input_grad[_NUM_LEADING:]
+            needed = ctx.needs_input_grad[1:]
             results = ctx.plan.backward(tensors, kept, ctx.seed, d_output, d_last, needed)
-        return *(None,) * _NUM_LEADING, *results
+        return None, *results
 
 
 def _derived_again(
@@ -291,7 +288,7 @@ def _derived_again(
     # The last states of a plan have a dimension for the layers.
     gradients = (gradients[0], *(None if d is None else d.squeeze(0) for d in gradients[1:]))
     H = tensors[form.places_of_weights.stop - _NUM_VARYING].shape[-1]
-    varying, of_input = (None, None, seed), ctx.needs_input_grad[_NUM_LEADING]
+    varying, of_input = (None, None, seed), ctx.needs_input_grad[1]
     is_compiling = torch.compiler.is_compiling()
     if not is_compiling and (has_tangent((*tensors, *gradients)) or is_batched(gradients)):
         results = _by_reference(form, of_input, *varying, *tensors, *gradients)
@@ -313,7 +310,7 @@ def apply_plan(
 ) -> tuple[Tensor, ...]:
     """Runs a training step by a plan; returns the output (T, B, H) and the last states (1, B, H).
 
-    No transform of PyTorch, tracer or dispatch mode may be active.
+    ``is_direct`` must be true of the tensors.
 
     Args:
         plan: the plan.
@@ -321,4 +318,8 @@ def apply_plan(
         seed: the seed of the random numbers that the cell draws, or None.
         tensors: the tensors that can have a gradient, in the order of ``Call.tensors``.
     """
-    return _Planned.apply(plan, form, seed, *tensors)
+    return _apply_without_transforms((plan, form, seed), *tensors)
+
+
+# `_Planned.apply` without its support of torch.func, which takes as long as the kernel.
+_apply_without_transforms = super(torch.autograd.Function, _Planned).apply  # type: ignore[misc]

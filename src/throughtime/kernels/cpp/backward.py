@@ -188,8 +188,14 @@ class _Pass:
             blocks = len(self.forward.program.cell.recurrent_block_names)
             is_zero = self.backward.weight_gradients.needs_zeros
             self.dR = empty((blocks * W, W), compute, zero=is_zero)
+        names, used = self.forward.program.cell.given_inputs, self.forward.program.inputs
         # An input that the equations do not use keeps a gradient of zero.
-        self.d_inputs = [torch.zeros_like(value) for value in self.call.inputs]
+        self.d_inputs = {
+            name: empty(tuple(value.shape), value.dtype, zero=name not in used or self.is_ragged)
+            for name, value in zip(names, self.call.inputs, strict=True)
+        }
+        # If no unit is padded and no row is moved, the kernel writes to the gradients themselves.
+        self.writes_inputs = self.walk.W == self.walk.H and self.walk.rows.order is None
 
     def run_chunk(self, number: int) -> None:
         """Runs the backward steps of a chunk, and adds its share to the gradients."""
@@ -260,7 +266,10 @@ class _Pass:
             chunk.memory["d_output"] = StepArray(part.contiguous())
         chunk.memory |= self.forward.inputs(walk, self.call, chunk.x, t0, n)
         for name in self.forward.program.inputs:
-            d_input = empty((n, chunk.rows, walk.W), dtype, zero=self.is_ragged)
+            if self.writes_inputs and name in self.d_inputs:
+                d_input = self.d_inputs[name][t0 : t0 + n]
+            else:
+                d_input = empty((n, chunk.rows, walk.W), dtype, zero=self.is_ragged)
             chunk.memory[f"d_input:{name}"] = StepArray(d_input)
         chunk.memory["d_slots"] = StepArray(chunk.d_slots).at(1)
         # The first chunk in time has one step more, before the sequence, in which the kernel
@@ -292,9 +301,8 @@ class _Pass:
 
     def _write_further_inputs(self, chunk: _Chunk) -> None:
         """Writes the chunk's steps of the gradients of the inputs besides x."""
-        names = self.forward.program.cell.given_inputs
-        for name, whole in zip(names, self.d_inputs, strict=True):
-            if name in self.forward.program.inputs:
+        for name, whole in self.d_inputs.items():
+            if name in self.forward.program.inputs and not self.writes_inputs:
                 part = self.walk.rows.place(whole, chunk.t0, chunk.n, chunk.rows)
                 part.copy_(self.walk.unpadded(chunk.memory[f"d_input:{name}"].tensor))
                 self.walk.rows.put_chunk(whole, part, chunk.t0)
@@ -310,7 +318,7 @@ class _Pass:
             *of_weights.of_biases(walk, self.call.weights, sums),
             of_weights.of_parameters(walk, sums),
             self._of_initial_states(),
-            self.d_inputs,
+            list(self.d_inputs.values()),
         )
 
     def _of_initial_states(self) -> list[Tensor]:

@@ -45,6 +45,7 @@ class Context(ctypes.Structure):
         *(("active", _POINTER), ("flags", _POINTER), ("order", _POINTER)),
         ("seed", _INT),
         *(("weights", _POINTER), ("sums", _POINTER), ("partials", _POINTER)),
+        ("ahead", _POINTER),
     )
 
 
@@ -72,7 +73,7 @@ class _Layer(ctypes.Structure):
         *(("run", _POINTER), ("context", _POINTER)),
         *(("x", _Array), ("x_width", _INT)),
         *(("input", _Linear), ("hoisted", _Array)),
-        *(("output", _Array), ("sum", _Array)),
+        *(("output", _Array), ("sum", _Array), ("columns", _POINTER)),
     )
 
 

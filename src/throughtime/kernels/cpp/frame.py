@@ -98,7 +98,7 @@ def _accumulate_lines(operand: Input) -> list[str]:
         f"                a[m] = {operand.pointer};",
         "            }",
         f"            panel = accumulate<S, Q, MR, NV, WIDTH * NV, {places}>"
-        f"(acc, a, panel, s.call->{'narrow' if operand.is_narrow else 'units'});",
+        f"(acc, a, panel, s.call->{'narrow' if operand.is_narrow else 'units'}, s.call->ahead);",
         "        }",
     ]
 

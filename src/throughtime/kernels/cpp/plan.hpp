@@ -10,13 +10,6 @@
 
 namespace throughtime {
 
-// y = x A + b for a few rows; `inputs` and `outputs` are the numbers of elements of x and y.
-struct Linear {
-    const char* panel;  // A, packed by pack_linear in elements of type Q; null: y = b
-    const char* bias;   // in the compute type, padded to whole tiles
-    int64_t inputs, outputs;
-};
-
 // The arguments of one layer. Python fills it; plan.py declares the same fields in this order.
 struct Layer {
     void (*run)(const Context*);  // the compiled cell
@@ -27,6 +20,7 @@ struct Layer {
     Array hoisted;   // their results, rows of input.outputs elements
     Array output;    // rows of context->width elements
     Array sum;       // of a residual layer: the output plus x, rows of context->width; else null
+    char* columns;   // memory for Ahead::columns, if the kernel computes products ahead; else null
 };
 
 // A network. Python fills it; plan.py declares the same fields in this order.
@@ -47,11 +41,6 @@ struct Plan {
     Layer layer[1];
 };
 
-template <class S> char* at_time(const Array& a, int64_t t) {
-    return a.base + (t & a.mask) * a.time * int64_t(sizeof(S));
-}
-
-constexpr int NV_LINEAR = BYTES == 64 ? 8 : 4;  // vectors of outputs in a tile
 constexpr int ROWS_LINEAR = 3;
 
 // The elements of the panel of one tile, without its scales.
@@ -200,10 +189,15 @@ template <class S, class Q>
 TT_INLINE void run_layer(const Plan& plan, const Layer& layer, const Chunk& chunk) {
     const int64_t rows = chunk.steps * plan.rows;
     const S* x = (const S*)at_time<S>(layer.x, chunk.time);
+    Context& c = *layer.context;
+    // With memory for it, all but the first products are left to the kernel.
+    const bool leaves = layer.columns && rows > STEPS_AHEAD;
+    Ahead ahead{layer.input, layer.x, layer.hoisted, layer.columns, chunk.time, rows};
+    c.ahead = leaves ? &ahead : nullptr;
     if (layer.input.panel)
         linear<S, Q>(layer.input, x, layer.x_width,
-                     (Compute<S>*)at_time<Compute<S>>(layer.hoisted, chunk.time), rows);
-    Context& c = *layer.context;
+                     (Compute<S>*)at_time<Compute<S>>(layer.hoisted, chunk.time),
+                     leaves ? STEPS_AHEAD : rows);
     c.begin = chunk.time;
     c.count = chunk.steps;
     // Random numbers are numbered from the first step of the piece, as in a call of the layer.

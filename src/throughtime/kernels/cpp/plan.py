@@ -58,6 +58,10 @@ WEIGHTS = {None: None, "bfloat16": "bfloat16", "int8": "int8_t"}
 """The types of packed weights, with their names in C++; None is the type of the layer."""
 
 
+_LEAST_AHEAD = 16
+"""With fewer inputs, computing products ahead takes longer than it saves."""
+
+
 def reasons(layers: Sequence[PlannedLayer], weights: str | None = None) -> list[str]:
     """Why the layers cannot run as a plan; empty if they can.
 
@@ -114,6 +118,15 @@ class PackedLayer:
     def size(self) -> int:
         """The bytes of the packed weights, without those between aligned parts."""
         return self.input.size + (0 if self.recurrent is None else self.recurrent.numel())
+
+    def computes_ahead(self, rows: int) -> bool:
+        """Whether the kernel multiplies the inputs of later steps between its other products.
+
+        That is done for one row, whose recurrent products leave the processor time for it.
+        """
+        has_plain_weights = self.code.weights is None and self.code.dtype is self.code.compute
+        is_large = self.input.inputs >= _LEAST_AHEAD
+        return rows == 1 and has_plain_weights and is_large and self.recurrent is not None
 
     def pack(self, region: Region) -> None:
         """Moves the weights of the products to the next part of a region, in the order of use."""

@@ -42,6 +42,8 @@ class Memory:
         self._take_all(count)
         self._region = Region(count.taken)
         self._take_all(self._region)
+        self._bytes_of_states = self._region.memory[: self._size_of_states]
+        self._noted = self._bytes_of_states
 
     def _take_all(self, region: Region | Count) -> None:
         """Takes all parts; the states come first, so that a fork copies one part."""
@@ -71,6 +73,9 @@ class Memory:
         others = {"hoisted": take((self.chunk, B, layer.input.outputs), code.compute)}
         if layer.is_residual:
             others["sum"] = take((self.chunk, B, W), code.dtype)
+        steps_ahead = self.plan.runner.steps_ahead
+        if steps_ahead and layer.computes_ahead(B):
+            others["columns"] = take((layer.input.inputs, steps_ahead), code.dtype)
         source, library = code.library.source, code.library
         partials = 0
         if source.reductions:
@@ -147,6 +152,8 @@ class Memory:
         fields.x, fields.x_width = x.fields(), x_width
         fields.input, fields.hoisted = layer.input.fields(), arrays["hoisted"].fields()
         fields.output = output.fields()
+        if "columns" in others:
+            fields.columns = others["columns"].data_ptr()
         if layer.is_residual:
             output = arrays["sum"]
             fields.sum = output.fields()
@@ -170,6 +177,15 @@ class Memory:
                 view.copy_(part)
             for view, part in zip(copies, parts, strict=False):
                 view.copy_(part)
+
+    def note_states(self) -> None:
+        """Notes the states, which have just been set, for :meth:`restore_states`."""
+        self._noted = self._bytes_of_states.clone()
+
+    def restore_states(self) -> None:
+        """Sets the states to the noted ones, in one copy."""
+        self._context.time = 0
+        self._bytes_of_states.copy_(self._noted)
 
     def _views(self, place: int) -> list[tuple[list[Tensor], list[Tensor]]]:
         """For each state its values in all layers, (B, size), after the step at a place.
@@ -195,8 +211,7 @@ class Memory:
     def fork(self) -> Memory:
         """A second, independent memory with the same states."""
         other = Memory(self.plan, self.rows, self.sizes)
-        size = self._size_of_states
-        other._region.memory[:size] = self._region.memory[:size]
+        other._bytes_of_states.copy_(self._bytes_of_states)
         other._context.time = self._context.time
         return other
 
@@ -252,4 +267,4 @@ def _chunk(plan: Plan, rows: int) -> int:
     return chunk
 
 
-_MOST_STEPS, _CACHED = 32, 1 << 16
+_MOST_STEPS, _CACHED = 64, 1 << 18

@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 
+#include "ahead.hpp"
 #include "simd.hpp"
 #include "simd_random.hpp"
 #ifdef _OPENMP
@@ -19,14 +20,6 @@
 #endif
 
 namespace throughtime {
-
-// A value over time. Step t begins at base + (t & mask) * time elements; generated code adds the
-// offset of the row and the unit. With mask -1 all steps are stored, with mask 1 two of them, which
-// steps use alternately, with mask 0 one.
-struct Array {
-    char* base;
-    int64_t time, mask;
-};
 
 enum Flag : uint8_t {
     START = 1,    // the step starts from the initial state
@@ -49,6 +42,7 @@ struct Context {
     const char* weights;                 // the blocks of R, packed by pack_weights
     char* sums;                          // (groups, number of sums, width)
     char* partials;                      // (rows, number of reductions, tiles)
+    Ahead* ahead;                        // for one row: products of later steps; or null
     Array arrays[1];
 };
 
@@ -284,10 +278,12 @@ TT_INLINE const int8_t* accumulate_integers(
 #endif
 
 // acc[m][J NV + v] += a[m] . panel, for the slots J. The panel contains, for each k (for bfloat16:
-// each pair of k), NV vectors of units for each slot. Returns the end of the panel.
+// each pair of k), NV vectors of units for each slot. With one row it computes what is due of the
+// products of later steps as well. Returns the end of the panel.
 template <class S, class Q, int MR, int NV, int WIDTH, int... J>
 TT_INLINE const Q* accumulate(
-    Vec<Compute<S>> (&acc)[MR][WIDTH], const S* const (&a)[MR], const Q* panel, int64_t K) {
+    Vec<Compute<S>> (&acc)[MR][WIDTH], const S* const (&a)[MR], const Q* panel, int64_t K,
+    Ahead* ahead = nullptr) {
     using P = Product<S, Q>;
 #ifdef TT_INTEGER_DOT
     if constexpr (sizeof(Q) == 1) {
@@ -308,21 +304,57 @@ TT_INLINE const Q* accumulate(
 #pragma GCC unroll 32
             for (int n = 0; n < N; ++n) more[0][m][n] = acc[m][slots[n / NV] * NV + n % NV];
     }
-    for (; k + (PARTS - 1) * K1 < K; k += PARTS * K1) {
+    const auto all_parts = [&]() TT_INSIDE {
 #pragma GCC unroll 4
         for (int part = 0; part < PARTS; ++part) {
-            decltype(P::weights(panel)) w[N];
+            const auto spread = [&](int m) TT_INSIDE { return P::spread(a[m] + k + part * K1); };
+            const auto weights = [&](int n) TT_INSIDE { return P::weights(panel + n * LANES * K1); };
+            const auto add = [&](int m, int n, const auto& x, const auto& w) TT_INSIDE {
+                more[part][m][n] = P::add(more[part][m][n], x, w);
+            };
+            // The fewer of both are kept in registers.
+            if constexpr (MR < N) {
+                decltype(spread(0)) x[MR];
 #pragma GCC unroll 32
-            for (int n = 0; n < N; ++n) w[n] = P::weights(panel + n * LANES * K1);
+                for (int m = 0; m < MR; ++m) x[m] = spread(m);
 #pragma GCC unroll 32
-            for (int m = 0; m < MR; ++m) {
-                const auto x = P::spread(a[m] + k + part * K1);
+                for (int n = 0; n < N; ++n) {
+                    auto w = weights(n);
+                    if constexpr (MR > 1) keep_in_register(w);
 #pragma GCC unroll 32
-                for (int n = 0; n < N; ++n) more[part][m][n] = P::add(more[part][m][n], x, w[n]);
+                    for (int m = 0; m < MR; ++m) add(m, n, x[m], w);
+                }
+            } else {
+                decltype(weights(0)) w[N];
+#pragma GCC unroll 32
+                for (int n = 0; n < N; ++n) w[n] = weights(n);
+#pragma GCC unroll 32
+                for (int m = 0; m < MR; ++m) {
+                    const auto x = spread(m);
+#pragma GCC unroll 32
+                    for (int n = 0; n < N; ++n) add(m, n, x, w[n]);
+                }
             }
             panel += N * LANES * K1;
         }
+        k += PARTS * K1;
+    };
+    constexpr int LAST = (PARTS - 1) * K1;
+    if constexpr (CAN_COMPUTE_AHEAD && MR == 1 && is_equal<S, Q> && is_equal<S, Compute<S>>) {
+        while (ahead && k + LAST < K) {
+            TileAhead<S> later(*ahead);
+            if (later.left <= 0) break;
+            while (k + LAST < K && later.left > 0) {
+                // These need about as many weights from the cache as can be read while the tile
+                // of later steps is multiplied.
+                all_parts();
+                if (k + LAST < K) all_parts();
+                later.multiply();
+            }
+            later.leave();
+        }
     }
+    while (k + LAST < K) all_parts();
     if constexpr (PARTS > 1) {
         for (; k < K; k += K1) {
 #pragma GCC unroll 32
@@ -516,7 +548,9 @@ template <class Program> void walk(const Context& c, const Share& share) {
             s.flag = (at == first ? START : 0) | (at == last ? END : 0) |
                      (at < 0 || at >= c.steps ? BEFORE : 0);
         }
+        if (c.ahead) c.ahead->template set_due<typename Program::T>(i);
         Program::step(s, share, c.active ? c.active[at + 1] : c.rows);
+        if (c.ahead) finish_due<typename Program::T>(*c.ahead);
     }
 }
 

@@ -26,6 +26,8 @@ class Runner:
         step, piece: run one step, and several steps; take the address of a ``Plan``.
         pack, packed_size: arrange a matrix for ``linear``, and give the bytes that this takes.
         units_of_tile: the number of outputs of a tile.
+        steps_ahead: the number of later steps whose products with W a kernel computes at a time;
+            0 if it does not.
     """
 
     def __init__(self, storage: str, weights: str | None) -> None:
@@ -40,6 +42,7 @@ class Runner:
         self.pack.argtypes, self.pack.restype = [pointer, size, size, pointer], None
         self.packed_size.argtypes, self.packed_size.restype = [size, size], size
         self.units_of_tile: int = library.units_of_tile()
+        self.steps_ahead: int = library.steps_ahead()
 
 
 @cache
@@ -73,6 +76,7 @@ PUBLIC int64_t packed_matrix_size(int64_t inputs, int64_t outputs) {{
     return linear_size<S, Q>(inputs, outputs);
 }}
 PUBLIC int64_t units_of_tile() {{ return NV_LINEAR * Simd<Compute<S>>::LANES; }}
+PUBLIC int64_t steps_ahead() {{ return CAN_COMPUTE_AHEAD ? STEPS_AHEAD : 0; }}
 PUBLIC void context_layout(int64_t* to) {{
     const int64_t values[] = {{
 {values}

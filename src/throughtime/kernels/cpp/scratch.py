@@ -14,7 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-__all__ = ["Scratch", "empty", "lasting", "scratch", "zeros_on_large_pages"]
+__all__ = ["LARGE", "Scratch", "empty", "lasting", "scratch", "zeros_on_large_pages"]
 
 # Larger scratch memory is freed after the call; else it would stay allocated as long as the thread.
 _LARGEST_KEPT = 32 << 20
@@ -61,7 +61,9 @@ class Scratch(threading.local):
 
 scratch = Scratch()
 
-_MADV_HUGEPAGE, _LARGE = 14, 1 << 22
+_MADV_HUGEPAGE = 14
+LARGE = 1 << 22
+"""The bytes from which on memory is on large pages."""
 
 
 @cache
@@ -100,8 +102,8 @@ def on_large_pages(fresh: Tensor) -> Tensor:
     The first write to each page is slow: with small pages these writes take as long as several
     matrix products.
     """
-    size, advise = fresh.numel() * fresh.element_size(), _madvise()
-    if size >= _LARGE and advise is not None:
+    size = fresh.nbytes
+    if size >= LARGE and (advise := _madvise()) is not None:
         begin = -(-fresh.data_ptr() // 4096) * 4096
         # The result is not checked: the pages stay small if the system refuses.
         advise(begin, (fresh.data_ptr() + size - begin) // 4096 * 4096, _MADV_HUGEPAGE)

@@ -138,6 +138,16 @@ TT_INLINE void store(bfloat16* p, Vec<float> v) {
     memcpy(p, &h, BYTES / 2);
 }
 
+// Keeps a vector that was loaded in a register. GCC reads it from memory again for each use instead,
+// and a processor reads one vector per cycle but could add more products.
+template <class V> TT_INLINE void keep_in_register(V& v) {
+#if (TT_VECTOR_BYTES == 64 && defined(__AVX512F__)) || (TT_VECTOR_BYTES == 32 && defined(__AVX__))
+    if constexpr (sizeof(V) == BYTES) asm("" : "+v"(v));
+#else
+    (void)v;
+#endif
+}
+
 // ---- lanes ------------------------------------------------------------------------------------
 
 template <class V, class T = Element<V>> TT_INLINE V where(Signed<T> mask, V a, V b) {

@@ -9,6 +9,8 @@ read in each call, so a plan is independent of them.
 from __future__ import annotations
 
 import ctypes
+import math
+import struct
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -20,7 +22,7 @@ from throughtime.kernels.cpp import gemm
 from throughtime.kernels.cpp.backward import Backward
 from throughtime.kernels.cpp.chunks import rows_of_a_chunk
 from throughtime.kernels.cpp.forward import STORAGE, Forward
-from throughtime.kernels.cpp.scratch import lasting, on_large_pages
+from throughtime.kernels.cpp.scratch import LARGE, lasting, on_large_pages
 from throughtime.kernels.cpp.threads import split
 from throughtime.kernels.cpp.training_code import code_of
 from throughtime.kernels.cpp.training_tables import TrainingTables
@@ -37,17 +39,27 @@ class _Sizes(NamedTuple):
 
     Args:
         steps, rows: T, B.
-        kept: the shape of the kept arrays.
+        kept: the number of values of the kept arrays.
         shapes: the shapes of the tensors in the order of ``Call.tensors``, and of the kept arrays.
+        most_bytes: the bytes of the largest of them.
     """
 
     steps: int
     rows: int
-    kept: tuple[int]
+    kept: int
     shapes: list[tuple[int, ...]]
+    most_bytes: int
 
 
 _MOST_SIZES = 16
+
+
+def _allocator(like: Tensor, sizes: _Sizes) -> Callable[..., Tensor]:
+    """A function that allocates a tensor of the dtype of ``like``; its arguments are the sizes."""
+    # PyTorch reads separate numbers faster than one tuple of them.
+    if sizes.most_bytes < LARGE:
+        return like.new_empty
+    return lambda *shape: on_large_pages(like.new_empty(*shape))
 
 
 class TrainingPlan:
@@ -85,6 +97,13 @@ class TrainingPlan:
         self._code = code_of(STORAGE[forward.dtype])
         self._tables = TrainingTables(forward, backward, features, units, reverse)
         self._address = ctypes.addressof(self._tables.fields)
+        # The numbers of a call: `Numbers` of training.hpp, and the addresses of its tensors
+        # and of the kept arrays. Then in the forward call those of the output and the last states;
+        # in the backward call those of their gradients, with three strides, and of its results.
+        leading, results = 4 + len(_ONE_THREAD) + len(self._names), 1 + self._num_states
+        gradients = results + 3 + len(self._names) - 1
+        self._pack_forward = struct.Struct(f"{leading + results}q").pack
+        self._pack_backward = struct.Struct(f"{leading + gradients}q").pack
         self._recent_sizes: dict[tuple[int, int], _Sizes] = {}
 
     def forward(
@@ -102,13 +121,14 @@ class TrainingPlan:
         """
         x = tensors[0]
         assert x is not None
-        (T, B, _), H, empty = x.shape, self._units, x.new_empty
+        (T, B, _), H = x.shape, self._units
         sizes = self._sizes(T, B)
         addresses, copies = self._addresses(tensors, sizes)
-        kept = on_large_pages(empty(sizes.kept))
-        y, last = empty((T, B, H)), [empty((1, B, H)) for _ in range(self._num_states)]
+        empty = _allocator(x, sizes)
+        kept = empty(sizes.kept)
+        y, last = empty(T, B, H), [empty(1, B, H) for _ in range(self._num_states)]
         addresses += [kept.data_ptr(), y.data_ptr(), *[state.data_ptr() for state in last]]
-        self._run(self._code.forward, sizes, seed, addresses)
+        self._run(self._code.forward, self._pack_forward, sizes, seed, addresses)
         del copies
         return y, last, kept
 
@@ -137,16 +157,17 @@ class TrainingPlan:
         addresses, copies = self._addresses((*tensors, kept), sizes)
         strides = (0, 0, 0)
         if d_output is not None:
-            d_output = d_output.resolve_neg()
+            d_output = d_output.resolve_neg() if d_output.is_neg() else d_output
             strides = d_output.stride()
         d_last = [None if d is None else d.resolve_neg().contiguous() for d in d_last]
+        empty = _allocator(x, sizes)
         gradients = [
-            on_large_pages(t.new_empty(t.shape)) if is_needed and t is not None else None
-            for t, is_needed in zip(tensors, are_needed, strict=True)
+            empty(*shape) if is_needed and t is not None else None
+            for t, shape, is_needed in zip(tensors, sizes.shapes, are_needed, strict=False)
         ]
         addresses += [0 if d_output is None else d_output.data_ptr(), *strides]
         addresses += [0 if t is None else t.data_ptr() for t in (*d_last, *gradients)]
-        self._run(self._code.backward, sizes, seed, addresses)
+        self._run(self._code.backward, self._pack_backward, sizes, seed, addresses)
         del copies
         return gradients
 
@@ -188,12 +209,26 @@ class TrainingPlan:
     def _sizes_of(self, T: int, B: int) -> _Sizes:
         kept = sum(T * one.values + (one.state >= 0) for one in self._tables.kept) * B * self._width
         shapes = [(T, B, self._features), *self._shapes, *[(B, self._units)] * self._num_states]
-        return _Sizes(T, B, (kept,), [*shapes, (kept,)])
+        shapes.append((kept,))
+        most = max(math.prod(shape) for shape in shapes)
+        return _Sizes(T, B, kept, shapes, most * self._forward.dtype.itemsize)
 
     def _run(
-        self, function: Callable[..., int], sizes: _Sizes, seed: int, addresses: list[int]
+        self,
+        function: Callable[..., int],
+        pack: Callable[..., bytes],
+        sizes: _Sizes,
+        seed: int,
+        addresses: list[int],
     ) -> None:
-        """Calls the code; raises a MemoryError if it has no memory."""
+        """Calls the code; raises a MemoryError if it has no memory.
+
+        Args:
+            function: the function of the code.
+            pack: packs the numbers that it reads.
+            sizes, seed: those of the call.
+            addresses: the addresses and strides that it reads.
+        """
         most, threads = gemm.num_threads(), _ONE_THREAD
         if most > 1:
             size, rows = self._forward.dtype.itemsize, sizes.rows
@@ -205,8 +240,8 @@ class TrainingPlan:
                 for source in self._sources
             ]
             threads = tuple(chain.from_iterable(zip(*splits, strict=True)))
-        values = (sizes.steps, sizes.rows, seed, most, *threads, *addresses)
-        if function(self._address, (ctypes.c_int64 * len(values))(*values)):
+        numbers = pack(sizes.steps, sizes.rows, seed, most, *threads, *addresses)
+        if function(self._address, numbers):
             raise MemoryError(
                 f"no memory for a training step of {sizes.steps} steps and {sizes.rows} rows."
             )
