@@ -23,7 +23,7 @@ from throughtime.models.tagger import Tagger
 from throughtime.models.transcriber import Transcriber
 
 from ..further_inputs import bounded, inputs_of
-from .c_runs import built, compiled, compiler, ran
+from .c_runs import STRICT, built, compiled, compiler, ran
 from .streamed_models import MODELS, REFUSED, WHOLE
 
 T = 30
@@ -337,6 +337,18 @@ def test_a_token_that_is_none_and_weights_of_another_model_are_refused(tmp_path)
     assert list(y) == [0.0] * 11
     assert library.one_step(state, 10, y) == 0
     assert any(y)
+
+
+@pytest.mark.parametrize("command", ["arm-none-eabi-gcc", "arm-linux-gnueabihf-gcc", "clang"])
+@pytest.mark.parametrize("weights", ["float", "int8"])
+def test_whole_blocks_of_rows_and_columns_compile_without_a_warning(weights, command, tmp_path):
+    """Compilers look into loops whose length is known to be zero."""
+    model = LanguageModel(16, hidden_size=32, embedding_size=32)
+    tt.save_c(model, tmp_path, name="net", weights=weights, binary=True)
+    # Without the libraries of the processor: the file is compiled only.
+    words = [compiler(command), *STRICT, "-O3", "-c", str(tmp_path / "net.c")]
+    done = subprocess.run([*words, "-o", str(tmp_path / "net.o")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
 
 
 # Errors of the functions, in units in the last place.

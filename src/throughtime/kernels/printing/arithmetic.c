@@ -2,11 +2,11 @@
 
    `real` stands for float or double, R(0.5) for a number of that type, R(log1p) for the function of
    math.h for that type, EITHER(a, b) for a if the type is float and for b if it is double, BITS for
-   the unsigned integer of its size, INT for the signed one, `weight` for the type of the stored matrices, and my_ for the
-   prefix of all names of the file. A function with HEIGHT in its name, or a loop with HEIGHT in
-   another one, is written once for each height of a block (BLOCKS in c_functions.py). A blank line
-   separates the functions. A line `float:` or `double:` begins one that only that type has. The errors
-   in units in the last place (ulp) are measured in the tests. */
+   the unsigned integer of its size and INT for the signed one, `weight` for the type of the stored
+   matrices, and my_ for the prefix of all names of the file. A function with HEIGHT in its name, or
+   a loop with HEIGHT in another one, is written once for each height of a block (BLOCKS in
+   c_functions.py). A blank line separates the functions. A line `float:` or `double:` begins one
+   that only that type has. The errors in units in the last place (ulp) are measured in tests. */
 
 /* The bits of a number, and the number of some bits. */
 static inline BITS my_bits_of(real x)
@@ -23,10 +23,10 @@ static inline real my_of_bits(BITS b)
     return u.value;
 }
 
-/* x, but at least low (below 0) and at most high (above 0); NaN stays NaN. The bits of numbers above 0
-   are in their order, also as signed integers; those of numbers below 0 are in the reverse order as
-   unsigned integers. A comparison of floating-point numbers might raise an exception, for which some
-   compilers leave a loop without vector instructions. */
+/* x, but at least low (below 0) and at most high (above 0); NaN stays NaN. The bits of numbers
+   above 0 are in their order, also as signed integers; those of numbers below 0 are in the reverse
+   order as unsigned integers. A comparison of floating-point numbers might raise an exception, for
+   which some compilers leave a loop without vector instructions. */
 static inline real my_clamp(real x, real low, real high)
 {
     const INT bits = (INT)my_bits_of(x), most = (INT)my_bits_of(high);
@@ -67,8 +67,8 @@ static inline double my_expm1_reduced(double r)
 
 /* e^a for a between -104 and 89 (in double -746 and 710). Adding 1.5 * 2^23 (in double 1.5 * 2^52)
    rounds a / ln(2) to a whole number n, which is then in the low bits; e^a is 2^n times
-   e^(a - n ln(2)). 2^n has two factors, because n reaches from below the smallest numbers to above the
-   largest one. */
+   e^(a - n ln(2)). 2^n has two factors, because n reaches from below the smallest numbers to above
+   the largest one. */
 static inline real my_exp_of_clamped(real a)
 {
     const real shift = EITHER(12582912.0f + 254.0f, 6755399441055744.0 + 2046.0);
@@ -175,9 +175,10 @@ static inline real my_remainder(real a, real b)
 /* The sum of n numbers, as eight partial sums that a compiler can compute side by side. */
 static inline real my_row_sum(int n, const real *restrict a)
 {
+    const int whole = n - n % 8;
     real part[8] = {R(0.0)}, rest = R(0.0);
-    int i, k = 0;
-    for (; k + 8 <= n; k += 8)
+    int i, k;
+    for (k = 0; k < whole; k += 8)
         for (i = 0; i < 8; ++i)
             part[i] += a[k + i];
     for (; k < n; ++k)
@@ -200,10 +201,11 @@ static inline real my_row_max(int n, const real *restrict a)
 static void my_product_by_rows(int rows, int columns, const weight *restrict w,
                                const real *restrict x, real *restrict y)
 {
+    const int whole = columns - columns % 16;
     int i, j, l;
     for (i = 0; i < rows; ++i) {
         real part[16] = {R(0.0)}, rest = R(0.0);
-        for (j = 0; j + 16 <= columns; j += 16)
+        for (j = 0; j < whole; j += 16)
             for (l = 0; l < 16; ++l)
                 part[l] += (real)w[j + l] * x[j + l];
         for (; j < columns; ++j)
@@ -220,8 +222,9 @@ static void my_product_by_rows(int rows, int columns, const weight *restrict w,
 static inline void my_block_HEIGHT(int columns, const weight *restrict w, const real *restrict x,
                                    real *restrict y)
 {
+    const int whole = columns - columns % 4;
     int i, j;
-    for (j = 0; j + 4 <= columns; j += 4) {
+    for (j = 0; j < whole; j += 4) {
 #if defined(__GNUC__) && __GNUC__ >= 8
 #pragma GCC unroll 8
 #endif
@@ -237,10 +240,10 @@ static inline void my_block_HEIGHT(int columns, const weight *restrict w, const 
     }
 }
 
-/* y += W x for a W that is stored in blocks of rows, and what is left of it row by row. The sums of a
-   block do not depend on each other, so that a compiler can compute them side by side and, as it
-   knows how many there are, in registers. The products of a sum stand in the order of their weights in
-   memory, because compilers then read memory in that order, from its beginning to its end. */
+/* y += W x for a W that is stored in blocks of rows, and what is left of it row by row. The sums of
+   a block do not depend on each other, so that a compiler can compute them side by side and, as it
+   knows how many there are, in registers. The products of a sum stand in the order of their weights
+   in memory, because compilers then read memory in that order, from its beginning to its end. */
 static void my_product(int rows, int columns, const weight *restrict w, const real *restrict x,
                        real *restrict y)
 {
@@ -248,5 +251,6 @@ static void my_product(int rows, int columns, const weight *restrict w, const re
     for (; first + HEIGHT <= rows; first += HEIGHT)
         my_block_HEIGHT(columns, w + (size_t)first * (size_t)columns, x, y + first);
     if (first < rows)
-        my_product_by_rows(rows - first, columns, w + (size_t)first * (size_t)columns, x, y + first);
+        my_product_by_rows(rows - first, columns, w + (size_t)first * (size_t)columns, x,
+                           y + first);
 }
