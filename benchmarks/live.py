@@ -6,7 +6,7 @@ Bars: a step takes at most 0.8 times as long as in ONNX Runtime in the geometric
 cells and sizes, and never longer; with int8 weights and 1,024 units at most half as long as in
 float32; two layers of 256 units write at least 2,000 characters a second. All contenders carry
 their states, run on one thread, and take turns; medians of the processor's time of that thread,
-and beside them of the time on the wall.
+and beside them the first deciles of the time on the wall.
 The accuracy of int8 stands beside that of torch's dynamic quantisation of nn.LSTM.
 
 Writes results/live.json.

@@ -2,7 +2,9 @@
 
 import ctypes
 import errno
+import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from throughtime.models.tagger import Tagger
 from throughtime.models.transcriber import Transcriber
 
 from ..further_inputs import bounded, inputs_of
-from .c_runs import built, compiled, ran
+from .c_runs import STRICT, built, compiled, compiler, ran
 from .streamed_models import MODELS, REFUSED, WHOLE
 
 T = 30
@@ -337,12 +339,24 @@ def test_a_token_that_is_none_and_weights_of_another_model_are_refused(tmp_path)
     assert any(y)
 
 
+@pytest.mark.parametrize("command", ["arm-none-eabi-gcc", "arm-linux-gnueabihf-gcc", "clang"])
+@pytest.mark.parametrize("weights", ["float", "int8"])
+def test_whole_blocks_of_rows_and_columns_compile_without_a_warning(weights, command, tmp_path):
+    """Compilers look into loops whose length is known to be zero."""
+    model = LanguageModel(16, hidden_size=32, embedding_size=32)
+    tt.save_c(model, tmp_path, name="net", weights=weights, binary=True)
+    # Without the libraries of the processor: the file is compiled only.
+    words = [compiler(command), *STRICT, "-O3", "-c", str(tmp_path / "net.c")]
+    done = subprocess.run([*words, "-o", str(tmp_path / "net.o")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
+
+
 # Errors of the functions, in units in the last place.
 
 
 @pytest.mark.parametrize("weights", ["float", "double"])
 def test_the_errors_of_exp_and_tanh_are_those_that_the_header_states(weights, tmp_path):
-    limits = {"exp": 2, "tanh": 3, "sigmoid": 3}
+    limits = {"exp": 2, "tanh": 3, "sigmoid": 3, "softplus": 3, "log_sigmoid": 3}
     text = "".join(f"real my_{name}_(real x) {{ return my_{name}(x); }}\n" for name in limits)
     real = f"typedef {weights} real;\n#include <math.h>\n#include <stdint.h>\n#include <stddef.h>\n"
     source = functions(text.replace("my_", "f_"), "f_", weights, weights)
@@ -366,7 +380,14 @@ def test_the_errors_of_exp_and_tanh_are_those_that_the_header_states(weights, tm
         generator.uniform(-1, 1, 100_000) * 10.0 ** generator.uniform(-30, 0, 100_000),
     ]).astype(dtype)  # fmt: skip
     wide = x.astype(np.longdouble)
-    exact = {"exp": np.exp(wide), "tanh": np.tanh(wide), "sigmoid": 1 / (1 + np.exp(-wide))}
+    small = np.log1p(np.exp(-np.abs(wide)))
+    exact = {
+        "exp": np.exp(wide),
+        "tanh": np.tanh(wide),
+        "sigmoid": 1 / (1 + np.exp(-wide)),
+        "softplus": np.where(wide > 20, wide, np.maximum(wide, 0) + small),
+        "log_sigmoid": np.minimum(wide, 0) - small,
+    }
     for name, limit in limits.items():
         y = np.zeros_like(x)
         getattr(library, f"many_{name}")(
@@ -380,16 +401,33 @@ def test_the_errors_of_exp_and_tanh_are_those_that_the_header_states(weights, tm
         assert np.array_equal(y[~finite], nearest[~finite])
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], dtype)
     y = np.zeros_like(special)
+    log2 = float(dtype(np.log(2)))
     for name, values in {
         "exp": [np.inf, 0, 1, 1],
         "tanh": [1, -1, 0, -0.0],
         "sigmoid": [1, 0, 0.5, 0.5],
+        "softplus": [np.inf, 0, log2, log2],
+        "log_sigmoid": [0, -np.inf, -log2, -log2],
     }.items():
         pointers = (a.ctypes.data_as(ctypes.c_void_p) for a in (special, y))
         getattr(library, f"many_{name}")(len(special), *pointers)
         assert np.isnan(y[0])
         assert y[1:].tolist() == values
-        assert np.signbit(y[4]) == (name == "tanh")
+        assert np.signbit(y[4]) == np.signbit(values[3])
+
+
+@pytest.mark.parametrize("cell", ["lstm", "slstm", "sgu", "rnn-relu"])
+def test_gcc_makes_vector_instructions_of_the_equations(cell, tmp_path):
+    """It makes none of a loop with a branch, which float comparisons with constants become."""
+    tt.save_c(tt.Recurrent(cell, 32, 64), tmp_path, name="net", binary=True)
+    lines = (tmp_path / "net.c").read_text().splitlines()
+    loops = {i for i, line in enumerate(lines, 1) if line == "    for (k = 0; k < 64; ++k) {"}
+    flags = ["-std=c99", "-O3", "-fopt-info-vec-optimized", "-c", "net.c"]
+    words = [compiler(), *flags]
+    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+    vectorized = re.findall(r"^net\.c:(\d+):\d+: optimized: +loop vectorized", told, re.MULTILINE)
+    assert loops
+    assert loops <= set(map(int, vectorized))
 
 
 # Bad input.
@@ -446,7 +484,8 @@ def test_a_forward_hook_is_refused(part, register, save, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "1st", "my-net", "a b", "../x", "größe", "_x", "float", "new", None]
+    "name",
+    ["", "1st", "my-net", "a b", "../x", "größe", "_x", "float", "new", None, "math", "Time", "s"],
 )
 def test_a_name_that_is_no_identifier_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match="save_c: "):
@@ -462,6 +501,25 @@ def test_existing_files_stay(tmp_path):
     assert (tmp_path / "net.c").read_text() == before
     tt.save_c(tt.GRU(2, 3), tmp_path, name="net", overwrite=True)
     assert (tmp_path / "net.c").read_text() != before
+
+
+@pytest.mark.parametrize("end", [".h", ".c", ".bin"])
+def test_a_full_disk_leaves_all_files_that_were_there(end, tmp_path, monkeypatch):
+    """Also where it is full only after the first files: a header does not fit another C file."""
+    tt.save_c(tt.GRU(2, 3), tmp_path, name="net", binary=True)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    write = Path.write_bytes
+
+    def full(self, content):
+        if self.name == f"net{end}.partial":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        tt.save_c(tt.GRU(2, 4), tmp_path, name="net", binary=True, overwrite=True)
+    assert str(error.value.filename).endswith(f"net{end}")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_a_full_disk_leaves_the_files_that_were_there(tmp_path, monkeypatch):
@@ -482,6 +540,12 @@ def test_a_full_disk_leaves_the_files_that_were_there(tmp_path, monkeypatch):
 def test_unknown_weights_and_weights_without_a_value(tmp_path):
     with pytest.raises(ValueError, match='unknown type of weights "int4"; did you mean "int8"'):
         tt.save_c(tt.GRU(2, 3), tmp_path, weights="int4")
+    layer = tt.GRU(2, 3, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight_hh_l0[0, 0] = 1e300
+    for weights in ("float", "int8"):
+        with pytest.raises(ValueError, match=r'which no float can hold\. Choose "double"'):
+            tt.save_c(layer, tmp_path, weights=weights)
     layer = tt.GRU(2, 3)
     with torch.no_grad():
         layer.weight_hh_l0[0, 0] = torch.nan

@@ -17,6 +17,8 @@ def test_all_contenders_compute_the_same_steps():
     assert not point.errors
     assert set(point.us) == {"ours", "torch", "module"}
     assert point.ratios["torch"] == pytest.approx(point.us["ours"] / point.us["torch"])
+    assert set(point.wall_us) == set(point.us)
+    assert set(point.wall_ratios) == {"torch", "module"}
     assert 0 < point.error < 1e-5
 
 

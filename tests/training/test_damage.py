@@ -159,6 +159,14 @@ def test_no_damage_of_bytes_or_of_structure_is_taken(cases, name):
     assert sum(refuse_structure(case, draw) for _ in range(80)) > 60
 
 
+@pytest.mark.parametrize("value", [torch.zeros(3), [20], "20", True, 20.0, None])
+def test_another_kind_of_number_of_steps_is_refused(cases, value):
+    case = cases("gradient")
+    state = copy.deepcopy(case.saved)
+    state["steps_per_epoch"] = value
+    assert "steps_per_epoch: expected a checkpoint of " in case.refuse(state)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_thousand_damages_of_bytes(cases, name):

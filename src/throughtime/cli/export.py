@@ -16,7 +16,7 @@ from throughtime.interchange.c import save_c
 from throughtime.interchange.onnx.checking import check_contents
 from throughtime.interchange.onnx.export import file_of, onnx_contents
 from throughtime.reading import path_of
-from throughtime.written import written_whole
+from throughtime.written import written_together, written_whole
 
 __all__ = ["main"]
 
@@ -100,10 +100,14 @@ def _write_onnx(contents: Mapping[str, bytes], model: nn.Module, path: Path) -> 
     """Writes ONNX files, if ONNX Runtime computes the outputs of the model with them."""
     check_contents(contents, model, path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files = [file_of(path, end) for end in contents]
-    for file, content in zip(files, contents.values(), strict=True):
-        written_whole(file, lambda partial, content=content: partial.write_bytes(content))
-    return files
+    files = {file_of(path, end): content for end, content in contents.items()}
+    written_together(
+        {
+            file: lambda partial, content=content: partial.write_bytes(content)
+            for file, content in files.items()
+        }
+    )
+    return list(files)
 
 
 def _check_free(paths: Iterable[Path]) -> None:

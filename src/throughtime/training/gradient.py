@@ -209,7 +209,7 @@ class GradientLearner(Learner):
         return kinds, {"carried": list}
 
     def _check_steps_per_epoch(self, value: object) -> object:
-        if value != self.steps_per_epoch:
+        if type(value) is not int or value != self.steps_per_epoch:
             raise ValueError(
                 f"expected a checkpoint of {self.steps_per_epoch} steps an epoch, got "
                 f"{shown(value)}"

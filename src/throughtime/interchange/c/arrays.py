@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.kernels.printing.c_functions import BLOCK
+from throughtime.kernels.printing.c_functions import BLOCKS
 from throughtime.kernels.printing.c_text import number
 
 __all__ = ["Arrays"]
@@ -40,11 +40,21 @@ class Arrays:
     _bytes: list[tuple[str, np.ndarray]] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=lambda: {"weights": 0, "bytes": 0})
 
+    @property
+    def weight(self) -> str:
+        """The type of the stored matrices."""
+        return "int8_t" if self.is_int8 else self.real
+
     def vector(self, name: str, value: Tensor) -> str:
         """Adds an array of numbers."""
-        kind = np.float32 if self.real == "float" else np.float64
-        array = np.ascontiguousarray(value.detach().cpu().to(torch.float64).numpy()).astype(kind)
-        return self._add(self._reals, "weights", name, array.reshape(-1))
+        dtype = torch.float32 if self.real == "float" else torch.float64
+        array = value.detach().cpu().to(dtype)
+        if array.isinf().any() and not value.isinf().any():
+            raise ValueError(
+                f"save_c: {name} has a value of {float(value.abs().max()):.3g}, which no float can "
+                f'hold. Choose "double" as the type of the weights.'
+            )
+        return self._add(self._reals, "weights", name, array.numpy().reshape(-1))
 
     def matrix(self, name: str, value: Tensor, in_blocks: bool = True) -> tuple[str, str]:
         """Adds a matrix.
@@ -52,8 +62,8 @@ class Arrays:
         Args:
             name: its name.
             value: (rows, columns).
-            in_blocks: whether it is stored in blocks of rows, each of them column by column;
-                otherwise row by row.
+            in_blocks: whether it is stored in blocks of rows, each of them column by column, and
+                what is left row by row; otherwise it is wholly stored row by row.
 
         Returns:
             The expressions of the matrix, and of the scales of its rows; the latter is empty if it
@@ -61,11 +71,21 @@ class Arrays:
         """
         value = value.detach().cpu().to(torch.float64)
         if not self.is_int8:
-            return self.vector(name, _in_blocks(value) if in_blocks else value), ""
+            return self.vector(name, self._arranged(value, in_blocks)), ""
         scales = value.abs().amax(1) / 127
         whole = torch.where(scales[:, None] > 0, value / scales[:, None], 0.0).round()
-        array = (_in_blocks(whole) if in_blocks else whole.flatten()).numpy().astype(np.int8)
+        array = self._arranged(whole, in_blocks).numpy().astype(np.int8)
         return self._add(self._bytes, "bytes", name, array), self.vector(f"scale_{name}", scales)
+
+    def _arranged(self, matrix: Tensor, in_blocks: bool) -> Tensor:
+        """The numbers of a matrix in the order in which they are stored; see :meth:`matrix`."""
+        parts: list[Tensor] = []
+        if in_blocks:
+            for height in BLOCKS[self.weight]:
+                whole = len(matrix) // height * height
+                parts += [block.T.flatten() for block in matrix[:whole].split(height)]
+                matrix = matrix[whole:]
+        return torch.cat([*parts, matrix.flatten()])
 
     def _add(
         self, arrays: list[tuple[str, np.ndarray]], base: str, name: str, array: np.ndarray
@@ -114,11 +134,6 @@ class Arrays:
         for name, array in self._bytes:
             lines += _declaration("int8_t", f"{self.prefix}{name}", [str(int(v)) for v in array])
         return lines
-
-
-def _in_blocks(matrix: Tensor) -> Tensor:
-    """The numbers of a matrix block by block, each block column by column."""
-    return torch.cat([block.T.flatten() for block in matrix.split(BLOCK)])
 
 
 def _declaration(kind: str, name: str, numbers: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from throughtime.interchange.c.text import header_text, source_text
 from throughtime.interchange.computed_weights import with_plain_weights
 from throughtime.interchange.streamed import refuse_replaced, streamed
 from throughtime.layers.evaluation import evaluating
-from throughtime.written import written_whole
+from throughtime.written import written_together
 
 __all__ = ["WEIGHTS", "save_c"]
 
@@ -30,6 +30,13 @@ _WORDS = frozenset(
     "mutable namespace new operator private protected public template this throw true try typeid "
     "typename using virtual".split()
 )
+# With the folder on a compiler's search path, #include <math.h> would read the file math.h in it.
+_HEADERS = frozenset(
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg "
+    "stdbool stddef stdint stdio stdlib string tgmath time wchar wctype".split()
+)
+# What the names of matrices, parameters, states and inputs inside the functions begin with.
+_INSIDE = frozenset("W R p s u".split())
 
 
 def save_c(
@@ -79,8 +86,12 @@ def save_c(
         )
     contents = _contents(module, name, weights, binary)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        written_whole(path, lambda partial, path=path: partial.write_bytes(contents[path.suffix]))
+    written_together(
+        {
+            path: lambda partial, content=contents[path.suffix]: partial.write_bytes(content)
+            for path in paths
+        }
+    )
     return paths
 
 
@@ -92,6 +103,14 @@ def _check_name(name: str) -> None:
         )
     if name in _WORDS:
         raise ValueError(f"save_c: {name} is a word of C or C++. Choose another name.")
+    if name.lower() in _HEADERS:
+        raise ValueError(
+            f"save_c: C has a header {name.lower()}.h of its own. Choose another name."
+        )
+    if name in _INSIDE:
+        raise ValueError(
+            f"save_c: names inside its functions begin with {name}_. Choose another name."
+        )
 
 
 def _contents(module: nn.Module, name: str, weights: str, binary: bool) -> Mapping[str, bytes]:

@@ -91,9 +91,10 @@ def _about(network: Network, about: str, bytes_of_state: int) -> list[str]:
             f"addition; {network.operations} other operations; {calls or 'no'} function calls."
         ),
         *_paragraph(
-            "Errors in units in the last place: exp at most 2, tanh and sigmoid at most 3. NaN and "
-            "infinity in an input pass through. Nothing is allocated, and there are no variables "
-            "outside the state, so that each thread may run a state of its own. */"
+            "Errors in units in the last place: exp at most 2, tanh, sigmoid, softplus and "
+            "log_sigmoid at most 3. NaN and infinity in an input pass through. Nothing is "
+            "allocated, and there are no variables outside the state, so that each thread may run "
+            "a state of its own. */"
         ),
     ]
 
@@ -174,7 +175,7 @@ def source_text(name: str, network: Network) -> str:
             function_text(_step(name, network), _with_weights(network, step)),
         ]
     )
-    library = functions(body, f"{name}_", real, "int8_t" if arrays.is_int8 else real)
+    library = functions(body, f"{name}_", real, arrays.weight)
     lines = [
         f"/* See {name}.h. */",
         f'#include "{name}.h"',

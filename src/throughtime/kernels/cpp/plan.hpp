@@ -184,6 +184,22 @@ TT_INLINE void read_input(const Plan& plan, const Piece& piece, const Chunk& chu
         }
 }
 
+// The products with W of some steps from step t on, whose x lie side by side.
+template <class S, class Q>
+TT_INLINE void multiply_input(const Plan& plan, const Layer& layer, int64_t t, int64_t steps) {
+    const S* x = (const S*)at_time<S>(layer.x, t);
+    while (steps > 0) {
+        // The products lie side by side until the array begins anew.
+        const int64_t room = layer.hoisted.mask + 1 - (t & layer.hoisted.mask);
+        const int64_t count = steps < room ? steps : room;
+        linear<S, Q>(layer.input, x, layer.x_width,
+                     (Compute<S>*)at_time<Compute<S>>(layer.hoisted, t), count * plan.rows);
+        x += count * plan.rows * layer.x_width;
+        t += count;
+        steps -= count;
+    }
+}
+
 // Runs a chunk through one layer.
 template <class S, class Q>
 TT_INLINE void run_layer(const Plan& plan, const Layer& layer, const Chunk& chunk) {
@@ -195,9 +211,7 @@ TT_INLINE void run_layer(const Plan& plan, const Layer& layer, const Chunk& chun
     Ahead ahead{layer.input, layer.x, layer.hoisted, layer.columns, chunk.time, rows};
     c.ahead = leaves ? &ahead : nullptr;
     if (layer.input.panel)
-        linear<S, Q>(layer.input, x, layer.x_width,
-                     (Compute<S>*)at_time<Compute<S>>(layer.hoisted, chunk.time),
-                     leaves ? STEPS_AHEAD : rows);
+        multiply_input<S, Q>(plan, layer, chunk.time, leaves ? STEPS_AHEAD : chunk.steps);
     c.begin = chunk.time;
     c.count = chunk.steps;
     // Random numbers are numbered from the first step of the piece, as in a call of the layer.

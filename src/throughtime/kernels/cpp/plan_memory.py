@@ -70,11 +70,13 @@ class Memory:
     def _take_others(self, layer: PackedLayer, region: Region | Count) -> dict[str, Tensor]:
         """The memory of one layer besides its states, by the names of the arrays."""
         code, B, W, take = layer.code, self.rows, layer.walk.W, region.take
-        others = {"hoisted": take((self.chunk, B, layer.input.outputs), code.compute)}
+        steps_ahead = _steps_ahead(self.plan, layer, B)
+        # Products that are computed ahead are those of the current block of steps and the next one.
+        hoisted = min(self.chunk, 2 * steps_ahead) if steps_ahead else self.chunk
+        others = {"hoisted": take((hoisted, B, layer.input.outputs), code.compute)}
         if layer.is_residual:
             others["sum"] = take((self.chunk, B, W), code.dtype)
-        steps_ahead = self.plan.runner.steps_ahead
-        if steps_ahead and layer.computes_ahead(B):
+        if steps_ahead:
             others["columns"] = take((layer.input.inputs, steps_ahead), code.dtype)
         source, library = code.library.source, code.library
         partials = 0
@@ -122,8 +124,8 @@ class Memory:
         others, source = self._others[number], code.library.source
         arrays = {name: StepArray(s, mask=len(s) - 1) for name, s in self._states[number].items()}
         for name, tensor in others.items():
-            holds_chunk = name in ("hoisted", "sum", "output")
-            arrays[name] = StepArray(tensor, mask=self.chunk - 1 if holds_chunk else 0)
+            has_steps = name in ("hoisted", "sum", "output")
+            arrays[name] = StepArray(tensor, mask=len(tensor) - 1 if has_steps else 0)
         arrays |= {"input:x": x, **layer.constants}
         context = context_of(len(source.arrays))(
             rows=self.rows,
@@ -257,14 +259,20 @@ class Memory:
         )
 
 
+def _steps_ahead(plan: Plan, layer: PackedLayer, rows: int) -> int:
+    """The number of later steps whose products with W the kernel of a layer computes; or 0."""
+    return plan.runner.steps_ahead if layer.computes_ahead(rows) else 0
+
+
 def _chunk(plan: Plan, rows: int) -> int:
     """The most steps of a chunk, a power of 2: what a chunk writes must stay in the cache."""
-    layers = plan.layers
-    bytes_of_step = max(4 * rows * (n.input.outputs + 2 * n.walk.W) for n in layers)
+    numbers = [
+        (0 if _steps_ahead(plan, n, rows) else n.input.outputs) + 2 * n.walk.W for n in plan.layers
+    ]
     chunk = 2
-    while chunk < _MOST_STEPS and 2 * chunk * bytes_of_step <= _CACHED:
+    while chunk < _MOST_STEPS and 2 * chunk * 4 * rows * max(numbers) <= _CACHED:
         chunk *= 2
     return chunk
 
 
-_MOST_STEPS, _CACHED = 64, 1 << 18
+_MOST_STEPS, _CACHED = 128, 1 << 17

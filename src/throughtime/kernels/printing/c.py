@@ -152,7 +152,7 @@ class _Writer(Formulas):
         self.local[node] = one
         if any(self.order.is_across(n) for n in self.order.readers(node)):
             # An operation that reads whole rows needs the number as often as there are units.
-            self.home[node] = f"wide_{identifier(node.name)}"
+            self.home[node] = f"wide_{self.home[node]}"
             self._scratch(self.home[node], self.order.widths[node])
             fill = f"{self.home[node]}[k] = {one};"
             self.result.lines += loop(self.order.widths[node], [fill])

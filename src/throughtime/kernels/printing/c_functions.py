@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 
-__all__ = ["BLOCK", "functions"]
+__all__ = ["BLOCKS", "functions"]
 
-BLOCK = 256
-"""The number of rows of a block of a stored matrix; see ``my_product`` in ``arithmetic.c``."""
+BLOCKS = {"float": (32, 8), "double": (32, 8), "int8_t": (128, 32, 8)}
+"""The heights of the blocks of a stored matrix, by the type of its weights: a matrix has as many
+blocks of the first height as fit, then as many of the next one. See ``my_product`` in
+``arithmetic.c``.
+
+With the first height, memory is read almost from its beginning to its end. Blocks of more rows take
+twice as long where the weights do not fit into the caches.
+"""
 
 
 def functions(text: str, prefix: str, real: str, weight: str) -> str:
@@ -21,7 +28,11 @@ def functions(text: str, prefix: str, real: str, weight: str) -> str:
         weight: the type of the stored matrices.
     """
     source = files("throughtime.kernels.printing").joinpath("arithmetic.c").read_text("utf-8")
-    parts = [_typed(part, prefix, real, weight) for part in _parts(source, real)]
+    parts = [
+        _typed(part, prefix, real, weight)
+        for whole in _parts(source, real)
+        for part in _of_each_height(whole, BLOCKS[weight])
+    ]
     needed = text
     chosen: list[str] = []
     # A function calls only functions that stand before it.
@@ -47,11 +58,24 @@ def _parts(source: str, real: str) -> list[str]:
     return parts
 
 
+def _of_each_height(part: str, heights: Sequence[int]) -> list[str]:
+    """A function for each height of a block; if its name has none, with its loops for each."""
+
+    def each(text: str) -> list[str]:
+        return [text.replace("HEIGHT", str(height)) for height in heights]
+
+    if re.search(r"^static .*HEIGHT\(", part, re.MULTILINE):
+        return each(part)
+    return [re.sub(r"    for \(.*HEIGHT.*\n.*\n", lambda loop: "".join(each(loop[0])), part)]
+
+
 def _typed(part: str, prefix: str, real: str, weight: str) -> str:
     letter = "f" if real == "float" else ""
     part = re.sub(r"\bEITHER\((.+?), (.+?)\)", r"\1" if real == "float" else r"\2", part)
-    part = re.sub(r"\bR\(([\w.]+)\)", rf"\g<1>{letter}", part)
+    part = re.sub(r"\bR\(([-\w.]+)\)", rf"\g<1>{letter}", part)
     part = re.sub(r"\breal\b", real, part)
     part = re.sub(r"\bweight\b", weight, part)
-    part = re.sub(r"\bBITS\b", "uint32_t" if real == "float" else "uint64_t", part)
+    bits = 32 if real == "float" else 64
+    part = re.sub(r"\bBITS\b", f"uint{bits}_t", part)
+    part = re.sub(r"\bINT\b", f"int{bits}_t", part)
     return re.sub(r"\bmy_", prefix, part)
