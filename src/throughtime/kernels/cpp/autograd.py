@@ -318,8 +318,6 @@ def apply_plan(
         seed: the seed of the random numbers that the cell draws, or None.
         tensors: the tensors that can have a gradient, in the order of ``Call.tensors``.
     """
-    return _apply_without_transforms((plan, form, seed), *tensors)
-
-
-# `_Planned.apply` without its support of torch.func, which takes as long as the kernel.
-_apply_without_transforms = super(torch.autograd.Function, _Planned).apply  # type: ignore[misc]
+    # `_Planned.apply` without its support of torch.func, which takes as long as the kernel.
+    run = super(torch.autograd.Function, _Planned).apply  # type: ignore[misc]
+    return run((plan, form, seed), *tensors)
