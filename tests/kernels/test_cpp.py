@@ -61,7 +61,8 @@ def test_every_cell_equals_the_reference_for_ragged_rows_and_resets(name, revers
     parity(make(name, lengths=lengths, resets=resets, reverse=reverse))
 
 
-@pytest.mark.parametrize("name", chosen(CELLS))
+# In float64 all cells run by default; their code is the same.
+@pytest.mark.parametrize("name", one_of(3, chosen(CELLS)))
 def test_every_cell_equals_the_reference_in_float32(name):
     parity(make(name, 6, 13, 33, I=5, dtype=torch.float32))
 
