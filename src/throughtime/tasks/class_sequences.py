@@ -113,9 +113,9 @@ class Sequences(ABC):
         return inputs
 
     def distorted(
-        self, content: Any, distortion: Distortion, amount: float, draw: np.random.Generator
-    ) -> Any:
-        """A sequence that is distorted by an amount.
+        self, example: Example, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> Example:
+        """An example whose sequence is distorted by an amount.
 
         Raises:
             ValueError: if sequences of this kind have no distortions.
@@ -234,9 +234,10 @@ class _Numbers(Sequences, Generic[Features]):
         return self.features.noisy(inputs, deviation) if deviation > 0 else inputs
 
     def distorted(
-        self, content: np.ndarray, distortion: Distortion, amount: float, draw: np.random.Generator
-    ) -> np.ndarray:
-        return self.features.distorted(content, distortion, amount, draw)
+        self, example: Example, distortion: Distortion, amount: float, draw: np.random.Generator
+    ) -> Example:
+        changed = self.features.distorted(np.asarray(example.content), distortion, amount, draw)
+        return example._replace(content=changed)
 
     def check(self, examples: Sequence[Example], where: str) -> None:
         check_series(self.features, examples, where)

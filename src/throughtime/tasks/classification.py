@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.data import PAD, UNK, RaggedBatches, tokeniser_from_json
-from throughtime.data.distortion import Distortion
 from throughtime.data.labelled import LABELLED_SETS, Example, Labelled, load_labelled
 from throughtime.data.labelled.labelled_batches import LabelledBatch
 from throughtime.layers.evaluation import evaluating
@@ -38,7 +37,7 @@ from throughtime.tasks.classification_settings import (
 from throughtime.tasks.robustness import robustness_curves
 from throughtime.tasks.rows import labelled_batches, outputs_of
 from throughtime.tasks.run_data import COUNTS, check_unchanged, first_of, split_of
-from throughtime.tasks.shown import Curves, Shown
+from throughtime.tasks.shown import Shown
 from throughtime.tasks.small_data import defaults_for
 from throughtime.tasks.task import WHOLE, BatchTask, Default, Evaluation, Figure, Loss, Share
 from throughtime.tasks.unknown_tokens import UnknownTokens
@@ -313,29 +312,14 @@ class Classification(BatchTask):
             figures["calibration_error"] = calibration_error(scores, targets)
         outputs = [self.labels[i] for i in scores.argmax(-1)]
         about = {"split": where, "examples": len(examples)}
-        curves = self._robustness(model, examples, o.distortions, where, fractions)
-        return Evaluation(figures, about, outputs, curves=curves)
-
-    def _robustness(
-        self,
-        model: nn.Module,
-        examples: Sequence[Example],
-        distortions: Sequence[Distortion],
-        where: str,
-        undistorted: Mapping[str, float],
-    ) -> list[Curves]:
-        """The figures of distorted examples; see :func:`robustness_curves`."""
-
-        def distorted(
-            distortion: Distortion, amount: float, i: int, draw: np.random.Generator
-        ) -> Example:
-            content = self.sequences.distorted(examples[i].content, distortion, amount, draw)
-            return examples[i]._replace(content=content)
 
         def figures_of(changed: Sequence[Example]) -> dict[str, float]:
             return class_figures(*self._scores(model, changed, where), self.labels)
 
-        return robustness_curves(distortions, distorted, len(examples), figures_of, undistorted)
+        curves = robustness_curves(
+            o.distortions, examples, self.sequences.distorted, figures_of, fractions
+        )
+        return Evaluation(figures, about, outputs, curves=curves)
 
     def _scores(
         self, model: nn.Module, examples: Sequence[Example], where: str

@@ -37,8 +37,8 @@ class RobustnessOptions:
 
 def robustness_curves(
     distortions: Sequence[Distortion],
-    distorted: Callable[[Distortion, float, int, np.random.Generator], Any],
-    num_inputs: int,
+    inputs: Sequence[Any],
+    distorted: Callable[[Any, Distortion, float, np.random.Generator], Any],
     figures_of: Callable[[Sequence[Any]], Mapping[str, float]],
     undistorted: Mapping[str, float],
 ) -> list[Curves]:
@@ -49,9 +49,9 @@ def robustness_curves(
 
     Args:
         distortions: the distortions.
-        distorted: a function of a distortion, its amount, the index of an input and the random
-            numbers that returns the distorted input.
-        num_inputs: the number of inputs.
+        inputs: the inputs as they are.
+        distorted: a function of an input, a distortion, its amount and the random numbers that
+            returns the distorted input.
         figures_of: measures the model on as many inputs, in their order.
         undistorted: the figures of the inputs as they are; the curves have the same ones.
     """
@@ -63,11 +63,11 @@ def robustness_curves(
                 points.append(undistorted)
                 continue
             seed = [*distortion.name.encode(), round(1000 * amount) % 2**32]
-            inputs = [
-                distorted(distortion, amount, i, np.random.default_rng([*seed, i]))
-                for i in range(num_inputs)
+            changed = [
+                distorted(one, distortion, amount, np.random.default_rng([*seed, i]))
+                for i, one in enumerate(inputs)
             ]
-            points.append(figures_of(inputs))
+            points.append(figures_of(changed))
         curves.append(
             Curves(
                 ["none" if amount is None else f"{amount:g}" for amount in distortion.amounts],

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from throughtime.counted import counted
 from throughtime.data import RaggedBatches, Tokeniser, tokeniser_from_json
-from throughtime.data.distortion import Distortion
 from throughtime.data.tokeniser import SPECIALS, UNK
 from throughtime.data.transcribed import (
     Transcribed,
@@ -346,19 +345,15 @@ class Transcription(BatchTask):
         figures, written = self._judged(model, recordings, search)
         rates = {name: value for name, value in figures.items() if name != "loss"}
 
-        def distorted(
-            distortion: Distortion, amount: float, i: int, draw: np.random.Generator
-        ) -> TranscribedSignal:
-            one = recordings[i]
-            if not self.readout.needs_segments:
-                # What is not judged may be moved.
-                one = one._replace(segments=())
-            return self.signals.distorted(one, distortion, amount, draw)
-
         def rates_of(changed: Sequence[TranscribedSignal]) -> dict[str, float]:
             return self._judged(model, changed, search)[0]
 
-        curves = robustness_curves(o.distortions, distorted, len(recordings), rates_of, rates)
+        if not self.readout.needs_segments:
+            # What is not judged may be moved.
+            recordings = [one._replace(segments=()) for one in recordings]
+        curves = robustness_curves(
+            o.distortions, recordings, self.signals.distorted, rates_of, rates
+        )
         about = {"split": where, "recordings": len(recordings), "beam_width": search.beam_width}
         return Evaluation(figures, about, written, curves=curves)
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.data import RaggedBatches
-from throughtime.data.distortion import Distortion
 from throughtime.data.labelled import Example
 from throughtime.data.labelled.labelled_batches import LabelledBatch
 from throughtime.data.pen import Trajectory, svg_of_pen
@@ -224,18 +223,14 @@ class Verification(BatchTask):
         curve, other = self._tradeoffs(model, examples, texts)
         rate, threshold = curve.equal_error
 
-        def distorted(
-            distortion: Distortion, amount: float, i: int, draw: np.random.Generator
-        ) -> Example:
-            content = self.sequences.distorted(examples[i].content, distortion, amount, draw)
-            return examples[i]._replace(content=content)
-
         def rate_of(changed: Sequence[Example]) -> dict[str, float]:
             curve, _ = self._tradeoffs(model, changed, texts)
             return {"equal_error_rate": curve.equal_error[0]}
 
         plain = {"equal_error_rate": rate}
-        curves = robustness_curves(o.distortions, distorted, len(examples), rate_of, plain)
+        curves = robustness_curves(
+            o.distortions, examples, self.sequences.distorted, rate_of, plain
+        )
         if where == "valid":
             # It is part of the model, so that a trained model needs no data for a decision.
             model.threshold.fill_(threshold)  # pyright: ignore

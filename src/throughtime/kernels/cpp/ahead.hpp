@@ -111,9 +111,8 @@ template <class T> struct TileAhead {
 
     void read_columns() {
         for (int64_t m = 0; m < STEPS_AHEAD; ++m) {
-            // The last block may have fewer steps: the last one stands for those after it.
-            const int64_t last = ahead.count - 1, i = ahead.step + m < last ? ahead.step + m : last;
-            const T* from = (const T*)at_time<T>(ahead.x, ahead.begin + i);
+            // The last block may have fewer steps; the products of what follows are not written.
+            const T* from = (const T*)at_time<T>(ahead.x, ahead.begin + ahead.step + m);
             for (int64_t k = 0; k < ahead.map.inputs; ++k)
                 ((T*)ahead.columns)[k * STEPS_AHEAD + m] = from[k];
         }

@@ -29,7 +29,7 @@ _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
 
 class _Array(ctypes.Structure):
-    """``Array`` of recurrence.hpp: the address of a value at each step."""
+    """``Array`` of ahead.hpp: the address of a value at each step."""
 
     _fields_ = (("base", _POINTER), ("time", _INT), ("mask", _INT))
 
@@ -61,7 +61,7 @@ def context_of(num_arrays: int) -> type[Context]:
 
 
 class _Linear(ctypes.Structure):
-    """``Linear`` of plan.hpp, which describes each field."""
+    """``Linear`` of ahead.hpp, which describes each field."""
 
     _fields_ = (("panel", _POINTER), ("bias", _POINTER), ("inputs", _INT), ("outputs", _INT))
 

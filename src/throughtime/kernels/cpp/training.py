@@ -163,7 +163,7 @@ class TrainingPlan:
         empty = _allocator(x, sizes)
         gradients = [
             empty(*shape) if is_needed and t is not None else None
-            for t, shape, is_needed in zip(tensors, sizes.shapes, are_needed, strict=False)
+            for t, shape, is_needed in zip(tensors, sizes.shapes[:-1], are_needed, strict=True)
         ]
         addresses += [0 if d_output is None else d_output.data_ptr(), *strides]
         addresses += [0 if t is None else t.data_ptr() for t in (*d_last, *gradients)]
