@@ -15,6 +15,18 @@ from throughtime.models.language_model import LanguageModel, OneHot
 V, I, H, T, B = 7, 3, 5, 6, 4
 
 
+class Reader(tt.Cell):
+    """Multiplies x with a matrix of its own."""
+
+    gates, states = ("h",), ("h",)
+
+    def __init__(self):
+        self.read = nn.Linear(I, H)
+
+    def step(self, x, W, R, s, p):
+        return {"h": torch.tanh(W.h(x) + R.h(s.h) + self.read(x))}
+
+
 @pytest.fixture(autouse=True)
 def little_is_enough(monkeypatch):
     monkeypatch.setattr(table_rows, "LEAST_SAVED", 1)
@@ -98,6 +110,8 @@ def test_the_usual_way_is_taken_where_it_is_the_faster_or_the_only_one(monkeypat
     for options in ({"save": "states"}, {"backend": "reference"}, {"dtype": torch.bfloat16}):
         other = tt.Recurrent("lstm", I, H, **options)
         assert on_rows(other, table.to(other.dtype), rows) is None
+    for cell in (Reader(), "cfc"):
+        assert on_rows(tt.Recurrent(cell, I, H), table, rows) is None
     monkeypatch.setattr(table_rows, "LEAST_SAVED", (T * B - V) * I * 4 * H + 1)
     assert on_rows(layer, table, rows) is None
 

@@ -13,6 +13,7 @@ from throughtime.data.transcribed import Segment, TranscribedSignal
 from throughtime.inspection.report import write_report
 from throughtime.reading import ReadError
 from throughtime.tasks.pen_signals import PenSignals
+from throughtime.tasks.robustness import robustness_curves
 from throughtime.tasks.run import Run
 from throughtime.tasks.transcription import Transcription
 from throughtime.tasks.transcription_settings import JudgingTranscripts, TranscriptionConfig
@@ -49,6 +50,27 @@ def test_a_tempo_that_moves_the_labels_of_frames_is_refused(task):
     with pytest.raises(ValueError, match="--robustness speed: the data have labels of single st"):
         task.signals.distorted(labelled, DISTORTIONS["speed"], 0.5, draw)
     assert task.signals.distorted(labelled, DISTORTIONS["gap"], 0.5, draw).segments
+
+
+def test_each_input_has_noise_of_its_own_which_is_always_the_same():
+    def drawn():
+        numbers = []
+
+        def distorted(one, distortion, amount, draw):
+            numbers.append((one, amount, draw.random()))
+            return one
+
+        curves = robustness_curves(
+            [DISTORTIONS["gap"]], "ab", distorted, lambda _: {"e": 2}, {"e": 1}
+        )
+        return numbers, curves
+
+    numbers, (curve,) = drawn()
+    amounts = [amount for amount in DISTORTIONS["gap"].amounts if amount is not None]
+    assert [number[:2] for number in numbers] == [(one, n) for n in amounts for one in "ab"]
+    assert len({number[2] for number in numbers}) == len(numbers)
+    assert list(curve.y["e"]) == [1, *[2] * len(amounts)]
+    assert drawn()[0] == numbers
 
 
 @pytest.mark.parametrize("name", DISTORTIONS)

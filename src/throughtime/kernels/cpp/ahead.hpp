@@ -36,7 +36,7 @@ constexpr bool CAN_COMPUTE_AHEAD = BYTES == 64;
 
 // The products y = x A + b of `count` steps from `begin` on, whose x are all known. Those of the
 // first block of STEPS_AHEAD steps are computed before; each further block is computed during the
-// steps of the block before it.
+// steps of the block before it. y has room for these two blocks at least.
 struct Ahead {
     const Linear& map;
     Array x, y;
@@ -111,7 +111,7 @@ template <class T> struct TileAhead {
 
     void read_columns() {
         for (int64_t m = 0; m < STEPS_AHEAD; ++m) {
-            // The last block may have fewer steps; the products of what follows are not written.
+            // The last block may have fewer steps: nobody reads the products of those after them.
             const T* from = (const T*)at_time<T>(ahead.x, ahead.begin + ahead.step + m);
             for (int64_t k = 0; k < ahead.map.inputs; ++k)
                 ((T*)ahead.columns)[k * STEPS_AHEAD + m] = from[k];
@@ -130,8 +130,7 @@ template <class T> struct TileAhead {
             for (int n = 0; n < NV_AHEAD; ++n) {
                 Vec<T>& sum = sums[m * NV_AHEAD + n];
                 // The outputs are whole vectors, and their bias and the panel are padded.
-                if (a.step + m < a.count && a.output + n * LANES < a.map.outputs)
-                    store(to + n * LANES, sum + bias[n]);
+                if (a.output + n * LANES < a.map.outputs) store(to + n * LANES, sum + bias[n]);
                 sum = Vec<T>{};
             }
         }
