@@ -33,6 +33,10 @@ def spans(body, **fields):
     return [(note.start, note.start + (note.end - note.start) / 0.95) for note in notes]
 
 
+# One bar line stands between two bars, wherever the lines of text end.
+BETWEEN = "A | B |: c :: d :| e || f || g :| a |]"
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -48,6 +52,9 @@ def spans(body, **fields):
         ("A % a remark\nw:no lyrics\nB\\\nc", "A B c"),
         ("A:|\nB:|", "A :| B :|"),
         ("A [|] B", "A B"),
+        ("A |\n| B |\n|: c :|\n|: d :|\n| e |\n|| f ||\n| g :|\n|| a | |]", BETWEEN),
+        ("A |\n[K:D] | B | [M:3/4] | [K:G] c", "A | K:Dmaj B | M:3/4 K:Gmaj c"),
+        ("|: A |: :| B :: :| c", "|: A |: :| B :: :| c"),
     ],
 )
 def test_a_melody_becomes_tokens(body, expected):

@@ -137,19 +137,49 @@ def _tune(where: str, lines: Sequence[str], first: int) -> Tune:
 
 
 def _tidied(tokens: Sequence[str]) -> Iterator[str]:
-    """Without fields that change nothing; metre and key stand before the notes they hold for."""
+    """Without fields that change nothing, and with one bar line between two bars.
+
+    Metre and key stand before the notes they hold for. A bar line that ends a line of text is often
+    written again at the beginning of the next line.
+    """
     holding: dict[str, str] = {}
     new: dict[str, str] = {}
+    bar: str | None = None
     for token in tokens:
         if token[:2] in ("M:", "K:"):
             new[token[0]] = token
             continue
+        if bar is not None:
+            joined = _joined(bar, token) if token in BARS else None
+            if joined is not None:
+                bar = joined
+                continue
+            yield bar
         for name in "MK":
             if name in new and holding.get(name) != new[name]:
                 yield new[name]
         holding |= new
         new.clear()
-        yield token
+        bar = token if token in BARS else None
+        if bar is None:
+            yield token
+    if bar is not None:
+        yield bar
+
+
+def _joined(first: str, second: str) -> str | None:
+    """Two bar lines without a note between them as one; None for a repeat of nothing.
+
+    >>> _joined("|", "|:"), _joined(":|", "|:"), _joined("||", "|"), _joined("|:", ":|")
+    ('|:', '::', '||', None)
+    """
+    opens = [bar in ("|:", "::") for bar in (first, second)]
+    closes = [bar in (":|", "::") for bar in (first, second)]
+    if opens[0] and closes[1]:
+        return None
+    if any(opens) or any(closes):
+        return "::" if any(opens) and any(closes) else "|:" if any(opens) else ":|"
+    return first if second == "|" else second
 
 
 def _parts(place: str, line: str, unit: Fraction) -> tuple[list[str], Fraction]:
