@@ -136,13 +136,15 @@ def test_an_event_that_is_none_is_refused():
     assert len({event_name(event) for event in range(NUM_EVENTS)}) == NUM_EVENTS
 
 
-def test_a_folder_is_read_with_its_pedal(tmp_path):
+def test_a_folder_is_read_from_the_first_note_of_each_piece(tmp_path):
     for number in range(10):
-        notes = [Note(0.0, 0.5, 50 + number)]
+        # The silence before the first note is left out.
+        notes = [Note(1.25 * number, 1.25 * number + 0.5, 50 + number)]
         (tmp_path / f"{number}.mid").write_bytes(midi_bytes(notes))
     pieces = load_performances(str(tmp_path), test_fraction=0.2)
     assert {k: len(v) for k, v in pieces.splits.items()} == {"train": 7, "valid": 1, "test": 2}
-    assert pieces.splits["train"][0].tolist()[2] == 256 + 49
+    for _, on, shift, off in (piece.tolist() for part in pieces.splits.values() for piece in part):
+        assert (shift, off) == (256 + 49, 128 + on)
     with pytest.raises(FileNotFoundError, match='did you mean "groove"'):
         load_performances("grove")
     with pytest.raises(ValueError, match="comes in splits of its own"):

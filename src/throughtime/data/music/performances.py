@@ -8,13 +8,14 @@ import io
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from pathlib import Path
 
 import numpy as np
 
 from throughtime.checks import unknown
 from throughtime.data.download import FILES, fetch
-from throughtime.data.music.events import events_of
+from throughtime.data.music.events import events_of, steps_of
 from throughtime.data.music.midi import MIDI_SUFFIXES, midi_splits, read_midi
 from throughtime.data.music.notes import Note
 from throughtime.data.splits import Cut, check_own_splits, cut_own
@@ -57,7 +58,7 @@ def load_performances(
     test_fraction: float | None = None,
     cut: Cut | None = None,
 ) -> Performances:
-    """Reads performances as events; the sustain pedal holds notes.
+    """Reads performances as events, each from its first note on; the sustain pedal holds notes.
 
     Args:
         data: ``groove`` (human drumming, in its own splits), ``pop909`` (piano arrangements of pop
@@ -106,7 +107,9 @@ def load_performances(
 
 
 def _events(notes: list[Note]) -> np.ndarray:
-    return np.array(events_of(notes), np.int16)
+    """The events of a piece, from its first note on."""
+    events = dropwhile(lambda event: steps_of(event) > 0, events_of(notes))
+    return np.array(list(events), np.int16)
 
 
 def _archive(name: str, split_of: Callable[[str], str]) -> dict[str, list[list[Note]]]:
