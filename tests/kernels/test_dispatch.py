@@ -75,7 +75,9 @@ def test_the_reference_does_without_the_fused_operator(calls, name):
 
 @pytest.mark.parametrize("name", tt.cells.names())
 def test_auto_takes_the_compiled_kernel_for_every_cell(calls, ran, name):
-    layer, x = fed(tt.Recurrent(name, 3, 4, num_layers=2)), sequence()
+    # In float64, for which the tests of the cells compile the kernels.
+    layer = fed(tt.Recurrent(name, 3, 4, num_layers=2, dtype=torch.float64))
+    x = sequence().double()
     layer(x)
     assert calls == []
     assert ran == ["forward"] * 2
