@@ -11,6 +11,9 @@ TEST := .venv-test
 # The sources of the package do not count: both environments see them as they are.
 STAMP := pyproject.toml constraints.txt
 
+# The tests start many processes, which read the modules that Python compiled for the first one.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test test-all docs pictures clean
 
 demo: $(DEMO)/.installed
