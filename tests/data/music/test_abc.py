@@ -272,3 +272,20 @@ def test_tunes_are_written_with_a_beam_for_each_beat(metre, melody):
     text = abc_text(tune.tokens)
     assert text.splitlines()[-1] == melody
     assert next(tunes_of("again", text)).tokens == tune.tokens
+
+
+# The two endings of a repeat share a line.
+LINES = "|: A2 | B2 ::\nc2 ||\nd2 | [1e2 :| [2f2 |]\ng2"
+
+
+@pytest.mark.parametrize(
+    ("body", "melody"),
+    [
+        ("G | A2 | B2 | c2 | d2 | e2 | f |]", "G | A2 | B2 | c2 | d2 |\ne2 | f |]"),
+        ("|: A2 | B2 :: c2 || d2 |1 e2 :|2 f2 |] g2", LINES),
+        ("A | | | | B2", "A |\nB2"),
+    ],
+)
+def test_a_line_of_text_has_four_bars_and_ends_with_a_part(body, melody):
+    text = abc_text(tune(body, metre="1/4").tokens)
+    assert text.split("\n", 5)[5] == melody

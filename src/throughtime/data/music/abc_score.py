@@ -52,6 +52,7 @@ class _Bar:
         is_edge: whether it lies beside a repeat, a double bar, or an end, where it may be shorter.
         endings: the numbers of the times at which it is played in a repeat, if it belongs to an
             ending; empty if it is played each time.
+        end: the place of the bar line after it; None if there is none.
     """
 
     number: int
@@ -61,6 +62,7 @@ class _Bar:
     closes: bool = False
     is_edge: bool = False
     endings: tuple[int, ...] = ()
+    end: int | None = None
 
     @property
     def duration(self) -> Fraction:
@@ -184,7 +186,7 @@ class _Reader:
         for place, token in enumerate(self.tokens):
             if self._begins_beat(token):
                 self.beats.append(place)
-            self._read(token, self.tokens[place - 1] if place else "")
+            self._read(token, place)
         self._end_of_bar()
         if self.is_open:
             self.problem("the repeat that was opened is not closed")
@@ -218,7 +220,7 @@ class _Reader:
                 f"bar {bar.number}: {bar.duration} eighths in a metre of {bar.metre}"
             )
 
-    def _read(self, token: str, before: str) -> None:
+    def _read(self, token: str, place: int) -> None:
         pitch, duration = _PITCH.fullmatch(token), duration_of(token)
         if token.startswith("M:"):
             value = token[2:]
@@ -233,9 +235,9 @@ class _Reader:
         elif token == "z":
             self._add(Tone((), Fraction(1)))
         elif duration is not None:
-            self._read_duration(duration, before)
+            self._read_duration(duration, self.tokens[place - 1] if place else "")
         elif token in BARS:
-            self._read_bar(token)
+            self._read_bar(token, place)
         elif is_ending(token):
             self._read_ending(tuple(map(int, token[1:].split(","))))
         elif token.startswith("("):
@@ -337,7 +339,7 @@ class _Reader:
         self.num_left, self.broken, self.chord = 0, None, None
         self.in_bar = {}
 
-    def _read_bar(self, token: str) -> None:
+    def _read_bar(self, token: str, place: int) -> None:
         self._end_of_bar()
         bar, closes, opens = self.bars[-1], token in (":|", "::"), token in ("|:", "::")
         is_edge = token != "|"
@@ -349,7 +351,7 @@ class _Reader:
         if is_edge:
             self.endings = ()
         if bar.tones:
-            bar.closes, bar.is_edge = closes, bar.is_edge or is_edge
+            bar.closes, bar.is_edge, bar.end = closes, bar.is_edge or is_edge, place
             self.bars.append(_Bar(bar.number + 1, self.metre))
             bar = self.bars[-1]
         elif closes:
