@@ -283,7 +283,6 @@ LINES = "|: A2 | B2 ::\nc2 ||\nd2 | [1e2 :| [2f2 |]\ng2"
     [
         ("G | A2 | B2 | c2 | d2 | e2 | f |]", "G | A2 | B2 | c2 | d2 |\ne2 | f |]"),
         ("|: A2 | B2 :: c2 || d2 |1 e2 :|2 f2 |] g2", LINES),
-        ("A | | | | B2", "A |\nB2"),
     ],
 )
 def test_a_line_of_text_has_four_bars_and_ends_with_a_part(body, melody):
