@@ -25,8 +25,9 @@ demo: $(DEMO)/.installed
 test: $(TEST)/.installed
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/ruff check .
-	$(TEST)/bin/pyright --pythonpath $(TEST)/bin/python
-	$(TEST)/bin/python -m pytest -n 2 --dist worksteal
+# The types are checked beside the first tests.
+	$(TEST)/bin/pyright --pythonpath $(TEST)/bin/python & types=$$!; \
+		$(TEST)/bin/python -m pytest -n 2 --dist worksteal && wait $$types
 
 test-all: test
 	$(TEST)/bin/python -m pytest -n 2 -m 'slow and not gpu'
