@@ -12,11 +12,19 @@ from throughtime.kernels.cpp.runner import runner_of
 pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 
 
+@pytest.fixture
+def steps():
+    """The number of steps whose products are computed ahead."""
+    if not (number := runner_of("float").steps_ahead):
+        pytest.skip("without vectors of 64 bytes no products are computed ahead")
+    return number
+
+
 def results(layer, x, monkeypatch, *, ahead):
     """The outputs and states of a stream that reads a sequence in two pieces."""
     with monkeypatch.context() as patch:
         if not ahead:
-            patch.setattr(PackedLayer, "computes_ahead", lambda *_: False)
+            patch.setattr(PackedLayer, "steps_ahead", lambda *_: 0)
         stream = layer.stream()
         assert stream.explain(x[0]).backend == "plan"
         first, second = len(x) // 3, len(x) - len(x) // 3
@@ -24,6 +32,7 @@ def results(layer, x, monkeypatch, *, ahead):
     return outputs, stream.state
 
 
+@pytest.mark.usefixtures("steps")
 @pytest.mark.parametrize(
     ("cell", "inputs", "units"),
     [
@@ -56,23 +65,23 @@ def test_products_ahead_are_those_of_the_plain_order(cell, inputs, units, monkey
         torch.testing.assert_close(y[:40].double(), expected, atol=1e-5, rtol=0)
 
 
-def test_which_layers_compute_ahead(monkeypatch):
-    rows = []
-    decide = PackedLayer.computes_ahead
-    monkeypatch.setattr(
-        PackedLayer, "computes_ahead", lambda self, n: rows.append(decide(self, n)) or rows[-1]
-    )
+def test_which_layers_compute_ahead(steps, monkeypatch):
+    numbers = set()
+    decide = PackedLayer.steps_ahead
+
+    def decided(self, rows):
+        numbers.add(number := decide(self, rows))
+        return number
+
+    monkeypatch.setattr(PackedLayer, "steps_ahead", decided)
 
     def decisions(layer, x):
-        rows.clear()
+        numbers.clear()
         layer.stream().read(x)
-        return set(rows)
+        return set(numbers)
 
     x = torch.randn(20, 1, 32)
-    if runner_of("float").steps_ahead == 0:
-        assert decisions(tt.LSTM(32, 8), x) == set()
-        return
-    assert decisions(tt.LSTM(32, 8), x) == {True}
-    assert decisions(tt.LSTM(32, 8), x.expand(20, 2, 32)) == {False}
+    assert decisions(tt.LSTM(32, 8), x) == {steps}
+    assert decisions(tt.LSTM(32, 8), x.expand(20, 2, 32)) == {0}
     # The second layer has as many inputs as the first one has units, which are few.
-    assert decisions(tt.LSTM(32, 8, 2), x) == {True, False}
+    assert decisions(tt.LSTM(32, 8, 2), x) == {steps, 0}

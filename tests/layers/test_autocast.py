@@ -130,6 +130,8 @@ def test_whole_numbers_are_not_cast():
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.RNN])
 def test_torch_nn_has_the_same_rule(kind):
     """The GRU of torch.nn has it too, except in one product that autocast leaves alone."""
+    if kind is nn.LSTM and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("the autocast of torch.nn.LSTM needs a processor with products of bfloat16")
     ours = getattr(tt, kind.__name__)(H, H)
     theirs = kind(H, H)
     theirs.load_state_dict(ours.state_dict())

@@ -99,7 +99,7 @@ class PackedLayer:
     """
 
     def __init__(self, layer: PlannedLayer, runner: Runner, weights: str | None) -> None:
-        self.code = _code(layer, weights)
+        self.code, self._runner = _code(layer, weights), runner
         cell = self.code.program.cell
         call = replace(layer.call, weights=without_negative_bits(layer.call.weights))
         self.call = fold(call, cell, folds_of(cell))
@@ -119,14 +119,16 @@ class PackedLayer:
         """The bytes of the packed weights, without those between aligned parts."""
         return self.input.size + (0 if self.recurrent is None else self.recurrent.numel())
 
-    def computes_ahead(self, rows: int) -> bool:
-        """Whether the kernel multiplies the inputs of later steps between its other products.
+    def steps_ahead(self, rows: int) -> int:
+        """The number of later steps whose products with W the kernel computes between its others.
 
-        That is done for one row, whose recurrent products leave the processor time for it.
+        0 if it computes none: with several rows, the recurrent products leave the processor no
+        time for it, and with vectors below 64 bytes it has too few registers.
         """
         has_plain_weights = self.code.weights is None and self.code.dtype is self.code.compute
         is_large = self.input.inputs >= _LEAST_AHEAD
-        return rows == 1 and has_plain_weights and is_large and self.recurrent is not None
+        suits = rows == 1 and has_plain_weights and is_large and self.recurrent is not None
+        return self._runner.steps_ahead if suits else 0
 
     def pack(self, region: Region) -> None:
         """Moves the weights of the products to the next part of a region, in the order of use."""

@@ -70,7 +70,7 @@ class Memory:
     def _take_others(self, layer: PackedLayer, region: Region | Count) -> dict[str, Tensor]:
         """The memory of one layer besides its states, by the names of the arrays."""
         code, B, W, take = layer.code, self.rows, layer.walk.W, region.take
-        steps_ahead = _steps_ahead(self.plan, layer, B)
+        steps_ahead = layer.steps_ahead(B)
         # Products that are computed ahead are those of the current block of steps and the next one.
         hoisted = min(self.chunk, 2 * steps_ahead) if steps_ahead else self.chunk
         others = {"hoisted": take((hoisted, B, layer.input.outputs), code.compute)}
@@ -259,16 +259,9 @@ class Memory:
         )
 
 
-def _steps_ahead(plan: Plan, layer: PackedLayer, rows: int) -> int:
-    """The number of later steps whose products with W the kernel of a layer computes; or 0."""
-    return plan.runner.steps_ahead if layer.computes_ahead(rows) else 0
-
-
 def _chunk(plan: Plan, rows: int) -> int:
     """The most steps of a chunk, a power of 2: what a chunk writes must stay in the cache."""
-    numbers = [
-        (0 if _steps_ahead(plan, n, rows) else n.input.outputs) + 2 * n.walk.W for n in plan.layers
-    ]
+    numbers = [(0 if n.steps_ahead(rows) else n.input.outputs) + 2 * n.walk.W for n in plan.layers]
     chunk = 2
     while chunk < _MOST_STEPS and 2 * chunk * 4 * rows * max(numbers) <= _CACHED:
         chunk *= 2
