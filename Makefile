@@ -43,10 +43,10 @@ clean:
 
 $(DEMO)/.installed: $(STAMP)
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python -m pip install --quiet -c constraints.txt -e .
+	$(DEMO)/bin/python -m pip install --quiet --no-compile -c constraints.txt -e .
 	touch $@
 
 $(TEST)/.installed: $(STAMP)
 	$(PYTHON) -m venv $(TEST)
-	$(TEST)/bin/python -m pip install --quiet -c constraints.txt -e '.[all,test,docs]'
+	$(TEST)/bin/python -m pip install --quiet --no-compile -c constraints.txt -e '.[all,test,docs]'
 	touch $@

@@ -37,7 +37,7 @@ def opened(path):
 
 
 def test_the_page_of_results_has_a_row_for_every_recipe_and_no_other():
-    names = [f"{path.parent.name}/{path.stem}" for path in RECIPES]
+    names = [name_of(path) for path in RECIPES]
     assert {f"char-lm/tinyshakespeare-2x{size}" for size in (128, 256, 512)} <= set(names)
     page = (ROOT / "docs" / "results.md").read_text()
     rows = re.findall(r"^\| \[([\w/-]+)\]\(\.\./recipes/([\w/-]+)\.yaml\)", page, re.MULTILINE)
@@ -48,24 +48,27 @@ def test_the_page_of_results_has_a_row_for_every_recipe_and_no_other():
     assert set(re.findall(r"\(recipes/([\w/-]+)\.yaml\)", readme)) <= set(names)
 
 
-def recipe(path):
-    """A recipe as a parameter.
+SLOW = {
+    # To read hundreds of files, draw lines, make programs or step a large model takes long.
+    *("char-lm/tinyshakespeare-2x512", "performance/groove", "performance/pop909-3x512"),
+    *("program/algolisp-vh-att", "program-symbols/algolisp", "pronunciation/cmudict"),
+    *("transcription/pen-lines", "tune/folk-rnn", "tune/oneill", "verification/signatures"),
+    # Another recipe of the same task takes the same steps with less data.
+    *("addition/3-digits", "char-lm/ptb-2x256", "cloze/ptb-forward", "prefix/value-depth-2"),
+    *("classification/fsdd-clean", "classification/permuted-mnist", "classification/sst2"),
+    *("program/django", "program/nl2bash", "scan/jump", "tagging/conll2000"),
+    *("tagging/conll2002-es", "tagging/conll2002-nl", "tagging/conll2003", "tagging/ewt-upos"),
+    *("tagging/wnut17", "transcription/fsdd-strings", "transcription/fsdd-strings-attention"),
+    *("transcription/fsdd-strings-frames", "translation/multi30k-de-en-no-attention"),
+    "translation/multi30k-en-de",
+}
 
-    To generate the programs of AlgoLisp, to read hundreds of MIDI files, to draw thousands of lines
-    or to step the largest models takes long. Of the recipes that differ in the language of their
-    data, one is not slow.
-    """
-    name = f"{path.parent.name}/{path.stem}"
-    is_slow = path.stem.startswith("algolisp") or path.parent.name == "performance"
-    is_slow |= name in ("tune/folk-rnn", "tune/oneill", "char-lm/tinyshakespeare-2x512")
-    is_slow |= name in ("transcription/pen-lines", "tagging/ewt-upos", "pronunciation/cmudict")
-    is_slow |= path.stem.startswith("fsdd-strings-") or name == "verification/signatures"
-    is_slow |= path.stem.startswith(("conll2002", "conll2003", "multi30k-de-en-", "multi30k-en-"))
-    marks = [pytest.mark.slow] if is_slow else []
-    return pytest.param(path, marks=marks, id=name)
+
+def name_of(path):
+    return f"{path.parent.name}/{path.stem}"
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", RECIPES, ids=name_of)
 def test_a_recipe_says_what_it_is_and_can_be_parsed(path):
     content = yaml.safe_load(path.read_text())
     assert {"what", "source", "published", "ours", "command", "minutes", "hardware"} <= set(
@@ -76,7 +79,19 @@ def test_a_recipe_says_what_it_is_and_can_be_parsed(path):
     opened(path)
 
 
-@pytest.mark.parametrize("path", [recipe(path) for path in RECIPES])
+def test_the_slow_recipes_exist():
+    assert set(map(name_of, RECIPES)) >= SLOW
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path, id=name_of(path), marks=[pytest.mark.slow] if name_of(path) in SLOW else []
+        )
+        for path in RECIPES
+    ],
+)
 def test_a_recipe_takes_two_steps(path):
     task, training = opened(path)
     with reading_data():

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from itertools import cycle
 
 import pytest
 import torch
@@ -83,10 +84,14 @@ MERGED = {
     "mean": lambda f, r: 0.5 * (f + r),
     "product": lambda f, r: f * r,
 }
+# The layer merges the directions of all cells by the same code: each case has one merge in turn.
+every_case_with_a_merge = pytest.mark.parametrize(
+    ("name", "backend", "merge"),
+    [(*case, merge) for case, merge in zip(CASES, cycle(MERGED), strict=False)],
+)
 
 
-@pytest.mark.parametrize("merge", MERGED)
-@every_case
+@every_case_with_a_merge
 def test_two_directions_are_two_layers_of_which_one_reads_backwards(name, backend, merge):
     layer = make(name, backend, num_layers=2, bidirectional=True, merge=merge)
     hx = initial(layer)
@@ -144,8 +149,7 @@ def test_each_row_of_a_ragged_batch_is_the_row_run_alone(name, backend):
         assert torch.equal(output[length:, b], torch.zeros(T - length, 2 * H, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("merge", MERGED)
-@every_case
+@every_case_with_a_merge
 def test_padding_reaches_no_gradient_and_the_gradients_are_those_of_the_rows_alone(
     name, backend, merge
 ):
