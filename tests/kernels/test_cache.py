@@ -284,7 +284,7 @@ def test_kernels_that_were_not_used_for_longest_leave_the_memory(few_kernels):
     third = run(0.75)
     assert rates_of(recurrence._kernels) == {0.25, 0.75}
     check(*third)
-    for step in range(3):
+    for step in range(6):
         run(0.01 * step)
     # Each kernel has two libraries. The two outputs that live on keep theirs.
     sources = [Path(place).with_suffix(".cpp").read_text() for place in loaded(few_kernels)]

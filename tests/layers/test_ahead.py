@@ -14,10 +14,8 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason="; ".join(missing()))
 
 @pytest.fixture
 def steps():
-    """The number of steps whose products are computed ahead."""
-    if not (number := runner_of("float").steps_ahead):
-        pytest.skip("without vectors of 64 bytes no products are computed ahead")
-    return number
+    """The number of steps whose products are computed ahead: 0 without vectors of 64 bytes."""
+    return runner_of("float").steps_ahead
 
 
 def results(layer, x, monkeypatch, *, ahead):
@@ -32,7 +30,6 @@ def results(layer, x, monkeypatch, *, ahead):
     return outputs, stream.state
 
 
-@pytest.mark.usefixtures("steps")
 @pytest.mark.parametrize(
     ("cell", "inputs", "units"),
     [
@@ -48,7 +45,7 @@ def results(layer, x, monkeypatch, *, ahead):
         ("min-gru", 32, 32),
     ],
 )
-def test_products_ahead_are_those_of_the_plain_order(cell, inputs, units, monkeypatch):
+def test_products_ahead_are_those_of_the_plain_order(cell, inputs, units, steps, monkeypatch):
     dtype = torch.float64 if cell == "lstm" else torch.float32
     torch.manual_seed(0)
     layer = tt.Recurrent(cell, inputs, units, 2, dtype=dtype)
@@ -59,8 +56,11 @@ def test_products_ahead_are_those_of_the_plain_order(cell, inputs, units, monkey
         x = torch.randn(T, 1, inputs, dtype=dtype)
         y, state = results(layer, x, monkeypatch, ahead=True)
         plain, plain_state = results(layer, x, monkeypatch, ahead=False)
-        assert torch.equal(y, plain)
-        torch.testing.assert_close(state, plain_state, rtol=0, atol=0)
+        # With shorter vectors, a product has another order of sums for one row than for several,
+        # and how many rows it has depends on where in its memory the stream is.
+        rounding = {"rtol": 0, "atol": 0 if steps else 1e-6}
+        torch.testing.assert_close(y, plain, **rounding)
+        torch.testing.assert_close(state, plain_state, **rounding)
         expected = exact(x[:40].double())[0].detach()
         torch.testing.assert_close(y[:40].double(), expected, atol=1e-5, rtol=0)
 

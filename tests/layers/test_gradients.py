@@ -57,7 +57,6 @@ def test_gradients_of_every_cell_match_finite_differences(name):
         check_forward_ad=True,
         check_batched_grad=True,
         check_batched_forward_grad=True,
-        fast_mode=True,
     )
 
 

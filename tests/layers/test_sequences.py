@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from itertools import cycle
 
 import pytest
 import torch
@@ -84,14 +83,21 @@ MERGED = {
     "mean": lambda f, r: 0.5 * (f + r),
     "product": lambda f, r: f * r,
 }
-# The layer merges the directions of all cells by the same code: each case has one merge in turn.
-every_case_with_a_merge = pytest.mark.parametrize(
+# The layer merges the directions of all cells by the same code: by default each case has one merge
+# in turn.
+every_case_and_merge = pytest.mark.parametrize(
     ("name", "backend", "merge"),
-    [(*case, merge) for case, merge in zip(CASES, cycle(MERGED), strict=False)],
+    [
+        pytest.param(
+            *case, merge, marks=[] if (place - turn) % len(MERGED) == 0 else pytest.mark.slow
+        )
+        for place, case in enumerate(CASES)
+        for turn, merge in enumerate(MERGED)
+    ],
 )
 
 
-@every_case_with_a_merge
+@every_case_and_merge
 def test_two_directions_are_two_layers_of_which_one_reads_backwards(name, backend, merge):
     layer = make(name, backend, num_layers=2, bidirectional=True, merge=merge)
     hx = initial(layer)
@@ -149,7 +155,7 @@ def test_each_row_of_a_ragged_batch_is_the_row_run_alone(name, backend):
         assert torch.equal(output[length:, b], torch.zeros(T - length, 2 * H, dtype=torch.float64))
 
 
-@every_case_with_a_merge
+@every_case_and_merge
 def test_padding_reaches_no_gradient_and_the_gradients_are_those_of_the_rows_alone(
     name, backend, merge
 ):

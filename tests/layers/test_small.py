@@ -229,7 +229,9 @@ def test_a_method_that_a_subclass_overrides_is_called(name):
     x = torch.randn(5, 2, 3)
     assert not runs_by_a_plan(layer, x)
     stream = layer.stream()
-    torch.testing.assert_close(stream.step(x[0]), layer(x[:1])[0][0])
+    # A layer that records gradients may use another kernel, which rounds differently.
+    with torch.no_grad():
+        assert torch.equal(stream.step(x[0]), layer(x[:1])[0][0])
     assert f"{name} is overridden" in str(stream.explain(x[0]))
 
 

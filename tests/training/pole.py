@@ -12,7 +12,7 @@ from throughtime.layers import Recurrent
 from throughtime.tasks.episodes import EpisodeTask, play
 from throughtime.tasks.task import Evaluation, Figure
 
-NUM_STEPS = 100
+NUM_STEPS = 200
 
 
 class Cart:
@@ -62,7 +62,7 @@ class PoleConfig:
 class Pole(EpisodeTask):
     """Balancing a pole, from the position and the velocities.
 
-    Metrics: ``return``, the mean number of steps, at most 100.
+    Metrics: ``return``, the mean number of steps, at most 200.
     """
 
     name = "pole"
