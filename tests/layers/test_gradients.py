@@ -6,7 +6,6 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import throughtime as tt
 
-from ..few import one_of
 from ..further_inputs import RANGES, drawn
 
 T, B, I, H = 3, 2, 2, 2
@@ -65,20 +64,12 @@ def test_second_gradients_of_every_cell_match_finite_differences(name):
     assert gradgradcheck(*function_and_inputs(name), fast_mode=True)
 
 
-def ragged():
-    resets = torch.tensor([[False, False], [False, False], [True, False]])
-    return {"bidirectional": True, "lengths": [3, 2], "resets": resets}
-
-
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
 @pytest.mark.parametrize("name", tt.cells.names())
-def test_gradients_hold_for_ragged_rows_and_resets_in_both_directions(name):
-    assert gradcheck(*function_and_inputs(name, **ragged()), fast_mode=True)
-
-
-# Second derivatives run the same code for all cells, and each cell's own ones are tested above.
-@pytest.mark.parametrize("name", one_of(4, tt.cells.names()))
-def test_second_gradients_hold_for_ragged_rows_and_resets_in_both_directions(name):
-    assert gradgradcheck(*function_and_inputs(name, **ragged()), fast_mode=True)
+def test_gradients_hold_for_ragged_rows_and_resets_in_both_directions(name, check):
+    resets = torch.tensor([[False, False], [False, False], [True, False]])
+    options = {"bidirectional": True, "lengths": [3, 2], "resets": resets}
+    assert check(*function_and_inputs(name, **options), fast_mode=True)
 
 
 @pytest.mark.parametrize("backend", ["torch", "reference"])

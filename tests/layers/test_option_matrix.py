@@ -195,7 +195,7 @@ def arguments(name="both"):
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", one_of(8, CELLS))
+@pytest.mark.parametrize("name", one_of(4, CELLS))
 def test_every_cell_runs_with_all_options_that_change_its_kernel(name):
     """In training, with ragged rows and resets, together with options that keep the kernel."""
     options = combined(name)
